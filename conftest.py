@@ -1,0 +1,30 @@
+"""Settings of every test: nothing from the network, one torch thread, one seed."""
+
+import os
+
+# Before any test module imports torch or huggingface_hub. Two OpenMP threads on a busy two-core machine
+# run many times slower than one.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The team's folder of real data, beside the checkout; a user does not have it."""
+    folder = Path(__file__).resolve().parent.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"the real data of {folder} is not here")
+    return folder
