@@ -1,0 +1,78 @@
+"""Every check of the repository: `uvx nox` runs them all, `uvx nox -s ml-clap` one of them.
+
+Each package is tested alone, in an environment that holds it, its dependencies and nothing else.
+"""
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "uv"
+
+# One OpenMP thread a process: two on a busy two-core machine are many times slower than one.
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def sync(session: nox.Session, *arguments: str) -> None:
+    """Make the session's environment hold exactly what the committed lock says for `arguments`."""
+    environment = {"UV_PROJECT_ENVIRONMENT": session.virtualenv.location}
+    session.run_install("uv", "sync", "--locked", "--exact", *arguments, env=environment)
+
+
+def run_tests(session: nox.Session, *paths: str) -> None:
+    session.run("pytest", "--durations=5", *(session.posargs or paths), env=ENVIRONMENT)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format and rules of style."""
+    sync(session, "--only-group", "lint")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session(name="audio-common")
+def audio_common(session: nox.Session) -> None:
+    """audio-common alone, on the torch that ml-clap uses."""
+    sync(session, "--package", "audio-common", "--group", "dev")
+    run_tests(session, "packages/audio-common/tests", "tests")
+
+
+@nox.session(name="audio-common-current")
+def audio_common_current(session: nox.Session) -> None:
+    """audio-common alone, on the newest torch."""
+    sync(session, "--package", "audio-common", "--group", "dev", "--group", "current")
+    run_tests(session, "packages/audio-common/tests")
+
+
+@nox.session(name="ml-clap")
+def ml_clap(session: nox.Session) -> None:
+    """ml-clap alone, and the types of both packages."""
+    sync(session, "--package", "ml-clap", "--group", "dev", "--extra", "av")
+    session.run("mypy", "packages/audio-common/src", "packages/ml-clap/src")
+    run_tests(session, "packages/ml-clap/tests", "tests")
+
+
+@nox.session(name="ml-clap-without-sonar")
+def ml_clap_without_sonar(session: nox.Session) -> None:
+    """ml-clap as it is where fairseq2 has no wheels: the transformers backend does everything."""
+    absent = [f"--no-install-package={name}" for name in ("sonar-space", "fairseq2", "fairseq2n")]
+    sync(session, "--package", "ml-clap", "--group", "dev", *absent)
+    tests = Path("packages/ml-clap/tests")
+    run_tests(session, *(str(tests / f"test_{name}.py") for name in ("text_encoder", "tokenizer", "model", "cli")))
+
+
+@nox.session
+@nox.parametrize("package", ["audio-common", "ml-clap"])
+def wheel(session: nox.Session, package: str) -> None:
+    """The built wheel works in an empty environment with its declared dependencies, outside the repository."""
+    dist = Path(session.create_tmp()).resolve()
+    for member in ("audio-common", "ml-clap"):
+        session.run_install("uv", "build", "--quiet", "--package", member, "--wheel", "--out-dir", str(dist))
+    constraints = dist / "constraints.txt"  # the locked versions, so that the outcome does not change by itself
+    export = ["uv", "export", "--quiet", "--locked", "--package", package, "--no-dev", "--no-emit-workspace"]
+    session.run_install(*export, "--no-hashes", "--output-file", str(constraints))
+    session.install(package, "--find-links", str(dist), "--constraints", str(constraints))
+    script = Path("tests", "smoke_wheel.py").resolve()
+    session.chdir("/")
+    session.run("python", "-I", str(script), package, env=ENVIRONMENT)

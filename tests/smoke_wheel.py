@@ -1,0 +1,58 @@
+"""Run in an environment made from a built wheel alone: `python -I smoke_wheel.py PACKAGE`."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import distribution, requires
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def run(*command: str, folder: Path) -> str:
+    print("+", *command, flush=True)
+    return subprocess.run(command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+
+def check_audio_common(folder: Path) -> None:
+    import soundfile
+    import torch
+    from audio_common import CED, load_audio
+    from audio_common.labels import AUDIOSET_LABELS
+    from audio_common.scenes import random_scene, render
+
+    assert find_spec("transformers") is None
+    soundfile.write(folder / "scene.wav", render(random_scene(0)), 16000)
+    ced = CED.from_preset("ced-tiny").eval()
+    with torch.inference_mode():
+        output = ced(load_audio(folder / "scene.wav")[None], classify=True)
+    assert output.probabilities.shape == (1, len(AUDIOSET_LABELS))
+
+
+def check_ml_clap(folder: Path) -> None:
+    command = shutil.which("ml-clap", path=str(Path(sys.executable).parent))
+    assert command, "the wheel installed no command `ml-clap`"
+    assert find_spec("trl") is None
+    assert find_spec("peft") is None
+    assert "quickstart" in run(command, "--help", folder=folder)
+    run(command, "quickstart", "--out", "out", "--steps", "4", folder=folder)
+    assert list(folder.glob("out/**/model.safetensors")), "the quickstart saved no model"
+
+
+def main(package: str) -> None:
+    assert find_spec("pytest") is None, "not an empty environment"
+    repository = Path(__file__).resolve().parent.parent
+    module = package.replace("-", "_")
+    found = Path(find_spec(module).origin).resolve()  # type: ignore[union-attr]
+    assert repository / "packages" not in found.parents, f"{module} comes from the repository, not from the wheel"
+    files = {Path(str(file)).name for file in distribution(package).files or ()}
+    assert {"py.typed", "LICENSE", "NOTICE"} <= files, f"missing in the wheel of {package}: {files}"
+    print(package, "declares", len(requires(package) or ()), "requirements")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        {"audio-common": check_audio_common, "ml-clap": check_ml_clap}[package](Path(folder))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

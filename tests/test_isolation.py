@@ -1,0 +1,48 @@
+"""Each package lives alone: what it does not declare is not there.
+
+Run in every package's own environment; what is installed tells which package is under test.
+"""
+
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
+
+import pytest
+
+FORBIDDEN = {
+    "audio-common": ("ml_clap", "r1_aqa", "aac_llm", "transformers", "trl", "peft", "accelerate"),
+    "ml-clap": ("r1_aqa", "aac_llm", "trl", "peft"),
+}
+
+
+def package_under_test() -> str:
+    try:
+        distribution("ml-clap")
+    except PackageNotFoundError:
+        return "audio-common"
+    return "ml-clap"
+
+
+@pytest.mark.parametrize("module", FORBIDDEN[package_under_test()])
+def test_undeclared_packages_are_absent(module: str) -> None:
+    assert find_spec(module) is None, f"{module} is importable in the environment of {package_under_test()}"
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "heavy"),
+    [
+        ("audio-common", "audio_common.config", ("torch", "numpy", "torchaudio")),
+        ("audio-common", "audio_common.ced", ("torchaudio", "av")),
+        ("audio-common", "audio_common.audio", ("torchaudio", "av")),
+        ("ml-clap", "ml_clap.config", ("torch", "transformers", "numpy")),
+        ("ml-clap", "ml_clap.cli", ("torch", "transformers", "matplotlib", "rich")),
+        ("ml-clap", "ml_clap.model", ("fairseq2", "matplotlib", "torchaudio")),
+    ],
+)
+def test_import_leaves_heavy_modules_out(package: str, module: str, heavy: tuple[str, ...]) -> None:
+    if package == "ml-clap" and package_under_test() != "ml-clap":
+        pytest.skip("ml-clap is not installed here")
+    program = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
