@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+PATCH_FRAMES = 16  # mel frames, and mel bands, of a patch
+
 
 @dataclass(frozen=True, kw_only=True)
 class CEDConfig:
@@ -23,20 +25,40 @@ class CEDConfig:
     target_length: int = 1012
     """Longest piece, in mel frames of 10 ms, that is encoded at once; longer audio is cut."""
     mode: Literal["masked", "reference"] = "masked"
-    """`masked`: a clip's embedding depends on that clip alone; `reference`: the authors' batching, faults included."""
+    """`masked`: a clip's embedding depends on it alone; `reference`: the authors' batching and its faults."""
     drop_path: float = 0.0
     """Stochastic depth of the last block in training (0 at the first, linear between)."""
     time_patch_out: float = 0.0
     """Fraction of time columns of patches dropped in training."""
     freq_patch_out: float = 0.0
     """Fraction of frequency rows of patches dropped in training."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes in order, where the checkpoint has them."""
 
     def __post_init__(self) -> None:
+        for name in ("embed_dim", "depth", "num_heads", "num_classes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.embed_dim % self.num_heads:
-            raise ValueError(f"embed_dim must be a multiple of num_heads, got {self.embed_dim} and {self.num_heads}")
+            raise ValueError(
+                f"embed_dim must be a multiple of num_heads, got {self.embed_dim} and {self.num_heads}"
+            )
+        if self.target_length < PATCH_FRAMES:
+            raise ValueError(
+                f"target_length must be at least {PATCH_FRAMES} frames, got {self.target_length}"
+            )
+        if self.mode not in ("masked", "reference"):
+            raise ValueError(f"mode must be 'masked' or 'reference', got {self.mode!r}")
         for name in ("drop_path", "time_patch_out", "freq_patch_out"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.labels and len(self.labels) != self.num_classes:
+            raise ValueError(f"expected {self.num_classes} labels (num_classes), got {len(self.labels)}")
+
+    @property
+    def num_columns(self) -> int:
+        """Time columns of patches in a full piece (63 for 1012 frames)."""
+        return self.target_length // PATCH_FRAMES
 
 
 CED_PRESETS = {

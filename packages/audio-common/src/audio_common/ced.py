@@ -1,0 +1,384 @@
+"""CED, the audio transformer of "Consistent ensemble distillation for audio tagging" (arXiv:2308.11957).
+
+Sound at 16 kHz becomes 64 mel bands in dB, BatchNorm over the bands, 16x16 patches, and a plain pre-norm
+vision transformer over at most 1012 frames (10 s) at a time. The head tags AudioSet's 527 classes.
+
+Two modes, chosen by `CEDConfig.mode`, with the same weights:
+
+`masked` (default): what comes out for a clip depends on that clip alone.
+`reference`: what the authors' code does with a batch, so that published checkpoints give published numbers.
+
+They differ where the authors' way lets a clip's neighbours, its padding or its length decide:
+
+| | masked | reference |
+|---|---|---|
+| dB floor (maximum - 120) | of the clip | of the whole batch: a loud neighbour hides quiet sound |
+| `lengths` | padding is ignored everywhere | ignored: zeros up to the longest clip are sound |
+| more than 1012 frames | pieces of 1008 frames | chunks of 1012 frames, the last 4 of each unused |
+| end of a long clip | a shorter last piece | filled with 0 after BatchNorm; counts as a full chunk |
+| a multiple of 1012 frames | nothing special | the last full chunk is thrown away |
+| last `frames % 16` frames | in a last patch that overlaps its neighbour | dropped (up to 150 ms) |
+| under 2400 samples (0.15 s) | followed by digital silence up to one patch | an error |
+| probabilities | sigmoid of the head on the mean of all tokens | mean over chunks of each chunk's sigmoid |
+| BatchNorm in training | counts sound only | counts padding |
+
+They agree on one clip of at most 1008 frames whose frames divide by 16.
+
+Linear layers, for adapters such as LoRA: `blocks.{i}.attn.{q,k,v,proj}` and `blocks.{i}.mlp.{fc1,fc2}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from audio_common.attention import AttentionKind, Block, make_layout
+from audio_common.config import CED_PRESETS, CEDConfig
+from audio_common.mel import (
+    HOP_LENGTH,
+    NUM_MELS,
+    PATCH_FRAMES,
+    SAMPLE_RATE,
+    Float32Module,
+    LogMel,
+    ReferenceLogMel,
+)
+from audio_common.output import CEDOutput
+from audio_common.patches import NUM_ROWS, Plan, choose_rows, cut_columns, plan_masked, plan_reference
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from audio_common.augment import SpecAugment
+
+Pooling = Literal["mean", "max", "dm"]
+
+
+class MelBatchNorm(Float32Module, nn.BatchNorm1d):
+    """BatchNorm over the mel bands of frames `(frames, 64)`, in float32; `frozen` keeps it in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__(NUM_MELS, momentum=0.01)
+        self.frozen = False
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, unless frozen."""
+        return super().train(mode and not self.frozen)
+
+
+class PatchEmbed(nn.Module):
+    """A linear map of 16x16 patches, kept as the convolution that published checkpoints have."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, dim, PATCH_FRAMES, PATCH_FRAMES)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """`(..., 256)` to `(..., dim)`."""
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
+
+
+class CED(nn.Module):
+    """The CED audio encoder; see the module's docstring for its two modes.
+
+    >>> ced = CED(CEDConfig(embed_dim=48, depth=2, num_heads=3, num_classes=10)).eval()
+    >>> output = ced(torch.zeros(2, 16_000), lengths=[16_000, 400], classify=True)
+    >>> tuple(output.tokens.shape), output.mask.sum(1).tolist(), tuple(output.probabilities.shape)
+    ((2, 28, 48), [28, 4], (2, 10))
+
+    Attributes:
+        attention: `auto` (default), `packed`, `varlen` or `padded`; see `audio_common.attention`.
+        tokens_per_group: without gradients, pieces are encoded in groups of at most this many tokens (at
+            least one piece), so that a long recording needs no more memory than a short one but for its
+            features.
+    """
+
+    def __init__(self, config: CEDConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.attention: AttentionKind = "auto"
+        self.tokens_per_group = 8192
+        self.gradient_checkpointing = False
+        self.frozen = False
+        dim = config.embed_dim
+        self.front_end = LogMel() if config.mode == "masked" else ReferenceLogMel()
+        self.init_bn = MelBatchNorm()
+        self.patch_embed = PatchEmbed(dim)
+        self.time_pos_embed = nn.Parameter(torch.randn(1, dim, 1, config.num_columns) * 0.02)
+        self.freq_pos_embed = nn.Parameter(torch.randn(1, dim, NUM_ROWS, 1) * 0.02)
+        rates = torch.linspace(0.0, config.drop_path, config.depth).tolist()
+        self.blocks = nn.ModuleList(Block(dim, config.num_heads, config.mlp_ratio, rate) for rate in rates)
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.outputlayer = nn.Sequential(nn.LayerNorm(dim, eps=1e-5), nn.Linear(dim, config.num_classes))
+        self.apply(_init_linear)
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> CED:
+        """A randomly initialised `ced-tiny`, `-mini`, `-small` or `-base`; `overrides` of CEDConfig."""
+        if name not in CED_PRESETS:
+            raise ValueError(f"expected one of {', '.join(CED_PRESETS)}, got {name!r}")
+        return cls(replace(CED_PRESETS[name], **overrides))
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, mode: str | None = None, **overrides: Any) -> CED:
+        """Load published weights or our own, in evaluation mode; see `audio_common.checkpoint`.
+
+        Args:
+            source: a hub id (`mispeech/ced-base`), a folder, or a `.safetensors` or `.pt` file.
+            mode: `masked` or `reference`; default: as saved, and `masked` for published weights.
+            overrides: other fields of `CEDConfig`.
+
+        Raises:
+            CheckpointError: not a CED checkpoint, with every missing, unexpected and misshapen key.
+        """
+        from audio_common.checkpoint import load_checkpoint, load_tensors
+
+        if mode is not None:
+            overrides["mode"] = mode
+        config, tensors = load_checkpoint(source, **overrides)
+        model = cls(config)
+        load_tensors(model, tensors, source=str(source))
+        return model.eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `model.safetensors` and `config.json` in `folder`, for `from_pretrained`."""
+        from audio_common.checkpoint import save_checkpoint
+
+        save_checkpoint(self, Path(folder))
+
+    def forward(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor | Sequence[int] | None = None,
+        *,
+        classify: bool = False,
+        spec_augment: SpecAugment | None = None,
+    ) -> CEDOutput:
+        """Encode a batch of clips.
+
+        Args:
+            waveforms: `(batch, samples)` float, 16 kHz, about [-1, 1].
+            lengths: `(batch,)` samples of each clip, at least 1; None: all of them. The reference mode
+            ignores it.
+            classify: also compute `logits` and `probabilities`.
+            spec_augment: applied to the log-mel frames, before BatchNorm.
+
+        Raises:
+            ValueError: wrong shape or type, an empty clip, or (reference mode) less than 2400 samples.
+        """
+        sizes = _check_lengths(waveforms, lengths)
+        if self.config.mode == "masked":
+            frames, plan = self._frames_masked(waveforms, sizes, spec_augment)
+        else:
+            frames, plan = self._frames_reference(waveforms, spec_augment)
+        tokens, rows = self._embed(frames, plan, len(waveforms))
+        output = self._assemble(self._encode(tokens, [size * rows for size in plan.sizes]), plan, rows)
+        if not classify:
+            return output
+        logits, probabilities = self.classify(output)
+        return replace(output, logits=logits, probabilities=probabilities)
+
+    def classify(self, output: CEDOutput, pooling: Pooling = "mean") -> tuple[Tensor, Tensor]:
+        """AudioSet logits and probabilities `(batch, classes)`, float32, of encoded clips.
+
+        The logits are the head's on the mean token (reference mode: the mean over chunks of each chunk's
+        logits). The probabilities are by `pooling`: `mean`, the sigmoid of those logits (reference mode:
+        the mean over chunks of each chunk's sigmoid); `max`, the greatest over pieces; `dm`, the mean over
+        time columns of each one's.
+        """
+        chunks, chunk_mask = output.chunk_features()
+        chunk_logits = self.outputlayer(chunks).float()  # (batch, pieces, classes)
+        if self.config.mode == "masked":
+            logits = self.outputlayer(output.pooled).float()
+        else:
+            logits = chunk_logits.mean(1)
+        if pooling == "max":
+            return logits, chunk_logits.sigmoid().masked_fill(~chunk_mask[..., None], 0.0).amax(1)
+        if pooling == "dm":
+            features, mask = output.time_features()
+            return logits, masked_mean(self.outputlayer(features).float().sigmoid(), mask)
+        if pooling == "mean":
+            return logits, logits.sigmoid() if self.config.mode == "masked" else chunk_logits.sigmoid().mean(
+                1
+            )
+        raise ValueError(f"pooling must be 'mean', 'max' or 'dm', got {pooling!r}")
+
+    @torch.no_grad()
+    def tag(
+        self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None, *, top_k: int = 5
+    ) -> list[list[tuple[str, float]]]:
+        """The `top_k` most probable classes of each clip as (label, probability), the most probable first."""
+        probabilities = self(waveforms, lengths, classify=True).probabilities
+        labels = self.config.labels or _audioset_labels(self.config.num_classes)
+        values, indices = probabilities.topk(min(top_k, len(labels)), dim=1)
+        return [
+            [(labels[i], p) for i, p in zip(row_i, row_p, strict=True)]
+            for row_i, row_p in zip(indices.tolist(), values.tolist(), strict=True)
+        ]
+
+    def gradient_checkpointing_enable(self, enabled: bool = True) -> None:
+        """Recompute each block in the backward pass instead of keeping its activations."""
+        self.gradient_checkpointing = enabled
+
+    def freeze_batch_norm(self) -> None:
+        """Keep the mel BatchNorm's statistics in training too (small batches, few clips, adapters)."""
+        self.init_bn.frozen = True
+        self.init_bn.eval()
+
+    def freeze(self) -> None:
+        """No gradients, and evaluation behaviour (BatchNorm, drop path, patch-out) even under `.train()`."""
+        self.requires_grad_(False)
+        self.frozen = True
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, but a frozen encoder stays in evaluation."""
+        return super().train(mode and not self.frozen)
+
+    def _frames_masked(
+        self, waveforms: Tensor, sizes: list[int], spec_augment: SpecAugment | None
+    ) -> tuple[Tensor, Plan]:
+        frames, counts = self.front_end(waveforms, sizes)
+        drop = self.config.time_patch_out if self.training else 0.0
+        frames = self._normalize(frames, counts, spec_augment)
+        return frames, plan_masked(counts, self.config.num_columns, drop)
+
+    def _frames_reference(self, waveforms: Tensor, spec_augment: SpecAugment | None) -> tuple[Tensor, Plan]:
+        mel = self.front_end(waveforms)  # (batch, frames, 64)
+        batch, num_frames, _ = mel.shape
+        frames = self._normalize(mel.flatten(0, 1), [num_frames] * batch, spec_augment).view_as(mel)
+        chunk = self.config.target_length
+        num_chunks = max(1, -(-num_frames // chunk))
+        if num_chunks > 1 and num_frames % chunk == 0:
+            num_chunks -= 1  # the authors' code takes a full last chunk for the remainder, and loses it
+            frames = frames[:, : num_chunks * chunk]
+        elif num_chunks > 1:
+            frames = F.pad(frames, (0, 0, 0, num_chunks * chunk - num_frames))
+        drop = self.config.time_patch_out if self.training else 0.0
+        plan = plan_reference(batch, num_chunks, frames.shape[1] // num_chunks, drop)
+        return frames.flatten(0, 1), plan
+
+    def _normalize(self, frames: Tensor, counts: list[int], spec_augment: SpecAugment | None) -> Tensor:
+        if spec_augment is not None:
+            frames = spec_augment(frames, counts)
+        with torch.autocast(frames.device.type, enabled=False):
+            return self.init_bn(frames)
+
+    def _embed(self, frames: Tensor, plan: Plan, batch: int) -> tuple[Tensor, int]:
+        """Patches with their positions `(tokens, dim)`, column after column, and the rows of a column."""
+        device, dtype = frames.device, self.patch_embed.proj.weight.dtype
+        tokens = self.patch_embed(cut_columns(frames, plan.frame.to(device)).to(dtype))  # (columns, 4, dim)
+        times = self.time_pos_embed[0, :, 0].T[plan.position.to(device)]
+        tokens = tokens + times[:, None] + self.freq_pos_embed[0, :, :, 0].T
+        if self.training and self.config.freq_patch_out > 0.0:
+            rows = choose_rows(batch, self.config.freq_patch_out)[plan.clip].to(device)  # (columns, rows)
+            tokens = tokens.take_along_dim(rows[..., None], dim=1)
+        return tokens.flatten(0, 1), tokens.shape[1]
+
+    def _encode(self, tokens: Tensor, sizes: list[int]) -> Tensor:
+        """The transformer over pieces of `sizes` tokens; `(tokens, dim)` to the same."""
+        limit = sum(sizes) if torch.is_grad_enabled() else self.tokens_per_group
+        groups = _group(sizes, limit)
+        parts = tokens.split([sum(group) for group in groups])
+        encoded = [self._encode_group(part, group) for part, group in zip(parts, groups, strict=True)]
+        return encoded[0] if len(encoded) == 1 else torch.cat(encoded)
+
+    def _encode_group(self, tokens: Tensor, sizes: list[int]) -> Tensor:
+        device = tokens.device
+        autocast = torch.is_autocast_enabled(device.type)
+        dtype = torch.get_autocast_dtype(device.type) if autocast else tokens.dtype
+        layout = make_layout(self.attention, sizes, device, dtype)
+        x = layout.enter(tokens)
+        for block in self.blocks:
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, layout, use_reentrant=False)
+            else:
+                x = block(x, layout)
+        return self.norm(layout.leave(x))
+
+    def _assemble(self, encoded: Tensor, plan: Plan, rows: int) -> CEDOutput:
+        """Tokens `(tokens, dim)` in the plan's order to padded rows, one for each clip."""
+        device = encoded.device
+        batch, columns = len(plan.clip_columns), max(plan.clip_columns)
+        place = (plan.clip.to(device), plan.slot.to(device))
+        columns_of = encoded.unflatten(0, (-1, rows))  # (columns, rows, dim)
+        grid = encoded.new_zeros(batch, columns, *columns_of.shape[1:]).index_put(place, columns_of)
+        times = torch.zeros(batch, columns, device=device)
+        centres = (plan.time.to(device) + (PATCH_FRAMES - 1) / 2) * (HOP_LENGTH / SAMPLE_RATE)
+        counts = torch.tensor(plan.clip_columns, device=device)
+        mask = (torch.arange(columns, device=device) < counts[:, None]).repeat_interleave(rows, dim=1)
+        band_major, chunk_columns = self.config.mode == "reference", self.config.num_columns
+        tokens = grid.flatten(1, 2)
+        if band_major:
+            chunk_columns = plan.sizes[0]
+            tokens = grid.unflatten(1, (-1, chunk_columns)).transpose(2, 3).flatten(1, 3)
+        return CEDOutput(
+            tokens=tokens,
+            mask=mask,
+            pooled=(tokens.sum(1, dtype=torch.float32) / (counts * rows)[:, None]).to(tokens.dtype),
+            column_times=times.index_put(place, centres),
+            num_rows=rows,
+            chunk_columns=chunk_columns,
+            band_major=band_major,
+        )
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """The mean over dimension 1 of `x` `(batch, length, dim)` where `mask` `(batch, length)` is True."""
+    return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+def _group(sizes: list[int], limit: int) -> list[list[int]]:
+    """Consecutive pieces in lists of at most `limit` tokens, or of one piece."""
+    groups: list[list[int]] = [[]]
+    for size in sizes:
+        if groups[-1] and sum(groups[-1]) + size > limit:
+            groups.append([])
+        groups[-1].append(size)
+    return groups
+
+
+def _check_lengths(waveforms: Tensor, lengths: Tensor | Sequence[int] | None) -> list[int]:
+    if waveforms.ndim != 2:
+        hint = "; use waveform[None] for a single clip" if waveforms.ndim == 1 else ""
+        raise ValueError(f"expected waveforms of shape (batch, samples), got {tuple(waveforms.shape)}{hint}")
+    if not waveforms.is_floating_point():
+        raise ValueError(
+            f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}; divide PCM by its range"
+        )
+    batch, samples = waveforms.shape
+    if batch == 0 or samples == 0:
+        raise ValueError(
+            f"expected at least one clip and one sample, got waveforms of shape {(batch, samples)}"
+        )
+    if lengths is None:
+        return [samples] * batch
+    sizes = lengths.tolist() if isinstance(lengths, Tensor) else [int(n) for n in lengths]
+    if len(sizes) != batch:
+        raise ValueError(f"expected one length for each of the {batch} clips, got {len(sizes)}")
+    for clip, size in enumerate(sizes):
+        if not 1 <= size <= samples:
+            what = "is empty: drop it from the batch" if size == 0 else f"has length {size}"
+            raise ValueError(f"clip {clip} {what}; expected 1 to {samples} samples (the width of waveforms)")
+    return sizes
+
+
+def _audioset_labels(num_classes: int) -> Sequence[str]:
+    from audio_common.labels import AUDIOSET_LABELS
+
+    if num_classes != len(AUDIOSET_LABELS):
+        raise ValueError(f"no names for the {num_classes} classes of this model; give CEDConfig(labels=...)")
+    return AUDIOSET_LABELS
