@@ -1,9 +1,9 @@
 """Model folders and the authors' checkpoints.
 
-A folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names) and `text_encoder/` with
-that encoder's configuration and tokenizer. The authors' three `.pt` files hold the weights alone, under
-`audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`, `text_proj.*` and
-`temperature`.
+A folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names) and `text_encoder/`
+with that encoder's configuration and tokenizer. The authors' three `.pt` files hold the weights alone, under
+`audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`, `text_proj.*`
+and `temperature`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 TEXT_FOLDER = "text_encoder"
 FORMAT = "ml-clap"
+FORMAT_VERSION = 1
 _ENCODERS = ("audio_encoder", "text_encoder")
 
 
@@ -52,7 +53,12 @@ def save_model(model: MLCLAP, folder: Path, *, save_frozen: bool = True) -> None
     }
     save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     model.text_encoder.save_config(folder / TEXT_FOLDER)
-    description = {"format": FORMAT, "format_version": 1, "omitted": omitted, "model": asdict(model.config)}
+    description = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "omitted": omitted,
+        "model": asdict(model.config),
+    }
     (folder / CONFIG_FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False), "utf-8")
 
 
@@ -102,6 +108,10 @@ def read_config(folder: Path) -> tuple[ModelConfig, list[str]]:
     description = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     if description.get("format") != FORMAT:
         raise ValueError(f"{folder} is not a model folder of ml-clap (no {CONFIG_FILE} that says so)")
+    if description["format_version"] > FORMAT_VERSION:
+        raise ValueError(
+            f"{folder} has format {description['format_version']} and this ml-clap reads {FORMAT_VERSION}: update it"
+        )
     fields = dict(description["model"])
     audio = {**fields.pop("audio"), "labels": tuple(description["model"]["audio"].get("labels", ()))}
     return ModelConfig(audio=CEDConfig(**audio), **fields), description["omitted"]
@@ -128,7 +138,7 @@ def load_published(
         path: The `.pt` file.
         mode: Of the audio encoder.
         text_tokenizer: SONAR's sentencepiece file or a folder with it; default: beside `path`.
-        head_width: Width of the encoders' attention heads, which no tensor's shape tells; 64 in CED and SONAR.
+        head_width: Width of an attention head, which no tensor's shape tells; 64 in CED and in SONAR.
     """
     tokenizer_file = _find_tokenizer(path, text_tokenizer)
     state = convert_published(load_pt(path))
@@ -216,8 +226,8 @@ def _local_folder(source: str | Path) -> Path:
         return Path(source)
     if isinstance(source, Path) or source.count("/") != 1 or Path(source).parent.is_dir():
         raise ValueError(
-            f"{source} is not a model: expected a folder of `save_pretrained`, a hub id (owner/name) or a .pt "
-            "of the authors"
+            f"{source} is not a model: expected a folder of `save_pretrained`, a hub id (owner/name) or a "
+            ".pt of the authors"
         )
     from huggingface_hub import snapshot_download
 

@@ -26,17 +26,17 @@ class ModelConfig:
     audio: CEDConfig = field(default_factory=CEDConfig)
     """Architecture of the audio encoder."""
     audio_weights: str | None = None
-    """Where the audio encoder's weights start: a hub id (mispeech/ced-base), a folder or a file; else random."""
+    """Where the audio encoder's weights start: hub id (mispeech/ced-base), folder or file; else random."""
     text_backend: Literal["transformers", "sonar"] = "transformers"
-    """`transformers` runs any encoder of that library; `sonar` SONAR as its authors do, by sonar-space and fairseq2."""
+    """`transformers` runs any encoder of that library; `sonar` the authors' sonar-space and fairseq2."""
     text_encoder: str = "cointegrated/SONAR_200_text_encoder"
     """Hub id, folder or SONAR's own .pt of the text encoder (for `sonar` also a fairseq2 card's name)."""
     text_prefix: str = ""
     """Put before every text (the e5 family expects `query: `)."""
     text_normalization: Literal["standard", "reference", "none"] = "standard"
-    """`standard`: lower case, no punctuation in any script; `reference`: the authors' exact rule; `none`: as given."""
+    """`standard`: lower case, no punctuation in any script; `reference`: the authors' rule; `none`: as given."""
     max_text_tokens: int = 128
-    """Longer texts are cut to so many tokens, the language's and the end's included; at most 512 for SONAR."""
+    """Longer texts are cut to so many tokens, those of language and end included; 512 at most."""
     embed_dim: int = 1024
     """Width of the shared space."""
     temperature: float = 0.07
@@ -99,8 +99,8 @@ class IndexConfig:
             )
         if not 0 < self.hop_seconds <= self.window_seconds:
             raise ValueError(
-                f"hop_seconds must be above 0 and at most window_seconds ({self.window_seconds}), or sound would "
-                f"fall between the windows; got {self.hop_seconds}"
+                f"hop_seconds must be above 0 and at most window_seconds ({self.window_seconds}), or sound "
+                f"would fall between the windows; got {self.hop_seconds}"
             )
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")
@@ -119,7 +119,7 @@ class SearchConfig:
     lang: str = "eng_Latn"
     """Language of the texts, as SONAR's code (fra_Latn) or ISO 639 (fr)."""
     queries: Path | None = None
-    """Text file of further queries, one a line; `fra_Latn<TAB>un chien aboie` gives a line its own language."""
+    """Text file of further queries, one a line; `fra_Latn<TAB>un chien aboie` gives a line its language."""
     audio: tuple[Path, ...] = ()
     """Sound files to find similar sounds of."""
     top_k: int = 10
@@ -129,7 +129,7 @@ class SearchConfig:
     all_windows: bool = False
     """List every window of a file that scores high; else only its best one."""
     engine: Literal["numpy", "faiss", "auto"] = "numpy"
-    """`numpy` is exact; `faiss` is exact up to 200,000 vectors and approximate above; `auto` takes the faster one."""
+    """`numpy` is exact; `faiss` is approximate above 200,000 vectors; `auto` is the faster one."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     json: Path | None = None

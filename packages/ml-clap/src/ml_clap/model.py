@@ -6,14 +6,14 @@ L2-normalised. Departures from the paper, each with the setting that undoes it:
 - the temperature is learnt in log space and kept between 0.01 and 1 (`temperature_parameter: raw`);
 - a clip's embedding depends on that clip alone (`audio.mode: reference`);
 - punctuation of every script is removed from texts (`text_normalization: reference`);
-- a batch of texts in several languages is one forward pass; the authors run one per language, with equal results.
+- texts in several languages are one forward pass; the authors run one per language, with equal results.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,33 +25,15 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from ml_clap.config import TEMPERATURE_RANGE, ModelConfig
-from ml_clap.text import TextRule, normalize_text
 from ml_clap.text_encoder import TextEncoder, load_text_encoder
-from ml_clap.tokenizer import TextBatch, Tokenizer
+from ml_clap.tokenizer import TextBatch, TextPreparer
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
     from audio_common.augment import SpecAugment
 
 Mode = Literal["masked", "reference"]
-
-
-@dataclass(frozen=True)
-class TextPreparer:
-    """From captions to token ids; holds no weights, so that a data worker can have one."""
-
-    tokenizer: Tokenizer
-    rule: TextRule
-    prefix: str
-
-    def __call__(self, texts: Sequence[str], languages: str | Sequence[str]) -> TextBatch:
-        """Normalise, prefix, tokenise and truncate `texts`; `languages` is one code or one a text."""
-        if isinstance(languages, str):
-            languages = [languages] * len(texts)
-        if len(languages) != len(texts):
-            raise ValueError(f"expected one language or {len(texts)}, got {len(languages)}")
-        return self.tokenizer([self.prefix + normalize_text(text, self.rule) for text in texts], languages)
 
 
 class MLCLAP(nn.Module):
@@ -95,18 +77,22 @@ class MLCLAP(nn.Module):
         """Load a model in evaluation mode.
 
         Args:
-            source: A folder of `save_pretrained`, a hub id of one, or a checkpoint of the authors (`pretrain.pt`,
-                `ac_finetune_le_mixture.pt`, `clotho_finetune_le_mixture.pt`).
+            source: A folder of `save_pretrained`, a hub id of one, or a checkpoint of the authors
+                (`pretrain.pt`, `ac_finetune_le_mixture.pt`, `clotho_finetune_le_mixture.pt`).
             device: Where to put it.
-            mode: `reference` runs audio and text as the authors' code does, whatever the model was saved with;
-                `masked` runs audio clip by clip. Default: as saved; the authors' checkpoints as `masked`.
-            text_tokenizer: SONAR's sentencepiece file, which the authors' checkpoints lack; looked for beside
-                the checkpoint by default.
+            mode: `reference` runs audio and text as the authors' code does, whatever the model was saved
+                with; `masked` runs audio clip by clip. Default: as saved; the authors' checkpoints `masked`.
+            text_tokenizer: SONAR's sentencepiece file or a folder with it, which the authors' checkpoints
+                lack; by default looked for beside the checkpoint.
+
+        Raises:
+            ValueError: The source is not a model, or the text tokenizer is missing.
         """
         from ml_clap.checkpoint import load_model
 
-        model = load_model(cls, source, mode=mode, text_tokenizer=text_tokenizer)
-        return model.to(device).eval()
+        model: Any = load_model(cls, source, mode=mode, text_tokenizer=text_tokenizer)
+        model.to(device).eval()
+        return model
 
     def save_pretrained(self, folder: str | Path, *, save_frozen: bool = True) -> None:
         """Write `config.json`, `model.safetensors` and the text encoder's configuration and tokenizer.
@@ -167,11 +153,11 @@ class MLCLAP(nn.Module):
 
     def project_audio(self, features: Tensor) -> Tensor:
         """The audio head on pooled features `(batch, audio dim)`, L2-normalised."""
-        return F.normalize(self.audio_proj(features).float(), dim=-1)
+        return _embed(self.audio_proj, features)
 
     def project_text(self, features: Tensor) -> Tensor:
         """The text head on sentence vectors `(batch, text dim)`, L2-normalised."""
-        return F.normalize(self.text_proj(features).float(), dim=-1)
+        return _embed(self.text_proj, features)
 
     @property
     def prepare_text(self) -> TextPreparer:
@@ -195,7 +181,7 @@ class MLCLAP(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.audio_proj[0].weight.device
+        return next(self.audio_proj.parameters()).device
 
     def train(self, mode: bool = True) -> Self:
         """As of every module, but frozen encoders stay in evaluation mode."""
@@ -214,7 +200,7 @@ class MLCLAP(nn.Module):
         for name, tensor in sorted(self.export_state().items()):
             if not name.endswith(("temperature", "num_batches_tracked")) and ".outputlayer." not in name:
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         digest.update(repr(self._embedding_settings()).encode())
         return digest.hexdigest()
 
@@ -237,9 +223,10 @@ class MLCLAP(nn.Module):
 
     def summary(self) -> str:
         """Number of parameters of each part, one a line."""
+        text = self.text_encoder
         parts: dict[str, nn.Module] = {
             f"audio encoder (CED, {self.config.audio.embed_dim} wide)": self.audio_encoder,
-            f"text encoder ({self.text_encoder.config.model_type}, {self.text_encoder.dim} wide)": self.text_encoder,
+            f"text encoder ({text.config.model_type}, {text.dim} wide)": text,
             f"heads (to {self.config.embed_dim})": nn.ModuleList([self.audio_proj, self.text_proj]),
         }
         lines = [f"{name}: {_count(part)}" for name, part in parts.items()]
@@ -292,6 +279,11 @@ class _ReturningClamp(torch.autograd.Function):
 def make_head(dim: int, embed_dim: int) -> nn.Sequential:
     """The paper's head: linear, ReLU, linear."""
     return nn.Sequential(nn.Linear(dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, embed_dim))
+
+
+def _embed(head: nn.Sequential, features: Tensor) -> Tensor:
+    weight = next(head.parameters())
+    return F.normalize(head(features.to(weight.dtype)).float(), dim=-1)
 
 
 def _make_audio_encoder(config: ModelConfig) -> CED:

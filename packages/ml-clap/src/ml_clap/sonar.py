@@ -127,7 +127,7 @@ class SonarTextEncoder(nn.Module):
         tokenizer: Its tokenizer.
 
     Raises:
-        ImportError: sonar-space or fairseq2 is missing (they have wheels for Linux x86-64 and Apple silicon, Python up to 3.12).
+        ImportError: sonar-space or fairseq2 is missing.
     """
 
     def __init__(self, config: M2M100Config, tokenizer: SonarTokenizer) -> None:
@@ -135,10 +135,10 @@ class SonarTextEncoder(nn.Module):
         self.config = config
         self.tokenizer = tokenizer
         self.dim = config.d_model
-        self.encoder = _build_fairseq2_model(config)
+        self.encoder: Any = _build_fairseq2_model(config)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Sentence vectors `(batch, dim)` of `ids` and `mask`, both `(batch, length)`; padding on the right."""
+        """Sentence vectors `(batch, dim)` of `ids` and `mask`, both `(batch, length)`, padded on the right."""
         from fairseq2.nn import BatchLayout
 
         layout = BatchLayout.of(ids, mask.sum(dim=1).tolist())
@@ -159,10 +159,9 @@ class SonarTextEncoder(nn.Module):
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute each layer's activations in the backward pass."""
-        from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
+        from fairseq2.models.utils.ac import apply_layerwise_ac
 
-        layers = set(self.encoder.encoder.layers)
-        apply_activation_checkpointing(self.encoder, check_fn=lambda module: module in layers)
+        apply_layerwise_ac(self.encoder.encoder.layers, every_nth_layer=1)
 
 
 def _build_fairseq2_model(config: M2M100Config) -> nn.Module:
@@ -211,7 +210,6 @@ def load_card(name: str, *, max_tokens: int) -> tuple[M2M100Config, dict[str, Te
     """
     import_sonar()
     from fairseq2.assets import AssetDownloadManager, get_asset_store
-    from fairseq2.data.tokenizers.hub import load_tokenizer  # noqa: F401
     from fairseq2.models.nllb import get_nllb_tokenizer_hub
     from fairseq2.runtime.dependency import get_dependency_resolver
     from sonar.models.sonar_text import get_sonar_text_encoder_hub
@@ -220,7 +218,7 @@ def load_card(name: str, *, max_tokens: int) -> tuple[M2M100Config, dict[str, Te
     hub = get_sonar_text_encoder_hub()
     settings: Any = hub.get_model_config(card)
     model: Any = hub.load_model(card, device=torch.device("cpu"), dtype=torch.float32)
-    downloads = get_dependency_resolver().resolve(AssetDownloadManager)
+    downloads: Any = get_dependency_resolver().resolve(AssetDownloadManager)  # type: ignore[type-abstract]
     pieces = downloads.download_tokenizer(card.field("tokenizer").as_uri(), name)
     languages = get_nllb_tokenizer_hub().get_tokenizer_config(card).langs
     state = to_our_layout(model.state_dict())

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from ml_clap.config import LANGUAGES
 from ml_clap.sonar import SonarTextEncoder, load_card, m2m100_config, sonar_config, to_our_layout
-from ml_clap.tokenizer import SENTENCEPIECE_FILE, HFTokenizer, SonarTokenizer, Tokenizer
+from ml_clap.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, find_sentencepiece
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -63,7 +63,7 @@ class TransformersTextEncoder(nn.Module):
         self.config = config
         self.tokenizer = tokenizer
         self.dim: int = config.hidden_size
-        self.encoder = _build_encoder(config)
+        self.encoder: Any = _build_encoder(config)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Sentence vectors `(batch, dim)` of `ids` and `mask`, both `(batch, length)`."""
@@ -137,18 +137,6 @@ def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
     tokenizer = HFTokenizer(AutoTokenizer.from_pretrained(folder), max_tokens=max_tokens)
     has_weights = any(folder.glob("*.safetensors")) or (folder / "pytorch_model.bin").is_file()
     return TextSource(config, tokenizer, _read_auto_state(folder) if has_weights else None)
-
-
-def find_sentencepiece(folder: Path) -> Path:
-    """SONAR's sentencepiece model in a folder, under either of its names."""
-    found = [folder / SENTENCEPIECE_FILE, *sorted(folder.glob("sentencepiece*.model"))]
-    for path in found:
-        if path.is_file():
-            return path
-    raise ValueError(
-        f"{folder} has no sentencepiece model. SONAR's is sentencepiece.source.256000.model (published with its "
-        f"encoder), or {SENTENCEPIECE_FILE} of cointegrated/SONAR_200_text_encoder: put it there"
-    )
 
 
 def load_pt(path: Path) -> dict[str, Any]:
@@ -231,7 +219,7 @@ def _build_encoder(config: PretrainedConfig) -> nn.Module:
         # Not exported at the top of the library, in 4.57 as in 5.x.
         from transformers.models.m2m_100.modeling_m2m_100 import M2M100Encoder
 
-        return M2M100Encoder(config)
+        return M2M100Encoder(config)  # type: ignore[arg-type]
     from transformers import AutoModel
 
     return _without_pooler(AutoModel.from_config(config))
@@ -265,14 +253,13 @@ def _read_config(folder: Path) -> PretrainedConfig:
         config.encoder_layerdrop = 0.0
     elif config.is_encoder_decoder:
         raise ValueError(
-            f"{folder} holds an encoder with a decoder ({config.model_type}); a text encoder alone is needed, "
-            "such as SONAR, BERT, XLM-R or e5"
+            f"{folder} holds an encoder with a decoder ({config.model_type}); a text encoder alone is "
+            "needed, such as SONAR, BERT, XLM-R or e5"
         )
     return config
 
 
 def _read_sonar_folder(folder: Path, config: PretrainedConfig, max_tokens: int) -> TextSource:
-    find_sentencepiece(folder)
     tokenizer = SonarTokenizer.from_folder(folder, max_tokens=max_tokens)
     weights = folder / WEIGHTS_FILE
     state = to_our_layout(load_file(weights)) if weights.is_file() else None

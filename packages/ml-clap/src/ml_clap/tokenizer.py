@@ -1,8 +1,8 @@
 """Texts to token ids: SONAR's tokenizer in plain sentencepiece, and any tokenizer of transformers.
 
 SONAR's ids are used in the order of its Hugging Face ports (`<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, pieces
-from 4, then one token per language, then three unused markers). transformers' own `NllbTokenizer` is not used: with
-a custom file it shifts the language ids in 4.x and reads no file at all in 5.x.
+from 4, then one token per language, then three unused markers). transformers' own `NllbTokenizer` is not
+used: with a custom file it shifts the language ids in 4.x and reads no file at all in 5.x.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ml_clap.sonar_languages import SONAR_LANGUAGES
+from ml_clap.text import TextRule, normalize_text
 
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"
 LANGUAGES_FILE = "sonar_languages.json"
@@ -28,7 +30,7 @@ NUM_MARKERS = 3
 
 
 class TextBatch(NamedTuple):
-    """Token ids `(batch, length)` int64 and their mask `(batch, length)` bool, True where there is a token."""
+    """Token ids `(batch, length)` int64, and a mask `(batch, length)` bool, True where there is a token."""
 
     ids: Tensor
     mask: Tensor
@@ -60,10 +62,10 @@ class SonarTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path, *, max_tokens: int = 512) -> SonarTokenizer:
-        """Read `sentencepiece.bpe.model` and, if there, the language list (default: SONAR's 202)."""
+        """Read the sentencepiece model and, if there, the language list (default: SONAR's 202)."""
         listed = folder / LANGUAGES_FILE
         languages = json.loads(listed.read_text("utf-8")) if listed.is_file() else SONAR_LANGUAGES
-        return cls(folder / SENTENCEPIECE_FILE, languages=languages, max_tokens=max_tokens)
+        return cls(find_sentencepiece(folder), languages=languages, max_tokens=max_tokens)
 
     def save(self, folder: Path) -> None:
         """Write what `from_folder` reads."""
@@ -83,9 +85,9 @@ class SonarTokenizer:
         """Id of a language's token."""
         if language not in self._language_ids:
             close = difflib.get_close_matches(language, self.languages, n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(close)}?" if close else "codes look like fra_Latn"
             raise ValueError(
-                f"language {language!r} is not one of the text encoder's {len(self.languages)}"
-                f"{'; did you mean ' + ' or '.join(close) if close else ''} (FLORES-200 codes, such as fra_Latn)"
+                f"language {language!r} is not one of the text encoder's {len(self.languages)}: {hint}"
             )
         return self._language_ids[language]
 
@@ -138,6 +140,23 @@ class HFTokenizer:
 Tokenizer = SonarTokenizer | HFTokenizer
 
 
+@dataclass(frozen=True)
+class TextPreparer:
+    """From captions to token ids; holds no weights, so that a data worker can have one."""
+
+    tokenizer: Tokenizer
+    rule: TextRule
+    prefix: str
+
+    def __call__(self, texts: Sequence[str], languages: str | Sequence[str]) -> TextBatch:
+        """Normalise, prefix, tokenise and truncate `texts`; `languages` is one code or one a text."""
+        if isinstance(languages, str):
+            languages = [languages] * len(texts)
+        if len(languages) != len(texts):
+            raise ValueError(f"expected one language or {len(texts)}, got {len(languages)}")
+        return self.tokenizer([self.prefix + normalize_text(text, self.rule) for text in texts], languages)
+
+
 def pad_tokens(rows: Sequence[Sequence[int]], pad: int) -> TextBatch:
     """Pad rows of ids on the right to the longest."""
     longest = max((len(row) for row in rows), default=0)
@@ -147,6 +166,18 @@ def pad_tokens(rows: Sequence[Sequence[int]], pad: int) -> TextBatch:
         ids[index, : len(row)] = torch.tensor(row, dtype=torch.int64)
         mask[index, : len(row)] = True
     return TextBatch(ids, mask)
+
+
+def find_sentencepiece(folder: Path) -> Path:
+    """SONAR's sentencepiece model in a folder, under either of its names."""
+    found = [folder / SENTENCEPIECE_FILE, *sorted(folder.glob("sentencepiece*.model"))]
+    for path in found:
+        if path.is_file():
+            return path
+    raise ValueError(
+        f"{folder} has no sentencepiece model. SONAR's is sentencepiece.source.256000.model, published with "
+        f"its encoder, or {SENTENCEPIECE_FILE} of cointegrated/SONAR_200_text_encoder: put it there"
+    )
 
 
 def _read_model(path: Path) -> bytes:
