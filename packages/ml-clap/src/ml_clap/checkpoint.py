@@ -1,7 +1,7 @@
 """Model folders and the authors' checkpoints.
 
-A folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names) and `text_encoder/`
-with that encoder's configuration and tokenizer. The authors' three `.pt` files hold the weights alone, under
+A folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names) and
+`text_encoder/` with its configuration and tokenizer. The authors' three `.pt` files hold the weights alone, under
 `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`, `text_proj.*`
 and `temperature`.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_common.ced import CED
+from audio_common.checkpoint import convert_state_dict
 from audio_common.config import CEDConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -25,11 +26,10 @@ from ml_clap.sonar import sonar_config, to_our_layout
 from ml_clap.text_encoder import (
     TextSource,
     build_text_encoder,
-    find_sentencepiece,
     load_pt,
     read_text_source,
 )
-from ml_clap.tokenizer import SonarTokenizer
+from ml_clap.tokenizer import SonarTokenizer, find_sentencepiece
 
 if TYPE_CHECKING:
     from ml_clap.model import MLCLAP, Mode
@@ -110,7 +110,8 @@ def read_config(folder: Path) -> tuple[ModelConfig, list[str]]:
         raise ValueError(f"{folder} is not a model folder of ml-clap (no {CONFIG_FILE} that says so)")
     if description["format_version"] > FORMAT_VERSION:
         raise ValueError(
-            f"{folder} has format {description['format_version']} and this ml-clap reads {FORMAT_VERSION}: update it"
+            f"{folder} has format {description['format_version']}, and this ml-clap reads {FORMAT_VERSION}: "
+            "update ml-clap"
         )
     fields = dict(description["model"])
     audio = {**fields.pop("audio"), "labels": tuple(description["model"]["audio"].get("labels", ()))}
@@ -154,8 +155,6 @@ def load_published(
 
 def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published state dict under the names of `MLCLAP.export_state`."""
-    from audio_common.checkpoint import convert_state_dict
-
     audio = convert_state_dict(_below(state, "audio_encoder.model."))
     text = to_our_layout(_below(state, "text_encoder.model."))
     if not audio or not text or "temperature" not in state:
@@ -219,6 +218,16 @@ def _reloadable_encoders(config: ModelConfig) -> list[str]:
         "text_encoder": config.freeze_text,
     }
     return [name for name in _ENCODERS if named[name]]
+
+
+def _without_local_paths(config: ModelConfig, omitted: list[str]) -> ModelConfig:
+    """Name a folder of this machine by its last part, unless loading needs it: it means nothing elsewhere."""
+    audio, text = config.audio_weights, config.text_encoder
+    if audio is not None and "audio_encoder" not in omitted and Path(audio).exists():
+        audio = Path(audio).name
+    if "text_encoder" not in omitted and Path(text).exists():
+        text = Path(text).name
+    return replace(config, audio_weights=audio, text_encoder=text)
 
 
 def _local_folder(source: str | Path) -> Path:

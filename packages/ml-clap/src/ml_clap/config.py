@@ -34,7 +34,7 @@ class ModelConfig:
     text_prefix: str = ""
     """Put before every text (the e5 family expects `query: `)."""
     text_normalization: Literal["standard", "reference", "none"] = "standard"
-    """`standard`: lower case, no punctuation in any script; `reference`: the authors' rule; `none`: as given."""
+    """`standard`: lower case, no punctuation of any script; `reference`: the authors'; `none`: as given."""
     max_text_tokens: int = 128
     """Longer texts are cut to so many tokens, those of language and end included; 512 at most."""
     embed_dim: int = 1024

@@ -138,7 +138,7 @@ class SonarTextEncoder(nn.Module):
         self.encoder: Any = _build_fairseq2_model(config)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Sentence vectors `(batch, dim)` of `ids` and `mask`, both `(batch, length)`, padded on the right."""
+        """Sentence vectors `(batch, dim)` of `ids` and `mask` `(batch, length)`, padded on the right."""
         from fairseq2.nn import BatchLayout
 
         layout = BatchLayout.of(ids, mask.sum(dim=1).tolist())
