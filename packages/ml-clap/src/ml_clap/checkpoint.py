@@ -1,9 +1,9 @@
 """Model folders and the authors' checkpoints.
 
 A folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names) and
-`text_encoder/` with its configuration and tokenizer. The authors' three `.pt` files hold the weights alone, under
-`audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`, `text_proj.*`
-and `temperature`.
+`text_encoder/` with its configuration and tokenizer. The authors' three `.pt` files hold the weights alone,
+under `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`,
+`text_proj.*` and `temperature`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def save_model(model: MLCLAP, folder: Path, *, save_frozen: bool = True) -> None
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "omitted": omitted,
-        "model": asdict(model.config),
+        "model": asdict(_without_local_paths(model.config, omitted)),
     }
     (folder / CONFIG_FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False), "utf-8")
 

@@ -210,16 +210,17 @@ class MLCLAP(nn.Module):
         return own | {f"text_encoder.{name}": each for name, each in self.text_encoder.export_state().items()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights by those names, strictly."""
+        """Load weights by those names, strictly.
+
+        Raises:
+            ValueError: Listing what is missing, unexpected or of another shape.
+        """
+        check_fit(self.export_state(), state)
         text = {name: each for name, each in state.items() if name.startswith("text_encoder.")}
         self.text_encoder.load_state(
             {name.removeprefix("text_encoder."): each for name, each in text.items()}
         )
-        own = {name: each for name, each in state.items() if name not in text}
-        missing, unexpected = self.load_state_dict(own, strict=False)
-        missing = [name for name in missing if not name.startswith("text_encoder.")]
-        if missing or unexpected:
-            raise ValueError(f"the weights do not fit: missing {missing}, unexpected {unexpected}")
+        self.load_state_dict({name: each for name, each in state.items() if name not in text}, strict=False)
 
     def summary(self) -> str:
         """Number of parameters of each part, one a line."""
@@ -279,6 +280,19 @@ class _ReturningClamp(torch.autograd.Function):
 def make_head(dim: int, embed_dim: int) -> nn.Sequential:
     """The paper's head: linear, ReLU, linear."""
     return nn.Sequential(nn.Linear(dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, embed_dim))
+
+
+def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError that lists what is missing, unexpected or of another shape in `given`."""
+    problems = [f"missing: {name}" for name in wanted if name not in given]
+    problems += [f"unexpected: {name}" for name in given if name not in wanted]
+    problems += [
+        f"{name}: expected {tuple(wanted[name].shape)}, got {tuple(given[name].shape)}"
+        for name in wanted
+        if name in given and wanted[name].shape != given[name].shape
+    ]
+    if problems:
+        raise ValueError("the weights do not fit the model:\n  " + "\n  ".join(problems[:20]))
 
 
 def _embed(head: nn.Sequential, features: Tensor) -> Tensor:
