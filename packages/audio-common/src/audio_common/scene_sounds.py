@@ -1,9 +1,9 @@
 """How each kind of sound event is synthesised: additive, FM, modal and filtered-noise synthesis in numpy.
 
 A synthesiser is a function `(rng, n) -> (n,) float array` at `SAMPLE_RATE`: it starts with sound at its
-first sample, draws pitch, tempo and timbre from `rng` so that no two instances are alike, and leaves the level
-to the caller. The techniques are textbook ones (D. Rocchesso and F. Fontana, eds., "The Sounding Object", 2003;
-A. Farnell, "Designing Sound", 2010); nothing here is a recording.
+first sample, draws pitch, tempo and timbre from `rng` so that no two instances are alike, and leaves the
+level to the caller. The techniques are textbook ones (D. Rocchesso and F. Fontana, eds., "The Sounding
+Object", 2003; A. Farnell, "Designing Sound", 2010); nothing here is a recording.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ def _knock(rng: Generator, n: int) -> np.ndarray:
 def _rain(rng: Generator, n: int) -> np.ndarray:
     """A steady hiss with no bass, and drops that patter on top of it."""
     drops = rng.choice([-1.0, 1.0], n) * (rng.random(n) < rng.uniform(0.004, 0.015))
-    low = rng.uniform(1800, 3000)
+    low = rng.uniform(1300, 3000)
     hiss = _noise(rng, n, (low, 8000, 1.0))
     patter = _shape(drops, (low * 0.8, 7000, 5.0))
     return _fade((hiss + rng.uniform(0.5, 1.2) * patter) * _sway(rng, n, 1.0, 0.85, 1.0), 0.02, 0.1)

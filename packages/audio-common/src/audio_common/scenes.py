@@ -41,7 +41,7 @@ _GAINS_DB: dict[Loudness, tuple[float, float]] = {
     "quiet": (-16.0, -13.0),
 }
 _LOUD_DB, _QUIET_DB = -4.0, -11.0
-_SHORTEST_EVENT = 0.6  # seconds; a bell or a siren is not recognised in less
+_SHORTEST_EVENT = 0.8  # seconds; a bell or a siren is not recognised in less
 _LONGEST_EVENT = 3.5
 _GAP = 0.15  # seconds between events that follow one another
 
@@ -167,11 +167,11 @@ def random_scene(
     sizes = _group_sizes(rng, count)
     room = _SHORTEST_EVENT + 2 * _GAP
     if seconds is None:
-        seconds = round(float(sum(rng.uniform(1.2, _LONGEST_EVENT + 0.5, len(sizes)))), 2)
+        seconds = round(float(sum(rng.uniform(1.4, _LONGEST_EVENT + 0.5, len(sizes)))), 2)
     if seconds < room * len(sizes):
         raise ValueError(
-            f"{count} events in {len(sizes)} successive groups need {room * len(sizes):.2f} s, got {seconds}; "
-            "give more seconds or fewer events"
+            f"{count} events in {len(sizes)} successive groups need {room * len(sizes):.2f} seconds, "
+            f"got {seconds}; give more seconds or fewer events"
         )
     slots = room + rng.dirichlet(np.full(len(sizes), 8.0)) * (seconds - room * len(sizes))
     starts = np.concatenate([[0.0], np.cumsum(slots)])
