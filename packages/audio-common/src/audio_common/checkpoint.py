@@ -1,0 +1,289 @@
+"""Reading and writing CED weights: two published schemes of names, and our own.
+
+| scheme | attention | BatchNorm | encoder | front end |
+|---|---|---|---|---|
+| the authors' `.pt` (or nested in `model`) | `attn.qkv` | `init_bn.1.` | no prefix | `front_end.*` |
+| Hugging Face, `mispeech/ced-*` | `attn.qkv` | `init_bn.` | `encoder.`, but not the head | - |
+| ours | `attn.q`, `attn.k`, `attn.v` | `init_bn.` | no prefix | - |
+
+Everything is strict: a missing, unexpected or misshapen tensor is an error that lists them all. `.pt` files
+are read with `weights_only=True`, so that opening one never runs code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from audio_common.config import PATCH_FRAMES, CEDConfig
+from audio_common.mel import FFT_LENGTH, HOP_LENGTH, NUM_MELS, SAMPLE_RATE, mel_filterbank
+
+if TYPE_CHECKING:
+    from audio_common.ced import CED
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+MODEL_TYPE = "audio_common.ced"
+
+_HEAD_DIM = 64  # of every published size; a checkpoint does not say how many heads it has
+_PUBLISHED_LENGTH = 1012  # frames; of the published checkpoints, whose 63 positions allow 1008 to 1023
+_TORCH_SUFFIXES = (".pt", ".pth", ".bin")
+
+
+class CheckpointError(ValueError):
+    """A file that is not a CED checkpoint, or not one of this configuration."""
+
+
+def load_checkpoint(source: str | Path, **overrides: Any) -> tuple[CEDConfig, dict[str, Tensor]]:
+    """The configuration and the tensors, under our names, of a checkpoint.
+
+    Args:
+        source: a folder (`model.safetensors` or one `.pt`, and `config.json` if there is one), a
+            `.safetensors`, `.pt`, `.pth` or `.bin` file, or a model's id on the Hugging Face hub
+            (`mispeech/ced-base`).
+        overrides: fields of `CEDConfig` that replace what the checkpoint says. With another
+            `target_length`, the time positions are cropped or interpolated.
+
+    Raises:
+        CheckpointError: nothing there, unreadable, or not CED's.
+    """
+    weights, config_file = _locate(source)
+    tensors = convert_state_dict(read_tensors(weights))
+    described = _read_config(config_file) if config_file is not None else {}
+    settings = {**_shape_config(tensors, weights), **described, **overrides}
+    if "num_heads" not in settings:
+        raise CheckpointError(f"{weights} does not say how many attention heads it has; give num_heads=")
+    config = CEDConfig(**settings)
+    tensors["time_pos_embed"] = resize_time_positions(tensors["time_pos_embed"], config.num_columns)
+    return config, tensors
+
+
+def save_checkpoint(model: CED, folder: Path) -> None:
+    """Write `model.safetensors` and `config.json`; reading them back gives the same tensors bit for bit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    settings = {"model_type": MODEL_TYPE, **asdict(model.config)}
+    (folder / CONFIG_FILE).write_text(
+        json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def load_tensors(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Copy `tensors` into `model`.
+
+    Raises:
+        CheckpointError: listing every missing, unexpected and misshapen tensor.
+    """
+    wanted = model.state_dict()
+    problems = [f"missing: {name}" for name in wanted if name not in tensors]
+    problems += [f"unexpected: {name}" for name in tensors if name not in wanted]
+    problems += [
+        f"shape of {name}: expected {tuple(wanted[name].shape)}, got {tuple(tensor.shape)}"
+        for name, tensor in tensors.items()
+        if name in wanted and wanted[name].shape != tensor.shape
+    ]
+    if problems:
+        lines = "\n  ".join(problems)
+        raise CheckpointError(
+            f"{source} does not fit {type(model).__name__} ({len(problems)} tensors):\n  {lines}"
+        )
+    model.load_state_dict(tensors)
+
+
+def convert_state_dict(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Tensors under either published scheme of names, or ours, to ours.
+
+    Raises:
+        CheckpointError: a stored front end (`front_end.*`) is not the one computed here.
+    """
+    tensors = _unnest(tensors)
+    converted: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        name = name.removeprefix("encoder.").replace("init_bn.1.", "init_bn.")
+        if name.startswith("front_end."):
+            _check_front_end(name, tensor)
+        elif ".attn.qkv." in name:
+            for letter, part in zip("qkv", tensor.tensor_split(3), strict=True):
+                converted[name.replace(".qkv.", f".{letter}.")] = part.contiguous()
+        else:
+            converted[name] = tensor
+    return converted
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """The content of a `.safetensors` or (weights only) `.pt` file."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except Exception as e:  # torch, pickle and safetensors raise a dozen kinds for a damaged file
+        raise CheckpointError(f"{path} cannot be read as weights: {e}") from e
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"expected {path} to hold a dictionary of tensors, got {type(content).__name__}"
+        )
+    return content
+
+
+def resize_time_positions(positions: Tensor, columns: int) -> Tensor:
+    """Time positions `(1, dim, 1, length)` for `columns`: the first ones, or interpolated if too few."""
+    if positions.shape[-1] >= columns:
+        return positions[..., :columns].contiguous()
+    return F.interpolate(positions.float(), size=(1, columns), mode="bilinear").to(positions.dtype)
+
+
+def _unnest(tensors: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    for key in ("model", "state_dict"):
+        if isinstance(tensors.get(key), Mapping):
+            tensors = tensors[key]
+    others = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CheckpointError(
+            f"expected tensors only (also under 'model'), got others: {', '.join(others[:10])}"
+        )
+    return tensors
+
+
+def _check_front_end(name: str, tensor: Tensor) -> None:
+    known = {
+        "front_end.0.spectrogram.window": torch.hann_window(FFT_LENGTH),
+        "front_end.0.mel_scale.fb": mel_filterbank(),
+    }
+    if name not in known:
+        raise CheckpointError(f"unexpected tensor {name}")
+    if tensor.shape != known[name].shape or not torch.allclose(tensor.float(), known[name], atol=1e-3):
+        raise CheckpointError(
+            f"{name} is not that of CED's front end (16 kHz, window of 512, 64 HTK bands to 8 kHz), so these "
+            "weights would be fed features they were not trained on"
+        )
+
+
+def _shape_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    """What the shapes of the tensors say of the configuration."""
+    needed = ("time_pos_embed", "outputlayer.1.weight", "blocks.0.mlp.fc1.weight")
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        some = ", ".join(list(tensors)[:8]) or "nothing"
+        raise CheckpointError(f"{path} is not a CED checkpoint: no {', '.join(missing)}; it has {some}, ...")
+    dim, columns = tensors["time_pos_embed"].shape[1], tensors["time_pos_embed"].shape[-1]
+    blocks = {int(match[1]) for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
+    shape = {
+        "embed_dim": dim,
+        "depth": max(blocks) + 1,
+        "mlp_ratio": tensors["blocks.0.mlp.fc1.weight"].shape[0] / dim,
+        "num_classes": tensors["outputlayer.1.weight"].shape[0],
+    }
+    if dim % _HEAD_DIM == 0:
+        shape["num_heads"] = dim // _HEAD_DIM
+    published = columns == _PUBLISHED_LENGTH // PATCH_FRAMES
+    return {**shape, "target_length": _PUBLISHED_LENGTH if published else columns * PATCH_FRAMES}
+
+
+_HF_NAMES = {
+    "embed_dim": "embed_dim",
+    "depth": "depth",
+    "num_heads": "num_heads",
+    "mlp_ratio": "mlp_ratio",
+    "outputdim": "num_classes",
+    "target_length": "target_length",
+    "drop_path_rate": "drop_path",
+}
+_HF_FIXED: dict[str, tuple[Any, ...]] = {
+    "n_mels": (NUM_MELS,),
+    "n_fft": (FFT_LENGTH,),
+    "win_size": (FFT_LENGTH,),
+    "hop_size": (HOP_LENGTH,),
+    "f_min": (0,),
+    "f_max": (SAMPLE_RATE // 2, None),
+    "center": (True,),
+    "patch_size": (PATCH_FRAMES,),
+    "patch_stride": (PATCH_FRAMES,),
+    "qkv_bias": (True,),
+}
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Fields of `CEDConfig` from our own `config.json`, or from that of the Hugging Face port."""
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise CheckpointError(f"{path} cannot be read as JSON: {e}") from e
+    model_type = settings.pop("model_type", None) if isinstance(settings, dict) else None
+    if model_type == "ced":
+        return _convert_hf_config(settings, path)
+    if model_type != MODEL_TYPE:
+        raise CheckpointError(f"{path}: expected model_type {MODEL_TYPE!r} or 'ced', got {model_type!r}")
+    unknown = set(settings) - {field.name for field in fields(CEDConfig)}
+    if unknown:
+        raise CheckpointError(f"{path}: unknown settings {', '.join(sorted(unknown))}; a newer audio-common?")
+    return {**settings, "labels": tuple(settings.get("labels", ()))}
+
+
+def _convert_hf_config(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    for name, allowed in _HF_FIXED.items():
+        if name in settings and settings[name] not in allowed:
+            raise CheckpointError(
+                f"{path}: {name} is {settings[name]!r}, but CED here has {allowed[0]!r} fixed"
+            )
+    config = {
+        ours: settings[theirs] for theirs, ours in _HF_NAMES.items() if settings.get(theirs) is not None
+    }
+    names = {int(index): label for index, label in (settings.get("id2label") or {}).items()}
+    # transformers writes LABEL_0, LABEL_1 for a model whose classes were never named
+    if names and not any(label == f"LABEL_{index}" for index, label in names.items()):
+        config["labels"] = tuple(names[index] for index in sorted(names))
+    return config
+
+
+def _locate(source: str | Path) -> tuple[Path, Path | None]:
+    """The weights and, if there is one, the configuration that `source` names."""
+    path = Path(source)
+    if path.is_file() or path.suffix in (".safetensors", *_TORCH_SUFFIXES):
+        folder, weights = path.parent, path
+        # A config.json describes the folder's own weights, not any file that happens to lie beside it.
+        own = path.name in (WEIGHTS_FILE, "pytorch_model.bin")
+        return weights, _if_file(folder / CONFIG_FILE) if own else None
+    if not path.is_dir():
+        path = _download(str(source))
+    return _weights_in(path), _if_file(path / CONFIG_FILE)
+
+
+def _weights_in(folder: Path) -> Path:
+    if (folder / WEIGHTS_FILE).is_file():
+        return folder / WEIGHTS_FILE
+    found = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", *_TORCH_SUFFIXES))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise CheckpointError(f"expected {WEIGHTS_FILE} or one weights file in {folder}, found {names}")
+    return found[0]
+
+
+def _if_file(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def _download(model_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id):
+        raise CheckpointError(
+            f"expected a folder, a weights file or a hub id such as mispeech/ced-base, got {model_id!r}"
+        )
+    try:
+        return Path(snapshot_download(model_id, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
+    except Exception as e:  # offline, no such model, no access: huggingface_hub has a class for each
+        raise CheckpointError(
+            f"no folder {model_id!r} here, and it could not be fetched from the Hugging Face hub: {e}"
+        ) from e
