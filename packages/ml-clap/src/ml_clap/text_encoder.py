@@ -12,6 +12,8 @@ mixed in a batch, for a text's language is its first token. Sources:
 from __future__ import annotations
 
 import io
+import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,14 +116,20 @@ def load_text_encoder(
 
 def build_text_encoder(parts: TextSource, *, backend: Backend) -> TextEncoder:
     """An encoder of the given parts with random weights."""
-    if backend == "transformers":
-        return TransformersTextEncoder(parts.config, parts.tokenizer)
-    if not isinstance(parts.tokenizer, SonarTokenizer):
+    config, tokenizer = parts.config, parts.tokenizer
+    if isinstance(tokenizer, SonarTokenizer) and tokenizer.vocab_size > config.vocab_size:
         raise ValueError(
-            f"text_backend: sonar runs SONAR only, and this encoder is a {parts.config.model_type}; "
+            f"the tokenizer has {tokenizer.vocab_size} tokens and the encoder embeds {config.vocab_size}: "
+            "they do not belong together"
+        )
+    if backend == "transformers":
+        return TransformersTextEncoder(config, tokenizer)
+    if not isinstance(tokenizer, SonarTokenizer):
+        raise ValueError(
+            f"text_backend: sonar runs SONAR only, and this encoder is a {config.model_type}; "
             "use text_backend: transformers"
         )
-    return SonarTextEncoder(parts.config, parts.tokenizer)  # type: ignore[arg-type]
+    return SonarTextEncoder(config, tokenizer)  # type: ignore[arg-type]
 
 
 def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
@@ -143,7 +151,10 @@ def load_pt(path: Path) -> dict[str, Any]:
     """A `.pt` file of tensors, flat or below `model` (the first fairseq: `model` or `state_dict`)."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+        raise ValueError(f"{path} cannot be read as weights: {e}") from e
     for key in ("model", "state_dict"):
         state = state[key] if isinstance(state.get(key), Mapping) else state
     return dict(state)
