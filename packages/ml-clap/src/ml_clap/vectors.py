@@ -1,0 +1,143 @@
+"""Vectors on disk that outlive a kill, and the exact search over them.
+
+`NpyLog` appends rows to an ordinary .npy file. NumPy pads such a header so that the number of rows can grow
+in place; the rows are written and synced before the header counts them. So the file is valid at every moment,
+and `numpy.load(path, mmap_mode="r")` reads it in any program.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+BLOCK_ROWS = 16384
+"""Rows scored at a time: bounds the memory of a search and of a copy (64 MB at 1,024 float32)."""
+
+
+def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    buffer = io.BytesIO()
+    fields = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, fields)
+    return buffer.getvalue()
+
+
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, int]:
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return shape, dtype, file.tell()
+
+
+def open_rows(path: Path) -> np.ndarray:
+    """The rows of a .npy file, memory-mapped read-only; fewer than its header says if the file is cut off."""
+    with path.open("rb") as file:
+        shape, dtype, offset = _read_header(file)
+    row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    rows = min(shape[0], (path.stat().st_size - offset) // row_bytes)
+    if rows == 0:  # an empty file cannot be mapped
+        return np.empty((0, *shape[1:]), dtype)
+    return np.memmap(path, dtype, "r", offset, (rows, *shape[1:]))
+
+
+class NpyLog:
+    """An append-only .npy file; a killed writer loses at most the append under way.
+
+    Attributes:
+        rows: number of rows that the file holds and its header counts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("r+b")
+        shape, self._dtype, self._offset = _read_header(self._file)
+        self._row_shape = shape[1:]
+        self._row_bytes = self._dtype.itemsize * int(np.prod(self._row_shape, dtype=np.int64))
+        self.rows = 0
+        self.truncate(open_rows(path).shape[0])
+
+    @classmethod
+    def create(cls, path: Path, dtype: np.dtype, row_shape: tuple[int, ...] = ()) -> NpyLog:
+        """A new file without rows; one that is there is overwritten."""
+        path.write_bytes(_header(dtype, (0, *row_shape)))
+        return cls(path)
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add rows of shape (rows, *row_shape); they are on disk when this returns."""
+        if rows.shape[1:] != self._row_shape:
+            raise ValueError(f"expected rows of shape (rows, {self._row_shape}), got {rows.shape}")
+        self._file.seek(self._offset + self.rows * self._row_bytes)
+        self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
+        self._sync()
+        self._count(self.rows + len(rows))
+
+    def truncate(self, rows: int) -> None:
+        """Keep the first `rows` rows."""
+        self._count(rows)
+        self._file.truncate(self._offset + rows * self._row_bytes)
+
+    def close(self) -> None:
+        """Close the file; it needs no further step to be valid."""
+        self._file.close()
+
+    def _count(self, rows: int) -> None:
+        self.rows = rows
+        self._file.seek(0)
+        self._file.write(_header(self._dtype, (rows, *self._row_shape)))
+        self._sync()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def top_columns(scores: np.ndarray, k: int) -> np.ndarray:
+    """Columns of the k highest scores of each row, best first; equal scores in order of their columns.
+
+    Args:
+        scores: (queries, columns).
+        k: how many; all columns when there are fewer.
+
+    Returns:
+        (queries, min(k, columns)) int64.
+    """
+    columns = scores.shape[1]
+    if k >= columns:
+        return np.argsort(-scores, axis=1, kind="stable")
+    # A plain argpartition keeps any of several equal scores at the edge: take the first ones instead.
+    edges = np.partition(scores, columns - k, axis=1)[:, columns - k]
+    picked = []
+    for row, edge in zip(scores, edges, strict=True):
+        above, equal = np.flatnonzero(row > edge), np.flatnonzero(row == edge)
+        kept = np.sort(np.concatenate([above, equal[: k - len(above)]]))
+        picked.append(kept[np.argsort(-row[kept], kind="stable")])
+    return np.stack(picked)
+
+
+def search_exact(
+    queries: np.ndarray, vectors: np.ndarray, k: int, block_rows: int = BLOCK_ROWS
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k vectors of highest inner product with each query, by brute force, block after block.
+
+    Args:
+        queries: (queries, dim) float32.
+        vectors: (rows, dim) float32 or float16, may be memory-mapped; multiplied as float32.
+        k: how many rows; all of them when there are fewer.
+        block_rows: rows scored at a time, which bounds the memory.
+
+    Returns:
+        scores (queries, k) float32 in falling order and rows (queries, k) int64; equal scores by row.
+    """
+    best_scores = np.empty((len(queries), 0), np.float32)
+    best_rows = np.empty((len(queries), 0), np.int64)
+    for first in range(0, len(vectors), block_rows):
+        block = np.asarray(vectors[first : first + block_rows], np.float32)
+        scores = queries @ block.T  # (queries, block)
+        columns = top_columns(scores, k)
+        best_scores = np.concatenate([best_scores, np.take_along_axis(scores, columns, 1)], axis=1)
+        best_rows = np.concatenate([best_rows, columns + first], axis=1)
+        kept = top_columns(best_scores, k)
+        best_scores = np.take_along_axis(best_scores, kept, 1)
+        best_rows = np.take_along_axis(best_rows, kept, 1)
+    return best_scores, best_rows
