@@ -15,6 +15,7 @@ differ by rounding.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -33,7 +34,8 @@ Loudness = Literal["loud", "normal", "quiet"]
 
 REFERENCE_LEVEL = 10 ** (-25 / 20)
 """RMS, of full scale 1, of an event of 0 dB over the loudest of its windows of 50 ms."""
-_WINDOW = SAMPLE_RATE // 20
+_SHORTEST_SOUND = 0.05  # seconds
+_WINDOW = round(_SHORTEST_SOUND * SAMPLE_RATE)
 
 _GAINS_DB: dict[Loudness, tuple[float, float]] = {
     "loud": (-2.0, 0.0),
@@ -55,7 +57,7 @@ class Event:
     onset: float
     """Seconds from the start of the scene."""
     duration: float
-    """Seconds; the sound has faded out at its end."""
+    """Seconds, at least 0.05; the sound has faded out at its end."""
     gain_db: float = -7.0
     """Level against `REFERENCE_LEVEL`: from -4 dB on it counts as loud, up to -11 dB as quiet."""
     seed: int = 0
@@ -64,12 +66,10 @@ class Event:
     def __post_init__(self) -> None:
         if self.kind not in SYNTHESISERS:
             raise ValueError(f"unknown kind of event {self.kind!r}; known kinds: {', '.join(KINDS)}")
-        if not (
-            np.isfinite(self.onset) and self.onset >= 0 and np.isfinite(self.duration) and self.duration > 0
-        ):
-            raise ValueError(
-                f"an event needs onset >= 0 and duration > 0 in seconds, got {self.onset} and {self.duration}"
-            )
+        if not 0.0 <= self.onset < math.inf:
+            raise ValueError(f"onset must be at least 0 seconds, got {self.onset}")
+        if not _SHORTEST_SOUND <= self.duration < math.inf:
+            raise ValueError(f"duration must be at least {_SHORTEST_SOUND} seconds, got {self.duration}")
         if not -60.0 <= self.gain_db <= 0.0:
             raise ValueError(f"gain_db must be in [-60, 0], got {self.gain_db}")
         if self.seed < 0:
@@ -224,8 +224,7 @@ def _event(rng: Generator, kind: str, onset: float, duration: float) -> Event:
 def render_event(event: Event) -> np.ndarray:
     """The event alone at 16 kHz: (samples,) float64, at its level, faded out at its end."""
     rng = Generator(PCG64([event.seed, zlib.crc32(event.kind.encode())]))
-    n = max(_WINDOW, round(event.duration * SAMPLE_RATE))
-    sound = SYNTHESISERS[event.kind](rng, n)
+    sound = SYNTHESISERS[event.kind](rng, round(event.duration * SAMPLE_RATE))
     sound[-80:] *= np.linspace(1.0, 0.0, 80)
     return sound * (REFERENCE_LEVEL * 10 ** (event.gain_db / 20) / _level(sound))
 
