@@ -1,8 +1,8 @@
 """Nearest vectors by inner product: NumPy (exact, always there) or faiss (an extra).
 
 Both return the same rows: faiss's flat index is exact as well. Above `FLAT_ROWS` vectors faiss uses an
-inverted file with 8-bit codes (IVF,SQ8), a quarter of the size of float32 and many times faster, which may miss
-some: how much of the exact answer it finds is measured when it is built, and said with every answer.
+inverted file with 8-bit codes (IVF,SQ8), a quarter of the size of float32 and many times faster, which may
+miss some: how much of the exact answer it finds is measured when it is built, and said with every answer.
 """
 
 from __future__ import annotations

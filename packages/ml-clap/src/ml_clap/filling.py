@@ -1,8 +1,8 @@
 """Encode the clips that an index lacks, a bounded number of files and windows at a time.
 
 A clip's record (content hash, duration) is written before its vectors. So the windows that a clip lacks
-follow from the index alone: those its duration asks for and that are not there. This finds what a killed run left
-out, and tries again what could not be read.
+follow from the index alone: those its duration asks for and that are not there. This finds what a killed run
+left out, and tries again what could not be read.
 """
 
 from __future__ import annotations
