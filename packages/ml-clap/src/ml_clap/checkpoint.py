@@ -24,6 +24,7 @@ from torch import Tensor
 from ml_clap.config import ModelConfig
 from ml_clap.sonar import sonar_config, to_our_layout
 from ml_clap.text_encoder import (
+    SkipRandomInit,
     TextSource,
     build_text_encoder,
     load_pt,
@@ -77,12 +78,13 @@ def load_model(
     config = config if mode is None else in_mode(config, mode)
     state = load_file(folder / WEIGHTS_FILE)
     audio_encoder, text_encoder = None, None
-    if "audio_encoder" not in omitted:
-        audio_encoder = CED(config.audio)
-    if "text_encoder" not in omitted:
-        parts = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
-        text_encoder = build_text_encoder(parts, backend=config.text_backend)
-    model = cls(config, audio_encoder=audio_encoder, text_encoder=text_encoder)
+    with SkipRandomInit():
+        if "audio_encoder" not in omitted:
+            audio_encoder = CED(config.audio)
+        if "text_encoder" not in omitted:
+            parts = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
+            text_encoder = build_text_encoder(parts, backend=config.text_backend)
+        model = cls(config, audio_encoder=audio_encoder, text_encoder=text_encoder)
     kept = {name: each for name, each in model.export_state().items() if name.split(".")[0] in omitted}
     model.load_state(state | kept)
     return model
@@ -147,8 +149,9 @@ def load_published(
     config = published_config(state, mode=mode, head_width=head_width)
     tokenizer = SonarTokenizer(tokenizer_file, max_tokens=config.max_text_tokens)
     parts = TextSource(sonar_config(text_state, head_width=head_width), tokenizer, None)
-    text_encoder = build_text_encoder(parts, backend="transformers")
-    model = cls(config, audio_encoder=CED(config.audio), text_encoder=text_encoder)
+    with SkipRandomInit():
+        text_encoder = build_text_encoder(parts, backend="transformers")
+        model = cls(config, audio_encoder=CED(config.audio), text_encoder=text_encoder)
     model.load_state(state)
     return model
 

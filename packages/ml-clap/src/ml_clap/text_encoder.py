@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ml_clap.config import LANGUAGES
 from ml_clap.sonar import SonarTextEncoder, load_card, m2m100_config, sonar_config, to_our_layout
@@ -41,6 +42,17 @@ _HUB_FILES = [
     "vocab*",
     "merges.txt",
 ]
+
+
+class SkipRandomInit(TorchFunctionMode):
+    """Within it new modules keep whatever memory held: for weights that are loaded next, seconds saved."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)
@@ -107,9 +119,10 @@ def load_text_encoder(
         parts = TextSource(config, tokenizer, state)
     else:
         parts = read_text_source(source, max_tokens=max_tokens)
-    encoder = build_text_encoder(parts, backend=backend)
     if parts.state is None:
         raise ValueError(f"{source} has no {WEIGHTS_FILE}")
+    with SkipRandomInit():
+        encoder = build_text_encoder(parts, backend=backend)
     encoder.load_state(parts.state)
     return encoder
 
@@ -233,7 +246,7 @@ def _build_encoder(config: PretrainedConfig) -> nn.Module:
         return M2M100Encoder(config)  # type: ignore[arg-type]
     from transformers import AutoModel
 
-    return _without_pooler(AutoModel.from_config(config))
+    return _without_pooler(AutoModel.from_config(config, dtype=torch.float32))
 
 
 def _without_pooler(model: Any) -> Any:
@@ -245,13 +258,18 @@ def _without_pooler(model: Any) -> Any:
 
 def _read_auto_state(folder: Path) -> dict[str, Tensor]:
     from transformers import AutoModel
+    from transformers.utils import logging
 
-    model, info = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # a missing pooler is no news: it is not used; all else is checked below
+    try:
+        model, info = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    finally:
+        logging.set_verbosity(verbosity)
     missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
     if missing:
-        raise ValueError(
-            f"{folder} lacks weights of its {type(model).__name__}: {', '.join(sorted(missing)[:5])}"
-        )
+        names = ", ".join(sorted(missing)[:5])
+        raise ValueError(f"{folder} lacks weights of its {type(model).__name__}: {names}")
     return dict(_without_pooler(model).state_dict())
 
 
