@@ -58,7 +58,7 @@ def test_other_content_of_the_same_size_is_a_change(tmp_path: Path) -> None:
     write(tmp_path, a="two")
     os.utime(tmp_path / "a.wav", ns=(5, 5))
     plan = plan_update(entries, scan(tmp_path)[0])
-    assert (plan.kept, [clip.id for clip in plan.new], plan.changed) == ([], ["a.wav"], 1)
+    assert (plan.kept, [clip.id for clip in plan.new], plan.changed) == ([], ["a.wav"], {"a.wav"})
     assert not plan.vanished
 
 

@@ -58,6 +58,7 @@ class IndexReport:
 
 def index(config: IndexConfig) -> IndexReport:
     """Load the model, bring the index up to date, and print what was done."""
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     from ml_clap.model import MLCLAP
@@ -65,7 +66,8 @@ def index(config: IndexConfig) -> IndexReport:
     assert config.out is not None
     model_name = config.model or read_settings(config.out).model
     model = MLCLAP.from_pretrained(model_name, device=choose_device(config.device))
-    with Progress("Indexing", BarColumn(), MofNCompleteColumn(), "clips", TimeRemainingColumn()) as progress:
+    columns = ("Indexing", BarColumn(), MofNCompleteColumn(), "clips", TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("")
         report = update_index(
             model,
@@ -167,13 +169,14 @@ def update_index(
         )
         writer.update(complete=True)
         windows = writer.windows()
+        present = {writer.entries[number].id for number in np.unique(windows["entry"])}
         writer.close()
     return IndexReport(
-        num_clips=len(np.unique(windows["entry"])),
+        num_clips=len(present),
         num_windows=len(windows),
         num_encoded=filler.num_windows,
-        new=len(plan.new) - plan.changed,
-        changed=plan.changed,
+        new=len(present & {clip.id for clip in plan.new} - plan.changed),
+        changed=len(present & plan.changed),
         moved=plan.moved,
         dropped=0 if keep_vanished else len(plan.vanished),
         problems=problems,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml_clap.config import SearchConfig
+from ml_clap.languages import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,23 +31,27 @@ class Query:
 
 
 def read_queries(config: SearchConfig) -> list[Query]:
-    """The queries of a command: its texts, its file's lines, its sounds, in this order."""
-    texts = [Query(text=text, language=config.lang) for text in config.query]
+    """The queries of a command: its texts, its file's lines, its sounds, in this order.
+
+    Raises:
+        ValueError: if a language is unknown or the file holds no query.
+    """
+    default = resolve(config.lang)
+    queries = [Query(text=text, language=default) for text in config.query]
     if config.queries:
         lines = config.queries.read_text(encoding="utf-8").splitlines()
-        texts += [_parse_line(line, config.lang) for line in lines if line.strip()]
-    if not texts and not config.audio:
+        queries += [_parse_line(line, default) for line in lines if line.strip()]
+    queries += [Query(audio=path) for path in config.audio]
+    if not queries:
         raise ValueError(f"{config.queries} holds no query: write one a line")
-    return texts + [Query(audio=path) for path in config.audio]
+    return queries
 
 
-def _parse_line(line: str, language: str) -> Query:
+def _parse_line(line: str, default: str) -> Query:
     before, tab, after = line.partition("\t")
-    return (
-        Query(text=after.strip(), language=before.strip())
-        if tab
-        else Query(text=line.strip(), language=language)
-    )
+    if not tab:
+        return Query(text=line.strip(), language=default)
+    return Query(text=after.strip(), language=resolve(before.strip()))
 
 
 def embed_queries(model: MLCLAP, queries: Sequence[Query]) -> np.ndarray:
@@ -65,9 +70,8 @@ def embed_queries(model: MLCLAP, queries: Sequence[Query]) -> np.ndarray:
 def embed_text(model: MLCLAP, texts: Sequence[str], languages: Sequence[str]) -> np.ndarray:
     """Embeddings (texts, dim) float32 of texts, each in its language."""
     from ml_clap.encoding import encode_texts
-    from ml_clap.languages import resolve
 
-    return encode_texts(model, list(texts), [resolve(language) for language in languages]).numpy()
+    return encode_texts(model, list(texts), list(languages)).numpy()
 
 
 def embed_audio(model: MLCLAP, audio: str | Path | Tensor) -> np.ndarray:

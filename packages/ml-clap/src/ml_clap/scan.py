@@ -54,8 +54,8 @@ class Plan:
     """Line numbers of the clips that stay, with their records brought up to date."""
     new: list[Found]
     """Clips to encode: new ones and changed ones."""
-    changed: int
-    """How many of `new` replace a clip of the same name."""
+    changed: frozenset[str]
+    """Ids of those of `new` that replace a clip of the same name."""
     moved: int
     """How many of `kept` have another name than before."""
     vanished: list[Entry]
@@ -143,18 +143,19 @@ def plan_update(
     """
     known = {entry.id: number for number, entry in enumerate(entries)}
     kept: list[tuple[int, Entry]] = []
-    unplaced, changed = [], 0
+    unplaced, changed = [], set()
     for clip in found:
         number = known.pop(clip.id, None)
         if number is not None and _is_same(entries[number], clip, digest):
             kept.append((number, _renewed(entries[number], clip)))
         else:
             unplaced.append(clip)
-            changed += number is not None
+            if number is not None:
+                changed.add(clip.id)
     moved, new = _find_moved({number: entries[number] for number in known.values()}, unplaced, digest)
     taken = {number for number, _ in moved}
     vanished = [entries[number] for number in sorted(known.values()) if number not in taken]
-    return Plan(sorted(kept + moved, key=lambda pair: pair[0]), new, changed, len(moved), vanished)
+    return Plan(sorted(kept + moved, key=lambda pair: pair[0]), new, frozenset(changed), len(moved), vanished)
 
 
 def _find_moved(

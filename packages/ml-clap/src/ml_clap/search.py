@@ -19,6 +19,7 @@ import numpy as np
 
 from ml_clap.config import SearchConfig
 from ml_clap.engines import Engine, EngineName, make_engine
+from ml_clap.languages import resolve
 from ml_clap.queries import Query, embed_audio, embed_queries, embed_text, read_queries
 from ml_clap.store import (
     AudioIndexError,
@@ -131,7 +132,11 @@ class AudioIndex:
         if (text is None) == (audio is None):
             raise ValueError("give a text or an audio to search for, and not both")
         self.verify(model)
-        vector = embed_text(model, [text or ""], [language]) if audio is None else embed_audio(model, audio)
+        vector = (
+            embed_text(model, [text or ""], [resolve(language)])
+            if audio is None
+            else embed_audio(model, audio)
+        )
         return self.nearest(vector, top_k, all_windows, engine)[0]
 
     def verify(self, model: MLCLAP) -> None:

@@ -1,0 +1,142 @@
+"""Latency of a search by the number of vectors, NumPy and faiss, in one run.
+
+    python packages/ml-clap/benchmarks/search.py --rows 10000 100000 --dim 1024 --json search.json
+
+Vectors are random but clustered, as embeddings are (2,000 centres); queries are further draws from the same
+clusters. A query is a vector: encoding the text comes on top, see docs/search.md. The vectors lie in a .npy file as
+in an index and are memory-mapped; one unmeasured search brings them into memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from ml_clap import engines
+from ml_clap.engines import Engine, FaissEngine, NumpyEngine, recall_without_self
+from ml_clap.vectors import NpyLog, open_rows
+
+CENTRES = 2000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement."""
+
+    rows: int
+    dim: int
+    dtype: str
+    engine: str
+    build_seconds: float
+    milliseconds: float
+    """Median of one query at a time."""
+    batch_milliseconds: float
+    """Per query, all queries together."""
+    recall_at_10: float
+    """Against NumPy's exact answer over the same stored vectors."""
+
+
+def draw(generator: np.random.Generator, centres: np.ndarray, rows: int, spread: float = 0.7) -> np.ndarray:
+    """(rows, dim) float32 unit vectors around the centres; a spread of 1 is noise as long as a centre."""
+    dim = centres.shape[1]
+    noise = generator.standard_normal((rows, dim), np.float32) * np.float32(spread / np.sqrt(dim))
+    vectors = centres[generator.integers(0, len(centres), rows)] + noise
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def write_vectors(path: Path, rows: int, dim: int, dtype: str) -> np.ndarray:
+    """Random vectors in a file, and (100, dim) queries like them."""
+    generator = np.random.default_rng(0)
+    centres = draw(generator, np.zeros((1, dim), np.float32), CENTRES, spread=1.0)
+    log = NpyLog.create(path, np.dtype(dtype), (dim,))
+    while log.rows < rows:
+        log.append(draw(generator, centres, min(20_000, rows - log.rows)))
+    log.close()
+    return draw(generator, centres, 100)
+
+
+def measure(engine: Engine, queries: np.ndarray, repeats: int) -> tuple[float, float, np.ndarray]:
+    """Median seconds of one query, seconds per query of a batch, rows found for the batch."""
+    engine.search(queries[:1], 10)
+    times = []
+    for number in range(repeats):
+        began = time.perf_counter()
+        engine.search(queries[number % len(queries)][None], 10)
+        times.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    _, rows = engine.search(queries, 10)
+    return statistics.median(times), (time.perf_counter() - began) / len(queries), rows
+
+
+def run(rows: int, dim: int, dtype: str, folder: Path, names: list[str], repeats: int) -> list[Row]:
+    """Every engine on one set of vectors."""
+    queries = write_vectors(folder / "vectors.npy", rows, dim, dtype)
+    vectors = open_rows(folder / "vectors.npy")
+    makers: dict[str, Callable[[], Engine]] = {
+        "numpy": lambda: NumpyEngine(vectors),
+        "faiss-flat": lambda: FaissEngine.flat(vectors),
+        "faiss-ivf": lambda: FaissEngine(engines.build_approximate(vectors, "vectors.npy")[0], "IVF,SQ8"),
+    }
+    exact: np.ndarray | None = None
+    measured = []
+    for name in names:
+        began = time.perf_counter()
+        engine = makers[name]()
+        built = time.perf_counter() - began
+        single, batch, found = measure(engine, queries, repeats)
+        exact = found if exact is None else exact
+        recall = recall_without_self(found, exact, np.full(len(queries), -1))
+        measured.append(Row(rows, dim, dtype, name, built, 1000 * single, 1000 * batch, recall))
+        del engine
+    return measured
+
+
+def print_rows(measured: list[Row]) -> None:
+    """A table in Markdown; the ratio is to NumPy on the same vectors."""
+    print(
+        "| vectors | dim | stored as | engine | build s | ms/query | ms/query in 100 | x numpy | recall@10 |"
+    )
+    print("|--:|--:|---|---|--:|--:|--:|--:|--:|")
+    for row in measured:
+        numpy = next(each for each in measured if each.rows == row.rows and each.engine == "numpy")
+        print(
+            f"| {row.rows:,} | {row.dim} | {row.dtype} | {row.engine} | {row.build_seconds:.1f} "
+            f"| {row.milliseconds:.2f} | {row.batch_milliseconds:.2f} "
+            f"| {numpy.milliseconds / row.milliseconds:.1f} | {row.recall_at_10:.3f} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--dim", type=int, default=1024)
+    parser.add_argument("--dtype", choices=["float32", "float16"], default="float32")
+    parser.add_argument("--engines", nargs="+", default=["numpy", "faiss-flat", "faiss-ivf"])
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--folder", type=Path, help="where to write the vectors; default: a temporary folder")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    if arguments.engines[0] != "numpy":
+        parser.error("--engines must begin with numpy, which the others are compared with")
+    measured = []
+    for rows in arguments.rows:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            measured += run(
+                rows, arguments.dim, arguments.dtype, Path(folder), arguments.engines, arguments.repeats
+            )
+    print_rows(measured)
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(row) for row in measured], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
