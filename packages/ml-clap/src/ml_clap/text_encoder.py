@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 Backend = Literal["transformers", "sonar"]
 WEIGHTS_FILE = "model.safetensors"
+_RANDOM = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_"}
 _HUB_FILES = [
     "config.json",
     WEIGHTS_FILE,
@@ -50,9 +51,11 @@ class SkipRandomInit(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in (Tensor.normal_, Tensor.uniform_):
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        # By name: both Tensor.normal_ and torch.nn.init.normal_.
+        if getattr(func, "__name__", "") in _RANDOM:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 @dataclass(frozen=True)
