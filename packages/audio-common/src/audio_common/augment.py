@@ -10,6 +10,7 @@ padding); hence the few lines here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -59,33 +60,20 @@ class SpecAugment(nn.Module):
 
     def forward(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
         """Frames `(all frames, bands)` in dB, clips of `counts` frames one after another; to the same."""
-        num_clips, num_bands = len(counts), frames.shape[1]
-        lengths = torch.tensor(counts)
-        clip = torch.repeat_interleave(torch.arange(num_clips), lengths)  # (all frames,)
-        frame = (
-            torch.arange(len(frames)) - (lengths.cumsum(0) - lengths)[clip]
-        )  # counted from the clip's start
-        widths = (lengths * self.max_time_fraction).clamp_max(self.time_width)
-        hidden_time = self._inside(frame, clip, self._draw(self.time_masks, widths, lengths))
-        bands, band_widths = (
-            torch.full((num_clips,), num_bands),
-            torch.full((num_clips,), float(self.freq_width)),
-        )
-        masks = self._draw(self.freq_masks, band_widths, bands)
-        every_clip = torch.arange(num_clips).repeat_interleave(num_bands)
-        hidden_bands = self._inside(torch.arange(num_bands).repeat(num_clips), every_clip, masks)
-        hidden = hidden_time[:, None] | hidden_bands.view(num_clips, num_bands)[clip]
-        return frames.masked_fill(hidden.to(frames.device), MASK_VALUE)
+        frames = frames.clone()
+        num_bands = frames.shape[1]
+        for end, count in zip(accumulate(counts), counts, strict=True):
+            clip = frames[end - count : end]
+            widest = min(self.time_width, int(count * self.max_time_fraction))
+            for _ in range(self.time_masks):
+                clip[self._stretch(count, widest)] = MASK_VALUE
+            for _ in range(self.freq_masks):
+                clip[:, self._stretch(num_bands, self.freq_width)] = MASK_VALUE
+        return frames
 
-    def _draw(self, masks: int, widths: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Starts and ends `(clips, masks)`: the width uniform up to `widths`, then the place uniform."""
-        width = (torch.rand(len(lengths), masks, generator=self.generator) * (widths[:, None] + 1)).floor()
-        width = torch.minimum(width, widths[:, None].floor())
-        start = torch.rand(len(lengths), masks, generator=self.generator) * (lengths[:, None] - width + 1)
-        start = torch.minimum(start.floor(), lengths[:, None] - width)
-        return start, start + width
-
-    @staticmethod
-    def _inside(position: Tensor, clip: Tensor, masks: tuple[Tensor, Tensor]) -> Tensor:
-        start, end = masks
-        return ((position[:, None] >= start[clip]) & (position[:, None] < end[clip])).any(1)
+    def _stretch(self, length: int, widest: int) -> slice:
+        """A random stretch of `length`: its width uniform in 0..`widest`, then its place uniform."""
+        width_draw, place_draw = torch.rand(2, generator=self.generator).tolist()
+        width = int(width_draw * (widest + 1))
+        start = int(place_draw * (length - width + 1))
+        return slice(start, start + width)

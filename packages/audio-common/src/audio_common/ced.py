@@ -113,7 +113,7 @@ class CED(nn.Module):
         self.patch_embed = PatchEmbed(dim)
         self.time_pos_embed = nn.Parameter(torch.randn(1, dim, 1, config.num_columns) * 0.02)
         self.freq_pos_embed = nn.Parameter(torch.randn(1, dim, NUM_ROWS, 1) * 0.02)
-        rates = torch.linspace(0.0, config.drop_path, config.depth).tolist()
+        rates = [config.drop_path * i / max(1, config.depth - 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(Block(dim, config.num_heads, config.mlp_ratio, rate) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.outputlayer = nn.Sequential(nn.LayerNorm(dim, eps=1e-5), nn.Linear(dim, config.num_classes))
@@ -215,8 +215,8 @@ class CED(nn.Module):
         self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None, *, top_k: int = 5
     ) -> list[list[tuple[str, float]]]:
         """The `top_k` most probable classes of each clip as (label, probability), the most probable first."""
-        probabilities = self(waveforms, lengths, classify=True).probabilities
         labels = self.config.labels or _audioset_labels(self.config.num_classes)
+        probabilities = self(waveforms, lengths, classify=True).probabilities
         values, indices = probabilities.topk(min(top_k, len(labels)), dim=1)
         return [
             [(labels[i], p) for i, p in zip(row_i, row_p, strict=True)]

@@ -15,6 +15,7 @@ imported by `ReferenceLogMel` alone, since its wheels often fail to import besid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ def mel_filterbank() -> Tensor:
     In float32 throughout, since torchaudio rounds its corner frequencies so.
     """
     bins = torch.linspace(0, SAMPLE_RATE // 2, FFT_LENGTH // 2 + 1)
-    top = 2595.0 * torch.log10(torch.tensor(1.0 + (SAMPLE_RATE / 2) / 700.0, dtype=torch.float64)).item()
+    top = 2595.0 * math.log10(1.0 + (SAMPLE_RATE / 2) / 700.0)  # mel
     corners = 700.0 * (10.0 ** (torch.linspace(0.0, top, NUM_MELS + 2) / 2595.0) - 1.0)  # Hz
     widths = corners.diff()
     distance = corners - bins[:, None]  # (257, 66)
