@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,9 +193,9 @@ def _build_fairseq2_model(config: M2M100Config) -> nn.Module:
 def import_sonar() -> None:
     """Import fairseq2 and sonar, or say how to do without them."""
     try:
-        import fairseq2  # noqa: F401
-        import sonar  # noqa: F401
-        import soundfile  # noqa: F401  # its wheel brings the libsndfile that fairseq2's library looks for
+        # In this order: soundfile's wheel brings the libsndfile that fairseq2 looks for.
+        for module in ("soundfile", "fairseq2", "sonar"):
+            import_module(module)
     except (ImportError, OSError) as e:
         raise ImportError(
             f"the text backend `sonar` needs fairseq2 and sonar-space, and they do not import here: {e}. "
