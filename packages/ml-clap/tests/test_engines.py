@@ -13,7 +13,8 @@ faiss = pytest.importorskip("faiss")
 def clustered(rows: int, dim: int = 32, seed: int = 0) -> np.ndarray:
     generator = np.random.default_rng(seed)
     centres = generator.normal(size=(40, dim))
-    vectors: np.ndarray = centres[generator.integers(0, 40, rows)] + 0.3 * generator.normal(size=(rows, dim))
+    vectors: np.ndarray = centres[generator.integers(0, 40, rows)]
+    vectors = vectors + 0.3 * generator.normal(size=(rows, dim))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 

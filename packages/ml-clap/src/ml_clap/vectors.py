@@ -16,6 +16,8 @@ import numpy as np
 
 BLOCK_ROWS = 16384
 """Rows scored at a time: bounds the memory of a search and of a copy (64 MB at 1,024 float32)."""
+WIDENED_ROWS = 2048
+"""Rows of float16 made float32 at a time."""
 
 
 def _header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
@@ -32,14 +34,15 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, int]:
 
 
 def open_rows(path: Path) -> np.ndarray:
-    """The rows of a .npy file, memory-mapped read-only; fewer than its header says if the file is cut off."""
+    """The rows of a .npy file, memory-mapped; fewer than its header says if the file is cut off."""
     with path.open("rb") as file:
         shape, dtype, offset = _read_header(file)
     row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
     rows = min(shape[0], (path.stat().st_size - offset) // row_bytes)
     if rows == 0:  # an empty file cannot be mapped
         return np.empty((0, *shape[1:]), dtype)
-    return np.memmap(path, dtype, "r", offset, (rows, *shape[1:]))
+    # "c" never writes to the file either, and torch warns of arrays marked as read-only.
+    return np.memmap(path, dtype, "c", offset, (rows, *shape[1:]))
 
 
 class NpyLog:
@@ -115,6 +118,21 @@ def top_columns(scores: np.ndarray, k: int) -> np.ndarray:
     return np.stack(picked)
 
 
+def inner_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """(queries, rows) float32 of (queries, dim) float32 and (rows, dim) float32 or float16, in float32."""
+    if vectors.dtype == np.float32:
+        return queries @ vectors.T
+    import torch  # widens float16 nine times as fast as NumPy 2.4, into memory that stays in the cache
+
+    wide = torch.empty(WIDENED_ROWS, vectors.shape[1])
+    scores = np.empty((len(queries), len(vectors)), np.float32)
+    for first in range(0, len(vectors), WIDENED_ROWS):
+        part = torch.from_numpy(vectors[first : first + WIDENED_ROWS])
+        block = wide[: len(part)].copy_(part).numpy()
+        scores[:, first : first + len(part)] = queries @ block.T
+    return scores
+
+
 def search_exact(
     queries: np.ndarray, vectors: np.ndarray, k: int, block_rows: int = BLOCK_ROWS
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -132,8 +150,7 @@ def search_exact(
     best_scores = np.empty((len(queries), 0), np.float32)
     best_rows = np.empty((len(queries), 0), np.int64)
     for first in range(0, len(vectors), block_rows):
-        block = np.asarray(vectors[first : first + block_rows], np.float32)
-        scores = queries @ block.T  # (queries, block)
+        scores = inner_products(queries, vectors[first : first + block_rows])
         columns = top_columns(scores, k)
         best_scores = np.concatenate([best_scores, np.take_along_axis(scores, columns, 1)], axis=1)
         best_rows = np.concatenate([best_rows, columns + first], axis=1)
