@@ -3,8 +3,8 @@
     python packages/ml-clap/benchmarks/search.py --rows 10000 100000 --dim 1024 --json search.json
 
 Vectors are random but clustered, as embeddings are (2,000 centres); queries are further draws from the same
-clusters. A query is a vector: encoding the text comes on top, see docs/search.md. The vectors lie in a .npy file
-as in an index and are memory-mapped; one unmeasured search brings them into memory.
+clusters. A query is a vector: encoding the text comes on top, see docs/search.md. The vectors lie in a .npy
+file as in an index and are memory-mapped; one unmeasured search brings them into memory.
 """
 
 from __future__ import annotations

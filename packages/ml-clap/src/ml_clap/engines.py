@@ -117,11 +117,11 @@ def make_engine(engine: EngineName, vectors: np.ndarray, path: Path, name: str) 
     """The engine asked for; `auto` is faiss where it is installed and pays, else numpy.
 
     Raises:
-        ModuleNotFoundError: if faiss is asked for and not installed.
+        ValueError: if faiss is asked for and not installed.
     """
     installed = find_spec("faiss") is not None
     if engine == "faiss" and not installed:
-        raise ModuleNotFoundError("--engine faiss needs faiss: install ml-clap[faiss], or use --engine numpy")
+        raise ValueError("--engine faiss needs faiss: install ml-clap[faiss], or use --engine numpy")
     if engine == "numpy" or (engine == "auto" and not (installed and len(vectors) > FLAT_ROWS)):
         return NumpyEngine(vectors)
     if len(vectors) <= FLAT_ROWS:
