@@ -18,8 +18,8 @@ def clustered(rows: int, dim: int = 32, seed: int = 0) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_faiss_flat_equals_numpy(dtype: type) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_faiss_flat_equals_numpy(dtype: str) -> None:
     vectors = clustered(2000).astype(dtype)
     queries = clustered(7, seed=1)
     scores, rows = NumpyEngine(vectors).search(queries, 20)
