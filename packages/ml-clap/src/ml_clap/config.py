@@ -154,7 +154,7 @@ class AugmentConfig:
     time_masks: int = 0
     """SpecAugment: stretches of time masked in a clip."""
     time_mask_frames: int = 64
-    """Longest such stretch, in frames of 10 ms."""
+    """Longest such stretch, in frames of 10 ms; half of a clip at most."""
     freq_masks: int = 0
     """SpecAugment: bands of mel bins masked in a clip."""
     freq_mask_bins: int = 8
@@ -168,6 +168,8 @@ class AugmentConfig:
         for name in ("time_masks", "time_mask_frames", "freq_masks", "freq_mask_bins", "gain_db"):
             if getattr(self, name) < 0:
                 raise ValueError(f"augment.{name} must not be negative, got {getattr(self, name)}")
+        if self.freq_mask_bins > 64:
+            raise ValueError(f"augment.freq_mask_bins must be at most 64, got {self.freq_mask_bins}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,9 +215,9 @@ class TrainConfig:
     """Everything random follows from it."""
     validate_every: int = 1
     """Validate after so many epochs, and at the end."""
-    best_metric: Literal["retrieval", "accuracy"] = "retrieval"
-    """The best model by validation has the highest `retrieval` (mAP@10, mean of both ways and all languages),
-    or zero-shot `accuracy` (each clip against the captions of all labels; needs labels)."""
+    validate_by: Literal["retrieval", "accuracy"] = "retrieval"
+    """What validation measures, and the best model has most of: `retrieval` (mAP@10, mean of both ways and all
+    languages), or zero-shot `accuracy` (each clip against the captions of every label; needs labels)."""
     checkpoint_every: int = 500
     """Save the training state after so many updates, besides after every epoch."""
     keep_checkpoints: int = 2

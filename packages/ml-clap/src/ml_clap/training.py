@@ -1,0 +1,473 @@
+"""Training: `ml-clap train --config FILE.yaml`, on one CPU or GPU, on many, or on several machines.
+
+The same command runs in one process, or in many behind `accelerate launch`:
+
+    ml-clap train --config configs/esc10.yaml
+    accelerate launch --num_processes 8 -m ml_clap train --config configs/audiocaps.yaml
+
+What holds in either case:
+
+- The loss compares every pair with all others of `batch_size` pairs, which the processes share: two processes
+  compute the loss, and take the update, that one would (exactly so where nothing is drawn at random: dropout
+  and SpecAugment differ by process).
+- `accumulation_steps` averages the gradients of several such batches before an update. The pairs of one batch
+  do not meet those of the next, so there are no more negatives: it steadies the update, and that is all.
+- All that is random follows from the seed, the update's number and the process's, so a resumed run takes the
+  updates that an uninterrupted one would have taken.
+- The mel BatchNorm's statistics are fixed (`ml_clap.initialization`). How the authors treated them is not known.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import gather_object
+from audio_common.augment import SpecAugment
+from torch import Tensor, nn
+
+from ml_clap.augmentation import augment_waveforms
+from ml_clap.checkpointing import (
+    list_checkpoints,
+    load_checkpoint,
+    read_log,
+    recover_model_folder,
+    save_checkpoint,
+    save_model_folder,
+    write_json,
+)
+from ml_clap.config import AugmentConfig, TrainConfig
+from ml_clap.initialization import is_from_scratch, make_model, measure_mel_statistics
+from ml_clap.loss import contrastive_loss, embedding_regularizer, gather_with_gradients
+from ml_clap.model import MLCLAP
+from ml_clap.optimization import MovingAverage, learning_rate, make_optimizer, set_learning_rate
+from ml_clap.reporting import Reporter, plot_curves
+from ml_clap.training_data import TextTable, TrainingData
+from ml_clap.validation import validate
+
+logger = logging.getLogger(__name__)
+
+STATISTICS_CLIPS = 512
+"""Training clips of which the mel statistics are measured, from scratch."""
+MAY_CHANGE = ("out", "device", "resume", "log_every", "keep_checkpoints", "checkpoint_every", "report_to")
+"""Settings that may differ when a run is continued: they do not touch its numbers."""
+
+
+class TrainingError(ValueError):
+    """Training cannot go on; says what to do."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run made."""
+
+    model: Path
+    """Folder of the best model by validation; without validation, of the last."""
+    step: int
+    """Updates taken."""
+    loss: float
+    """Of the last update."""
+    score: float | None
+    """Of the best model by validation, percent."""
+
+
+@dataclass
+class RunState:
+    """How far a run is; with the tensors, what a checkpoint holds."""
+
+    step: int = 0
+    """Updates taken."""
+    epoch: int = 0
+    batches: int = 0
+    """Batches of this epoch that are done."""
+    best: float | None = None
+    """Highest validation score."""
+
+
+def train(config: TrainConfig) -> TrainResult:
+    """Train a model as `config` says, or continue the run in `config.out`.
+
+    Raises:
+        TrainingError: The loss or a gradient is not finite, no clip can be read, or `out` holds another run.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; its message says what is saved.
+    """
+    trainer = Trainer(config)
+    try:
+        return trainer.run()
+    finally:
+        trainer.accelerator.end_training()
+
+
+class Towers(nn.Module):
+    """The model as one forward pass, which is what DistributedDataParallel needs."""
+
+    def __init__(self, model: MLCLAP, augment: AugmentConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.spec_augment = SpecAugment(
+            time_masks=augment.time_masks,
+            time_width=augment.time_mask_frames,
+            freq_masks=augment.freq_masks,
+            freq_width=augment.freq_mask_bins,
+        )
+
+    def forward(
+        self, waveforms: Tensor, lengths: Tensor, ids: Tensor, mask: Tensor, text_features: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Audio and text embeddings `(batch, embed_dim)`, and the temperature."""
+        audio = self.model.encode_audio(waveforms, lengths, self.spec_augment)
+        if text_features is None:
+            return audio, self.model.encode_tokens(ids, mask), self.model.temperature
+        return audio, self.model.project_text(text_features), self.model.temperature
+
+
+class Trainer:
+    """One run: everything is made here, `run` goes through the epochs."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.accelerator = make_accelerator(config)
+        self.state = RunState()
+        self.reporter: Reporter | None = None
+        """Of the main process."""
+        self.interrupted: float | None = None
+        """When a signal came."""
+        with self.accelerator.main_process_first():  # one process fills the cache of downloads
+            self.model = make_model(config.model, config.init_from)
+        self.data = TrainingData(config, self.model.prepare_text, self.accelerator)
+        if is_from_scratch(config.model, config.init_from):
+            measure_mel_statistics(self.model.audio_encoder, self.data.some_sounds(STATISTICS_CLIPS))
+        self.model.to(self.accelerator.device).train()
+        self.text_table = TextTable(self.model, self.data.texts()) if config.precompute_text else None
+        self.average = None if config.ema_decay is None else MovingAverage(self.model, config.ema_decay)
+        self.towers, self.optimizer = self.accelerator.prepare(
+            Towers(self.model, config.augment), make_optimizer(self.model, config.optimizer)
+        )
+
+    def run(self) -> TrainResult:
+        """Take all updates that are left, then write the final model and the curves."""
+        self._resume()
+        with self._reporting(), self._watching_signals():
+            while not self._is_done():
+                self._epoch()
+        return self._finish()
+
+    # ------------------------------------------------------------------------------------ epochs and updates
+
+    def _epoch(self) -> None:
+        """The rest of an epoch, its validation, and a checkpoint."""
+        state, config = self.state, self.config
+        batches, num_batches = self.data.epoch(state.epoch, skip=state.batches, accelerator=self.accelerator)
+        while state.batches < num_batches and state.step != config.max_steps:
+            size = min(config.accumulation_steps, num_batches - state.batches)
+            record = self._update([next(batches) for _ in range(size)], self._done(num_batches))
+            state.step, state.batches = state.step + 1, state.batches + size
+            self._report(record, self._done(num_batches))
+            if self._is_interrupted():
+                raise KeyboardInterrupt(self._save_and_say())
+            # At the end of an epoch the checkpoint comes after the validation.
+            if state.step % config.checkpoint_every == 0 and state.batches < num_batches:
+                self._save()
+        if state.batches == num_batches:
+            state.epoch, state.batches = state.epoch + 1, 0
+        if self._is_done() or state.epoch % config.validate_every == 0:
+            self._validate()
+        self._save()
+
+    def _is_done(self) -> bool:
+        """Whether no update is left."""
+        if self.config.max_steps is not None:
+            return self.state.step >= self.config.max_steps
+        return self.state.epoch >= self.config.epochs
+
+    def _done(self, num_batches: int) -> float:
+        """Share of the run that is done, 0 to 1."""
+        if self.config.max_steps is not None:
+            return self.state.step / self.config.max_steps
+        return (self.state.epoch + self.state.batches / num_batches) / self.config.epochs
+
+    def _update(self, batches: list[Batch], done: float) -> dict[str, float]:
+        """One update of the weights from the mean gradient of some batches."""
+        torch.manual_seed(random_seed(self.config.seed, self.state.step, self.accelerator.process_index))
+        rate = learning_rate(done, self.config.optimizer)
+        set_learning_rate(self.optimizer, rate)
+        losses = []
+        for batch in batches:
+            is_last = batch is batches[-1]
+            with nullcontext() if is_last else self.accelerator.no_sync(self.towers):
+                loss = self._loss(batch)
+                self.accelerator.backward(loss / len(batches))
+            losses.append(loss.item())
+        norm = self._clip_gradients(batches)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.average is not None:
+            self.average.update(self.model)
+        return {"loss": sum(losses) / len(losses), "lr": rate, "grad_norm": norm}
+
+    def _loss(self, batch: Batch) -> Tensor:
+        """Loss of a batch that all processes share: the same number in each."""
+        waveforms = self._augment(batch)
+        ids, mask = batch.text_ids, batch.text_mask
+        features = None if self.text_table is None else self.text_table(ids, mask)
+        audio, text, temperature = self.towers(waveforms, batch.lengths, ids, mask, features)
+        rows = self.data.positives(batch.clip_ids).to(audio.device)
+        own = (audio, text, batch)
+        audio, text, rows = (gather_with_gradients(each) for each in (audio, text, rows))
+        loss = contrastive_loss(audio, text, temperature, None if self.config.positives == "none" else rows)
+        if self.config.embedding_regularization:
+            loss = loss + embedding_regularizer(audio, text)
+        if not math.isfinite(loss.item()):
+            raise self._not_finite("the loss", loss.item(), *own)
+        return loss
+
+    def _augment(self, batch: Batch) -> Tensor:
+        augment = self.config.augment
+        if not augment.gain_db and not augment.time_shift:
+            return batch.waveforms
+        clips = batch.clip_ids.tolist()
+        seeds = [
+            random_seed(self.config.seed, self.state.step, clip, clips[:row].count(clip))
+            for row, clip in enumerate(clips)
+        ]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return augment_waveforms(
+            batch.waveforms,
+            batch.lengths,
+            gain_db=augment.gain_db,
+            time_shift=augment.time_shift,
+            generators=generators,
+        )
+
+    def _clip_gradients(self, batches: list[Batch]) -> float:
+        limit = self.config.optimizer.clip_grad_norm
+        parameters = [each for each in self.towers.parameters() if each.requires_grad]
+        norm = float(self.accelerator.clip_grad_norm_(parameters, math.inf if limit is None else limit))
+        # In fp16 an overflow is expected now and then: the loss scaler leaves the update out.
+        if not math.isfinite(norm) and self.config.precision != "fp16":
+            raise self._not_finite("the norm of the gradient", norm, None, None, batches[-1])
+        return norm
+
+    def _not_finite(
+        self, what: str, value: float, audio: Tensor | None, text: Tensor | None, batch: Batch
+    ) -> TrainingError:
+        """The error that names the clips to blame: those with such embeddings, else the whole batch."""
+        clips = batch.clip_ids
+        if audio is not None and text is not None:
+            bad = ~(audio.isfinite().all(dim=1) & text.isfinite().all(dim=1)).cpu()
+            clips = clips[bad] if bad.any() else clips
+        names = gather_object([self.data.clips[clip].id for clip in clips.tolist()])
+        listed = ", ".join(sorted(set(names))[:8]) + (", ..." if len(set(names)) > 8 else "")
+        return TrainingError(
+            f"{what} is {value} at step {self.state.step + 1}, with clips {listed}; the weights have not taken "
+            f"this update. Look at these clips, lower optimizer.lr or optimizer.clip_grad_norm, or use bf16 or "
+            f"fp32 instead of fp16; the same command continues from the last checkpoint"
+        )
+
+    # ------------------------------------------------------------------------------------ what is kept
+
+    @contextmanager
+    def _reporting(self) -> Iterator[None]:
+        """Within the block the main process has its reporter; at the first step it tells what will be trained."""
+        config = self.config
+        if self.accelerator.is_main_process:
+            config.out.mkdir(parents=True, exist_ok=True)
+            write_json(config.out / "config.json", plain(config))
+            logger.info("%s\n%s", self.model.summary(), self.data.summary())
+            if self.state.step:
+                logger.info("continuing after step %d", self.state.step)
+            self.reporter = Reporter(
+                self.accelerator, config.out / "log.jsonl", step=self.state.step, log_every=config.log_every
+            )
+        try:
+            yield
+        finally:
+            if self.reporter is not None:
+                self.reporter.close()
+
+    def _report(self, record: dict[str, float], done: float) -> None:
+        if self.reporter is not None:
+            place = {"step": self.state.step, "epoch": self.state.epoch}
+            self.reporter.update({**place, **record, "temperature": self.model.temperature.item()}, done)
+
+    def _validate(self) -> None:
+        """Score the model on the main process; the best so far becomes the folder `best`."""
+        if not self.data.validation:
+            return
+        if self.reporter is not None:
+            with self._as_saved():
+                result = validate(
+                    self.model, self.data.validation, self.data.validation_languages, self.config.validate_by
+                )
+                is_best = self.state.best is None or result.score > self.state.best
+                if is_best:
+                    self.state.best = result.score
+                    save_model_folder(self.config.out / "best", self.model.save_pretrained)
+            place = {"step": self.state.step, "epoch": self.state.epoch, "metric": result.metric}
+            self.reporter.validation({**place, "score": result.score, "scores": result.scores}, is_best)
+        self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def _as_saved(self) -> Iterator[None]:
+        """Within the block the model is as it is validated and saved: averaged, in evaluation mode."""
+        averaged = nullcontext() if self.average is None else self.average.applied_to(self.model)
+        with averaged:
+            self.model.eval()
+            yield
+        self.model.train()
+
+    def _save(self) -> None:
+        if self.reporter is not None:
+            state = {
+                "state": asdict(self.state),
+                "config": plain(self.config),
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
+                "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
+            }
+            folder = self.config.out / "checkpoints"
+            save_checkpoint(folder, self.state.step, state, keep=self.config.keep_checkpoints)
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> None:
+        """Continue from the last checkpoint, if there is one."""
+        found = list_checkpoints(self.config.out / "checkpoints")
+        if not found:
+            return
+        if self.config.resume == "never":
+            raise TrainingError(f"{self.config.out} holds a run; resume: auto continues it, or choose another --out")
+        kept = load_checkpoint(found[-1])
+        check_same_run(kept["config"], plain(self.config), self.config.out)
+        self.model.load_state_dict(kept["model"])
+        self.optimizer.load_state_dict(kept["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(kept["average"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(kept["scaler"])
+        self.state = RunState(**kept["state"])
+
+    def _finish(self) -> TrainResult:
+        out = self.config.out
+        records = read_log(out / "log.jsonl")
+        if self.accelerator.is_main_process:
+            with self._as_saved():
+                save_model_folder(out / "final", self.model.save_pretrained)
+            plot_curves(records, out / "curves.png")
+        self.accelerator.wait_for_everyone()
+        losses = [record["loss"] for record in records if "loss" in record]
+        best = out / ("final" if self.state.best is None else "best")
+        return TrainResult(best, self.state.step, losses[-1], self.state.best)
+
+    # ------------------------------------------------------------------------------------ Ctrl-C
+
+    def _is_interrupted(self) -> bool:
+        """Whether any process was told to stop; all of them learn it after the same update."""
+        stop = self.interrupted is not None
+        if self.accelerator.num_processes == 1:
+            return stop
+        flag = torch.tensor(float(stop), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum").item())
+
+    def _save_and_say(self) -> str:
+        self._save()
+        return f"The run is saved up to step {self.state.step} in {self.config.out}; the same command continues it."
+
+    @contextmanager
+    def _watching_signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the update that is under way; a later Ctrl-C ends it at once."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self.interrupted is None:
+                self.interrupted = time.monotonic()
+                logger.info("Stopping after this update; Ctrl-C again stops at once.")
+            # Behind `accelerate launch` one Ctrl-C arrives twice: from the terminal and from the launcher.
+            elif number == signal.SIGINT and time.monotonic() - self.interrupted > 2.0:
+                raise KeyboardInterrupt("The last checkpoint is kept; the same command continues from it.")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread can take signals
+            return
+        kept = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+
+def random_seed(*numbers: int) -> int:
+    """A seed of 63 bits from some numbers; close numbers give seeds far apart."""
+    text = " ".join(str(number) for number in numbers)
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+def plain(config: TrainConfig) -> dict[str, Any]:
+    """The settings as JSON has them."""
+    return json.loads(json.dumps(asdict(config), default=str))
+
+
+def check_same_run(saved: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
+    """Raise a TrainingError that names the settings in which a run would differ from what it was."""
+    before, now = flatten(saved), flatten(wanted)
+    changed = [
+        f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+        for name in sorted(before | now)
+        if name not in MAY_CHANGE and before.get(name) != now.get(name)
+    ]
+    if changed:
+        raise TrainingError(
+            f"the run in {out} had other settings: {'; '.join(changed)}. Continue it with its own "
+            f"(--config {out / 'config.json'}), or choose another --out"
+        )
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        nested = isinstance(value, dict)
+        flat |= flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat
+
+
+def make_accelerator(config: TrainConfig) -> Accelerator:
+    """The processes, devices, precision and trackers of a run."""
+    for name in config.report_to:
+        if find_spec(name) is None:
+            raise TrainingError(f"report_to: {name} is not installed; pip install {name}, or leave it out")
+    accelerator = Accelerator(
+        cpu=config.device == "cpu",
+        mixed_precision="no" if config.precision == "fp32" else config.precision,
+        log_with=list(config.report_to) or None,
+        project_dir=config.out,
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False),  # no buffer changes in training
+            InitProcessGroupKwargs(timeout=timedelta(hours=2)),  # the others wait while one validates
+        ],
+    )
+    if config.report_to:
+        settings = {name: value if isinstance(value, str | float | int | bool) else str(value)
+                    for name, value in flatten(plain(config)).items()}
+        accelerator.init_trackers("ml-clap", config=settings)
+    if config.batch_size % accelerator.num_processes:
+        raise TrainingError(
+            f"batch_size ({config.batch_size}) must be a multiple of the number of processes "
+            f"({accelerator.num_processes}), which share it"
+        )
+    return accelerator

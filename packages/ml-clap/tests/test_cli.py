@@ -1,0 +1,165 @@
+"""The command line: quick help, settings from flags and YAML, one clear line for a mistake."""
+
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonargparse import ArgumentError
+from ml_clap import cli
+from ml_clap.config import SearchConfig, TrainConfig
+
+COMMANDS = [[verb.name] for verb in cli.VERBS] + [["prepare", reader.name] for reader in cli.READERS]
+
+
+def read(*words: str) -> object:
+    return cli.read_settings(cli.build_parser().parse_args(list(words)))[1]
+
+
+def train_settings(*words: str) -> TrainConfig:
+    settings = read("train", "--data.train", "clips.jsonl", *words)
+    assert isinstance(settings, TrainConfig)
+    return settings
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "ml_clap", *words], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("words", [[], *COMMANDS], ids=" ".join)
+def test_help_comes_without_torch(words: list[str]) -> None:
+    script = f"""
+import sys
+from ml_clap.cli import main
+try:
+    main({[*words, "--help"]!r})
+except SystemExit as stop:
+    heavy = {{"torch", "transformers", "numpy"}} & set(sys.modules)
+    sys.exit(f"imported {{heavy}}" if heavy or stop.code else 0)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "usage: ml-clap" in result.stdout
+
+
+def test_every_setting_has_a_help_text() -> None:
+    for verb in (*cli.VERBS, *cli.READERS):
+        helps = cli._field_helps(verb.settings)
+        assert all(helps.get(name) for name in verb.settings.__dataclass_fields__), verb.name
+
+
+@pytest.mark.parametrize("verb", [*cli.VERBS, *cli.READERS], ids=lambda verb: verb.name)
+def test_every_verb_names_a_function(verb: cli.Verb) -> None:
+    module, _, name = verb.function.partition(":")
+    assert callable(getattr(import_module(module), name))
+
+
+def test_yaml_numbers_without_a_point_are_floats(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data: {train: [a.jsonl]}\noptimizer: {lr: 2e-4, eps: 1E-7}\n")
+    settings = read("train", "--config", str(recipe))
+    assert isinstance(settings, TrainConfig)
+    assert (settings.optimizer.lr, settings.optimizer.eps) == (2e-4, 1e-7)
+
+
+def test_flags_override_the_file_and_the_rest_stays(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data: {train: [a.jsonl], num_workers: 5}\nmodel: {embed_dim: 64, audio: {depth: 3}}\n")
+    settings = read("train", "--config", str(recipe), "--model.embed_dim", "256", "--optimizer.lr=3e-4")
+    assert isinstance(settings, TrainConfig)
+    assert (settings.model.embed_dim, settings.model.audio.depth, settings.data.num_workers) == (256, 3, 5)
+    assert settings.optimizer.lr == 3e-4
+
+
+def test_lists_switches_and_null_are_read() -> None:
+    settings = train_settings(
+        *("--data.train", "a.jsonl", "b.jsonl", "--model.freeze_text", "--no_embedding_regularization"),
+        *("--optimizer.clip_grad_norm", "null", "--optimizer.betas", "0.9", "0.98"),
+    )
+    assert settings.data.train == (Path("a.jsonl"), Path("b.jsonl"))
+    assert settings.model.freeze_text
+    assert not settings.embedding_regularization
+    assert settings.optimizer.clip_grad_norm is None
+    assert settings.optimizer.betas == (0.9, 0.98)
+
+
+def test_print_config_can_be_read_back(tmp_path: Path) -> None:
+    words = ["train", "--data.train", "a.jsonl", "--optimizer.lr", "2e-4", "--seed", "7"]
+    printed = run(*words, "--print_config")
+    assert printed.returncode == 0, printed.stderr
+    assert yaml.safe_load(printed.stdout)["seed"] == 7
+    (tmp_path / "printed.yaml").write_text(printed.stdout)
+    assert read("train", "--config", str(tmp_path / "printed.yaml")) == read(*words)
+
+
+def test_search_takes_index_and_queries_without_flags() -> None:
+    settings = read("search", "sounds.index", "un chien aboie", "il pleut", "--lang", "fra_Latn")
+    assert isinstance(settings, SearchConfig)
+    assert settings.index == Path("sounds.index")
+    assert settings.query == ("un chien aboie", "il pleut")
+    by_sound = read("search", "sounds.index", "--audio", "a.wav", "b.wav")
+    assert isinstance(by_sound, SearchConfig)
+    assert by_sound.audio == (Path("a.wav"), Path("b.wav"))
+
+
+@pytest.mark.parametrize("words", [("train", "--optimizer.lrr", "1"), ("trian",), ("train", "--batch_size", "x")])
+def test_unknown_flags_verbs_and_types_are_errors(words: tuple[str, ...]) -> None:
+    with pytest.raises(ArgumentError) as error:
+        read(*words)
+    assert any(name in str(error.value) for name in ("lrr", "trian", "batch_size"))
+
+
+def test_an_unknown_key_of_the_file_is_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("optimzer: {lr: 1.0e-4}\n")
+    with pytest.raises(ArgumentError, match="optimzer"):
+        read("train", "--config", str(recipe))
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["train"], "data.train"),
+        (["train", "--data.train", "a.jsonl", "--batch_size", "0"], "batch_size must be at least 1, got 0"),
+        (["train", "--data.train", "missing.jsonl", "--out", "{folder}"], "missing.jsonl"),
+        (["search", "nowhere", "a dog"], "nowhere"),
+        (["nonsense"], "nonsense"),
+        (["search"], "index"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_one_line(words: list[str], named: str, tmp_path: Path) -> None:
+    result = run(*[word.format(folder=tmp_path) for word in words])
+    assert result.returncode == 2
+    assert named in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("ml-clap: error: ")
+
+
+def test_traceback_shows_where_a_mistake_arose() -> None:
+    result = run("search", "nowhere", "a dog", "--traceback")
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
+
+
+def test_ctrl_c_says_what_is_saved(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt("Saved up to step 12.")
+
+    monkeypatch.setattr(cli, "_load", lambda _: stop)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["train", "--data.train", "a.jsonl"])
+    assert exit_.value.code == 130
+    assert "Saved up to step 12." in capsys.readouterr().err
+
+
+def test_settings_are_plain_json(tmp_path: Path) -> None:
+    from ml_clap.training import plain
+
+    settings = train_settings("--seed", "3")
+    saved = tmp_path / "config.json"
+    saved.write_text(json.dumps(plain(settings)))
+    assert read("train", "--config", str(saved)) == settings
