@@ -69,7 +69,7 @@ def _standard(text: str) -> str:
 
 
 def _is_kept(text: str, place: int) -> bool:
-    """Whether the character belongs to a word: letter, digit, combining mark, joiner, or a mark inside a word."""
+    """Whether the character belongs to a word: a letter, digit, combining mark, or a mark inside it."""
     char = text[place]
     if char == "'":
         return _is_word_char(text[place - 1 : place]) and _is_word_char(text[place + 1 : place + 2])
