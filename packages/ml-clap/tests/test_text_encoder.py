@@ -202,7 +202,7 @@ def test_a_fairseq2_card_loads_with_its_own_tokenizer(
     (tmp_path / "card.yaml").write_text(json.dumps(card))  # JSON is YAML
     monkeypatch.setenv("FAIRSEQ2_USER_ASSET_DIR", str(tmp_path))  # read once in a process, hence another one
     out = tmp_path / "out.pt"
-    command = [sys.executable, "-c", CARD_SCRIPT, out, "|".join(TEXTS), "|".join(TEXT_LANGUAGES)]
+    command = [sys.executable, "-c", CARD_SCRIPT, str(out), "|".join(TEXTS), "|".join(TEXT_LANGUAGES)]
     subprocess.run(command, check=True, timeout=120)
     expected = embed(load_text_encoder(folder))
     torch.testing.assert_close(torch.load(out), expected, atol=1e-5, rtol=0)

@@ -112,7 +112,8 @@ def test_languages_equal_the_installed_cards() -> None:
     import yaml
 
     spec = importlib.util.find_spec("sonar")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     card = yaml.safe_load((Path(spec.origin).parent / "cards" / "text_sonar_basic_encoder.yaml").read_text())
     assert tuple(card["tokenizer_config"]["_set_"]["langs"]) == SONAR_LANGUAGES
 
