@@ -3,7 +3,7 @@ import doctest
 import pytest
 from ml_clap import languages
 from ml_clap.config import LANGUAGES
-from ml_clap.languages import FLORES_CODES, LANGUAGE_NAMES, language_name, resolve_language
+from ml_clap.languages import FLORES_CODES, LANGUAGE_NAMES, language_name, resolve
 
 # The locales of Tux Paint 2022.06.04 and what they are in FLORES-200; None: it has no such language.
 TUXPAINT_LOCALES = {
@@ -41,15 +41,15 @@ def test_the_eight_languages_have_names_in_the_papers_order() -> None:
 
 def test_every_flores_code_is_itself_in_any_spelling() -> None:
     for code in FLORES_CODES:
-        assert resolve_language(code) == code
-        assert resolve_language(code.upper().replace("_", "-")) == code
+        assert resolve(code) == code
+        assert resolve(code.upper().replace("_", "-")) == code
 
 
 @pytest.mark.parametrize(
     "tag", ["fr", "fra", "fre", "fr_FR", "fr-CA", "fra-Latn", "fr_Latn_FR", "fr_FR.UTF-8", "FRENCH"]
 )
 def test_spellings_of_french_are_one_language(tag: str) -> None:
-    assert resolve_language(tag) == "fra_Latn"
+    assert resolve(tag) == "fra_Latn"
 
 
 @pytest.mark.parametrize(
@@ -58,16 +58,16 @@ def test_spellings_of_french_are_one_language(tag: str) -> None:
      ("es_419", "spa_Latn"), ("ara", "arb_Arab"), ("no", "nob_Latn"), ("ks_Deva", "kas_Deva")],
 )  # fmt: skip
 def test_groups_scripts_and_regions_are_resolved(tag: str, code: str) -> None:
-    assert resolve_language(tag) == code
+    assert resolve(tag) == code
 
 
 @pytest.mark.parametrize(("locale", "code"), TUXPAINT_LOCALES.items())
 def test_tuxpaint_locales_map_to_flores_where_it_has_them(locale: str, code: str | None) -> None:
     if code is not None:
-        assert resolve_language(locale) == code
+        assert resolve(locale) == code
     else:
         with pytest.raises(ValueError, match="unknown language"):
-            resolve_language(locale)
+            resolve(locale)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_tuxpaint_locales_map_to_flores_where_it_has_them(locale: str, code: str
 )
 def test_unknown_language_lists_near_ones(tag: str, hint: str) -> None:
     with pytest.raises(ValueError, match=rf"unknown language '{tag}'; did you mean .*{hint}"):
-        resolve_language(tag)
+        resolve(tag)
 
 
 def test_docstring_examples_hold() -> None:

@@ -11,6 +11,8 @@ import re
 from difflib import get_close_matches
 from functools import lru_cache
 
+from ml_clap.sonar_languages import SONAR_LANGUAGES
+
 LANGUAGE_NAMES = {
     "eng_Latn": "English",
     "fra_Latn": "French",
@@ -23,46 +25,7 @@ LANGUAGE_NAMES = {
 }
 """English names of the paper's eight languages, in its order."""
 
-_FLORES_BY_SCRIPT = {
-    "Latn": """
-        ace afr aka als ast ayr azj bam ban bem bjn bos bug cat ceb ces cjk crh cym dan deu dik dyu
-        eng epo est eus ewe fao fij fin fon fra fur fuv gaz gla gle glg grn hat hau hrv hun ibo ilo
-        ind isl ita jav kab kac kam kbp kea kik kin kmb kmr knc kon lij lim lin lit lmo ltg ltz lua
-        lug luo lus lvs min mlt mos mri nld nno nob nso nus nya oci pag pap plt pol por quy ron run
-        sag scn slk slv smo sna som sot spa srd ssw sun swe swh szl taq tgl tpi tsn tso tuk tum tur
-        twi umb uzn vec vie war wol xho yor zsm zul
-    """,
-    "Arab": "ace acm acq aeb ajp apc arb ars ary arz azb bjn ckb kas knc pbt pes prs snd uig urd",
-    "Cyrl": "bak bel bul kaz khk kir mkd rus srp tat tgk ukr",
-    "Deva": "awa bho hin hne kas mag mai mar npi san",
-    "Beng": "asm ben mni sat",
-    "Ethi": "amh tir",
-    "Hebr": "heb ydd",
-    "Mymr": "mya shn",
-    "Tfng": "taq tzm",
-    "Tibt": "bod dzo",
-    "Hans": "zho",
-    "Hant": "yue zho",
-    "Armn": "hye",
-    "Geor": "kat",
-    "Grek": "ell",
-    "Gujr": "guj",
-    "Guru": "pan",
-    "Hang": "kor",
-    "Jpan": "jpn",
-    "Khmr": "khm",
-    "Knda": "kan",
-    "Laoo": "lao",
-    "Mlym": "mal",
-    "Orya": "ory",
-    "Sinh": "sin",
-    "Taml": "tam",
-    "Telu": "tel",
-    "Thai": "tha",
-}
-FLORES_CODES = frozenset(
-    f"{name}_{script}" for script, names in _FLORES_BY_SCRIPT.items() for name in names.split()
-)
+FLORES_CODES = frozenset(SONAR_LANGUAGES)
 """The 202 codes of SONAR's text encoder."""
 
 # ISO 639-1 and bibliographic 639-2 codes, and groups of languages, to the ISO 639-3 code in FLORES.
@@ -94,13 +57,13 @@ _TAG = re.compile(
 
 
 @lru_cache(maxsize=4096)
-def resolve_language(tag: str) -> str:
+def resolve(tag: str) -> str:
     """The FLORES code that `tag` means.
 
     Accepts FLORES codes in any case and with `-` for `_`, ISO 639-1/2/3 codes, locales with a region, script
     or encoding (`pt_BR`, `zh_TW`, `fr_FR.UTF-8`), and the English names of the eight languages.
 
-    >>> [resolve_language(tag) for tag in ("fr", "fra", "fr_FR", "fra-Latn", "French", "zh_TW")]
+    >>> [resolve(tag) for tag in ("fr", "fra", "fr_FR", "fra-Latn", "French", "zh_TW")]
     ['fra_Latn', 'fra_Latn', 'fra_Latn', 'fra_Latn', 'fra_Latn', 'zho_Hant']
 
     Raises:
@@ -127,7 +90,7 @@ def _script(name: str, match: re.Match[str]) -> str:
         return written.capitalize()
     if name == "zho" and match["region"] in _TRADITIONAL_CHINESE_REGIONS:
         return "Hant"
-    scripts = [script for script, names in _FLORES_BY_SCRIPT.items() if name in names.split()]
+    scripts = [code[4:] for code in SONAR_LANGUAGES if code[:3] == name]
     return _DEFAULT_SCRIPT.get(name) or (scripts[0] if scripts else "?")
 
 

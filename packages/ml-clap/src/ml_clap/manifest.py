@@ -4,8 +4,8 @@
      "licence": "CC-BY-4.0", "duration": 5.0, "label": "dog_bark"}
 
 `id`, `audio` and `captions` are required. `audio` is relative to the manifest's folder, or absolute.
-Languages are written in any way that `resolve_language` knows. Further keys are ignored, so a manifest can carry notes
-of its own. What cannot be used is an error that names the file and the line.
+Languages are written in any way that `resolve` knows. Further keys are ignored, so a manifest can
+carry notes of its own. What cannot be used is an error that names the file and the line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_clap.languages import resolve_language
+from ml_clap.languages import resolve
 
 
 class ManifestError(ValueError):
@@ -178,7 +178,7 @@ def _captions(row: dict[str, Any]) -> dict[str, tuple[str, ...]]:
         )
     captions: dict[str, tuple[str, ...]] = {}
     for tag, texts in value.items():
-        language = resolve_language(tag)
+        language = resolve(tag)
         if language in captions:
             raise ValueError(f"captions name the language {language} twice: {sorted(value)}")
         captions[language] = _caption_texts(tag, texts)
