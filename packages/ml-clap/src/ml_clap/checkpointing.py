@@ -93,8 +93,8 @@ class RunLog:
 
     Args:
         path: Made if missing.
-        step: Where the run starts or is continued; records of later updates, which are about to be made again,
-            are dropped, and so is a line that a kill cut.
+        step: Where the run starts or is continued; records of later updates, which are about to be made
+            again, are dropped, and so is a line that a kill cut.
     """
 
     def __init__(self, path: Path, *, step: int) -> None:

@@ -1,7 +1,7 @@
 """The command `ml-clap`: each verb's flags are the fields of its dataclass in `ml_clap.config`.
 
-A verb names the function that does the work; its module (and torch) is imported after the arguments are parsed,
-so that `--help` is quick. `python -m ml_clap` is the same command.
+A verb names the function that does the work; its module (and torch) is imported after the arguments are
+parsed, so that `--help` is quick. `python -m ml_clap` is the same command.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def build_parser() -> ArgumentParser:
     """The whole command line; `parse_args` raises `jsonargparse.ArgumentError` on a mistake."""
     parser = ArgumentParser(
         prog="ml-clap",
-        description="Multilingual audio-text retrieval: train, evaluate, and search sounds in many languages.",
+        description="Multilingual audio-text retrieval: train, evaluate, search sounds in many languages.",
         epilog="A mistake is told in one line; --traceback shows where it arose.",
         exit_on_error=False,
     )
@@ -115,7 +115,12 @@ def _verb_parser(verb: Verb) -> ArgumentParser:
 
 
 def _add_fields(
-    parser: ArgumentParser, group: Any, cls: type, default: Any, positional: Sequence[str] = (), prefix: str = ""
+    parser: ArgumentParser,
+    group: Any,
+    cls: type,
+    default: Any,
+    positional: Sequence[str] = (),
+    prefix: str = "",
 ) -> None:
     """One flag for each field of a dataclass, dotted for those of nested dataclasses."""
     hints, helps = get_type_hints(cls), _field_helps(cls)

@@ -84,7 +84,7 @@ class DataConfig:
     language_rate: float = 0.1
     """How often a caption of a further language joins an epoch; `rate_meaning` says of what."""
     rate_meaning: Literal["per_language", "total"] = "per_language"
-    """`per_language`: the paper's, 0.1 with seven languages adds about 70 %; `total`: shared, it adds 10 %."""
+    """`per_language`: the paper's, 0.1 of seven languages adds about 70 %; `total`: all share 0.1, so 10 %."""
     max_seconds: float = 30.0
     """Longer clips are cropped at random."""
     num_workers: int = 2
@@ -131,9 +131,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.eps <= 0:
-            raise ValueError(
-                f"optimizer.lr and optimizer.eps must be above 0, got {self.lr} and {self.eps}"
-            )
+            raise ValueError(f"optimizer.lr and optimizer.eps must be above 0, got {self.lr} and {self.eps}")
         for name in ("encoder_lr_factor", "final_lr_factor", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ValueError(f"optimizer.{name} must not be negative, got {getattr(self, name)}")
@@ -192,8 +190,8 @@ class TrainConfig:
     batch_size: int = 128
     """Pairs that are compared with one another: of one forward pass, over all processes together."""
     accumulation_steps: int = 1
-    """Batches per update. Their gradients are averaged; a pair still meets only the others of its own batch, so
-    this does not replace a larger `batch_size`."""
+    """Batches per update. Their gradients are averaged; a pair still meets only the others of its own batch,
+    so this does not replace a larger `batch_size`."""
     epochs: int = 20
     """Passes over the training captions."""
     max_steps: int | None = None
@@ -216,8 +214,8 @@ class TrainConfig:
     validate_every: int = 1
     """Validate after so many epochs, and at the end."""
     validate_by: Literal["retrieval", "accuracy"] = "retrieval"
-    """What validation measures, and the best model has most of: `retrieval` (mAP@10, mean of both ways and all
-    languages), or zero-shot `accuracy` (each clip against the captions of every label; needs labels)."""
+    """What validation measures, and the best model has most of: `retrieval` (mAP@10, mean of both ways and
+    all languages), or zero-shot `accuracy` (each clip against the captions of every label; needs labels)."""
     checkpoint_every: int = 500
     """Save the training state after so many updates, besides after every epoch."""
     keep_checkpoints: int = 2

@@ -15,7 +15,7 @@ _ENCODERS = ("audio_encoder.", "text_encoder.")
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, object]]:
-    """Trainable parameters of an `MLCLAP` by learning rate and weight decay, each with the factor of its rate.
+    """Trainable parameters of an `MLCLAP`, grouped by learning rate and weight decay.
 
     Vectors and scalars (norms, biases, the temperature) and position embeddings are not decayed: pulling them
     to zero does not make a function smoother.

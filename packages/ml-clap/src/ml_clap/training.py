@@ -14,29 +14,20 @@ What holds in either case:
   do not meet those of the next, so there are no more negatives: it steadies the update, and that is all.
 - All that is random follows from the seed, the update's number and the process's, so a resumed run takes the
   updates that an uninterrupted one would have taken.
-- The mel BatchNorm's statistics are fixed (`ml_clap.initialization`). How the authors treated them is not known.
+- The mel BatchNorm's statistics are fixed (`ml_clap.initialization`); what the authors did is not known.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import timedelta
-from hashlib import blake2b
-from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import gather_object
 from audio_common.augment import SpecAugment
 from torch import Tensor, nn
@@ -57,6 +48,15 @@ from ml_clap.loss import contrastive_loss, embedding_regularizer, gather_with_gr
 from ml_clap.model import MLCLAP
 from ml_clap.optimization import MovingAverage, learning_rate, make_optimizer, set_learning_rate
 from ml_clap.reporting import Reporter, plot_curves
+from ml_clap.run import (
+    Interruption,
+    RunState,
+    TrainingError,
+    check_same_run,
+    make_accelerator,
+    plain,
+    random_seed,
+)
 from ml_clap.training_data import TextTable, TrainingData
 from ml_clap.validation import validate
 
@@ -64,12 +64,6 @@ logger = logging.getLogger(__name__)
 
 STATISTICS_CLIPS = 512
 """Training clips of which the mel statistics are measured, from scratch."""
-MAY_CHANGE = ("out", "device", "resume", "log_every", "keep_checkpoints", "checkpoint_every", "report_to")
-"""Settings that may differ when a run is continued: they do not touch its numbers."""
-
-
-class TrainingError(ValueError):
-    """Training cannot go on; says what to do."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +78,6 @@ class TrainResult:
     """Of the last update."""
     score: float | None
     """Of the best model by validation, percent."""
-
-
-@dataclass
-class RunState:
-    """How far a run is; with the tensors, what a checkpoint holds."""
-
-    step: int = 0
-    """Updates taken."""
-    epoch: int = 0
-    batches: int = 0
-    """Batches of this epoch that are done."""
-    best: float | None = None
-    """Highest validation score."""
 
 
 def train(config: TrainConfig) -> TrainResult:
@@ -145,8 +126,7 @@ class Trainer:
         self.state = RunState()
         self.reporter: Reporter | None = None
         """Of the main process."""
-        self.interrupted: float | None = None
-        """When a signal came."""
+        self.interruption = Interruption()
         with self.accelerator.main_process_first():  # one process fills the cache of downloads
             self.model = make_model(config.model, config.init_from)
         self.data = TrainingData(config, self.model.prepare_text, self.accelerator)
@@ -162,7 +142,7 @@ class Trainer:
     def run(self) -> TrainResult:
         """Take all updates that are left, then write the final model and the curves."""
         self._resume()
-        with self._reporting(), self._watching_signals():
+        with self._reporting(), self.interruption:
             while not self._is_done():
                 self._epoch()
         return self._finish()
@@ -178,8 +158,7 @@ class Trainer:
             record = self._update([next(batches) for _ in range(size)], self._done(num_batches))
             state.step, state.batches = state.step + 1, state.batches + size
             self._report(record, self._done(num_batches))
-            if self._is_interrupted():
-                raise KeyboardInterrupt(self._save_and_say())
+            self._stop_if_interrupted()
             # At the end of an epoch the checkpoint comes after the validation.
             if state.step % config.checkpoint_every == 0 and state.batches < num_batches:
                 self._save()
@@ -275,15 +254,15 @@ class Trainer:
         listed = ", ".join(sorted(set(names))[:8]) + (", ..." if len(set(names)) > 8 else "")
         return TrainingError(
             f"{what} is {value} at step {self.state.step + 1}, with clips {listed}; the weights have not taken "
-            f"this update. Look at these clips, lower optimizer.lr or optimizer.clip_grad_norm, or use bf16 or "
-            f"fp32 instead of fp16; the same command continues from the last checkpoint"
+            "this update. Look at these clips, lower optimizer.lr or optimizer.clip_grad_norm, or use bf16 or "
+            "fp32 instead of fp16; the same command continues from the last checkpoint"
         )
 
     # ------------------------------------------------------------------------------------ what is kept
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
-        """Within the block the main process has its reporter; at the first step it tells what will be trained."""
+        """Within the block the main process has its reporter; first it tells what will be trained."""
         config = self.config
         if self.accelerator.is_main_process:
             config.out.mkdir(parents=True, exist_ok=True)
@@ -351,7 +330,9 @@ class Trainer:
         if not found:
             return
         if self.config.resume == "never":
-            raise TrainingError(f"{self.config.out} holds a run; resume: auto continues it, or choose another --out")
+            raise TrainingError(
+                f"{self.config.out} holds a run; resume: auto continues it, or choose another --out"
+            )
         kept = load_checkpoint(found[-1])
         check_same_run(kept["config"], plain(self.config), self.config.out)
         self.model.load_state_dict(kept["model"])
@@ -374,100 +355,15 @@ class Trainer:
         best = out / ("final" if self.state.best is None else "best")
         return TrainResult(best, self.state.step, losses[-1], self.state.best)
 
-    # ------------------------------------------------------------------------------------ Ctrl-C
-
-    def _is_interrupted(self) -> bool:
-        """Whether any process was told to stop; all of them learn it after the same update."""
-        stop = self.interrupted is not None
-        if self.accelerator.num_processes == 1:
-            return stop
-        flag = torch.tensor(float(stop), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, reduction="sum").item())
-
-    def _save_and_say(self) -> str:
-        self._save()
-        return f"The run is saved up to step {self.state.step} in {self.config.out}; the same command continues it."
-
-    @contextmanager
-    def _watching_signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the update that is under way; a later Ctrl-C ends it at once."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            if self.interrupted is None:
-                self.interrupted = time.monotonic()
-                logger.info("Stopping after this update; Ctrl-C again stops at once.")
-            # Behind `accelerate launch` one Ctrl-C arrives twice: from the terminal and from the launcher.
-            elif number == signal.SIGINT and time.monotonic() - self.interrupted > 2.0:
-                raise KeyboardInterrupt("The last checkpoint is kept; the same command continues from it.")
-
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread can take signals
-            return
-        kept = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in kept.items():
-                signal.signal(number, handler)
-
-
-def random_seed(*numbers: int) -> int:
-    """A seed of 63 bits from some numbers; close numbers give seeds far apart."""
-    text = " ".join(str(number) for number in numbers)
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
-
-
-def plain(config: TrainConfig) -> dict[str, Any]:
-    """The settings as JSON has them."""
-    return json.loads(json.dumps(asdict(config), default=str))
-
-
-def check_same_run(saved: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
-    """Raise a TrainingError that names the settings in which a run would differ from what it was."""
-    before, now = flatten(saved), flatten(wanted)
-    changed = [
-        f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
-        for name in sorted(before | now)
-        if name not in MAY_CHANGE and before.get(name) != now.get(name)
-    ]
-    if changed:
-        raise TrainingError(
-            f"the run in {out} had other settings: {'; '.join(changed)}. Continue it with its own "
-            f"(--config {out / 'config.json'}), or choose another --out"
-        )
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        nested = isinstance(value, dict)
-        flat |= flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
-    return flat
-
-
-def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The processes, devices, precision and trackers of a run."""
-    for name in config.report_to:
-        if find_spec(name) is None:
-            raise TrainingError(f"report_to: {name} is not installed; pip install {name}, or leave it out")
-    accelerator = Accelerator(
-        cpu=config.device == "cpu",
-        mixed_precision="no" if config.precision == "fp32" else config.precision,
-        log_with=list(config.report_to) or None,
-        project_dir=config.out,
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False),  # no buffer changes in training
-            InitProcessGroupKwargs(timeout=timedelta(hours=2)),  # the others wait while one validates
-        ],
-    )
-    if config.report_to:
-        settings = {name: value if isinstance(value, str | float | int | bool) else str(value)
-                    for name, value in flatten(plain(config)).items()}
-        accelerator.init_trackers("ml-clap", config=settings)
-    if config.batch_size % accelerator.num_processes:
-        raise TrainingError(
-            f"batch_size ({config.batch_size}) must be a multiple of the number of processes "
-            f"({accelerator.num_processes}), which share it"
-        )
-    return accelerator
+    def _stop_if_interrupted(self) -> None:
+        """After Ctrl-C or SIGTERM in any process, all of them end after the same update."""
+        stop = self.interruption.is_wanted
+        if self.accelerator.num_processes > 1:
+            flag = torch.tensor(float(stop), device=self.accelerator.device)
+            stop = bool(self.accelerator.reduce(flag, reduction="sum").item())
+        if stop:
+            self._save()
+            raise KeyboardInterrupt(
+                f"The run is saved up to step {self.state.step} in {self.config.out}; "
+                "the same command continues it."
+            )
