@@ -1,0 +1,192 @@
+"""Loading sound: any common format from a path, bytes or file object to mono float32 at one rate.
+
+`load_audio` decodes, averages the channels and resamples with soxr's HQ quality, block by block: memory
+beyond the result is bounded, and the result is the same as in one go. A segment (`offset`, `duration`) is cut
+at the file's own rate and then resampled: it equals that segment resampled alone. What is before is skipped.
+
+What is not a clean sound file has a defined result, and none is believed about its size:
+
+- missing, a directory, no access, empty (0 bytes), not sound, no samples: AudioError;
+- cut off or damaged in its middle: what can be decoded (wav, mp3, ogg, opus, m4a, webm), with a warning
+  logged where the file says that there should be more; flac, which has checksums, raises AudioError with the
+  time up to which a `duration` still loads;
+- a header that declares more than there is: what is there. One that declares no samples, as writers leave it
+  that cannot go back: what is there, by PyAV;
+- a rate outside 1-768 kHz, or not 1 to 64 channels: AudioError;
+- NaN, infinity or values beyond ±1e10: AudioError that names the first. Other values beyond ±1, which a file
+  of floats may hold, are passed through.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+from audio_common.decoder import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source, open_reader
+
+__all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "stream_audio"]
+
+LOUDEST = 1e10
+"""Largest plausible magnitude; integer samples stored as floats reach 2^31."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file says of itself; its word, which decoding may not bear out."""
+
+    sample_rate: int
+    """Samples per second of the file, Hz."""
+    num_channels: int
+    """Channels of the file; loading averages them."""
+    num_frames: int | None
+    """Samples per channel; None where the file does not say."""
+    duration: float | None
+    """Seconds; None where the file does not say; an estimate for streams without a header (.aac)."""
+    format: str
+    """Container and codec, such as `wav/pcm_16` or `mov/aac`."""
+
+
+def audio_info(source: Source) -> AudioInfo:
+    """Rate, channels and length of a sound, from its header.
+
+    Args:
+        source: path, bytes or binary file object (read from its beginning, not closed).
+
+    Raises:
+        AudioError: it cannot be read as sound.
+    """
+    with closing(open_reader(source)) as reader:
+        return AudioInfo(
+            reader.sample_rate, reader.num_channels, reader.num_frames, reader.duration, reader.format
+        )
+
+
+def load_audio(
+    source: Source, *, sample_rate: int = 16_000, offset: float = 0.0, duration: float | None = None
+) -> Tensor:
+    """Load a sound, or a segment of one, as mono float32 of shape (samples,), never empty.
+
+    Args:
+        source: path, bytes or binary file object (read from its beginning, not closed).
+        sample_rate: rate of the result, Hz.
+        offset: where the segment starts, seconds; rounded to the file's nearest sample.
+        duration: length of the segment, seconds (None: to the end); less where the file ends before.
+
+    A segment starts at the exact sample in every format. Its values are those of the whole file's samples
+    exactly, but in mp3 within 1e-6, in webm's opus within 1e-3, and in m4a's aac except for bands that the
+    encoder left to the decoder's random numbers.
+
+    Raises:
+        AudioError: see the table above; or the segment lies beyond the end, or an argument is impossible.
+    """
+    blocks = _mono_blocks(source, sample_rate, offset, duration)
+    return torch.from_numpy(np.concatenate(list(blocks)))
+
+
+def stream_audio(
+    source: Source,
+    *,
+    sample_rate: int = 16_000,
+    block_seconds: float = 30.0,
+    offset: float = 0.0,
+    duration: float | None = None,
+) -> Iterator[Tensor]:
+    """The same samples as `load_audio` in consecutive blocks of `block_seconds`; the last may be shorter.
+
+    Raises:
+        AudioError: as `load_audio`, but damage is found only when the blocks before it have been given.
+    """
+    length = round(block_seconds * sample_rate) if math.isfinite(block_seconds) else 0
+    if length < 1:
+        raise AudioError(f"block_seconds must be at least one sample long and finite, got {block_seconds}")
+    return _regrouped(_mono_blocks(source, sample_rate, offset, duration), length)
+
+
+def _regrouped(blocks: Iterator[np.ndarray], length: int) -> Iterator[Tensor]:
+    pending: list[np.ndarray] = []
+    num_pending = 0
+    for block in blocks:
+        while num_pending + len(block) >= length:
+            cut = length - num_pending
+            yield torch.from_numpy(np.concatenate([*pending, block[:cut]]))
+            block, pending, num_pending = block[cut:], [], 0
+        if len(block):
+            pending.append(block)
+            num_pending += len(block)
+    if pending:
+        yield torch.from_numpy(np.concatenate(pending))
+
+
+def _mono_blocks(
+    source: Source, sample_rate: int, offset: float, duration: float | None
+) -> Iterator[np.ndarray]:
+    """Check the arguments now; then decode, average and resample while iterated over."""
+    if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise AudioError(f"sample_rate must be {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, got {sample_rate}")
+    if not (math.isfinite(offset) and offset >= 0):
+        raise AudioError(f"offset must be finite and not negative, got {offset} s")
+    if duration is not None and not (math.isfinite(duration) and duration > 0):
+        raise AudioError(f"duration must be finite and positive, got {duration} s; None reads to the end")
+    return _decoded_blocks(open_reader(source), sample_rate, offset, duration)
+
+
+def _decoded_blocks(
+    reader: Reader, sample_rate: int, offset: float, duration: float | None
+) -> Iterator[np.ndarray]:
+    with closing(reader):
+        start = round(offset * reader.sample_rate)
+        count = None if duration is None else max(1, round(duration * reader.sample_rate))
+        mono = _averaged(reader, start, count)
+        num_samples = 0
+        for block in _resampled(mono, reader.sample_rate, sample_rate):
+            num_samples += len(block)
+            yield block
+        if not num_samples:
+            wanted = "" if duration is None else f" for {duration} s"
+            lasts = "" if reader.duration is None else f" (its header declares {reader.duration:.3f} s)"
+            raise AudioError(
+                f"{reader.name} has no sample at {sample_rate} Hz from {offset} s on{wanted}{lasts}; "
+                "choose an offset before its end and a duration of at least one sample"
+            )
+
+
+def _averaged(reader: Reader, start: int, count: int | None) -> Iterator[np.ndarray]:
+    """Mean of the channels, (samples,), of samples that have been checked."""
+    position = start
+    for block in reader.blocks(start, count):
+        # The maximum of values with a NaN is NaN, so one comparison finds all three faults.
+        if not max(block.max(), -block.min()) <= LOUDEST:
+            _refuse(reader, block, position)
+        position += len(block)
+        mono = block[:, 0].copy() if block.shape[1] == 1 else block[:, 0] + block[:, 1]
+        for channel in range(2, block.shape[1]):
+            mono += block[:, channel]
+        yield mono if block.shape[1] == 1 else mono / np.float32(block.shape[1])
+
+
+def _refuse(reader: Reader, block: np.ndarray, position: int) -> None:
+    faults = ~(np.abs(block) <= LOUDEST).all(axis=1)
+    index = int(np.argmax(faults))
+    value = block[index][~(np.abs(block[index]) <= LOUDEST)][0]
+    number = position + index
+    raise AudioError(
+        f"{reader.name} holds {value} at sample {number} ({number / reader.sample_rate:.3f} s), expected "
+        f"finite values within ±{LOUDEST:g}; repair or replace it"
+    )
+
+
+def _resampled(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
+    if from_rate == to_rate:
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(from_rate, to_rate, num_channels=1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield resampler.resample_chunk(block)
+    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
