@@ -126,6 +126,14 @@ def as_hub_port(state: dict[str, torch.Tensor], folder: Path) -> Path:
     return folder
 
 
+def as_encoder_of_nllb(state: dict[str, torch.Tensor], folder: Path) -> Path:
+    renamed = {f"model.encoder.{name}": each for name, each in state.items() if "embed" not in name}
+    decoder = {"model.decoder.layer_norm.weight": torch.zeros(128)}
+    shared = {"model.shared.weight": state["embed_tokens.weight"]}
+    save_file(renamed | decoder | shared, folder / "model.safetensors")
+    return folder
+
+
 def as_fairseq2(state: dict[str, torch.Tensor], folder: Path) -> Path:
     torch.save(to_fairseq2_layout(state), folder / "sonar_text_encoder.pt")
     return folder / "sonar_text_encoder.pt"
@@ -142,7 +150,9 @@ def as_first_fairseq(state: dict[str, torch.Tensor], folder: Path) -> Path:
     return folder / "encoder.pt"
 
 
-@pytest.mark.parametrize("layout", [as_hub_port, as_fairseq2, as_nested_fairseq2, as_first_fairseq])
+@pytest.mark.parametrize(
+    "layout", [as_hub_port, as_encoder_of_nllb, as_fairseq2, as_nested_fairseq2, as_first_fairseq]
+)
 def test_every_published_layout_loads_strictly(
     folder: Path, tmp_path: Path, layout: Callable[[dict[str, torch.Tensor], Path], Path]
 ) -> None:
@@ -270,8 +280,21 @@ def test_a_tokenizer_too_large_for_its_encoder_is_refused(folder: Path, tmp_path
 
 @pytest.mark.parametrize("source", ["no/such/folder", "nowhere", Path("a/b")])
 def test_a_source_that_does_not_exist_is_refused(source: str | Path) -> None:
-    with pytest.raises(ValueError, match="neither a folder, nor a hub id"):
+    with pytest.raises(
+        ValueError, match=r"does not exist: expected a text encoder \(folder, hub id or \.pt\)"
+    ):
         load_text_encoder(source)
+
+
+def test_a_hub_id_that_cannot_be_fetched_is_refused() -> None:
+    with pytest.raises(ValueError, match="nobody/nothing is no folder, and the hub does not give it"):
+        load_text_encoder("nobody/nothing")
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    torch.save({"lm_head.weight": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match=r"not the weights of SONAR's text encoder.*lm_head\.weight"):
+        load_text_encoder(tmp_path / "other.pt")
 
 
 def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path) -> None:

@@ -23,20 +23,14 @@ from torch import Tensor
 
 from ml_clap.config import ModelConfig
 from ml_clap.sonar import sonar_config, to_our_layout
-from ml_clap.text_encoder import (
-    SkipRandomInit,
-    TextSource,
-    build_text_encoder,
-    load_pt,
-    read_text_source,
-)
+from ml_clap.text_encoder import SkipRandomInit, build_text_encoder
+from ml_clap.text_source import WEIGHTS_FILE, TextSource, fetch_folder, load_pt, read_text_source
 from ml_clap.tokenizer import SonarTokenizer, find_sentencepiece
 
 if TYPE_CHECKING:
     from ml_clap.model import MLCLAP, Mode
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 TEXT_FOLDER = "text_encoder"
 FORMAT = "ml-clap"
 FORMAT_VERSION = 1
@@ -73,9 +67,11 @@ def load_model(
     """Read a folder, a hub id or a checkpoint of the authors; see `MLCLAP.from_pretrained`."""
     if Path(source).suffix == ".pt":
         return load_published(cls, Path(source), mode=mode or "masked", text_tokenizer=text_tokenizer)
-    folder = _local_folder(source)
+    folder = fetch_folder(source, wanted="a folder of `save_pretrained`, a hub id or a .pt of the authors")
     config, omitted = read_config(folder)
     config = config if mode is None else in_mode(config, mode)
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise ValueError(f"{folder} has no {WEIGHTS_FILE}: the model was not saved completely")
     state = load_file(folder / WEIGHTS_FILE)
     audio_encoder, text_encoder = None, None
     with SkipRandomInit():
@@ -158,13 +154,13 @@ def load_published(
 
 def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A published state dict under the names of `MLCLAP.export_state`."""
-    audio = convert_state_dict(_below(state, "audio_encoder.model."))
-    text = to_our_layout(_below(state, "text_encoder.model."))
+    audio, text = _below(state, "audio_encoder.model."), _below(state, "text_encoder.model.")
     if not audio or not text or "temperature" not in state:
         raise ValueError(
             "not a checkpoint of ML-CLAP: expected names that start with audio_encoder.model. and "
             f"text_encoder.model., and temperature, got {', '.join(list(state)[:3])}, ..."
         )
+    audio, text = convert_state_dict(audio), to_our_layout(text)
     rest = {
         name: tensor
         for name, tensor in state.items()
@@ -231,16 +227,3 @@ def _without_local_paths(config: ModelConfig, omitted: list[str]) -> ModelConfig
     if "text_encoder" not in omitted and Path(text).exists():
         text = Path(text).name
     return replace(config, audio_weights=audio, text_encoder=text)
-
-
-def _local_folder(source: str | Path) -> Path:
-    if Path(source).is_dir():
-        return Path(source)
-    if isinstance(source, Path) or source.count("/") != 1 or Path(source).parent.is_dir():
-        raise ValueError(
-            f"{source} is not a model: expected a folder of `save_pretrained`, a hub id (owner/name) or a "
-            ".pt of the authors"
-        )
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source))

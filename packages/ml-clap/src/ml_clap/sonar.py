@@ -53,17 +53,27 @@ def to_our_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """SONAR's text encoder in transformers' layout, from any published one.
 
     Accepts fairseq2's names, the first fairseq's (with its `version` and position entries) and transformers',
-    the latter two with or without an `encoder.` before each name.
+    the latter also with `encoder.` before each name and the embedding called `shared`.
+
+    Raises:
+        ValueError: It is another model.
     """
     if FAIRSEQ2_EMBEDDING in state:
-        renamed = _rename(state, _NAMES)
-        return _reorder_embedding(renamed, _OUR_ROWS)
-    prefix = next((each for each in _PREFIXES if f"{each}{EMBEDDING}" in state), "")
-    names = (name for name in state if name.startswith(prefix))
-    kept = {name.removeprefix(prefix): state[name] for name in names}
-    return {
-        name: each for name, each in kept.items() if re.match(r"layers\.|layer_norm\.|embed_tokens\.", name)
+        return _reorder_embedding(_rename(state, _NAMES), _OUR_ROWS)
+    prefix = next((each for each in _PREFIXES if f"{each}layer_norm.weight" in state), "")
+    kept = {
+        name.removeprefix(prefix): each
+        for name, each in state.items()
+        if name.startswith(tuple(prefix + part for part in ("layers.", "layer_norm.", "embed_tokens.")))
     }
+    shared = next((state[name] for name in ("shared.weight", "model.shared.weight") if name in state), None)
+    if EMBEDDING not in kept and shared is not None:
+        kept[EMBEDDING] = shared
+    if EMBEDDING not in kept:
+        raise ValueError(
+            f"not the weights of SONAR's text encoder: they begin with {', '.join(list(state)[:3])}"
+        )
+    return kept
 
 
 def to_fairseq2_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,48 +1,31 @@
 """Text encoders of ML-CLAP: SONAR by either backend, or any text encoder of transformers with mean pooling.
 
 A text encoder is a module with `dim`, `tokenizer` and `forward(ids, mask) -> (batch, dim)`; languages may be
-mixed in a batch, for a text's language is its first token. Sources:
-
-- a hub id or folder with `config.json` and `model.safetensors`: SONAR where the config says M2M100 (then also
-  `sentencepiece.bpe.model`), else whatever `AutoModel` makes of it;
-- SONAR's published `.pt`, with its `sentencepiece*.model` in the same folder;
-- for the backend `sonar`, the name of a fairseq2 card.
+mixed in a batch, for a text's language is its first token. `ml_clap.text_source` says what can be loaded.
 """
 
 from __future__ import annotations
 
 import io
-import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ml_clap.config import LANGUAGES
-from ml_clap.sonar import SonarTextEncoder, load_card, m2m100_config, sonar_config, to_our_layout
-from ml_clap.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, find_sentencepiece
+from ml_clap.sonar import SonarTextEncoder, load_card, m2m100_config
+from ml_clap.text_source import WEIGHTS_FILE, TextSource, read_text_source, without_pooler
+from ml_clap.tokenizer import SonarTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 Backend = Literal["transformers", "sonar"]
-WEIGHTS_FILE = "model.safetensors"
 _RANDOM = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_"}
-_HUB_FILES = [
-    "config.json",
-    WEIGHTS_FILE,
-    "*.model",
-    "*tokenizer*",
-    "special_tokens_map.json",
-    "vocab*",
-    "merges.txt",
-]
 
 
 class SkipRandomInit(TorchFunctionMode):
@@ -56,15 +39,6 @@ class SkipRandomInit(TorchFunctionMode):
         if getattr(func, "__name__", "") in _RANDOM:
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
-
-
-@dataclass(frozen=True)
-class TextSource:
-    """What a text encoder is made of; `state` in the layout of transformers, None where only a config is."""
-
-    config: PretrainedConfig
-    tokenizer: Tokenizer
-    state: dict[str, Tensor] | None
 
 
 class TransformersTextEncoder(nn.Module):
@@ -112,7 +86,12 @@ TextEncoder = TransformersTextEncoder | SonarTextEncoder
 def load_text_encoder(
     source: str | Path, *, backend: Backend = "transformers", max_tokens: int = 128
 ) -> TextEncoder:
-    """Build the text encoder that `source` names (see the module's docstring), with its weights.
+    """Build the text encoder that `source` names, with its weights.
+
+    Args:
+        source: What `read_text_source` reads; for the backend `sonar` also the name of a fairseq2 card.
+        backend: Which library runs it.
+        max_tokens: Longer texts are cut.
 
     Raises:
         ValueError: The source is not found, lacks a file, or does not fit the backend.
@@ -146,34 +125,6 @@ def build_text_encoder(parts: TextSource, *, backend: Backend) -> TextEncoder:
             "use text_backend: transformers"
         )
     return SonarTextEncoder(config, tokenizer)  # type: ignore[arg-type]
-
-
-def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
-    """Read configuration, tokenizer and weights of a hub id, a folder or a published `.pt`."""
-    if Path(source).suffix == ".pt":
-        return _read_published(Path(source), max_tokens)
-    folder = _local_folder(source)
-    config = _read_config(folder)
-    if config.model_type == "m2m_100":
-        return _read_sonar_folder(folder, config, max_tokens)
-    from transformers import AutoTokenizer
-
-    tokenizer = HFTokenizer(AutoTokenizer.from_pretrained(folder), max_tokens=max_tokens)
-    has_weights = any(folder.glob("*.safetensors")) or (folder / "pytorch_model.bin").is_file()
-    return TextSource(config, tokenizer, _read_auto_state(folder) if has_weights else None)
-
-
-def load_pt(path: Path) -> dict[str, Any]:
-    """A `.pt` file of tensors, flat or below `model` (the first fairseq: `model` or `state_dict`)."""
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
-        raise ValueError(f"{path} cannot be read as weights: {e}") from e
-    for key in ("model", "state_dict"):
-        state = state[key] if isinstance(state.get(key), Mapping) else state
-    return dict(state)
 
 
 def create_small_text_encoder(
@@ -249,71 +200,7 @@ def _build_encoder(config: PretrainedConfig) -> nn.Module:
         return M2M100Encoder(config)  # type: ignore[arg-type]
     from transformers import AutoModel
 
-    return _without_pooler(AutoModel.from_config(config, dtype=torch.float32))
-
-
-def _without_pooler(model: Any) -> Any:
-    """Mean pooling leaves BERT's pooler without a gradient, which distributed training refuses."""
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
-    return model
-
-
-def _read_auto_state(folder: Path) -> dict[str, Tensor]:
-    from transformers import AutoModel
-    from transformers.utils import logging
-
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # a missing pooler is no news: it is not used; all else is checked below
-    try:
-        model, info = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    finally:
-        logging.set_verbosity(verbosity)
-    missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
-    if missing:
-        names = ", ".join(sorted(missing)[:5])
-        raise ValueError(f"{folder} lacks weights of its {type(model).__name__}: {names}")
-    return dict(_without_pooler(model).state_dict())
-
-
-def _read_config(folder: Path) -> PretrainedConfig:
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder)
-    if config.model_type == "m2m_100":
-        # SONAR has no layer drop, and a skipped layer would have no gradient.
-        config.encoder_layerdrop = 0.0
-    elif config.is_encoder_decoder:
-        raise ValueError(
-            f"{folder} holds an encoder with a decoder ({config.model_type}); a text encoder alone is "
-            "needed, such as SONAR, BERT, XLM-R or e5"
-        )
-    return config
-
-
-def _read_sonar_folder(folder: Path, config: PretrainedConfig, max_tokens: int) -> TextSource:
-    tokenizer = SonarTokenizer.from_folder(folder, max_tokens=max_tokens)
-    weights = folder / WEIGHTS_FILE
-    state = to_our_layout(load_file(weights)) if weights.is_file() else None
-    return TextSource(config, tokenizer, state)
-
-
-def _read_published(path: Path, max_tokens: int) -> TextSource:
-    state = to_our_layout(load_pt(path))
-    tokenizer = SonarTokenizer(find_sentencepiece(path.parent), max_tokens=max_tokens)
-    return TextSource(sonar_config(state), tokenizer, state)
-
-
-def _local_folder(source: str | Path) -> Path:
-    if Path(source).is_dir():
-        return Path(source)
-    if isinstance(source, Path) or source.count("/") != 1:
-        raise ValueError(
-            f"text_encoder: {source} is neither a folder, nor a hub id (owner/name), nor a .pt file"
-        )
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source, allow_patterns=_HUB_FILES))
+    return without_pooler(AutoModel.from_config(config, dtype=torch.float32))
 
 
 def _is_card_name(source: str | Path) -> bool:
