@@ -152,12 +152,11 @@ KINDS: list[AttentionKind] = ["packed", "padded"]
 VARIED = (1_000, 40_000, 200_000, 40_000, 161_440)
 
 
-def losses_and_gradients(kind: AttentionKind, device: str = "cpu") -> tuple[Tensor, list[Tensor]]:
+def losses_and_gradients(kind: AttentionKind, group: int | None = None) -> tuple[Tensor, list[Tensor]]:
     model = make_ced().train()
     model.freeze_batch_norm()
-    model.attention = kind
-    waveforms, lengths = pad(sounds(*VARIED))
-    output = model.to(device)(waveforms.to(device), lengths, classify=True)
+    model.attention, model.tokens_per_group = kind, group
+    output = model(*pad(sounds(*VARIED)), classify=True)
     loss = output.logits.square().sum() + output.tokens.sin().mean()
     loss.backward()
     return loss, [parameter.grad for parameter in model.parameters()]
@@ -165,10 +164,11 @@ def losses_and_gradients(kind: AttentionKind, device: str = "cpu") -> tuple[Tens
 
 def test_packed_and_padded_attention_and_their_gradients_are_equal() -> None:
     loss, gradients = losses_and_gradients("packed")
-    padded_loss, padded_gradients = losses_and_gradients("padded")
-    torch.testing.assert_close(padded_loss, loss)
-    for padded, packed in zip(padded_gradients, gradients, strict=True):
-        torch.testing.assert_close(padded, packed, rtol=1e-4, atol=1e-5)
+    for kind, group in (("padded", None), ("padded", 300), ("packed", 300)):
+        other_loss, other_gradients = losses_and_gradients(kind, group)
+        torch.testing.assert_close(other_loss, loss)
+        for other, packed in zip(other_gradients, gradients, strict=True):
+            torch.testing.assert_close(other, packed, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -489,3 +489,16 @@ def test_an_unknown_preset_is_answered_with_the_known_ones() -> None:
 def test_impossible_configurations_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CEDConfig(**wrong)
+
+
+def test_tagging_takes_a_few_lines() -> None:
+    from audio_common.labels import AUDIOSET_LABELS
+
+    ced = make_ced(num_classes=527)
+    waveforms, lengths = pad(sounds(16_000, 48_000))
+    output = ced(waveforms, lengths, classify=True)
+    top = output.probabilities[1].topk(5)
+    expected = [
+        (AUDIOSET_LABELS[i], p) for i, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    ]
+    assert ced.tag(waveforms, lengths)[1] == [(label, pytest.approx(p)) for label, p in expected]

@@ -41,17 +41,17 @@ from torch.utils.checkpoint import checkpoint
 
 from audio_common.attention import AttentionKind, Block, make_layout
 from audio_common.config import CED_PRESETS, CEDConfig
-from audio_common.mel import (
-    HOP_LENGTH,
-    NUM_MELS,
-    PATCH_FRAMES,
-    SAMPLE_RATE,
-    Float32Module,
-    LogMel,
-    ReferenceLogMel,
+from audio_common.mel import LogMel, MelBatchNorm, ReferenceLogMel, check_lengths
+from audio_common.output import CEDOutput, assemble, masked_mean
+from audio_common.patches import (
+    NUM_ROWS,
+    PatchEmbed,
+    Plan,
+    choose_rows,
+    cut_columns,
+    plan_masked,
+    plan_reference,
 )
-from audio_common.output import CEDOutput
-from audio_common.patches import NUM_ROWS, Plan, choose_rows, cut_columns, plan_masked, plan_reference
 
 if TYPE_CHECKING:
     from typing import Self
@@ -61,30 +61,6 @@ if TYPE_CHECKING:
 Pooling = Literal["mean", "max", "dm"]
 
 _CPU_GROUP, _GPU_GROUP = 2048, 32_768  # tokens; see CED.tokens_per_group
-
-
-class MelBatchNorm(Float32Module, nn.BatchNorm1d):
-    """BatchNorm over the mel bands of frames `(frames, 64)`, in float32; `frozen` keeps it in evaluation."""
-
-    def __init__(self) -> None:
-        super().__init__(NUM_MELS, momentum=0.01)
-        self.frozen = False
-
-    def train(self, mode: bool = True) -> Self:
-        """As `nn.Module.train`, unless frozen."""
-        return super().train(mode and not self.frozen)
-
-
-class PatchEmbed(nn.Module):
-    """A linear map of 16x16 patches, kept as the convolution that published checkpoints have."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(1, dim, PATCH_FRAMES, PATCH_FRAMES)
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """`(..., 256)` to `(..., dim)`."""
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
 
 
 class CED(nn.Module):
@@ -97,8 +73,8 @@ class CED(nn.Module):
 
     Attributes:
         attention: `auto` (default), `packed`, `varlen` or `padded`; see `audio_common.attention`.
-        tokens_per_group: without gradients, pieces are encoded in groups of at most this many tokens (at
-            least one piece), so that a long recording needs no more memory than a short one but for its
+        tokens_per_group: pieces are encoded in groups of at most this many tokens (at least one piece), so
+            that without gradients a long recording needs no more memory than a short one but for its
             features; None (default): 2048 on a CPU (what fits its cache is fastest), 32768 elsewhere.
     """
 
@@ -168,20 +144,23 @@ class CED(nn.Module):
         Args:
             waveforms: `(batch, samples)` float, 16 kHz, about [-1, 1].
             lengths: `(batch,)` samples of each clip, at least 1; None: all of them. The reference mode
-            ignores it.
+                ignores it.
             classify: also compute `logits` and `probabilities`.
             spec_augment: applied to the log-mel frames, before BatchNorm.
 
         Raises:
             ValueError: wrong shape or type, an empty clip, or (reference mode) less than 2400 samples.
         """
-        sizes = _check_lengths(waveforms, lengths)
+        sizes = check_lengths(waveforms, lengths)
         if self.config.mode == "masked":
             frames, plan = self._frames_masked(waveforms, sizes, spec_augment)
         else:
             frames, plan = self._frames_reference(waveforms, spec_augment)
         tokens, rows = self._embed(frames, plan, len(waveforms))
-        output = self._assemble(self._encode(tokens, [size * rows for size in plan.sizes]), plan, rows)
+        encoded = self._encode(tokens, [size * rows for size in plan.sizes])
+        reference = self.config.mode == "reference"
+        chunk_columns = plan.sizes[0] if reference else self.config.num_columns
+        output = assemble(encoded, plan, rows=rows, chunk_columns=chunk_columns, band_major=reference)
         if not classify:
             return output
         logits, probabilities = self.classify(output)
@@ -197,19 +176,15 @@ class CED(nn.Module):
         """
         chunks, chunk_mask = output.chunk_features()
         chunk_logits = self.outputlayer(chunks).float()  # (batch, pieces, classes)
-        if self.config.mode == "masked":
-            logits = self.outputlayer(output.pooled).float()
-        else:
-            logits = chunk_logits.mean(1)
+        masked = self.config.mode == "masked"
+        logits = self.outputlayer(output.pooled).float() if masked else chunk_logits.mean(1)
         if pooling == "max":
             return logits, chunk_logits.sigmoid().masked_fill(~chunk_mask[..., None], 0.0).amax(1)
         if pooling == "dm":
             features, mask = output.time_features()
             return logits, masked_mean(self.outputlayer(features).float().sigmoid(), mask)
         if pooling == "mean":
-            return logits, logits.sigmoid() if self.config.mode == "masked" else chunk_logits.sigmoid().mean(
-                1
-            )
+            return logits, logits.sigmoid() if masked else chunk_logits.sigmoid().mean(1)
         raise ValueError(f"pooling must be 'mean', 'max' or 'dm', got {pooling!r}")
 
     @torch.no_grad()
@@ -287,8 +262,7 @@ class CED(nn.Module):
     def _encode(self, tokens: Tensor, sizes: list[int]) -> Tensor:
         """The transformer over pieces of `sizes` tokens; `(tokens, dim)` to the same."""
         default = _CPU_GROUP if tokens.device.type == "cpu" else _GPU_GROUP
-        limit = sum(sizes) if torch.is_grad_enabled() else self.tokens_per_group or default
-        groups = _group(sizes, limit)
+        groups = _group(sizes, self.tokens_per_group or default)
         parts = tokens.split([sum(group) for group in groups])
         encoded = [self._encode_group(part, group) for part, group in zip(parts, groups, strict=True)]
         return encoded[0] if len(encoded) == 1 else torch.cat(encoded)
@@ -306,37 +280,6 @@ class CED(nn.Module):
                 x = block(x, layout)
         return self.norm(layout.leave(x))
 
-    def _assemble(self, encoded: Tensor, plan: Plan, rows: int) -> CEDOutput:
-        """Tokens `(tokens, dim)` in the plan's order to padded rows, one for each clip."""
-        device = encoded.device
-        batch, columns = len(plan.clip_columns), max(plan.clip_columns)
-        place = (plan.clip.to(device), plan.slot.to(device))
-        columns_of = encoded.unflatten(0, (-1, rows))  # (columns, rows, dim)
-        grid = encoded.new_zeros(batch, columns, *columns_of.shape[1:]).index_put(place, columns_of)
-        times = torch.zeros(batch, columns, device=device)
-        centres = (plan.time.to(device) + (PATCH_FRAMES - 1) / 2) * (HOP_LENGTH / SAMPLE_RATE)
-        counts = torch.tensor(plan.clip_columns, device=device)
-        mask = (torch.arange(columns, device=device) < counts[:, None]).repeat_interleave(rows, dim=1)
-        band_major, chunk_columns = self.config.mode == "reference", self.config.num_columns
-        tokens = grid.flatten(1, 2)
-        if band_major:
-            chunk_columns = plan.sizes[0]
-            tokens = grid.unflatten(1, (-1, chunk_columns)).transpose(2, 3).flatten(1, 3)
-        return CEDOutput(
-            tokens=tokens,
-            mask=mask,
-            pooled=(tokens.sum(1, dtype=torch.float32) / (counts * rows)[:, None]).to(tokens.dtype),
-            column_times=times.index_put(place, centres),
-            num_rows=rows,
-            chunk_columns=chunk_columns,
-            band_major=band_major,
-        )
-
-
-def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """The mean over dimension 1 of `x` `(batch, length, dim)` where `mask` `(batch, length)` is True."""
-    return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-
 
 def _init_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
@@ -352,31 +295,6 @@ def _group(sizes: list[int], limit: int) -> list[list[int]]:
             groups.append([])
         groups[-1].append(size)
     return groups
-
-
-def _check_lengths(waveforms: Tensor, lengths: Tensor | Sequence[int] | None) -> list[int]:
-    if waveforms.ndim != 2:
-        hint = "; use waveform[None] for a single clip" if waveforms.ndim == 1 else ""
-        raise ValueError(f"expected waveforms of shape (batch, samples), got {tuple(waveforms.shape)}{hint}")
-    if not waveforms.is_floating_point():
-        raise ValueError(
-            f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}; divide PCM by its range"
-        )
-    batch, samples = waveforms.shape
-    if batch == 0 or samples == 0:
-        raise ValueError(
-            f"expected at least one clip and one sample, got waveforms of shape {(batch, samples)}"
-        )
-    if lengths is None:
-        return [samples] * batch
-    sizes = lengths.tolist() if isinstance(lengths, Tensor) else [int(n) for n in lengths]
-    if len(sizes) != batch:
-        raise ValueError(f"expected one length for each of the {batch} clips, got {len(sizes)}")
-    for clip, size in enumerate(sizes):
-        if not 1 <= size <= samples:
-            what = "is empty: drop it from the batch" if size == 0 else f"has length {size}"
-            raise ValueError(f"clip {clip} {what}; expected 1 to {samples} samples (the width of waveforms)")
-    return sizes
 
 
 def _audioset_labels(num_classes: int) -> Sequence[str]:

@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audio_common.config import PATCH_FRAMES
+
+if TYPE_CHECKING:
+    from typing import Self
 
 SAMPLE_RATE = 16_000  # Hz
 FFT_LENGTH = 512  # samples; the window is as long
@@ -70,6 +73,18 @@ class Float32Module(nn.Module):
         return super()._apply(keep_dtype, recurse)
 
 
+class MelBatchNorm(Float32Module, nn.BatchNorm1d):
+    """BatchNorm over the mel bands of frames `(frames, 64)`, in float32; `frozen` keeps it in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__(NUM_MELS, momentum=0.01)
+        self.frozen = False
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, unless frozen."""
+        return super().train(mode and not self.frozen)
+
+
 class LogMel(Float32Module):
     """Waveforms to log-mel frames, each clip by itself; equal to torchaudio's within 1e-5 dB, and faster."""
 
@@ -106,6 +121,36 @@ class LogMel(Float32Module):
         spectrum = torch.fft.rfft(frames * self.window)
         # Not abs().square(): the root costs as much as the transform.
         return (spectrum.real.square() + spectrum.imag.square()) @ self.filterbank
+
+
+def check_lengths(waveforms: Tensor, lengths: Tensor | Sequence[int] | None) -> list[int]:
+    """Samples of each clip of a batch `(batch, samples)`; None means all of them.
+
+    Raises:
+        ValueError: wrong shape or type, or an empty clip.
+    """
+    if waveforms.ndim != 2:
+        hint = "; use waveform[None] for a single clip" if waveforms.ndim == 1 else ""
+        raise ValueError(f"expected waveforms of shape (batch, samples), got {tuple(waveforms.shape)}{hint}")
+    if not waveforms.is_floating_point():
+        raise ValueError(
+            f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}; divide PCM by its range"
+        )
+    batch, samples = waveforms.shape
+    if batch == 0 or samples == 0:
+        raise ValueError(
+            f"expected at least one clip and one sample, got waveforms of shape {(batch, samples)}"
+        )
+    if lengths is None:
+        return [samples] * batch
+    sizes = [int(length) for length in (lengths.tolist() if isinstance(lengths, Tensor) else lengths)]
+    if len(sizes) != batch:
+        raise ValueError(f"expected one length for each of the {batch} clips, got {len(sizes)}")
+    for clip, size in enumerate(sizes):
+        if not 1 <= size <= samples:
+            what = "is empty: drop it from the batch" if size == 0 else f"has length {size}"
+            raise ValueError(f"clip {clip} {what}; expected 1 to {samples} samples (the width of waveforms)")
+    return sizes
 
 
 def _reflect_ends(waveforms: Tensor, lengths: Sequence[int]) -> Tensor:

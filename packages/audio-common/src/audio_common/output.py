@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from audio_common.mel import HOP_LENGTH, PATCH_FRAMES, SAMPLE_RATE
+from audio_common.patches import Plan
+
 
 @dataclass(frozen=True)
 class CEDOutput:
@@ -70,3 +73,31 @@ def _pad_columns(x: Tensor, missing: int) -> Tensor:
     if not missing:
         return x
     return torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], dim=1)
+
+
+def assemble(encoded: Tensor, plan: Plan, *, rows: int, chunk_columns: int, band_major: bool) -> CEDOutput:
+    """Tokens `(tokens, dim)` in the plan's order, `rows` for each column, to one padded row for each clip."""
+    device = encoded.device
+    columns = encoded.unflatten(0, (-1, rows))  # (columns, rows, dim)
+    shape = len(plan.clip_columns), max(plan.clip_columns)
+    place = (plan.clip.to(device), plan.slot.to(device))
+    grid = encoded.new_zeros(*shape, *columns.shape[1:]).index_put(place, columns)
+    if band_major:
+        grid = grid.unflatten(1, (-1, chunk_columns)).transpose(2, 3)  # (batch, chunks, rows, columns, dim)
+    tokens = grid.flatten(1, -2)
+    centres = (plan.time.to(device) + (PATCH_FRAMES - 1) / 2) * (HOP_LENGTH / SAMPLE_RATE)
+    counts = torch.tensor(plan.clip_columns, device=device)[:, None] * rows
+    return CEDOutput(
+        tokens=tokens,
+        mask=torch.arange(tokens.shape[1], device=device) < counts,
+        pooled=(tokens.sum(1, dtype=torch.float32) / counts).to(tokens.dtype),
+        column_times=torch.zeros(shape, device=device).index_put(place, centres),
+        num_rows=rows,
+        chunk_columns=chunk_columns,
+        band_major=band_major,
+    )
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """The mean over dimension 1 of `x` `(batch, length, dim)` where `mask` `(batch, length)` is True."""
+    return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from audio_common.config import PATCH_FRAMES
 from audio_common.mel import NUM_MELS
@@ -114,3 +115,15 @@ def choose_rows(num_clips: int, drop: float) -> Tensor:
     """`(clips, rows)`: the frequency rows that each clip keeps at random, as many for each (at least one)."""
     keep = max(1, round(NUM_ROWS * (1.0 - drop)))
     return torch.rand(num_clips, NUM_ROWS).argsort(1)[:, :keep].sort(1).values
+
+
+class PatchEmbed(nn.Module):
+    """A linear map of 16x16 patches, kept as the convolution that published checkpoints have."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, dim, PATCH_FRAMES, PATCH_FRAMES)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """`(..., 256)` to `(..., dim)`."""
+        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
