@@ -1,6 +1,8 @@
 """The encoder: a clip's features depend on that clip alone, however it is batched, cut and computed."""
 
+import inspect
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -181,6 +183,30 @@ def test_each_implementation_gives_the_clip_alone(kind: AttentionKind) -> None:
     batch = model(*pad(clips), classify=True)
     for row, one in enumerate(alone):
         assert_same_clip(batch, row, one)
+
+
+@pytest.mark.skipif(not has_varlen(), reason="needs torch >= 2.10")
+def test_varlen_attention_is_told_where_pieces_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.nn.attention import varlen
+
+    signature = inspect.signature(varlen.varlen_attn)
+
+    def by_hand(*args, **settings) -> Tensor:  # the kernel's contract, on a CPU
+        given = signature.bind(*args, **settings).arguments
+        ends = given["cu_seq_q"].tolist()
+        assert given["cu_seq_k"].tolist() == ends
+        assert given["max_q"] == given["max_k"] == max(b - a for a, b in pairwise(ends))
+        qkv = [given[name].transpose(0, 1) for name in ("query", "key", "value")]
+        pieces = [[x[:, a:b] for x in qkv] for a, b in pairwise(ends)]
+        return torch.cat(
+            [nn.functional.scaled_dot_product_attention(*piece) for piece in pieces], 1
+        ).transpose(0, 1)
+
+    monkeypatch.setattr(varlen, "varlen_attn", by_hand)
+    model, batch = make_ced(), pad(sounds(*VARIED))
+    expected = model(*batch).tokens
+    model.attention = "varlen"
+    torch.testing.assert_close(model(*batch).tokens, expected, **LIMIT)
 
 
 @pytest.mark.gpu
