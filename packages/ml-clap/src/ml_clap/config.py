@@ -264,6 +264,103 @@ class QuickstartConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Measure retrieval both ways, in every language of a manifest's captions."""
+
+    model: str
+    """Folder or hub id of the model, or one of the authors' checkpoints."""
+    manifest: Path
+    """JSONL manifest of clips with captions."""
+    split: str | None = None
+    """Which clips; needed where the manifest has several splits. `all` takes every clip."""
+    languages: tuple[str, ...] = ()
+    """Languages to evaluate, as SONAR's codes or ISO 639 (default: all of the captions)."""
+    num_captions: int | None = None
+    """Use only the first so many captions of a clip in each language."""
+    max_clips: int | None = None
+    """Use only the first so many clips."""
+    bootstrap: int = 1000
+    """Draws for the 95 % intervals, which resample clips; 0 for no intervals."""
+    seed: int = 0
+    """Of the draws."""
+    reference: bool = False
+    """Run as the authors' evaluation does, faults included, to reproduce their numbers."""
+    batch_size: int = 128
+    """With `--reference`: rows (captions) of a batch, whose clips share their padding and dB floor."""
+    seconds_per_batch: float = 160.0
+    """Without `--reference`: sound encoded at once."""
+    num_workers: int = 1
+    """Threads that read files."""
+    device: str = "auto"
+    """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
+    json: Path | None = None
+    """Also write all numbers to this file."""
+    plot: Path | None = None
+    """Also draw R@1 and R@10 of every language to this file (png, svg, pdf)."""
+
+    def __post_init__(self) -> None:
+        _check_at_least(self, 1, "batch_size", "num_workers", "num_captions", "max_clips")
+        _check_at_least(self, 0, "bootstrap")
+        if self.seconds_per_batch <= 0:
+            raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyConfig:
+    """Classify sounds by descriptions of the classes, in any language, without training."""
+
+    model: str
+    """Folder or hub id of the model, or one of the authors' checkpoints."""
+    source: tuple[Path, ...]
+    """A JSONL manifest (its labels, where it has them, are the truth), folders of sounds, or sound files."""
+    prompts: Path | None = None
+    """JSON file of the classes: label -> language -> list of descriptions."""
+    languages: tuple[str, ...] = ()
+    """Languages of the descriptions to use, each by itself (default: all that every class has)."""
+    prompt_indices: tuple[int, ...] = ()
+    """Which descriptions of a class, from 0; their embeddings are averaged (default: all)."""
+    split: str | None = None
+    """Which clips of a manifest; needed where it has several splits. `all` takes every clip."""
+    max_clips: int | None = None
+    """Use only the first so many clips."""
+    top_k: int = 3
+    """Labels shown for each sound without a label of its own."""
+    bootstrap: int = 1000
+    """Draws for the 95 % intervals, which resample clips; 0 for no intervals."""
+    seed: int = 0
+    """Of the draws."""
+    seconds_per_batch: float = 160.0
+    """Sound encoded at once."""
+    num_workers: int = 1
+    """Threads that read files."""
+    device: str = "auto"
+    """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
+    json: Path | None = None
+    """Also write all numbers to this file."""
+    plot: Path | None = None
+    """Also draw the share of each class recognised in each language to this file (png, svg, pdf)."""
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise ValueError("source: nothing to classify; give a manifest, a folder or sound files")
+        if self.prompts is None:
+            raise ValueError("prompts: say what the classes are, --prompts FILE.json")
+        if any(index < 0 for index in self.prompt_indices):
+            raise ValueError(f"prompt_indices count from 0, got {list(self.prompt_indices)}")
+        _check_at_least(self, 1, "top_k", "num_workers", "max_clips")
+        _check_at_least(self, 0, "bootstrap")
+        if self.seconds_per_batch <= 0:
+            raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")
+
+
+def _check_at_least(config: EvaluateConfig | ClassifyConfig, least: int, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class IndexConfig:
     """Make or update an index of a folder or manifest of sounds; a second run encodes only what is new."""
 
