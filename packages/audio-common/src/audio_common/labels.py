@@ -1,7 +1,7 @@
 """The 527 class names of AudioSet, in the order of CED's logits.
 
-Google's data, CC BY 4.0: https://research.google.com/audioset/ontology/index.html; of the table of classes only
-the display names are kept, one a line.
+Google's data, CC BY 4.0: https://research.google.com/audioset/ontology/index.html; of the table of classes
+only the display names are kept, one a line.
 """
 
 from __future__ import annotations
