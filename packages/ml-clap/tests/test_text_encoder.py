@@ -229,7 +229,12 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertTokenizerFast(str(made / "vocab.txt"), model_max_length=64).save_pretrained(made)
     config = BertConfig(
-        vocab_size=8, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+        vocab_size=8,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=40,
     )
     BertModel(config).half().save_pretrained(made)
     return made
@@ -248,6 +253,15 @@ def test_any_encoder_of_transformers_is_mean_pooled_without_its_pooler(bert: Pat
     torch.testing.assert_close(found[0], tokens[0].mean(dim=0))
     torch.testing.assert_close(found[1], tokens[1, :3].mean(dim=0))
     assert [name for name, _ in encoder.named_parameters() if "pooler" in name] == []
+
+
+def test_texts_are_cut_to_the_positions_an_encoder_has(bert: Path, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    settings = json.loads((folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 9}))
+    assert load_text_encoder(tmp_path, max_tokens=50).tokenizer.max_tokens == 9
+    assert load_text_encoder(bert, max_tokens=50).tokenizer.max_tokens == 38  # of 40 positions
+    assert embed(load_text_encoder(bert, max_tokens=50), ["a dog " * 50], ["eng_Latn"]).isfinite().all()
 
 
 def test_an_encoder_with_missing_weights_is_refused(bert: Path, tmp_path: Path) -> None:

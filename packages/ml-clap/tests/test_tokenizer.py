@@ -86,11 +86,17 @@ def test_fingerprints_tell_language_lists_apart(folder: Path, tokenizer: SonarTo
     assert other.fingerprint() != tokenizer.fingerprint()
 
 
-def test_an_unknown_language_is_refused_with_a_hint(tokenizer: SonarTokenizer) -> None:
-    with pytest.raises(
-        ValueError, match="'fra_latin' is not one of the text encoder's 8: did you mean fra_Latn"
-    ):
-        tokenizer(["x"], ["fra_latin"])
+def test_short_language_codes_mean_the_same(tokenizer: SonarTokenizer) -> None:
+    assert (
+        tokenizer.language_id("fr") == tokenizer.language_id("fra-Latn") == tokenizer.language_id("fra_Latn")
+    )
+
+
+def test_an_unknown_language_is_refused_with_what_is_known(tokenizer: SonarTokenizer) -> None:
+    with pytest.raises(ValueError, match="unknown language 'klingon'"):
+        tokenizer(["x"], ["klingon"])
+    with pytest.raises(ValueError, match="does not know the language swe_Latn; it knows eng_Latn, fra_Latn"):
+        tokenizer(["x"], ["sv"])
 
 
 def test_a_folder_without_sentencepiece_says_what_to_put_there(tmp_path: Path) -> None:

@@ -55,6 +55,9 @@ def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
         return _read_sonar_folder(folder, config, max_tokens)
     from transformers import AutoTokenizer
 
+    # RoBERTa's positions begin at 2; not every tokenizer says how long its model's texts can be.
+    positions = getattr(config, "max_position_embeddings", max_tokens + 2)
+    max_tokens = min(max_tokens, positions - 2)
     tokenizer = HFTokenizer(AutoTokenizer.from_pretrained(folder), max_tokens=max_tokens)
     has_weights = any(folder.glob("*.safetensors")) or (folder / "pytorch_model.bin").is_file()
     return TextSource(config, tokenizer, _read_auto_state(folder) if has_weights else None)
@@ -137,6 +140,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
 
 
 def _read_sonar_folder(folder: Path, config: PretrainedConfig, max_tokens: int) -> TextSource:
+    max_tokens = min(max_tokens, config.max_position_embeddings)
     tokenizer = SonarTokenizer.from_folder(folder, max_tokens=max_tokens)
     weights = folder / WEIGHTS_FILE
     state = to_our_layout(load_file(weights)) if weights.is_file() else None

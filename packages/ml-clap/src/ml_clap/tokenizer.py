@@ -7,7 +7,6 @@ used: with a custom file it shifts the language ids in 4.x and reads no file at 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import sentencepiece
 import torch
 from torch import Tensor
 
+from ml_clap.languages import resolve
 from ml_clap.sonar_languages import SONAR_LANGUAGES
 from ml_clap.text import TextRule, normalize_text
 
@@ -82,14 +82,12 @@ class SonarTokenizer:
         return pad_tokens(rows, PAD)
 
     def language_id(self, language: str) -> int:
-        """Id of a language's token."""
-        if language not in self._language_ids:
-            close = difflib.get_close_matches(language, self.languages, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(close)}?" if close else "codes look like fra_Latn"
-            raise ValueError(
-                f"language {language!r} is not one of the text encoder's {len(self.languages)}: {hint}"
-            )
-        return self._language_ids[language]
+        """Id of a language's token; short codes (`fr`, `pt_BR`) are resolved as everywhere."""
+        code = language if language in self._language_ids else resolve(language)
+        if code not in self._language_ids:
+            known = ", ".join(self.languages[:12]) + (", ..." if len(self.languages) > 12 else "")
+            raise ValueError(f"this text encoder does not know the language {code}; it knows {known}")
+        return self._language_ids[code]
 
     def fingerprint(self) -> str:
         """Hash of everything that decides the ids."""
