@@ -11,7 +11,7 @@ clips nor on float32 rounding. Without ties the numbers are those of the paper's
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ BLOCK_SCORES = 2**24
 """Scores held at once (64 MB), so that 100,000 captions need no matrix of all of them."""
 CUTOFFS = (1, 5, 10, 50)
 PRECISION_CUTOFF = 10
+Interval = tuple[float, float]
 METRICS = ("r1", "r5", "r10", "r50", "medr", "meanr", "map10")
 
 
@@ -61,9 +62,8 @@ class RetrievalMetrics:
     """Mean average precision of the first 10 hits."""
     num_queries: int
     num_candidates: int
-
-
-Interval = tuple[float, float]
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """The 95 % interval of each metric by its name; empty unless `bootstrap` was asked."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def summarize(ranking: Ranking) -> RetrievalMetrics:
 
 
 def average_metrics(metrics: Sequence[RetrievalMetrics]) -> RetrievalMetrics:
-    """The plain mean of each metric (over languages); the counts are sums."""
+    """The plain mean of each metric (over languages); the counts are sums, and there are no intervals."""
     means = np.mean([[getattr(each, name) for name in METRICS] for each in metrics], axis=0)
     counts = np.sum([[each.num_queries, each.num_candidates] for each in metrics], axis=0).tolist()
     return _make_metrics(means, *counts)
