@@ -206,6 +206,23 @@ def test_a_saved_model_loads_bit_for_bit_and_without_its_sources(
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "model" / name).read_bytes()
 
 
+def test_a_model_with_another_text_encoder_is_complete_in_its_folder(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "barks", "chien"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "bert")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(tmp_path / "bert")
+    audio = CEDConfig(embed_dim=16, depth=1, num_heads=2, num_classes=2)
+    model = MLCLAP(ModelConfig(audio=audio, text_encoder=str(tmp_path / "bert"), embed_dim=8)).eval()
+    model.save_pretrained(tmp_path / "model")
+    (tmp_path / "bert").rename(tmp_path / "away")
+    other = MLCLAP.from_pretrained(tmp_path / "model")
+    assert torch.equal(embed(other), embed(model))
+    assert other.fingerprint() == model.fingerprint()
+
+
 def test_a_mode_can_be_chosen_on_loading(model: MLCLAP, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     other = MLCLAP.from_pretrained(tmp_path, mode="reference")

@@ -81,8 +81,10 @@ def load_model(
             parts = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
             text_encoder = build_text_encoder(parts, backend=config.text_backend)
         model = cls(config, audio_encoder=audio_encoder, text_encoder=text_encoder)
-    kept = {name: each for name, each in model.export_state().items() if name.split(".")[0] in omitted}
-    model.load_state(state | kept)
+    if omitted:
+        reloaded = model.export_state()
+        state |= {name: each for name, each in reloaded.items() if name.split(".")[0] in omitted}
+    model.load_state(state)
     return model
 
 

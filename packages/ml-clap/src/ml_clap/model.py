@@ -322,6 +322,10 @@ def _make_text_encoder(config: ModelConfig) -> TextEncoder:
 def _count(module: nn.Module) -> str:
     total = sum(each.numel() for each in module.parameters())
     learnt = sum(each.numel() for each in module.parameters() if each.requires_grad)
-    return f"{total / 1e6:.1f} M parameters" + (
-        "" if learnt == total else f", {learnt / 1e6:.1f} M of them trained"
+    return f"{_number(total)} parameters" + (
+        "" if learnt == total else f", {_number(learnt)} of them trained"
     )
+
+
+def _number(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count:,}"
