@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_clap.vectors import NpyLog, open_rows, search_exact, top_columns
-from ml_clap.windows import plan_windows
 
 
 def test_appended_rows_are_a_numpy_file_at_every_moment(tmp_path: Path) -> None:
@@ -77,23 +76,3 @@ def test_search_equals_a_sort_of_all_scores(rows: int, queries: int, k: int, blo
 
 def test_top_columns_of_fewer_columns_than_asked() -> None:
     np.testing.assert_array_equal(top_columns(np.array([[1.0, 3.0, 2.0]]), 5), [[1, 2, 0]])
-
-
-@settings(max_examples=50, deadline=None)
-@given(duration=st.floats(0.01, 400), window=st.floats(0.5, 30), ratio=st.floats(0.1, 1.0))
-def test_windows_cover_the_file_without_a_gap(duration: float, window: float, ratio: float) -> None:
-    hop = window * ratio
-    windows = plan_windows(duration, window, hop)
-    starts, ends = zip(*windows, strict=True)
-    assert starts[0] == 0.0
-    assert ends[-1] == duration
-    assert list(starts) == sorted(set(starts))
-    assert all(later <= earlier_end for earlier_end, later in zip(ends, starts[1:], strict=False))
-    assert all(end - start <= window + 0.1 * hop + 1e-9 for start, end in windows)
-    if duration > window:
-        assert all(end - start >= window - 1e-9 for start, end in windows)
-
-
-def test_a_clip_hardly_longer_than_a_window_is_one_window() -> None:
-    assert plan_windows(10.02, 10.0, 10.0) == [(0.0, 10.02)]
-    assert plan_windows(11.5, 10.0, 10.0) == [(0.0, 10.0), (1.5, 11.5)]

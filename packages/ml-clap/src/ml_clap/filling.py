@@ -19,16 +19,18 @@ import numpy as np
 
 from ml_clap.scan import Found, sha256
 from ml_clap.store import Entry, IndexWriter
-from ml_clap.windows import plan_windows
+from ml_clap.windows import BLOCK_SECONDS, plan_windows, stream_windows
 
 if TYPE_CHECKING:
-    from ml_clap.encoding import AudioSpan, BadFile
+    from torch import Tensor
+
     from ml_clap.model import MLCLAP
 
 FILES_AT_ONCE = 64
 """Files hashed and measured together."""
-WINDOWS_AT_ONCE = 1024
-"""Windows batched by length together: enough for little padding, few enough for bounded memory."""
+CLIPS_AT_ONCE = 1024
+"""Short clips batched by length together: enough for little padding."""
+SAMPLE_RATE = 16_000
 
 Window = tuple[int, float, float]
 """A clip's line number, start and end in seconds."""
@@ -41,39 +43,67 @@ class Problem:
     file: str
     """Absolute path."""
     reason: str
-    windows_missing: int | None = None
-    """How many of its windows the index lacks; None when nothing could be read of it."""
+    partly: bool = False
+    """Whether some of it is in the index."""
 
 
-def measure(clip: Found) -> Entry | Problem:
+def measure(clip: Found, window_seconds: float) -> Entry | Problem:
     """Hash a file and find its length; a Problem if it cannot be read or holds no sound."""
     from audio_common.audio import AudioError
 
     try:
-        entry = Entry(
-            id=clip.id,
-            file=clip.file,
-            size=clip.size,
-            mtime_ns=clip.mtime_ns,
-            sha256=sha256(clip.path),
-            duration=measure_duration(clip.path),
-            captions=clip.captions,
-            label=clip.label,
-            licence=clip.licence,
-        )
+        duration, problem = measure_duration(clip.path, window_seconds)
+        digest = sha256(clip.path)
     except (AudioError, OSError) as e:
         return Problem(str(clip.path), str(e))
-    return entry if entry.duration > 0 else Problem(str(clip.path), "no sound in it: 0 samples")
+    return Entry(
+        id=clip.id,
+        file=clip.file,
+        size=clip.size,
+        mtime_ns=clip.mtime_ns,
+        sha256=digest,
+        duration=duration,
+        captions=clip.captions,
+        label=clip.label,
+        licence=clip.licence,
+        problem=problem,
+    )
 
 
-def measure_duration(path: Path) -> float:
-    """Seconds of sound of a file: by its header, or by decoding it where the header does not say."""
-    from audio_common.audio import audio_info, stream_audio
+def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | None]:
+    """Seconds of sound of a file, and why there is not more.
 
-    duration = audio_info(path).duration
-    if duration is None:
-        duration = sum(len(block) for block in stream_audio(path, sample_rate=16000)) / 16000
-    return duration
+    By its header, unless that is silent, or promises more than a window and an end that is not there (a file
+    cut off, a header that lies): then by decoding all of it.
+
+    Raises:
+        AudioError: nothing of it can be decoded.
+    """
+    from audio_common.audio import AudioError, audio_info, stream_audio
+
+    told = audio_info(path).duration
+    if told is not None and (told <= window_seconds or _has_sound_at(path, told - 0.1)):
+        return told, None
+    samples = 0
+    try:
+        for block in stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS):
+            samples += len(block)
+    except AudioError as e:
+        if not samples:
+            raise
+        return samples / SAMPLE_RATE, str(e)
+    seconds = samples / SAMPLE_RATE
+    return seconds, None if told is None else f"{path} ends after {seconds:.1f} s of {told:.1f} s"
+
+
+def _has_sound_at(path: Path, seconds: float) -> bool:
+    from audio_common.audio import AudioError, load_audio
+
+    try:
+        load_audio(path, offset=seconds, duration=0.05)
+    except AudioError:
+        return False
+    return True
 
 
 class IndexFiller:
@@ -94,8 +124,7 @@ class IndexFiller:
         self.num_windows = 0
         self.audio_seconds = 0.0
         self._done = 0.0
-        self._problems: list[Problem] = []
-        self._failed: dict[int, list[str]] = defaultdict(list)
+        self._problems: dict[str, Problem] = {}
 
     def run(self, new: Sequence[Found], on_progress: Callable[[float, int], None]) -> list[Problem]:
         """Encode the windows that the index's clips lack, then the new clips.
@@ -105,15 +134,17 @@ class IndexFiller:
             on_progress: called after each batch with the number of clips done and of clips to do.
 
         Returns:
-            What could not be read.
+            What could not be read, now or in earlier runs.
         """
+        for number, entry in enumerate(self.writer.entries):
+            if entry.problem:
+                self._note(number, entry.problem, partly=True)
         lacking = self._lacking()
         total = len(lacking) + len(new)
-        for group in _groups(chain(lacking, self._add(new))):
-            for _ in self._encode(group):
-                on_progress(self._done, total)
+        for _ in self._encode(chain(lacking, self._add(new))):
+            on_progress(self._done, total)
         on_progress(total, total)
-        return self._problems + [self._problem(entry, reasons) for entry, reasons in self._failed.items()]
+        return list(self._problems.values())
 
     def _lacking(self) -> list[list[Window]]:
         """Per clip of the index that lacks any, the windows it lacks."""
@@ -136,73 +167,123 @@ class IndexFiller:
 
     def _add(self, new: Sequence[Found]) -> Iterator[list[Window]]:
         """Write the records of new clips, some at a time, and give each one's windows."""
+        window_seconds = self.writer.settings.window_seconds
         with ThreadPoolExecutor(self.num_workers) as pool:
             for first in range(0, len(new), FILES_AT_ONCE):
-                measured = list(pool.map(measure, new[first : first + FILES_AT_ONCE]))
-                bad = [clip for clip in measured if isinstance(clip, Problem)]
-                self._problems += bad
-                self._done += len(bad)
-                good = [clip for clip in measured if isinstance(clip, Entry)]
-                for number in self.writer.add_entries(good):
+                clips = new[first : first + FILES_AT_ONCE]
+                measured = list(pool.map(lambda clip: measure(clip, window_seconds), clips))
+                for bad in measured:
+                    if isinstance(bad, Problem):
+                        self._problems[bad.file] = bad
+                        self._done += 1
+                for number in self.writer.add_entries(clip for clip in measured if isinstance(clip, Entry)):
+                    if problem := self.writer.entries[number].problem:
+                        self._note(number, problem, partly=True)
                     yield self._plan(number)
 
-    def _encode(self, group: Sequence[tuple[Window, float]]) -> Iterator[None]:
-        """Encode windows and write them; yields after each batch."""
-        from ml_clap.encoding import encode_spans
+    def _encode(self, clips: Iterable[list[Window]]) -> Iterator[None]:
+        """Encode clips of one window each together, batched by length, and longer ones one by one."""
+        whole: list[Window] = []
+        for windows in clips:
+            if self._is_whole(windows[0]):
+                whole += windows
+            else:
+                yield from self._encode_long(windows)
+            if len(whole) >= CLIPS_AT_ONCE:
+                yield from self._encode_whole(whole)
+                whole = []
+        yield from self._encode_whole(whole)
 
-        windows = [window for window, _ in group]
+    def _encode_whole(self, windows: list[Window]) -> Iterator[None]:
+        from ml_clap.encoding import AudioSpan, BadFile, encode_spans
+
         bad: list[BadFile] = []
-        lacking = set(range(len(windows)))
+        spans = [AudioSpan(self._path(number)) for number, _, _ in windows]
         batches = encode_spans(
             self.model,
-            [self._span(window) for window in windows],
+            spans,
             seconds_per_batch=self.seconds_per_batch,
             num_workers=self.num_workers,
             bad_files=bad,
         )
         for indices, embeddings in batches:
-            vectors = embeddings.numpy()
-            finite = np.isfinite(vectors).all(axis=1)
-            written = [index for index, good in zip(indices, finite, strict=True) if good]
-            self.writer.add_windows([windows[index] for index in written], vectors[finite])
-            lacking -= set(written)
-            self._count([group[index] for index in indices])
+            self._write([windows[index] for index in indices], embeddings, share=1.0)
             yield
-        reasons = {str(file.path): file.reason for file in bad}
-        for index in sorted(lacking):
-            entry = windows[index][0]
-            unknown = "its embedding is not finite"
-            self._failed[entry].append(reasons.get(str(self._path(entry)), unknown))
+        for file in bad:
+            self._note(windows[file.index][0], file.reason)
+        self._done += len(bad)
 
-    def _span(self, window: Window) -> AudioSpan:
-        from ml_clap.encoding import AudioSpan
+    def _encode_long(self, windows: list[Window]) -> Iterator[None]:
+        """Encode windows of one file, decoding the next batch meanwhile."""
+        from audio_common.audio import AudioError
 
+        from ml_clap.encoding import encode_waveforms
+
+        number = windows[0][0]
+        size = max(1, int(self.seconds_per_batch / self.writer.settings.window_seconds))
+        waveforms = stream_windows(self._path(number), [(start, end) for _, start, end in windows])
+        left = list(windows)
+        with ThreadPoolExecutor(1) as pool:
+            try:
+                for batch in _ahead(pool, waveforms, size):
+                    embeddings = encode_waveforms(self.model, batch, seconds_per_batch=self.seconds_per_batch)
+                    self._write(left[: len(batch)], embeddings, share=1 / len(windows))
+                    left = left[len(batch) :]
+                    yield
+                reason = f"{self._path(number)} ends before {left[0][1]:.1f} s" if left else None
+            except (AudioError, OSError) as e:
+                reason = str(e)
+        if reason:
+            self._note(number, reason, partly=len(left) < len(self._plan(number)))
+        self._done += len(left) / len(windows)
+
+    def _write(self, windows: Sequence[Window], embeddings: Tensor, share: float) -> None:
+        vectors = embeddings.numpy()
+        finite = np.isfinite(vectors).all(axis=1)
+        good = [window for window, is_good in zip(windows, finite, strict=True) if is_good]
+        self.writer.add_windows(good, vectors[finite])
+        for (number, start, _), is_good in zip(windows, finite, strict=True):
+            if not is_good:
+                reason = f"the embedding of the window at {start:.1f} s is not finite"
+                self._note(number, reason, partly=share < 1)
+        self.num_windows += len(good)
+        self.audio_seconds += sum(end - start for _, start, end in good)
+        self._done += share * len(windows)
+
+    def _note(self, number: int, reason: str, partly: bool = False) -> None:
+        path = str(self._path(number))
+        self._problems[path] = Problem(path, reason, partly)
+
+    def _is_whole(self, window: Window) -> bool:
         number, start, end = window
-        whole = start == 0.0 and end == self.writer.entries[number].duration
-        return AudioSpan(self._path(number), start, None if whole else end - start)
+        return start == 0.0 and end == self.writer.entries[number].duration
 
     def _path(self, number: int) -> Path:
         return Path(self.writer.settings.root, self.writer.entries[number].file)
 
-    def _count(self, encoded: Sequence[tuple[Window, float]]) -> None:
-        self.num_windows += len(encoded)
-        for (_, start, end), share in encoded:
-            self.audio_seconds += end - start
-            self._done += share
 
-    def _problem(self, number: int, reasons: list[str]) -> Problem:
-        whole = len(reasons) == len(self._plan(number))
-        return Problem(str(self._path(number)), reasons[0], None if whole else len(reasons))
+def _ahead(pool: ThreadPoolExecutor, waveforms: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
+    """Lists of `size` waveforms; a thread makes the next one while the caller works on one.
+
+    What `waveforms` raises is raised after the last list that could be made.
+    """
+    coming = pool.submit(_take, waveforms, size)
+    while True:
+        batch, error = coming.result()
+        coming = pool.submit(_take, waveforms, size)
+        if batch:
+            yield batch
+        if error is not None:
+            raise error
+        if not batch:
+            return
 
 
-def _groups(clips: Iterable[list[Window]]) -> Iterator[list[tuple[Window, float]]]:
-    """The clips' windows, up to `WINDOWS_AT_ONCE` at a time, each with its share of its clip's work."""
-    group: list[tuple[Window, float]] = []
-    for windows in clips:
-        for window in windows:
-            group.append((window, 1 / len(windows)))
-            if len(group) == WINDOWS_AT_ONCE:
-                yield group
-                group = []
-    if group:
-        yield group
+def _take(waveforms: Iterator[Tensor], size: int) -> tuple[list[Tensor], Exception | None]:
+    batch: list[Tensor] = []
+    try:
+        while len(batch) < size and (waveform := next(waveforms, None)) is not None:
+            batch.append(waveform)
+    except (ValueError, OSError) as e:
+        return batch, e
+    return batch, None

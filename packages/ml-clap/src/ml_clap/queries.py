@@ -79,6 +79,6 @@ def embed_audio(model: MLCLAP, audio: str | Path | Tensor) -> np.ndarray:
     import torch
     from audio_common.audio import load_audio
 
-    waveform = audio if isinstance(audio, torch.Tensor) else load_audio(audio)
-    with torch.inference_mode():
-        return model.encode_audio(waveform[None].to(model.device)).float().cpu().numpy()
+    from ml_clap.encoding import encode_waveforms
+
+    return encode_waveforms(model, [audio if isinstance(audio, torch.Tensor) else load_audio(audio)]).numpy()

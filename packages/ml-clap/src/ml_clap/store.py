@@ -81,6 +81,8 @@ class Entry:
     captions: dict[str, list[str]] = field(default_factory=dict)
     label: str | None = None
     licence: str | None = None
+    problem: str | None = None
+    """Why only a part of the file, of the given duration, could be read."""
 
 
 def json_line(record: Any, indent: int | None = None) -> bytes:

@@ -1,4 +1,4 @@
-"""Where the windows of a long file begin and end.
+"""Cut a long file into windows, decoding it once and holding little of it.
 
 A file no longer than a window is one window. A longer one is cut at every hop; its last window is moved back
 to end with the file, so that every window has its full length of context and nothing of the file is left out.
@@ -7,9 +7,18 @@ to end with the file, so that every window has its full length of context and no
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TAIL = 0.1
 """A tail shorter than this share of a hop joins the window before it: a clip of 10.02 s stays one window."""
+
+BLOCK_SECONDS = 1.0
+"""Sound decoded at a time; damage costs the block that it is in."""
 
 
 def plan_windows(duration: float, window_seconds: float, hop_seconds: float) -> list[tuple[float, float]]:
@@ -29,3 +38,34 @@ def plan_windows(duration: float, window_seconds: float, hop_seconds: float) -> 
     windows = [(start, start + window_seconds) for start in [0.0, *starts]]
     windows[-1] = (windows[-1][0], duration)
     return windows
+
+
+def stream_windows(
+    path: Path, windows: Sequence[tuple[float, float]], sample_rate: int = 16_000
+) -> Iterator[Tensor]:
+    """The sound of each window, decoded from the file's beginning: a seek in an mp3 costs more than that.
+
+    Args:
+        path: sound file.
+        windows: (start, end) in seconds, in order of their starts.
+        sample_rate: Hz of the result.
+
+    Yields:
+        Waveforms (samples,) float32; fewer than there are windows if the file ends before.
+
+    Raises:
+        AudioError: the file cannot be read, or not beyond the windows yielded so far.
+    """
+    import torch
+    from audio_common.audio import stream_audio
+
+    blocks = stream_audio(path, sample_rate=sample_rate, block_seconds=BLOCK_SECONDS)
+    held, first = torch.empty(0), 0  # samples in memory, and which sample of the file is the first of them
+    for window in windows:
+        start, stop = (round(seconds * sample_rate) for seconds in window)
+        while first + len(held) < stop and (block := next(blocks, None)) is not None:
+            passed = min(start - first, len(held))
+            held, first = torch.cat([held[passed:], block]), first + passed
+        if first + len(held) <= start:
+            return
+        yield held[start - first : stop - first]
