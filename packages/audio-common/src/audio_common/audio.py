@@ -7,11 +7,11 @@ at the file's own rate and then resampled: it equals that segment resampled alon
 What is not a clean sound file has a defined result, and none is believed about its size:
 
 - missing, a directory, no access, empty (0 bytes), not sound, no samples: AudioError;
-- cut off or damaged in its middle: what can be decoded (wav, mp3, ogg, opus, m4a, webm), with a warning
-  logged where the file says that there should be more; flac, which has checksums, raises AudioError with the
-  time up to which a `duration` still loads;
-- a header that declares more than there is: what is there. One that declares no samples, as writers leave it
-  that cannot go back: what is there, by PyAV;
+- cut off or damaged in its middle: what the decoder makes of it, with a warning logged where the file says
+  that there should be more; but flac, which has checksums, raises AudioError with the time up to which a
+  `duration` still loads, and so does an m4a whose index, at its end, is lost;
+- a header that declares more samples than there are: those that are there; fewer: so many. One that declares
+  none, as writers leave it that cannot go back: those that are there, by PyAV;
 - a rate outside 1-768 kHz, or not 1 to 64 channels: AudioError;
 - NaN, infinity or values beyond ±1e10: AudioError that names the first. Other values beyond ±1, which a file
   of floats may hold, are passed through.
@@ -103,10 +103,11 @@ def stream_audio(
     Raises:
         AudioError: as `load_audio`, but damage is found only when the blocks before it have been given.
     """
+    blocks = _mono_blocks(source, sample_rate, offset, duration)
     length = round(block_seconds * sample_rate) if math.isfinite(block_seconds) else 0
     if length < 1:
         raise AudioError(f"block_seconds must be at least one sample long and finite, got {block_seconds}")
-    return _regrouped(_mono_blocks(source, sample_rate, offset, duration), length)
+    return _regrouped(blocks, length)
 
 
 def _regrouped(blocks: Iterator[np.ndarray], length: int) -> Iterator[Tensor]:
@@ -149,11 +150,12 @@ def _decoded_blocks(
             num_samples += len(block)
             yield block
         if not num_samples:
-            wanted = "" if duration is None else f" for {duration} s"
-            lasts = "" if reader.duration is None else f" (its header declares {reader.duration:.3f} s)"
+            declared = "an unknown length" if reader.duration is None else f"{reader.duration:.3f} s"
+            wanted = "to the end" if duration is None else f"for {duration} s"
             raise AudioError(
-                f"{reader.name} has no sample at {sample_rate} Hz from {offset} s on{wanted}{lasts}; "
-                "choose an offset before its end and a duration of at least one sample"
+                f"{reader.name}, which declares {declared}, has no sample at {sample_rate} Hz "
+                f"from {offset} s {wanted}; choose a segment of at least one sample before its end, or "
+                "replace a damaged file"
             )
 
 
