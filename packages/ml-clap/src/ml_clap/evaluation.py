@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,17 +28,11 @@ from ml_clap.manifest import Clip, read_manifest
 from ml_clap.report import (
     check_figure_path,
     describe_run,
-    plot_bars,
-    print_bad_files,
-    print_table,
     save_figure,
     show_progress,
     write_json,
 )
 from ml_clap.retrieval import (
-    METRICS,
-    Consistency,
-    Interval,
     Ranking,
     RetrievalMetrics,
     average_metrics,
@@ -48,45 +42,10 @@ from ml_clap.retrieval import (
     rank_text_to_audio,
     summarize,
 )
+from ml_clap.retrieval_report import RetrievalReport, RetrievalResult, plot_report, print_report
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from ml_clap.model import MLCLAP
-
-
-@dataclass(frozen=True)
-class RetrievalResult:
-    """Both directions in one language, or their averages over languages."""
-
-    text_to_audio: RetrievalMetrics
-    """One query a caption, against all clips of the language."""
-    audio_to_text: RetrievalMetrics
-    """One query a clip, against all captions of the language."""
-
-
-DIRECTIONS: dict[str, Callable[[RetrievalResult], RetrievalMetrics]] = {
-    "Text to audio": attrgetter("text_to_audio"),
-    "Audio to text": attrgetter("audio_to_text"),
-}
-
-
-@dataclass(frozen=True)
-class RetrievalReport:
-    """What an evaluation found."""
-
-    languages: dict[str, RetrievalResult]
-    """By language code, in the order asked for."""
-    average: RetrievalResult
-    """The plain mean over languages; its counts are sums."""
-    consistency: Consistency | None
-    """None where languages differ in their number of captions, or there is only one."""
-    num_clips: int
-    """Clips that were encoded."""
-    bad_files: tuple[BadFile, ...]
-    """Clips left out."""
-    seconds: float
-    """Wall-clock time of encoding and ranking."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +122,10 @@ def evaluate_retrieval(
     comparable = len(codes) > 1 and all(each.counts == queries[0].counts for each in queries)
     # Of each direction: a language's metrics one after the other, then their average.
     directions = [_summarize(rankings, num_samples, seed) for rankings in (to_audio, to_text)]
-    *results, average = (RetrievalResult(*both) for both in zip(*directions, strict=True))
+    shared = [_count_shared(each) for each in queries]
+    *results, average = (
+        RetrievalResult(*both) for both in zip(*directions, [*shared, sum(shared)], strict=True)
+    )
     return RetrievalReport(
         languages=dict(zip(codes, results, strict=True)),
         average=average,
@@ -264,38 +226,6 @@ def choose_device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def print_report(report: RetrievalReport) -> None:
-    """Both tables on standard output, the consistency over languages, and what was left out."""
-    results = report.languages | ({"average": report.average} if len(report.languages) > 1 else {})
-    columns = ["", "R@1", "95 %", "R@5", "R@10", "R@50", "medR", "meanR", "mAP@10", "queries", "among"]
-    for title, direction in DIRECTIONS.items():
-        print_table(title, columns, [_table_row(code, direction(each)) for code, each in results.items()])
-    if report.consistency is not None:
-        each = report.consistency
-        print(
-            f"The same caption in {each.num_languages} languages: the same first hit for "
-            f"{each.same_top1:.1f} % of {each.num_queries:,}, ranks vary by {each.rank_std:.1f} (std)"
-        )
-    print(f"{report.num_clips:,} clips in {report.seconds:.1f} s; guessing among n clips has R@1 100 / n")
-    print_bad_files(report.bad_files)
-
-
-def plot_report(report: RetrievalReport) -> Figure:
-    """Bars of R@1 and R@10 for every language, a panel for each direction."""
-    panels: dict[str, dict[str, list[float]]] = {}
-    intervals: dict[str, dict[str, list[Interval]]] = {}
-    for title, direction in DIRECTIONS.items():
-        metrics = [direction(result) for result in report.languages.values()]
-        series = {"R@10": "r10", "R@1": "r1"}
-        panels[title] = {label: [getattr(each, name) for each in metrics] for label, name in series.items()}
-        if metrics[0].intervals:
-            intervals[title] = {
-                label: [each.intervals[name] for each in metrics] for label, name in series.items()
-            }
-    ylabel = f"% of queries ({report.num_clips:,} clips)"
-    return plot_bars(panels, list(report.languages), intervals, ylabel)
-
-
 def _gather(
     clips: Sequence[Clip], language: str, num_captions: int | None, without: Iterable[int]
 ) -> _Queries:
@@ -308,6 +238,11 @@ def _gather(
             queries.texts.extend(texts)
             queries.clips.append(number)
     return queries
+
+
+def _count_shared(queries: _Queries) -> int:
+    clips_of = Counter(text for text, _ in set(zip(queries.texts, queries.owner, strict=True)))
+    return sum(clips_of[text] > 1 for text in queries.texts)
 
 
 def _check_queries(codes: Sequence[str], queries: Sequence[_Queries], bad: Sequence[BadFile]) -> None:
@@ -334,10 +269,3 @@ def _summarize(rankings: Sequence[Ranking], num_samples: int, seed: int) -> list
         dataclasses.replace(values, intervals=intervals)
         for values, intervals in zip(metrics, [*each, average], strict=True)
     ]
-
-
-def _table_row(name: str, metrics: RetrievalMetrics) -> list[str]:
-    values = [f"{getattr(metrics, each):.1f}" for each in METRICS]
-    low, high = metrics.intervals.get("r1", (None, None))
-    values.insert(1, "" if low is None else f"{low:.1f}-{high:.1f}")
-    return [name, *values, f"{metrics.num_queries:,}", f"{metrics.num_candidates:,}"]

@@ -158,6 +158,7 @@ def plot_bars(
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_title(title)
         axes.grid(axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
         axes.legend(fontsize="small")
     figure.axes[0].set_ylabel(ylabel)
     return figure

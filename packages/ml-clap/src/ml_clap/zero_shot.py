@@ -262,7 +262,7 @@ def print_report(report: ZeroShotReport) -> None:
         note = f"{report.num_clips:,} sounds, {count} classes; guessing has {100 / count:.1f} %"
         print_table("Zero-shot accuracy", ["", "%", "95 %", "weakest class", "taken for"], rows, note)
     rows = [
-        [each.path.name, each.language, ", ".join(f"{label} {score:.2f}" for label, score in each.labels)]
+        [each.path.name, each.language, ", ".join(f"{label} {score:.3f}" for label, score in each.labels)]
         for each in report.predictions
     ]
     if rows:
