@@ -287,7 +287,9 @@ def test_a_frozen_batch_norm_stays_as_it_is() -> None:
 def test_a_frozen_encoder_stays_in_evaluation_without_gradients() -> None:
     model = make_ced(drop_path=0.5, time_patch_out=0.5)
     expected = model(sounds(60_000)[0][None]).tokens
+    model.train()
     model.freeze()
+    assert not model.training
     nn.Sequential(model).train()
     output = model(sounds(60_000)[0][None])
     assert torch.equal(output.tokens, expected)

@@ -1,7 +1,6 @@
 """The front end: equal to torchaudio's on one clip, and blind to everything but the clip."""
 
 import sys
-import time
 
 import pytest
 import torch
@@ -130,20 +129,6 @@ def test_gradients_reach_the_waveform(log_mel: LogMel) -> None:
     assert clip.grad is not None
     assert torch.isfinite(clip.grad).all()
     assert (clip.grad != 0).float().mean() > 0.99
-
-
-def test_a_batch_is_faster_than_with_torchaudio(log_mel: LogMel, oracle: ReferenceLogMel) -> None:
-    clips = torch.stack([noise(160_000, seed=i) for i in range(8)])
-
-    def seconds(run) -> float:
-        def once() -> float:
-            start = time.process_time()
-            run()
-            return time.process_time() - start
-
-        return min(once() for _ in range(5))
-
-    assert seconds(lambda: log_mel(clips, [160_000] * 8)) < seconds(lambda: oracle(clips))
 
 
 def test_a_broken_torchaudio_costs_only_the_reference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
