@@ -93,7 +93,7 @@ def caption_length(text: str, language: str) -> float:
 
 def one_caption_per_clip(samples: Sequence[Sample], *, seed: int = 0, epoch: int = 0) -> list[Sample]:
     """Of each clip one of its samples, drawn anew for each epoch, by clip."""
-    draws = np.random.default_rng([seed, epoch]).random(len(samples))
+    draws = np.random.default_rng([seed, epoch, 0, 1]).random(len(samples))  # not those of epoch_captions
     chosen: dict[int, tuple[float, Sample]] = {}
     for draw, sample in zip(draws, samples, strict=True):
         if sample.clip not in chosen or draw < chosen[sample.clip][0]:
