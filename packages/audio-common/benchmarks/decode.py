@@ -2,10 +2,10 @@
 
     uv run --package audio-common --group bench python packages/audio-common/benchmarks/decode.py
 
-Each way makes mono float32 at 16 kHz from a 44.1 kHz stereo file (opus: 48 kHz) that is in the page cache. The
-ways take turns, so that another load on the machine hits all alike; the median of the turns is printed, in
-milliseconds, and its ratio to `load_audio`. torchaudio's own loader needs torchcodec and a system FFmpeg; here
-its resampler follows soundfile. It is of lower quality than soxr's HQ, which librosa uses too.
+Each way makes mono float32 at 16 kHz from a 44.1 kHz stereo file (opus: 48 kHz) that is in the page cache.
+The ways take turns, so that another load on the machine hits all alike; the median of the turns is printed,
+in milliseconds, and its ratio to `load_audio`. torchaudio's own loader needs torchcodec and a system FFmpeg,
+so its resampler follows soundfile; it is of lower quality than soxr's HQ, which librosa uses too.
 """
 
 from __future__ import annotations

@@ -35,6 +35,8 @@ __all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "stream_audio"
 
 LOUDEST = 1e10
 """Largest plausible magnitude; integer samples stored as floats reach 2^31."""
+MAX_OFFSET = 1e9
+"""Seconds; 30 years, so that no time stamp overflows."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ def load_audio(
     Raises:
         AudioError: see the table above; or the segment lies beyond the end, or an argument is impossible.
     """
-    blocks = _mono_blocks(source, sample_rate, offset, duration)
+    _check(sample_rate, offset, duration)
+    blocks = _decoded_blocks(open_reader(source), sample_rate, offset, duration)
     return torch.from_numpy(np.concatenate(list(blocks)))
 
 
@@ -103,11 +106,11 @@ def stream_audio(
     Raises:
         AudioError: as `load_audio`, but damage is found only when the blocks before it have been given.
     """
-    blocks = _mono_blocks(source, sample_rate, offset, duration)
+    _check(sample_rate, offset, duration)
     length = round(block_seconds * sample_rate) if math.isfinite(block_seconds) else 0
     if length < 1:
         raise AudioError(f"block_seconds must be at least one sample long and finite, got {block_seconds}")
-    return _regrouped(blocks, length)
+    return _regrouped(_decoded_blocks(open_reader(source), sample_rate, offset, duration), length)
 
 
 def _regrouped(blocks: Iterator[np.ndarray], length: int) -> Iterator[Tensor]:
@@ -125,17 +128,13 @@ def _regrouped(blocks: Iterator[np.ndarray], length: int) -> Iterator[Tensor]:
         yield torch.from_numpy(np.concatenate(pending))
 
 
-def _mono_blocks(
-    source: Source, sample_rate: int, offset: float, duration: float | None
-) -> Iterator[np.ndarray]:
-    """Check the arguments now; then decode, average and resample while iterated over."""
+def _check(sample_rate: int, offset: float, duration: float | None) -> None:
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise AudioError(f"sample_rate must be {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, got {sample_rate}")
-    if not (math.isfinite(offset) and offset >= 0):
-        raise AudioError(f"offset must be finite and not negative, got {offset} s")
+    if not 0 <= offset <= MAX_OFFSET:
+        raise AudioError(f"offset must be from 0 to {MAX_OFFSET:g} s, got {offset} s")
     if duration is not None and not (math.isfinite(duration) and duration > 0):
         raise AudioError(f"duration must be finite and positive, got {duration} s; None reads to the end")
-    return _decoded_blocks(open_reader(source), sample_rate, offset, duration)
 
 
 def _decoded_blocks(

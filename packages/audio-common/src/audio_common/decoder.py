@@ -120,12 +120,15 @@ class SoundFileReader:
         try:
             return self._file.read(out=buffer)
         except soundfile.LibsndfileError as error:
-            raise self._damaged(position, error) from error
+            reached = self._file.tell()
+            if self._file.format == "FLAC":
+                raise self._damaged(reached, error) from error
+            return buffer[: max(0, reached - position)]
 
     def _damaged(self, position: int, error: soundfile.LibsndfileError) -> AudioError:
         seconds = position / self.sample_rate
         return AudioError(
-            f"{self.name} is damaged or cut off: it cannot be decoded beyond about {seconds:.3f} s "
+            f"{self.name} is damaged or cut off: it cannot be decoded from {seconds:.3f} s on "
             f"({error.error_string or 'no reason given'}); replace it, or pass a duration that ends before"
         )
 
@@ -161,7 +164,7 @@ def _open(source: Path | BinaryIO, name: str) -> Reader:
     if reader.num_frames == 0:
         reader.close()
         return _open_container(source, name, "its header declares no samples")
-    if reader.format.startswith("mp3/") and find_spec("av") and not _mp3_declares_length(source):
+    if reader.format.startswith("mp3/") and not _mp3_declares_length(source) and find_spec("av"):
         reader.close()
         return _open_container(source, name, "")
     return reader
@@ -189,6 +192,7 @@ def _readable(source: Source) -> tuple[Path | BinaryIO, str]:
         file, name = _seekable(source)
     if not _head(file, 1):
         raise AudioError(f"{name} is empty (0 bytes); fetch or record it again")
+    file.seek(0)
     return file, name
 
 
@@ -221,21 +225,26 @@ def _seekable(source: BinaryIO) -> tuple[BinaryIO, str]:
 
 
 def _head(source: Path | BinaryIO, count: int, offset: int = 0) -> bytes:
-    """`count` bytes from `offset`; a file object is left at its beginning."""
+    """`count` bytes from `offset`; a file object stays where it is, for libsndfile reads on from there."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             return _head(file, count, offset)
+    position = source.tell()
     source.seek(offset)
     head = source.read(count)
-    source.seek(0)
+    source.seek(position)
     return head
 
 
 def _mp3_declares_length(source: Path | BinaryIO) -> bool:
-    """Whether the first frame, which follows the ID3v2 tag, carries a Xing, Info or VBRI header."""
+    """Whether the first frame, which follows the ID3v2 tag, carries a number of frames."""
     tag = _head(source, 10)
     size = 0
-    if tag[:3] == b"ID3":
-        size = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True))
+    if tag[:3] == b"ID3" and len(tag) == 10:
+        size = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
     frame = _head(source, 1024, size)
-    return any(word in frame for word in (b"Xing", b"Info", b"VBRI"))
+    place = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if place < 0:
+        return b"VBRI" in frame
+    flags, count = frame[place + 4 : place + 8], frame[place + 8 : place + 12]
+    return bool(flags[-1:] and flags[-1] & 1 and any(count))
