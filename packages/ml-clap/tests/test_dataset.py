@@ -131,6 +131,7 @@ def test_resumed_epoch_goes_on_where_it_stopped(clips: list[Clip], num_workers: 
     resumed.load_state_dict(stopped.state_dict())
     assert stopped.state_dict() == {"epoch": 2, "batches": 3}
     assert content(first + list(resumed)) == content(list(whole))
+    assert resumed.state_dict() == {"epoch": 3, "batches": 0}
 
 
 def test_loading_does_not_draw_from_the_global_generators(clips: list[Clip]) -> None:

@@ -199,6 +199,7 @@ class CaptionLoader:
         """Files that could not be read so far in this process's share, and why."""
         self._dataset = dataset
         self._batches = batches
+        self._is_finished = False
         self._loader: DataLoader[Item] = DataLoader(
             dataset,
             batch_sampler=batches,
@@ -214,6 +215,7 @@ class CaptionLoader:
 
     def set_epoch(self, epoch: int, *, skip: int = 0) -> None:
         """Go to an epoch, after its first `skip` batches."""
+        self._is_finished = False
         self._batches.set_epoch(epoch, skip)
 
     def __len__(self) -> int:
@@ -222,15 +224,17 @@ class CaptionLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the epoch that are left."""
+        self._is_finished = False
         for batch in self._loader:
             self._batches.done += 1
             self._note(batch.bad)
             yield batch
         self._batches.done = 0
+        self._is_finished = True
 
     def state_dict(self) -> dict[str, int]:
         """Where it stands: the epoch, and how many of its batches were handed out."""
-        return {"epoch": self._batches.epoch, "batches": self._batches.done}
+        return {"epoch": self._batches.epoch + self._is_finished, "batches": self._batches.done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go to where another loader of the same clips and settings stood."""
