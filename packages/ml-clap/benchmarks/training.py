@@ -2,10 +2,10 @@
 
     python packages/ml-clap/benchmarks/training.py --preset ced-tiny --json training.json
 
-Sounds of 1 to 30 seconds (white noise, in memory) and captions of about twenty words; a step is a batch, the
-loss, its gradients and an AdamW update. Four settings take turns, epoch by epoch, so that a busy machine slows
-all of them: batches of like length (`LengthBucketSampler`) or of any, and the encoder of the package (`masked`,
-which computes on sound alone) or as the authors' (`reference`, which computes on the padding too).
+Sounds of 1 to 30 seconds (white noise, in memory) and captions of about twenty words; a step is a batch,
+the loss, its gradients and an AdamW update. Four settings take turns, epoch by epoch, so that a busy machine
+slows all of them: batches of like length (`LengthBucketSampler`) or of any, and the encoder of the package
+(`masked`, which computes on sound alone) or as the authors' (`reference`, which computes on the padding too).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from ml_clap.model import MLCLAP
 
 FILES_AT_ONCE = 64
-"""Files hashed and measured together."""
+"""Files hashed and measured together, and long files encoded together."""
 CLIPS_AT_ONCE = 1024
 """Short clips batched by length together: enough for little padding."""
 SAMPLE_RATE = 16_000
+
+T = TypeVar("T")
 
 Window = tuple[int, float, float]
 """A clip's line number, start and end in seconds."""
@@ -182,73 +184,86 @@ class IndexFiller:
                     yield self._plan(number)
 
     def _encode(self, clips: Iterable[list[Window]]) -> Iterator[None]:
-        """Encode clips of one window each together, batched by length, and longer ones one by one."""
-        whole: list[Window] = []
+        """Encode clips, some at a time: those of one window by length, longer ones window by window."""
+        whole: list[list[Window]] = []
+        long: list[list[Window]] = []
         for windows in clips:
-            if self._is_whole(windows[0]):
-                whole += windows
-            else:
-                yield from self._encode_long(windows)
-            if len(whole) >= CLIPS_AT_ONCE:
+            (whole if self._is_whole(windows[0]) else long).append(windows)
+            if len(whole) == CLIPS_AT_ONCE:
                 yield from self._encode_whole(whole)
                 whole = []
+            if len(long) == FILES_AT_ONCE:
+                yield from self._encode_long(long)
+                long = []
         yield from self._encode_whole(whole)
+        yield from self._encode_long(long)
 
-    def _encode_whole(self, windows: list[Window]) -> Iterator[None]:
+    def _encode_whole(self, clips: Sequence[list[Window]]) -> Iterator[None]:
+        """Encode clips of one window each."""
         from ml_clap.encoding import AudioSpan, BadFile, encode_spans
 
         bad: list[BadFile] = []
-        spans = [AudioSpan(self._path(number)) for number, _, _ in windows]
+        windows = [window for (window,) in clips]
         batches = encode_spans(
             self.model,
-            spans,
+            [AudioSpan(self._path(number)) for number, _, _ in windows],
             seconds_per_batch=self.seconds_per_batch,
             num_workers=self.num_workers,
             bad_files=bad,
         )
         for indices, embeddings in batches:
-            self._write([windows[index] for index in indices], embeddings, share=1.0)
+            self._write([(windows[index], 1.0) for index in indices], embeddings)
             yield
         for file in bad:
             self._note(windows[file.index][0], file.reason)
         self._done += len(bad)
 
-    def _encode_long(self, windows: list[Window]) -> Iterator[None]:
-        """Encode windows of one file, decoding the next batch meanwhile."""
-        from audio_common.audio import AudioError
-
+    def _encode_long(self, clips: Sequence[list[Window]]) -> Iterator[None]:
+        """Encode windows of long files, decoding the next batch meanwhile."""
         from ml_clap.encoding import encode_waveforms
 
-        number = windows[0][0]
+        shares = {windows[0][0]: 1 / len(windows) for windows in clips}
+        sounds = (sound for windows in clips for sound in self._stream(windows))
         size = max(1, int(self.seconds_per_batch / self.writer.settings.window_seconds))
-        waveforms = stream_windows(self._path(number), [(start, end) for _, start, end in windows])
-        left = list(windows)
         with ThreadPoolExecutor(1) as pool:
-            try:
-                for batch in _ahead(pool, waveforms, size):
-                    embeddings = encode_waveforms(self.model, batch, seconds_per_batch=self.seconds_per_batch)
-                    self._write(left[: len(batch)], embeddings, share=1 / len(windows))
-                    left = left[len(batch) :]
-                    yield
-                reason = f"{self._path(number)} ends before {left[0][1]:.1f} s" if left else None
-            except (AudioError, OSError) as e:
-                reason = str(e)
-        if reason:
-            self._note(number, reason, partly=len(left) < len(self._plan(number)))
-        self._done += len(left) / len(windows)
+            for batch in _ahead(pool, sounds, size):
+                waveforms = [waveform for _, waveform in batch]
+                embeddings = encode_waveforms(self.model, waveforms, seconds_per_batch=self.seconds_per_batch)
+                self._write([(window, shares[window[0]]) for window, _ in batch], embeddings)
+                yield
 
-    def _write(self, windows: Sequence[Window], embeddings: Tensor, share: float) -> None:
+    def _stream(self, windows: Sequence[Window]) -> Iterator[tuple[Window, Tensor]]:
+        """Windows of one file with their sound, as far as it can be read."""
+        from audio_common.audio import AudioError
+
+        number = windows[0][0]
+        path = self._path(number)
+        left = len(windows)
+        reason = f"{path} ends earlier than when it was measured"
+        try:
+            sounds = stream_windows(path, [(start, end) for _, start, end in windows])
+            for window, waveform in zip(windows, sounds, strict=False):
+                yield window, waveform
+                left -= 1
+        except (AudioError, OSError) as e:
+            reason = str(e)
+        if left:
+            self._note(number, reason, partly=left < len(self._plan(number)))
+            self._done += left / len(windows)
+
+    def _write(self, windows: Sequence[tuple[Window, float]], embeddings: Tensor) -> None:
+        """Append windows, given with their shares of their clips' work."""
         vectors = embeddings.numpy()
         finite = np.isfinite(vectors).all(axis=1)
-        good = [window for window, is_good in zip(windows, finite, strict=True) if is_good]
+        good = [window for (window, _), is_good in zip(windows, finite, strict=True) if is_good]
         self.writer.add_windows(good, vectors[finite])
-        for (number, start, _), is_good in zip(windows, finite, strict=True):
+        for ((number, start, _), share), is_good in zip(windows, finite, strict=True):
+            self._done += share
             if not is_good:
                 reason = f"the embedding of the window at {start:.1f} s is not finite"
                 self._note(number, reason, partly=share < 1)
         self.num_windows += len(good)
         self.audio_seconds += sum(end - start for _, start, end in good)
-        self._done += share * len(windows)
 
     def _note(self, number: int, reason: str, partly: bool = False) -> None:
         path = str(self._path(number))
@@ -262,28 +277,13 @@ class IndexFiller:
         return Path(self.writer.settings.root, self.writer.entries[number].file)
 
 
-def _ahead(pool: ThreadPoolExecutor, waveforms: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
-    """Lists of `size` waveforms; a thread makes the next one while the caller works on one.
+def _ahead(pool: ThreadPoolExecutor, items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; a thread makes the next one while the caller works on one."""
 
-    What `waveforms` raises is raised after the last list that could be made.
-    """
-    coming = pool.submit(_take, waveforms, size)
-    while True:
-        batch, error = coming.result()
-        coming = pool.submit(_take, waveforms, size)
-        if batch:
-            yield batch
-        if error is not None:
-            raise error
-        if not batch:
-            return
+    def take() -> list[T]:
+        return list(islice(items, size))
 
-
-def _take(waveforms: Iterator[Tensor], size: int) -> tuple[list[Tensor], Exception | None]:
-    batch: list[Tensor] = []
-    try:
-        while len(batch) < size and (waveform := next(waveforms, None)) is not None:
-            batch.append(waveform)
-    except (ValueError, OSError) as e:
-        return batch, e
-    return batch, None
+    coming = pool.submit(take)
+    while batch := coming.result():
+        coming = pool.submit(take)
+        yield batch

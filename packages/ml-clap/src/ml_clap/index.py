@@ -65,6 +65,8 @@ def index(config: IndexConfig) -> IndexReport:
 
     assert config.out is not None
     model_name = config.model or read_settings(config.out).model
+    if Path(model_name).exists():  # found again from any folder
+        model_name = str(Path(model_name).absolute())
     model = MLCLAP.from_pretrained(model_name, device=choose_device(config.device))
     columns = ("Indexing", BarColumn(), MofNCompleteColumn(), "clips", TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

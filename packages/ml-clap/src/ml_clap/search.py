@@ -249,18 +249,20 @@ def print_answers(
 
     console = Console()
     for query, hits in zip(queries, answers, strict=True):
-        table = Table(title=Text(str(query)), title_justify="left", box=None, pad_edge=False)
+        console.print(Text(printable(str(query))), style="bold")
+        table = Table(box=None, pad_edge=False)
         for name in ("score", "from", "to"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("file", overflow="fold")
-        table.add_column("description", overflow="ellipsis")
-        for hit in hits:
-            words = Text(describe(hit, query.language))  # as Text: names in [brackets] are no markup
+        described = [describe(hit, query.language) for hit in hits]
+        table.add_column("description" if any(described) else "", overflow="ellipsis")
+        for hit, words in zip(hits, described, strict=True):
+            # As Text: names in [brackets] are no markup.
             file = Text(printable(_short(hit.file, index.settings.root)))
-            table.add_row(f"{hit.score:.3f}", clock(hit.start), clock(hit.end), file, words)
+            table.add_row(f"{hit.score:.3f}", clock(hit.start), clock(hit.end), file, Text(words))
         console.print(table)
     console.print(
-        f"{len(queries)} queries in {index.num_clips:,} clips, {index.num_windows:,} windows "
+        f"{len(queries)} {'query' if len(queries) == 1 else 'queries'} in {index.num_clips:,} clips, {index.num_windows:,} windows "
         f"({index.engine(engine).description})",
         highlight=False,
     )
