@@ -261,11 +261,9 @@ def print_answers(
             file = Text(printable(_short(hit.file, index.settings.root)))
             table.add_row(f"{hit.score:.3f}", clock(hit.start), clock(hit.end), file, Text(words))
         console.print(table)
-    console.print(
-        f"{len(queries)} {'query' if len(queries) == 1 else 'queries'} in {index.num_clips:,} clips, {index.num_windows:,} windows "
-        f"({index.engine(engine).description})",
-        highlight=False,
-    )
+    asked = "1 query" if len(queries) == 1 else f"{len(queries)} queries"
+    searched = f"{index.num_clips:,} clips, {index.num_windows:,} windows"
+    console.print(f"{asked} in {searched} ({index.engine(engine).description})", highlight=False)
 
 
 def describe(hit: Hit, language: str) -> str:
