@@ -199,7 +199,9 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     choose_prompts(
         prompts, config.languages, config.prompt_indices
     )  # a mistake shows before the model is loaded
-    _true_classes(clips, list(prompts))
+    truth = _true_classes(clips, list(prompts))
+    if config.plot is not None and (truth == UNLABELLED).all():
+        raise ValueError("plot: no sound has a label, so there is no accuracy to draw")
     model = MLCLAP.from_pretrained(config.model, device=choose_device(config.device))
     with show_progress("Encoding sounds") as progress:
         report = classify_clips(
@@ -218,9 +220,7 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     print_report(report)
     if config.json is not None:
         write_json(config.json, describe_run(model, config) | {"results": report})
-    if config.plot is not None:
-        if not report.languages:
-            raise ValueError("plot: no sound has a label, so there is no accuracy to draw")
+    if config.plot is not None and report.languages:
         save_figure(plot_report(report), config.plot)
     return report
 
