@@ -31,8 +31,8 @@ Source = str | os.PathLike[str] | bytes | BinaryIO
 
 BLOCK = 1 << 16
 """Samples per channel that are decoded at once."""
-PREROLL = 16 * 1152
-"""Samples decoded and dropped before a segment: 16 frames of mp3."""
+PREROLL = {"MP3": 64 * 1152, "OGG": 20_000}
+"""Samples decoded and dropped before a segment: mp3's small frames draw on data of many before them."""
 OGG_TAIL = 1 << 18
 """More than the samples in one Ogg page: at most 255 packets of 1,024."""
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
@@ -105,7 +105,7 @@ class SoundFileReader:
             logger.warning("%s ends after %d of %d samples", self.name, position, self.num_frames)
 
     def _seek(self, start: int) -> int:
-        position = start - PREROLL
+        position = start - PREROLL.get(self._file.format, 0)
         if self._file.format == "OGG" and self.num_frames is not None:
             position = min(position, self.num_frames - OGG_TAIL)
         if position <= 0:
