@@ -516,7 +516,7 @@ class PrepareAudioCapsConfig(PrepareConfig):
     source: Path
     """One of AudioCaps' CSV files (youtube_id, start_time, caption), or the folder of all three."""
     audio: Path | None = None
-    """Folder of the sound files, read recursively (default: the CSV file's); usual ways to name them are known."""
+    """Folder of the sound files, read recursively (default: the CSV file's); usual names are known."""
     split: str | None = None
     """Name of the split, of one CSV file; a folder's are train, validation and test."""
     language: str = "eng_Latn"
