@@ -105,7 +105,9 @@ def test_search_takes_index_and_queries_without_flags() -> None:
     assert by_sound.audio == (Path("a.wav"), Path("b.wav"))
 
 
-@pytest.mark.parametrize("words", [("train", "--optimizer.lrr", "1"), ("trian",), ("train", "--batch_size", "x")])
+@pytest.mark.parametrize(
+    "words", [("train", "--optimizer.lrr", "1"), ("trian",), ("train", "--batch_size", "x")]
+)
 def test_unknown_flags_verbs_and_types_are_errors(words: tuple[str, ...]) -> None:
     with pytest.raises(ArgumentError) as error:
         read(*words)
@@ -145,7 +147,9 @@ def test_traceback_shows_where_a_mistake_arose() -> None:
     assert "Traceback" in result.stderr
 
 
-def test_ctrl_c_says_what_is_saved(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_says_what_is_saved(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def stop(_: object) -> None:
         raise KeyboardInterrupt("Saved up to step 12.")
 

@@ -142,9 +142,9 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             for name, value in flatten(plain(config)).items()
         }
         accelerator.init_trackers("ml-clap", config=settings)
-    if config.batch_size % accelerator.num_processes:
+    if config.batch_size < accelerator.num_processes:
         raise TrainingError(
-            f"batch_size ({config.batch_size}) must be a multiple of the number of processes "
-            f"({accelerator.num_processes}), which share it"
+            f"batch_size is of all processes together: {config.batch_size} pairs are too few for "
+            f"{accelerator.num_processes} processes"
         )
     return accelerator

@@ -25,7 +25,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate.utils import gather_object
@@ -33,6 +32,7 @@ from audio_common.augment import SpecAugment
 from torch import Tensor, nn
 
 from ml_clap.augmentation import augment_waveforms
+from ml_clap.batching import Batch
 from ml_clap.checkpointing import (
     list_checkpoints,
     load_checkpoint,
@@ -47,7 +47,7 @@ from ml_clap.initialization import is_from_scratch, make_model, measure_mel_stat
 from ml_clap.loss import contrastive_loss, embedding_regularizer, gather_with_gradients
 from ml_clap.model import MLCLAP
 from ml_clap.optimization import MovingAverage, learning_rate, make_optimizer, set_learning_rate
-from ml_clap.reporting import Reporter, plot_curves
+from ml_clap.training_report import Reporter, plot_curves
 from ml_clap.run import (
     Interruption,
     RunState,
@@ -57,7 +57,7 @@ from ml_clap.run import (
     plain,
     random_seed,
 )
-from ml_clap.training_data import TextTable, TrainingData
+from ml_clap.training_data import TextTable, TrainingData, read_clips
 from ml_clap.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ class TrainResult:
     """Of the last update."""
     score: float | None
     """Of the best model by validation, percent."""
+    bad_files: dict[Path, str]
+    """Files that could not be read, and why."""
 
 
 def train(config: TrainConfig) -> TrainResult:
@@ -127,10 +129,13 @@ class Trainer:
         self.reporter: Reporter | None = None
         """Of the main process."""
         self.interruption = Interruption()
+        clips = read_clips(config.data.train, config.data.train_splits)
+        self.validation = read_clips(config.data.validation, config.data.validation_splits)
+        torch.manual_seed(random_seed(config.seed))
         with self.accelerator.main_process_first():  # one process fills the cache of downloads
             self.model = make_model(config.model, config.init_from)
-        self.data = TrainingData(config, self.model.prepare_text, self.accelerator)
-        if is_from_scratch(config.model, config.init_from):
+        self.data = TrainingData(config, clips, self.model.prepare_text, self.accelerator)
+        if is_from_scratch(config.model, config.init_from) and not list_checkpoints(self.checkpoints):
             measure_mel_statistics(self.model.audio_encoder, self.data.some_sounds(STATISTICS_CLIPS))
         self.model.to(self.accelerator.device).train()
         self.text_table = TextTable(self.model, self.data.texts()) if config.precompute_text else None
@@ -138,6 +143,11 @@ class Trainer:
         self.towers, self.optimizer = self.accelerator.prepare(
             Towers(self.model, config.augment), make_optimizer(self.model, config.optimizer)
         )
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the training states."""
+        return self.config.out / "checkpoints"
 
     def run(self) -> TrainResult:
         """Take all updates that are left, then write the final model and the curves."""
@@ -152,12 +162,15 @@ class Trainer:
     def _epoch(self) -> None:
         """The rest of an epoch, its validation, and a checkpoint."""
         state, config = self.state, self.config
-        batches, num_batches = self.data.epoch(state.epoch, skip=state.batches, accelerator=self.accelerator)
+        batches, num_batches = self.data.epoch(state.epoch, skip=state.batches)
         while state.batches < num_batches and state.step != config.max_steps:
             size = min(config.accumulation_steps, num_batches - state.batches)
-            record = self._update([next(batches) for _ in range(size)], self._done(num_batches))
+            before = self._done(num_batches)
             state.step, state.batches = state.step + 1, state.batches + size
-            self._report(record, self._done(num_batches))
+            after = self._done(num_batches)
+            # The rate of the middle of the update: at the very beginning and end it is zero.
+            record = self._update([next(batches) for _ in range(size)], (before + after) / 2)
+            self._report(record, after)
             self._stop_if_interrupted()
             # At the end of an epoch the checkpoint comes after the validation.
             if state.step % config.checkpoint_every == 0 and state.batches < num_batches:
@@ -253,7 +266,7 @@ class Trainer:
         names = gather_object([self.data.clips[clip].id for clip in clips.tolist()])
         listed = ", ".join(sorted(set(names))[:8]) + (", ..." if len(set(names)) > 8 else "")
         return TrainingError(
-            f"{what} is {value} at step {self.state.step + 1}, with clips {listed}; the weights have not taken "
+            f"{what} is {value} at step {self.state.step}, with clips {listed}; the weights have not taken "
             "this update. Look at these clips, lower optimizer.lr or optimizer.clip_grad_norm, or use bf16 or "
             "fp32 instead of fp16; the same command continues from the last checkpoint"
         )
@@ -286,13 +299,12 @@ class Trainer:
 
     def _validate(self) -> None:
         """Score the model on the main process; the best so far becomes the folder `best`."""
-        if not self.data.validation:
+        if not self.validation:
             return
         if self.reporter is not None:
             with self._as_saved():
-                result = validate(
-                    self.model, self.data.validation, self.data.validation_languages, self.config.validate_by
-                )
+                languages = self.config.data.validation_languages
+                result = validate(self.model, self.validation, languages, self.config.validate_by)
                 is_best = self.state.best is None or result.score > self.state.best
                 if is_best:
                     self.state.best = result.score
@@ -315,18 +327,24 @@ class Trainer:
             state = {
                 "state": asdict(self.state),
                 "config": plain(self.config),
-                "model": self.model.state_dict(),
+                "model": self._changing_weights(),
                 "optimizer": self.optimizer.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
                 "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
             }
-            folder = self.config.out / "checkpoints"
-            save_checkpoint(folder, self.state.step, state, keep=self.config.keep_checkpoints)
+            save_checkpoint(self.checkpoints, self.state.step, state, keep=self.config.keep_checkpoints)
         self.accelerator.wait_for_everyone()
+
+    def _changing_weights(self) -> dict[str, Tensor]:
+        """All but the frozen parameters, which come from where they came from."""
+        frozen = {name for name, each in self.model.named_parameters() if not each.requires_grad}
+        return {name: each for name, each in self.model.state_dict().items() if name not in frozen}
 
     def _resume(self) -> None:
         """Continue from the last checkpoint, if there is one."""
-        found = list_checkpoints(self.config.out / "checkpoints")
+        if self.accelerator.is_main_process:
+            recover_model_folder(self.config.out / "best")
+        found = list_checkpoints(self.checkpoints)
         if not found:
             return
         if self.config.resume == "never":
@@ -335,7 +353,7 @@ class Trainer:
             )
         kept = load_checkpoint(found[-1])
         check_same_run(kept["config"], plain(self.config), self.config.out)
-        self.model.load_state_dict(kept["model"])
+        self.model.load_state_dict(kept["model"], strict=False)  # the frozen ones are as they were made
         self.optimizer.load_state_dict(kept["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(kept["average"])
@@ -351,9 +369,15 @@ class Trainer:
                 save_model_folder(out / "final", self.model.save_pretrained)
             plot_curves(records, out / "curves.png")
         self.accelerator.wait_for_everyone()
+        found = gather_object([self.data.loader.bad_files])
+        bad = {path: reason for each in found for path, reason in each.items()}
+        if bad:
+            logger.warning(
+                "%d files could not be read and were left out: %s", len(bad), ", ".join(map(str, bad))
+            )
         losses = [record["loss"] for record in records if "loss" in record]
         best = out / ("final" if self.state.best is None else "best")
-        return TrainResult(best, self.state.step, losses[-1], self.state.best)
+        return TrainResult(best, self.state.step, losses[-1], self.state.best, bad)
 
     def _stop_if_interrupted(self) -> None:
         """After Ctrl-C or SIGTERM in any process, all of them end after the same update."""

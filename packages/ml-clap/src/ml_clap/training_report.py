@@ -49,7 +49,9 @@ class Reporter:
     def validation(self, record: dict[str, Any], is_best: bool) -> None:
         """A validation's record: its `score`, and `scores` by name."""
         self._write(record, ("score",))
-        self._accelerator.log({f"validation/{k}": v for k, v in record["scores"].items()}, step=record["step"])
+        self._accelerator.log(
+            {f"validation/{k}": v for k, v in record["scores"].items()}, step=record["step"]
+        )
         scores = ", ".join(f"{name} {value:.1f}" for name, value in record["scores"].items())
         best = " · the best so far" if is_best else ""
         logger.info("validation at step %d · %.2f (%s)%s", record["step"], record["score"], scores, best)
@@ -62,7 +64,9 @@ class Reporter:
 
     def _write(self, record: dict[str, Any], tracked: tuple[str, ...]) -> None:
         self._log.write(record)
-        values = {("validation/" if "scores" in record else "train/") + name: record[name] for name in tracked}
+        values = {
+            ("validation/" if "scores" in record else "train/") + name: record[name] for name in tracked
+        }
         self._accelerator.log(values, step=record["step"])
 
 
@@ -75,7 +79,9 @@ def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
 
     updates = [record for record in records if "loss" in record]
     validations = [record for record in records if "scores" in record]
-    figure, axes = pyplot.subplots(1, 2 if validations else 1, figsize=(11 if validations else 6, 4), squeeze=False)
+    figure, axes = pyplot.subplots(
+        1, 2 if validations else 1, figsize=(11 if validations else 6, 4), squeeze=False
+    )
     _plot_loss(axes[0, 0], updates)
     if validations:
         _plot_scores(axes[0, 1], validations)

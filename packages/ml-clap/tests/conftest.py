@@ -1,0 +1,108 @@
+"""A tiny data set with its recipe, on which training takes seconds."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+LANGUAGES = ("eng_Latn", "fra_Latn", "deu_Latn")
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A YAML recipe: 24 scenes of 1 to 2.5 seconds, captions in three languages, a model of 30,000 weights.
+
+    Everything that is drawn at random in training is on, so that a test of resuming means something.
+    """
+    folder = tmp_path_factory.mktemp("tiny")
+    manifest, texts = _write_clips(folder)
+    recipe = {
+        "model": {
+            "audio": {"embed_dim": 32, "depth": 2, "num_heads": 2, "num_classes": 2, "time_patch_out": 0.2},
+            "text_encoder": str(_write_text_encoder(folder, texts)),
+            "embed_dim": 16,
+        },
+        "data": {
+            "train": [str(manifest)],
+            "train_splits": ["train"],
+            "validation": [str(manifest)],
+            "validation_splits": ["validation"],
+            "languages": list(LANGUAGES[1:]),
+            "language_rate": 0.5,
+            "max_seconds": 2.0,
+            "num_workers": 0,
+        },
+        "augment": {
+            "time_masks": 1,
+            "time_mask_frames": 20,
+            "freq_masks": 1,
+            "gain_db": 6.0,
+            "time_shift": True,
+        },
+        "optimizer": {"lr": 1.0e-3},
+        "batch_size": 8,
+        "epochs": 4,
+        "ema_decay": 0.9,
+        "checkpoint_every": 3,
+        "device": "cpu",
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def _write_clips(folder: Path) -> tuple[Path, list[str]]:
+    import soundfile
+    from audio_common.scene_text import caption
+    from audio_common.scenes import random_scene, render
+    from ml_clap.manifest import Clip, write_manifest
+
+    clips, texts = [], []
+    for number in range(32):
+        scene = random_scene(number, num_events=1, seconds=1.2 + 1.3 * (number % 7) / 7)
+        path = folder / f"{number:02d}.wav"
+        soundfile.write(path, render(scene), 16_000)
+        captions = {each: tuple(caption(scene, each, variant=v) for v in (0, 1)) for each in LANGUAGES}
+        texts += [text for each in captions.values() for text in each]
+        split = "train" if number < 24 else "validation"
+        clips.append(
+            Clip(
+                id=f"clip-{number:02d}",
+                audio=path,
+                captions=captions,
+                split=split,
+                label=scene.events[0].kind,
+                duration=scene.seconds,
+            )
+        )
+    manifest = folder / "manifest.jsonl"
+    write_manifest(manifest, clips)
+    return manifest, texts
+
+
+def _write_text_encoder(folder: Path, texts: list[str]) -> Path:
+    from ml_clap.text_encoder import create_small_text_encoder
+
+    return create_small_text_encoder(
+        folder / "text_encoder", texts, vocab_size=120, dim=32, layers=1, heads=2, languages=LANGUAGES
+    )
+
+
+@pytest.fixture
+def no_dropout(tiny_recipe: Path, tmp_path: Path) -> Path:
+    """The same recipe with nothing drawn at random by a process: what several processes can share exactly."""
+    import shutil
+
+    recipe = yaml.safe_load(tiny_recipe.read_text())
+    encoder = tmp_path / "text_encoder"
+    shutil.copytree(recipe["model"]["text_encoder"], encoder)
+    settings = json.loads((encoder / "config.json").read_text())
+    settings |= {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
+    (encoder / "config.json").write_text(json.dumps(settings))
+    recipe["model"]["text_encoder"] = str(encoder)
+    recipe["model"]["audio"]["time_patch_out"] = 0.0
+    recipe["augment"] = {"gain_db": 6.0, "time_shift": True}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path

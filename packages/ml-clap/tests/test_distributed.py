@@ -1,0 +1,50 @@
+"""Two processes take the updates that one would: the loss compares all pairs of the global batch.
+
+What each process draws for itself (dropout, patch-out, SpecAugment) is off here, for it cannot be the same;
+gain and shift are drawn by clip, and stay on. The mel BatchNorm's statistics are fixed in every training run.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ml_clap.checkpointing import read_log
+from safetensors.torch import load_file
+
+LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
+QUIET = ("--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1")
+
+
+def run(recipe: Path, out: Path, *words: str, processes: int = 1) -> list[dict]:
+    launcher = [*LAUNCH, *QUIET] if processes == 2 else []
+    command = [
+        sys.executable,
+        *launcher,
+        "-m",
+        "ml_clap",
+        "train",
+        "--config",
+        str(recipe),
+        "--out",
+        str(out),
+    ]
+    free_port = {"MASTER_PORT": str(20_000 + os.getpid() % 20_000)}
+    result = subprocess.run([*command, *words], capture_output=True, text=True, env=os.environ | free_port)
+    assert result.returncode == 0, result.stderr
+    return [record for record in read_log(out / "log.jsonl") if "loss" in record]
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_updates_of_one(no_dropout: Path, tmp_path: Path) -> None:
+    words = ("--epochs", "2", "--accumulation_steps", "2")
+    one = run(no_dropout, tmp_path / "one", *words)
+    two = run(no_dropout, tmp_path / "two", *words, processes=2)
+    assert len(one) == len(two) > 3
+    for expected, got in zip(one, two, strict=True):
+        assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert got["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
+    expected, got = (load_file(tmp_path / name / "final" / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(expected[key], got[key], rtol=1e-3, atol=1e-4) for key in expected)
