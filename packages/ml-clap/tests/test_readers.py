@@ -398,6 +398,8 @@ def test_captions_file_of_another_form_is_an_error(tmp_path: Path, captions: Any
 def test_impossible_settings_are_refused_on_construction(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="out: say where"):
         PrepareClothoConfig(source=tmp_path)
+    with pytest.raises(ValueError, match="captions: say what the labels mean"):
+        PrepareFolderConfig(source=tmp_path, out=OUT)
     with pytest.raises(ValueError, match="splits needs split_by"):
         folder_config(tmp_path, splits=("train=1",))
     with pytest.raises(ValueError, match="validation must be in"):

@@ -530,7 +530,7 @@ class PrepareFolderConfig(PrepareConfig):
     source: Path
     """Folder with a folder of sounds for each label; or a list of clips, .jsonl or .csv, with audio (or
     filename), label (or category), and further columns."""
-    captions: Path
+    captions: Path | None = None
     """JSON file: label -> language -> list of captions."""
     audio: Path | None = None
     """Folder that a list's paths are relative to (default: the list's)."""
@@ -552,6 +552,8 @@ class PrepareFolderConfig(PrepareConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.captions is None:
+            raise ValueError("captions: say what the labels mean, --captions FILE.json")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation must be in [0, 1), got {self.validation}")
         if self.train_captions is not None and self.train_captions < 1:

@@ -39,6 +39,7 @@ class Row:
 
 def read_folder(config: PrepareFolderConfig) -> Reading:
     """Labelled sounds with the captions of their labels, in splits."""
+    assert config.captions is not None, "checked by PrepareFolderConfig"
     captions = read_label_captions(config.captions)
     reading = Reading()
     rows = _rows_of_folder(config.source) if config.source.is_dir() else _rows_of_list(config, reading)
