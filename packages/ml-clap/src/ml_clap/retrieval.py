@@ -10,7 +10,7 @@ clips nor on float32 rounding. Without ties the numbers are those of the paper's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,15 +92,15 @@ def rank_text_to_audio(
         ValueError: Shapes that do not match, values that are not finite, or a clip without a caption.
     """
     audio, captions, owner = _check(audio, captions, caption_to_clip)
-    ranks, top1 = [], []
-    for rows in torch.arange(len(captions), device=audio.device).split(_rows_at_once(len(audio))):
+    # Made before the blocks: small results between large freed blocks would keep their memory in pieces.
+    ranks, top1 = torch.empty(2, len(captions), dtype=torch.int64)
+    for rows in _blocks(len(captions), len(audio)):
         scores = captions[rows] @ audio.T  # (block, clips)
         right = scores.gather(1, owner[rows, None])
-        ranks.append((scores >= right - TIE).sum(1) - 1)  # the right one counts itself
-        top1.append(scores.argmax(1))
-    found = torch.cat(ranks)
-    precision = torch.where(found < PRECISION_CUTOFF, 1.0 / (found.double() + 1.0), 0.0)
-    return _make_ranking(found, precision, torch.cat(top1), owner, len(audio))
+        ranks[rows] = _count(scores >= right - TIE) - 1  # the right one counts itself
+        top1[rows] = scores.argmax(1)
+    precision = torch.where(ranks < PRECISION_CUTOFF, 1.0 / (ranks.double() + 1.0), 0.0)
+    return _make_ranking(ranks, precision, top1, owner, len(audio))
 
 
 def rank_audio_to_text(
@@ -113,33 +113,35 @@ def rank_audio_to_text(
     """
     audio, captions, owner = _check(audio, captions, caption_to_clip)
     own = _own_captions(owner, len(audio))  # (clips, most captions of a clip), -1 where there are fewer
-    ranks, precision, top1 = [], [], []
-    for rows in torch.arange(len(audio), device=audio.device).split(_rows_at_once(len(captions))):
+    ranks = torch.empty(len(audio), min(own.shape[1], PRECISION_CUTOFF), dtype=torch.int64)
+    top1 = torch.empty(len(audio), dtype=torch.int64)
+    for rows in _blocks(len(audio), len(captions)):
         scores = audio[rows] @ captions.T  # (block, captions)
-        top1.append(scores.argmax(1))
+        top1[rows] = scores.argmax(1)
         right = scores.gather(1, own[rows].clamp(min=0)).masked_fill(own[rows] < 0, -torch.inf)
-        wrong = scores.masked_fill_(owner == rows[:, None], -torch.inf)
-        found = _ranks_of_own(right.sort(1, descending=True).values, wrong)
-        ranks.append(found[:, 0])
-        precision.append(_average_precision(found, (own[rows] >= 0).sum(1)))
-    clips = torch.arange(len(audio))
-    return _make_ranking(torch.cat(ranks), torch.cat(precision), torch.cat(top1), clips, len(captions))
+        clips = torch.arange(len(audio), device=audio.device)[rows, None]
+        wrong = scores.masked_fill_(owner == clips, -torch.inf)
+        # Beyond the cutoff nothing is read: a clip of a thousand captions costs no more than one of ten.
+        best = right.sort(1, descending=True).values[:, :PRECISION_CUTOFF]
+        for k, score in enumerate(best.T):
+            ranks[rows, k] = k + _count(wrong >= score[:, None] - TIE)
+    counts = owner.bincount().cpu()
+    precision = _average_precision(ranks, counts)
+    return _make_ranking(ranks[:, 0], precision, top1, torch.arange(len(audio)), len(captions))
 
 
-def _ranks_of_own(right: Tensor, wrong: Tensor) -> Tensor:
-    """0-based ranks `(clips, k)` of a clip's own captions, best first; a fill-in's is beyond all others."""
-    places = []
-    # Beyond the cutoff nothing is read: a clip of a thousand captions costs no more than one of ten.
-    for k, score in enumerate(right[:, :PRECISION_CUTOFF].T):
-        place = k + (wrong >= score[:, None] - TIE).sum(1)
-        places.append(place.masked_fill(score == -torch.inf, torch.iinfo(torch.int64).max))
-    return torch.stack(places, dim=1)
+def _count(mask: Tensor) -> Tensor:
+    """True values of each row; on a CPU by NumPy, which counts seven times as fast."""
+    if mask.device.type != "cpu":
+        return mask.sum(1)
+    return torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
 
 
-def _average_precision(ranks: Tensor, num_own: Tensor) -> Tensor:
-    hits = torch.arange(1, ranks.shape[1] + 1, device=ranks.device)
-    precision = torch.where(ranks < PRECISION_CUTOFF, hits / (ranks.double() + 1.0), 0.0)
-    return precision.sum(1) / num_own
+def _average_precision(ranks: Tensor, counts: Tensor) -> Tensor:
+    """Of each clip's own captions: their ranks `(clips, k)`, best first, of which the first `counts` are."""
+    hits = torch.arange(1, ranks.shape[1] + 1)
+    counted = (hits <= counts[:, None]) & (ranks < PRECISION_CUTOFF)
+    return torch.where(counted, hits / (ranks.double() + 1.0), 0.0).sum(1) / counts
 
 
 def _own_captions(owner: Tensor, num_clips: int) -> Tensor:
@@ -151,8 +153,9 @@ def _own_captions(owner: Tensor, num_clips: int) -> Tensor:
     return own
 
 
-def _rows_at_once(columns: int) -> int:
-    return max(1, BLOCK_SCORES // columns)
+def _blocks(rows: int, columns: int) -> Iterator[slice]:
+    step = max(1, BLOCK_SCORES // columns)
+    return (slice(first, first + step) for first in range(0, rows, step))
 
 
 def _make_ranking(ranks: Tensor, precision: Tensor, top1: Tensor, clips: Tensor, candidates: int) -> Ranking:
