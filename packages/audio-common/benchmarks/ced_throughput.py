@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from audio_common.ced import CED
 from audio_common.config import CED_PRESETS, CEDConfig
-from audio_common.mel import PATCH_FRAMES, SAMPLE_RATE, num_frames
+from audio_common.mel import PATCH_FRAMES, SAMPLE_RATE, LogMel, ReferenceLogMel, num_frames
 from torch import Tensor
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -74,6 +74,19 @@ def matmul_peak(dtype: torch.dtype, device: str, seconds: Callable) -> float:
     return max(rates)
 
 
+def front_end_times(device: str, clips: int, repeats: int, seconds: Callable) -> dict[str, float]:
+    """Milliseconds per 10-second clip of the log-mel front ends on a batch."""
+    waveforms = torch.randn(clips, 10 * SAMPLE_RATE, device=device) * 0.1
+    ours, lengths = LogMel().to(device), [waveforms.shape[1]] * clips
+    runs: dict[str, Callable] = {"ours": lambda: ours(waveforms, lengths)}
+    try:
+        theirs = ReferenceLogMel().to(device)
+        runs["torchaudio"] = lambda: theirs(waveforms)
+    except ImportError as e:
+        print(f"no torchaudio: {e}")
+    return {name: 1000 * best(seconds, run, 5 * repeats) / clips for name, run in runs.items()}
+
+
 def real_flops(config: CEDConfig, lengths: list[int]) -> float:
     """Multiplications and additions that the clips themselves need, without the front end's (under 3 %)."""
     total, dim = 0.0, config.embed_dim
@@ -114,9 +127,7 @@ def runs(preset: str, dtype: torch.dtype, device: str, clips: list[Tensor]) -> I
     yield "reference", lambda: reference(waveforms, classify=True)
 
 
-@torch.inference_mode()
-def measure(args: argparse.Namespace) -> Iterator[Row]:
-    seconds = timer(args.device, args.threads)
+def measure(args: argparse.Namespace, seconds: Callable) -> Iterator[Row]:
     for dtype in args.dtypes:
         peak = matmul_peak(DTYPES[dtype], args.device, seconds)
         print(f"{dtype}: matrix products reach {peak / 1e9:,.0f} GFLOP/s")
@@ -154,10 +165,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the rows here")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    rows = list(measure(args))
+    seconds = timer(args.device, args.threads)
+    with torch.inference_mode():
+        front_end = front_end_times(args.device, args.clips, args.repeats, seconds)
+        for name, taken in front_end.items():
+            print(f"log-mel of a 10-second clip, {name}: {taken:.2f} ms")
+        rows = list(measure(args, seconds))
     if args.json:
         machine = torch.cuda.get_device_name() if args.device == "cuda" else platform.processor()
         where = {"torch": torch.__version__, "machine": machine, "threads": args.threads, "clips": args.clips}
+        where["front_end_ms"] = front_end
         args.json.write_text(json.dumps({**where, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
 
 

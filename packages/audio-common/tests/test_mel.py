@@ -123,12 +123,14 @@ def test_the_front_end_stays_float32(make: type, request: pytest.FixtureRequest)
     assert front_end.state_dict() == {}  # constants, not weights
 
 
-def test_gradients_reach_the_waveform(log_mel: LogMel) -> None:
-    clip = noise(8_000)[None].requires_grad_()
-    log_mel(clip, [8_000])[0].sum().backward()
-    assert clip.grad is not None
-    assert torch.isfinite(clip.grad).all()
-    assert (clip.grad != 0).float().mean() > 0.99
+def test_gradients_reach_every_sample_of_each_clip(log_mel: LogMel) -> None:
+    clips = torch.stack([noise(8_000), noise(8_000, seed=1)]).requires_grad_()
+    log_mel(clips, [8_000, 5_000])[0].sum().backward()
+    assert clips.grad is not None
+    assert torch.isfinite(clips.grad).all()
+    assert (clips.grad[0] != 0).float().mean() > 0.99
+    assert (clips.grad[1, :5_000] != 0).float().mean() > 0.99
+    assert (clips.grad[1, 5_000:] == 0).all()
 
 
 def test_a_broken_torchaudio_costs_only_the_reference_mode(monkeypatch: pytest.MonkeyPatch) -> None:
