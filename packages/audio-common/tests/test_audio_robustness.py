@@ -20,7 +20,7 @@ import pytest
 RATE = 16_000
 NUM_SAMPLES = 3 * RATE
 MEMORY = 1 << 30
-TIMEOUT = 120
+TIMEOUT = 300
 
 Corpus = Iterator[tuple[str, bytes]]
 
