@@ -37,20 +37,24 @@ class Verb:
     """Said after Ctrl-C."""
 
 
+PREPARE = "ml_clap.prepare:prepare"
+RESUMES = "What was done so far is kept; the same command goes on from there."
+
 VERBS = (
     Verb("quickstart", config.QuickstartConfig, "ml_clap.quickstart:quickstart"),
-    Verb("train", config.TrainConfig, "ml_clap.training:train", interrupted=""),
-    Verb(
-        "index",
-        config.IndexConfig,
-        "ml_clap.index:index",
-        ("source",),
-        "What was encoded so far is kept; the same command continues.",
-    ),
+    Verb("train", config.TrainConfig, "ml_clap.training:train"),
+    Verb("evaluate", config.EvaluateConfig, "ml_clap.evaluation:evaluate", ("model", "manifest")),
+    Verb("classify", config.ClassifyConfig, "ml_clap.zero_shot:classify", ("model", "source")),
+    Verb("index", config.IndexConfig, "ml_clap.index:index", ("source",), RESUMES),
     Verb("search", config.SearchConfig, "ml_clap.search:search", ("index", "query")),
 )
-
-READERS: tuple[Verb, ...] = ()
+READERS = (
+    Verb("reference", config.PrepareReferenceConfig, PREPARE, ("source",), RESUMES),
+    Verb("clotho", config.PrepareClothoConfig, PREPARE, ("source",), RESUMES),
+    Verb("audiocaps", config.PrepareAudioCapsConfig, PREPARE, ("source",), RESUMES),
+    Verb("folder", config.PrepareFolderConfig, PREPARE, ("source",), RESUMES),
+    Verb("tuxpaint", config.PrepareTuxpaintConfig, PREPARE, ("source",), RESUMES),
+)
 """What `ml-clap prepare` can read."""
 
 
@@ -131,25 +135,33 @@ def _add_fields(
             inner = parser.add_argument_group(f"{name}: {_first_sentence(hint)}")  # type: ignore[arg-type]
             _add_fields(parser, inner, hint, value, prefix=f"{name}.")  # type: ignore[arg-type]
             continue
-        many = _item_type(hint)
-        words: dict[str, Any] = {"help": helps.get(each.name, "").replace("%", "%%")}
-        if each.name not in positional:
-            words["default"] = list(value) if isinstance(value, tuple) else value
-        if hint is bool:
-            group.add_argument(f"--{name}", action=ActionYesNo(yes_prefix="", no_prefix="no_"), **words)
-        elif each.name in positional:
-            if many:
-                words |= {"nargs": "*", "default": []}
-            group.add_argument(name, type=many or hint, metavar=each.name.upper(), **words)
+        text = helps.get(each.name, "").replace("%", "%%")
+        if each.name in positional:
+            _add_positional(group, name, hint, text)
         else:
-            nargs = {"nargs": "*"} if many else {}
-            group.add_argument(f"--{name}", type=many or hint, **nargs, **words)
+            _add_flag(group, name, hint, text, value)
+
+
+def _add_positional(group: Any, name: str, hint: Any, text: str) -> None:
+    many = _item_type(hint)
+    repeated: dict[str, Any] = {"nargs": "*", "default": []} if many else {}
+    group.add_argument(name, type=many or hint, metavar=name.upper(), help=text, **repeated)
+
+
+def _add_flag(group: Any, name: str, hint: Any, text: str, default: Any) -> None:
+    given: dict[str, Any] = {"required": True} if default is MISSING else {"default": default}
+    many = _item_type(hint)
+    if many:
+        given |= {"nargs": "*"} | ({"default": list(default)} if isinstance(default, tuple) else {})
+    if hint is bool:
+        switch = ActionYesNo(yes_prefix="", no_prefix="no_")
+        group.add_argument(f"--{name}", action=switch, nargs="?", help=text, **given)
+    else:
+        group.add_argument(f"--{name}", type=many or hint, help=text, **given)
 
 
 def _default(field: Any) -> Any:
-    if field.default_factory is not MISSING:
-        return field.default_factory()
-    return None if field.default is MISSING else field.default
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _item_type(hint: Any) -> Any:
@@ -175,8 +187,11 @@ def _construct(cls: type, values: Namespace) -> Any:
 
 
 def _field_helps(cls: type) -> dict[str, str]:
-    parsed = docstring_parser.parse_from_object(cls)
-    return {each.arg_name: " ".join((each.description or "").split()) for each in parsed.params}
+    helps: dict[str, str] = {}
+    for each in reversed(cls.__mro__[:-1]):  # a reader's own text comes over that of all readers
+        params = docstring_parser.parse_from_object(each).params
+        helps |= {each.arg_name: " ".join((each.description or "").split()) for each in params}
+    return helps
 
 
 def _first_sentence(cls: type) -> str:
