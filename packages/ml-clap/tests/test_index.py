@@ -314,7 +314,7 @@ def test_the_command_prints_and_writes_its_report(
     )
     printed = capsys.readouterr().out
     assert "5 clips, 5 windows (5 new, 0 changed, 0 moved, 0 gone)" in printed
-    assert "1 bad files" in printed
+    assert "bad files: 1" in printed
     assert "broken.mp3" in printed
     assert json.loads((tmp_path / "r.json").read_text())["num_windows"] == report.num_windows == 5
     again = index(IndexConfig(source=archive, out=out, device="cpu"))  # the model is in the index

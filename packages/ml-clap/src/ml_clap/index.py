@@ -107,7 +107,7 @@ def print_report(report: IndexReport, out: Path) -> None:
         f"({speed:,.0f} x real time)"
     )
     if report.problems:
-        print(f"{len(report.problems):,} bad files, listed in {out / 'bad_files.jsonl'}:")
+        print(f"bad files: {len(report.problems):,}, listed in {out / 'bad_files.jsonl'}:")
         for problem in report.problems[:5]:
             print(f"  {printable(problem.file)}: {printable(problem.reason)}")
 
