@@ -59,17 +59,21 @@ def ml_clap_without_sonar(session: nox.Session) -> None:
     absent = [f"--no-install-package={name}" for name in ("sonar-space", "fairseq2", "fairseq2n")]
     sync(session, "--package", "ml-clap", "--group", "dev", *absent)
     tests = Path("packages/ml-clap/tests")
-    run_tests(session, *(str(tests / f"test_{name}.py") for name in ("text_encoder", "tokenizer", "model", "cli")))
+    run_tests(
+        session, *(str(tests / f"test_{name}.py") for name in ("text_encoder", "tokenizer", "model", "cli"))
+    )
 
 
 @nox.session
 @nox.parametrize("package", ["audio-common", "ml-clap"])
 def wheel(session: nox.Session, package: str) -> None:
-    """The built wheel works in an empty environment with its declared dependencies, outside the repository."""
+    """The built wheel works outside the repository, beside its declared dependencies alone."""
     dist = Path(session.create_tmp()).resolve()
     for member in ("audio-common", "ml-clap"):
         session.run_install("uv", "build", "--quiet", "--package", member, "--wheel", "--out-dir", str(dist))
-    constraints = dist / "constraints.txt"  # the locked versions, so that the outcome does not change by itself
+    constraints = (
+        dist / "constraints.txt"
+    )  # the locked versions, so that the outcome does not change by itself
     export = ["uv", "export", "--quiet", "--locked", "--package", package, "--no-dev", "--no-emit-workspace"]
     session.run_install(*export, "--no-hashes", "--output-file", str(constraints))
     session.install(package, "--find-links", str(dist), "--constraints", str(constraints))

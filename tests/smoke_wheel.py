@@ -45,7 +45,9 @@ def main(package: str) -> None:
     repository = Path(__file__).resolve().parent.parent
     module = package.replace("-", "_")
     found = Path(find_spec(module).origin).resolve()  # type: ignore[union-attr]
-    assert repository / "packages" not in found.parents, f"{module} comes from the repository, not from the wheel"
+    assert repository / "packages" not in found.parents, (
+        f"{module} comes from the repository, not from the wheel"
+    )
     files = {Path(str(file)).name for file in distribution(package).files or ()}
     assert {"py.typed", "LICENSE", "NOTICE"} <= files, f"missing in the wheel of {package}: {files}"
     print(package, "declares", len(requires(package) or ()), "requirements")

@@ -1,6 +1,6 @@
 """What the README files and docs tell a reader to do works: Python blocks run, commands parse.
 
-A block whose line before says `<!-- no-run: reason -->` needs what a test does not have (weights, a data set).
+A block whose line before says `<!-- no-run: reason -->` needs what a test does not have (weights, data).
 Its commands are still parsed. Run in each package's environment; pages of packages not installed there skip.
 """
 
@@ -21,7 +21,7 @@ PAGES = sorted(
 )
 FENCE = re.compile(r"(?P<note><!--[^\n]*-->\n)?```(?P<language>\w+)\n(?P<body>.*?)```", re.S)
 LAUNCHERS = re.compile(
-    r"^(?:[A-Z_]+=\S+ |uv run (?:--isolated |--extra \S+ |--group \S+ )*--package \S+ (?:--group \S+ |--extra \S+ )*"
+    r"^(?:[A-Z_]+=\S+ |uv run (?:--isolated )?--package \S+ (?:--group \S+ |--extra \S+ )*"
     r"|accelerate launch (?:-\S+ (?:\d+ )?)*(?:-m |\$\(which )?)*"
 )
 
@@ -91,6 +91,8 @@ def test_nox_sessions_named_in_the_pages_exist() -> None:
     sessions = set(re.findall(r'name="([\w-]+)"', (ROOT / "noxfile.py").read_text()))
     sessions |= set(re.findall(r"@nox\.session\ndef (\w+)", (ROOT / "noxfile.py").read_text()))
     named = {w[w.index("-s") + 1] for page in PAGES for w in commands(page) if "nox" in w and "-s" in w}
-    named |= {name for page in PAGES for name in re.findall(r"`uvx nox -s ([\w-]+)`", (ROOT / page).read_text())}
+    named |= {
+        name for page in PAGES for name in re.findall(r"`uvx nox -s ([\w-]+)`", (ROOT / page).read_text())
+    }
     assert named, "no page shows how to test one package"
     assert named <= sessions

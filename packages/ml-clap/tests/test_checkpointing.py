@@ -55,7 +55,7 @@ def test_only_the_newest_are_kept_in_order_of_their_step(tmp_path: Path) -> None
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     path = save_checkpoint(tmp_path, 3, {"weights": torch.zeros(100)}, keep=1)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="000003.pt"):
+    with pytest.raises(ValueError, match=r"000003.pt"):
         load_checkpoint(path)
 
 

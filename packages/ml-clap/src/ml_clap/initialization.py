@@ -50,10 +50,11 @@ def measure_mel_statistics(encoder: CED, batches: Iterable[tuple[Tensor, Tensor]
         count += len(frames)
         total += frames.sum(dim=0)
         squares += frames.square().sum(dim=0)
-    if count:
+    mean_buffer, variance_buffer = encoder.init_bn.running_mean, encoder.init_bn.running_var
+    if count and mean_buffer is not None and variance_buffer is not None:
         mean = total / count
-        encoder.init_bn.running_mean.copy_(mean)
-        encoder.init_bn.running_var.copy_(squares / count - mean.square())
+        mean_buffer.copy_(mean)
+        variance_buffer.copy_(squares / count - mean.square())
     return count
 
 

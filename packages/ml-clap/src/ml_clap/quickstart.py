@@ -1,13 +1,13 @@
 """The whole path in a few minutes, with no data: `ml-clap quickstart`.
 
-Sound scenes are synthesised and described in eight languages; a small model is trained on them from scratch by
-the same `train` as any other, evaluated by the same metrics on scenes it has not heard and sentences it has
-not read, and put to use by the same `index` and `search`. Only the data and the sizes are particular.
+Sound scenes are synthesised and described in eight languages; a small model is trained on them from scratch
+by the same `train` as any other, evaluated by the same `evaluate` on scenes it has not heard and sentence
+patterns it has not read, and put to use by the same `index` and `search`. Only the data and the sizes are
+particular.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,8 @@ from audio_common.scenes import Scene, random_scene, render
 
 from ml_clap.config import (
     LANGUAGES,
-    AugmentConfig,
     DataConfig,
+    EvaluateConfig,
     IndexConfig,
     ModelConfig,
     OptimizerConfig,
@@ -28,46 +28,115 @@ from ml_clap.config import (
     SearchConfig,
     TrainConfig,
 )
-from ml_clap.manifest import Clip, write_manifest
+from ml_clap.evaluation import evaluate
+from ml_clap.index import index
+from ml_clap.manifest import Clip, read_manifest, write_manifest
+from ml_clap.retrieval_report import RetrievalReport
+from ml_clap.search import Hit, search
 from ml_clap.text_encoder import create_small_text_encoder
-from ml_clap.training import train
-
-logger = logging.getLogger(__name__)
+from ml_clap.training import TrainResult, train
 
 SECONDS = 4.0
 EVENTS = 2
 """Of a scene, one after the other or at the same time."""
 QUERIES = {"eng_Latn": "A dog barks, then a bell rings.", "jpn_Jpan": "雨が降っている。"}
+"""The searches, by language."""
 
 
 @dataclass(frozen=True)
 class QuickstartResult:
-    """What came out, by language."""
+    """What came out."""
 
-    model: Path
-    scores: dict[str, dict[str, float]]
-    """Language -> name of a figure -> percent, on the test scenes."""
-    chance: dict[str, float]
-    """What guessing gives for each figure."""
+    training: TrainResult
+    report: RetrievalReport
+    """Retrieval among the test scenes, by language."""
+    hits: dict[str, list[Hit]]
+    """Language of the query -> what the search found."""
+
+
+def quickstart(config: QuickstartConfig) -> QuickstartResult:
+    """Synthesise, train, evaluate, index and search; prints each step and where its files are."""
+    out = config.out
+    _say(1, f"synthesising {config.clips} training scenes with captions in {len(LANGUAGES)} languages")
+    manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)
+    _say(2, f"training a small model from scratch for {config.steps} steps")
+    training = train(training_settings(config, manifest))
+    print(f"The loss ended at {training.loss:.2f}. Curves: {out / 'model' / 'curves.png'}")
+    model = str(training.model)
+    _say(3, "evaluating on scenes and sentence patterns that were not in training")
+    report = evaluate(
+        EvaluateConfig(model=model, manifest=manifest, split="test", plot=out / "retrieval.png")
+    )
+    print(f"Chance: R@1 {chance(report, 1):.1f} %, R@10 {chance(report, 10):.1f} %.")
+    _say(4, "indexing the test scenes, and searching them")
+    sounds = manifest.parent / "test.jsonl"
+    write_manifest(sounds, read_manifest(manifest, split="test"))
+    index(IndexConfig(source=sounds, out=out / "index", model=model))
+    hits = {language: _ask(out / "index", language, text) for language, text in QUERIES.items()}
+    _say_what_next(out, model)
+    return QuickstartResult(training=training, report=report, hits=hits)
+
+
+def chance(report: RetrievalReport, k: int) -> float:
+    """R@k, in percent, of guessing: text to audio with one right clip for a caption."""
+    return 100.0 * min(1.0, k / report.num_clips)
 
 
 def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
     """Synthesise training, validation and test scenes, and write them with their manifest.
 
-    Training captions and test captions use different sentence patterns; each training clip has four paraphrases
-    in every language.
+    Training and test captions use different sentence patterns; each training clip has four paraphrases in
+    every language.
 
     Returns:
         The manifest.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     sizes = {"train": clips, "validation": clips // 10, "test": clips // 10}
-    made: list[Clip] = []
-    for split, size in sizes.items():
-        made += [_write_scene(folder, scene, split, name) for name, scene in _draw(seed, split, size)]
+    made = [
+        _write_scene(folder, scene, split, name)
+        for split, size in sizes.items()
+        for name, scene in _draw(seed, split, size)
+    ]
     manifest = folder / "manifest.jsonl"
     write_manifest(manifest, made)
     return manifest
+
+
+def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
+    """Settings of the training run; its text encoder is made here, for the captions' words."""
+    texts = [
+        text
+        for clip in read_manifest(manifest, split="train")
+        for captions in clip.captions.values()
+        for text in captions
+    ]
+    text_encoder = create_small_text_encoder(
+        config.out / "text_encoder", texts, vocab_size=1500, dim=128, layers=2, heads=4, seed=config.seed
+    )
+    return TrainConfig(
+        out=config.out / "model",
+        model=ModelConfig(
+            audio=CEDConfig(embed_dim=128, num_heads=2, depth=4),
+            text_encoder=str(text_encoder),
+            max_text_tokens=64,
+            embed_dim=128,
+        ),
+        data=DataConfig(
+            train=(manifest,),
+            train_splits=("train",),
+            validation=(manifest,),
+            validation_splits=("validation",),
+            languages=LANGUAGES[1:],
+            language_rate=1.0,
+            num_workers=0,
+        ),
+        optimizer=OptimizerConfig(lr=1e-3, warmup_fraction=0.1),
+        batch_size=32,
+        epochs=config.steps,  # more than enough: max_steps ends the run
+        max_steps=config.steps,
+        device="cpu",
+        seed=config.seed,
+    )
 
 
 def _draw(seed: int, split: str, size: int) -> Iterator[tuple[str, Scene]]:
@@ -79,10 +148,32 @@ def _draw(seed: int, split: str, size: int) -> Iterator[tuple[str, Scene]]:
 
 def _write_scene(folder: Path, scene: Scene, split: str, name: str) -> Clip:
     path = folder / "audio" / f"{name}.wav"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, render(scene), 16_000, subtype="PCM_16")
     variants = TRAINING_VARIANTS if split == "train" else (HELD_OUT_VARIANT,)
     captions = {
         language: tuple(caption(scene, language, variant=each) for each in variants) for language in LANGUAGES
     }
     return Clip(id=name, audio=path, captions=captions, split=split, duration=scene.seconds)
+
+
+def _ask(folder: Path, language: str, text: str) -> list[Hit]:
+    (hits,) = search(SearchConfig(index=folder, query=(text,), lang=language, top_k=3))
+    return hits
+
+
+def _say(step: int, what: str) -> None:
+    print(f"\n[{step}/4] {what}", flush=True)
+
+
+def _say_what_next(out: Path, model: str) -> None:
+    print(f"""
+All of it is in {out}. The same with your own recordings:
+
+  ml-clap index FOLDER --out index --model {model}
+  ml-clap search index "a dog barks"
+
+This model knows only the synthesised sounds. To train one on real data:
+
+  ml-clap prepare clotho data/clotho --out data/clotho/manifest.jsonl
+  ml-clap train --config packages/ml-clap/configs/clotho.yaml""")
