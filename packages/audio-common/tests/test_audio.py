@@ -472,3 +472,9 @@ def test_real_clips_equal_soundfile_and_soxr(shared):
         cut = soxr.resample(samples.mean(axis=1)[start : start + rate], rate, 16_000, quality="HQ")
         segment = load_audio(path, offset=2.3, duration=1.0)
         torch.testing.assert_close(segment, torch.from_numpy(cut), rtol=0, atol=1e-6)
+
+
+def test_a_name_that_is_not_unicode_is_read(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    soundfile.write(os.fsencode(path), np.zeros(1600, np.float32), 16_000, format="WAV")
+    assert len(load_audio(path)) == 1600

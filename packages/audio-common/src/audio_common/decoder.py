@@ -75,7 +75,8 @@ class SoundFileReader:
     """A sound that libsndfile can read."""
 
     def __init__(self, source: Path | BinaryIO, name: str) -> None:
-        self._file = _SequentialFile(source)
+        # As bytes, since a file's name need not be valid Unicode.
+        self._file = _SequentialFile(os.fsencode(source) if isinstance(source, Path) else source)
         self.name = name
         self.sample_rate = self._file.samplerate
         self.num_channels = self._file.channels
