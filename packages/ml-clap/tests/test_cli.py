@@ -10,7 +10,7 @@ import pytest
 import yaml
 from jsonargparse import ArgumentError
 from ml_clap import cli
-from ml_clap.config import PrepareFolderConfig, SearchConfig, TrainConfig
+from ml_clap.config import EvaluateConfig, PrepareFolderConfig, SearchConfig, TrainConfig
 
 COMMANDS = [[verb.name] for verb in cli.VERBS] + [["prepare", reader.name] for reader in cli.READERS]
 
@@ -122,6 +122,12 @@ def test_search_takes_index_and_queries_without_flags() -> None:
     by_sound = read("search", "sounds.index", "--audio", "a.wav", "b.wav")
     assert isinstance(by_sound, SearchConfig)
     assert by_sound.audio == (Path("a.wav"), Path("b.wav"))
+
+
+def test_a_switch_leaves_the_next_word_alone() -> None:
+    settings = read("evaluate", "--reference", "pretrain.pt", "manifest.jsonl")
+    assert isinstance(settings, EvaluateConfig)
+    assert (settings.model, settings.reference) == ("pretrain.pt", True)
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,8 @@ def _add_fields(
         if each.name in positional:
             _add_positional(group, name, hint, text)
         else:
-            _add_flag(group, name, hint, text, value)
+            # Where a word without a flag means something, a switch must not take it for its value.
+            _add_flag(group, name, hint, text, value, switch_nargs=0 if positional else "?")
 
 
 def _add_positional(group: Any, name: str, hint: Any, text: str) -> None:
@@ -148,14 +149,14 @@ def _add_positional(group: Any, name: str, hint: Any, text: str) -> None:
     group.add_argument(name, type=many or hint, metavar=name.upper(), help=text, **repeated)
 
 
-def _add_flag(group: Any, name: str, hint: Any, text: str, default: Any) -> None:
+def _add_flag(group: Any, name: str, hint: Any, text: str, default: Any, *, switch_nargs: int | str) -> None:
     given: dict[str, Any] = {"required": True} if default is MISSING else {"default": default}
     many = _item_type(hint)
     if many:
         given |= {"nargs": "*"} | ({"default": list(default)} if isinstance(default, tuple) else {})
     if hint is bool:
         switch = ActionYesNo(yes_prefix="", no_prefix="no_")
-        group.add_argument(f"--{name}", action=switch, nargs="?", help=text, **given)
+        group.add_argument(f"--{name}", action=switch, nargs=switch_nargs, help=text, **given)
     else:
         group.add_argument(f"--{name}", type=many or hint, help=text, **given)
 

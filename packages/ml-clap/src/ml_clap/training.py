@@ -27,6 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from accelerate.utils import gather_object
 from audio_common.augment import SpecAugment
 from torch import Tensor, nn
@@ -47,7 +48,6 @@ from ml_clap.initialization import is_from_scratch, make_model, measure_mel_stat
 from ml_clap.loss import contrastive_loss, embedding_regularizer, gather_with_gradients
 from ml_clap.model import MLCLAP
 from ml_clap.optimization import MovingAverage, learning_rate, make_optimizer, set_learning_rate
-from ml_clap.training_report import Reporter, plot_curves
 from ml_clap.run import (
     Interruption,
     RunState,
@@ -58,6 +58,7 @@ from ml_clap.run import (
     random_seed,
 )
 from ml_clap.training_data import TextTable, TrainingData, read_clips
+from ml_clap.training_report import Reporter, plot_curves
 from ml_clap.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,8 @@ def train(config: TrainConfig) -> TrainResult:
         return trainer.run()
     finally:
         trainer.accelerator.end_training()
+        # accelerate keeps its settings for the process; without this a second run could not have others.
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 class Towers(nn.Module):
@@ -267,8 +270,8 @@ class Trainer:
         listed = ", ".join(sorted(set(names))[:8]) + (", ..." if len(set(names)) > 8 else "")
         return TrainingError(
             f"{what} is {value} at step {self.state.step}, with clips {listed}; the weights have not taken "
-            "this update. Look at these clips, lower optimizer.lr or optimizer.clip_grad_norm, or use bf16 or "
-            "fp32 instead of fp16; the same command continues from the last checkpoint"
+            "this update. Look at these clips, lower optimizer.lr or optimizer.clip_grad_norm, or use bf16 "
+            "or fp32 instead of fp16; the same command continues from the last checkpoint"
         )
 
     # ------------------------------------------------------------------------------------ what is kept
