@@ -36,7 +36,7 @@ def check_ml_clap(folder: Path) -> None:
     assert find_spec("trl") is None
     assert find_spec("peft") is None
     assert "quickstart" in run(command, "--help", folder=folder)
-    run(command, "quickstart", "--out", "out", "--steps", "4", folder=folder)
+    run(command, "quickstart", "--out", "out", "--steps", "4", "--clips", "100", folder=folder)
     assert list(folder.glob("out/**/model.safetensors")), "the quickstart saved no model"
 
 
