@@ -19,7 +19,7 @@ def start(recipe: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
 
 
 def finish(recipe: Path, out: Path, *words: str) -> None:
-    assert start(recipe, out, *words).wait(timeout=300) == 0
+    assert start(recipe, out, *words).wait(timeout=900) == 0
 
 
 def send_when_logged(process: subprocess.Popen[bytes], out: Path, lines: int, number: int) -> None:

@@ -90,11 +90,13 @@ def train(config: TrainConfig) -> TrainResult:
         TrainingError: The loss or a gradient is not finite, no clip can be read, or `out` holds another run.
         KeyboardInterrupt: Ctrl-C or SIGTERM; its message says what is saved.
     """
-    trainer = Trainer(config)
     try:
-        return trainer.run()
+        trainer = Trainer(config)
+        try:
+            return trainer.run()
+        finally:
+            trainer.accelerator.end_training()
     finally:
-        trainer.accelerator.end_training()
         # accelerate keeps its settings for the process; without this a second run could not have others.
         AcceleratorState._reset_state(reset_partial_state=True)
 
