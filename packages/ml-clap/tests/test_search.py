@@ -38,7 +38,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(
             folder / "sounds" / f"{name}.wav", noise(3.0 if name != "long" else 60.0, number), RATE
         )
-        captions = {"eng_Latn": (f"{name} in English",), "fra_Latn": (f"{name} en français",)}
+        captions: dict[str, tuple[str, ...]] = {
+            "eng_Latn": (f"{name} in English",),
+            "fra_Latn": (f"{name} en français",),
+        }
         clips.append(Clip(id=name, audio=folder / "sounds" / f"{name}.wav", captions=captions))
     write_manifest(folder / "clips.jsonl", clips)
     model = MLCLAP.from_pretrained(folder / "model")
