@@ -4,10 +4,10 @@
     python packages/ml-clap/benchmarks/evaluation.py --full
 
 The sizes are Clotho's (1,045 clips of 15 to 30 s, five captions) with fewer clips. `--scale` makes them
-shorter, which changes the ratio too: the authors pad to whole chunks of 10.12 s, so 6 to 12 s count as 20 s. The
-authors encode a clip once for each of its captions, in batches of 128 rows in file order, zero-padded to the
+shorter, which changes the ratio too: the authors pad to whole chunks of 10.12 s, so 6 to 12 s count as 20 s.
+They encode a clip once for each of its captions, in batches of 128 rows in file order, zero-padded to the
 longest; the time of the same batches with every clip once shows how much of it is repetition. Sounds are
-noise, weights random: neither changes the time. Processor time hardly depends on what else the machine does.
+noise, weights random: neither changes the time. Processor time counts all threads.
 """
 
 from __future__ import annotations
