@@ -42,7 +42,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         "optimizer": {"lr": 1.0e-3},
         "batch_size": 8,
-        "epochs": 4,
+        "epochs": 2,
         "ema_decay": 0.9,
         "checkpoint_every": 3,
         "device": "cpu",

@@ -11,37 +11,36 @@ from pathlib import Path
 
 import pytest
 import torch
+from ml_clap import cli
 from ml_clap.checkpointing import read_log
+from ml_clap.training import train
 from safetensors.torch import load_file
 
 LAUNCH = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1")
 QUIET = ("--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1")
 
 
-def run(recipe: Path, out: Path, *words: str, processes: int = 1) -> list[dict]:
-    launcher = [*LAUNCH, *QUIET] if processes == 2 else []
-    command = [
-        sys.executable,
-        *launcher,
-        "-m",
-        "ml_clap",
-        "train",
-        "--config",
-        str(recipe),
-        "--out",
-        str(out),
-    ]
+def in_one_process(command: list[str]) -> None:
+    train(cli.read_settings(cli.build_parser().parse_args(command))[1])
+
+
+def in_two_processes(command: list[str]) -> None:
     free_port = {"MASTER_PORT": str(20_000 + os.getpid() % 20_000)}
-    result = subprocess.run([*command, *words], capture_output=True, text=True, env=os.environ | free_port)
+    words = [sys.executable, *LAUNCH, *QUIET, "-m", "ml_clap", *command]
+    result = subprocess.run(words, capture_output=True, text=True, env=os.environ | free_port)
     assert result.returncode == 0, result.stderr
+
+
+def losses(out: Path) -> list[dict]:
     return [record for record in read_log(out / "log.jsonl") if "loss" in record]
 
 
 @pytest.mark.slow
 def test_two_processes_take_the_updates_of_one(no_dropout: Path, tmp_path: Path) -> None:
-    words = ("--epochs", "2", "--accumulation_steps", "2")
-    one = run(no_dropout, tmp_path / "one", *words)
-    two = run(no_dropout, tmp_path / "two", *words, processes=2)
+    command = ["train", "--config", str(no_dropout), "--epochs", "1", "--accumulation_steps", "2", "--out"]
+    in_one_process([*command, str(tmp_path / "one")])
+    in_two_processes([*command, str(tmp_path / "two")])
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) > 3
     for expected, got in zip(one, two, strict=True):
         assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5)
