@@ -1,0 +1,1 @@
+"""aac-llm: captions from any sound."""

@@ -1,0 +1,114 @@
+"""What a captioning model is made of: encoder, bridge and decoder, and what is trained of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from audio_common.config import CEDConfig
+
+ACOUSTIC_TOKENS = "<AcousticTokens>"
+"""Stands in a prompt for the sound."""
+
+REFERENCE_PROMPT = f"Describe the detail of this audio:{ACOUSTIC_TOKENS}\n---\nDetailed: "
+"""The authors' one prompt."""
+
+Strategy = Literal["frozen", "lora", "full"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRASettings:
+    """Low-rank adapters of the encoder and of the decoder; the defaults are the authors'."""
+
+    rank: int = 8
+    """Rank of the update of each adapted matrix."""
+    alpha: float = 32.0
+    """The update is scaled by alpha / rank."""
+    dropout: float = 0.1
+    """Dropout before the adapters, in training."""
+    encoder_targets: tuple[str, ...] = ("q", "v")
+    """Linear layers of CED's blocks that are adapted: of q, k, v, proj, fc1, fc2."""
+    decoder_targets: tuple[str, ...] = ("q_proj", "v_proj")
+    """Names of the decoder's linear layers that are adapted."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"lora.rank must be at least 1, got {self.rank}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"lora.dropout must be in [0, 1), got {self.dropout}")
+        unknown = set(self.encoder_targets) - {"q", "k", "v", "proj", "fc1", "fc2"}
+        if unknown:
+            raise ValueError(f"lora.encoder_targets: CED has no layer {sorted(unknown)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BridgeConfig:
+    """From encoder tokens to decoder embeddings; the defaults are the authors' window-level Q-Former."""
+
+    kind: Literal["window", "clip", "linear"] = "window"
+    """`window`: a Q-Former over each window; `clip`: one over the clip; `linear`: each window's mean, projected."""
+    window: int = 17
+    """Encoder tokens in a window, windows do not overlap (kinds window and linear)."""
+    num_queries: int = 1
+    """Decoder embeddings for each window (kind window) or for the clip (kind clip)."""
+    num_layers: int = 2
+    """Layers of the Q-Former."""
+    hidden_size: int = 768
+    """Width of the Q-Former."""
+    num_heads: int = 12
+    """Attention heads of the Q-Former."""
+    intermediate_size: int = 3072
+    """Width of the Q-Former's feed-forward layers."""
+    cross_attention_frequency: int = 1
+    """Every so many-th layer looks at the sound."""
+
+    def __post_init__(self) -> None:
+        for name in ("window", "num_queries", "num_layers", "num_heads", "cross_attention_frequency"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"bridge.{name} must be at least 1, got {getattr(self, name)}")
+        if self.hidden_size % self.num_heads:
+            raise ValueError(
+                f"bridge.hidden_size must divide by num_heads, got {self.hidden_size} and {self.num_heads}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A captioner: CED, a bridge and a causal language model."""
+
+    decoder: str = "meta-llama/Llama-2-7b-hf"
+    """Hub id or folder of the causal language model."""
+    decoder_strategy: Strategy = "lora"
+    """`frozen`: as it is; `lora`: adapters are trained; `full`: all of it is trained."""
+    decoder_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Number format of the decoder's frozen weights (trained ones are kept in float32)."""
+    quantization: Literal["none", "8bit", "4bit"] = "none"
+    """Load the decoder's frozen weights in 8 or 4 bits with bitsandbytes (4bit and lora: QLoRA)."""
+    encoder: CEDConfig = field(default_factory=CEDConfig)
+    """Architecture of the audio encoder."""
+    encoder_weights: str | None = None
+    """Where the encoder's weights start: hub id (mispeech/ced-base), folder or file; none: random."""
+    encoder_strategy: Strategy = "lora"
+    """As decoder_strategy, for the encoder."""
+    bridge: BridgeConfig = field(default_factory=BridgeConfig)
+    """Between the two."""
+    lora: LoRASettings = field(default_factory=LoRASettings)
+    """The adapters."""
+    layout: Literal["time_major", "reference"] = "time_major"
+    """`time_major`: windows of time, nothing dropped, padding masked; `reference`: the authors' windows
+    along time within one mel band, the tail dropped (needs encoder.mode reference)."""
+    prompt: str = REFERENCE_PROMPT
+    """Text around the sound, which stands at <AcousticTokens>."""
+    caption_normalization: Literal["reference", "none"] = "reference"
+    """Training captions: `reference` in lower case without punctuation, as the authors; `none` as given."""
+
+    def __post_init__(self) -> None:
+        if self.prompt.count(ACOUSTIC_TOKENS) != 1:
+            raise ValueError(f"prompt must hold {ACOUSTIC_TOKENS} once, got {self.prompt!r}")
+        if (self.layout == "reference") != (self.encoder.mode == "reference"):
+            raise ValueError(
+                f"layout {self.layout} goes with encoder.mode "
+                f"{'reference' if self.layout == 'reference' else 'masked'}, got {self.encoder.mode}"
+            )
+        if self.quantization != "none" and self.decoder_strategy == "full":
+            raise ValueError(f"quantization {self.quantization} cannot be trained in full; use lora or frozen")
