@@ -165,14 +165,14 @@ def scene_captions(
     return found
 
 
-def pretrain_encoder(data: Path, out: Path, steps: int = 1500, batch_size: int = 16, seed: int = 0) -> None:
+def pretrain_encoder(data: Path, out: Path, steps: int = 3000, batch_size: int = 16, seed: int = 0) -> None:
     """Train a small CED as a tagger of the events, from random weights.
 
     Args:
         data: folder that `compose` wrote.
         out: folder for the encoder.
         steps: training steps.
-        batch_size: scenes of a step; pieces of 4 s.
+        batch_size: scenes of a step, of at most 4 s.
         seed: of weights and batches.
     """
     torch.manual_seed(seed)
@@ -180,18 +180,20 @@ def pretrain_encoder(data: Path, out: Path, steps: int = 1500, batch_size: int =
     rows = [json.loads(line) for line in (data / "manifest.jsonl").read_text().splitlines()]
     labels = tuple(sorted({label for row in rows for label in row["events"]}))
     sounds = {row["id"]: load_audio(data / row["audio"]) for row in rows if row["split"] != "test"}
-    train = [row for row in rows if row["split"] == "train" and "then" not in row["relations"]]
+    train = [row for row in rows if row["split"] == "train" and len(row["events"]) == 1]
     validation = [row for row in rows if row["split"] == "validation"]
     model = CED(
         CEDConfig(embed_dim=192, num_heads=3, depth=6, drop_path=0.1, num_classes=len(labels), labels=labels)
     )
-    fix_mel_statistics(model, [sounds[row["id"]] for row in train[:200]])
+    fix_mel_statistics(model, [sounds[row["id"]] for row in rows if row["split"] == "train"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, betas=(0.9, 0.98), weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-4, total_steps=steps, pct_start=0.1)
     augment = SpecAugment(time_width=96, freq_width=16)
     for step in range(steps):
-        batch = rng.sample(train, batch_size)
-        waveforms, lengths = pad_waveforms([crop(sounds[row["id"]], rng) for row in batch])
+        batch = [rng.sample(train, rng.choice((1, 1, 2))) for _ in range(batch_size)]
+        waveforms, lengths = pad_waveforms(
+            [overlay([sounds[row["id"]] for row in each], rng) for each in batch]
+        )
         logits = model(waveforms, lengths, classify=True, spec_augment=augment).logits
         loss = binary_cross_entropy_with_logits(logits, targets(batch, labels))
         optimizer.zero_grad()
@@ -213,15 +215,20 @@ def fix_mel_statistics(model: CED, sounds: Sequence[Tensor]) -> None:
     model.freeze_batch_norm()
 
 
-def crop(sound: Tensor, rng: random.Random) -> Tensor:
-    """Up to 4 s from a random place, at a random level of up to 6 dB more or less."""
-    start = rng.randint(0, max(0, len(sound) - 4 * SAMPLE_RATE))
-    return sound[start : start + 4 * SAMPLE_RATE] * 10 ** (rng.uniform(-6, 6) / 20)
+def overlay(sounds: Sequence[Tensor], rng: random.Random) -> Tensor:
+    """Recordings together, each from a random place on and at a level of up to 9 dB more or less."""
+    scene = torch.zeros(max(len(sound) for sound in sounds))
+    for sound in sounds:
+        shifted = sound.roll(rng.randrange(len(sound)))
+        start = rng.randint(0, len(scene) - len(sound))
+        scene[start : start + len(sound)] += shifted * 10 ** (rng.uniform(-9, 9) / 20)
+    return scene
 
 
-def targets(rows: Sequence[dict], labels: Sequence[str]) -> Tensor:
+def targets(scenes: Sequence[Sequence[dict]], labels: Sequence[str]) -> Tensor:
     """Which classes sound in each scene, `(batch, classes)`."""
-    return torch.tensor([[float(label in row["events"]) for label in labels] for row in rows])
+    heard = [{event for row in rows for event in row["events"]} for rows in scenes]
+    return torch.tensor([[float(label in events) for label in labels] for events in heard])
 
 
 @torch.inference_mode()

@@ -1,0 +1,1 @@
+"""r1-aqa: reinforcement learning for audio question answering."""

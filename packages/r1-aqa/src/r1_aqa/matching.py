@@ -1,0 +1,93 @@
+"""Which option a model's answer means: exactly one, or none.
+
+The paper's reward compares text with the solution and never looks at the options, so "Street 3" earns the
+reward for "Lane 3" (a symbolic comparison sees only the number), "Car" does not earn that for "car", and a
+list of all options earns it when the right one comes first. Here an answer is read against the options: the
+same option whatever its case, spacing, quotes or letter, and no option for a hedge, a list or a negation.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+
+THINK_BLOCK = re.compile(r"<think>.*?</think>", re.S)
+ANSWER_BLOCK = re.compile(r"<answer>(.*?)</answer>", re.S)
+_LETTER = re.compile(r"\(?([A-Za-z])(?:[).:]|\)[.:])?(?:\s+(.*))?", re.S)
+_LEAD = re.compile(
+    r"(?:the\s+)?(?:(?:correct|right|final|best)\s+)?(?:answer|option|choice)\s*(?:is|:)\s*", re.I
+)
+_INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
+_MARKUP = re.compile(r"</?[bi]>|</?(?:em|strong)>|[*`]{1,3}")
+_QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"'})
+_EDGES = " \t\n.,;:!?\"'"
+
+
+def read_answer(completion: str, *, needs_block: bool = True) -> str | None:
+    """The text of the answer block, thinking left out; None when there is none or blocks disagree.
+
+    Args:
+        completion: what the model wrote.
+        needs_block: False: without any tag of ours the whole completion is the answer (paper's prompt 1).
+    """
+    rest = THINK_BLOCK.sub("", completion)
+    answers = [_fold(text) for text in ANSWER_BLOCK.findall(rest)]
+    if answers:
+        return answers[0] if len({each.casefold() for each in answers}) == 1 and answers[0] else None
+    if needs_block or re.search(r"</?(?:answer|think)>", rest):
+        return None
+    return _fold(rest) or None
+
+
+def match_choice(answer: str | None, choices: Sequence[str]) -> int | None:
+    """The index of the one option that the answer names, None when it names none or several.
+
+    Stages, each of which must name one option or is passed over: the text as it stands; without regard to
+    case; with typographical variants and markup folded; a letter (A is the first option), alone or before
+    its own option; after "the answer is". Options that differ in text but not in a stage are told apart only
+    by an earlier stage; of options with the very same text the first is meant.
+
+    >>> match_choice("(B) a CAT.", ["a dog", "a cat"]), match_choice("a dog or a cat", ["a dog", "a cat"])
+    (1, None)
+    """
+    if not answer or not _fold(answer):
+        return None
+    for normalize in (_fold, _fold_case, _fold_typography):
+        found = _equal_choice(answer, choices, normalize)
+        if found is not None:
+            return found
+    bare = _fold(_MARKUP.sub("", answer)).strip(_EDGES)
+    letter = _LETTER.fullmatch(bare)
+    if letter and ord(letter[1].upper()) - ord("A") < len(choices):
+        return _lettered_choice(letter, choices)
+    lead = _LEAD.match(bare)
+    return match_choice(bare[lead.end() :], choices) if lead else None
+
+
+def _lettered_choice(letter: re.Match[str], choices: Sequence[str]) -> int | None:
+    index = ord(letter[1].upper()) - ord("A")
+    if not letter[2]:
+        return index
+    return index if _fold_typography(letter[2]) == _fold_typography(choices[index]) else None
+
+
+def _equal_choice(answer: str, choices: Sequence[str], normalize: Callable[[str], str]) -> int | None:
+    wanted = normalize(answer)
+    found = [index for index, choice in enumerate(choices) if wanted and normalize(choice) == wanted]
+    return found[0] if len({_fold(choices[index]) for index in found}) == 1 else None
+
+
+def _fold(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def _fold_case(text: str) -> str:
+    return _fold(text).casefold()
+
+
+def _fold_typography(text: str) -> str:
+    """Compatibility forms, quotes, markup, underscores, commas, outer punctuation; never a number's sign."""
+    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_QUOTES)
+    text = re.sub(r",(?!\d)", " ", _MARKUP.sub("", text).replace("_", " "))
+    return _fold(text).strip(_EDGES).casefold()

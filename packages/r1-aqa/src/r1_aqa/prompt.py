@@ -1,0 +1,71 @@
+"""The text of a question: the paper's three prompts, and the instruction that a thinking model is given.
+
+The paper's prompts (R1-AQA repository, arXiv:2503.11197) show the options as Python writes a list:
+
+1. the question and its options alone (its SFT baselines);
+2. and `Output the final answer in <answer> </answer>.` (its best model);
+3. and a thinking part before (`<think> </think>`).
+
+For AVQA, whose questions were asked about videos, the reference replaces every lower-case `video` by
+`audio`, inside other words too; with MMAU's questions it does not. Both are kept: a prompt that differs in
+one word from the one in training is another prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+PromptStyle = Literal["choices", "answer", "think", "think_short"]
+"""`choices`, `answer` and `think` are the paper's prompts 1, 2 and 3; `think_short` bounds the thinking."""
+
+INSTRUCTIONS: dict[PromptStyle, str] = {
+    "choices": "",
+    "answer": " Output the final answer in <answer> </answer>.",
+    "think": " Output the thinking process in <think> </think> and final answer in <answer> </answer>.",
+    "think_short": (
+        " Output the thinking process (less than 50 words) in <think> </think> and final answer in "
+        "<answer> </answer>."
+    ),
+}
+
+
+def format_prompt(
+    question: str, choices: Sequence[str] = (), style: PromptStyle = "answer", *, about_video: bool = False
+) -> str:
+    """The text that goes beside the sound; word for word the paper's for its three styles.
+
+    Args:
+        question: as the data set has it.
+        choices: the options in the order shown; none for a free answer.
+        style: which instruction follows.
+        about_video: the question was asked about a video (AVQA): say `audio` instead.
+
+    >>> format_prompt("What is in the video?", ["a dog", "a cat"], "choices", about_video=True)
+    "What is in the audio? Please choose the answer from the following options: ['a dog', 'a cat']."
+    """
+    if style not in INSTRUCTIONS:
+        raise ValueError(f"prompt must be one of {', '.join(INSTRUCTIONS)}, got {style!r}")
+    text = question.replace("video", "audio") if about_video else question
+    if choices:
+        text += f" Please choose the answer from the following options: {list(choices)!r}."
+    return text + INSTRUCTIONS[style]
+
+
+def format_target(answer: str, style: PromptStyle = "answer") -> str:
+    """The completion that supervised fine-tuning teaches: the bare option for style `choices`, else in tags.
+
+    Thinking has no target of its own: its data has none, and an empty block would teach not to think.
+    """
+    return answer if style == "choices" else f"<answer>{answer}</answer>"
+
+
+def make_messages(text: str, *, num_audios: int = 1, system: str | None = None) -> list[dict[str, Any]]:
+    """The chat of one user turn, sound before text, as the chat templates of audio LLMs read it.
+
+    The sounds themselves are given to the processor: an `audio` key with None in a text part, which data
+    set libraries like to add, would count as another sound.
+    """
+    content: list[dict[str, str]] = [{"type": "audio"} for _ in range(num_audios)]
+    user = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
+    return [user] if system is None else [{"role": "system", "content": system}, user]
