@@ -1,0 +1,213 @@
+"""Captions of sounds in a file: one JSON object a line, what captioning writes and the other verbs read.
+
+    {"id": "park/rain.wav", "audio": "/data/park/rain.wav", "caption": "rain falls on leaves",
+     "candidates": [{"caption": "rain falls on leaves", "score": -0.41}, ...]}
+
+`start` and `end` (seconds) are there where the caption is of a part of the sound, `references` where the
+manifest had captions, `original` and `correction` where a second language model changed the caption. Only
+`id` and `caption` must be there, so files of other systems are easy to make; unknown keys are ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class PredictionError(ValueError):
+    """A file of predictions that cannot be read; the message names the file and the line."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of several captions of a sound."""
+
+    text: str
+    """The caption (key `caption` in files)."""
+    score: float
+    """Mean log-probability of its tokens."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The caption of a sound or of a part of it."""
+
+    id: str
+    """Name of the sound: its id in a manifest, else its path; parts of one sound share it."""
+    audio: str | None
+    """Path of the sound; None where only a waveform was given."""
+    caption: str
+    """The caption."""
+    candidates: tuple[Candidate, ...] = ()
+    """All captions that were generated, the model's best first, if there is more than one."""
+    start: float | None = None
+    """Seconds from the sound's beginning where the caption holds; None: it is of the whole sound."""
+    end: float | None = None
+    """Seconds from the sound's beginning until where the caption holds."""
+    references: tuple[str, ...] = ()
+    """What people wrote of the sound, where a manifest had it."""
+    original: str | None = None
+    """The caption before correction, if it was corrected."""
+    correction: dict[str, Any] | None = None
+    """What correction decided and why."""
+
+    @property
+    def key(self) -> tuple[str, float | None]:
+        """What no two predictions of a file share: the sound's name and where the part starts."""
+        return self.id, self.start
+
+
+def to_json(prediction: Prediction) -> dict[str, Any]:
+    """The keys of a line; those without content are left out."""
+    row: dict[str, Any] = {"id": prediction.id, "audio": prediction.audio, "caption": prediction.caption}
+    if prediction.start is not None:
+        row |= {"start": prediction.start, "end": prediction.end}
+    if prediction.candidates:
+        row["candidates"] = [{"caption": each.text, "score": each.score} for each in prediction.candidates]
+    if prediction.references:
+        row["references"] = list(prediction.references)
+    if prediction.original is not None:
+        row["original"] = prediction.original
+    if prediction.correction is not None:
+        row["correction"] = prediction.correction
+    return row
+
+
+def from_json(row: Any) -> Prediction:
+    """The prediction of a line's object.
+
+    Raises:
+        PredictionError: a key is missing or holds something else than it must.
+    """
+    if not isinstance(row, dict):
+        raise PredictionError(f"expected a JSON object, got {type(row).__name__}")
+    return Prediction(
+        id=_text(row, "id"),
+        audio=None if row.get("audio") is None else _text(row, "audio"),
+        caption=_text(row, "caption"),
+        candidates=tuple(_candidate(each) for each in _list(row, "candidates")),
+        start=_seconds(row, "start"),
+        end=_seconds(row, "end"),
+        references=tuple(_reference(each) for each in _list(row, "references")),
+        original=None if row.get("original") is None else _text(row, "original"),
+        correction=_object(row, "correction"),
+    )
+
+
+def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Prediction]:
+    """All predictions of a file, in order.
+
+    Args:
+        path: a JSONL file.
+        ignore_cut: leave out a last line that has no end, as a killed run may have written it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        PredictionError: a line that is no prediction, or the second one of the same sound (and part).
+    """
+    path = Path(path)
+    lines = path.read_bytes().split(b"\n")
+    tail = lines.pop()  # empty, unless the file does not end with a line's end
+    if tail.strip() and not ignore_cut:
+        lines.append(tail)
+    predictions = []
+    seen: dict[tuple[str, float | None], int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        prediction = _parse(line, f"{path}:{number}")
+        if prediction.key in seen:
+            raise PredictionError(
+                f"{path}:{number}: a second caption of {prediction.id!r}, the first is in line "
+                f"{seen[prediction.key]}; leave one of them"
+            )
+        seen[prediction.key] = number
+        predictions.append(prediction)
+    return predictions
+
+
+def append_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
+    """Add lines to a file, on the disk when this returns."""
+    with Path(path).open("ab") as file:
+        file.write(b"".join(_lines(predictions)))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
+    """Write a file anew; a reader, or a kill meanwhile, finds the old one or the new one."""
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        file.writelines(_lines(predictions))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _lines(predictions: Iterable[Prediction]) -> Iterator[bytes]:
+    for prediction in predictions:
+        # A file name may hold bytes that are no UTF-8 (surrogates in Python); JSON's escapes keep them.
+        text = json.dumps(to_json(prediction), ensure_ascii=False, allow_nan=False)
+        try:
+            yield f"{text}\n".encode()
+        except UnicodeEncodeError:
+            yield f"{json.dumps(to_json(prediction), allow_nan=False)}\n".encode()
+
+
+def _parse(line: bytes, place: str) -> Prediction:
+    try:
+        return from_json(json.loads(line))
+    except (UnicodeDecodeError, json.JSONDecodeError) as e:
+        raise PredictionError(f"{place}: not a JSON object: {e}") from e
+    except PredictionError as e:
+        raise PredictionError(f"{place}: {e}") from e
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or (key == "id" and not value):
+        raise PredictionError(f"expected a text under {key!r}, got {value!r}")
+    return value
+
+
+def _seconds(row: dict[str, Any], key: str) -> float | None:
+    value = row.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise PredictionError(f"expected seconds under {key!r}, got {value!r}")
+    return float(value)
+
+
+def _list(row: dict[str, Any], key: str) -> list[Any]:
+    value = row.get(key) or []
+    if not isinstance(value, list):
+        raise PredictionError(f"expected a list under {key!r}, got {value!r}")
+    return value
+
+
+def _object(row: dict[str, Any], key: str) -> dict[str, Any] | None:
+    value = row.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise PredictionError(f"expected an object under {key!r}, got {value!r}")
+    return value
+
+
+def _candidate(value: Any) -> Candidate:
+    if not isinstance(value, dict) or not isinstance(value.get("score"), int | float):
+        raise PredictionError(
+            f'expected {{"caption": text, "score": number}} under \'candidates\', got {value!r}'
+        )
+    return Candidate(_text(value, "caption"), float(value["score"]))
+
+
+def _reference(value: Any) -> str:
+    if not isinstance(value, str):
+        raise PredictionError(f"expected texts under 'references', got {value!r}")
+    return value
