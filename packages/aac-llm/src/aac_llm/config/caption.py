@@ -1,0 +1,142 @@
+"""Settings of `aac-llm caption`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSettings:
+    """How captions are generated; the defaults are the authors'."""
+
+    num_beams: int = 3
+    """Beams of the search; 1 is greedy. Not used when sampling."""
+    max_new_tokens: int = 30
+    """Most tokens of a caption."""
+    min_new_tokens: int = 2
+    """Fewest tokens of a caption."""
+    do_sample: bool = False
+    """Draw captions at random (nucleus sampling) instead of searching for the most probable one."""
+    temperature: float = 1.0
+    """When sampling: below 1 is closer to the most probable caption, above 1 more varied."""
+    top_p: float = 0.9
+    """When sampling: draw from the most probable tokens that together have this probability."""
+    repetition_penalty: float = 1.0
+    """Above 1 makes tokens that the caption already has less probable."""
+    num_candidates: int = 1
+    """Captions generated for each sound (n-best); at most num_beams unless sampling."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_beams", "max_new_tokens", "num_candidates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            raise ValueError(
+                f"min_new_tokens must be from 0 to max_new_tokens ({self.max_new_tokens}), "
+                f"got {self.min_new_tokens}"
+            )
+        if not self.temperature > 0 or not self.repetition_penalty > 0:
+            raise ValueError(
+                "temperature and repetition_penalty must be above 0, "
+                f"got {self.temperature} and {self.repetition_penalty}"
+            )
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
+        if not self.do_sample and self.num_candidates > self.num_beams:
+            raise ValueError(
+                f"num_candidates {self.num_candidates} needs as many beams (num_beams is {self.num_beams}) "
+                "or do_sample"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionConfig(GenerationSettings):
+    """Caption sound files, folders of them or manifests.
+
+    The same command goes on after a kill. Exit code 0: all were captioned; 1: some files could not be read
+    and are listed; 2: a mistake in the command.
+    """
+
+    files: tuple[Path, ...]
+    """Sound files, folders (searched for sound, hidden files left out) and manifests (.jsonl)."""
+    model: str
+    """The captioner: folder or hub id."""
+    out: Path | None = None
+    """File of captions, one JSON object a line (none: print one line a file). What it holds already is not
+    captioned again; beside it, OUT.report.json has the settings and the files that could not be read."""
+    overwrite: bool = False
+    """Begin anew where --out exists."""
+    split: str | None = None
+    """Of manifests, only the clips of this split."""
+    seed: int = 0
+    """Of sampling. A run that was killed and continued draws others than one in one go."""
+    rerank: Literal["score", "cider", "sentence"] = "score"
+    """Which of several candidates is the caption: `score` the most probable, `cider` the one most like the
+    others by CIDEr-D (minimum Bayes risk), `sentence` the one most like the others in meaning."""
+    cider_captions: Path | None = None
+    """For `rerank cider`: manifest whose training captions tell how common each phrase is (none: all count
+    the same)."""
+    sentence_encoder: str = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
+    """For `rerank sentence`: folder or hub id of a sentence encoder."""
+    segments: bool = False
+    """Caption each file window by window, with times; files of any length, held in memory only in part."""
+    window_seconds: float = 10.0
+    """With segments: length of a window."""
+    hop_seconds: float | None = None
+    """With segments: from the start of one window to the next (none: window_seconds)."""
+    merge: bool = False
+    """With segments: join neighbouring windows of the same caption."""
+    subtitles: Literal["none", "srt", "vtt"] = "none"
+    """With segments: also write subtitles, one file for each sound, in the folder OUT.srt or OUT.vtt."""
+    seconds_per_batch: float = 160.0
+    """Sound captioned at once, padding included; a longer file is a batch of its own."""
+    batch_size: int = 32
+    """Most sounds captioned at once."""
+    num_workers: int = 1
+    """Threads that decode files while the model works."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1` ...; auto: the first GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the model; auto: bfloat16 on a GPU, float32 elsewhere."""
+    decoder: str | None = None
+    """Folder or hub id of the decoder, where it is not the one that the model names."""
+    quantization: Literal["none", "8bit", "4bit"] | None = None
+    """Load the decoder in 8 or 4 bits (none given: as the model says)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.files:
+            raise ValueError("no files: give sound files, folders or manifests")
+        self._check_batches()
+        self._check_segments()
+        if self.rerank in ("cider", "sentence") and self.num_candidates < 2:
+            raise ValueError(f"rerank {self.rerank} chooses among candidates: give num_candidates 2 or more")
+        if self.cider_captions is not None and self.rerank != "cider":
+            raise ValueError(f"cider_captions goes with rerank cider, got rerank {self.rerank}")
+
+    def _check_batches(self) -> None:
+        if not self.seconds_per_batch > 0:
+            raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")
+        for name in ("batch_size", "num_workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def _check_segments(self) -> None:
+        if not self.segments and (self.merge or self.subtitles != "none"):
+            raise ValueError("merge and subtitles go with segments: add --segments")
+        if self.subtitles != "none" and self.out is None:
+            raise ValueError("subtitles are written beside --out: give one")
+        if not self.window_seconds >= 1.0:
+            raise ValueError(f"window_seconds must be at least 1, got {self.window_seconds}")
+        hop = self.hop
+        if not 0.1 <= hop <= self.window_seconds:
+            raise ValueError(
+                f"hop_seconds must be from 0.1 to window_seconds ({self.window_seconds}), got {hop}"
+            )
+
+    @property
+    def hop(self) -> float:
+        """Seconds from the start of one window to the next."""
+        return self.window_seconds if self.hop_seconds is None else self.hop_seconds
