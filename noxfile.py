@@ -12,6 +12,9 @@ nox.options.default_venv_backend = "uv"
 # One OpenMP thread a process: two on a busy two-core machine are many times slower than one.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
+# Of aac-llm's tests, those that the other line of transformers could fail.
+USES_TRANSFORMERS = ("model", "checkpoint", "trainer", "training", "captioner", "quickstart")
+
 
 def sync(session: nox.Session, *arguments: str) -> None:
     """Make the session's environment hold exactly what the committed lock says for `arguments`."""
@@ -64,12 +67,27 @@ def ml_clap_without_sonar(session: nox.Session) -> None:
     )
 
 
+@nox.session(name="aac-llm")
+def aac_llm(session: nox.Session) -> None:
+    """aac-llm alone, on the newest transformers, and its types."""
+    sync(session, "--package", "aac-llm", "--group", "dev", "--group", "transformers-5", "--extra", "av")
+    session.run("mypy", "packages/audio-common/src", "packages/aac-llm/src")
+    run_tests(session, "packages/aac-llm/tests", "tests")
+
+
+@nox.session(name="aac-llm-transformers-4")
+def aac_llm_transformers_4(session: nox.Session) -> None:
+    """What of aac-llm uses transformers, on the oldest line that is supported."""
+    sync(session, "--package", "aac-llm", "--group", "dev", "--group", "transformers-4")
+    run_tests(session, *(f"packages/aac-llm/tests/test_{name}.py" for name in USES_TRANSFORMERS))
+
+
 @nox.session
-@nox.parametrize("package", ["audio-common", "ml-clap"])
+@nox.parametrize("package", ["audio-common", "ml-clap", "aac-llm"])
 def wheel(session: nox.Session, package: str) -> None:
     """The built wheel works outside the repository, beside its declared dependencies alone."""
     dist = Path(session.create_tmp()).resolve()
-    for member in ("audio-common", "ml-clap"):
+    for member in dict.fromkeys(("audio-common", package)):
         session.run_install("uv", "build", "--quiet", "--package", member, "--wheel", "--out-dir", str(dist))
     constraints = (
         dist / "constraints.txt"

@@ -15,6 +15,12 @@ def run(*command: str, folder: Path) -> str:
     return subprocess.run(command, cwd=folder, check=True, text=True, stdout=subprocess.PIPE).stdout
 
 
+def installed_command(name: str) -> str:
+    command = shutil.which(name, path=str(Path(sys.executable).parent))
+    assert command, f"the wheel installed no command `{name}`"
+    return command
+
+
 def check_audio_common(folder: Path) -> None:
     import soundfile
     import torch
@@ -31,13 +37,25 @@ def check_audio_common(folder: Path) -> None:
 
 
 def check_ml_clap(folder: Path) -> None:
-    command = shutil.which("ml-clap", path=str(Path(sys.executable).parent))
-    assert command, "the wheel installed no command `ml-clap`"
+    command = installed_command("ml-clap")
     assert find_spec("trl") is None
     assert find_spec("peft") is None
     assert "quickstart" in run(command, "--help", folder=folder)
     run(command, "quickstart", "--out", "out", "--steps", "4", "--clips", "100", folder=folder)
     assert list(folder.glob("out/**/model.safetensors")), "the quickstart saved no model"
+
+
+def check_aac_llm(folder: Path) -> None:
+    command = installed_command("aac-llm")
+    assert find_spec("trl") is None
+    assert find_spec("ml_clap") is None
+    assert "quickstart" in run(command, "--help", folder=folder)
+    run(command, "quickstart", "--out", "out", "--steps", "4", "--clips", "40", folder=folder)
+    assert list(folder.glob("out/**/bridge.safetensors")), "the quickstart saved no model"
+    assert list(folder.glob("out/*.html")), "the quickstart wrote no page"
+
+
+CHECKS = {"audio-common": check_audio_common, "ml-clap": check_ml_clap, "aac-llm": check_aac_llm}
 
 
 def main(package: str) -> None:
@@ -53,7 +71,7 @@ def main(package: str) -> None:
     print(package, "declares", len(requires(package) or ()), "requirements")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        {"audio-common": check_audio_common, "ml-clap": check_ml_clap}[package](Path(folder))
+        CHECKS[package](Path(folder))
 
 
 if __name__ == "__main__":

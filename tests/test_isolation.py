@@ -13,15 +13,20 @@ import pytest
 FORBIDDEN = {
     "audio-common": ("ml_clap", "r1_aqa", "aac_llm", "transformers", "trl", "peft", "accelerate"),
     "ml-clap": ("r1_aqa", "aac_llm", "trl", "peft"),
+    "aac-llm": ("ml_clap", "r1_aqa", "trl", "sonar", "fairseq2"),
 }
 
 
-def package_under_test() -> str:
+def is_installed(package: str) -> bool:
     try:
-        distribution("ml-clap")
+        distribution(package)
     except PackageNotFoundError:
-        return "audio-common"
-    return "ml-clap"
+        return False
+    return True
+
+
+def package_under_test() -> str:
+    return next((name for name in ("ml-clap", "aac-llm") if is_installed(name)), "audio-common")
 
 
 @pytest.mark.parametrize("module", FORBIDDEN[package_under_test()])
@@ -38,11 +43,15 @@ def test_undeclared_packages_are_absent(module: str) -> None:
         ("ml-clap", "ml_clap.config", ("torch", "transformers", "numpy")),
         ("ml-clap", "ml_clap.cli", ("torch", "transformers", "matplotlib", "rich")),
         ("ml-clap", "ml_clap.model", ("fairseq2", "matplotlib", "torchaudio")),
+        ("aac-llm", "aac_llm.config", ("torch", "transformers", "numpy")),
+        ("aac-llm", "aac_llm.cli", ("torch", "transformers", "numpy", "matplotlib", "rich", "httpx")),
+        ("aac-llm", "aac_llm.metrics", ("torch", "transformers", "rich")),
+        ("aac-llm", "aac_llm.model", ("matplotlib", "torchaudio", "bitsandbytes")),
     ],
 )
 def test_import_leaves_heavy_modules_out(package: str, module: str, heavy: tuple[str, ...]) -> None:
-    if package == "ml-clap" and package_under_test() != "ml-clap":
-        pytest.skip("ml-clap is not installed here")
+    if not is_installed(package):
+        pytest.skip(f"{package} is not installed here")
     program = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

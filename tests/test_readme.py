@@ -1,13 +1,16 @@
 """What the README files and docs tell a reader to do works: Python blocks run, commands parse.
 
 A block whose line before says `<!-- no-run: reason -->` needs what a test does not have (weights, data).
-Its commands are still parsed. Run in each package's environment; pages of packages not installed there skip.
+Its commands are still parsed. Run in each package's environment: a Python block belongs to the packages that
+it imports, a command to the package of that name; what belongs to a package not installed there is left out.
 """
 
+import ast
 import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,9 +23,11 @@ PAGES = sorted(
     for page in ROOT.glob(pattern)
 )
 FENCE = re.compile(r"(?P<note><!--[^\n]*-->\n)?```(?P<language>\w+)\n(?P<body>.*?)```", re.S)
+PACKAGES = {"ml-clap": "ml_clap", "aac-llm": "aac_llm"}
+"""Command -> the module whose `cli` has its parser."""
 LAUNCHERS = re.compile(
     r"^(?:[A-Z_]+=\S+ |uv run (?:--isolated )?--package \S+ (?:--group \S+ |--extra \S+ )*"
-    r"|accelerate launch (?:-\S+ (?:\d+ )?)*(?:-m |\$\(which )?)*"
+    r"|accelerate launch (?:--\S+ (?:\d+ |\S+\.yaml )?)*(?:-m )?)*"
 )
 
 
@@ -36,7 +41,7 @@ def commands(page: Path) -> list[list[str]]:
     found = []
     for _, body in blocks(page, "sh"):
         for line in body.replace("\\\n", " ").splitlines():
-            line = LAUNCHERS.sub("", line.split(" #")[0].strip()).replace("ml_clap)", "ml-clap")
+            line = LAUNCHERS.sub("", line.split(" #")[0].strip())
             for command in line.split(" && "):
                 words = shlex.split(command, comments=True)
                 if words:
@@ -44,8 +49,13 @@ def commands(page: Path) -> list[list[str]]:
     return found
 
 
-def needs(page: Path) -> str:
-    return "audio_common" if "audio-common" in page.parts else "ml_clap"
+def is_installed(code: str) -> bool:
+    """Whether all of our packages that a Python block imports are here."""
+    imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [node.module or "" for node in imports if isinstance(node, ast.ImportFrom)]
+    names += [alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names]
+    ours = {name.split(".")[0] for name in names} & {"audio_common", *PACKAGES.values()}
+    return all(find_spec(name) for name in ours)
 
 
 def test_there_are_pages() -> None:
@@ -55,27 +65,25 @@ def test_there_are_pages() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
-    if find_spec(needs(page)) is None:
-        pytest.skip(f"{needs(page)} is not installed here")
-    runnable = [body for note, body in blocks(page, "python") if "no-run" not in note]
+    runnable = [body for note, body in blocks(page, "python") if "no-run" not in note and is_installed(body)]
     if not runnable:
-        pytest.skip("no runnable Python on this page")
+        pytest.skip("no Python on this page that can run here")
     script = tmp_path / "blocks.py"
     script.write_text("\n".join(runnable), encoding="utf-8")
     result = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("command", PACKAGES)
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_ml_clap_commands_parse(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if find_spec("ml_clap") is None:
-        pytest.skip("ml-clap is not installed here")
-    from ml_clap.cli import build_parser
-
+def test_commands_parse(page: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_spec(PACKAGES[command]) is None:
+        pytest.skip(f"{command} is not installed here")
+    parser = import_module(f"{PACKAGES[command]}.cli").build_parser
     monkeypatch.chdir(ROOT)  # configs are named from the root
     for words in commands(page):
-        if words[0] in ("ml-clap", "ml_clap"):
-            build_parser().parse_args(words[1:])
+        if words[0] in (command, PACKAGES[command]):
+            parser().parse_args(words[1:])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
