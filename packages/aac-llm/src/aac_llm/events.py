@@ -90,7 +90,7 @@ _IRREGULAR = {
 _VOWEL = re.compile("[aeiouy]")
 _WORD = re.compile(r"[^\W_]+")
 _CLAUSE_END = re.compile(
-    r"[.;:!?]|\b(?:then|while|whilst|as|when|whenever|before|after|until|followed by|meanwhile)\b"
+    r"[.;:!?]|\b(?:then|finally|while|whilst|as|when|whenever|before|after|until|followed by|meanwhile)\b"
 )
 _LONGEST_PHRASE = 4  # words
 # Adverbs, adjectives and abstract nouns, as stems: no word that the lexicon does not know names a source so.
