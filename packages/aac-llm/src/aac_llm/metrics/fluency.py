@@ -1,0 +1,227 @@
+"""The fluency detector of FENSE (Zhou et al. 2022): how likely a caption has an error.
+
+The published checkpoint (`echecker_clotho_audiocaps_base.ckpt`, release V0.1 of blmoistawinde/fense) is a
+dictionary: `model_type` names the BERT, `num_classes` is 6, `state_dict` holds `encoder.*` of a `BertModel`
+and `clf.weight`, `clf.bias` over its first token. The outputs are an added tail, a repeated event, a repeated
+adverb, a missing conjunction, a missing verb, and, last, any error: the one that counts. Old checkpoints also
+hold the buffer `encoder.embeddings.position_ids`, which transformers keeps no more.
+
+Departures from the reference: its evaluator takes all six outputs for the answer when there are up to 32
+captions, so scores depend on their number; it unpickles the file; and it downloads the BERT's own weights
+only to overwrite them. Captions go in without punctuation, in lower case, at most 64 tokens, as published.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from aac_llm.metrics.missing import MissingMetricError
+from numpy.typing import NDArray
+from torch import nn
+
+FENSE_DETECTOR = "echecker_clotho_audiocaps_base"
+PUBLISHED = {
+    FENSE_DETECTOR: "1a719f090af70614bbdb9f9437530b7e133c48cfa4a58d964de0d47fc974a2fa",
+    "echecker_clotho_audiocaps_tiny": "90ed0ac5033ec497ec66d4f68588053813e085671136dae312097c96c504f673",
+}
+"""The published checkpoints and their SHA-256."""
+RELEASE = "https://github.com/blmoistawinde/fense/releases/download/V0.1"
+CACHE_VARIABLE = "AAC_LLM_CACHE"
+MAX_TOKENS = 64
+POSITION_IDS = "encoder.embeddings.position_ids"
+
+
+class FluencyDetector(nn.Module):
+    """A BERT with a linear layer on its first token; sigmoid outputs, the last of which is "any error"."""
+
+    def __init__(self, encoder: nn.Module, tokenizer: Any, num_classes: int = 6) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.clf = nn.Linear(encoder.config.hidden_size, num_classes)  # type: ignore[union-attr, arg-type]
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = FENSE_DETECTOR,
+        *,
+        backbone: str | Path | None = None,
+        device: str = "cpu",
+        local_only: bool = False,
+    ) -> FluencyDetector:
+        """Load a published checkpoint by its name, a file, or a folder.
+
+        Args:
+            source: name of a published checkpoint; a `.ckpt` file; or a folder with one `.ckpt` file and,
+                for machines without internet, the BERT's `config.json` and tokenizer files.
+            backbone: hub id or folder of the BERT's configuration and tokenizer; default: beside the
+                checkpoint if they are there, else what the checkpoint names.
+            device: where to compute.
+            local_only: never download.
+
+        Raises:
+            MissingMetricError: it is not here and cannot be had; with the command that gets it.
+            ValueError: the file holds something else.
+        """
+        path = find_checkpoint(source, local_only=local_only)
+        record = read_checkpoint(path)
+        beside = path.parent if (path.parent / "config.json").is_file() else None
+        detector = _build(str(backbone or beside or record["model_type"]), record["num_classes"], local_only)
+        detector.load_checkpoint(record["state_dict"])
+        return detector.to(device).eval()
+
+    def load_checkpoint(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Load every weight of a published `state_dict`, no more and no less.
+
+        Raises:
+            ValueError: names or shapes differ; they are listed.
+        """
+        kept = {name: value for name, value in weights.items() if name != POSITION_IDS}
+        try:
+            self.load_state_dict(kept, strict=True)
+        except RuntimeError as error:
+            raise ValueError(f"this is no fluency detector for this BERT: {error}") from error
+
+    @torch.inference_mode()
+    def error_probability(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
+        """How likely each caption has any error, (texts,); it does not depend on the batch."""
+        return self.class_probabilities(texts, batch_size=batch_size)[:, -1]
+
+    @torch.inference_mode()
+    def class_probabilities(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
+        """Probabilities of every kind of error, (texts, classes)."""
+        clean = [strip_punctuation(text) for text in texts]
+        order = sorted(range(len(clean)), key=lambda place: len(clean[place]))
+        found = np.zeros((len(clean), self.clf.out_features))
+        for first in range(0, len(order), batch_size):
+            places = order[first : first + batch_size]
+            found[places] = self(self._tokenize([clean[place] for place in places])).sigmoid().double().cpu()
+        return found
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Tokenised texts (each value (batch, tokens)) to logits (batch, classes)."""
+        return self.clf(self.encoder(**batch).last_hidden_state[:, 0])
+
+    def _tokenize(self, texts: list[str]) -> Mapping[str, torch.Tensor]:
+        batch = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+        )
+        return batch.to(self.clf.weight.device)
+
+
+def strip_punctuation(text: str) -> str:
+    """What the detector was trained on.
+
+    >>> strip_punctuation("A dog, barking.")
+    'a dog barking'
+    """
+    return re.sub(r"[^\w\s]", "", text).lower()
+
+
+def find_checkpoint(source: str | Path, *, local_only: bool = False) -> Path:
+    """The checkpoint's file, downloaded to the cache when it is a published one.
+
+    Raises:
+        MissingMetricError: it cannot be had; with what to do.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if path.is_dir():
+        found = sorted(path.glob("*.ckpt"))
+        if len(found) != 1:
+            raise MissingMetricError(
+                f"expected one .ckpt file in {path}, got {len(found)}", _remedy(FENSE_DETECTOR)
+            )
+        return found[0]
+    if str(source) not in PUBLISHED:
+        raise MissingMetricError(f"no fluency detector at {source}", f"published: {', '.join(PUBLISHED)}")
+    cached = cache_folder() / f"{source}.ckpt"
+    if cached.is_file():
+        return cached
+    if local_only or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+        raise MissingMetricError(
+            f"the fluency detector {source} is not in {cached.parent}", _remedy(str(source))
+        )
+    return download(str(source))
+
+
+def cache_folder() -> Path:
+    """Where checkpoints are kept: `AAC_LLM_CACHE`, else `~/.cache/aac-llm`."""
+    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/aac-llm").expanduser()
+
+
+def download(name: str = FENSE_DETECTOR, folder: Path | None = None) -> Path:
+    """Fetch a published checkpoint; it is kept only if its SHA-256 is the published one.
+
+    Raises:
+        MissingMetricError: the connection failed or the file is another one; with what to do.
+    """
+    import httpx
+
+    target = (folder or cache_folder()) / f"{name}.ckpt"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.part")
+    try:
+        with httpx.stream("GET", f"{RELEASE}/{name}.ckpt", follow_redirects=True, timeout=60) as response:
+            response.raise_for_status()
+            with partial.open("wb") as file:
+                file.writelines(response.iter_bytes())
+        check_digest(partial, PUBLISHED[name])
+        partial.replace(target)
+    except httpx.HTTPError as error:
+        raise MissingMetricError(f"{name} could not be downloaded ({error!r})", _remedy(name)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return target
+
+
+def check_digest(path: Path, expected: str) -> None:
+    """Raises MissingMetricError when a file's SHA-256 is another one."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != expected:
+        raise MissingMetricError(f"{path} has SHA-256 {digest}, expected {expected}", "download it again")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The three entries of a published checkpoint; nothing in the file is run.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    try:
+        record = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file raises many kinds
+        raise ValueError(f"{path} is no checkpoint that can be read safely: {error}") from error
+    if not isinstance(record, dict) or not {"model_type", "num_classes", "state_dict"} <= set(record):
+        keys = sorted(map(str, record)) if isinstance(record, dict) else type(record).__name__
+        raise ValueError(f"{path}: expected model_type, num_classes and state_dict, got {keys}")
+    return record
+
+
+def _build(backbone: str, num_classes: int, local_only: bool) -> FluencyDetector:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(backbone, local_files_only=local_only)
+        tokenizer = AutoTokenizer.from_pretrained(backbone, local_files_only=local_only)
+    except (OSError, ValueError) as error:
+        reason = f"the configuration and the tokenizer of {backbone} are not at hand"
+        get = f"`hf download {backbone} config.json tokenizer.json tokenizer_config.json vocab.txt`"
+        raise MissingMetricError(reason, get) from error
+    return FluencyDetector(AutoModel.from_config(config), tokenizer, num_classes)
+
+
+def _remedy(name: str) -> str:
+    return (
+        f"`curl -L --create-dirs -o {cache_folder() / name}.ckpt {RELEASE}/{name}.ckpt` "
+        f"and `hf download bert-base-uncased` where there is internet"
+    )

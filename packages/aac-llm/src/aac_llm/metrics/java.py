@@ -1,0 +1,166 @@
+"""Java and the jars that METEOR and SPICE are made of: found, run, and named with a command when missing.
+
+Any Java from 8 on will do; peers refuse what is newer than 13. The jars are those of the package
+`pycocoevalcap` (extra `java` of this package), or of a folder with the same layout, which is also that of
+`aac-metrics`' cache: `meteor/meteor-1.5.jar`, `meteor/data/paraphrase-en.gz`, `spice/spice-1.0.jar`,
+`spice/lib/*.jar`. SPICE also needs Stanford CoreNLP 3.6.0, which `pycocoevalcap` fetches on its first use.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from aac_llm.metrics.missing import MissingMetricError
+
+JARS_VARIABLE = "AAC_LLM_JARS"
+"""Names a folder of jars, as the flag `--jars` does."""
+JAVA_VARIABLE = "AAC_LLM_JAVA"
+"""Names a Java executable, as the flag `--java` does."""
+
+GET_JAVA = "install Java, any version from 8 on (Debian: `apt-get install default-jre-headless`)"
+GET_JARS = 'pip install "aac-llm[java]"'
+GET_CORENLP = "python -m pycocoevalcap.spice.get_stanford_models"
+CORENLP_JARS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+
+# Numbers with a decimal comma, or text in another encoding, would be misread without these.
+LOCALE_FLAGS = (
+    "-Duser.language=en",
+    "-Duser.country=US",
+    "-Dfile.encoding=UTF-8",
+    "-Dstdout.encoding=UTF-8",
+    "-Djava.awt.headless=true",
+)
+OPENED_PACKAGES = ("lang", "util", "util.concurrent", "io", "math", "net", "text", "nio")
+ERROR_LINES = 8
+
+
+class JavaError(RuntimeError):
+    """A Java program failed or took too long; the message holds the end of what it said."""
+
+
+def find_java(java: str | Path | None = None) -> Path:
+    """The Java executable: `java` if given, else of `AAC_LLM_JAVA`, `JAVA_HOME` or the `PATH`.
+
+    Raises:
+        MissingMetricError: there is none; with what to do.
+    """
+    wanted = str(java or os.environ.get(JAVA_VARIABLE) or "")
+    if wanted:
+        found = shutil.which(wanted)
+        if found is None:
+            raise MissingMetricError(f"no Java executable at {wanted}", GET_JAVA)
+        return Path(found)
+    home = os.environ.get("JAVA_HOME")
+    found = (home and shutil.which("java", path=str(Path(home) / "bin"))) or shutil.which("java")
+    if not found:
+        raise MissingMetricError("no java executable on the PATH, nor JAVA_HOME", GET_JAVA)
+    return Path(found)
+
+
+def java_version(java: Path) -> int:
+    """The feature release of an executable, as 8, 17 or 21.
+
+    Raises:
+        JavaError: it does not say, so it is no Java.
+    """
+    try:
+        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise JavaError(f"{java} -version could not be run: {error}") from error
+    return parse_java_version(done.stderr + done.stdout)
+
+
+def parse_java_version(text: str) -> int:
+    """The feature release in what `java -version` prints.
+
+    >>> parse_java_version('openjdk version "17.0.15" 2025-04-15')
+    17
+    >>> parse_java_version('java version "1.8.0_312"')
+    8
+    """
+    match = re.search(r'version "(\d+)(?:\.(\d+))?', text)
+    if match is None:
+        raise JavaError(f"expected the version of a Java, got {text.strip()[:200]!r}")
+    major = int(match[1])
+    return int(match[2] or 0) if major == 1 else major
+
+
+def open_packages(version: int) -> list[str]:
+    """Flags for libraries of Java 8's time that reach into the JDK, which Java 9 began to close."""
+    return (
+        [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in OPENED_PACKAGES] if version >= 9 else []
+    )
+
+
+def jar_folders(jars: str | Path | None = None) -> list[Path]:
+    """Where jars are looked for, first first: `jars`, else of `AAC_LLM_JARS`; then `pycocoevalcap`."""
+    wanted = jars or os.environ.get(JARS_VARIABLE)
+    folders = [Path(wanted).expanduser()] if wanted else []
+    spec = importlib.util.find_spec("pycocoevalcap")
+    folders += [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+    return folders
+
+
+def find_jar(name: str, places: Sequence[str], jars: str | Path | None, command: str) -> Path:
+    """The first file `name` in the sub-folders `places`, or directly in a folder of jars.
+
+    Raises:
+        MissingMetricError: it is nowhere; with `command`, which gets it.
+    """
+    for path in _candidates(name, places, jars):
+        if path.is_file() and path.stat().st_size:
+            return path
+    looked = (
+        ", ".join(str(folder) for folder in jar_folders(jars)) or "no folder: pycocoevalcap is not installed"
+    )
+    raise MissingMetricError(f"{name} was not found (looked in {looked})", command)
+
+
+def run_java(
+    java: Path,
+    arguments: Sequence[str | Path],
+    *,
+    stdin: str = "",
+    timeout: float | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """Run a Java program to its end and give its standard output; it never outlives this call.
+
+    Raises:
+        JavaError: it failed or ran past `timeout` seconds.
+    """
+    # Messages go to a file: a pipe that nobody reads would stop the program when full.
+    with tempfile.TemporaryFile() as messages:
+        command = [str(java), *LOCALE_FLAGS, *map(str, arguments)]
+        try:
+            done = subprocess.run(
+                command, input=stdin.encode(), stdout=subprocess.PIPE, stderr=messages, timeout=timeout,
+                cwd=cwd, env=os.environ | {"LC_ALL": "C"},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            raise JavaError(f"{_name(arguments)} did not finish in {timeout:g} s; allow more time") from error
+        except OSError as error:
+            raise JavaError(f"{java} could not be run: {error}") from error
+        if done.returncode:
+            messages.seek(0)
+            said = messages.read().decode(errors="replace").strip().splitlines()
+            raise JavaError(
+                f"{_name(arguments)} failed ({done.returncode}): " + " | ".join(said[:ERROR_LINES])
+            )
+    return done.stdout.decode(errors="replace")
+
+
+def _candidates(name: str, places: Sequence[str], jars: str | Path | None) -> Iterator[Path]:
+    for folder in jar_folders(jars):
+        yield from (folder / place / name for place in (*places, "."))
+
+
+def _name(arguments: Sequence[str | Path]) -> str:
+    return next((Path(each).name for each in arguments if str(each).endswith(".jar")), "the Java program")

@@ -1,0 +1,178 @@
+"""Sentence embeddings by plain transformers, for FENSE and for reranking.
+
+Folders and hub repositories in the layout of sentence-transformers are read: `modules.json` names the encoder
+and the pooling, `1_Pooling/config.json` says mean or first token, `sentence_bert_config.json` the longest
+input. Anything else that `AutoModel` loads is pooled by the mean. An embedding does not depend on the batch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from aac_llm.metrics.missing import MissingMetricError
+from huggingface_hub import snapshot_download
+from numpy.typing import NDArray
+
+FENSE_ENCODER = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
+"""What FENSE compares captions with (Zhou et al. 2022, section 4)."""
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+OTHER_FILES = ("*.json", "*.txt", "*.model")
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """What a sentence-transformers folder says about its encoder."""
+
+    encoder: str = "."
+    """Folder of the encoder inside the repository."""
+    first_token: bool = False
+    """Take the first token's vector; else the mean over the tokens."""
+    max_tokens: int | None = None
+    """Longest input; None: what the tokenizer says."""
+
+
+class SentenceEncoder:
+    """Texts to vectors of length one."""
+
+    def __init__(self, model: Any, tokenizer: Any, pooling: Pooling | None = None) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.pooling = pooling or Pooling()
+
+    @classmethod
+    def from_pretrained(
+        cls, source: str | Path = FENSE_ENCODER, *, device: str = "cpu", local_only: bool = False
+    ) -> SentenceEncoder:
+        """Load a folder or a hub id.
+
+        Args:
+            source: the folder or the id.
+            device: where to compute.
+            local_only: take a hub id from the cache only.
+
+        Raises:
+            MissingMetricError: it is neither here nor to be had; with the command that gets it.
+            ValueError: a pooling that is not known here.
+        """
+        from transformers import AutoModel, AutoTokenizer
+
+        folder = fetch_folder(source, local_only=local_only)
+        pooling = read_pooling(folder)
+        place = folder / pooling.encoder
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        return cls(AutoModel.from_pretrained(place, dtype=torch.float32).to(device), tokenizer, pooling)
+
+    @torch.inference_mode()
+    def encode(
+        self, texts: Sequence[str], *, batch_size: int = 64, normalize: bool = True
+    ) -> NDArray[np.float32]:
+        """Embeddings, (texts, dim), of length one if `normalize`; similar lengths are batched together."""
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        vectors = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
+        for first in range(0, len(order), batch_size):
+            places = order[first : first + batch_size]
+            vectors[places] = self._encode_batch([texts[place] for place in places]).cpu().numpy()
+        if normalize:
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors
+
+    def similarity(
+        self, candidates: Sequence[str], references: Sequence[Sequence[str]], *, batch_size: int = 64
+    ) -> NDArray[np.float64]:
+        """Mean cosine of each caption with its references, any number of them, (clips,)."""
+        if len(candidates) != len(references) or not all(references):
+            raise ValueError("expected at least one reference for each caption")
+        distinct = list(dict.fromkeys([*candidates, *(each for refs in references for each in refs)]))
+        place = {text: number for number, text in enumerate(distinct)}
+        vectors = self.encode(distinct, batch_size=batch_size).astype(np.float64)
+        return np.array(
+            [
+                float(np.mean(vectors[[place[each] for each in refs]] @ vectors[place[candidate]]))
+                for candidate, refs in zip(candidates, references, strict=True)
+            ]
+        )
+
+    def _encode_batch(self, texts: list[str]) -> torch.Tensor:
+        limit = self.pooling.max_tokens or min(self.tokenizer.model_max_length, 512)
+        batch = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=limit, return_tensors="pt"
+        ).to(self.model.device)
+        hidden = self.model(**batch).last_hidden_state
+        if self.pooling.first_token:
+            return hidden[:, 0]
+        return mean_pool(hidden, batch["attention_mask"])
+
+
+def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean over each text's tokens: hidden (batch, tokens, dim), mask (batch, tokens) -> (batch, dim)."""
+    weights = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
+
+
+def fetch_folder(source: str | Path, *, local_only: bool = False) -> Path:
+    """The folder itself, or a hub repository's files in the cache, fetched if need be.
+
+    Raises:
+        MissingMetricError: it cannot be had; with the command that gets it.
+    """
+    if Path(source).expanduser().is_dir():
+        return Path(source).expanduser()
+    try:
+        folder = Path(
+            snapshot_download(
+                str(source), allow_patterns=[*OTHER_FILES, WEIGHTS[0]], local_files_only=local_only
+            )
+        )
+        if not list(folder.rglob(WEIGHTS[0])):
+            snapshot_download(str(source), allow_patterns=[WEIGHTS[1]], local_files_only=local_only)
+    except Exception as error:  # the hub's client raises some ten kinds, without a common base
+        reason = f"{source} is not a folder and not in the hub's cache ({type(error).__name__})"
+        raise MissingMetricError(reason, f"`hf download {source}` where there is internet") from error
+    if not any(list(folder.rglob(pattern)) for pattern in WEIGHTS):
+        raise MissingMetricError(f"{source} has no weights in the hub's cache", f"`hf download {source}`")
+    return folder
+
+
+def read_pooling(folder: Path) -> Pooling:
+    """What the files of sentence-transformers say; without them, the mean.
+
+    Raises:
+        ValueError: another pooling, or a module (as Dense) that is not known here.
+    """
+    if not (folder / "modules.json").is_file():
+        return Pooling()
+    modules = {each["type"].rsplit(".", 1)[-1]: each["path"] for each in _read(folder / "modules.json")}
+    unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
+    if unknown or "Transformer" not in modules:
+        raise ValueError(
+            f"{folder}: expected the modules Transformer, Pooling, Normalize, got {sorted(modules)}"
+        )
+    encoder = modules["Transformer"] or "."
+    path = folder / modules["Pooling"] / "config.json" if "Pooling" in modules else None
+    mode = _pooling_mode(_read(path)) if path is not None else "mean"
+    if mode not in ("mean", "cls"):
+        raise ValueError(f"{path}: expected pooling by mean or cls, got {mode}")
+    limits = folder / encoder / "sentence_bert_config.json"
+    length = _read(limits).get("max_seq_length") if limits.is_file() else None
+    return Pooling(encoder, mode == "cls", length)
+
+
+def _pooling_mode(config: dict[str, Any]) -> str:
+    if "pooling_mode" in config:
+        mode = config["pooling_mode"]
+        return "+".join(mode) if isinstance(mode, list) else str(mode)
+    chosen = [name for name, value in config.items() if name.startswith("pooling_mode_") and value is True]
+    names = [
+        name.removeprefix("pooling_mode_").removesuffix("_token").removesuffix("_tokens") for name in chosen
+    ]
+    return "+".join(names)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
