@@ -144,7 +144,7 @@ class AudioLLM:
     def generate(
         self, inputs_embeds: Tensor, attention_mask: Tensor, *, num_rollouts: int = 1, **settings: Any
     ) -> Tensor:
-        """Token ids of the completions alone, `(batch * num_rollouts, length)`, a prompt's next to each other.
+        """Ids of the completions alone, `(batch * num_rollouts, length)`, those of a prompt side by side.
 
         A prompt is read once for all its rollouts: its keys and values are computed, then repeated.
         """
