@@ -17,6 +17,9 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from aac_llm.config.caption import CaptionConfig
+from aac_llm.config.correct import CorrectConfig
+from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.flags import construct, first_sentence, settings_parser
 
@@ -38,7 +41,12 @@ class Verb:
 
 RESUMES = "What was done so far is kept; the same command goes on from there."
 
-VERBS = (Verb("quickstart", QuickstartConfig, "aac_llm.quickstart:quickstart", (), RESUMES),)
+VERBS = (
+    Verb("quickstart", QuickstartConfig, "aac_llm.quickstart:quickstart", (), RESUMES),
+    Verb("caption", CaptionConfig, "aac_llm.captioning:caption", ("files",), RESUMES),
+    Verb("correct", CorrectConfig, "aac_llm.correction:correct", ("predictions",), RESUMES),
+    Verb("evaluate", EvaluateConfig, "aac_llm.evaluation:evaluate", ("source",)),
+)
 READERS: tuple[Verb, ...] = ()
 """What `aac-llm prepare` can read."""
 

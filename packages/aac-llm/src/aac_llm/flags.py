@@ -85,7 +85,7 @@ def _add_positional(group: Any, name: str, hint: Any, text: str, default: Any) -
     many = _item_type(hint)
     repeated: dict[str, Any] = {}
     if many:
-        repeated = {"nargs": "+" if default is MISSING else "*", "default": []}
+        repeated = {"nargs": "*", "default": []}  # none at all: the dataclass says what is missing
     elif default is not MISSING:
         repeated = {"nargs": "?", "default": default}
     group.add_argument(name, type=many or hint, metavar=name.upper(), help=text, **repeated)
