@@ -1,0 +1,164 @@
+"""The command line: quick help, settings from flags and YAML, one clear line for a mistake."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+from aac_llm import cli
+from aac_llm.config.caption import CaptionConfig
+from aac_llm.config.correct import CorrectConfig
+from aac_llm.config.evaluate import EvaluateConfig
+
+# from aac_llm.config.train import TrainConfig
+from aac_llm.flags import field_helps
+from jsonargparse import ArgumentError
+
+ALL_VERBS = (*cli.VERBS, *cli.READERS)
+COMMANDS = [[verb.name] for verb in cli.VERBS] + [["prepare", reader.name] for reader in cli.READERS]
+
+
+def read(*words: str) -> object:
+    return cli.read_settings(cli.build_parser().parse_args(list(words)))[1]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "aac_llm", *words], capture_output=True, text=True)
+
+
+def test_help_comes_without_torch() -> None:
+    script = f"""
+import contextlib, io, sys
+from aac_llm.cli import main
+for words in {[[], *COMMANDS]!r}:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        main([*words, "--help"])
+    assert "usage: aac-llm" in text.getvalue(), words
+heavy = {{"torch", "transformers", "numpy"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS, ids=lambda verb: verb.name)
+def test_every_setting_has_a_help_text(verb: cli.Verb) -> None:
+    helps = field_helps(verb.settings)
+    assert [name for name in verb.settings.__dataclass_fields__ if not helps.get(name)] == []
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS, ids=lambda verb: verb.name)
+def test_every_verb_names_a_function(verb: cli.Verb) -> None:
+    module, _, name = verb.function.partition(":")
+    assert callable(getattr(import_module(module), name))
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS, ids=lambda verb: verb.name)
+def test_what_is_written_without_a_flag_is_a_setting(verb: cli.Verb) -> None:
+    assert set(verb.positional) <= set(verb.settings.__dataclass_fields__)
+
+
+def test_caption_takes_any_number_of_files() -> None:
+    settings = read("caption", "a.wav", "b.wav", "folder", "--model", "runs/model", "--num_beams", "4")
+    assert isinstance(settings, CaptionConfig)
+    assert settings.files == (Path("a.wav"), Path("b.wav"), Path("folder"))
+    assert (settings.model, settings.num_beams) == ("runs/model", 4)
+
+
+def test_a_switch_leaves_the_next_word_alone() -> None:
+    settings = read("caption", "--model", "m", "--segments", "a.wav", "b.wav")
+    assert isinstance(settings, CaptionConfig)
+    assert (settings.segments, settings.files) == (True, (Path("a.wav"), Path("b.wav")))
+
+
+def test_correct_and_evaluate_take_one_file() -> None:
+    corrected = read("correct", "captions.jsonl", "--llm", "some/model", "--out", "corrected.jsonl")
+    assert isinstance(corrected, CorrectConfig)
+    assert (corrected.predictions, corrected.out) == (Path("captions.jsonl"), Path("corrected.jsonl"))
+    scored = read("evaluate", "captions.jsonl", "--metrics", "bleu", "cider", "--compare", "other.jsonl")
+    assert isinstance(scored, EvaluateConfig)
+    assert (scored.source, scored.metrics) == (Path("captions.jsonl"), ("bleu", "cider"))
+
+
+def test_numbers_lists_and_null_are_read_from_yaml(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("metrics: [bleu]\nbootstrap: 50\nmodel: null\n")
+    settings = read("evaluate", "captions.jsonl", "--config", str(recipe), "--bootstrap", "7")
+    assert isinstance(settings, EvaluateConfig)
+    assert (settings.metrics, settings.bootstrap, settings.model) == (("bleu",), 7, None)
+
+
+def test_unknown_flags_verbs_and_types_are_errors() -> None:
+    for words, named in (
+        (["caption", "a.wav", "--model", "m", "--num_beems", "3"], "num_beems"),
+        (["captoin", "a.wav"], "captoin"),
+        (["evaluate", "a.jsonl", "--bootstrap", "many"], "bootstrap"),
+    ):
+        with pytest.raises(ArgumentError, match=named):
+            read(*words)
+
+
+def test_an_unknown_key_of_the_file_is_named(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("metrix: [bleu]\n")
+    with pytest.raises(ArgumentError, match="metrix"):
+        read("evaluate", "a.jsonl", "--config", str(recipe))
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["caption", "a.wav"], "model"),
+        (["caption", "--model", "m"], "no files"),
+        (["caption", "a.wav", "--model", "m", "--num_beams", "0"], "num_beams must be at least 1, got 0"),
+        (["evaluate", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["correct", "nowhere.jsonl", "--out", "b.jsonl"], "--llm"),
+        (["quickstart", "--clips", "3"], "clips must be at least 40, got 3"),
+        (["nonsense"], "nonsense"),
+        (["prepare", "clotho"], "source"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_one_line(words: list[str], named: str) -> None:
+    result = run(*words)
+    assert result.returncode == 2, result.stderr
+    assert named in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("aac-llm: error: ")
+
+
+def test_traceback_shows_where_a_mistake_arose() -> None:
+    result = run("evaluate", "nowhere.jsonl", "--traceback")
+    assert result.returncode != 0
+    assert "Traceback" in result.stderr
+
+
+def test_ctrl_c_says_what_is_saved(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt("Saved up to clip 12.")
+
+    monkeypatch.setattr(cli, "_load", lambda _: stop)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["evaluate", "captions.jsonl"])
+    assert exit_.value.code == 130
+    assert "Saved up to clip 12." in capsys.readouterr().err
+
+
+def train_settings(*words: str) -> "TrainConfig":
+    settings = read("train", *words)
+    assert isinstance(settings, TrainConfig)
+    return settings
+
+
+def test_print_config_can_be_read_back(tmp_path: Path) -> None:
+    words = ["evaluate", "a.jsonl", "--metrics", "bleu", "events", "--seed", "7"]
+    printed = run(*words, "--print_config")
+    assert printed.returncode == 0, printed.stderr
+    assert yaml.safe_load(printed.stdout)["seed"] == 7
+    (tmp_path / "printed.yaml").write_text(printed.stdout)
+    assert read("evaluate", "a.jsonl", "--config", str(tmp_path / "printed.yaml")) == read(*words)
