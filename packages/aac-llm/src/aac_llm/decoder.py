@@ -28,17 +28,20 @@ def load_decoder(
     options: dict[str, Any] = {"dtype": getattr(torch, config.decoder_dtype)}
     if config.quantization != "none":
         options |= {"quantization_config": quantization(config), "device_map": {"": str(device)}}
+    model: Any
     try:
         model = AutoModelForCausalLM.from_pretrained(source, **options)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except OSError as error:
         raise ValueError(
-            f"the decoder {config.decoder!r} could not be loaded: {_first_line(error)} Give --decoder a folder "
-            "or a hub id that you may read (for Llama, log in with `hf auth login`)."
+            f"the decoder {config.decoder!r} could not be loaded: {_first_line(error)} Name a folder or a "
+            "hub id that you may read (for Llama, log in with `hf auth login`)."
         ) from error
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of the decoder {config.decoder!r} has no end token")
-    return (model if config.quantization != "none" else model.to(device)), tokenizer
+    if config.quantization == "none":
+        model.to(device)
+    return model, tokenizer
 
 
 def decoder_width(config: ModelConfig, beside: Path | None = None) -> int:

@@ -1,4 +1,4 @@
-"""What of the encoder and of the decoder is trained: nothing, low-rank adapters, or everything (section 2.3)."""
+"""What of encoder and decoder is trained: nothing, low-rank adapters, or everything (paper, section 2.3)."""
 
 from __future__ import annotations
 

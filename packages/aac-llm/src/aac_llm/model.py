@@ -1,5 +1,7 @@
-"""The captioning model of "Enhancing Automated Audio Captioning via Large Language Models with Optimized Audio
-Encoding" (arXiv:2406.13275): CED, a bridge and a causal language model.
+"""The captioning model: CED, a bridge and a causal language model.
+
+It is that of "Enhancing Automated Audio Captioning via Large Language Models with Optimized Audio Encoding"
+(arXiv:2406.13275).
 
     waveform -> CED -> tokens -> bridge -> 1.5 embeddings a second -> decoder -> caption
 
@@ -90,7 +92,7 @@ class CaptionModel(nn.Module):
     def from_config(
         cls, config: ModelConfig, *, device: str | torch.device = "cpu", beside: Path | None = None
     ) -> CaptionModel:
-        """A new model: decoder and encoder as they are published, a random bridge, adapters that do nothing yet.
+        """A new model: decoder and encoder as published, a random bridge, adapters that do nothing yet.
 
         Args:
             config: what to build.

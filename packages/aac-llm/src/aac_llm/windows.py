@@ -1,4 +1,4 @@
-"""Windows of encoder tokens, the sounds of which the bridge turns into decoder embeddings (paper, section 2.2).
+"""Windows of encoder tokens, each of which the bridge turns into decoder embeddings (paper, section 2.2).
 
 `cut_windows` drops nothing: the last window of a clip is filled up and masked. `cut_reference_windows` is the
 authors' way: the frequency-major tokens of a chunk in groups of 17, which run along time within one mel band
