@@ -1,0 +1,95 @@
+"""Settings of `aac-llm correct`, and of correction in `aac-llm caption`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionSettings:
+    """Which captions are repaired, and by which language model."""
+
+    llm: str | None = None
+    """The language model: folder or hub id of an instruction-tuned causal model; with an endpoint, the name
+    by which it knows the model."""
+    endpoint: str | None = None
+    """Address of an OpenAI-compatible service up to its version, e.g. http://localhost:8000/v1 (none: the
+    model runs here)."""
+    api_key_variable: str = "AAC_LLM_API_KEY"
+    """Environment variable with the endpoint's key; unset: none is sent."""
+    gate: Literal["auto", "rules", "fluency", "lm"] = "auto"
+    """Who says which captions need repair: `rules` (repetition, dangling ends ...), `fluency` (FENSE's
+    detector, see fluency_model), `lm` (surprise of the local language model); auto: fluency if a model is
+    given, else rules."""
+    fluency_model: str | None = None
+    """For gate fluency: name of FENSE's published detector, its .ckpt file, or a folder with it."""
+    threshold: float | None = None
+    """Captions whose score reaches it are repaired; none: 0.5 of rules, 0.9 of fluency (probability of an
+    error), 6 of lm (nats per token)."""
+    max_new_tokens: int = 64
+    """Most tokens of an answer."""
+    batch_size: int = 16
+    """Captions that the local model answers at once."""
+    device: str = "auto"
+    """Of the local model: `cpu`, `cuda` ...; auto: the first GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the local model; auto: bfloat16 on a GPU, float32 elsewhere."""
+    request_timeout: float = 30.0
+    """Seconds until an answer of the endpoint is given up."""
+    max_retries: int = 3
+    """How often a request is repeated when the endpoint is busy, broken or not there."""
+    concurrency: int = 4
+    """Requests to the endpoint at the same time."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "batch_size", "concurrency"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.request_timeout > 0:
+            raise ValueError(f"request_timeout must be above 0, got {self.request_timeout}")
+        if self.max_retries < 0:
+            raise ValueError(f"max_retries must not be negative, got {self.max_retries}")
+        self._check_gate()
+        if self.endpoint is not None and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint must begin with http:// or https://, got {self.endpoint!r}")
+
+    def _check_gate(self) -> None:
+        if self.gate == "fluency" and self.fluency_model is None:
+            raise ValueError("gate fluency needs fluency_model: the name or the folder of the detector")
+        if self.gate in ("rules", "lm") and self.fluency_model is not None:
+            raise ValueError(f"fluency_model goes with gate fluency, got gate {self.gate}")
+        if self.gate == "lm" and self.endpoint is not None:
+            raise ValueError("gate lm needs a local language model: an endpoint tells no probabilities")
+
+    @property
+    def gate_used(self) -> Literal["rules", "fluency", "lm"]:
+        """The gate that `auto` stands for."""
+        if self.gate != "auto":
+            return self.gate
+        return "rules" if self.fluency_model is None else "fluency"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectConfig(CorrectionSettings):
+    """Repair captions with a language model; a caption stays as it was unless the repair is sound.
+
+    A repair must be no worse by the gate and neither add nor drop a sound event. The same command goes on
+    after a kill, and asks again where the model gave no answer.
+    """
+
+    predictions: Path
+    """File of captions, as `aac-llm caption` writes it."""
+    out: Path
+    """The same captions, repaired, with what they were and why; beside it, OUT.report.json has the
+    settings."""
+    overwrite: bool = False
+    """Begin anew where --out exists."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.llm is None:
+            raise ValueError("no language model: give --llm (folder, hub id, or the endpoint's name of it)")
+        if self.out.absolute() == self.predictions.absolute():
+            raise ValueError(f"out must be another file than the predictions, got {self.out}")

@@ -1,0 +1,176 @@
+"""What a language model is asked to do with a caption, and a model of transformers that does it here.
+
+A model is called with captions and gives for each an answer, or an `LLMError` that says why there is none: a
+bad endpoint (`endpoint.py`) costs answers, never the job. Both show the model the same conversation: the task
+and some repairs, the last of which leaves a sound caption alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+TASK = (
+    "Fix the grammar of a caption of a sound. Keep every sound and add none. Change as few words as you can. "
+    "Answer with the caption only."
+)
+EXAMPLES = (
+    ("a dog dog barks and a a man speaks", "a dog barks and a man speaks"),
+    ("water is running and", "water is running"),
+    ("birds chirp in the background birds chirp in the background", "birds chirp in the background"),
+    ("a car passing by then horn honk", "a car is passing by, then a horn honks"),
+    ("rain falls on a roof", "rain falls on a roof"),
+)
+"""Broken captions and their repairs, shown to the model."""
+
+
+class LLMError(Exception):
+    """Why there is no answer."""
+
+
+LLM: TypeAlias = Callable[[Sequence[str]], Sequence["str | LLMError"]]
+"""Captions -> an answer for each, or why there is none. A plain function will do."""
+
+
+def messages(caption: str) -> list[dict[str, str]]:
+    """The conversation that asks for a repair; no system turn, which some models refuse."""
+    turns = []
+    for number, (broken, repaired) in enumerate(EXAMPLES):
+        ask = f"{TASK}\n\n{broken}" if number == 0 else broken
+        turns += [{"role": "user", "content": ask}, {"role": "assistant", "content": repaired}]
+    return [*turns, {"role": "user", "content": caption}]
+
+
+def plain_prompt(caption: str) -> str:
+    """The same for a model without a chat template: a text that it goes on with."""
+    shown = "\n\n".join(f"Caption: {broken}\nFixed: {repaired}" for broken, repaired in EXAMPLES)
+    return f"{TASK}\n\n{shown}\n\nCaption: {caption}\nFixed:"
+
+
+class LocalLLM:
+    """A causal language model of transformers; answers are greedy, so they can be had again."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, max_new_tokens: int = 64, batch_size: int = 16) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.max_new_tokens = max_new_tokens
+        self.batch_size = batch_size
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token_id is None:  # masked, so any token will do
+            tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_new_tokens: int = 64,
+        batch_size: int = 16,
+    ) -> LocalLLM:
+        """Load a folder or a hub id.
+
+        Args:
+            source: of the model and its tokenizer.
+            device: `cpu`, `cuda` ...; auto: the first GPU if there is one.
+            dtype: auto: bfloat16 on a GPU, float32 elsewhere.
+            max_new_tokens: most tokens of an answer.
+            batch_size: captions at once.
+
+        Raises:
+            ValueError: there is no causal language model.
+        """
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if dtype == "auto":
+            dtype = "float32" if device == "cpu" else "bfloat16"
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
+        except (OSError, ValueError) as e:
+            raise ValueError(
+                f"llm: no causal language model at {source}: expected a folder or a hub id: {e}"
+            ) from e
+        model.to(device)
+        return cls(model, tokenizer, max_new_tokens=max_new_tokens, batch_size=batch_size)
+
+    def __call__(self, captions: Sequence[str]) -> list[str | LLMError]:
+        """What the model writes of each caption."""
+        answers: list[str | LLMError] = [""] * len(captions)
+        order = sorted(range(len(captions)), key=lambda place: len(captions[place]))
+        for start in range(0, len(order), self.batch_size):
+            places = order[start : start + self.batch_size]
+            for place, answer in zip(
+                places, self._answer([captions[place] for place in places]), strict=True
+            ):
+                answers[place] = answer
+        return answers
+
+    def surprise(self, texts: Sequence[str]) -> np.ndarray:
+        """Mean negative log-probability of each text's tokens in nats, (texts,); of no tokens: infinite."""
+        found = np.full(len(texts), np.inf)
+        order = [place for place in range(len(texts)) if texts[place].strip()]
+        for start in range(0, len(order), self.batch_size):
+            places = order[start : start + self.batch_size]
+            found[places] = self._surprise([texts[place] for place in places])
+        return found
+
+    def prompt(self, caption: str) -> str:
+        """What the model reads, special tokens included."""
+        if not self.tokenizer.chat_template:
+            return (self.tokenizer.bos_token or "") + plain_prompt(caption)
+        # Models that think aloud by default (Qwen3) are told not to; templates of others ignore it.
+        return self.tokenizer.apply_chat_template(
+            messages(caption), tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+
+    def _answer(self, captions: list[str]) -> list[str]:
+        import torch
+
+        batch = self.tokenizer(
+            [self.prompt(caption) for caption in captions],
+            padding=True,
+            add_special_tokens=False,
+            return_tensors="pt",
+        ).to(self.model.device)
+        with torch.inference_mode():
+            tokens = self.model.generate(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                max_new_tokens=self.max_new_tokens,
+                do_sample=False,
+                num_beams=1,
+                temperature=None,
+                top_p=None,
+                top_k=None,
+                pad_token_id=self.tokenizer.pad_token_id,
+                tokenizer=self.tokenizer,
+                **({} if self.tokenizer.chat_template else {"stop_strings": ["\n\n"]}),
+            )
+        return self.tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+
+    def _surprise(self, texts: list[str]) -> np.ndarray:
+        """(texts,), the first token told from a separator, so that one-word texts have a value."""
+        import torch
+
+        start = self.tokenizer.bos_token or self.tokenizer.eos_token or ""
+        batch = self.tokenizer(
+            [start + text for text in texts], padding=True, add_special_tokens=False, return_tensors="pt"
+        ).to(self.model.device)
+        mask = batch["attention_mask"]
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        with torch.inference_mode():
+            logits = self.model(
+                input_ids=batch["input_ids"], attention_mask=mask, position_ids=positions
+            ).logits  # (texts, tokens, vocabulary)
+        log_probs = logits[:, :-1].float().log_softmax(-1)
+        told = log_probs.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]  # (texts, tokens - 1)
+        counted = mask[:, :-1] * mask[:, 1:]
+        return (-(told * counted).sum(1) / counted.sum(1).clamp(min=1)).cpu().numpy().astype(np.float64)
