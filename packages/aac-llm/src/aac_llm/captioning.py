@@ -25,10 +25,14 @@ from aac_llm.segments import group_by_sound, merge_equal, to_srt, to_vtt
 
 if TYPE_CHECKING:
     from aac_llm.captioner import Captioner
+    from aac_llm.correction import Corrector
     from aac_llm.rerank import Similarity
 
 NUM_SHOWN = 5
 """Bad files named on the screen; all are in the report."""
+
+CORRECTION_FIELDS = ("llm", "endpoint", "gate_used", "fluency_model", "threshold", "max_new_tokens", "dtype")
+"""What a corrected caption depends on; the rest says how the model is run or asked."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,15 @@ def load_similarity(config: CaptionConfig) -> Similarity | None:
     return None
 
 
+def load_corrector(config: CaptionConfig) -> Corrector | None:
+    """What repairs captions, if they are to be."""
+    if not config.correct:
+        return None
+    from aac_llm.correction import Corrector
+
+    return Corrector(config.correction)
+
+
 def describe_settings(config: CaptionConfig) -> dict[str, Any]:
     """What a caption depends on; captions of one file share it."""
     fields = dataclasses.fields(GenerationSettings)
@@ -143,6 +156,8 @@ def describe_settings(config: CaptionConfig) -> dict[str, Any]:
         settings["cider_captions"] = config.cider_captions and str(config.cider_captions.absolute())
     if config.rerank == "sentence":
         settings["sentence_encoder"] = config.sentence_encoder
+    if config.correct:
+        settings["correction"] = {name: getattr(config.correction, name) for name in CORRECTION_FIELDS}
     return settings
 
 
@@ -168,6 +183,7 @@ class _Run:
         self.captioner = captioner
         self.sounds = sounds
         self.journal = journal
+        self.corrector = load_corrector(config)
         self.bad_files: list[BadFile] = []
         self.num_new = 0
         self._predictions: list[Prediction] = []  # without a journal
@@ -200,6 +216,10 @@ class _Run:
 
     def _keep(self, predictions: Sequence[Prediction]) -> None:
         self.num_new += len(predictions)
+        if self.corrector:
+            from aac_llm.correction import correct_predictions
+
+            predictions = correct_predictions(self.corrector, predictions)
         if self.journal:
             self.journal.append(predictions)
             return

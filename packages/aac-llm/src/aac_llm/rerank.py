@@ -52,6 +52,19 @@ def mean_similarity(similarities: np.ndarray) -> np.ndarray:
     return (similarities * others).sum(axis=1) / (size - 1)
 
 
+def cider_similarity(references: Sequence[Sequence[str]] | None = None) -> Similarity:
+    """CIDEr-D of each sentence with each other.
+
+    Args:
+        references: the captions of each clip of a training set: words that are common there count for less.
+            None: every phrase counts the same, so that a choice does not depend on the other sounds.
+    """
+    from aac_llm.metrics.cider import DocumentFrequencies, pairwise_cider_d
+
+    frequencies = None if references is None else DocumentFrequencies.from_references(references)
+    return lambda sentences: pairwise_cider_d(sentences, frequencies)
+
+
 class TextEncoder(Protocol):
     """What turns texts into vectors of length one, as `metrics.sentence.SentenceEncoder` does."""
 

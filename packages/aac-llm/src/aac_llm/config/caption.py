@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from aac_llm.config.correct import CorrectionSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,10 @@ class CaptionConfig(GenerationSettings):
     """With segments: join neighbouring windows of the same caption."""
     subtitles: Literal["none", "srt", "vtt"] = "none"
     """With segments: also write subtitles, one file for each sound, in the folder OUT.srt or OUT.vtt."""
+    correct: bool = False
+    """Repair captions with a second language model, as `aac-llm correct` does: give --correction.llm."""
+    correction: CorrectionSettings = field(default_factory=CorrectionSettings)
+    """With correct: which captions, and by which model."""
     seconds_per_batch: float = 160.0
     """Sound captioned at once, padding included; a longer file is a batch of its own."""
     batch_size: int = 32
@@ -111,6 +117,10 @@ class CaptionConfig(GenerationSettings):
             raise ValueError("no files: give sound files, folders or manifests")
         self._check_batches()
         self._check_segments()
+        if self.correct and self.correction.llm is None:
+            raise ValueError("correct needs a language model: give --correction.llm (folder, hub id or name)")
+        if not self.correct and self.correction != CorrectionSettings():
+            raise ValueError("correction.* goes with --correct")
         if self.rerank in ("cider", "sentence") and self.num_candidates < 2:
             raise ValueError(f"rerank {self.rerank} chooses among candidates: give num_candidates 2 or more")
         if self.cider_captions is not None and self.rerank != "cider":
