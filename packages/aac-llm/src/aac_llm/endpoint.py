@@ -62,7 +62,11 @@ class EndpointLLM:
         self.timeout = timeout
         self.max_retries = max_retries
         self.concurrency = concurrency
-        self._api_key = api_key
+        self._api_key = api_key.strip() if api_key else None
+        if self._api_key and not (self._api_key.isascii() and self._api_key.isprintable()):
+            raise ValueError(
+                "the endpoint's key has characters that no header can carry; is it the right variable?"
+            )
         self._sleep = sleep
         self._failures = 0  # in a row
         self._last_failure = ""
@@ -86,11 +90,12 @@ class EndpointLLM:
         import httpx
 
         headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-        with (
-            httpx.Client(headers=headers, timeout=self.timeout) as client,
-            ThreadPoolExecutor(max_workers=self.concurrency) as pool,
-        ):
-            return list(pool.map(lambda caption: self._ask(client, caption), captions))
+        with httpx.Client(headers=headers, timeout=self.timeout) as client:
+            pool = ThreadPoolExecutor(max_workers=self.concurrency)
+            try:
+                return list(pool.map(lambda caption: self._ask(client, caption), captions))
+            finally:  # after Ctrl-C without asking the rest
+                pool.shutdown(cancel_futures=True)
 
     def _ask(self, client: httpx.Client, caption: str) -> str | LLMError:
         if self._failures >= GIVE_UP_AFTER:
