@@ -1,72 +1,96 @@
-"""Tiny models and synthesised sounds with captions, made once."""
+"""Tiny models and sounds that the package's tests share, all made on the spot."""
 
+from __future__ import annotations
+
+import copy
+import wave
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
-import soundfile
-from aac_llm.config.model import BridgeConfig, ModelConfig
-from aac_llm.manifest import Clip, write_manifest
-from aac_llm.model import CaptionModel
-from aac_llm.tiny import create_tiny_decoder
+from aac_llm.config.model import ACOUSTIC_TOKENS, REFERENCE_PROMPT, BridgeConfig, ModelConfig
 from audio_common.config import CEDConfig
-from audio_common.scene_text import TRAINING_VARIANTS, caption
-from audio_common.scenes import random_scene, render
 
-SECONDS = (1.0, 3.0, 2.0, 4.5, 1.5, 2.5)
+GOLDEN = Path(__file__).parent / "golden"
+
+TINY_ENCODER = CEDConfig(embed_dim=48, depth=2, num_heads=3, num_classes=10)
+TINY_BRIDGE = BridgeConfig(hidden_size=48, num_heads=4, intermediate_size=96)
+
+
+@dataclass(frozen=True)
+class SceneFile:
+    """A sound on disk and what is heard in it."""
+
+    audio: Path
+    caption: str
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def scene_files(tmp_path_factory: pytest.TempPathFactory) -> list[SceneFile]:
+    """Six sounds of 1.2 to 6.2 s as 16-bit WAV files at 16 kHz, with a caption each."""
+    from audio_common.scene_text import caption
+    from audio_common.scenes import random_scene, render
+
+    folder = tmp_path_factory.mktemp("scenes")
+    files = []
+    for seed in range(6):
+        seconds = 1.2 + seed
+        scene = random_scene(seed, num_events=1 + seed % 2, seconds=seconds)
+        path = folder / f"scene{seed}.wav"
+        _write_wav(path, render(scene))
+        files.append(SceneFile(path, caption(scene, "eng_Latn"), seconds))
+    return files
+
+
+def _write_wav(path: Path, samples: np.ndarray) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
 
 
 @pytest.fixture(scope="session")
 def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random Llama and a tokenizer that knows the scenes' captions."""
-    scenes = [random_scene(seed) for seed in range(60)]
-    texts = [caption(scene, "eng_Latn", variant).lower() for scene in scenes for variant in TRAINING_VARIANTS]
-    return create_tiny_decoder(tmp_path_factory.mktemp("decoder"), texts, vocab_size=600, hidden_size=64)
+    """Folder of a random Llama of width 64 whose tokenizer was trained on captions of scenes."""
+    from aac_llm.tiny import create_tiny_decoder
+    from audio_common.scene_text import caption
+    from audio_common.scenes import random_scene
+
+    texts = [caption(random_scene(seed), "eng_Latn").lower() for seed in range(200)]
+    texts += REFERENCE_PROMPT.split(ACOUSTIC_TOKENS)
+    folder = tmp_path_factory.mktemp("decoder")
+    return create_tiny_decoder(folder, texts, vocab_size=600, hidden_size=64)
 
 
 @pytest.fixture(scope="session")
 def tiny_config(tiny_decoder: Path) -> ModelConfig:
-    """CED of width 48, a Q-Former of width 48, and the tiny decoder, with adapters on both ends."""
+    """Settings of the tiny captioner: adapters at both ends, as the default."""
     return ModelConfig(
-        decoder=str(tiny_decoder),
-        decoder_dtype="float32",
-        encoder=CEDConfig(embed_dim=48, depth=2, num_heads=3),
-        bridge=BridgeConfig(hidden_size=48, num_heads=4, intermediate_size=96),
+        decoder=str(tiny_decoder), decoder_dtype="float32", encoder=TINY_ENCODER, bridge=TINY_BRIDGE
     )
 
 
+@pytest.fixture(scope="session")
+def _tiny_model(tiny_config: ModelConfig):
+    import torch
+    from aac_llm.model import CaptionModel
+
+    torch.manual_seed(0)
+    return CaptionModel.from_config(tiny_config)
+
+
 @pytest.fixture
-def tiny_model(tiny_config: ModelConfig) -> CaptionModel:
-    return CaptionModel.from_config(tiny_config).eval()
+def tiny_model(_tiny_model):
+    """A captioner with random weights, in evaluation mode; the test's own copy."""
+    return copy.deepcopy(_tiny_model)
 
 
 @pytest.fixture(scope="session")
-def tiny_model_folder(tiny_config: ModelConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    CaptionModel.from_config(tiny_config).save_pretrained(folder)
+def tiny_model_folder(_tiny_model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder where the tiny captioner is saved."""
+    folder = tmp_path_factory.mktemp("captioner")
+    _tiny_model.save_pretrained(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def scene_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
-    """Six rendered scenes of 1 to 4.5 s, each with four captions."""
-    folder = tmp_path_factory.mktemp("scenes")
-    clips = []
-    for number, seconds in enumerate(SECONDS):
-        scene = random_scene(number, num_events=1, seconds=seconds)
-        path = folder / f"scene-{number}.wav"
-        soundfile.write(path, render(scene), 16_000)
-        captions = tuple(caption(scene, "eng_Latn", variant) for variant in TRAINING_VARIANTS)
-        clips.append(Clip(id=path.stem, audio=path, captions=captions, split="train", duration=seconds))
-    return clips
-
-
-@pytest.fixture(scope="session")
-def scene_files(scene_clips: list[Clip]) -> list[Path]:
-    return [clip.audio for clip in scene_clips]
-
-
-@pytest.fixture(scope="session")
-def scene_manifest(scene_clips: list[Clip], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("manifest") / "scenes.jsonl"
-    write_manifest(path, scene_clips)
-    return path

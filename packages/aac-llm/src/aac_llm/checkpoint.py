@@ -1,214 +1,356 @@
-"""Checkpoints: what was trained, as safetensors, and a config that names the rest.
+"""Checkpoints of captioners: what was trained, and the names of what was not.
 
-    config.json                     the ModelConfig and the version of this layout
-    bridge.safetensors              queries, Q-Former, projector
-    encoder_adapter.safetensors     or encoder/ (in full: trained in full, or from random weights)
-    decoder_adapter.safetensors     or decoder/ (in full: trained in full)
-    tokenizer.json ...              the decoder's tokenizer
+| file | holds |
+|---|---|
+| `config.json` | `ModelConfig`, and the format's version; written last |
+| `bridge.safetensors` | query, Q-Former, projection |
+| `encoder_adapter.safetensors` | LoRA weights of the encoder (strategy lora) |
+| `encoder.safetensors` | the encoder, if it was trained in full or started from random weights |
+| `decoder_adapter.safetensors` | LoRA weights of the decoder (strategy lora) |
+| `decoder/` | the decoder, if it was trained in full |
+| `tokenizer.json`, ... | the decoder's tokenizer |
 
-Beside a decoder of 7 billion parameters that is about 100 MB; the authors' training writes 27 GB an epoch.
-Each file is written under another name and then renamed, so that a kill leaves a whole checkpoint or none.
+A frozen part is named in `config.json` (`decoder`, `encoder_weights`); a folder is named relative to the
+checkpoint where it is near, so that both can be moved together. Files are written beside their place and then
+renamed, `config.json` last: a folder that has one is whole. Everything is read strictly and without pickle.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, replace
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from audio_common import CED
+from audio_common.ced import CED
 from audio_common.config import CEDConfig
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
-from aac_llm.bridge import Bridge
 from aac_llm.config.model import BridgeConfig, LoRASettings, ModelConfig
-from aac_llm.decoder import decoder_width, load_decoder
-from aac_llm.lora import adapter_state, apply_strategy, load_adapter_state, merge_adapters
-from aac_llm.model import CaptionModel
+from aac_llm.decoder import DecoderError, Quantization, load_decoder
+from aac_llm.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
 
-FORMAT = 1
-ENCODER, DECODER = "encoder", "decoder"
-ENCODER_ADAPTER, DECODER_ADAPTER = "encoder_adapter.safetensors", "decoder_adapter.safetensors"
-BRIDGE = "bridge.safetensors"
+if TYPE_CHECKING:
+    from aac_llm.model import CaptionModel
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+MODEL_TYPE = "aac_llm"
+CONFIG_FILE = "config.json"
+BRIDGE_FILE = "bridge.safetensors"
+ENCODER_FILE = "encoder.safetensors"
+ADAPTER_FILES = {"encoder": "encoder_adapter.safetensors", "decoder": "decoder_adapter.safetensors"}
+DECODER_FOLDER, ENCODER_FOLDER = "decoder", "encoder"
 
 
 class CheckpointError(ValueError):
-    """A folder is no checkpoint of a captioning model, or not one that fits."""
+    """A folder that is not a captioner, is damaged, or does not fit the decoder."""
 
 
-def save_model(model: CaptionModel, folder: Path) -> None:
-    """Write a checkpoint in `folder`, replacing one that is there."""
-    _write_whole(folder, lambda temporary: _save_parts(model, temporary))
+def save(model: CaptionModel, folder: Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
+    """Write a checkpoint; see the module's docstring.
 
-
-def load_model(
-    source: str | Path,
-    *,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | str | None = None,
-    decoder: str | None = None,
-    quantization: str | None = None,
-) -> CaptionModel:
-    """A model in evaluation mode; see `CaptionModel.from_pretrained`.
-
-    Raises:
-        CheckpointError: no checkpoint there, or a decoder of another width than the bridge's.
+    Args:
+        model: what to write.
+        folder: created if need be; other files in it are left alone.
+        state_dict: tensors under the model's names, if not the model's own.
     """
-    folder = find_checkpoint(source)
-    config = read_config(folder)
-    changes: dict[str, Any] = {"decoder": decoder, "quantization": quantization}
-    if dtype is not None:
-        changes["decoder_dtype"] = str(dtype).removeprefix("torch.")
-    built = replace(config, **{name: value for name, value in changes.items() if value is not None})
-    tensors = load_file(folder / BRIDGE)
-    width, found = len(tensors["projector.weight"]), decoder_width(built, folder)
-    if width != found:
-        raise CheckpointError(
-            f"{source} was trained for a decoder of width {width}; {built.decoder} has width {found}"
-        )
-    encoder = _load_encoder(built, folder)
-    language_model, tokenizer = load_decoder(built, beside=folder, device=device)
-    apply_strategy(language_model, built.decoder_strategy, built.lora, built.lora.decoder_targets)
-    if built.decoder_strategy == "lora":
-        load_adapter_state(language_model, load_file(folder / DECODER_ADAPTER))
-    bridge = Bridge(built.bridge, built.encoder.embed_dim, width, drop_tail=built.layout == "reference")
-    bridge.load_state_dict(tensors)
-    model = CaptionModel(built, encoder, bridge, language_model, tokenizer)
-    for part in (encoder, bridge):
-        part.to(device)
-    model.prompt_left, model.prompt_right = model.prompt_left.to(device), model.prompt_right.to(device)
-    return model.eval()
+    config = model.config
+    tensors = state_dict if state_dict is not None else model.state_dict()
+    parts = {part: _part(tensors, part) for part in ("encoder", "bridge", "decoder")}
+    with _replacing(folder) as new:
+        _write_tensors(parts["bridge"], new / BRIDGE_FILE)
+        for part, strategy in (("encoder", config.encoder_strategy), ("decoder", config.decoder_strategy)):
+            if strategy == "lora":
+                _write_tensors(adapter_tensors(parts[part]), new / ADAPTER_FILES[part])
+        if config.encoder_strategy == "full" or config.encoder_weights is None:
+            _write_tensors(base_tensors(parts["encoder"]), new / ENCODER_FILE)
+        if config.decoder_strategy == "full":
+            model.decoder.save_pretrained(new / DECODER_FOLDER, state_dict=parts["decoder"])
+            model.tokenizer.save_pretrained(new / DECODER_FOLDER)
+        model.tokenizer.save_pretrained(new)
+        _write_config(_named_from(config, folder), new)
 
 
 def save_merged(model: CaptionModel, folder: Path) -> None:
-    """Write a checkpoint whose encoder and decoder are whole, with the adapters folded in."""
-    from copy import deepcopy
+    """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them."""
+    config = replace(
+        model.config,
+        decoder=DECODER_FOLDER,
+        encoder_weights=ENCODER_FOLDER,
+        decoder_strategy="frozen",
+        encoder_strategy="frozen",
+        quantization="none",
+    )
+    encoder = CED(model.config.encoder)
+    encoder.load_state_dict(merged_tensors(model.encoder))
+    with _replacing(folder) as new:
+        _write_tensors(_part(model.state_dict(), "bridge"), new / BRIDGE_FILE)
+        encoder.save_pretrained(new / ENCODER_FOLDER)
+        model.decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(model.decoder))
+        model.tokenizer.save_pretrained(new / DECODER_FOLDER)
+        model.tokenizer.save_pretrained(new)
+        _write_config(config, new)
 
-    if model.config.quantization != "none":
-        raise CheckpointError(
-            "adapters of a quantized decoder cannot be folded in: load with quantization none"
+
+def push(model: CaptionModel, repo_id: str, *, private: bool, token: str | None) -> str:
+    """Upload a checkpoint to the Hugging Face hub; the address of the commit."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, Path(folder))
+        return str(
+            api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload a captioner")
         )
-    plain = deepcopy(model)
-    merge_adapters(plain.encoder)
-    merge_adapters(plain.decoder)
-    plain.config = replace(model.config, encoder_strategy="full", decoder_strategy="full")
-    save_model(plain, folder)
 
 
-def push_model(model: CaptionModel, repo_id: str, **options: Any) -> str:
-    """Upload a checkpoint to the hub; `options` are those of `huggingface_hub.create_repo` (private, ...)."""
-    from huggingface_hub import create_repo, upload_folder
+def load(
+    source: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    decoder: str | None = None,
+    quantization: Quantization | None = None,
+) -> CaptionModel:
+    """Read a checkpoint; see `CaptionModel.from_pretrained`.
 
-    create_repo(repo_id, exist_ok=True, **options)
-    with TemporaryDirectory() as temporary:
-        save_model(model, Path(temporary) / "model")
-        return str(upload_folder(repo_id=repo_id, folder_path=Path(temporary) / "model"))
+    Raises:
+        CheckpointError: no checkpoint, a damaged one, or a decoder of another width or depth.
+        DecoderError: the decoder cannot be loaded.
+    """
+    from aac_llm.model import DTYPES, CaptionModel
+
+    folder = find_checkpoint(source)
+    config = read_config(folder)
+    if quantization is not None:
+        config = replace(config, quantization=quantization)
+    config, encoder = _load_encoder(config, folder)
+    name = decoder or _decoder_source(config, folder)
+    try:
+        language_model, tokenizer = load_decoder(
+            name, dtype=dtype or DTYPES[config.decoder_dtype], quantization=config.quantization, device=device
+        )
+    except DecoderError as e:
+        raise DecoderError(
+            f"{folder} is a captioner for {name!r}; give another place with decoder=: {e}"
+        ) from e
+    model = CaptionModel(
+        replace(config, decoder=str(name)), encoder=encoder, decoder=language_model, tokenizer=tokenizer
+    )
+    _load_trained(model, folder)
+    if dtype is not None and config.quantization == "none":
+        model.to(dtype)
+    return model.eval().to(device)
 
 
 def find_checkpoint(source: str | Path) -> Path:
-    """The folder of a checkpoint, downloaded when it is a hub id.
-
-    Raises:
-        CheckpointError: neither a folder with a checkpoint nor the form of a hub id.
-    """
-    folder = Path(source)
-    if folder.is_dir():
-        if not (folder / BRIDGE).is_file():
-            raise CheckpointError(f"{folder} holds no captioning model: there is no {BRIDGE}")
-        return folder
-    if folder.exists() or str(source).count("/") != 1 or str(source).startswith((".", "/")):
-        raise CheckpointError(f"expected a folder of a captioning model or a hub id, got {source}")
+    """The folder of a checkpoint, fetched from the hub if `source` is the id of one."""
+    path = Path(source)
+    if path.is_dir():
+        if not (path / CONFIG_FILE).is_file():
+            raise CheckpointError(
+                f"{path} is no captioner: it has no {CONFIG_FILE} (an unfinished checkpoint?)"
+            )
+        return path
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        raise CheckpointError(f"expected the folder of a captioner or a hub id, got {str(source)!r}")
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(str(source)))
+    try:
+        return Path(snapshot_download(str(source)))
+    except Exception as e:  # offline, no such model, no access: huggingface_hub has a class for each
+        raise CheckpointError(
+            f"no folder {str(source)!r} here, and it could not be fetched from the Hugging Face hub: {e}"
+        ) from e
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """The ModelConfig of a checkpoint."""
-    path = folder / "config.json"
+    """The configuration of a checkpoint.
+
+    Raises:
+        CheckpointError: unreadable, of something else, or of a newer version.
+    """
+    path = folder / CONFIG_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if values.pop("format") != FORMAT:
-            raise CheckpointError(f"{path} is of a newer layout; update aac-llm")
-        return build_config(values)
-    except (KeyError, TypeError, json.JSONDecodeError, FileNotFoundError) as error:
-        raise CheckpointError(f"{path} is not the config of a captioning model: {error}") from error
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise CheckpointError(f"{path} cannot be read as JSON: {e}") from e
+    if not isinstance(settings, dict) or settings.pop("model_type", None) != MODEL_TYPE:
+        raise CheckpointError(f"{path} does not describe a captioner (model_type {MODEL_TYPE!r})")
+    version = settings.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; written by a newer aac-llm?"
+        )
+    try:
+        return config_from_dict(settings)
+    except (TypeError, ValueError) as e:
+        raise CheckpointError(f"{path}: {e}") from e
 
 
-def build_config(values: dict[str, Any]) -> ModelConfig:
-    """A ModelConfig of nested dictionaries, as JSON gives them."""
-    parts = {"encoder": CEDConfig, "bridge": BridgeConfig, "lora": LoRASettings}
-    built = {name: part(**_tuples(values[name])) for name, part in parts.items()}
-    return ModelConfig(**{**values, **built})
+def config_from_dict(settings: Mapping[str, Any]) -> ModelConfig:
+    """A configuration from what `dataclasses.asdict` made of one and JSON made of that."""
+    parts: dict[str, Any] = {"encoder": CEDConfig, "bridge": BridgeConfig, "lora": LoRASettings}
+    converted = dict(settings)
+    for name, kind in parts.items():
+        if name in converted:
+            known = {field.name for field in fields(kind)}
+            given = {key: _tuple(value) for key, value in converted[name].items()}
+            if set(given) - known:
+                raise ValueError(f"unknown settings of {name}: {', '.join(sorted(set(given) - known))}")
+            converted[name] = kind(**given)
+    unknown = set(converted) - {field.name for field in fields(ModelConfig)}
+    if unknown:
+        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
+    return ModelConfig(**converted)
 
 
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def load_part(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str, *, kept: str = "") -> None:
+    """Copy tensors into a module.
+
+    Args:
+        module: where to.
+        tensors: under the module's names.
+        source: where they are from, for the error's message.
+        kept: pattern of the names that need not be given.
+
+    Raises:
+        CheckpointError: listing missing, unexpected and misshapen tensors.
+    """
+    wanted = module.state_dict()
+    problems = [f"missing: {n}" for n in wanted if n not in tensors and not (kept and re.search(kept, n))]
+    problems += [f"unexpected: {n}" for n in tensors if n not in wanted]
+    problems += [
+        f"shape of {n}: expected {tuple(wanted[n].shape)}, got {tuple(tensor.shape)}"
+        for n, tensor in tensors.items()
+        if n in wanted and wanted[n].shape != tensor.shape
+    ]
+    if problems:
+        shown = "\n  ".join(problems[:50]) + ("\n  ..." if len(problems) > 50 else "")
+        raise CheckpointError(
+            f"{source} does not fit {type(module).__name__} ({len(problems)} tensors):\n  {shown}"
+        )
+    module.load_state_dict(tensors, strict=False)
 
 
-def _save_parts(model: CaptionModel, folder: Path) -> None:
-    config = model.config
-    bridge = {name: tensor.detach().cpu().contiguous() for name, tensor in model.bridge.state_dict().items()}
-    save_file(bridge, folder / BRIDGE)
+def _load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, CED]:
+    from aac_llm.model import build_encoder
+
+    if (folder / ENCODER_FILE).is_file():
+        encoder = CED(config.encoder)
+        load_part(encoder, _read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
+        return config, encoder
+    if config.encoder_weights is None:
+        raise CheckpointError(f"{folder} has no {ENCODER_FILE}, and no encoder_weights in {CONFIG_FILE}")
+    return build_encoder(replace(config, encoder_weights=_beside(config.encoder_weights, folder)))
+
+
+def _load_trained(model: CaptionModel, folder: Path) -> None:
+    bridge = _read_tensors(folder / BRIDGE_FILE)
+    _check_width(model, bridge, folder)
+    load_part(model.bridge, bridge, str(folder / BRIDGE_FILE))
+    strategies = {"encoder": model.config.encoder_strategy, "decoder": model.config.decoder_strategy}
+    for part, strategy in strategies.items():
+        if strategy == "lora":
+            path = folder / ADAPTER_FILES[part]
+            tensors = {name_in_module(name): tensor for name, tensor in _read_tensors(path).items()}
+            load_part(getattr(model, part), tensors, str(path), kept=r"^(?!.*\.lora_[AB]\.)")
+
+
+def _check_width(model: CaptionModel, bridge: Mapping[str, Tensor], folder: Path) -> None:
+    trained, width = bridge["projector.weight"].shape[0], model.bridge.projector.out_features
+    if trained != width:
+        raise CheckpointError(
+            f"{folder} was trained for a decoder of width {trained}, but {model.config.decoder} has {width}; "
+            "give one of the right width with decoder="
+        )
+
+
+def _decoder_source(config: ModelConfig, folder: Path) -> str:
     if config.decoder_strategy == "full":
-        model.decoder.save_pretrained(folder / DECODER)
-        model.tokenizer.save_pretrained(folder / DECODER)
-        config = replace(config, decoder=DECODER)
-    elif config.decoder_strategy == "lora":
-        save_file(adapter_state(model.decoder), folder / DECODER_ADAPTER)
-    if config.encoder_strategy == "lora":
-        save_file(adapter_state(model.encoder), folder / ENCODER_ADAPTER)
-    # An encoder that no source names (random, or out of another checkpoint) goes with the model.
-    if config.encoder_strategy == "full" or config.encoder_weights in (None, ENCODER):
-        _save_encoder(model, folder / ENCODER)
-        config = replace(config, encoder_weights=ENCODER)
-    model.tokenizer.save_pretrained(folder)
-    (folder / "config.json").write_text(
-        json.dumps({"format": FORMAT} | asdict(config), indent=2) + "\n", encoding="utf-8"
+        return str(folder / DECODER_FOLDER)
+    return _beside(config.decoder, folder)
+
+
+def _beside(name: str, folder: Path) -> str:
+    """A path that is relative to the checkpoint, if there is something; else as it is."""
+    return str(folder / name) if (folder / name).exists() else name
+
+
+def _named_from(config: ModelConfig, folder: Path) -> ModelConfig:
+    """With folders named from `folder` if they are near, else in full."""
+    weights = config.encoder_weights
+    return replace(
+        config,
+        decoder=_name_from(config.decoder, folder),
+        encoder_weights=None if weights is None else _name_from(weights, folder),
     )
 
 
-def _save_encoder(model: CaptionModel, folder: Path) -> None:
-    """The encoder's own weights, without adapters beside them."""
-    plain = CED(model.config.encoder)
-    tensors = {
-        name.replace(".base_layer.", "."): tensor
-        for name, tensor in model.encoder.state_dict().items()
-        if ".lora_" not in name
-    }
-    plain.load_state_dict(tensors)
-    plain.save_pretrained(folder)
+def _name_from(name: str, folder: Path) -> str:
+    if not Path(name).exists():
+        return name  # a hub id
+    relative = os.path.relpath(Path(name).resolve(), folder.resolve())
+    return relative if relative.count("..") <= 2 else str(Path(name).resolve())
 
 
-def _load_encoder(config: ModelConfig, folder: Path) -> CED:
-    from aac_llm.model import load_encoder
-
-    named = config.encoder_weights
-    if named is not None and (folder / named / "config.json").is_file():
-        config = replace(config, encoder_weights=str(folder / named))
-    encoder = load_encoder(config)
-    apply_strategy(encoder, config.encoder_strategy, config.lora, config.lora.encoder_targets)
-    if config.encoder_strategy == "lora":
-        load_adapter_state(encoder, load_file(folder / ENCODER_ADAPTER))
-    return encoder
+def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"{part}."
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Fill a folder beside `folder`, then put it in its place."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    write(temporary)
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    temporary.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, path, metadata={"format": "pt"})
+
+
+def _write_config(config: ModelConfig, folder: Path) -> None:
+    settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
+    text = json.dumps(settings, indent=2, ensure_ascii=False)
+    (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing; is the checkpoint whole?") from None
+    except Exception as e:  # safetensors raises a few kinds for a damaged file
+        raise CheckpointError(f"{path} cannot be read as safetensors: {e}") from e
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class _replacing:
+    """A new folder within `folder` whose entries replace those of `folder` in the end, `config.json` last."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.new = Path(tempfile.mkdtemp(prefix=".saving-", dir=self.folder))
+        return self.new
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            (self.folder / CONFIG_FILE).unlink(missing_ok=True)
+            for entry in sorted(self.new.iterdir(), key=lambda entry: entry.name == CONFIG_FILE):
+                place = self.folder / entry.name
+                if place.is_dir():
+                    shutil.rmtree(place)
+                os.replace(entry, place)
+        shutil.rmtree(self.new, ignore_errors=True)

@@ -1,78 +1,108 @@
-"""The decoder: a causal language model of transformers, with its tokenizer."""
+"""The language model that writes the captions: any causal one of transformers, in 4 or 8 bits if asked for."""
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from aac_llm.config.model import ModelConfig
+logger = logging.getLogger(__name__)
+
+Quantization = Literal["none", "8bit", "4bit"]
+
+
+class DecoderError(ValueError):
+    """A language model that cannot be loaded or used."""
 
 
 def load_decoder(
-    config: ModelConfig, *, beside: Path | None = None, device: str | torch.device = "cpu"
+    source: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    quantization: Quantization = "none",
+    device: str | torch.device = "cpu",
 ) -> tuple[Any, Any]:
-    """The language model that a configuration names, and its tokenizer.
+    """A causal language model and its tokenizer.
 
     Args:
-        config: names the decoder, its number format and its quantization.
-        beside: folder where a relative name is looked up first (that of the checkpoint).
-        device: for the weights; quantized ones are put there while they are read.
+        source: hub id or folder.
+        dtype: of its weights (with quantization: of its arithmetic).
+        quantization: read the weights in 8 or 4 bits (needs bitsandbytes and a GPU).
+        device: where it goes.
 
     Raises:
-        ValueError: there is no such model here or on the hub, or 4 or 8 bits without CUDA or bitsandbytes.
+        DecoderError: nothing there, not a causal language model, or quantization without bitsandbytes.
     """
-    source = resolve_decoder(config.decoder, beside)
-    options: dict[str, Any] = {"dtype": getattr(torch, config.decoder_dtype)}
-    if config.quantization != "none":
-        options |= {"quantization_config": quantization(config), "device_map": {"": str(device)}}
-    model: Any
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    options: dict[str, Any] = {"dtype": dtype}
+    if quantization != "none":
+        options |= {"quantization_config": _quantization_config(quantization, dtype)}
+        options |= {"device_map": {"": str(device)}}
     try:
         model = AutoModelForCausalLM.from_pretrained(source, **options)
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except OSError as error:
-        raise ValueError(
-            f"the decoder {config.decoder!r} could not be loaded: {_first_line(error)} Name a folder or a "
-            "hub id that you may read (for Llama, log in with `hf auth login`)."
-        ) from error
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of the decoder {config.decoder!r} has no end token")
-    if config.quantization == "none":
+    except (OSError, ValueError, KeyError) as e:
+        raise DecoderError(
+            f"the decoder {str(source)!r} cannot be loaded ({_first_line(e)}); expected the hub id or the "
+            "folder of a causal language model with its tokenizer, and for a gated one an accepted licence "
+            "and `hf auth login`"
+        ) from e
+    if quantization == "none":
         model.to(device)
-    return model, tokenizer
+    set_generation_defaults(model, tokenizer)
+    return model.eval(), tokenizer
 
 
-def decoder_width(config: ModelConfig, beside: Path | None = None) -> int:
-    """Width of the decoder's embeddings, from its config alone."""
-    return AutoConfig.from_pretrained(resolve_decoder(config.decoder, beside)).get_text_config().hidden_size
+def set_generation_defaults(model: Any, tokenizer: Any) -> None:
+    """Leave only special tokens of a model's own generation settings.
 
-
-def resolve_decoder(name: str, beside: Path | None) -> str:
-    """A relative folder beside the checkpoint if there is one, else the name as it is."""
-    if beside is not None and (beside / name / "config.json").is_file():
-        return str(beside / name)
-    return name
-
-
-def quantization(config: ModelConfig) -> BitsAndBytesConfig:
-    """For 4 or 8 bits.
-
-    Raises:
-        ValueError: no CUDA device.
+    Chat models bring sampling and repetition penalties, which would mix with ours. Padding never reaches
+    the model's output, so its token may be EOS; captions end at the tokenizer's EOS or the model's.
     """
+    from transformers import GenerationConfig
+
+    own = getattr(model, "generation_config", None)
+    ends = _as_list(tokenizer.eos_token_id) + _as_list(getattr(own, "eos_token_id", None))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=sorted(set(ends)) or None, pad_token_id=pad
+    )
+
+
+def embedding_width(model: Any) -> int:
+    """Width of the model's input embeddings."""
+    return int(model.get_input_embeddings().weight.shape[1])
+
+
+def _as_list(value: int | list[int] | None) -> list[int]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise DecoderError(
+            f"quantization {quantization} needs bitsandbytes: pip install 'aac-llm[qlora]', "
+            "or set quantization to none"
+        )
     if not torch.cuda.is_available():
-        raise ValueError(f"quantization {config.quantization} needs a CUDA device; use none here")
-    if config.quantization == "8bit":
+        raise DecoderError(f"quantization {quantization} needs a GPU, and PyTorch sees none; set it to none")
+    if quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=getattr(torch, config.decoder_dtype),
+        bnb_4bit_compute_dtype=dtype if dtype != torch.float32 else torch.bfloat16,
     )
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

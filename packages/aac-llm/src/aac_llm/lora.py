@@ -1,81 +1,142 @@
-"""What of encoder and decoder is trained: nothing, low-rank adapters, or everything (paper, section 2.3)."""
+"""What is trained of encoder and decoder: nothing, low-rank adapters (LoRA, arXiv:2106.09685) or all of it.
+
+Adapters are put into a module in place (`peft.inject_adapter_in_model`), so that it keeps its class, its
+methods and its names; only the adapted linear layers are wrapped. Trained weights are kept in float32 also
+where the frozen ones are in bfloat16, or small updates would be lost in rounding.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
-from peft.tuners.tuners_utils import BaseTunerLayer
+from audio_common.ced import CED
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from aac_llm.config.model import LoRASettings, Strategy
 
+ADAPTER = "default"
+"""Peft's name of the adapter."""
 
-def apply_strategy(
-    model: nn.Module, strategy: Strategy, settings: LoRASettings, targets: tuple[str, ...]
-) -> None:
-    """Set which parameters of a model learn; for `lora` put adapters beside its linear layers, in place.
 
-    What learns is kept in float32, whatever the frozen weights are in: updates as small as theirs are lost in
-    bfloat16.
+def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRASettings) -> None:
+    """Set what is trained of the encoder; frozen or adapted, its BatchNorm keeps the statistics it has."""
+    if strategy == "frozen":
+        encoder.freeze()
+        return
+    if strategy == "lora":
+        names = "|".join(settings.encoder_targets)
+        _inject(encoder, rf"blocks\.\d+\.(attn|mlp)\.({names})", settings)
+        encoder.freeze_batch_norm()
+        _train_adapters(encoder)
+    else:
+        encoder.requires_grad_(True)
+
+
+def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRASettings) -> None:
+    """Set what is trained of the decoder.
 
     Raises:
-        ValueError: no layer has a targeted name.
+        ValueError: it has no linear layers of the names in `settings.decoder_targets`.
     """
-    model.requires_grad_(strategy == "full")
-    if strategy == "lora":
-        found = {
-            name.rsplit(".", 1)[-1] for name, module in model.named_modules() if not list(module.children())
-        }
-        if missing := set(targets) - found:
-            raise ValueError(
-                f"lora: {type(model).__name__} has no layers {sorted(missing)}; it has {sorted(found)}"
-            )
-        inject_adapter_in_model(lora_config(settings, targets), model)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
+    if strategy == "frozen":
+        decoder.requires_grad_(False)
+    elif strategy == "lora":
+        names = "|".join(re.escape(name) for name in settings.decoder_targets)
+        _inject(decoder, rf"(.*\.)?({names})", settings)
+        _train_adapters(decoder)
+    else:
+        decoder.float().requires_grad_(True)
+
+
+def _inject(module: nn.Module, pattern: str, settings: LoRASettings) -> None:
+    if not any(re.fullmatch(pattern, name) for name, _ in module.named_modules()):
+        linear = {name.split(".")[-1] for name, m in module.named_modules() if isinstance(m, nn.Linear)}
+        raise ValueError(
+            f"no layer of {type(module).__name__} matches the LoRA targets {pattern}; "
+            f"its linear layers are {', '.join(sorted(linear))}"
+        )
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides it, a float is fine
+        lora_dropout=settings.dropout,
+        target_modules=pattern,
+    )
+    inject_adapter_in_model(config, module, adapter_name=ADAPTER)
+
+
+def _train_adapters(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(is_adapter(name))
+        if is_adapter(name):
             parameter.data = parameter.data.float()
 
 
-def lora_config(settings: LoRASettings, targets: tuple[str, ...]) -> LoraConfig:
-    """The settings in peft's form."""
-    return LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft takes a float, its annotation does not
-        lora_dropout=settings.dropout,
-        target_modules=list(targets),
-        bias="none",
-    )
+def is_adapter(name: str) -> bool:
+    """Whether a tensor of this name is part of an adapter."""
+    return ".lora_A." in name or ".lora_B." in name
 
 
-def adapter_state(model: nn.Module) -> dict[str, Tensor]:
-    """The adapters' tensors, contiguous, on the CPU."""
+def adapter_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The adapters' tensors among a module's, without peft's name of the adapter."""
+    return {name.replace(f".{ADAPTER}.", "."): tensor for name, tensor in tensors.items() if is_adapter(name)}
+
+
+def base_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A module's tensors without adapters, under the names that they have in the plain module."""
     return {
-        name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()
+        name.replace(".base_layer.", "."): tensor for name, tensor in tensors.items() if not is_adapter(name)
     }
 
 
-def load_adapter_state(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put adapters' tensors in place; all of them and no others.
+def name_in_module(name: str) -> str:
+    """The name in the adapted module of a tensor that `adapter_tensors` gave."""
+    return re.sub(r"\.(lora_[AB])\.", rf".\1.{ADAPTER}.", name)
+
+
+def merged_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of the plain module that computes what the adapted one does; `module` is left as it is.
 
     Raises:
-        ValueError: keys are missing or unexpected.
+        ValueError: the weights are quantized.
     """
-    expected = set(get_peft_model_state_dict(model))
-    if expected != set(tensors):
-        raise ValueError(
-            f"adapters do not fit {type(model).__name__}: missing {sorted(expected - set(tensors))[:5]}, "
-            f"unexpected {sorted(set(tensors) - expected)[:5]}"
-        )
-    set_peft_model_state_dict(model, tensors)
+    tensors = base_tensors(module.state_dict())
+    for name, layer in module.named_modules():
+        if isinstance(layer, LoraLayer):
+            weight = layer.get_base_layer().weight
+            if not weight.is_floating_point():
+                raise ValueError(
+                    f"the weights of {name} are quantized; load the model with quantization='none' to merge"
+                )
+            delta = layer.get_delta_weight(ADAPTER)
+            tensors[f"{name}.weight"] = (weight.float() + delta.float()).to(weight.dtype)
+    return {name: tensor.detach() for name, tensor in tensors.items()}
 
 
-@torch.no_grad()
-def merge_adapters(model: nn.Module) -> None:
-    """Fold the adapters into the weights that they adapt and take them out, in place."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge()
-            parent = model.get_submodule(name.rpartition(".")[0]) if "." in name else model
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
-    if hasattr(model, "peft_config"):
-        del model.peft_config
+@contextmanager
+def adapters_disabled(module: nn.Module) -> Iterator[None]:
+    """Within, `module` computes what it did before it was adapted."""
+    layers = [layer for layer in module.modules() if isinstance(layer, LoraLayer)]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+
+
+def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are trained."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def float32_trainable(module: nn.Module) -> None:
+    """Keep all trained weights in float32."""
+    for parameter in trainable_parameters(module):
+        if parameter.dtype != torch.float32:
+            parameter.data = parameter.data.float()

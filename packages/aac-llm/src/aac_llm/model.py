@@ -1,116 +1,116 @@
-"""The captioning model: CED, a bridge and a causal language model.
+"""The captioner of LOAE (arXiv:2406.13275): CED, a Q-Former over windows, and a causal language model.
 
-It is that of "Enhancing Automated Audio Captioning via Large Language Models with Optimized Audio Encoding"
-(arXiv:2406.13275).
+What the language model reads of a clip is BOS, the prompt's left half, the sound, the prompt's right half and,
+in training, the caption and EOS; the loss is that of the caption's tokens. Departures from the authors' code:
 
-    waveform -> CED -> tokens -> bridge -> 1.5 embeddings a second -> decoder -> caption
-
-The decoder reads its begin token, the prompt up to the sound, the sound's embeddings, the rest of the prompt,
-and writes the caption. Each clip's sequence is put together without holes: a batch is padded only where its
-sequences end (in training) or begin (in generation), and masks hold from the waveform to the decoder. So a
-caption does not depend on what else is in the batch, which the authors' zero-padded batches cannot say.
+- a clip's caption and loss depend on that clip alone: padding of sound, windows and text is masked, and no
+  padding stands within a sequence (layout `time_major`; `reference` keeps their encoder's batching);
+- sequences are padded on the left in training too, so that all captions end together and only the logits of
+  the last positions are computed, for any model and whatever it does after its output layer;
+- decoded captions hold no special tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from audio_common import CED
+from audio_common.ced import CED
 from torch import Tensor, nn
-from transformers.utils import ModelOutput
+from torch.nn.utils.rnn import pad_sequence
+from transformers.utils.generic import ModelOutput
 
-from aac_llm.beam_search import beam_search, supports
-from aac_llm.bridge import Bridge
+from aac_llm.bridge import AcousticTokens, Bridge
 from aac_llm.config.model import ModelConfig
-from aac_llm.decoder import load_decoder
-from aac_llm.lora import apply_strategy
+from aac_llm.decoder import Quantization, embedding_width, load_decoder
+from aac_llm.lora import float32_trainable, prepare_decoder, prepare_encoder, trainable_parameters
 from aac_llm.predictions import Candidate
-from aac_llm.prompt import IGNORED, normalize_caption, tokenize_captions, tokenize_prompt
-from aac_llm.windows import count_windows
+from aac_llm.prompt import IGNORED, tokenize_captions, tokenize_prompt
+from aac_llm.windows import encoder_tokens
 
 if TYPE_CHECKING:
     from audio_common.augment import SpecAugment
 
-FRAMES_PER_SECOND = 100
-COLUMN_FRAMES = 16
-ROWS = 4  # mel bands of patches
-
-
-class AcousticTokens(NamedTuple):
-    """What the decoder is given for the sounds."""
-
-    embeddings: Tensor
-    """`(batch, tokens, width)`."""
-    mask: Tensor
-    """`(batch, tokens)` bool; sound comes first."""
+SAMPLE_RATE = 16_000
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass
 class CaptionOutput(ModelOutput):
-    """What a training step needs."""
+    """What the model gives in training and validation."""
 
     loss: Tensor | None = None
-    """Cross-entropy of the caption tokens, over all of them or over `num_items_in_batch`."""
+    """Cross-entropy of the captions' tokens, their mean (or sum over `num_items_in_batch`)."""
     logits: Tensor | None = None
-    """`(batch, length, vocabulary)`: row i of a clip predicts its label i."""
+    """`(batch, length, vocabulary)` for each label, in evaluation mode only."""
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Inputs of the language model, padded on the left."""
+
+    embeddings: Tensor
+    """`(batch, length, width)`."""
+    mask: Tensor
+    """`(batch, length)` int64: 1 where there is something."""
+
+    @property
+    def positions(self) -> Tensor:
+        """`(batch, length)`: each one's place in its own sequence."""
+        return (self.mask.cumsum(1) - 1).clamp(min=0)
 
 
 class CaptionModel(nn.Module):
-    """An audio captioner; see the module's docstring.
+    """Encoder, bridge and decoder; made by `from_config`, `from_pretrained` or `from_reference`.
 
     Args:
-        config: what it is made of and what is trained.
-        encoder: CED.
-        bridge: between encoder and decoder.
-        decoder: causal language model of transformers.
+        config: what is trained of each, and the bridge between them.
+        encoder: of the configuration's architecture and mode.
+        decoder: a causal language model of transformers.
         tokenizer: the decoder's.
+
+    Attributes:
+        accepts_loss_kwargs: tells transformers' Trainer that `forward` takes `num_items_in_batch`.
     """
 
-    def __init__(
-        self, config: ModelConfig, encoder: CED, bridge: Bridge, decoder: Any, tokenizer: Any
-    ) -> None:
+    accepts_loss_kwargs = True
+
+    def __init__(self, config: ModelConfig, *, encoder: CED, decoder: Any, tokenizer: Any) -> None:
         super().__init__()
         self.config = config
-        self.encoder = encoder
-        self.bridge = bridge
-        self.decoder = decoder
         self.tokenizer = tokenizer
-        left, right = tokenize_prompt(tokenizer, config.prompt)
-        self.register_buffer("prompt_left", left, persistent=False)
-        self.register_buffer("prompt_right", right, persistent=False)
-        if config.encoder_strategy == "frozen":
-            encoder.freeze()
-        elif config.encoder_strategy == "lora":
-            encoder.freeze_batch_norm()
+        self.encoder = encoder
+        width = embedding_width(decoder)
+        self.bridge = Bridge(
+            config.bridge, encoder_dim=config.encoder.embed_dim, decoder_width=width, layout=config.layout
+        )
+        self.decoder = decoder
+        prepare_encoder(encoder, config.encoder_strategy, config.lora)
+        prepare_decoder(decoder, config.decoder_strategy, config.lora)
+        float32_trainable(self)
+        self.prompt = tokenize_prompt(tokenizer, config.prompt)
 
     @classmethod
-    def from_config(
-        cls, config: ModelConfig, *, device: str | torch.device = "cpu", beside: Path | None = None
-    ) -> CaptionModel:
-        """A new model: decoder and encoder as published, a random bridge, adapters that do nothing yet.
+    def from_config(cls, config: ModelConfig, *, device: str | torch.device = "cpu") -> CaptionModel:
+        """A model to train: the named encoder and decoder, and a random bridge.
 
-        Args:
-            config: what to build.
-            device: for all of it.
-            beside: folder where a relative name of the decoder is looked up first.
+        Raises:
+            DecoderError: the decoder cannot be loaded.
+            CheckpointError: the encoder's weights cannot.
         """
-        encoder = load_encoder(config)
-        decoder, tokenizer = load_decoder(config, beside=beside, device=device)
-        width = decoder.get_input_embeddings().embedding_dim
-        drop_tail = config.layout == "reference"
-        bridge = Bridge(config.bridge, config.encoder.embed_dim, width, drop_tail=drop_tail)
-        apply_strategy(encoder, config.encoder_strategy, config.lora, config.lora.encoder_targets)
-        apply_strategy(decoder, config.decoder_strategy, config.lora, config.lora.decoder_targets)
-        model = cls(config, encoder, bridge, decoder, tokenizer)
-        for part in (encoder, bridge):
-            part.to(device)
-        model.prompt_left, model.prompt_right = model.prompt_left.to(device), model.prompt_right.to(device)
-        return model
+        config, encoder = build_encoder(config)
+        decoder, tokenizer = load_decoder(
+            config.decoder,
+            dtype=DTYPES[config.decoder_dtype],
+            quantization=config.quantization,
+            device=device,
+        )
+        return cls(config, encoder=encoder, decoder=decoder, tokenizer=tokenizer).eval().to(device)
 
     @classmethod
     def from_pretrained(
@@ -118,61 +118,80 @@ class CaptionModel(nn.Module):
         source: str | Path,
         *,
         device: str | torch.device = "cpu",
-        dtype: torch.dtype | str | None = None,
+        dtype: torch.dtype | None = None,
         decoder: str | None = None,
-        quantization: str | None = None,
+        quantization: Quantization | None = None,
     ) -> CaptionModel:
-        """Load a checkpoint, ready to caption; see `aac_llm.checkpoint`.
+        """Load what `save_pretrained` wrote, in evaluation mode; see `aac_llm.checkpoint`.
 
         Args:
-            source: folder or hub id.
-            device: where to.
-            dtype: number format of the decoder's frozen weights; None: as saved.
-            decoder: language model to use instead of the one that the checkpoint names.
-            quantization: `none`, `8bit` or `4bit`; None: as saved.
+            source: a folder, or a model's id on the Hugging Face hub.
+            device: where it goes.
+            dtype: of all weights, for inference; None: as trained, i.e. trained weights in float32 and the
+                decoder's frozen ones in the configuration's `decoder_dtype`.
+            decoder: hub id or folder of the language model, if it is not the one that the model names.
+            quantization: of the decoder; None: as the model says.
         """
-        from aac_llm.checkpoint import load_model
+        from aac_llm.checkpoint import load
 
-        return load_model(source, device=device, dtype=dtype, decoder=decoder, quantization=quantization)
+        return load(source, device=device, dtype=dtype, decoder=decoder, quantization=quantization)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write what was trained, and a config that names the rest; see `aac_llm.checkpoint`."""
-        from aac_llm.checkpoint import save_model
+    @classmethod
+    def from_reference(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        *,
+        decoder: str,
+        config: ModelConfig | None = None,
+        device: str | torch.device = "cpu",
+    ) -> CaptionModel:
+        """Load a checkpoint of the authors' code; see `aac_llm.reference_checkpoint`."""
+        from aac_llm.reference_checkpoint import load_reference
 
-        save_model(self, Path(folder))
+        return load_reference(source, decoder=decoder, config=config, device=device)
+
+    def save_pretrained(self, folder: str | Path, *, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        """Write what was trained, and the names of the rest, for `from_pretrained`.
+
+        Args:
+            folder: created if need be; other files in it are left alone.
+            state_dict: the tensors to write under the model's names, if they are not the model's own
+                (gathered from many GPUs).
+        """
+        from aac_llm.checkpoint import save
+
+        save(self, Path(folder), state_dict)
 
     def save_merged(self, folder: str | Path) -> None:
-        """Write a model without adapters: they are folded into whole copies of encoder and decoder."""
+        """Write everything, adapters merged into the weights: `decoder/` and `encoder/` are plain models.
+
+        Raises:
+            ValueError: the decoder is quantized.
+        """
         from aac_llm.checkpoint import save_merged
 
         save_merged(self, Path(folder))
 
-    def push_to_hub(self, repo_id: str, **options: Any) -> str:
-        """Upload what `save_pretrained` writes to the Hugging Face Hub; the address of the commit."""
-        from aac_llm.checkpoint import push_model
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face hub; the address of the commit."""
+        from aac_llm.checkpoint import push
 
-        return push_model(self, repo_id, **options)
+        return push(self, repo_id, private=private, token=token)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        return self.bridge.projector.weight.device
+        """Where inputs go."""
+        return next(self.bridge.parameters()).device
 
-    @property
-    def embedding_dtype(self) -> torch.dtype:
-        """Number format of the decoder's embeddings."""
-        return self.decoder.get_input_embeddings().weight.dtype
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """The parameters that are trained."""
+        return trainable_parameters(self)
 
-    def trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and parameters that learn."""
-        return ((name, each) for name, each in self.named_parameters() if each.requires_grad)
-
-    def gradient_checkpointing_enable(
-        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None
-    ) -> None:
-        """Recompute activations of encoder and decoder in the backward pass: less memory, more time."""
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Any = None) -> None:
+        """Recompute the blocks of encoder and decoder in the backward pass instead of keeping activations."""
         self.encoder.gradient_checkpointing_enable()
-        self.decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False})
+        options = {"use_reentrant": False, **(gradient_checkpointing_kwargs or {})}
+        self.decoder.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep activations again."""
@@ -180,24 +199,12 @@ class CaptionModel(nn.Module):
         self.decoder.gradient_checkpointing_disable()
 
     def token_budget(self, seconds: float) -> int:
-        """Embeddings that the decoder is given for so much sound (paper: 44 for 30 s)."""
-        bridge, reference = self.config.bridge, self.config.layout == "reference"
-        if bridge.kind == "clip":
-            return bridge.num_queries
-        frames = 1 + int(seconds * FRAMES_PER_SECOND)
-        full, chunk = self.config.encoder.num_columns, self.config.encoder.target_length
-        if reference:
-            chunks = max(1, -(-frames // chunk) - (frames > chunk and frames % chunk == 0))
-            columns = chunks * full if frames > chunk else frames // COLUMN_FRAMES
-        else:
-            columns = -(-frames // COLUMN_FRAMES)
-        per_window = bridge.num_queries if bridge.kind == "window" else 1
-        return per_window * count_windows(columns * ROWS, bridge.window, drop_tail=reference)
+        """Embeddings of the language model that a sound of so many seconds takes."""
+        return self.bridge.count_tokens(encoder_tokens(round(seconds * SAMPLE_RATE), self.config.encoder))
 
     def tokenize_captions(self, captions: Sequence[str]) -> Tensor:
-        """Labels `(batch, length)` int64: each caption and the end token, padded with -100."""
-        rule = self.config.caption_normalization
-        return tokenize_captions(self.tokenizer, [normalize_caption(each, rule) for each in captions])
+        """Labels `(batch, length)` int64 of captions: tokens, EOS, then -100."""
+        return tokenize_captions(self.tokenizer, captions, self.config.caption_normalization)
 
     def encode_audio(
         self,
@@ -205,215 +212,135 @@ class CaptionModel(nn.Module):
         lengths: Tensor | Sequence[int] | None = None,
         spec_augment: SpecAugment | None = None,
     ) -> AcousticTokens:
-        """What the decoder is given for a batch of clips.
+        """Sounds as embeddings of the language model.
 
         Args:
             waveforms: `(batch, samples)` float, 16 kHz.
-            lengths: `(batch,)` samples of each clip; None: all.
+            lengths: `(batch,)` samples of each; None: all of them.
             spec_augment: masks on the log-mel frames, in training.
         """
         frozen = self.config.encoder_strategy == "frozen"
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            heard = self.encoder(waveforms, lengths, spec_augment=spec_augment)
-        return AcousticTokens(*self.bridge(heard.tokens, heard.mask))
+        with torch.no_grad() if frozen else nullcontext():
+            encoded = self.encoder(waveforms, lengths, spec_augment=spec_augment)
+        tokens: AcousticTokens = self.bridge(encoded.tokens, encoded.mask)
+        return tokens
 
     def forward(
         self,
-        waveforms: Tensor | None = None,
+        waveforms: Tensor,
         lengths: Tensor | Sequence[int] | None = None,
         labels: Tensor | None = None,
-        *,
-        acoustic: AcousticTokens | None = None,
         spec_augment: SpecAugment | None = None,
         num_items_in_batch: Tensor | int | None = None,
-        return_logits: bool = False,
     ) -> CaptionOutput:
         """The loss of captions.
 
-        The language model's head sees the positions that predict a caption token alone: over prompt and sound
-        its logits would cost most of the memory, and nothing is learnt there.
-
         Args:
             waveforms: `(batch, samples)` float, 16 kHz.
-            lengths: `(batch,)` samples of each clip; None: all.
-            labels: of `tokenize_captions`.
-            acoustic: of `encode_audio`, instead of waveforms.
-            spec_augment: masks on the log-mel frames.
-            num_items_in_batch: caption tokens of all batches of one update, for gradient accumulation: the
-                loss is the sum over tokens divided by it; None: by the tokens of this batch.
-            return_logits: also return the logits, in evaluation they are returned anyway.
+            lengths: `(batch,)` samples of each; None: all of them.
+            labels: `(batch, length)` of `tokenize_captions`.
+            spec_augment: masks on the log-mel frames, in training.
+            num_items_in_batch: the loss is a sum over this; None: over the labels that are given.
         """
         if labels is None:
-            raise ValueError("forward needs labels; to caption use generate")
-        acoustic = self._acoustic(waveforms, lengths, acoustic, spec_augment)
-        kept = labels != IGNORED
-        embed = self.decoder.get_input_embeddings()
-        tails = embed(labels.masked_fill(~kept, self._any_token()))
-        sequences = [
-            torch.cat([head, tail[: int(count)]])
-            for head, tail, count in zip(self._heads(acoustic), tails, kept.sum(1), strict=True)
-        ]
-        hidden = self._read(sequences)
-        # The position before each caption token predicts it: from the head's last position on.
-        logits = self._head(self._predicting(hidden, sequences, kept))
-        total = F.cross_entropy(logits[kept].float(), labels[kept], reduction="sum")
-        count = kept.sum() if num_items_in_batch is None else num_items_in_batch
-        keep_logits = return_logits or not self.training
-        return CaptionOutput(loss=total / count, logits=logits if keep_logits else None)
+            raise ValueError(
+                "expected labels (batch, length), of tokenize_captions; to caption, use generate"
+            )
+        if len(labels) != len(waveforms):
+            raise ValueError(f"expected as many labels as waveforms, got {len(labels)} and {len(waveforms)}")
+        acoustic = self.encode_audio(waveforms, lengths, spec_augment)
+        logits = self.caption_logits(acoustic, labels)
+        chosen = labels != IGNORED
+        loss = F.cross_entropy(logits[chosen].float(), labels[chosen], reduction="sum")
+        count = chosen.sum() if num_items_in_batch is None else num_items_in_batch
+        return CaptionOutput(loss=loss / count, logits=None if self.training else logits.float())
 
-    @torch.inference_mode()
+    def caption_logits(self, acoustic: AcousticTokens, labels: Tensor) -> Tensor:
+        """Logits `(batch, length, vocabulary)` of each label after those before it."""
+        counts = (labels != IGNORED).sum(1)
+        sequences = self.assemble(acoustic, labels)
+        longest = int(counts.max())
+        logits = self.decoder(
+            inputs_embeds=sequences.embeddings,
+            attention_mask=sequences.mask,
+            position_ids=sequences.positions,
+            use_cache=False,
+            logits_to_keep=longest + 1,
+        ).logits[:, -longest - 1 : -1]
+        # From the right to the left side, as the labels are.
+        places = torch.arange(labels.shape[1], device=labels.device) + (longest - counts)[:, None]
+        return logits.take_along_dim(places.clamp(max=longest - 1)[..., None], dim=1)
+
+    def assemble(self, acoustic: AcousticTokens, labels: Tensor | None = None) -> Sequences:
+        """What the language model reads: prompt and sound, and the captions of `labels` if there are any."""
+        device = acoustic.embeddings.device
+        embed = self.decoder.get_input_embeddings()
+        left, right = (embed(torch.tensor(ids, dtype=torch.long, device=device)) for ids in self.prompt_ids())
+        sounds = acoustic.embeddings.to(left.dtype)
+        captions = [] if labels is None else [row[row != IGNORED] for row in labels]
+        if captions:
+            texts = embed(torch.cat(captions)).split([len(row) for row in captions])
+        rows = []
+        for index, count in enumerate(acoustic.counts()):
+            parts = [left, sounds[index, :count], right]
+            rows.append(torch.cat([*parts, texts[index]] if captions else parts))
+        masks = [torch.ones(len(row), dtype=torch.long, device=device) for row in rows]
+        return Sequences(_pad_left(rows), _pad_left(masks))
+
+    def prompt_ids(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Tokens of the prompt before and after the sound."""
+        return self.prompt.left, self.prompt.right
+
+    @torch.no_grad()
     def generate(
         self,
         waveforms: Tensor | None = None,
         lengths: Tensor | Sequence[int] | None = None,
         *,
         acoustic: AcousticTokens | None = None,
-        num_beams: int = 3,
-        max_new_tokens: int = 30,
-        min_new_tokens: int = 2,
-        do_sample: bool = False,
-        temperature: float = 1.0,
-        top_p: float = 0.9,
-        repetition_penalty: float = 1.0,
-        num_return: int = 1,
+        **settings: Any,
     ) -> list[list[Candidate]]:
-        """Captions of a batch of clips: for each the candidates, the most probable first.
+        """Caption sounds.
 
         Args:
             waveforms: `(batch, samples)` float, 16 kHz.
-            lengths: `(batch,)` samples of each clip; None: all.
-            acoustic: of `encode_audio`, instead of waveforms.
-            num_beams: beams of the search; 1: the most probable token each time.
-            max_new_tokens: longest caption.
-            min_new_tokens: shortest caption.
-            do_sample: draw tokens at random instead.
-            temperature: of sampling.
-            top_p: of sampling, from the most probable tokens of this mass.
-            repetition_penalty: over 1, tokens that are there already become less probable.
-            num_return: candidates of each clip; without sampling at most the number of beams.
+            lengths: `(batch,)` samples of each; None: all of them.
+            acoustic: sounds that `encode_audio` has encoded, instead of waveforms.
+            settings: of `aac_llm.generation.generate`: num_beams (3), max_new_tokens (30),
+                min_new_tokens (2), do_sample (False), temperature, top_p (0.9), repetition_penalty, num_return (1).
+
+        Returns:
+            For each sound `num_return` captions, the most probable first.
         """
-        if not do_sample and num_return > num_beams:
-            raise ValueError(
-                f"expected num_return up to num_beams ({num_beams}) or sampling, got {num_return}"
-            )
-        acoustic = self._acoustic(waveforms, lengths, acoustic, None)
-        embeddings, mask = _pad(self._heads(acoustic), left=True)
-        bounds = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens}
-        if supports(self.decoder, num_beams=num_beams, do_sample=do_sample):
-            found = beam_search(
-                self.decoder,
-                embeddings,
-                mask,
-                end_tokens=[self.tokenizer.eos_token_id],
-                num_beams=num_beams,
-                repetition_penalty=repetition_penalty,
-                num_return=num_return,
-                **bounds,
-            )
-            return [[Candidate(self._text(each.tokens), each.score) for each in clip] for clip in found]
-        sampling = {"temperature": temperature, "top_p": top_p, "top_k": 0} if do_sample else {}
-        output = self.decoder.generate(
-            inputs_embeds=embeddings,
-            attention_mask=mask,
-            do_sample=do_sample,
-            num_beams=num_beams,
-            num_return_sequences=num_return,
-            repetition_penalty=repetition_penalty,
-            eos_token_id=self.tokenizer.eos_token_id,
-            pad_token_id=self._any_token(),
-            return_dict_in_generate=True,
-            output_logits=True,
-            **bounds,
-            **sampling,
-        )
-        return self._candidates(output, num_return)
+        from aac_llm.generation import generate
 
-    def _candidates(self, output: Any, num_return: int) -> list[list[Candidate]]:
-        """Texts with their mean log-probability under the model, sorted by it."""
-        logits = torch.stack(output.logits, 1).float()  # (sequences, length, vocabulary)
-        tokens = output.sequences[:, -logits.shape[1] :]
-        steps = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
-        ends = (tokens == self.tokenizer.eos_token_id).int()
-        counted = ends.cumsum(1) - ends == 0  # up to the first end token, it included
-        scores = (steps.masked_fill(~counted, 0.0).sum(1) / counted.sum(1)).tolist()
-        made = [
-            Candidate(self._text(row[keep].tolist()), score)
-            for row, keep, score in zip(tokens, counted, scores, strict=True)
-        ]
-        clips = [made[start : start + num_return] for start in range(0, len(made), num_return)]
-        return [sorted(clip, key=lambda each: -each.score) for clip in clips]
-
-    def _text(self, tokens: list[int]) -> str:
-        return self.tokenizer.decode(tokens, skip_special_tokens=True).strip()
-
-    def _acoustic(
-        self,
-        waveforms: Tensor | None,
-        lengths: Tensor | Sequence[int] | None,
-        acoustic: AcousticTokens | None,
-        spec_augment: SpecAugment | None,
-    ) -> AcousticTokens:
         if (waveforms is None) == (acoustic is None):
-            raise ValueError("give either waveforms or acoustic tokens")
-        if acoustic is not None:
-            return acoustic
-        assert waveforms is not None
-        return self.encode_audio(waveforms, lengths, spec_augment)
-
-    def _heads(self, acoustic: AcousticTokens) -> list[Tensor]:
-        """What comes before each caption: prompt, sound, rest of the prompt, `(length, width)` each."""
-        embed = self.decoder.get_input_embeddings()
-        left, right = embed(self.prompt_left), embed(self.prompt_right)
-        return [
-            torch.cat([left, sound[there].to(left.dtype), right])
-            for sound, there in zip(acoustic.embeddings, acoustic.mask, strict=True)
-        ]
-
-    def _read(self, sequences: list[Tensor]) -> Tensor:
-        """The decoder's hidden states of sequences padded at their ends, `(batch, length, width)`."""
-        embeddings, mask = _pad(sequences, left=False)
-        backbone = self.decoder.get_decoder()
-        return backbone(inputs_embeds=embeddings, attention_mask=mask, use_cache=False).last_hidden_state
-
-    def _predicting(self, hidden: Tensor, sequences: list[Tensor], kept: Tensor) -> Tensor:
-        """The hidden states that predict each label, `(batch, labels, width)`."""
-        counts = kept.sum(1)
-        starts = torch.tensor([len(each) for each in sequences], device=hidden.device) - counts - 1
-        steps = torch.arange(kept.shape[1], device=hidden.device)
-        places = (starts[:, None] + steps).clamp(max=hidden.shape[1] - 1)
-        return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[-1]))
-
-    def _head(self, hidden: Tensor) -> Tensor:
-        return self.decoder.get_output_embeddings()(hidden)
-
-    def _any_token(self) -> int:
-        """An id for places that no one looks at."""
-        pad = self.tokenizer.pad_token_id
-        return self.tokenizer.eos_token_id if pad is None else pad
+            raise ValueError("expected either waveforms or acoustic tokens")
+        was_training = self.training
+        self.eval()
+        try:
+            if acoustic is None:
+                assert waveforms is not None
+                acoustic = self.encode_audio(waveforms, lengths)
+            return generate(self.decoder, self.tokenizer, self.assemble(acoustic), **settings)
+        finally:
+            self.train(was_training)
 
 
-def load_encoder(config: ModelConfig) -> CED:
-    """CED with the weights that a configuration names, random ones when it names none.
-
-    Raises:
-        ValueError: the weights are of another architecture than `encoder`.
-    """
+def build_encoder(config: ModelConfig) -> tuple[ModelConfig, CED]:
+    """The encoder, with the weights that the configuration names, which then say its architecture."""
     if config.encoder_weights is None:
-        return CED(config.encoder)
-    encoder = CED.from_pretrained(config.encoder_weights, mode=config.encoder.mode)
-    for name in ("embed_dim", "depth", "num_heads"):
-        expected, found = getattr(config.encoder, name), getattr(encoder.config, name)
-        if expected != found:
-            raise ValueError(f"encoder.{name} is {expected}, but that of {config.encoder_weights} is {found}")
-    return encoder
+        return config, CED(config.encoder)
+    wanted = config.encoder
+    encoder = CED.from_pretrained(
+        config.encoder_weights,
+        mode=wanted.mode,
+        drop_path=wanted.drop_path,
+        time_patch_out=wanted.time_patch_out,
+        freq_patch_out=wanted.freq_patch_out,
+    )
+    return replace(config, encoder=encoder.config), encoder
 
 
-def _pad(sequences: list[Tensor], *, left: bool) -> tuple[Tensor, Tensor]:
-    """`(batch, longest, width)` with zeros before or after the shorter ones, and the mask of what counts."""
-    longest = max(map(len, sequences))
-    sides = [(longest - len(each), 0) if left else (0, longest - len(each)) for each in sequences]
-    padded = torch.stack([F.pad(each, (0, 0, *side)) for each, side in zip(sequences, sides, strict=True)])
-    mask = torch.zeros(padded.shape[:2], dtype=torch.long, device=padded.device)
-    for row, each, side in zip(mask, sequences, sides, strict=True):
-        row[side[0] : side[0] + len(each)] = 1
-    return padded, mask
+def _pad_left(rows: Sequence[Tensor]) -> Tensor:
+    return pad_sequence(list(rows), batch_first=True, padding_side="left")

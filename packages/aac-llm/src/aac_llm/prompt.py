@@ -1,15 +1,16 @@
-"""The text around the sound, and the captions that are learnt.
+"""The text around a sound: prompt and captions as tokens.
 
-The two halves of the prompt are tokenised by themselves, as the authors do: the begin token stands before the
-left half alone, and nothing is merged across the place of the sound.
+A sequence is BOS, the prompt's left half, the sound, the prompt's right half, the caption, EOS. As in the
+authors' code the two halves and the caption are tokenized one by one, without the tokenizer's own special
+tokens; a tokenizer without BOS (Qwen's) gets none.
 """
 
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,44 +18,62 @@ from torch import Tensor
 from aac_llm.config.model import ACOUSTIC_TOKENS
 
 IGNORED = -100
-"""Label of a position that is not learnt."""
+"""Fills labels after a caption's end, as everywhere in transformers."""
 
-_PUNCTUATION = re.compile(f"[{re.escape(string.punctuation)}]")
+_PUNCTUATION = re.compile(r"""[(),.!?;:|*"]""")
 
 
-def normalize_caption(caption: str, rule: str) -> str:
-    """`reference`: lower case without punctuation, as the authors train; `none`: as given, on one line.
+@dataclass(frozen=True)
+class PromptTokens:
+    """The prompt around a sound."""
 
-    >>> normalize_caption("A dog barks, then it's quiet.", "reference")
-    'a dog barks then its quiet'
+    left: tuple[int, ...]
+    """Tokens before the sound, BOS first if the tokenizer has one."""
+    right: tuple[int, ...]
+    """Tokens after it."""
+
+
+def normalize_caption(caption: str, kind: Literal["reference", "none"] = "reference") -> str:
+    """A caption as it is trained on.
+
+    `reference`: in lower case, punctuation but hyphens and apostrophes gone, single spaces. The authors' code
+    leaves a blank where a full stop ended the caption, and thus trains on two ends of captions; this does not.
+
+    >>> normalize_caption("A dog barks,  twice. ")
+    'a dog barks twice'
     """
-    if rule == "reference":
-        caption = _PUNCTUATION.sub("", caption.lower())
-    elif rule != "none":
-        raise ValueError(f"caption_normalization must be reference or none, got {rule!r}")
+    if kind == "reference":
+        caption = _PUNCTUATION.sub(" ", caption.lower())
     return " ".join(caption.split())
 
 
-def tokenize_prompt(tokenizer: Any, prompt: str) -> tuple[Tensor, Tensor]:
-    """Ids before and after the sound, `(length,)` each; the begin token, if there is one, comes first."""
-    left, right = (
-        tokenizer(half, add_special_tokens=False).input_ids for half in prompt.split(ACOUSTIC_TOKENS)
-    )
-    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return torch.tensor(begin + left, dtype=torch.long), torch.tensor(right, dtype=torch.long)
+def tokenize_prompt(tokenizer: Any, prompt: str) -> PromptTokens:
+    """Tokens of the two halves of a prompt that has the sound at `<AcousticTokens>`."""
+    left, right = prompt.split(ACOUSTIC_TOKENS)
+    start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return PromptTokens(tuple(start + _encode(tokenizer, left)), tuple(_encode(tokenizer, right)))
 
 
-def tokenize_captions(tokenizer: Any, captions: Sequence[str]) -> Tensor:
-    """Labels `(batch, length)`: each caption and the end token, padded with -100.
+def tokenize_captions(
+    tokenizer: Any, captions: Sequence[str], normalization: Literal["reference", "none"]
+) -> Tensor:
+    """Labels `(batch, length)` int64: the captions' tokens and EOS, then -100.
 
-    Padding is told by place, not by id: where the pad token is the end token, a mask of ids would hide every
-    end, and the model would never learn to stop.
+    Raises:
+        ValueError: no caption, an empty one, or a tokenizer without EOS.
     """
-    rows = [
-        [*tokenizer(caption, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
-        for caption in captions
-    ]
-    labels = torch.full((len(rows), max(map(len, rows))), IGNORED, dtype=torch.long)
-    for label, row in zip(labels, rows, strict=True):
-        label[: len(row)] = torch.tensor(row)
-    return labels
+    if tokenizer.eos_token_id is None:
+        raise ValueError("the decoder's tokenizer has no EOS token, so captions could not end")
+    if not captions:
+        raise ValueError("expected at least one caption, got none")
+    rows = []
+    for index, caption in enumerate(captions):
+        tokens = _encode(tokenizer, normalize_caption(caption, normalization))
+        if not tokens:
+            raise ValueError(f"caption {index} is empty after normalization: {caption!r}")
+        rows.append(torch.tensor([*tokens, tokenizer.eos_token_id]))
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []

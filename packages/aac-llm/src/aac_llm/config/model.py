@@ -111,4 +111,6 @@ class ModelConfig:
                 f"{'reference' if self.layout == 'reference' else 'masked'}, got {self.encoder.mode}"
             )
         if self.quantization != "none" and self.decoder_strategy == "full":
-            raise ValueError(f"quantization {self.quantization} cannot be trained in full; use lora or frozen")
+            raise ValueError(
+                f"quantization {self.quantization} cannot be trained in full; use lora or frozen"
+            )
