@@ -11,8 +11,7 @@ from aac_llm import cli
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.config.evaluate import EvaluateConfig
-
-# from aac_llm.config.train import TrainConfig
+from aac_llm.config.train import TrainConfig
 from aac_llm.flags import field_helps
 from jsonargparse import ArgumentError
 
@@ -149,10 +148,38 @@ def test_ctrl_c_says_what_is_saved(
     assert "Saved up to clip 12." in capsys.readouterr().err
 
 
-def train_settings(*words: str) -> "TrainConfig":
+def train_settings(*words: str) -> TrainConfig:
     settings = read("train", *words)
     assert isinstance(settings, TrainConfig)
     return settings
+
+
+def test_settings_of_settings_are_dotted_and_flags_override_the_file(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "out: runs/x\nlearning_rate: 2e-4\n"
+        "data: {train: [a.jsonl], num_workers: 3}\n"
+        "model: {decoder: some/llama, lora: {rank: 4}, encoder: {depth: 3}}\n"
+    )
+    settings = train_settings(
+        *("--config", str(recipe), "--model.lora.rank", "16", "--data.train", "b.jsonl", "c.jsonl", "--bf16")
+    )
+    assert settings.learning_rate == 2e-4
+    assert (settings.model.decoder, settings.model.lora.rank, settings.model.encoder.depth) == (
+        "some/llama",
+        16,
+        3,
+    )
+    assert settings.data.train == (Path("b.jsonl"), Path("c.jsonl"))
+    assert (settings.data.num_workers, settings.bf16, settings.out) == (3, True, Path("runs/x"))
+
+
+def test_a_switch_can_be_taken_back(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("out: runs/x\nbf16: true\ngradient_checkpointing: true\n")
+    settings = train_settings("--config", str(recipe), "--no_bf16", "--gradient_checkpointing=false")
+    assert not settings.bf16
+    assert not settings.gradient_checkpointing
 
 
 def test_print_config_can_be_read_back(tmp_path: Path) -> None:

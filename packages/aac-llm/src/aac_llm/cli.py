@@ -21,6 +21,7 @@ from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.config.quickstart import QuickstartConfig
+from aac_llm.config.train import TrainConfig
 from aac_llm.flags import construct, first_sentence, settings_parser
 
 TRACEBACK_VARIABLE = "AAC_LLM_TRACEBACK"
@@ -43,6 +44,7 @@ RESUMES = "What was done so far is kept; the same command goes on from there."
 
 VERBS = (
     Verb("quickstart", QuickstartConfig, "aac_llm.quickstart:quickstart", (), RESUMES),
+    Verb("train", TrainConfig, "aac_llm.training:train", (), RESUMES),
     Verb("caption", CaptionConfig, "aac_llm.captioning:caption", ("files",), RESUMES),
     Verb("correct", CorrectConfig, "aac_llm.correction:correct", ("predictions",), RESUMES),
     Verb("evaluate", EvaluateConfig, "aac_llm.evaluation:evaluate", ("source",)),

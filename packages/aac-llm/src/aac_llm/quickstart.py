@@ -1,0 +1,206 @@
+"""The whole path in a few minutes, with no data and no weights: `aac-llm quickstart`.
+
+Sound scenes are synthesised with captions; a small CED, Q-Former and Llama are trained on them from random
+weights by the same `train` as any other model, and caption scenes that they have not heard by the same
+`caption` and `evaluate`. Only the data and the sizes are particular. The control is the same captions, each
+given to another clip: what a captioner scores that writes well and does not listen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import soundfile
+from audio_common.config import CEDConfig
+from audio_common.scene_text import NUM_VARIANTS, TRAINING_VARIANTS
+from audio_common.scene_text import caption as describe
+from audio_common.scenes import Scene, random_scene, render
+
+from aac_llm.captioning import caption_sources
+from aac_llm.config.caption import CaptionConfig
+from aac_llm.config.evaluate import EvaluateConfig
+from aac_llm.config.model import ACOUSTIC_TOKENS, BridgeConfig, ModelConfig
+from aac_llm.config.quickstart import QuickstartConfig
+from aac_llm.config.train import DataConfig, TrainConfig, ValidationConfig
+from aac_llm.evaluation import Evaluation, evaluate
+from aac_llm.manifest import Clip, read_manifest, write_manifest
+from aac_llm.predictions import Prediction, write_predictions
+from aac_llm.tiny import create_tiny_decoder
+from aac_llm.training import TrainResult, train
+
+SECONDS = 3.0
+NUM_EVENTS = (1, 2)
+"""Of scenes in turn; two follow one another or sound at the same time."""
+METRICS = ("bleu", "rouge", "cider", "events", "diversity")
+NUM_SAMPLES = 5
+
+
+@dataclass(frozen=True)
+class QuickstartResult:
+    """What came out."""
+
+    training: TrainResult
+    evaluation: Evaluation
+    """Of the test scenes, compared with the control."""
+    page: Path
+    """To listen to them, worst first."""
+
+
+def quickstart(config: QuickstartConfig) -> QuickstartResult:
+    """Synthesise, train, caption, score; prints each step and where its files are."""
+    out = config.out
+    _say(1, f"synthesising {config.clips} training scenes with {len(TRAINING_VARIANTS)} captions each")
+    manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)
+    _say(2, f"training a small captioner from random weights for {config.steps} steps")
+    training = train(training_settings(config, manifest))
+    model = str(training.model)
+    _say(3, "captioning scenes that were not in training, and scoring the captions")
+    evaluation, page = score(out, manifest, model)
+    print_control(evaluation)
+    _say(4, "what it says of them")
+    print_samples(evaluation)
+    _say_what_next(out, model, page)
+    return QuickstartResult(training=training, evaluation=evaluation, page=page)
+
+
+def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
+    """Synthesise training, validation and test scenes, and write them with their manifest.
+
+    Test scenes have all paraphrases as references, the sentence pattern that training leaves out included.
+
+    Returns:
+        The manifest.
+    """
+    sizes = {"train": clips, "validation": clips // 10, "test": clips // 10}
+    made = [
+        _write_scene(folder, scene, split, name)
+        for split, size in sizes.items()
+        for name, scene in _draw(seed, split, size)
+    ]
+    manifest = folder / "manifest.jsonl"
+    write_manifest(manifest, made)
+    return manifest
+
+
+def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
+    """Settings of the training run; its decoder is made here, with a tokenizer of the captions' words."""
+    texts = [text for clip in read_manifest(manifest, split="train") for text in clip.captions]
+    decoder = create_tiny_decoder(
+        config.out / "decoder",
+        texts,
+        vocab_size=600,
+        hidden_size=96,
+        num_layers=2,
+        num_heads=4,
+        seed=config.seed,
+    )
+    return TrainConfig(
+        out=config.out / "model",
+        model=ModelConfig(
+            decoder=str(decoder),
+            decoder_strategy="full",
+            decoder_dtype="float32",
+            encoder=CEDConfig(embed_dim=96, num_heads=2, depth=4),
+            encoder_strategy="full",
+            bridge=BridgeConfig(window=8, hidden_size=96, num_heads=4, intermediate_size=384),
+            prompt=ACOUSTIC_TOKENS,
+        ),
+        data=DataConfig(train=(manifest,), validation=(manifest,), num_workers=0),
+        batch_size=16,
+        epochs=config.steps,  # more than enough: max_steps ends the run
+        max_steps=config.steps,
+        learning_rate=2e-3,
+        weight_decay=0.05,
+        warmup_ratio=0.1,
+        validation=ValidationConfig(every_steps=max(1, config.steps // 4), batch_size=64),
+        log_every_steps=max(1, config.steps // 20),
+        save_every_steps=max(1, config.steps // 4),
+        device="cpu",
+        seed=config.seed,
+    )
+
+
+def score(out: Path, manifest: Path, model: str) -> tuple[Evaluation, Path]:
+    """Caption the test scenes and compare the captions with the control; writes page and numbers."""
+    captions, page = out / "captions.jsonl", out / "page.html"
+    report = caption_sources(
+        CaptionConfig(
+            files=(manifest,), split="test", model=model, out=captions, overwrite=True, device="cpu"
+        )
+    )
+    control = out / "control.jsonl"
+    write_predictions(control, shift_captions(report.predictions))
+    evaluation = evaluate(
+        EvaluateConfig(
+            source=captions,
+            references=manifest,
+            split="test",
+            metrics=METRICS,
+            compare=control,
+            json=out / "scores.json",
+            page=page,
+        )
+    )
+    return evaluation, page
+
+
+def shift_captions(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Each caption given to the next clip, the last one's to the first."""
+    texts = [each.caption for each in predictions]
+    return [
+        replace(each, caption=text, candidates=())
+        for each, text in zip(predictions, texts[-1:] + texts[:-1], strict=True)
+    ]
+
+
+def print_control(evaluation: Evaluation) -> None:
+    """How well events are named, beside what the same captions score on other clips."""
+    values = {
+        name: (evaluation.corpus[f"event_{name}"], evaluation.comparison[f"event_{name}"].other)
+        for name in ("precision", "recall")
+    }
+    said = ", ".join(f"{name} {mine:.2f} (chance {other:.2f})" for name, (mine, other) in values.items())
+    print(f"Sound events named: {said}. Chance: the same captions, each given to another clip.")
+
+
+def print_samples(evaluation: Evaluation) -> None:
+    """The first test clips' captions, right and wrong as they come."""
+    for clip in evaluation.clips[:NUM_SAMPLES]:
+        print(f"{clip.id}\n  caption    {clip.caption}\n  reference  {clip.references[0]}")
+
+
+def _draw(seed: int, split: str, size: int) -> Iterator[tuple[str, Scene]]:
+    """Different scenes for every split."""
+    first = seed * 3_000_000 + {"train": 0, "validation": 1_000_000, "test": 2_000_000}[split]
+    for number in range(size):
+        num_events = NUM_EVENTS[number % len(NUM_EVENTS)]
+        yield f"{split}-{number:05d}", random_scene(first + number, num_events=num_events, seconds=SECONDS)
+
+
+def _write_scene(folder: Path, scene: Scene, split: str, name: str) -> Clip:
+    path = folder / "audio" / f"{name}.wav"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, render(scene), 16_000, subtype="PCM_16")
+    variants = TRAINING_VARIANTS if split == "train" else range(NUM_VARIANTS)
+    captions = tuple(describe(scene, "eng_Latn", variant=each) for each in variants)
+    return Clip(id=name, audio=path, captions=captions, split=split, duration=scene.seconds)
+
+
+def _say(step: int, what: str) -> None:
+    print(f"\n[{step}/4] {what}", flush=True)
+
+
+def _say_what_next(out: Path, model: str, page: Path) -> None:
+    print(f"""
+Listen to all of them, worst first: {page}
+Everything is in {out}. The same with your own recordings:
+
+  aac-llm caption FOLDER --model {model} --out captions.jsonl
+  aac-llm evaluate MANIFEST.jsonl --model {model} --page page.html
+
+This captioner knows only the synthesised sounds. To train one on real data:
+
+  aac-llm prepare clotho data/clotho --out data/clotho/manifest.jsonl
+  aac-llm train --config packages/aac-llm/configs/clotho.yaml""")
