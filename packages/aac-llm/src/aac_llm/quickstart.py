@@ -17,6 +17,7 @@ from audio_common.config import CEDConfig
 from audio_common.scene_text import NUM_VARIANTS, TRAINING_VARIANTS
 from audio_common.scene_text import caption as describe
 from audio_common.scenes import Scene, random_scene, render
+from transformers.utils.logging import disable_progress_bar
 
 from aac_llm.captioning import caption_sources
 from aac_llm.config.caption import CaptionConfig
@@ -51,6 +52,7 @@ class QuickstartResult:
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
     """Synthesise, train, caption, score; prints each step and where its files are."""
     out = config.out
+    disable_progress_bar()  # of loading weights; those of training and captioning stay
     _say(1, f"synthesising {config.clips} training scenes with {len(TRAINING_VARIANTS)} captions each")
     manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)
     _say(2, f"training a small captioner from random weights for {config.steps} steps")
@@ -96,6 +98,7 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
         num_heads=4,
         seed=config.seed,
     )
+    quarter = max(1, config.steps // 4)
     return TrainConfig(
         out=config.out / "model",
         model=ModelConfig(
@@ -114,9 +117,9 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
         learning_rate=2e-3,
         weight_decay=0.05,
         warmup_ratio=0.1,
-        validation=ValidationConfig(every_steps=max(1, config.steps // 4), batch_size=64),
+        validation=ValidationConfig(every_steps=quarter, batch_size=64),
         log_every_steps=max(1, config.steps // 20),
-        save_every_steps=max(1, config.steps // 4),
+        save_every_steps=quarter,
         device="cpu",
         seed=config.seed,
     )
