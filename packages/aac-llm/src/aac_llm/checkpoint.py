@@ -67,7 +67,7 @@ def save(model: CaptionModel, folder: Path, state_dict: Mapping[str, Tensor] | N
     config = model.config
     tensors = state_dict if state_dict is not None else model.state_dict()
     parts = {part: _part(tensors, part) for part in ("encoder", "bridge", "decoder")}
-    with _replacing(folder) as new:
+    with _Replacing(folder) as new:
         _write_tensors(parts["bridge"], new / BRIDGE_FILE)
         for part, strategy in (("encoder", config.encoder_strategy), ("decoder", config.decoder_strategy)):
             if strategy == "lora":
@@ -93,7 +93,7 @@ def save_merged(model: CaptionModel, folder: Path) -> None:
     )
     encoder = CED(model.config.encoder)
     encoder.load_state_dict(merged_tensors(model.encoder))
-    with _replacing(folder) as new:
+    with _Replacing(folder) as new:
         _write_tensors(_part(model.state_dict(), "bridge"), new / BRIDGE_FILE)
         encoder.save_pretrained(new / ENCODER_FOLDER)
         model.decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(model.decoder))
@@ -268,6 +268,18 @@ def _load_trained(model: CaptionModel, folder: Path) -> None:
             load_part(getattr(model, part), tensors, str(path), kept=r"^(?!.*\.lora_[AB]\.)")
 
 
+def restore(model: CaptionModel, folder: Path) -> None:
+    """Put what a checkpoint with the same settings trained into a model that is already there."""
+    _load_trained(model, folder)
+    if model.config.encoder_strategy == "full":
+        load_part(model.encoder, _read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
+    if model.config.decoder_strategy == "full":
+        tensors: dict[str, Tensor] = {}
+        for path in sorted((folder / DECODER_FOLDER).glob("*.safetensors")):
+            tensors |= _read_tensors(path)
+        model.decoder.load_state_dict(tensors, strict=False)  # tied weights are stored once
+
+
 def _check_width(model: CaptionModel, bridge: Mapping[str, Tensor], folder: Path) -> None:
     trained, width = bridge["projector.weight"].shape[0], model.bridge.projector.out_features
     if trained != width:
@@ -334,7 +346,7 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-class _replacing:
+class _Replacing:
     """A new folder within `folder` whose entries replace those of `folder` in the end, `config.json` last."""
 
     def __init__(self, folder: Path) -> None:

@@ -1,0 +1,45 @@
+"""Loss and validation scores of a training as a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def plot_curves(metrics: Path, picture: Path) -> None:
+    """Draw what `metrics.jsonl` logged, if it logged anything."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = (
+        [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+        if metrics.is_file()
+        else []
+    )
+    panels = [
+        ("loss", ("loss", "eval_loss")),
+        ("CIDEr-D", ("eval_cider_d",)),
+        ("learning rate", ("learning_rate",)),
+    ]
+    shown = [(title, names) for title, names in panels if any(name in row for row in rows for name in names)]
+    if not shown:
+        return
+    figure, axes = pyplot.subplots(1, len(shown), figsize=(4.5 * len(shown), 3.2), squeeze=False)
+    for axis, (title, names) in zip(axes[0], shown, strict=True):
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            if points:
+                label = "validation" if name.startswith("eval_") else "training"
+                axis.plot(
+                    *zip(*points, strict=True), label=label, marker="o" if len(points) < 30 else None, ms=3
+                )
+        axis.set_xlabel("update")
+        axis.set_title(title)
+        axis.grid(alpha=0.3)
+        if len(names) > 1:
+            axis.legend()
+    figure.tight_layout()
+    figure.savefig(picture, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,204 @@
+"""transformers' Trainer for a captioning model.
+
+What it adds: batches of like length, checkpoints of what is trained alone, validation by generated captions,
+and the best model kept beside. What it relies on: `CaptionModel.forward` divides the sum over caption tokens
+by `num_items_in_batch`, so that accumulating gradients over batches of different captions equals one large
+batch (a mean of means would not).
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import gather_object
+from audio_common.augment import SpecAugment
+from torch import nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from aac_llm.checkpoint import restore
+from aac_llm.config.train import TrainConfig
+from aac_llm.dataset import CaptionDataset, EpochLoader, make_loader
+from aac_llm.model import CaptionModel
+from aac_llm.validation import summarize, validate_clips
+
+
+class CaptionTrainer(Trainer):
+    """Trains a `CaptionModel`.
+
+    Args:
+        settings: of the training.
+        model: to train.
+        args: of transformers; see `aac_llm.training.training_arguments`.
+        train_set: examples.
+        validation_set: clips to validate on, in order; None: no validation.
+        callbacks: of transformers.
+    """
+
+    def __init__(
+        self,
+        settings: TrainConfig,
+        model: CaptionModel,
+        args: TrainingArguments,
+        train_set: CaptionDataset,
+        validation_set: CaptionDataset | None,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        self.settings = settings
+        self.best_folder = settings.out / "best"
+        masks = settings.spec_augment
+        self.spec_augment = SpecAugment(**asdict(masks)) if masks.time_masks or masks.freq_masks else None
+        # Trainer takes `config` for one of transformers' and writes into it, while it is set up alone.
+        config = model.__dict__.pop("config")
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_set,
+            eval_dataset=validation_set,
+            callbacks=callbacks,
+        )
+        model.config = config
+
+    def get_train_dataloader(self) -> EpochLoader:
+        """This rank's batches; they are shared out here, so accelerate must not share them again."""
+        assert isinstance(self.train_dataset, CaptionDataset)
+        return make_loader(
+            self.train_dataset,
+            self.captioner.tokenize_captions,
+            batch_size=self.settings.batch_size,
+            shuffle=True,
+            seed=self.settings.seed,
+            num_workers=self.settings.data.num_workers,
+            rank=self.args.process_index,
+            world_size=self.args.world_size,
+        )
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's, with masks on the sound."""
+        return super().compute_loss(model, {**inputs, "spec_augment": self.spec_augment}, *args, **kwargs)
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Validate; `eval_loss` per token and `eval_cider_d`. The best model so far goes to `OUT/best`."""
+        dataset = self.eval_dataset
+        assert isinstance(dataset, CaptionDataset)
+        validation, model = self.settings.validation, self.captioner
+        training = model.training
+        model.eval()
+        mine = range(self.args.process_index, len(dataset), self.args.world_size)
+        with self.accelerator.autocast():
+            found = validate_clips(
+                model,
+                dataset,
+                mine,
+                captioned=validation.max_clips,
+                num_beams=validation.num_beams,
+                batch_size=validation.batch_size,
+            )
+        model.train(training)
+        scores = summarize(gather_object(found), dataset.clips)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
+        self._keep_best(scores)
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @property
+    def captioner(self) -> CaptionModel:
+        """The model without what accelerate put around it."""
+        return self.accelerator.unwrap_model(self.model)
+
+    def _keep_best(self, scores: dict[str, float]) -> None:
+        if not self.is_world_process_zero():
+            return
+        record = self.best_folder / "validation.json"
+        best = json.loads(record.read_text()) if record.is_file() else None
+        metric = self.settings.validation.metric
+        sign = -1 if metric == "loss" else 1
+        if best is None or sign * scores[metric] > sign * best[metric]:
+            self.captioner.save_pretrained(self.best_folder)
+            note = scores | {"step": self.state.global_step}
+            record.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """What was trained alone: Trainer would write the decoder, too."""
+        folder = Path(output_dir or str(self.args.output_dir))
+        self.captioner.save_pretrained(folder, state_dict=state_dict)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        restore(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+
+
+class MetricsFile(TrainerCallback):
+    """Writes what is logged to a JSON Lines file, each time an object."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Drop what a killed run logged after the checkpoint from which this one goes on."""
+        if state.is_world_process_zero and self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+            self.path.write_text("".join(kept), encoding="utf-8")
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Append a line."""
+        if state.is_world_process_zero and logs:
+            row = {"step": state.global_step} | {k: v for k, v in logs.items() if isinstance(v, int | float)}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+class SaveOnInterrupt(TrainerCallback):
+    """The first Ctrl-C ends the update that is running, saves, and stops; the second one ends at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Listen, where a signal can be listened to."""
+        try:
+            self._before = signal.signal(signal.SIGINT, self._note)
+        except ValueError:  # not in the main thread
+            self._before = None
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Stop when asked to."""
+        if self.interrupted:
+            control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Ctrl-C means what it meant before."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, *_: Any) -> None:
+        self.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end: Trainer writes its state last."""
+    return (checkpoint / "trainer_state.json").is_file()
+
+
+def total_parameters(module: nn.Module, *, trained: bool = False) -> int:
+    """Parameters of a module, or those of them that learn."""
+    return sum(each.numel() for each in module.parameters() if each.requires_grad or not trained)
