@@ -10,7 +10,6 @@ as many as its prompt was padded by; here the penalty holds for all new tokens a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +27,9 @@ class Hypothesis:
     """Mean log-probability of its tokens."""
 
 
-def supports(decoder: Any, *, num_beams: int, do_sample: bool) -> bool:
-    """Whether there is something to gain and the decoder's state can be copied for each beam."""
-    return num_beams > 1 and not do_sample and not getattr(decoder, "_is_stateful", False)
+def supports(decoder: Any) -> bool:
+    """Whether the decoder keeps keys and values of each token (no recurrent state), which can be copied."""
+    return not getattr(decoder, "_is_stateful", False)
 
 
 @torch.inference_mode()
@@ -39,7 +38,6 @@ def beam_search(
     embeddings: Tensor,
     mask: Tensor,
     *,
-    end_tokens: Sequence[int],
     num_beams: int = 3,
     max_new_tokens: int = 30,
     min_new_tokens: int = 0,
@@ -49,10 +47,10 @@ def beam_search(
     """The most probable continuations of each prompt, best first.
 
     Args:
-        decoder: a causal language model of transformers, in evaluation mode.
+        decoder: a causal language model of transformers, in evaluation mode; its generation_config has the
+            tokens that end a sequence.
         embeddings: prompts (batch, tokens, width), padded on the left.
         mask: (batch, tokens), nonzero where a prompt is.
-        end_tokens: a sequence ends with any of them.
         num_beams: sequences followed at once, at least 2.
         max_new_tokens: longest sequence.
         min_new_tokens: no end token before so many others.
@@ -64,7 +62,7 @@ def beam_search(
     """
     if num_beams < 2 or not 1 <= num_return <= num_beams:
         raise ValueError(f"expected num_beams >= 2 and num_return up to it, got {num_beams} and {num_return}")
-    state = _State(decoder, embeddings, mask, num_beams, list(end_tokens))
+    state = _State(decoder, embeddings, mask, num_beams)
     penalties = (min_new_tokens, repetition_penalty)
     for length in range(1, max_new_tokens + 1):
         state.extend(length, *penalties, is_last=length == max_new_tokens)
@@ -81,12 +79,12 @@ class _State:
     In shapes, `items` is the number of sounds that are not done.
     """
 
-    def __init__(
-        self, decoder: Any, embeddings: Tensor, mask: Tensor, num_beams: int, end_tokens: list[int]
-    ) -> None:
+    def __init__(self, decoder: Any, embeddings: Tensor, mask: Tensor, num_beams: int) -> None:
         self.decoder = decoder
         self.num_beams = num_beams
-        self.end_tokens = torch.tensor(end_tokens, device=embeddings.device)
+        ends = decoder.generation_config.eos_token_id
+        ends = [ends] if isinstance(ends, int) else list(ends or [])
+        self.end_tokens = torch.tensor(ends, dtype=torch.long, device=embeddings.device)
         self.items = list(range(len(embeddings)))
         self.finished: list[list[Hypothesis]] = [[] for _ in self.items]
         batch, device = len(embeddings), embeddings.device

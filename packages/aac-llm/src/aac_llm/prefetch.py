@@ -122,7 +122,7 @@ def _measure_all(
 def too_long(seconds: float, max_seconds: float) -> str:
     """Why a sound is not captioned in one go."""
     return (
-        f"{seconds:.0f} s are more than the {max_seconds:.0f} s that fit into the decoder's context; "
+        f"{seconds:.1f} s are more than the {max_seconds:.1f} s that fit into the decoder's context; "
         "caption it window by window (--segments)"
     )
 
