@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,9 +136,10 @@ def test_a_model_that_fails_keeps_all() -> None:
     assert [result.reason for result in results] == ["kept: no answer (HTTP 500)", "accepted"]
 
 
-def test_an_empty_caption_is_not_asked_about() -> None:
+@pytest.mark.parametrize("text", ["  ", "word " * 201])
+def test_what_is_no_caption_is_not_asked_about(text: str) -> None:
     llm = Scripted({}, "a dog barks")
-    assert one("  ", llm).reason == "kept: no answer (the caption is empty)"
+    assert one(text, llm).reason == "kept: no answer (a caption has 1 to 200 words)"
     assert llm.asked == []
 
 
@@ -180,6 +182,50 @@ def test_surprise_of_the_local_model_can_be_the_gate(tiny_decoder: Path) -> None
     assert corrector.gate.name == "lm"
     assert result.considered
     assert result.score_before > 0
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    """A folder as FENSE's: a random BERT of a few words, whose outputs depend on the text."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", *["a", "dog", "barks", "and", "rain", "falls", "loudly"]]
+    backend = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
+    tokenizer.save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    bert = BertModel(BertConfig(vocab_size=len(words), initializer_range=0.5, **sizes))
+    bert.config.save_pretrained(tmp_path)
+    weights = {f"encoder.{name}": value for name, value in bert.state_dict().items()}
+    weights |= {"clf.weight": torch.randn(6, 16), "clf.bias": torch.zeros(6)}
+    record = {"model_type": "bert-base-uncased", "num_classes": 6, "state_dict": weights}
+    torch.save(record, tmp_path / "echecker.ckpt")
+    return tmp_path
+
+
+def test_the_fluency_detector_can_be_the_gate(detector: Path) -> None:
+    from aac_llm.metrics.fluency import FluencyDetector
+
+    texts = ["a dog barks", "a dog barks loudly"]
+    better, worse = sorted(
+        texts, key=lambda text: FluencyDetector.from_pretrained(detector).error_probability([text])[0]
+    )
+    config = CorrectionSettings(llm="f", fluency_model=str(detector), threshold=0.0)
+    corrector = Corrector(config, llm=Scripted({worse: better, better: worse}))
+    repaired, kept = corrector.correct([worse, better])
+    assert corrector.gate.name == "fluency"
+    assert (repaired.after, repaired.accepted) == (better, True)
+    assert (kept.after, kept.accepted) == (better, False)
+    assert kept.reason.startswith("kept: worse by the gate")
 
 
 def test_differences_are_shown_by_words() -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 20
 """Changes and refusals in the table on the screen; all are in the output."""
+MAX_WORDS = 200
+"""Longer texts are not shown to a model."""
 CHUNK = 64
 """Captions between two writes to the disk."""
 
@@ -122,9 +124,9 @@ class Corrector:
         ]
 
     def _ask(self, captions: list[str]) -> Sequence[str | LLMError]:
-        """An answer for each, whatever the model does; it is not asked about captions without words."""
-        asked = [place for place, caption in enumerate(captions) if caption.strip()]
-        answers: list[str | LLMError] = [LLMError("the caption is empty")] * len(captions)
+        """An answer for each, whatever the model does; it is not asked about what cannot be a caption."""
+        asked = [place for place, caption in enumerate(captions) if 0 < len(caption.split()) <= MAX_WORDS]
+        answers: list[str | LLMError] = [LLMError(f"a caption has 1 to {MAX_WORDS} words")] * len(captions)
         if not asked:
             return answers
         try:

@@ -7,7 +7,7 @@
 
 Most captions of a good model need none (of FENSE's detector, 1 in 1,000 on Clotho), so the gate is what keeps
 correction cheap and harmless. Rules need nothing and say what they found; the detector of FENSE knows more
-kinds of errors; a language model's surprise is for captions in other words than the detector's.
+kinds of errors; a language model's surprise finds wrong grammar in any words, but not repetition.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from math import prod
 
 import numpy as np
 
-THRESHOLDS = {"rules": 0.5, "fluency": 0.9, "lm": 6.0}
-"""Default of each gate; that of fluency is FENSE's."""
+THRESHOLDS = {"rules": 0.5, "fluency": 0.9, "lm": 7.0}
+"""Default of each gate. That of fluency is FENSE's. That of lm, in nats per token, 99 of 100 captions of a
+good model stay below by SmolLM2-135M-Instruct, and 14 of 20 broken ones do not; other models differ."""
 MAX_WORDS = 50
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*|,")

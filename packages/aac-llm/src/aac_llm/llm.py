@@ -18,13 +18,13 @@ TASK = (
     "Answer with the caption only."
 )
 EXAMPLES = (
-    ("a dog dog barks and a a man speaks", "a dog barks and a man speaks"),
-    ("water is running and", "water is running"),
-    ("birds chirp in the background birds chirp in the background", "birds chirp in the background"),
-    ("a car passing by then horn honk", "a car is passing by, then a horn honks"),
-    ("rain falls on a roof", "rain falls on a roof"),
+    ("a kettle kettle whistles and a a spoon clinks", "a kettle whistles and a spoon clinks"),
+    ("an owl hoots in the distance with a", "an owl hoots in the distance"),
+    ("leaves rustle softly leaves rustle softly", "leaves rustle softly"),
+    ("a goat bleat then drill are whirring", "a goat bleats, then a drill is whirring"),
+    ("frogs croak near a pond", "frogs croak near a pond"),
 )
-"""Broken captions and their repairs, shown to the model."""
+"""Broken captions and their repairs, shown to the model. Of rare sounds: a small model copies them."""
 
 
 class LLMError(Exception):
@@ -103,13 +103,18 @@ class LocalLLM:
 
     def __call__(self, captions: Sequence[str]) -> list[str | LLMError]:
         """What the model writes of each caption."""
+        import torch
+
         answers: list[str | LLMError] = [""] * len(captions)
         order = sorted(range(len(captions)), key=lambda place: len(captions[place]))
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
-            for place, answer in zip(
-                places, self._answer([captions[place] for place in places]), strict=True
-            ):
+            found: Sequence[str | LLMError]
+            try:
+                found = self._answer([captions[place] for place in places])
+            except torch.OutOfMemoryError:
+                found = [LLMError(f"no memory for {len(places)} captions at once")] * len(places)
+            for place, answer in zip(places, found, strict=True):
                 answers[place] = answer
         return answers
 

@@ -27,7 +27,7 @@ class CorrectionSettings:
     """For gate fluency: name of FENSE's published detector, its .ckpt file, or a folder with it."""
     threshold: float | None = None
     """Captions whose score reaches it are repaired; none: 0.5 of rules, 0.9 of fluency (probability of an
-    error), 6 of lm (nats per token)."""
+    error), 7 of lm (nats per token)."""
     max_new_tokens: int = 64
     """Most tokens of an answer."""
     batch_size: int = 16
