@@ -20,6 +20,16 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.config.evaluate import EvaluateConfig
+from aac_llm.config.prepare import (
+    PrepareAudioCapsConfig,
+    PrepareAutoACDConfig,
+    PrepareClothoConfig,
+    PrepareJSONLConfig,
+    PrepareMACSConfig,
+    PrepareReferenceConfig,
+    PrepareSLAMConfig,
+    PrepareWavCapsConfig,
+)
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.train import TrainConfig
 from aac_llm.flags import construct, first_sentence, settings_parser
@@ -40,6 +50,7 @@ class Verb:
     """Said after Ctrl-C, unless the function says something itself."""
 
 
+PREPARE = "aac_llm.prepare:prepare"
 RESUMES = "What was done so far is kept; the same command goes on from there."
 
 VERBS = (
@@ -49,7 +60,16 @@ VERBS = (
     Verb("correct", CorrectConfig, "aac_llm.correction:correct", ("predictions",), RESUMES),
     Verb("evaluate", EvaluateConfig, "aac_llm.evaluation:evaluate", ("source",)),
 )
-READERS: tuple[Verb, ...] = ()
+READERS = (
+    Verb("clotho", PrepareClothoConfig, PREPARE, ("source",), RESUMES),
+    Verb("audiocaps", PrepareAudioCapsConfig, PREPARE, ("source",), RESUMES),
+    Verb("wavcaps", PrepareWavCapsConfig, PREPARE, ("source",), RESUMES),
+    Verb("macs", PrepareMACSConfig, PREPARE, ("source",), RESUMES),
+    Verb("autoacd", PrepareAutoACDConfig, PREPARE, ("source",), RESUMES),
+    Verb("reference", PrepareReferenceConfig, PREPARE, ("source",), RESUMES),
+    Verb("slam", PrepareSLAMConfig, PREPARE, ("source",), RESUMES),
+    Verb("jsonl", PrepareJSONLConfig, PREPARE, ("source",), RESUMES),
+)
 """What `aac-llm prepare` can read."""
 
 
