@@ -73,10 +73,19 @@ def test_captions_that_the_gate_passes_are_not_shown_to_the_model() -> None:
     assert results[0].score_after is None
 
 
-def test_no_captions_need_no_model() -> None:
-    config = CorrectionSettings(llm="/no/such/model")
+def test_captions_without_faults_need_no_model() -> None:
+    config = CorrectionSettings(llm="m", endpoint="http://127.0.0.1:9/v1")
     assert Corrector(config).correct([]) == []
     assert Corrector(config).correct(["a dog barks"])[0].reason == "fluent"
+
+
+def test_a_wrong_name_is_told_at_once(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(ValueError, match="expected a folder or a hub id of a language model"):
+        Corrector(CorrectionSettings(llm=str(tmp_path)))
+    config = config_of(source, llm=str(tmp_path))
+    with pytest.raises(ValueError, match="language model"):
+        correct_file(config)
+    assert not config.out.exists()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from aac_llm.config.correct import CorrectConfig, CorrectionSettings
 from aac_llm.gate import THRESHOLDS, Gate, rule_gate
-from aac_llm.llm import LLM, LLMError, LocalLLM
+from aac_llm.llm import LLM, LLMError, LocalLLM, check_source
 from aac_llm.predictions import Prediction, read_predictions, write_predictions
 from aac_llm.verdict import FLUENT, NO_ANSWER, Correction, clean_answer, judge, keep
 
@@ -48,7 +48,7 @@ class Corrector:
         gate: instead of `config.gate`.
 
     Raises:
-        ValueError: neither a language model nor the name of one is given.
+        ValueError: neither a language model nor the name of one is given, or there is none of this name.
     """
 
     def __init__(
@@ -56,6 +56,8 @@ class Corrector:
     ) -> None:
         if llm is None and config.llm is None:
             raise ValueError("no language model: llm must name one (folder, hub id, or the endpoint's name)")
+        if llm is None and config.endpoint is None:
+            check_source(str(config.llm))
         self.config = config
         self._llm = llm
         self._gate = gate
@@ -192,9 +194,9 @@ def correct_file(config: CorrectConfig, corrector: Corrector | None = None) -> l
     from aac_llm.journal import Journal
 
     predictions = read_predictions(config.predictions)
+    corrector = corrector or Corrector(config)  # a wrong name leaves no file behind
     journal = Journal(config.out, _describe(config), overwrite=config.overwrite)
     done = _answered(journal)
-    corrector = corrector or Corrector(config)
     left = [each for each in predictions if each.key not in done]
     for start in range(0, len(left), CHUNK):
         chunk = correct_predictions(corrector, left[start : start + CHUNK])

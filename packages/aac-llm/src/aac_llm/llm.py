@@ -50,6 +50,20 @@ def plain_prompt(caption: str) -> str:
     return f"{TASK}\n\n{shown}\n\nCaption: {caption}\nFixed:"
 
 
+def check_source(source: str | Path) -> None:
+    """Look for a local model's configuration, so that a wrong name is told before a long job.
+
+    Raises:
+        ValueError: there is none.
+    """
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as e:
+        raise ValueError(f"llm: expected a folder or a hub id of a language model, got {source}: {e}") from e
+
+
 class LocalLLM:
     """A causal language model of transformers; answers are greedy, so they can be had again."""
 
