@@ -1,4 +1,4 @@
-"""The language model that writes the captions: any causal one of transformers, in 4 or 8 bits if asked for."""
+"""The language model that writes the captions: any causal one of transformers, also in 4 or 8 bits."""
 
 from __future__ import annotations
 

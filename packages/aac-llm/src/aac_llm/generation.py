@@ -25,6 +25,7 @@ class CaptionRepetitionPenalty(LogitsProcessor):
         self.penalty = penalty
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+        """Log-probabilities (or logits) `(captions, vocabulary)` after tokens `(captions, length)`."""
         seen = scores.gather(1, input_ids)
         penalized = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
         return scores.scatter(1, input_ids, penalized)
@@ -70,10 +71,10 @@ def generate(
             f"num_return {num_return} needs as many beams, got num_beams {num_beams}; or set do_sample"
         )
     num_beams = 1 if do_sample else num_beams
-    tokens, scores = _run(
+    tokens, scores = generate_tokens(
         decoder,
         sequences,
-        [] if repetition_penalty == 1.0 else [CaptionRepetitionPenalty(repetition_penalty)],
+        repetition_penalty=repetition_penalty,
         num_beams=num_beams,
         max_new_tokens=max_new_tokens,
         min_new_tokens=min_new_tokens,
@@ -87,10 +88,14 @@ def generate(
     return [sorted(group, key=lambda candidate: -candidate.score) for group in groups]
 
 
-def _run(
-    decoder: Any, sequences: Sequences, processors: list[LogitsProcessor], **settings: Any
+def generate_tokens(
+    decoder: Any, sequences: Sequences, *, repetition_penalty: float = 1.0, **settings: Any
 ) -> tuple[Tensor, Tensor]:
-    """New tokens `(sounds * captions, length)` and mean log-probabilities `(sounds * captions,)`."""
+    """New tokens `(sounds * captions, length)` and mean log-probabilities `(sounds * captions,)`.
+
+    `settings` are those of `transformers.GenerationConfig`, `num_beams` and `do_sample` among them.
+    """
+    processors = [] if repetition_penalty == 1.0 else [CaptionRepetitionPenalty(repetition_penalty)]
     own = decoder.generation_config
     output = decoder.generate(
         inputs_embeds=sequences.embeddings,

@@ -1,7 +1,8 @@
 """The captioner of LOAE (arXiv:2406.13275): CED, a Q-Former over windows, and a causal language model.
 
-What the language model reads of a clip is BOS, the prompt's left half, the sound, the prompt's right half and,
-in training, the caption and EOS; the loss is that of the caption's tokens. Departures from the authors' code:
+What the language model reads of a clip is BOS, the prompt's left half, the sound, the prompt's right half
+and, in training, the caption and EOS; the loss is that of the caption's tokens. Departures from the authors'
+code:
 
 - a clip's caption and loss depend on that clip alone: padding of sound, windows and text is masked, and no
   padding stands within a sequence (layout `time_major`; `reference` keeps their encoder's batching);
@@ -307,7 +308,8 @@ class CaptionModel(nn.Module):
             lengths: `(batch,)` samples of each; None: all of them.
             acoustic: sounds that `encode_audio` has encoded, instead of waveforms.
             settings: of `aac_llm.generation.generate`: num_beams (3), max_new_tokens (30),
-                min_new_tokens (2), do_sample (False), temperature, top_p (0.9), repetition_penalty, num_return (1).
+                min_new_tokens (2), do_sample (False), temperature (1), top_p (0.9), repetition_penalty (1),
+                num_return (1).
 
         Returns:
             For each sound `num_return` captions, the most probable first.

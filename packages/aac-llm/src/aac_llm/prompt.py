@@ -37,7 +37,7 @@ def normalize_caption(caption: str, kind: Literal["reference", "none"] = "refere
     """A caption as it is trained on.
 
     `reference`: in lower case, punctuation but hyphens and apostrophes gone, single spaces. The authors' code
-    leaves a blank where a full stop ended the caption, and thus trains on two ends of captions; this does not.
+    leaves a blank where a full stop ended the caption, and so trains on two kinds of end; this does not.
 
     >>> normalize_caption("A dog barks,  twice. ")
     'a dog barks twice'

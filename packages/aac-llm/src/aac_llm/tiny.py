@@ -1,4 +1,4 @@
-"""A small language model made on the spot, for tests and the quickstart: random weights, its own tokenizer."""
+"""A small random language model with its own tokenizer, made on the spot for tests and the quickstart."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Windows of 17 tokens follow each other without overlap. The two layouts differ i
 
 | | `time_major` | `reference` |
 |---|---|---|
-| order of the tokens | the four bands of 160 ms, of the next 160 ms, ... | all of a band, then the next band |
+| order of tokens | the four bands of 160 ms, of the next 160 ms, ... | all of a band, then the next |
 | a window | 0.68 s of sound | 2.72 s of one mel band, some of two bands |
 | tokens that fill no window | in a last window, partly masked | dropped (10 of 248 for 10 s) |
 | padding | masked | counts as sound |
