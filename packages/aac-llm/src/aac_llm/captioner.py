@@ -109,6 +109,7 @@ class Captioner:
             decoder=decoder,
             quantization=quantization,
         )
+        merge_adapters(model)
         return cls(model, **options)
 
     def caption(
@@ -268,6 +269,18 @@ class Captioner:
         return [
             tuple(Candidate(next(texts).strip(), each.score) for each in hypotheses) for hypotheses in found
         ]
+
+
+def merge_adapters(model: CaptionModel) -> None:
+    """Add low-rank updates to the weights that they update, which saves their time in every layer.
+
+    Float32 weights only: in bfloat16 most of a small update would be lost in rounding.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer) and layer.get_base_layer().weight.dtype == torch.float32:
+            layer.merge()
 
 
 def _windows(
