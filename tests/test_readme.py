@@ -79,11 +79,13 @@ def test_python_blocks_run(page: Path, tmp_path: Path) -> None:
 def test_commands_parse(page: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if find_spec(PACKAGES[command]) is None:
         pytest.skip(f"{command} is not installed here")
-    parser = import_module(f"{PACKAGES[command]}.cli").build_parser
+    shown = [words[1:] for words in commands(page) if words[0] in (command, PACKAGES[command])]
+    if not shown:
+        pytest.skip(f"no {command} on this page")
+    parser = import_module(f"{PACKAGES[command]}.cli").build_parser()
     monkeypatch.chdir(ROOT)  # configs are named from the root
-    for words in commands(page):
-        if words[0] in (command, PACKAGES[command]):
-            parser().parse_args(words[1:])
+    for words in shown:
+        parser.parse_args(words)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
