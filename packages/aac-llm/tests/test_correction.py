@@ -81,7 +81,7 @@ def test_captions_without_faults_need_no_model() -> None:
 
 def test_a_wrong_name_is_told_at_once(tmp_path: Path, source: Path) -> None:
     with pytest.raises(ValueError, match="expected a folder or a hub id of a language model"):
-        Corrector(CorrectionSettings(llm=str(tmp_path)))
+        Corrector(CorrectionSettings(llm=str(tmp_path))).check()
     config = config_of(source, llm=str(tmp_path))
     with pytest.raises(ValueError, match="language model"):
         correct_file(config)

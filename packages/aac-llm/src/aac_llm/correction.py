@@ -48,7 +48,7 @@ class Corrector:
         gate: instead of `config.gate`.
 
     Raises:
-        ValueError: neither a language model nor the name of one is given, or there is none of this name.
+        ValueError: neither a language model nor the name of one is given.
     """
 
     def __init__(
@@ -56,11 +56,18 @@ class Corrector:
     ) -> None:
         if llm is None and config.llm is None:
             raise ValueError("no language model: llm must name one (folder, hub id, or the endpoint's name)")
-        if llm is None and config.endpoint is None:
-            check_source(str(config.llm))
         self.config = config
         self._llm = llm
         self._gate = gate
+
+    def check(self) -> None:
+        """Look for the local model's configuration, so that a wrong name is told before a long job.
+
+        Raises:
+            ValueError: there is no such model.
+        """
+        if self._llm is None and self.config.endpoint is None:
+            check_source(str(self.config.llm))
 
     @cached_property
     def llm(self) -> LLM:
@@ -194,7 +201,8 @@ def correct_file(config: CorrectConfig, corrector: Corrector | None = None) -> l
     from aac_llm.journal import Journal
 
     predictions = read_predictions(config.predictions)
-    corrector = corrector or Corrector(config)  # a wrong name leaves no file behind
+    corrector = corrector or Corrector(config)
+    corrector.check()  # before there is a file
     journal = Journal(config.out, _describe(config), overwrite=config.overwrite)
     done = _answered(journal)
     left = [each for each in predictions if each.key not in done]

@@ -51,11 +51,7 @@ def plain_prompt(caption: str) -> str:
 
 
 def check_source(source: str | Path) -> None:
-    """Look for a local model's configuration, so that a wrong name is told before a long job.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Raises ValueError where there is no model of transformers; loads its configuration only."""
     from transformers import AutoConfig
 
     try:
