@@ -77,7 +77,7 @@ class CiderD:
 
     >>> metric = CiderD([["rain falls", "it rains hard"], ["a dog barks"]])
     >>> round(metric(["it rains", "a dog barks"])[0], 3)
-    4.693
+    4.689
     """
 
     def __init__(

@@ -1,12 +1,12 @@
 """Words of a caption as coco-caption finds them with Stanford CoreNLP 3.4.1's PTBTokenizer, but without Java.
 
 Penn Treebank conventions: `don't` is `do n't`, `it's` is `it 's`, `cannot` is `can not`; hyphenated words,
-numbers, times and abbreviations stay whole; then everything is in lower case and punctuation is left out. Made
-from that program's answers to sentences of our own, which the tests compare with (tests/golden).
+numbers, times and abbreviations stay whole; then everything is in lower case and punctuation is left out.
+Made from that program's answers to sentences of our own, which the tests compare with (tests/golden).
 
-Two habits of coco-caption that are kept, since scores are compared with published ones: brackets stay, as `-lrb-`
-(its list of punctuation has them in upper case only), and so do runs like `!!`. What is not kept: tags with
-attributes, telephone numbers, addresses without a scheme and rarer smileys are not words of a caption.
+Two habits of coco-caption are kept, since scores are compared with published ones: brackets stay, as `-lrb-`
+(its list of punctuation has them in upper case only), and so do runs like `!!`. Tags with attributes,
+telephone numbers, addresses without a scheme and rarer smileys are not treated as there.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-_MORE = r"\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2189"  # alphanumeric for Python: ² ½
+_MORE = r"\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u209f\u2150-\u2189"  # alphanumeric for Python: ² ½
 _L = rf"(?:[^\W\d_{_MORE}]|[\u0300-\u036f\u0900-\u0e4e])"  # letters and the marks that combine with them
 _A = rf"(?:[^\W_{_MORE}]|[\u0300-\u036f\u0900-\u0e4e])"
 _APOSTROPHE = r"['’]"
 _NUMBER = r"(?:\d*(?:[.:,]\d+)+|\d+(?:/\d+)*)"
-_PIECE = rf"(?:[dolDOL]{_APOSTROPHE})?(?:{_A}++(?![.:,]\d)|{_NUMBER})"
+_PIECE = rf"(?:[dolDOL]{_APOSTROPHE})?{_A}+"
+_PART = r"(?:[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*|[A-Za-z0-9]+)"
 _SPLIT = {
     "cannot": ["can", "not"],
     "gimme": ["gim", "me"],
@@ -30,9 +31,15 @@ _SPLIT = {
     "'tis": ["'t", "is"],
     "'twas": ["'t", "was"],
 }
-_ABBREVIATIONS = frozenset(
-    ["al", "cf", "co", "ct", "dr", "ft", "ga", "jr", "ky", "lt", "md", "mo", "mr", "ms", "mt", "ph", "rd", "rt", "sq", "sr", "st", "va", "vs", "vt", "wm", "adj", "adm", "adv", "ala", "apr", "aug", "ave", "bhd", "cie", "col", "cos", "cpl", "dak", "dec", "det", "drs", "ens", "esq", "est", "etc", "ext", "feb", "fla", "fri", "gen", "gov", "hon", "inc", "ind", "jan", "jos", "jul", "jun", "kan", "ltd", "maj", "mar", "mfg", "mme", "mon", "mrs", "mtg", "neb", "nev", "nov", "oct", "pfc", "plc", "pte", "pty", "pvt", "rep", "rev", "sen", "sep", "seq", "sfc", "sgt", "spc", "ste", "sys", "tel", "thu", "tue", "wed", "wis", "wyo", "alex", "ariz", "assn", "asst", "atty", "bldg", "blvd", "brig", "bros", "capt", "cmdr", "colo", "conn", "corp", "dept", "elec", "govs", "insp", "intl", "invt", "kans", "mich", "minn", "mlle", "mont", "msgr", "natl", "okla", "penn", "pres", "prof", "reps", "sens", "sept", "supt", "tenn", "tues", "univ", "wisc", "assoc", "attys", "calif", "comdr", "lieut", "profs", "supts", "thurs", "treas", "messrs"]
-)
+_SHORTENED = """
+al cf co ct dr ft ga jr ky lt md mo mr ms mt ph rd rt sq sr st va vs vt wm adj adm adv ala apr aug ave
+bhd cie col cos cpl dak dec det drs ens esq est etc ext feb fla fri gen gov hon inc ind jan jos jul jun
+kan ltd maj mar mfg mme mon mrs mtg neb nev nov oct pfc plc pte pty pvt rep rev sen sep seq sfc sgt spc
+ste sys tel thu tue wed wis wyo alex ariz assn asst atty bldg blvd brig bros capt cmdr colo conn corp
+dept elec govs insp intl invt kans mich minn mlle mont msgr natl okla penn pres prof reps sens sept supt
+tenn tues univ wisc assoc attys calif comdr lieut profs supts thurs treas messrs
+"""
+_ABBREVIATIONS = frozenset(_SHORTENED.split())
 """A full stop after one of these belongs to it."""
 _NAMES = frozenset(["Ark", "Az", "Del", "Ill", "La", "Mass", "Miss", "Ore", "Pa", "Tex", "Wash"])
 """Such abbreviations that are words when they begin with a small letter."""
@@ -40,9 +47,24 @@ _BEFORE_NUMBER = frozenset(["art", "ca", "fig", "figs", "no", "nos", "op", "pp",
 """Such abbreviations if a number follows."""
 _SPELLED = {
     **dict.fromkeys("“”«»‹›‘’‚–—`'\".?!,:;-", ""),
-    "(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-",
-    "£": "#", "€": "$", "¢": "cents", "½": "1/2", "¼": "1/4", "¾": "3/4", "⅓": "1/3", "⅔": "2/3",
-    "&amp;": "&", "&lt;": "<", "&gt;": ">", "…": "",
+    "(": "-lrb-",
+    ")": "-rrb-",
+    "[": "-lsb-",
+    "]": "-rsb-",
+    "{": "-lcb-",
+    "}": "-rcb-",
+    "£": "#",
+    "€": "$",
+    "¢": "cents",
+    "½": "1/2",
+    "¼": "1/4",
+    "¾": "3/4",
+    "⅓": "1/3",
+    "⅔": "2/3",
+    "&amp;": "&",
+    "&lt;": "<",
+    "&gt;": ">",
+    "…": "",
 }
 """How some tokens are written; what is written as nothing is punctuation."""
 _PATTERNS = tuple(
@@ -52,11 +74,13 @@ _PATTERNS = tuple(
         rf"[-+]?{_NUMBER}",
         rf"{_PIECE}(?:[-_‑]{_PIECE})*",
         rf"\d+/\d+{_A}*|[Pp]h\.?[Dd]\.",
-        rf"{_L}+/{_L}+",
+        r"[A-Za-z0-9][A-Za-z0-9.,]*(?:-(?:[A-Za-z](?:\.[A-Za-z])+\.?|[A-Za-z0-9]+))+",
+        rf"{_PART}(?:/{_PART}){{1,2}}",
         rf"{_L}\.(?:{_L}\.)*",
-        rf"(?i:{_APOSTROPHE}(?:tis|twas|cause|til|em|n|\d0s)(?!{_A})|{_APOSTROPHE}n{_APOSTROPHE})",
+        rf"(?i:{_APOSTROPHE}(?:tis|twas|cause|til|em|n|\d0s)(?!{_A}))",
+        rf"(?i:{_APOSTROPHE}n{_APOSTROPHE})",
         rf"(?i:{_APOSTROPHE}(?:s|m|d|ll|re|ve)(?!{_A})|n['’`]t(?!{_A}))",
-        rf"(?i:(?:ma{_APOSTROPHE}am|ol{_APOSTROPHE}|d{_APOSTROPHE}|somethin{_APOSTROPHE}|e{_APOSTROPHE}er|ne{_APOSTROPHE}er|ev{_APOSTROPHE}ry)(?!{_A}))",
+        rf"(?i:(?:ma'am|ol'|d'|somethin'|n?e'er|ev'ry)(?!{_A}))".replace("'", _APOSTROPHE),
         rf"(?i:qu{_APOSTROPHE}{_L}+|c{_APOSTROPHE}mon|y{_APOSTROPHE}(?={_L}))",
         r"https?://[^\s\"<>|(),]*[^\s\"<>|(),.!?;:]",
         rf"{_A}[\w.]*@{_A}[\w.]*{_A}|{_A}+@{_A}+|[@#]{_L}\w*",
@@ -69,6 +93,7 @@ _PATTERNS = tuple(
     )
 )
 _CONTRACTED = re.compile(rf"(?i:{_L}*?(?=n['’`]t(?!{_A})))")
+_BEFORE_COMMA = re.compile(r"\.(?=[,;:])")
 _SILENT = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\ufeff\ue000-\uf8ff\ud800-\udfff\U00010000-\U0010ffff]"
 )
@@ -78,9 +103,8 @@ _ENTITY = re.compile(r"&(?:quot|nbsp|apos);")
 def tokenize(text: str) -> list[str]:
     """Lower-case words of a caption without punctuation; none for an empty text.
 
-    >>> tokenize("A well-known dog doesn't bark, it's howling (loudly) at 5:30 p.m.!")
-    ['a', 'well-known', 'dog', 'does', "n't", 'bark', 'it', "'s", 'howling', '-lrb-', 'loudly', '-rrb-',
-     'at', '5:30', 'p.m.']
+    >>> tokenize("A dog doesn't bark, it's howling (loudly), 5:30 p.m.!")
+    ['a', 'dog', 'does', "n't", 'bark', 'it', "'s", 'howling', '-lrb-', 'loudly', '-rrb-', '5:30', 'p.m.']
     """
     words: list[str] = []
     chunks = (text if text.isascii() and text.isprintable() else _clean(text)).split()
@@ -116,6 +140,8 @@ def _token_end(text: str, at: int, before_number: bool) -> int:
     end = max(found.end() for pattern in _PATTERNS if (found := pattern.match(text, at)))
     if (contracted := _CONTRACTED.match(text, at)) and at < contracted.end() < end <= contracted.end() + 1:
         return contracted.end()  # the n of `don't` belongs to what follows
+    if _BEFORE_COMMA.match(text, end) and text[end - 1].isalnum():
+        return end + 1
     if text[end : end + 1] == "." and _is_abbreviation(text[at:end], text[end + 1 :], before_number):
         return end + 1
     return end
