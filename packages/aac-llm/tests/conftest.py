@@ -44,6 +44,33 @@ def scene_files(tmp_path_factory: pytest.TempPathFactory) -> list[SceneFile]:
     return files
 
 
+@pytest.fixture(scope="session")
+def scene_clips(scene_files: list[SceneFile]):
+    """The scenes as clips of the split `train`, with two captions each."""
+    from aac_llm.manifest import Clip
+
+    return [
+        Clip(
+            id=file.audio.stem,
+            audio=file.audio,
+            captions=(file.caption, f"there is sound {number}"),
+            split="train",
+            duration=file.seconds,
+        )
+        for number, file in enumerate(scene_files)
+    ]
+
+
+@pytest.fixture(scope="session")
+def scene_manifest(scene_clips, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of `scene_clips`."""
+    from aac_llm.manifest import write_manifest
+
+    path = tmp_path_factory.mktemp("manifest") / "scenes.jsonl"
+    write_manifest(path, scene_clips)
+    return path
+
+
 def _write_wav(path: Path, samples: np.ndarray) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)

@@ -2,14 +2,17 @@
 
 What is drawn (crop, caption) depends on seed, epoch and clip alone, not on workers, ranks or what was drawn
 before, so that training which resumes goes on with what it would have seen. Each clip is decoded once while
-the cache has room. A clip that cannot be decoded is replaced by another and reported once.
+the cache has room. A clip that cannot be decoded is replaced by another and reported once, also from worker
+processes: batches carry the news to `CaptionDataset.note_bad`.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,8 @@ from aac_llm.manifest import Clip
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000
+LONG_SECONDS = 120.0
+"""Of files longer than this only the crop is decoded, and it is not kept."""
 MAX_REPLACEMENTS = 20
 """So many clips in a row that cannot be decoded end the training: the folder is gone, not a file broken."""
 
@@ -35,6 +40,8 @@ class Example:
     """`(samples,)` float, 16 kHz."""
     caption: str
     """As the manifest has it."""
+    bad: dict[int, str] = field(default_factory=dict)
+    """Clips (numbers) that this one replaces, and why they could not be decoded."""
 
 
 class CaptionDataset(Dataset[Example]):
@@ -69,6 +76,7 @@ class CaptionDataset(Dataset[Example]):
             for caption in (range(len(clip.captions)) if captions == "all" else [None])
         ]
         self.bad: dict[int, str] = {}
+        self._noted: set[int] = set()
         self._cache: dict[int, Tensor] = {}
         self._room = int(cache_gigabytes * 2**30)
 
@@ -79,13 +87,16 @@ class CaptionDataset(Dataset[Example]):
         index, epoch = key if isinstance(key, tuple) else (key, 0)
         draw = np.random.default_rng((self.seed, epoch, index))
         number, caption = self.pairs[index]
+        bad: dict[int, str] = {}
         for _ in range(MAX_REPLACEMENTS):
-            waveform = self._decode(number)
+            share = float(draw.random()) if self.random else 0.0
+            waveform = self._read(number, share)
             if waveform is not None:
                 texts = self.clips[number].captions
                 if caption is None or caption >= len(texts):
                     caption = int(draw.integers(len(texts))) if self.random else 0
-                return Example(self._crop(waveform, draw), texts[caption])
+                return Example(waveform, texts[caption], bad)
+            bad[number] = self.bad[number]
             number = int(draw.integers(len(self.clips)))
         raise AudioError(
             f"{MAX_REPLACEMENTS} clips in a row cannot be decoded, the last being "
@@ -94,37 +105,54 @@ class CaptionDataset(Dataset[Example]):
 
     def can_read(self, index: int) -> bool:
         """Whether the example's own clip can be decoded; a validation clip must not be replaced."""
-        return self._decode(self.pairs[index][0]) is not None
+        number = self.pairs[index][0]
+        readable = self._read(number, 0.0) is not None
+        if not readable:
+            self.note_bad({number: self.bad[number]})
+        return readable
 
+    def note_bad(self, bad: dict[int, str]) -> None:
+        """Take down clips (number: reason) that could not be decoded, here or in a worker; log new ones."""
+        for number, reason in bad.items():
+            if number not in self._noted:
+                self._noted.add(number)
+                self.bad[number] = reason
+                logger.warning("left out: %s: %s", self.clips[number].audio, reason)
+
+    @cached_property
     def durations(self) -> list[float]:
         """Seconds of each example after cropping, for batches of like length."""
         longest = self.max_samples / SAMPLE_RATE
         seconds = [clip.duration or _read_duration(clip, longest) for clip in self.clips]
         return [min(max(seconds[number], 0.01), longest) for number, _ in self.pairs]
 
-    def _crop(self, waveform: Tensor, draw: np.random.Generator) -> Tensor:
-        spare = len(waveform) - self.max_samples
-        if spare <= 0:
-            return waveform
-        start = int(draw.integers(spare + 1)) if self.random else 0
-        return waveform[start : start + self.max_samples]
-
-    def _decode(self, number: int) -> Tensor | None:
-        if number in self._cache:
-            return self._cache[number]
+    def _read(self, number: int, share: float) -> Tensor | None:
+        """A clip, cropped so that `share` of what is left out is before; None if it cannot be decoded."""
         if number in self.bad:
             return None
         try:
-            waveform = load_audio(self.clips[number].audio)
+            waveform = self._crop(number, share)
             if not len(waveform):
                 raise AudioError("it is empty")
         except (AudioError, OSError) as error:
             self.bad[number] = str(error)
-            logger.warning("left out of training: %s: %s", self.clips[number].audio, error)
             return None
-        size = waveform.numel() * waveform.element_size()
-        if size <= self._room:
-            self._room -= size
+        return waveform
+
+    def _crop(self, number: int, share: float) -> Tensor:
+        clip, longest = self.clips[number], self.max_samples / SAMPLE_RATE
+        if clip.duration and clip.duration > max(LONG_SECONDS, longest):
+            return load_audio(clip.audio, offset=share * (clip.duration - longest), duration=longest)
+        waveform = self._whole(number)
+        start = int(share * (max(0, len(waveform) - self.max_samples) + 1))
+        return waveform[start : start + self.max_samples]
+
+    def _whole(self, number: int) -> Tensor:
+        if number in self._cache:
+            return self._cache[number]
+        waveform = load_audio(self.clips[number].audio)
+        if waveform.nbytes <= self._room:
+            self._room -= waveform.nbytes
             self._cache[number] = waveform
         return waveform
 
@@ -164,11 +192,12 @@ class Collate:
     tokenize: Callable[[list[str]], Tensor]
     """Captions to labels: `CaptionModel.tokenize_captions`."""
 
-    def __call__(self, examples: Sequence[Example]) -> dict[str, Tensor]:
-        """`waveforms (batch, samples)`, `lengths (batch,)`, `labels (batch, tokens)`."""
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """`waveforms (batch, samples)`, `lengths`, `labels (batch, tokens)`; `bad` for `note_bad`."""
         waveforms, lengths = pad_waveforms([each.waveform for each in examples])
         labels = self.tokenize([each.caption for each in examples])
-        return {"waveforms": waveforms, "lengths": lengths, "labels": labels}
+        bad = {number: reason for each in examples for number, reason in each.bad.items()}
+        return {"waveforms": waveforms, "lengths": lengths, "labels": labels, "bad": bad}
 
 
 def make_loader(
@@ -184,23 +213,30 @@ def make_loader(
 ) -> EpochLoader:
     """Batches of like length, this rank's share of each."""
     sampler = LengthBucketSampler(
-        dataset.durations(),
+        dataset.durations,
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
         rank=rank,
         world_size=world_size,
     )
-    # Threads of the tokenizer and forked workers do not go together; workers decode, the tokenizer is fast.
     context: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if num_workers else {}
     return EpochLoader(
         dataset,
         batch_sampler=EpochBatches(sampler),
         collate_fn=Collate(tokenize),
         num_workers=num_workers,
+        worker_init_fn=_leave_signals_to_the_parent,
+        generator=torch.Generator(),  # or each epoch would draw from the generator of dropout
         pin_memory=torch.cuda.is_available(),
         **context,
     )
+
+
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """Ctrl-C reaches a whole group of processes; the parent must be able to save before all end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _read_duration(clip: Clip, otherwise: float) -> float:

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from accelerate.utils import gather_object
+import torch
+from accelerate.utils import broadcast_object_list, gather_object
 from audio_common.augment import SpecAugment
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from aac_llm.checkpoint import restore
 from aac_llm.config.train import TrainConfig
 from aac_llm.dataset import CaptionDataset, EpochLoader, make_loader
 from aac_llm.model import CaptionModel
@@ -77,8 +80,23 @@ class CaptionTrainer(Trainer):
         )
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As Trainer's, with masks on the sound."""
+        """As Trainer's, with masks on the sound; what a worker could not decode is taken down."""
+        assert isinstance(self.train_dataset, CaptionDataset)
+        self.train_dataset.note_bad(inputs.pop("bad", {}))
         return super().compute_loss(model, {**inputs, "spec_augment": self.spec_augment}, *args, **kwargs)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's; the bridge's parameters at their own rate if they have one."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        rate = self.settings.bridge_learning_rate
+        if rate is not None and not any("bridge" in group for group in optimizer.param_groups):
+            bridge = {id(parameter) for parameter in self.captioner.bridge.parameters()}
+            for group in list(optimizer.param_groups):
+                own = [each for each in group["params"] if id(each) in bridge]
+                group["params"] = [each for each in group["params"] if id(each) not in bridge]
+                if own:
+                    optimizer.add_param_group({**group, "params": own, "lr": rate, "bridge": True})
+        return optimizer
 
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
@@ -89,8 +107,10 @@ class CaptionTrainer(Trainer):
         validation, model = self.settings.validation, self.captioner
         training = model.training
         model.eval()
-        mine = range(self.args.process_index, len(dataset), self.args.world_size)
-        with self.accelerator.autocast():
+        # Where weights are shared out, a forward pass needs all ranks: then each validates every clip.
+        whole = self.is_sharded
+        mine = range(len(dataset)) if whole else self._share(len(dataset))
+        with self.accelerator.autocast(), self._root_gathered():
             found = validate_clips(
                 model,
                 dataset,
@@ -100,7 +120,7 @@ class CaptionTrainer(Trainer):
                 batch_size=validation.batch_size,
             )
         model.train(training)
-        scores = summarize(gather_object(found), dataset.clips)
+        scores = summarize(found if whole else gather_object(found), dataset.clips)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self._keep_best(scores)
         self.log(metrics)
@@ -112,17 +132,41 @@ class CaptionTrainer(Trainer):
         """The model without what accelerate put around it."""
         return self.accelerator.unwrap_model(self.model)
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each rank holds a part of the weights only (FSDP, ZeRO-3)."""
+        plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
+        return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
+
+    def save_captioner(self, folder: Path) -> None:
+        """Write the model; to be called by all ranks."""
+        state = self.accelerator.get_state_dict(self.model_wrapped) if self.is_sharded else None
+        if self.is_world_process_zero():
+            self.captioner.save_pretrained(folder, state_dict=state)
+
+    def _share(self, count: int) -> range:
+        return range(self.args.process_index, count, self.args.world_size)
+
+    @contextmanager
+    def _root_gathered(self) -> Iterator[None]:
+        """FSDP gathers a module's weights before its `forward`; validation calls the root's other methods."""
+        root = self.captioner
+        if isinstance(root, FSDPModule):
+            root.unshard()
+        yield
+        if isinstance(root, FSDPModule):
+            root.reshard()
+
     def _keep_best(self, scores: dict[str, float]) -> None:
-        if not self.is_world_process_zero():
-            return
         record = self.best_folder / "validation.json"
         best = json.loads(record.read_text()) if record.is_file() else None
         metric = self.settings.validation.metric
         sign = -1 if metric == "loss" else 1
-        if best is None or sign * scores[metric] > sign * best[metric]:
-            self.captioner.save_pretrained(self.best_folder)
-            note = scores | {"step": self.state.global_step}
-            record.write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+        better = [best is None or sign * scores[metric] > sign * best[metric]]
+        if broadcast_object_list(better)[0]:  # one rank decides for all
+            self.save_captioner(self.best_folder)
+            if self.is_world_process_zero():
+                write_json(record, scores | {"step": self.state.global_step})
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """What was trained alone: Trainer would write the decoder, too."""
@@ -130,7 +174,7 @@ class CaptionTrainer(Trainer):
         self.captioner.save_pretrained(folder, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        restore(self.accelerator.unwrap_model(model or self.model), Path(resume_from_checkpoint))
+        """Nothing: `train` has done it before the weights are shared out among ranks."""
 
 
 class MetricsFile(TrainerCallback):
@@ -164,39 +208,56 @@ class MetricsFile(TrainerCallback):
 
 
 class SaveOnInterrupt(TrainerCallback):
-    """The first Ctrl-C ends the update that is running, saves, and stops; the second one ends at once."""
+    """The first Ctrl-C or SIGTERM ends the running update, saves, and stops; the next ends at once."""
 
     def __init__(self) -> None:
         self.interrupted = False
+        self._before: dict[int, Any] = {}
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Listen, where a signal can be listened to."""
         try:
-            self._before = signal.signal(signal.SIGINT, self._note)
+            self._before = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
         except ValueError:  # not in the main thread
-            self._before = None
+            self._before = {}
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Stop when asked to."""
+        """Stop when any rank was asked to: all ranks after the same update, for saving needs all."""
+        if args.world_size > 1:
+            flag = torch.tensor(float(self.interrupted), device=args.device)
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+            self.interrupted = bool(flag)
         if self.interrupted:
             control.should_save = control.should_training_stop = True
             control.should_evaluate = False
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Ctrl-C means what it meant before."""
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        """Signals mean what they meant before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, *_: Any) -> None:
         self.interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint was written to its end: Trainer writes its state last."""
-    return (checkpoint / "trainer_state.json").is_file()
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def total_parameters(module: nn.Module, *, trained: bool = False) -> int:

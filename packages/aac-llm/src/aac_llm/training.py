@@ -17,16 +17,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
+from aac_llm.checkpoint import restore
 from aac_llm.config.train import TrainConfig
 from aac_llm.curves import plot_curves
 from aac_llm.dataset import CaptionDataset
 from aac_llm.manifest import Clip, ManifestError, read_manifest
 from aac_llm.memory import estimate_memory
 from aac_llm.model import CaptionModel
-from aac_llm.trainer import CaptionTrainer, MetricsFile, SaveOnInterrupt, is_whole, total_parameters
+from aac_llm.trainer import (
+    CaptionTrainer,
+    MetricsFile,
+    SaveOnInterrupt,
+    is_whole,
+    total_parameters,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +73,9 @@ def train(config: TrainConfig) -> TrainResult:
             config, config.data.validation, config.data.validation_splits, training=False
         )
     model = build_model(config)
+    checkpoint = find_checkpoint(config.out)
+    if checkpoint:
+        restore(model, checkpoint)
     interrupt = SaveOnInterrupt()
     updates = count_updates(config, len(train_set))
     trainer = CaptionTrainer(
@@ -76,17 +88,21 @@ def train(config: TrainConfig) -> TrainResult:
     )
     if trainer.is_world_process_zero():
         describe(config, model, train_set, updates)
-    checkpoint = find_checkpoint(config.out)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if interrupt.interrupted:
         raise KeyboardInterrupt(f"Saved in {config.out}; the same command goes on from there.")
-    return finish(config, trainer, train_set)
+    return finish(config, trainer, [train_set, validation_set] if validation_set else [train_set])
 
 
 def build_model(config: TrainConfig) -> CaptionModel:
     """A new model, or a trained one to go on from, ready for training."""
     source = config.start_from
-    model = CaptionModel.from_pretrained(source) if source else CaptionModel.from_config(config.model)
+    # Quantised weights are made on the GPU; all others go there when training begins, or a part of them.
+    device = "cpu" if config.model.quantization == "none" else PartialState().device
+    if source:
+        model = CaptionModel.from_pretrained(source, device=device)
+    else:
+        model = CaptionModel.from_config(config.model, device=device)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
@@ -169,9 +185,9 @@ def check_settings(config: TrainConfig) -> None:
     if path.is_file() and find_checkpoint(config.out):
         before = json.loads(path.read_text(encoding="utf-8"))
         changed = [
-            f"{name}: {before.get(name)} -> {now[name]}"
+            f"{name}: {before[name]} -> {now[name]}"
             for name in now
-            if name not in FREE_TO_CHANGE and before.get(name) != now[name]
+            if name not in FREE_TO_CHANGE and name in before and before[name] != now[name]
         ]
         if changed:
             raise ValueError(
@@ -180,7 +196,7 @@ def check_settings(config: TrainConfig) -> None:
             )
     if PartialState().is_main_process:
         config.out.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+        write_json(path, now)
     PartialState().wait_for_everyone()
 
 
@@ -216,20 +232,17 @@ def describe(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset, 
     print(f"memory on each device: {estimate}")
 
 
-def finish(config: TrainConfig, trainer: CaptionTrainer, dataset: CaptionDataset) -> TrainResult:
-    """Save the last model and the curves."""
+def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[CaptionDataset]) -> TrainResult:
+    """Save the last model and the curves, and name the clips that were left out."""
     best = config.out / "best"
-    trainer.accelerator.wait_for_everyone()
+    trainer.save_captioner(config.out / "last")
+    bad = [(str(each.clips[n].audio), reason) for each in datasets for n, reason in each.bad.items()]
+    bad = gather_object(bad) if trainer.args.world_size > 1 else bad
     if trainer.is_world_process_zero():
-        trainer.captioner.save_pretrained(config.out / "last")
         plot_curves(config.out / "metrics.jsonl", config.out / "curves.png")
-        if dataset.bad:
-            print(f"{len(dataset.bad)} clips could not be decoded and were left out:")
-            print(
-                "\n".join(
-                    f"  {dataset.clips[number].audio}: {reason}" for number, reason in dataset.bad.items()
-                )
-            )
+        if bad:
+            print(f"{len(dict(bad))} clips could not be decoded and were left out:")
+            print("\n".join(f"  {audio}: {reason}" for audio, reason in sorted(dict(bad).items())))
     trainer.accelerator.wait_for_everyone()
     record = best / "validation.json"
     scores = json.loads(record.read_text()) if record.is_file() else {}

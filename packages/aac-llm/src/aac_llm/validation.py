@@ -43,7 +43,7 @@ def validate_clips(
 
     Clips are taken longest first in batches of like length; the model should be in evaluation mode.
     """
-    lengths = dataset.durations()
+    lengths = dataset.durations
     order = sorted(indices, key=lambda index: -lengths[index])
     found: list[ValidationClip] = []
     for start in range(0, len(order), batch_size):

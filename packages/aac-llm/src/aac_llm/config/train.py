@@ -99,6 +99,8 @@ class TrainConfig:
     """Passes of an update."""
     learning_rate: float = 5e-5
     """Highest rate, of AdamW."""
+    bridge_learning_rate: float | None = None
+    """Of the bridge, which starts from random weights; none: as of the rest."""
     weight_decay: float = 1e-6
     """Of AdamW."""
     warmup_ratio: float = 0.13
@@ -134,5 +136,7 @@ class TrainConfig:
             raise ValueError("max_steps and save_every_steps must not be negative")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.bridge_learning_rate is not None and not self.bridge_learning_rate > 0:
+            raise ValueError(f"bridge_learning_rate must be positive, got {self.bridge_learning_rate}")
         if not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"warmup_ratio must be in [0, 1), got {self.warmup_ratio}")
