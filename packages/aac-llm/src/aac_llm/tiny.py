@@ -33,7 +33,12 @@ def create_tiny_decoder(
 
     Returns:
         The folder.
+
+    Raises:
+        ValueError: `num_heads` does not divide `hidden_size`.
     """
+    if hidden_size % num_heads:
+        raise ValueError(f"hidden_size must be a multiple of num_heads, got {hidden_size} and {num_heads}")
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
