@@ -1,4 +1,4 @@
-"""Scores and tokens equal coco-caption's: own sentences (golden/make_metrics.py), and the shared rows if there."""
+"""Scores and tokens equal coco-caption's: own sentences (golden/make_metrics.py), and the shared rows."""
 
 import json
 from pathlib import Path
