@@ -76,12 +76,6 @@ def test_corpus_value_is_of_the_summed_counts_and_not_the_mean():
     assert Meteor(rows).corpus == pytest.approx(0.4 * (1 / 11) * (1 / 10) / (0.85 / 11 + 0.15 / 10))
 
 
-def test_corpus_of_samples_counts_each_clip_as_often_as_it_was_drawn():
-    counts = np.random.default_rng(0).integers(1, 9, (3, 23)).astype(float)
-    drawn = Meteor(counts).corpus_of(np.array([[2.0, 0.0, 1.0], [1.0, 1.0, 1.0]]))
-    np.testing.assert_allclose(drawn, [Meteor(counts[[0, 0, 2]]).corpus, Meteor(counts).corpus])
-
-
 @given(st.lists(st.lists(st.integers(0, 30), min_size=23, max_size=23), min_size=1, max_size=5))
 @settings(max_examples=30, deadline=None)
 def test_scores_of_any_counts_are_numbers(rows):

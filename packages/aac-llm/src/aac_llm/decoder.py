@@ -42,6 +42,7 @@ def load_decoder(
     if quantization != "none":
         options |= {"quantization_config": _quantization_config(quantization, dtype)}
         options |= {"device_map": {"": str(device)}}
+    model: Any
     try:
         model = AutoModelForCausalLM.from_pretrained(source, **options)
         tokenizer = AutoTokenizer.from_pretrained(source)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from audio_common.ced import CED
@@ -107,12 +108,13 @@ def merged_tensors(module: nn.Module) -> dict[str, Tensor]:
     tensors = base_tensors(module.state_dict())
     for name, layer in module.named_modules():
         if isinstance(layer, LoraLayer):
-            weight = layer.get_base_layer().weight
+            adapted: Any = layer
+            weight = adapted.get_base_layer().weight
             if not weight.is_floating_point():
                 raise ValueError(
                     f"the weights of {name} are quantized; load the model with quantization='none' to merge"
                 )
-            delta = layer.get_delta_weight(ADAPTER)
+            delta = adapted.get_delta_weight(ADAPTER)
             tensors[f"{name}.weight"] = (weight.float() + delta.float()).to(weight.dtype)
     return {name: tensor.detach() for name, tensor in tensors.items()}
 

@@ -46,7 +46,7 @@ class BridgeConfig:
     """From encoder tokens to decoder embeddings; the defaults are the authors' window-level Q-Former."""
 
     kind: Literal["window", "clip", "linear"] = "window"
-    """`window`: a Q-Former over each window; `clip`: one over the clip; `linear`: each window's mean, projected."""
+    """A Q-Former over each `window` or over the `clip`; `linear`: each window's mean, projected."""
     window: int = 17
     """Encoder tokens in a window, windows do not overlap (kinds window and linear)."""
     num_queries: int = 1

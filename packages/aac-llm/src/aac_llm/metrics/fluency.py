@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from aac_llm.metrics.missing import MissingMetricError
 from numpy.typing import NDArray
 from torch import nn
+
+from aac_llm.metrics.missing import MissingMetricError
 
 FENSE_DETECTOR = "echecker_clotho_audiocaps_base"
 PUBLISHED = {

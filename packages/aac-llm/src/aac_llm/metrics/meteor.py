@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from aac_llm.metrics.java import GET_JARS, JavaError, find_jar, find_java, run_java
 from aac_llm.metrics.missing import MissingMetricError
-from numpy.typing import NDArray
 
 NUM_COUNTS = 23
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
@@ -34,18 +35,22 @@ class Meteor:
     stages matched content words (caption, reference) and function words (same); chunks; matches of both."""
 
     @property
+    def table(self) -> NDArray[np.float64]:
+        """What corpora sum up, (clips, 23); a caption that matches as a whole has no chunk, as in the jar."""
+        whole = (self.counts[:, 0:2] == self.counts[:, 21:23]).all(axis=1) & (self.counts[:, 20] == 1)
+        table = self.counts.copy()
+        table[whole, 20] = 0
+        return table
+
+    @property
     def clips(self) -> NDArray[np.float64]:
         """The score of each clip, (clips,)."""
-        return score_counts(forgive_whole(self.counts))
+        return score_counts(self.table)
 
     @property
     def corpus(self) -> float:
         """The score of all clips together."""
-        return float(self.corpus_of(np.ones((1, len(self.counts))))[0])
-
-    def corpus_of(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Corpus scores of samples; how often each clip is in each, (samples, clips) -> (samples,)."""
-        return score_counts(weights @ forgive_whole(self.counts))
+        return float(score_counts(self.table.sum(axis=0)))
 
 
 def meteor(
@@ -134,27 +139,21 @@ def read_counts(said: str, num_clips: int) -> NDArray[np.float64]:
 
 
 def score_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores of counts, (n, 23) -> (n,): weighted F times one minus the penalty for scattered matches."""
-    lengths, function_words = counts[:, 0:2], counts[:, 2:4]
+    """Scores of counts, (..., 23) -> (...): weighted F times one minus the penalty for scattered matches."""
+    lengths, function_words = counts[..., 0:2], counts[..., 2:4]
     weighted_lengths = DELTA * (lengths - function_words) + (1 - DELTA) * function_words
-    stages = counts[:, 4:20].reshape(-1, 4, 2, 2)  # (n, stage, content or function, caption or reference)
-    words = np.einsum("nskw,s,k->nw", stages, np.array(STAGE_WEIGHTS), np.array([DELTA, 1 - DELTA]))
-    precision, recall = _divide(words, weighted_lengths).T
+    # (..., stage, content or function, caption or reference)
+    stages = counts[..., 4:20].reshape(*counts.shape[:-1], 4, 2, 2)
+    words = np.einsum("...skw,s,k->...w", stages, np.array(STAGE_WEIGHTS), np.array([DELTA, 1 - DELTA]))
+    shares = _divide(words, weighted_lengths)
+    precision, recall = shares[..., 0], shares[..., 1]
     mean = _divide(precision * recall, ALPHA * precision + (1 - ALPHA) * recall)
-    scattered = _divide(counts[:, 20], counts[:, 21:23].mean(axis=1))
+    scattered = _divide(counts[..., 20], counts[..., 21:23].mean(axis=-1))
     return mean * (1 - GAMMA * scattered**BETA)
 
 
-def forgive_whole(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The counts of clips, (n, 23), where captions that match as one whole count no chunk, as in the jar."""
-    whole = (counts[:, 0:2] == counts[:, 21:23]).all(axis=1) & (counts[:, 20] == 1)
-    counts = counts.copy()
-    counts[whole, 20] = 0
-    return counts
-
-
 def _divide(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return np.divide(above, below, out=np.zeros(np.shape(above)), where=below > 0)
 
 
 def _clean(text: str) -> str:

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from aac_llm.metrics.missing import MissingMetricError
 from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
+
+from aac_llm.metrics.missing import MissingMetricError
 
 FENSE_ENCODER = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
 """What FENSE compares captions with (Zhou et al. 2022, section 4)."""

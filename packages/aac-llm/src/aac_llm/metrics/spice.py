@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from aac_llm.metrics.java import (
     CORENLP_JARS,
     GET_CORENLP,
@@ -34,7 +36,6 @@ from aac_llm.metrics.java import (
     run_java,
 )
 from aac_llm.metrics.missing import MissingMetricError
-from numpy.typing import NDArray
 
 MAIN_CLASS = "edu.anu.spice.SpiceScorer"
 MEMORY = "8G"

@@ -1,0 +1,98 @@
+"""Settings of `aac-llm evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+METRICS = (
+    "bleu",
+    "rouge",
+    "cider",
+    "meteor",
+    "spice",
+    "spider",
+    "fer",
+    "spider_fl",
+    "sbert",
+    "fense",
+    "events",
+    "diversity",
+)
+"""What can be asked for; `all` is all of them, `available` those that need nothing that is not here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSettings:
+    """What the metrics need that is not in this package."""
+
+    jars: Path | None = None
+    """Folder of METEOR's and SPICE's jars (none: environment variable AAC_LLM_JARS, then pycocoevalcap)."""
+    java: Path | None = None
+    """Java executable (none: AAC_LLM_JAVA, JAVA_HOME, then the PATH)."""
+    sentence_model: str = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
+    """Sentence encoder of FENSE: hub id or folder."""
+    fluency_model: str = "echecker_clotho_audiocaps_base"
+    """Fluency detector of FER, SPIDEr-FL and FENSE: name of a published checkpoint, a file or a folder."""
+    fluency_backbone: str | None = None
+    """Hub id or folder of that detector's BERT configuration and tokenizer (none: what it names itself)."""
+    device: str = "auto"
+    """Where the models run: `auto` (a GPU if there is one), `cpu`, `cuda`, ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig(MetricSettings):
+    """Score captions against references, compare two systems, and write a page to listen to.
+
+    SOURCE is a manifest, which `--model` captions first, or a file of captions (`aac-llm caption --out`).
+    """
+
+    source: Path
+    """Manifest (with --model), or file of captions."""
+    model: str | None = None
+    """Captioner for the clips of a manifest: folder or hub id."""
+    references: Path | None = None
+    """Manifest with the references of a file of captions (none: the file holds them itself)."""
+    split: str | None = None
+    """Of a manifest, only the clips of this split."""
+    captions: Path | None = None
+    """Keep the model's captions in this file; the same command then goes on after a kill."""
+    num_beams: int = 3
+    """Beams of the model's captions."""
+    metrics: tuple[str, ...] = ("available",)
+    """Any of bleu, rouge, cider, meteor, spice, spider, fer, spider_fl, sbert, fense, events, diversity; or
+    `all`, which downloads models; or `available`, which does not. Those that cannot run are listed."""
+    compare: Path | None = None
+    """Captions of a second system for the same clips: differences, their intervals and p values."""
+    bootstrap: int = 1000
+    """Draws of clips for the 95 % intervals and the comparison; 0: none."""
+    seed: int = 0
+    """Of the draws."""
+    json: Path | None = None
+    """Write all numbers here, clip by clip."""
+    page: Path | None = None
+    """Write an HTML page here: audio players, captions, references, scores, worst first."""
+    embed: bool = False
+    """Put sounds of up to 2 MB into the page itself, so that it can be sent alone."""
+    sort_by: str = "auto"
+    """The score by which clips are worst on the page; `auto`: the most telling one that there is."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.metrics) - {*METRICS, "all", "available"})
+        if unknown:
+            known = ", ".join((*METRICS, "all", "available"))
+            raise ValueError(f"metrics: {', '.join(unknown)} unknown; there are {known}")
+        if not self.metrics:
+            raise ValueError("metrics: expected at least one")
+        if self.bootstrap < 0:
+            raise ValueError(f"bootstrap must be at least 0, got {self.bootstrap}")
+        if self.num_beams < 1:
+            raise ValueError(f"num_beams must be at least 1, got {self.num_beams}")
+        if self.model is not None and self.references is not None:
+            raise ValueError(
+                "references: with --model the manifest itself holds them; leave --references out"
+            )
+        for name in ("json", "page", "captions"):
+            path = getattr(self, name)
+            if path is not None and path in (self.source, self.references, self.compare):
+                raise ValueError(f"{name}: {path} is read and would be overwritten; choose another file")
