@@ -13,7 +13,15 @@ nox.options.default_venv_backend = "uv"
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 # Of aac-llm's tests, those that the other line of transformers could fail.
-USES_TRANSFORMERS = ("model", "checkpoint", "trainer", "training", "captioner", "quickstart")
+USES_TRANSFORMERS = (
+    "model",
+    "checkpoint",
+    "reference_checkpoint",
+    "bridge",
+    "training",
+    "captioner",
+    "quickstart",
+)
 
 
 def sync(session: nox.Session, *arguments: str) -> None:
@@ -80,6 +88,21 @@ def aac_llm_transformers_4(session: nox.Session) -> None:
     """What of aac-llm uses transformers, on the oldest line that is supported."""
     sync(session, "--package", "aac-llm", "--group", "dev", "--group", "transformers-4")
     run_tests(session, *(f"packages/aac-llm/tests/test_{name}.py" for name in USES_TRANSFORMERS))
+
+
+@nox.session(name="r1-aqa")
+def r1_aqa(session: nox.Session) -> None:
+    """r1-aqa alone, on the newest transformers, and its types."""
+    sync(session, "--package", "r1-aqa", "--group", "dev", "--group", "transformers-5")
+    session.run("mypy", "packages/audio-common/src", "packages/r1-aqa/src")
+    run_tests(session, "packages/r1-aqa/tests", "tests")
+
+
+@nox.session(name="r1-aqa-transformers-4")
+def r1_aqa_transformers_4(session: nox.Session) -> None:
+    """r1-aqa on the oldest lines of transformers and TRL that are supported."""
+    sync(session, "--package", "r1-aqa", "--group", "dev", "--group", "transformers-4")
+    run_tests(session, "packages/r1-aqa/tests")
 
 
 @nox.session

@@ -14,6 +14,7 @@ FORBIDDEN = {
     "audio-common": ("ml_clap", "r1_aqa", "aac_llm", "transformers", "trl", "peft", "accelerate"),
     "ml-clap": ("r1_aqa", "aac_llm", "trl", "peft"),
     "aac-llm": ("ml_clap", "r1_aqa", "trl", "sonar", "fairseq2"),
+    "r1-aqa": ("ml_clap", "aac_llm", "sonar", "fairseq2"),
 }
 
 
@@ -26,7 +27,7 @@ def is_installed(package: str) -> bool:
 
 
 def package_under_test() -> str:
-    return next((name for name in ("ml-clap", "aac-llm") if is_installed(name)), "audio-common")
+    return next((name for name in ("ml-clap", "aac-llm", "r1-aqa") if is_installed(name)), "audio-common")
 
 
 @pytest.mark.parametrize("module", FORBIDDEN[package_under_test()])
@@ -47,6 +48,8 @@ def test_undeclared_packages_are_absent(module: str) -> None:
         ("aac-llm", "aac_llm.cli", ("torch", "transformers", "numpy", "matplotlib", "rich", "httpx")),
         ("aac-llm", "aac_llm.metrics", ("torch", "transformers", "rich")),
         ("aac-llm", "aac_llm.model", ("matplotlib", "torchaudio", "bitsandbytes")),
+        ("r1-aqa", "r1_aqa.config", ("torch", "transformers", "numpy")),
+        ("r1-aqa", "r1_aqa.rewards", ("torch", "transformers", "numpy", "math_verify")),
     ],
 )
 def test_import_leaves_heavy_modules_out(package: str, module: str, heavy: tuple[str, ...]) -> None:
