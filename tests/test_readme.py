@@ -54,7 +54,7 @@ def is_installed(code: str) -> bool:
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = [node.module or "" for node in imports if isinstance(node, ast.ImportFrom)]
     names += [alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names]
-    ours = {name.split(".")[0] for name in names} & {"audio_common", *PACKAGES.values()}
+    ours = {name.split(".")[0] for name in names} & {"audio_common", "r1_aqa", *PACKAGES.values()}
     return all(find_spec(name) for name in ours)
 
 
