@@ -12,9 +12,9 @@ class QuickstartConfig:
 
     out: Path = Path("runs/quickstart-captions")
     """Folder of everything that is made."""
-    clips: int = 2000
+    clips: int = 2500
     """Training clips to synthesise; a tenth as many each for validation and test."""
-    steps: int = 1200
+    steps: int = 1600
     """Updates of the captioner."""
     seed: int = 0
     """Of the sounds and the training."""
