@@ -18,6 +18,7 @@ USES_TRANSFORMERS = (
     "checkpoint",
     "reference_checkpoint",
     "bridge",
+    "strategies",
     "training",
     "captioner",
     "quickstart",

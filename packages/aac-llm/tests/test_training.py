@@ -111,15 +111,18 @@ def test_accumulating_gradients_equals_one_large_batch(
     trainer.train()
     logged = next(row for row in trainer.state.log_history if "loss" in row)
     model.eval()
-    with torch.no_grad():
-        labels = model.tokenize_captions([each[0] for each in captions])
-        dataset = CaptionDataset(clips, max_seconds=10.0)
-        single = [
-            model(dataset[i, 0].waveform[None], None, labels[i : i + 1]).loss * (labels[i] != -100).sum()
-            for i in range(4)
-        ]
+    model.zero_grad()
+    labels = model.tokenize_captions([each[0] for each in captions])
+    dataset = CaptionDataset(clips, max_seconds=10.0)
+    single = [
+        model(dataset[i, 0].waveform[None], None, labels[i : i + 1]).loss * (labels[i] != -100).sum()
+        for i in range(4)
+    ]
     expected = sum(single) / (labels != -100).sum()
     assert logged["loss"] == pytest.approx(expected.item(), rel=2e-3)
+    expected.backward()
+    gradients = [p.grad.flatten() for p in model.trainable_parameters() if p.grad is not None]
+    assert logged["grad_norm"] == pytest.approx(torch.cat(gradients).norm().item(), rel=2e-3)
 
 
 def test_a_second_stage_goes_on_from_the_first(config: TrainConfig, tmp_path: Path) -> None:
