@@ -1,0 +1,156 @@
+"""The questions of a training as tensors: each decoded, featurised and, if it is frozen, encoded once.
+
+What is computed stays in memory, the least recently used is thrown out first. Within a step every pass
+(rollouts, old, reference and policy) finds a question here; with a frozen encoder later epochs do too.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from r1_aqa.audio_llm import AudioLLM
+from r1_aqa.config.sound import SoundConfig
+from r1_aqa.log_probs import Prompts
+from r1_aqa.prompt import PromptStyle, format_prompt
+from r1_aqa.questions import Question
+from r1_aqa.sounds import load_sound
+
+Value = TypeVar("Value")
+
+
+class EncodedPrompts:
+    """Encoded questions by their row.
+
+    Attributes:
+        questions: row by row.
+        texts: what the chat template makes of each.
+        frozen: whether embeddings may be kept, since training does not change them.
+    """
+
+    def __init__(
+        self,
+        llm: AudioLLM,
+        questions: Sequence[Question],
+        *,
+        sound: SoundConfig,
+        style: PromptStyle,
+        frozen: bool,
+        cache_bytes: int,
+    ) -> None:
+        self.llm, self.questions, self.sound, self.frozen = llm, list(questions), sound, frozen
+        self.texts = [
+            llm.format_chat(format_prompt(q.question, q.choices, style, about_video=q.about_video))
+            for q in self.questions
+        ]
+        self._inputs: Kept[dict[str, Tensor]] = Kept(cache_bytes // 2)
+        self._embeddings: Kept[Tensor] = Kept(cache_bytes // 2)
+
+    def input_ids(self, row: int) -> list[int]:
+        """Ids of a prompt, with as many audio tokens as its sound becomes."""
+        return self._encode(row)["input_ids"][0].tolist()
+
+    def inputs(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        """The processor's tensors of some rows, padded on the left."""
+        return stack_inputs([self._encode(row) for row in rows], self.llm.tokenizer.pad_token_id)
+
+    def prompts(self, rows: Sequence[int], device: torch.device) -> tuple[Prompts, Tensor]:
+        """The distinct prompts of some rows, and for each row which of them is its own, `(rows,)` int64."""
+        distinct = list(dict.fromkeys(rows))
+        index = torch.tensor([distinct.index(row) for row in rows], device=device)
+        if self.frozen:
+            return Prompts(embeddings=[each.to(device) for each in self.embeddings(distinct)]), index
+        inputs = {name: value.to(device) for name, value in self.inputs(distinct).items()}
+        return Prompts(inputs=inputs), index
+
+    @torch.no_grad()
+    def embeddings(self, rows: Sequence[int]) -> list[Tensor]:
+        """What the language model is given for each row, `(length, width)`, encoded in one batch if new."""
+        missing = [row for row in dict.fromkeys(rows) if row not in self._embeddings]
+        new: dict[int, Tensor] = {}
+        if missing:
+            inputs = {name: value.to(self.device) for name, value in self.inputs(missing).items()}
+            merged, mask = self._embed(inputs), inputs["attention_mask"].bool()
+            new = {row: merged[i, mask[i]].clone() for i, row in enumerate(missing)}
+        found = [new[row] if row in new else self._embeddings[row] for row in rows]
+        for row, value in new.items():
+            if self.frozen:
+                self._embeddings.keep(row, value, value.numel() * value.element_size())
+        return found
+
+    def _embed(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Without dropout, and without the random numbers that an encoder in training draws."""
+        training = self.llm.model.training
+        self.llm.model.eval()
+        merged = self.llm.embed_prompts(inputs)
+        self.llm.model.train(training)
+        return merged
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.llm.model.parameters()).device
+
+    def _encode(self, row: int) -> dict[str, Tensor]:
+        if row not in self._inputs:
+            samples = load_sound(self.questions[row].audio, self.sound)
+            encoded = self.llm.encode([self.texts[row]], [samples])
+            size = sum(value.numel() * value.element_size() for value in encoded.values())
+            self._inputs.keep(row, encoded, size)
+            return encoded
+        return self._inputs[row]
+
+
+class Kept(OrderedDict[int, Value], Generic[Value]):
+    """A dictionary of so many bytes, which throws out what was not asked for the longest."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__()
+        self.max_bytes, self.bytes = max_bytes, 0
+        self._sizes: dict[int, int] = {}
+
+    def __getitem__(self, key: int) -> Value:
+        self.move_to_end(key)
+        return super().__getitem__(key)
+
+    def keep(self, key: int, value: Value, size: int) -> None:
+        """Add a value of `size` bytes; one that is too big alone is not kept."""
+        self[key] = value
+        self._sizes[key] = size
+        self.bytes += size
+        while self.bytes > self.max_bytes and self:
+            oldest = next(iter(self))
+            del self[oldest]
+            self.bytes -= self._sizes.pop(oldest)
+
+
+def stack_inputs(encoded: Sequence[dict[str, Tensor]], pad_token_id: int) -> dict[str, Tensor]:
+    """One batch of prompts that were encoded alone: text padded on the left, features put together."""
+    length = max(each["input_ids"].shape[1] for each in encoded)
+    return {
+        name: torch.cat(
+            [_pad_text(name, each[name], length, pad_token_id) for each in encoded]
+            if encoded[0][name].shape == encoded[0]["input_ids"].shape
+            else _pad_features([each[name] for each in encoded])
+        )
+        for name in encoded[0]
+    }
+
+
+def _pad_text(name: str, value: Tensor, length: int, pad_token_id: int) -> Tensor:
+    fill: Any = pad_token_id if name == "input_ids" else 0
+    return torch.nn.functional.pad(value, (length - value.shape[1], 0), value=fill)
+
+
+def _pad_features(values: Sequence[Tensor]) -> list[Tensor]:
+    """Zeros at the end of every axis but the first, up to the largest."""
+    largest = [max(value.shape[axis] for value in values) for axis in range(1, values[0].dim())]
+    padded = []
+    for value in values:
+        widths = [(0, most - have) for most, have in zip(largest, value.shape[1:], strict=True)]
+        padded.append(torch.nn.functional.pad(value, [n for pair in reversed(widths) for n in pair]))
+    return padded

@@ -1,0 +1,32 @@
+"""Sounds of questions: mono at 16 kHz, cut by one stated rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from audio_common import AudioError, audio_info, load_audio
+
+from r1_aqa.config.sound import SoundConfig
+
+SAMPLE_RATE = 16_000
+
+
+class SoundTooLongError(AudioError):
+    """A sound that `too_long: skip` leaves out."""
+
+
+def load_sound(path: str | Path, config: SoundConfig) -> np.ndarray:
+    """Samples of a sound, `(samples,)` float32 at 16 kHz.
+
+    Raises:
+        AudioError: it cannot be read.
+        SoundTooLongError: it is longer than `max_seconds` and such sounds are to be skipped.
+    """
+    seconds = audio_info(path).duration or 0.0  # some formats do not say; they are cut at their end
+    if seconds > config.max_seconds and config.too_long == "skip":
+        raise SoundTooLongError(f"{path}: {seconds:.1f} s, longer than {config.max_seconds:g} s")
+    centered = seconds > config.max_seconds and config.too_long == "center"
+    offset = (seconds - config.max_seconds) / 2 if centered else 0.0
+    samples = load_audio(path, sample_rate=SAMPLE_RATE, offset=offset, duration=config.max_seconds)
+    return np.asarray(samples, dtype=np.float32)

@@ -1,0 +1,328 @@
+"""`r1-aqa train grpo` and `r1-aqa train sft`: from settings to a trained model.
+
+OUT/config.json            the settings
+OUT/checkpoints/           where training can resume; the same command again does
+OUT/best/                  the best model on the validation questions
+OUT/last/                  the model at the end
+OUT/log.jsonl              what was logged; OUT/curves.png shows it
+OUT/rollouts/              GRPO: every rollout with its rewards (`r1-aqa rollouts OUT/rollouts`)
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import Trainer, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from r1_aqa.audio_llm import AudioLLM, load_audio_llm
+from r1_aqa.callbacks import LogFile, SaveOnInterrupt, Validation, is_whole, save_model, write_json
+from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
+from r1_aqa.encoded_prompts import EncodedPrompts
+from r1_aqa.model_setup import (
+    is_adapted,
+    lora_config,
+    prepare_adapters,
+    prepare_full,
+    prompts_are_frozen,
+)
+from r1_aqa.questions import Question, read_questions
+
+logger = logging.getLogger(__name__)
+
+FREE_TO_CHANGE = {
+    "device",
+    "report_to",
+    "log_every",
+    "keep_checkpoints",
+    "epochs",
+    "max_steps",
+    "cache_gigabytes",
+}
+"""Settings that may differ when training resumes."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came out."""
+
+    out: Path
+    """The folder."""
+    model: Path
+    """The best model, or the last where nothing was validated."""
+    accuracy: float | None
+    """Of the best model on the validation questions; None without them."""
+    steps: int
+    """Updates."""
+
+
+def train_grpo(config: GRPOTrainConfig) -> TrainResult:
+    """Train by reinforcement, or resume what was begun in `config.out`.
+
+    Raises:
+        ValueError: no usable question, or `out` holds a training with other settings.
+        DeafModelError: answers do not depend on the sound.
+        KeyboardInterrupt: after Ctrl-C, when all is saved.
+    """
+    from r1_aqa.grpo import AudioGRPOTrainer, grpo_arguments
+    from r1_aqa.rewards import load_rewards
+    from r1_aqa.rollout_log import RolloutLog
+
+    llm, questions, checkpoint = begin(config)
+    adapters, frozen = set_up(llm, config)
+    prompts = EncodedPrompts(
+        llm,
+        questions,
+        sound=config.sound,
+        style=config.prompt,
+        frozen=frozen,
+        cache_bytes=int(config.cache_gigabytes * 2**29),
+    )
+    log = RolloutLog(config.out / "rollouts")
+    trainer = AudioGRPOTrainer(
+        llm,
+        prompts,
+        rewards=load_rewards(config.rewards),
+        config=config,
+        args=grpo_arguments(config, **trainer_arguments(config, len(questions))),
+        on_rollouts=log.append,
+        peft_config=adapters,
+    )
+    if checkpoint:
+        log.drop_after(checkpoint_step(checkpoint))
+    result = run(config, llm, trainer, checkpoint)
+    log.close()
+    return result
+
+
+def train_sft(config: SFTTrainConfig) -> TrainResult:
+    """Fine-tune on the right answers, or resume what was begun in `config.out`; errors as `train_grpo`."""
+    from trl import SFTConfig
+
+    from r1_aqa.sft import make_sft_trainer
+
+    llm, questions, checkpoint = begin(config)
+    adapters, _ = set_up(llm, config)
+    if adapters is not None:
+        from peft import get_peft_model
+
+        llm.model = get_peft_model(llm.model, adapters)
+    args = SFTConfig(
+        **trainer_arguments(config, len(questions)),
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+    )
+    trainer = make_sft_trainer(
+        llm,
+        questions,
+        sound=config.sound,
+        prompt=config.prompt,
+        args=args,
+        cache_bytes=int(config.cache_gigabytes * 2**29),
+    )
+    return run(config, llm, trainer, checkpoint)
+
+
+def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
+    """Model, questions, and the checkpoint to go on from."""
+    checkpoint = find_checkpoint(config.out)
+    check_settings(config, resumes=checkpoint is not None)
+    questions = usable_questions(config)
+    set_seed(config.seed)
+    # Quantised weights are made on the GPU; all others go there when training begins.
+    device = "cpu" if config.model.quantization == "none" else PartialState().device
+    return load_audio_llm(config.model, device=device), questions, checkpoint
+
+
+def set_up(llm: AudioLLM, config: TrainConfig) -> tuple[Any, bool]:
+    """New adapters' settings or None, and whether the embeddings of prompts stay as they are."""
+    if config.model.strategy == "full":
+        prepare_full(llm, config.model)
+        return None, prompts_are_frozen(llm)
+    if is_adapted(llm):
+        prepare_adapters(llm)
+        return None, prompts_are_frozen(llm)
+    llm.model.requires_grad_(False)
+    return lora_config(llm, config.model), config.model.freeze_encoder and config.model.freeze_projector
+
+
+def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path | None) -> TrainResult:
+    """Check that the model hears, train, save, draw the curves."""
+    from r1_aqa.curves import write_curves
+    from r1_aqa.heard import require_heard
+
+    interrupt, best = SaveOnInterrupt(), Validation(config, llm, trainer, validation_prompts(config, llm))
+    for callback in (LogFile(config.out / "log.jsonl"), best, interrupt):
+        trainer.add_callback(callback)
+    if config.check_heard and not checkpoint:
+        heard = require_heard(llm, trainer_questions(trainer)[:8], config.sound, prompt=config.prompt)
+        logger.info("%s", heard)
+    describe(config, llm, trainer)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if interrupt.interrupted:
+        raise KeyboardInterrupt(f"Saved in {config.out}; the same command goes on from there.")
+    save_model(trainer, llm, config.out / "last")
+    if trainer.is_world_process_zero():
+        write_curves(config.out / "log.jsonl", config.out / "curves.png")
+    model = config.out / ("best" if best.accuracy is not None else "last")
+    return TrainResult(config.out, model, best.accuracy, trainer.state.global_step)
+
+
+def count_updates(config: TrainConfig, num_questions: int) -> int:
+    """Updates of the whole training."""
+    if config.max_steps:
+        return config.max_steps
+    passes = -(-num_questions // (config.batch_size * PartialState().num_processes))
+    return math.ceil(-(-passes // config.gradient_accumulation) * config.epochs)
+
+
+def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]:
+    """What the settings of both trainers have in common, in transformers' form."""
+    return {
+        "output_dir": str(config.out / "checkpoints"),
+        "num_train_epochs": config.epochs,
+        "max_steps": config.max_steps or -1,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.schedule,
+        "warmup_steps": round(count_updates(config, num_questions) * config.warmup_ratio),
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "bf16": config.bf16,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
+        "deepspeed": str(config.deepspeed) if config.deepspeed else None,
+        "save_strategy": "steps",
+        "save_steps": config.save_every,
+        "save_total_limit": config.keep_checkpoints,
+        "logging_steps": config.log_every,
+        "report_to": list(config.report_to) or "none",
+        "use_cpu": config.device == "cpu",
+        "seed": config.seed,
+        "data_seed": config.seed,
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+    }
+
+
+def read_all(paths: Sequence[Path]) -> list[Question]:
+    """Questions of all files."""
+    return [question for path in paths for question in read_questions(path)]
+
+
+def usable_questions(config: TrainConfig) -> list[Question]:
+    """Questions that can be trained on: with an answer, and a sound that is there and can be read.
+
+    Others are listed in OUT/skipped.jsonl: a training of days does not die of one file.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    from audio_common import AudioError, audio_info
+
+    good, skipped, seen = [], [], dict[Path, str | None]()
+    for question in read_all(config.questions):
+        if question.audio not in seen:
+            try:
+                seconds = audio_info(question.audio).duration or 0.0
+                long = config.sound.too_long == "skip" and seconds > config.sound.max_seconds
+                seen[question.audio] = f"{seconds:.1f} s long" if long else None
+            except (AudioError, OSError) as error:
+                seen[question.audio] = str(error)
+        why = seen[question.audio] or ("no answer" if question.answer is None else None)
+        if why:
+            skipped.append({"id": question.id, "audio": str(question.audio), "why": why})
+        else:
+            good.append(question)
+    if skipped:
+        (config.out / "skipped.jsonl").write_text("".join(json.dumps(row) + "\n" for row in skipped))
+        logger.warning(
+            "%d of %d questions cannot be used: %s",
+            len(skipped),
+            len(skipped) + len(good),
+            config.out / "skipped.jsonl",
+        )
+    if not good:
+        raise ValueError(
+            f"no question of {', '.join(map(str, config.questions))} can be used; first: "
+            f"{skipped[0] if skipped else 'the files are empty'}"
+        )
+    return good
+
+
+def check_settings(config: TrainConfig, *, resumes: bool) -> None:
+    """Write the settings to `out`; refuse to resume with others.
+
+    Raises:
+        ValueError: with every setting that changed.
+    """
+    path = config.out / "config.json"
+    now = json.loads(json.dumps(asdict(config), default=str))
+    if path.is_file() and resumes:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [
+            f"{name}: {before[name]} -> {now[name]}"
+            for name in now
+            if name not in FREE_TO_CHANGE and name in before and before[name] != now[name]
+        ]
+        if changed:
+            raise ValueError(
+                f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
+                "give another --out, or the same settings to resume"
+            )
+    if PartialState().is_main_process:
+        config.out.mkdir(parents=True, exist_ok=True)
+        write_json(path, now)
+    PartialState().wait_for_everyone()
+
+
+def find_checkpoint(out: Path) -> Path | None:
+    """The latest whole checkpoint; what a kill left half-written is removed."""
+    folder = out / "checkpoints"
+    while folder.is_dir() and (found := get_last_checkpoint(str(folder))):
+        if is_whole(Path(found)):
+            return Path(found)
+        shutil.rmtree(found, ignore_errors=True)
+    return None
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """The update after which it was saved."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def validation_prompts(config: TrainConfig, llm: AudioLLM) -> EncodedPrompts:
+    """The validation questions, which stay encoded where training does not change that."""
+    return EncodedPrompts(
+        llm,
+        read_all(config.validation)[: config.validation_questions],
+        sound=config.sound,
+        style=config.prompt,
+        frozen=prompts_are_frozen(llm),
+        cache_bytes=int(config.cache_gigabytes * 2**29),
+    )
+
+
+def trainer_questions(trainer: Any) -> list[Question]:
+    """The questions that a trainer trains on."""
+    return trainer.prompts.questions
+
+
+def describe(config: TrainConfig, llm: AudioLLM, trainer: Trainer) -> None:
+    """Print what will be trained and with how much memory."""
+    from r1_aqa.memory import estimate_memory
+
+    if not trainer.is_world_process_zero():
+        return
+    trained = sum(p.numel() for p in llm.model.parameters() if p.requires_grad)
+    total = sum(p.numel() for p in llm.model.parameters())
+    print(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
+    print(f"{len(trainer_questions(trainer))} questions")
+    print(estimate_memory(llm, config))
