@@ -44,7 +44,7 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> list[Question]:
                 audio=folder / f"{seed}.wav",
                 question=q.text,
                 choices=tuple(q.choices),
-                answer=q.answer,
+                answer=q.choices[q.answer],
             )
             for i, q in enumerate(scene_questions(scene, seed)[:2])
         ]

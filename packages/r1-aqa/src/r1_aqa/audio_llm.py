@@ -12,7 +12,8 @@ paper's code used: its evaluation would run deaf today.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,13 @@ class AudioLLM:
         return self.processor.tokenizer
 
     @property
+    def audio_token_id(self) -> int:
+        """The token whose embeddings the sound takes the place of."""
+        config: Any = self.model.config
+        found = getattr(config, "audio_token_id", None)
+        return int(config.audio_token_index if found is None else found)
+
+    @property
     def language_model(self) -> nn.Module:
         """The module that receives prompt and sound merged as `inputs_embeds`."""
         return language_model(self.model, self.family)
@@ -161,11 +169,12 @@ class AudioLLM:
             ).past_key_values
             cache.batch_repeat_interleave(num_rollouts)
             settings["past_key_values"] = cache
-        return generator.generate(
-            inputs_embeds=inputs_embeds.repeat_interleave(num_rollouts, 0),
-            attention_mask=attention_mask.repeat_interleave(num_rollouts, 0),
-            **settings,
-        )
+        with keep_last(head_of(self.model, self.family), 1):  # no logits over the prompt
+            return generator.generate(
+                inputs_embeds=inputs_embeds.repeat_interleave(num_rollouts, 0),
+                attention_mask=attention_mask.repeat_interleave(num_rollouts, 0),
+                **settings,
+            )
 
 
 def language_model(model: nn.Module, family: Family) -> nn.Module:
@@ -176,6 +185,30 @@ def language_model(model: nn.Module, family: Family) -> nn.Module:
         if isinstance(inner, nn.Module):
             return inner
     raise ValueError(f"{type(base).__name__} has no {family.language_model}")
+
+
+def head_of(model: nn.Module, family: Family) -> nn.Module:
+    """The language model's head."""
+    inner = language_model(model, family)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    head = getattr(inner, "lm_head", None) or getattr(base, "lm_head", None)
+    if not isinstance(head, nn.Module):
+        raise ValueError(f"{type(base).__name__} has no lm_head")
+    return head
+
+
+@contextmanager
+def keep_last(head: nn.Module, count: int) -> Iterator[None]:
+    """Within it the head sees the last `count` positions alone."""
+
+    def cut(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (args[0][:, -count:], *args[1:])
+
+    handle = head.register_forward_pre_hook(cut)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def load_audio_llm(config: ModelConfig, *, device: str | torch.device = "cpu") -> AudioLLM:

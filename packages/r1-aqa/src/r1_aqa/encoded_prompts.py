@@ -7,15 +7,16 @@ What is computed stays in memory, the least recently used is thrown out first. W
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from r1_aqa.audio_llm import AudioLLM
+from r1_aqa.audio_llm import FAMILIES, AudioLLM
 from r1_aqa.config.sound import SoundConfig
-from r1_aqa.log_probs import Prompts
+from r1_aqa.log_probs import Prompts, embedding_of
 from r1_aqa.prompt import PromptStyle, format_prompt
 from r1_aqa.questions import Question
 from r1_aqa.sounds import load_sound
@@ -30,6 +31,7 @@ class EncodedPrompts:
         questions: row by row.
         texts: what the chat template makes of each.
         frozen: whether embeddings may be kept, since training does not change them.
+        clips: what the encoder made of each clip, shared by all questions about it (frozen Qwen2-Audio).
     """
 
     def __init__(
@@ -41,14 +43,19 @@ class EncodedPrompts:
         style: PromptStyle,
         frozen: bool,
         cache_bytes: int,
+        silent: bool = False,
+        clips: Kept[Tensor] | None = None,
     ) -> None:
         self.llm, self.questions, self.sound, self.frozen = llm, list(questions), sound, frozen
+        self.silent = silent
         self.texts = [
             llm.format_chat(format_prompt(q.question, q.choices, style, about_video=q.about_video))
             for q in self.questions
         ]
         self._inputs: Kept[dict[str, Tensor]] = Kept(cache_bytes // 2)
-        self._embeddings: Kept[Tensor] = Kept(cache_bytes // 2)
+        self._embeddings: Kept[Tensor] = Kept(cache_bytes // 4)
+        self.clips: Kept[Tensor] = Kept(cache_bytes // 4) if clips is None else clips
+        self._one_token = frozen and llm.family is FAMILIES["qwen2_audio"]
 
     def input_ids(self, row: int) -> list[int]:
         """Ids of a prompt, with as many audio tokens as its sound becomes."""
@@ -71,16 +78,50 @@ class EncodedPrompts:
     def embeddings(self, rows: Sequence[int]) -> list[Tensor]:
         """What the language model is given for each row, `(length, width)`, encoded in one batch if new."""
         missing = [row for row in dict.fromkeys(rows) if row not in self._embeddings]
-        new: dict[int, Tensor] = {}
-        if missing:
-            inputs = {name: value.to(self.device) for name, value in self.inputs(missing).items()}
-            merged, mask = self._embed(inputs), inputs["attention_mask"].bool()
-            new = {row: merged[i, mask[i]].clone() for i, row in enumerate(missing)}
+        first = {self._clip(row): row for row in reversed(missing)}
+        new = self._encode_batch([row for row in missing if self._needs_encoder(row, first)])
+        for row in missing:
+            if row not in new:
+                clip = self._clip(row)
+                sound = self.clips[clip] if clip in self.clips else self._sound_of(first[clip], new)
+                new[row] = self._beside(row, sound)
         found = [new[row] if row in new else self._embeddings[row] for row in rows]
         for row, value in new.items():
             if self.frozen:
                 self._embeddings.keep(row, value, value.numel() * value.element_size())
         return found
+
+    def _needs_encoder(self, row: int, first: dict[Hashable, int]) -> bool:
+        """Whether a prompt's clip was not encoded for another question, before or in this batch."""
+        clip = self._clip(row)
+        return not self._one_token or (clip not in self.clips and first[clip] == row)
+
+    def _encode_batch(self, rows: Sequence[int]) -> dict[int, Tensor]:
+        """Prompts that go through the encoder."""
+        if not rows:
+            return {}
+        inputs = {name: value.to(self.device) for name, value in self.inputs(rows).items()}
+        merged, mask = self._embed(inputs), inputs["attention_mask"].bool()
+        found = {row: merged[i, mask[i]].clone() for i, row in enumerate(rows)}
+        for row in rows if self._one_token else ():
+            sound = self._sound_of(row, found)
+            self.clips.keep(self._clip(row), sound, sound.numel() * sound.element_size())
+        return found
+
+    def _clip(self, row: int) -> Hashable:
+        return self.questions[row].audio, self.silent
+
+    def _sound_of(self, row: int, found: dict[int, Tensor]) -> Tensor:
+        """The part of a prompt's embeddings that is its sound."""
+        ids = self._encode(row)["input_ids"][0].to(self.device)
+        return found[row][ids == self.llm.audio_token_id]
+
+    def _beside(self, row: int, sound: Tensor) -> Tensor:
+        """A prompt about a clip that was encoded for another question."""
+        ids = self.llm.tokenizer(self.texts[row], return_tensors="pt")["input_ids"][0].to(self.device)
+        place = int((ids == self.llm.audio_token_id).nonzero())
+        text = embedding_of(self.llm.model)(ids)
+        return torch.cat([text[:place], sound.to(text), text[place + 1 :]])
 
     def _embed(self, inputs: dict[str, Tensor]) -> Tensor:
         """Without dropout, and without the random numbers that an encoder in training draws."""
@@ -98,6 +139,7 @@ class EncodedPrompts:
     def _encode(self, row: int) -> dict[str, Tensor]:
         if row not in self._inputs:
             samples = load_sound(self.questions[row].audio, self.sound)
+            samples = np.zeros_like(samples) if self.silent else samples
             encoded = self.llm.encode([self.texts[row]], [samples])
             size = sum(value.numel() * value.element_size() for value in encoded.values())
             self._inputs.keep(row, encoded, size)
@@ -105,19 +147,19 @@ class EncodedPrompts:
         return self._inputs[row]
 
 
-class Kept(OrderedDict[int, Value], Generic[Value]):
+class Kept(OrderedDict[Hashable, Value], Generic[Value]):
     """A dictionary of so many bytes, which throws out what was not asked for the longest."""
 
     def __init__(self, max_bytes: int) -> None:
         super().__init__()
         self.max_bytes, self.bytes = max_bytes, 0
-        self._sizes: dict[int, int] = {}
+        self._sizes: dict[Hashable, int] = {}
 
-    def __getitem__(self, key: int) -> Value:
+    def __getitem__(self, key: Hashable) -> Value:
         self.move_to_end(key)
         return super().__getitem__(key)
 
-    def keep(self, key: int, value: Value, size: int) -> None:
+    def keep(self, key: Hashable, value: Value, size: int) -> None:
         """Add a value of `size` bytes; one that is too big alone is not kept."""
         self[key] = value
         self._sizes[key] = size

@@ -117,7 +117,7 @@ class AudioGRPOTrainer(GRPOTrainer):
         rewards: Sequence[Callable[..., list[float]]],
         config: GRPOTrainConfig,
         args: GRPOConfig,
-        on_rollouts: Callable[[int, list[dict[str, Any]]], None] | None = None,
+        on_rollouts: Callable[[int, list[dict[str, Any]]], object] | None = None,
         **kwargs: Any,
     ) -> None:
         self.llm, self.prompts, self.config, self.on_rollouts = llm, prompts, config, on_rollouts
@@ -179,12 +179,8 @@ class AudioGRPOTrainer(GRPOTrainer):
             mask,
             num_rollouts=group,
             generation_config=self.generation_config,
-            suppress_tokens=[self._audio_token_id()],
+            suppress_tokens=[self.llm.audio_token_id],
         )
-
-    def _audio_token_id(self) -> int:
-        config: Any = self.llm.model.config
-        return int(getattr(config, "audio_token_id", None) or config.audio_token_index)
 
     # -- log-probabilities ------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from r1_aqa.audio_llm import Family, language_model
+from r1_aqa.audio_llm import Family, head_of, keep_last, language_model
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def completion_logits(
     length = completion_ids.shape[1]
     bare = unwrap(model)
     tail = embedding_of(bare)(completion_ids)  # (rollouts, length, width)
-    with _keep_last(head_of(bare, family), length + 1):
+    with keep_last(head_of(bare, family), length + 1):
         if prompts.embeddings is not None:
             heads, mask = pad_left([prompts.embeddings[row] for row in rows.tolist()])
             merged = torch.cat([heads.to(tail), tail], 1)
@@ -113,30 +113,6 @@ def unwrap(model: nn.Module) -> nn.Module:
 def embedding_of(model: nn.Module) -> nn.Module:
     """The embedding of text tokens."""
     return model.get_input_embeddings()  # type: ignore[operator]
-
-
-def head_of(model: nn.Module, family: Family) -> nn.Module:
-    """The language model's head."""
-    inner = language_model(model, family)
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    head = getattr(inner, "lm_head", None) or getattr(base, "lm_head", None)
-    if not isinstance(head, nn.Module):
-        raise ValueError(f"{type(base).__name__} has no lm_head")
-    return head
-
-
-@contextmanager
-def _keep_last(head: nn.Module, count: int) -> Iterator[None]:
-    """Within it the head sees the last `count` positions alone."""
-
-    def cut(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0][:, -count:], *args[1:])
-
-    handle = head.register_forward_pre_hook(cut)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from r1_aqa.audio_llm import Family, language_model
-from r1_aqa.log_probs import Prompts, _keep_last, embedding_of, head_of, pad_left, unwrap
+from r1_aqa.audio_llm import Family, head_of, keep_last, language_model
+from r1_aqa.log_probs import Prompts, embedding_of, pad_left, unwrap
 
 PLAIN_POSITIONS = frozenset({"qwen2_audio", "voxtral", "audioflamingo3"})
 """Kinds of model whose positions simply count tokens, so that a rollout can be put anywhere in a row."""
@@ -72,7 +72,7 @@ def shared_prefix_logits(
         inputs = prompts.inputs
     count = layout.places * length
     with (
-        _keep_last(head_of(bare, family), count + 1),
+        keep_last(head_of(bare, family), count + 1),
         _append(language_model(bare, family), packed, inputs["attention_mask"].bool(), tail_mask),
     ):
         logits = model(**inputs, use_cache=False).logits

@@ -49,6 +49,8 @@ FREE_TO_CHANGE = {
 }
 """Settings that may differ when training resumes."""
 
+NOT_REENTRANT = {"gradient_checkpointing_kwargs": {"use_reentrant": False}}
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -93,14 +95,12 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
         rewards=load_rewards(config.rewards),
         config=config,
         args=grpo_arguments(config, **trainer_arguments(config, len(questions))),
-        on_rollouts=log.append,
+        on_rollouts=lambda step, rows: log.append(step, rows),
         peft_config=adapters,
     )
     if checkpoint:
         log.drop_after(checkpoint_step(checkpoint))
-    result = run(config, llm, trainer, checkpoint)
-    log.close()
-    return result
+    return run(config, llm, trainer, checkpoint)
 
 
 def train_sft(config: SFTTrainConfig) -> TrainResult:
@@ -196,8 +196,8 @@ def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]
         "weight_decay": config.weight_decay,
         "max_grad_norm": config.max_grad_norm,
         "bf16": config.bf16,
-        "gradient_checkpointing": config.gradient_checkpointing,
-        "gradient_checkpointing_kwargs": {"use_reentrant": False} if config.gradient_checkpointing else None,
+        "gradient_checkpointing": config.gradient_checkpointing,  # TRL would switch it on
+        **(NOT_REENTRANT if config.gradient_checkpointing else {}),
         "deepspeed": str(config.deepspeed) if config.deepspeed else None,
         "save_strategy": "steps",
         "save_steps": config.save_every,

@@ -1,0 +1,76 @@
+"""What a training logged, as a picture: reward, accuracy, divergence, length, loss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+PANELS = (
+    ("reward", "reward"),
+    ("accuracy on validation questions", "eval_accuracy"),
+    ("accuracy of rollouts", "rewards/accuracy_reward/mean"),
+    ("format of rollouts", "rewards/format_reward/mean"),
+    ("groups without difference", "frac_reward_zero_std"),
+    ("KL divergence", "kl"),
+    ("entropy", "entropy"),
+    ("tokens of a rollout", "completions/mean_length"),
+    ("loss", "loss"),
+    ("gradient norm", "grad_norm"),
+)
+"""Title and name in log.jsonl; those that were not logged are left out."""
+
+
+def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
+    """Draw the curves of one training, or of several by their names; False when there is nothing to draw."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    runs = {name: read_log(path) for name, path in ({"": logs} if isinstance(logs, Path) else logs).items()}
+    shown = [(t, n) for t, n in PANELS if any(n in row for rows in runs.values() for row in rows)]
+    if not shown:
+        return False
+    columns = min(4, len(shown))
+    lines = -(-len(shown) // columns)
+    figure, axes = pyplot.subplots(lines, columns, figsize=(3.6 * columns, 2.7 * lines), squeeze=False)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
+    for axis, (title, name) in zip(axes.flat, shown, strict=False):
+        for label, rows in runs.items():
+            _draw(axis, [(row["step"], row[name]) for row in rows if name in row], label)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("update")
+        axis.grid(alpha=0.3)
+    if len(runs) > 1:
+        axes.flat[0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(picture, dpi=120)
+    pyplot.close(figure)
+    return True
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Rows of log.jsonl; half a line, left by a kill, is passed over."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def _draw(axis: Any, points: list[tuple[float, float]], label: str) -> None:
+    """The values faintly and, where there are many, their running mean."""
+    if not points:
+        return
+    steps, values = zip(*points, strict=True)
+    width = max(1, len(values) // 20)
+    windows = [values[max(0, i - width + 1) : i + 1] for i in range(len(values))]
+    smooth = [sum(window) / len(window) for window in windows]
+    line = axis.plot(steps, smooth, label=label, marker="o" if len(values) < 15 else None, ms=3)[0]
+    if width > 1:
+        axis.plot(steps, values, color=line.get_color(), alpha=0.25, lw=0.8)
