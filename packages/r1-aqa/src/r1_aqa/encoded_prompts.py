@@ -30,6 +30,7 @@ class EncodedPrompts:
     Attributes:
         questions: row by row.
         texts: what the chat template makes of each.
+        decoded: samples that were read ahead, by row; used up by encoding.
         frozen: whether embeddings may be kept, since training does not change them.
         clips: what the encoder made of each clip, shared by all questions about it (frozen Qwen2-Audio).
     """
@@ -52,6 +53,7 @@ class EncodedPrompts:
             llm.format_chat(format_prompt(q.question, q.choices, style, about_video=q.about_video))
             for q in self.questions
         ]
+        self.decoded: dict[int, np.ndarray] = {}
         self._inputs: Kept[dict[str, Tensor]] = Kept(cache_bytes // 2)
         self._embeddings: Kept[Tensor] = Kept(cache_bytes // 4)
         self.clips: Kept[Tensor] = Kept(cache_bytes // 4) if clips is None else clips
@@ -90,6 +92,20 @@ class EncodedPrompts:
             if self.frozen:
                 self._embeddings.keep(row, value, value.numel() * value.element_size())
         return found
+
+    def decode(self, row: int) -> np.ndarray:
+        """The samples of a row's sound; touches nothing, so that a thread may do it ahead.
+
+        Raises:
+            AudioError: it cannot be read, or is too long.
+        """
+        samples = load_sound(self.questions[row].audio, self.sound)
+        return np.zeros_like(samples) if self.silent else samples
+
+    def needs_sound(self, row: int) -> bool:
+        """Whether encoding a row will decode its sound."""
+        known = row in self._inputs or row in self._embeddings
+        return not known and not (self._one_token and self._clip(row) in self.clips)
 
     def _needs_encoder(self, row: int, first: dict[Hashable, int]) -> bool:
         """Whether a prompt's clip was not encoded for another question, before or in this batch."""
@@ -138,8 +154,8 @@ class EncodedPrompts:
 
     def _encode(self, row: int) -> dict[str, Tensor]:
         if row not in self._inputs:
-            samples = load_sound(self.questions[row].audio, self.sound)
-            samples = np.zeros_like(samples) if self.silent else samples
+            samples = self.decoded.pop(row, None)
+            samples = self.decode(row) if samples is None else samples
             encoded = self.llm.encode([self.texts[row]], [samples])
             size = sum(value.numel() * value.element_size() for value in encoded.values())
             self._inputs.keep(row, encoded, size)

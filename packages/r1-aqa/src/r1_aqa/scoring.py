@@ -37,12 +37,16 @@ def judge(completion: str | None, choices: Sequence[str], answer: str) -> Verdic
     """
     if completion is None:
         return Verdict(official=False, strict=False)
-    found = _BLOCK.search(completion)
-    text = found[1] if found else completion
     return Verdict(
-        official=official_match(answer, text.strip(), choices),
+        official=official_match(answer, official_text(completion), choices),
         strict=bool(is_correct(completion, choices, answer, needs_block=False)),
     )
+
+
+def official_text(completion: str) -> str:
+    """What the official scripts are given: the first answer block, or all when there is none."""
+    found = _BLOCK.search(completion)
+    return (found[1] if found else completion).strip()
 
 
 def official_match(answer: str, prediction: str, choices: Sequence[str]) -> bool:
