@@ -96,9 +96,10 @@ def test_what_training_changes_is_not_kept(tiny_audio_llm: AudioLLM, questions: 
 
 def test_the_least_recently_used_is_thrown_out() -> None:
     kept: Kept[str] = Kept(10)
-    for key in range(3):
-        kept.keep(key, str(key), 4)
-        _ = kept.get(0, None)
+    kept.keep(0, "a", 4)
+    kept.keep(1, "b", 4)
+    assert kept[0] == "a"
+    kept.keep(2, "c", 4)
     assert set(kept) == {0, 2}
     assert kept.bytes == 8
 

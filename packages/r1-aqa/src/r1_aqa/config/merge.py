@@ -1,0 +1,19 @@
+"""Settings of `r1-aqa merge`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeConfig:
+    """Merge adapters into their base: a plain model, to serve or to train from."""
+
+    source: Path
+    """Folder of adapters, e.g. OUT/best of a training."""
+    out: Path
+    """Folder of the merged model."""
+    dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"
+    """Number format of its weights."""
