@@ -59,7 +59,7 @@ def test_resuming_forgets_what_came_after_the_checkpoint(folder: Path) -> None:
 
 def test_groups_are_sorted_and_flat_ones_known(folder: Path) -> None:
     groups = group_rollouts(read_rollouts(folder))
-    assert [[row["completion"] for row in group["rollouts"]] for group in groups][0] == ["dog", "cat"]
+    assert [row["completion"] for row in groups[0]["rollouts"]] == ["dog", "cat"]
     assert [group["flat"] for group in groups] == [False, True, False]
 
 

@@ -27,7 +27,7 @@ LEAST_CHANGE = 1e-4
 """In nats for a whole answer; arithmetic alone changes less, a random encoder changes far more."""
 
 
-class DeafModelError(RuntimeError):
+class DeafModelError(ValueError):
     """Answers do not depend on the sound."""
 
 

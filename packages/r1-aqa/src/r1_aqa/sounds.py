@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,23 @@ class SoundTooLongError(AudioError):
     """A sound that `too_long: skip` leaves out."""
 
 
+def first_channel(path: str | Path) -> bytes:
+    """The first channel alone, as a WAV file in memory: what the paper's code hears of a stereo file.
+
+    Raises:
+        AudioError: libsndfile cannot read it.
+    """
+    import soundfile
+
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"{path}: sound.channels first reads what libsndfile reads: {error}") from error
+    memory = io.BytesIO()
+    soundfile.write(memory, samples[:, 0], rate, format="WAV", subtype="FLOAT")
+    return memory.getvalue()
+
+
 def load_sound(path: str | Path, config: SoundConfig) -> np.ndarray:
     """Samples of a sound, `(samples,)` float32 at 16 kHz.
 
@@ -28,5 +46,6 @@ def load_sound(path: str | Path, config: SoundConfig) -> np.ndarray:
         raise SoundTooLongError(f"{path}: {seconds:.1f} s, longer than {config.max_seconds:g} s")
     centered = seconds > config.max_seconds and config.too_long == "center"
     offset = (seconds - config.max_seconds) / 2 if centered else 0.0
-    samples = load_audio(path, sample_rate=SAMPLE_RATE, offset=offset, duration=config.max_seconds)
+    source = path if config.channels == "mix" else first_channel(path)
+    samples = load_audio(source, sample_rate=SAMPLE_RATE, offset=offset, duration=config.max_seconds)
     return np.asarray(samples, dtype=np.float32)
