@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import ProgressCallback
 
 from r1_aqa.audio_llm import AudioLLM
 from r1_aqa.config.train import TrainConfig
@@ -36,6 +37,18 @@ class LogFile(TrainerCallback):
             numbers = {name: value for name, value in logs.items() if isinstance(value, int | float)}
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step} | numbers) + "\n")
+
+
+class QuietProgress(ProgressCallback):
+    """A bar with the latest reward or loss in place of a line for every log."""
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Show what was logged beside the bar."""
+        if state.is_world_process_zero and self.training_bar is not None and logs:
+            shown = {name: logs[name] for name in ("loss", "reward", "kl", "eval_accuracy") if name in logs}
+            self.training_bar.set_postfix({name: f"{float(value):.3f}" for name, value in shown.items()})
 
 
 class Validation(TrainerCallback):

@@ -147,6 +147,7 @@ def _quiet_libraries() -> None:
     """Our own messages plainly on the standard error; of libraries only what is wrong."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1" if os.environ.get("HF_HUB_OFFLINE") else "0")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_StderrHandler()])

@@ -21,10 +21,19 @@ from typing import Any
 
 from accelerate import PartialState
 from transformers import Trainer, set_seed
+from transformers.trainer_callback import ProgressCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from r1_aqa.audio_llm import AudioLLM, load_audio_llm
-from r1_aqa.callbacks import LogFile, SaveOnInterrupt, Validation, is_whole, save_model, write_json
+from r1_aqa.callbacks import (
+    LogFile,
+    QuietProgress,
+    SaveOnInterrupt,
+    Validation,
+    is_whole,
+    save_model,
+    write_json,
+)
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.encoded_prompts import EncodedPrompts
 from r1_aqa.model_setup import (
@@ -160,7 +169,8 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
     from r1_aqa.heard import require_heard
 
     interrupt, best = SaveOnInterrupt(), Validation(config, llm, trainer, validation_prompts(config, llm))
-    for callback in (LogFile(config.out / "log.jsonl"), best, interrupt):
+    trainer.remove_callback(ProgressCallback)
+    for callback in (QuietProgress(), LogFile(config.out / "log.jsonl"), best, interrupt):
         trainer.add_callback(callback)
     if config.check_heard and not checkpoint:
         heard = require_heard(llm, trainer_questions(trainer)[:8], config.sound, prompt=config.prompt)
