@@ -107,7 +107,7 @@ def r1_aqa_transformers_4(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("package", ["audio-common", "ml-clap", "aac-llm"])
+@nox.parametrize("package", ["audio-common", "ml-clap", "aac-llm", "r1-aqa"])
 def wheel(session: nox.Session, package: str) -> None:
     """The built wheel works outside the repository, beside its declared dependencies alone."""
     dist = Path(session.create_tmp()).resolve()

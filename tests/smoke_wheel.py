@@ -55,7 +55,24 @@ def check_aac_llm(folder: Path) -> None:
     assert list(folder.glob("out/*.html")), "the quickstart wrote no page"
 
 
-CHECKS = {"audio-common": check_audio_common, "ml-clap": check_ml_clap, "aac-llm": check_aac_llm}
+def check_r1_aqa(folder: Path) -> None:
+    command = installed_command("r1-aqa")
+    assert find_spec("sonar") is None
+    assert find_spec("aac_llm") is None
+    assert "quickstart" in run(command, "--help", folder=folder)
+    small = ("--scenes", "16", "--test_scenes", "4", "--sft_epochs", "1", "--grpo_steps", "2")
+    run(command, "quickstart", "--out", "out", *small, folder=folder)
+    assert list(folder.glob("out/grpo/last/*.safetensors")), "the quickstart saved no model"
+    assert list(folder.glob("out/*.html")), "the quickstart wrote no page of rollouts"
+    assert list(folder.glob("out/curves.png")), "the quickstart drew no curves"
+
+
+CHECKS = {
+    "audio-common": check_audio_common,
+    "ml-clap": check_ml_clap,
+    "aac-llm": check_aac_llm,
+    "r1-aqa": check_r1_aqa,
+}
 
 
 def main(package: str) -> None:

@@ -23,7 +23,7 @@ PAGES = sorted(
     for page in ROOT.glob(pattern)
 )
 FENCE = re.compile(r"(?P<note><!--[^\n]*-->\n)?```(?P<language>\w+)\n(?P<body>.*?)```", re.S)
-PACKAGES = {"ml-clap": "ml_clap", "aac-llm": "aac_llm"}
+PACKAGES = {"ml-clap": "ml_clap", "aac-llm": "aac_llm", "r1-aqa": "r1_aqa"}
 """Command -> the module whose `cli` has its parser."""
 LAUNCHERS = re.compile(
     r"^(?:[A-Z_]+=\S+ |uv run (?:--isolated )?--package \S+ (?:--group \S+ |--extra \S+ )*"
@@ -54,7 +54,7 @@ def is_installed(code: str) -> bool:
     imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = [node.module or "" for node in imports if isinstance(node, ast.ImportFrom)]
     names += [alias.name for node in imports if isinstance(node, ast.Import) for alias in node.names]
-    ours = {name.split(".")[0] for name in names} & {"audio_common", "r1_aqa", *PACKAGES.values()}
+    ours = {name.split(".")[0] for name in names} & {"audio_common", *PACKAGES.values()}
     return all(find_spec(name) for name in ours)
 
 

@@ -27,7 +27,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.utils import split_tensor_dict
+from trl.trainer.utils import RepeatSampler, split_tensor_dict
 
 from r1_aqa.audio_llm import FAMILIES, AudioLLM
 from r1_aqa.config.train import GRPOTrainConfig
@@ -96,6 +96,18 @@ def grpo_arguments(config: GRPOTrainConfig, **trainer_arguments: Any) -> GRPOCon
     )
 
 
+class EpochSampler(RepeatSampler):
+    """TRL's order of questions, drawn anew from the epoch's number.
+
+    TRL's own goes on with one generator, so that a training resumed in a later epoch would see the first
+    epoch's order again.
+    """
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Trainer before each epoch."""
+        self.generator.manual_seed(self.seed + epoch)
+
+
 class AudioGRPOTrainer(GRPOTrainer):
     """Group relative policy optimization of an audio LLM.
 
@@ -137,6 +149,11 @@ class AudioGRPOTrainer(GRPOTrainer):
         plain = next(name for name, family in FAMILIES.items() if family is llm.family) in PLAIN_POSITIONS
         flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
         self._share_prefix = config.share and plain and not flash
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(dataset)
+        sampler.__class__ = EpochSampler
+        return sampler
 
     # -- rollouts ---------------------------------------------------------------------------------------
 

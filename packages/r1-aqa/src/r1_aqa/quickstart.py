@@ -138,7 +138,7 @@ def sft_settings(config: QuickstartConfig, files: Sequence[Path]) -> SFTTrainCon
         ),
         epochs=config.sft_epochs,
         batch_size=16,
-        learning_rate=2e-3,
+        learning_rate=5e-4,
         schedule="cosine",
         warmup_ratio=0.05,
         save_every=50,

@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 FREE_TO_CHANGE = {
     "device",
+    "out",
     "report_to",
     "log_every",
     "keep_checkpoints",

@@ -1,0 +1,122 @@
+"""The command line: quick help, settings from flags and YAML, one clear line for a mistake."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from r1_aqa import cli
+from r1_aqa.config.answer import AnswerConfig
+from r1_aqa.config.evaluate import EvaluateConfig
+from r1_aqa.config.train import GRPOTrainConfig
+from r1_aqa.flags import field_helps
+
+TWO_WORDS = [(name, verb) for name, (_, verbs) in cli.GROUPS.items() for verb in verbs]
+ALL_VERBS = [*cli.VERBS, *(verb for _, verb in TWO_WORDS)]
+COMMANDS = [[verb.name] for verb in cli.VERBS] + [[name, verb.name] for name, verb in TWO_WORDS]
+
+
+def read(*words: str) -> object:
+    return cli.read_settings(cli.build_parser().parse_args(list(words)))[1]
+
+
+def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "r1_aqa", *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+
+
+def test_help_comes_without_torch() -> None:
+    script = f"""
+import contextlib, io, sys
+from r1_aqa.cli import main
+for words in {[[], *COMMANDS]!r}:
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        main([*words, "--help"])
+    assert "usage: r1-aqa" in text.getvalue(), words
+heavy = {{"torch", "transformers", "trl", "numpy"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS, ids=lambda verb: verb.name)
+def test_every_setting_has_a_help_text(verb: cli.Verb) -> None:
+    helps = field_helps(verb.settings)
+    assert [name for name in verb.settings.__dataclass_fields__ if not helps.get(name)] == []
+
+
+@pytest.mark.parametrize("verb", ALL_VERBS, ids=lambda verb: verb.name)
+def test_every_verb_names_a_function_and_its_words(verb: cli.Verb) -> None:
+    module, _, name = verb.function.partition(":")
+    assert callable(getattr(import_module(module), name))
+    assert set(verb.positional) <= set(verb.settings.__dataclass_fields__)
+
+
+def test_flags_reach_nested_settings(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "questions: [a.jsonl]\nout: runs/x\nlearning_rate: 2e-5\nmodel: {dtype: float32}\n"
+    )
+    found = read(
+        "train",
+        "grpo",
+        "--config",
+        str(tmp_path / "c.yaml"),
+        "--model.lora.rank",
+        "4",
+        "--rewards",
+        "accuracy",
+        "my.py:bonus",
+        "--no_check_heard",
+    )
+    assert isinstance(found, GRPOTrainConfig)
+    assert (found.learning_rate, found.model.dtype, found.model.lora.rank) == (2e-5, "float32", 4)
+    assert (found.rewards, found.check_heard) == (("accuracy", "my.py:bonus"), False)
+
+
+def test_words_without_flags() -> None:
+    asked = read("answer", "a.wav", "What is heard?", "--choices", "a dog", "rain", "--model", "m")
+    assert isinstance(asked, AnswerConfig)
+    assert (asked.clip, asked.question, asked.choices) == (Path("a.wav"), "What is heard?", ("a dog", "rain"))
+    scored = read("evaluate", "mmar", "--model", "m", "--out", "o", "--silent", "--shuffles", "2")
+    assert isinstance(scored, EvaluateConfig)
+    assert (scored.benchmark, scored.silent, scored.shuffles) == ("mmar", True, 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["train", "grpo", "--questions", "q.jsonl", "--out", "o", "--num_rollouts", "1"],
+            "at least 2 to compare",
+        ),
+        (
+            ["train", "sft", "--questions", "none.jsonl", "--out", "o"],
+            "there is no file of questions none.jsonl",
+        ),
+        (["answer", "none.wav", "What?"], "there is no sound none.wav"),
+        (["evaluate", "none.json", "--model", "m", "--out", "o"], "known benchmarks: mmau-test-mini"),
+        (["rollouts", "nowhere"], "nowhere has no rollouts"),
+        (
+            ["prepare", "avqa", "x.json", "--audio", "nowhere", "--out", "o.jsonl"],
+            "there is no folder nowhere",
+        ),
+        (["dance"], "dance"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(words: list[str], message: str, tmp_path: Path) -> None:
+    result = run(*words, folder=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_names_of_the_package_are_there() -> None:
+    import r1_aqa
+
+    assert all(getattr(r1_aqa, name) for name in r1_aqa.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Answers'"):
+        _ = r1_aqa.Answers
