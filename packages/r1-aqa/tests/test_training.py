@@ -212,8 +212,7 @@ def test_two_processes_train_together(data: Path, tiny_model_folder: Path, tmp_p
         max_steps=2,
         zero_advantage="resample",
     )
-    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     result = subprocess.run(command(config, *launcher), capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]

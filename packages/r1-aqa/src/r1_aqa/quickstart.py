@@ -19,7 +19,7 @@ from r1_aqa.config.model import ModelConfig
 from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
-from r1_aqa.questions import Question, write_questions
+from r1_aqa.questions import Question, read_questions, write_questions
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,6 @@ def synthesise(folder: Path, seeds: Sequence[int]) -> list[Question]:
 def tokenizer_texts(file: Path) -> list[str]:
     """What the tokenizer is trained on: prompts and answers."""
     from r1_aqa.prompt import format_prompt, format_target
-    from r1_aqa.questions import read_questions
 
     texts = []
     for question in read_questions(file):
@@ -156,7 +155,7 @@ def grpo_settings(config: QuickstartConfig, files: Sequence[Path]) -> GRPOTrainC
         model=ModelConfig(name=str(config.out / "sft" / "last"), dtype="float32", strategy="full"),
         max_steps=config.grpo_steps,
         epochs=100,
-        batch_size=16,
+        batch_size=min(16, len(read_questions(files[1]))),
         num_rollouts=8,
         max_new_tokens=NEW_TOKENS,
         learning_rate=2e-4,

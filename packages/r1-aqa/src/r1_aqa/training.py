@@ -90,6 +90,10 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
 
     llm, questions, checkpoint = begin(config)
     adapters, frozen = set_up(llm, config)
+    at_once = config.batch_size * config.gradient_accumulation * PartialState().num_processes
+    if len(questions) < at_once:
+        # TRL drops what does not fill an update, so there would be none.
+        raise ValueError(f"an update takes {at_once} questions, there are {len(questions)}; lower batch_size")
     prompts = EncodedPrompts(
         llm,
         questions,
