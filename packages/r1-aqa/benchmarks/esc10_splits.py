@@ -2,9 +2,9 @@
 
     python packages/r1-aqa/benchmarks/esc10_splits.py ROWS --out runs/aqa
 
-ROWS is a folder with train.jsonl and test.jsonl in the keys of AVQA (id, dataset_name, audio_path, question_text,
-multi_choice, answer). ESC-10's training recordings are split in three; a recording is in one part only, and wrong
-options are drawn anew for every question:
+ROWS is a folder with train.jsonl and test.jsonl in the keys of AVQA (id, dataset_name, audio_path,
+question_text, multi_choice, answer). ESC-10's training recordings are split in three; a recording is in one
+part only, and wrong options are drawn anew for every question:
 
     start.jsonl       a bit more than half of the recordings, five questions on each clip
     post.jsonl        two questions on each of 96 other clips; what SFT and GRPO learn from
@@ -83,14 +83,18 @@ def splits(folder: Path, seed: int) -> dict[str, list[Row]]:
 
 def main() -> None:
     """Write the files and count their questions."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rows", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for name, rows in splits(args.rows, args.seed).items():
-        (args.out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        (args.out / f"{name}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8"
+        )
         print(f"{name}: {len(rows)} questions on {len({row['audio_path'] for row in rows})} clips")
 
 

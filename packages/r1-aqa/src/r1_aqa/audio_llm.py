@@ -35,44 +35,60 @@ class Family:
 
     model_class: str
     """Name in transformers."""
-    language_model: str
-    """Name of the module that receives the merged embeddings."""
+    language_model: tuple[str, ...]
+    """Names, newest first, of the module that receives the merged embeddings."""
     encoder: tuple[str, ...]
     """Parts of module names that belong to the audio encoder."""
     projector: tuple[str, ...]
     """Parts of module names between encoder and language model."""
+    audio_in_text: str = ""
+    """What stands for a sound in the text of a message, where the chat template knows no parts of content."""
+    plain_positions: bool = True
+    """Whether positions simply count tokens, so that what was read once can be continued many times."""
 
 
 FAMILIES = {
     "qwen2_audio": Family(
         "Qwen2AudioForConditionalGeneration",
-        "language_model",
+        ("language_model",),
         ("audio_tower",),
         ("multi_modal_projector",),
     ),
     "qwen2_5_omni_thinker": Family(
-        "Qwen2_5OmniThinkerForConditionalGeneration", "model", ("audio_tower",), ("audio_tower.proj",)
+        "Qwen2_5OmniThinkerForConditionalGeneration",
+        ("language_model", "model"),
+        ("audio_tower",),
+        ("audio_tower.proj",),
+        plain_positions=False,
     ),
     "qwen3_omni_moe_thinker": Family(
         "Qwen3OmniMoeThinkerForConditionalGeneration",
-        "model",
+        ("language_model", "model"),
         ("audio_tower",),
         ("audio_tower.proj1", "audio_tower.proj2"),
+        plain_positions=False,
     ),
     "voxtral": Family(
-        "VoxtralForConditionalGeneration", "language_model", ("audio_tower",), ("multi_modal_projector",)
+        "VoxtralForConditionalGeneration", ("language_model",), ("audio_tower",), ("multi_modal_projector",)
     ),
     "audioflamingo3": Family(
         "AudioFlamingo3ForConditionalGeneration",
-        "language_model",
+        ("language_model",),
         ("audio_tower",),
         ("multi_modal_projector",),
     ),
     "granite_speech": Family(
-        "GraniteSpeechForConditionalGeneration", "language_model", ("encoder",), ("projector",)
+        "GraniteSpeechForConditionalGeneration",
+        ("language_model",),
+        ("encoder",),
+        ("projector",),
+        audio_in_text="<|audio|>",
     ),
 }
 """By `model_type` of config.json; those that the installed transformers lacks are refused on loading."""
+
+WHOLE_OMNI = {"qwen2_5_omni": "qwen2_5_omni_thinker", "qwen3_omni_moe": "qwen3_omni_moe_thinker"}
+"""Published models that also speak; the part that hears and thinks is loaded, the rest is left."""
 
 
 class _Stop(Exception):  # noqa: N818 - not an error: it ends a forward pass that has done what is wanted
@@ -112,21 +128,27 @@ class AudioLLM:
 
     def format_chat(self, text: str, *, num_audios: int = 1) -> str:
         """A question as the model's chat template lays it out, ready for an answer."""
+        if is_voxtral(self.family):
+            return text  # its processor lays out and tokenises at once
         messages = make_messages(text, num_audios=num_audios)
+        if self.family.audio_in_text:
+            messages = [{"role": "user", "content": self.family.audio_in_text * num_audios + text}]
         return self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
     def encode(self, texts: Sequence[str], sounds: Sequence[np.ndarray]) -> dict[str, Tensor]:
         """Tensors of laid-out chats and their sounds (1-D float, 16 kHz), padded on the left."""
         if len(texts) != len(sounds):
             raise ValueError(f"expected one sound a text, got {len(sounds)} sounds for {len(texts)} texts")
+        if is_voxtral(self.family):
+            from r1_aqa.voxtral import encode_chats
+
+            return encode_chats(self.processor, texts, sounds)
+        # Granite's processor of transformers 4 takes no rate; it expects 16 kHz, too.
+        rate = {} if self.family.audio_in_text else {"sampling_rate": SAMPLE_RATE}
         encoded = self.processor(
-            text=list(texts),
-            audio=list(sounds),
-            sampling_rate=SAMPLE_RATE,
-            return_tensors="pt",
-            padding=True,
+            text=list(texts), audio=list(sounds), return_tensors="pt", padding=True, **rate
         )
-        return dict(encoded)
+        return {name: value for name, value in encoded.items() if isinstance(value, Tensor)}
 
     def embed_prompts(self, inputs: dict[str, Tensor]) -> Tensor:
         """What the language model is given for encoded prompts: `(batch, length, width)`, sound included.
@@ -154,12 +176,13 @@ class AudioLLM:
     ) -> Tensor:
         """Ids of the completions alone, `(batch * num_rollouts, length)`, those of a prompt side by side.
 
-        A prompt is read once for all its rollouts: its keys and values are computed, then repeated.
+        A prompt is read once for all its rollouts: its keys and values are computed, then repeated; where
+        positions are more than a count, each rollout reads it, but no encoder runs again.
         """
         inner: Any = self.language_model
         # Before transformers 5 Qwen2-Audio itself cannot generate from embeddings, its language model can.
         generator: Any = inner if hasattr(inner, "lm_head") else self.model
-        if num_rollouts > 1:
+        if num_rollouts > 1 and self.family.plain_positions:
             positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
             cache = inner(
                 inputs_embeds=inputs_embeds[:, :-1],
@@ -177,14 +200,20 @@ class AudioLLM:
             )
 
 
+def is_voxtral(family: Family) -> bool:
+    """Whether sounds go through Mistral's own tokenizer."""
+    return family is FAMILIES["voxtral"]
+
+
 def language_model(model: nn.Module, family: Family) -> nn.Module:
     """The module of a model, bare or wrapped by peft, that receives merged embeddings."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     for root in (getattr(base, "model", None), base):  # transformers 5 keeps the parts under `.model`
-        inner = getattr(root, family.language_model, None)
-        if isinstance(inner, nn.Module):
-            return inner
-    raise ValueError(f"{type(base).__name__} has no {family.language_model}")
+        for name in family.language_model:
+            inner = getattr(root, name, None)
+            if isinstance(inner, nn.Module):
+                return inner
+    raise ValueError(f"{type(base).__name__} has no {' or '.join(family.language_model)}")
 
 
 def head_of(model: nn.Module, family: Family) -> nn.Module:
@@ -245,7 +274,8 @@ def load_audio_llm(config: ModelConfig, *, device: str | torch.device = "cpu") -
 
 def find_family(source: str) -> Family:
     """The family of a model, by its config: a renamed folder is still what it is."""
-    model_type = transformers.PretrainedConfig.get_config_dict(source)[0].get("model_type")
+    model_type = transformers.PretrainedConfig.get_config_dict(source)[0].get("model_type", "")
+    model_type = WHOLE_OMNI.get(model_type, model_type)
     if model_type not in FAMILIES:
         raise ValueError(
             f"{source} is a model of type {model_type!r}; r1-aqa knows the audio LLMs {', '.join(FAMILIES)}"

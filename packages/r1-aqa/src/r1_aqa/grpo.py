@@ -29,7 +29,7 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, split_tensor_dict
 
-from r1_aqa.audio_llm import FAMILIES, AudioLLM
+from r1_aqa.audio_llm import AudioLLM
 from r1_aqa.config.train import GRPOTrainConfig
 from r1_aqa.encoded_prompts import EncodedPrompts
 from r1_aqa.log_probs import (
@@ -42,7 +42,7 @@ from r1_aqa.log_probs import (
 )
 from r1_aqa.prompt import format_target
 from r1_aqa.questions import Question
-from r1_aqa.shared_prefix import PLAIN_POSITIONS, shared_prefix_logits
+from r1_aqa.shared_prefix import shared_prefix_logits
 
 _GIVES_AUX_LOSS = (
     "compute_aux_loss" in inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
@@ -105,7 +105,7 @@ class EpochSampler(RepeatSampler):
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Trainer before each epoch."""
-        self.generator.manual_seed(self.seed + epoch)
+        self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class AudioGRPOTrainer(GRPOTrainer):
@@ -146,9 +146,8 @@ class AudioGRPOTrainer(GRPOTrainer):
             **kwargs,
         )
         llm.model = unwrap(self.model)  # type: ignore[arg-type]
-        plain = next(name for name, family in FAMILIES.items() if family is llm.family) in PLAIN_POSITIONS
         flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
-        self._share_prefix = config.share and plain and not flash
+        self._share_prefix = config.share and llm.family.plain_positions and not flash
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         sampler = super()._get_train_sampler(dataset)
@@ -164,7 +163,7 @@ class AudioGRPOTrainer(GRPOTrainer):
         if self.use_vllm:
             from r1_aqa.vllm_rollouts import sample
 
-            return sample(self, prompt_ids, self._rows)
+            return sample(self, self._rows)
         self.model_wrapped.eval()
         with (
             unwrap_model_for_generation(

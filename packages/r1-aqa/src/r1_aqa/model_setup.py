@@ -12,19 +12,23 @@ from r1_aqa.config.model import ModelConfig
 from r1_aqa.log_probs import embedding_of
 
 
-def adapter_targets(model: nn.Module, family: Family, names: tuple[str, ...]) -> str:
-    """A regular expression of the language model's layers that are adapted, and of no layer elsewhere.
+def adapter_targets(model: nn.Module, family: Family, names: tuple[str, ...]) -> str | list[str]:
+    """The language model's layers that are adapted, and no layer elsewhere: a regular expression or names.
 
-    Layer names alone, peft's usual way, would adapt the audio encoder's q_proj too.
+    Layer names alone, peft's usual way, would adapt the audio encoder's q_proj too. The experts of a mixture
+    stay as they are: their weights are fused, and there are hundreds.
 
     Raises:
         ValueError: no layer of the language model has one of these names.
     """
     inner = language_model(model, family)
     prefix = next(name for name, module in model.named_modules() if module is inner)
-    found = {name for name, _ in inner.named_modules() if name.rpartition(".")[2] in names}
+    paths = [name for name, _ in inner.named_modules()]
+    found = [path for path in paths if path.rpartition(".")[2] in names and ".experts." not in path]
     if not found:
         raise ValueError(f"lora.targets: the language model has no layer named {', '.join(names)}")
+    if any(".experts" in path for path in paths):
+        return [f"{prefix}.{path}" for path in found]  # peft reads an expression as bare names in mixtures
     return rf"{re.escape(prefix)}\..*\b({'|'.join(map(re.escape, names))})"
 
 

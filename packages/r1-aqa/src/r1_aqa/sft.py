@@ -76,7 +76,7 @@ class AudioSFTTrainer(SFTTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Cross entropy of the answers' tokens: their sum over the number of them in the whole update."""
-        labels = inputs["labels"]
+        labels = inputs["labels"][:, 1:]
         logits = self._answer_logits(model, inputs["row"].tolist(), labels)
         total = nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
@@ -126,10 +126,13 @@ def answer_ids(tokenizer: Any, targets: Sequence[str]) -> list[list[int]]:
 
 
 def collate_targets(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """`row (batch,)` and `labels (batch, longest answer)`, padded on the right by -100.
+    """`row (batch,)` and `labels (batch, 1 + longest answer)`, padded on the right by -100.
 
-    Padding is by number, not by the pad token: for some tokenizers that is the end of the turn.
+    Padding is by number, not by the pad token: for some tokenizers that is the end of the turn. The first
+    column is -100, for transformers 5 does not count it: a model that shifts labels drops it.
     """
     longest = max(len(example["target"]) for example in examples)
-    labels = [example["target"] + [IGNORED] * (longest - len(example["target"])) for example in examples]
+    labels = [
+        [IGNORED, *example["target"], *[IGNORED] * (longest - len(example["target"]))] for example in examples
+    ]
     return {"row": torch.tensor([example["row"] for example in examples]), "labels": torch.tensor(labels)}

@@ -19,9 +19,6 @@ from torch import Tensor, nn
 from r1_aqa.audio_llm import Family, head_of, keep_last, language_model
 from r1_aqa.log_probs import Prompts, embedding_of, pad_left, unwrap
 
-PLAIN_POSITIONS = frozenset({"qwen2_audio", "voxtral", "audioflamingo3"})
-"""Kinds of model whose positions simply count tokens, so that a rollout can be put anywhere in a row."""
-
 
 @dataclass(frozen=True)
 class Layout:
