@@ -19,6 +19,7 @@ from r1_aqa.config.sound import SoundConfig
 from r1_aqa.log_probs import Prompts, embedding_of
 from r1_aqa.prompt import PromptStyle, format_prompt
 from r1_aqa.questions import Question
+from r1_aqa.short_sounds import cut_silence, reading
 from r1_aqa.sounds import load_sound
 
 Value = TypeVar("Value")
@@ -57,7 +58,7 @@ class EncodedPrompts:
         self._inputs: Kept[dict[str, Tensor]] = Kept(cache_bytes // 2)
         self._embeddings: Kept[Tensor] = Kept(cache_bytes // 4)
         self.clips: Kept[Tensor] = Kept(cache_bytes // 4) if clips is None else clips
-        self._one_token = frozen and llm.family is FAMILIES["qwen2_audio"]
+        self._reuses_clips = frozen and llm.family is FAMILIES["qwen2_audio"]
 
     def input_ids(self, row: int) -> list[int]:
         """Ids of a prompt, with as many audio tokens as its sound becomes."""
@@ -105,12 +106,12 @@ class EncodedPrompts:
     def needs_sound(self, row: int) -> bool:
         """Whether encoding a row will decode its sound."""
         known = row in self._inputs or row in self._embeddings
-        return not known and not (self._one_token and self._clip(row) in self.clips)
+        return not known and not (self._reuses_clips and self._clip(row) in self.clips)
 
     def _needs_encoder(self, row: int, first: dict[Hashable, int]) -> bool:
         """Whether a prompt's clip was not encoded for another question, before or in this batch."""
         clip = self._clip(row)
-        return not self._one_token or (clip not in self.clips and first[clip] == row)
+        return not self._reuses_clips or (clip not in self.clips and first[clip] == row)
 
     def _encode_batch(self, rows: Sequence[int]) -> dict[int, Tensor]:
         """Prompts that go through the encoder."""
@@ -119,7 +120,7 @@ class EncodedPrompts:
         inputs = {name: value.to(self.device) for name, value in self.inputs(rows).items()}
         merged, mask = self._embed(inputs), inputs["attention_mask"].bool()
         found = {row: merged[i, mask[i]].clone() for i, row in enumerate(rows)}
-        for row in rows if self._one_token else ():
+        for row in rows if self._reuses_clips else ():
             sound = self._sound_of(row, found)
             self.clips.keep(self._clip(row), sound, sound.numel() * sound.element_size())
         return found
@@ -143,7 +144,12 @@ class EncodedPrompts:
         """Without dropout, and without the random numbers that an encoder in training draws."""
         training = self.llm.model.training
         self.llm.model.eval()
-        merged = self.llm.embed_prompts(inputs)
+        if self._reuses_clips:
+            inputs = cut_silence(inputs)
+            with reading(self.llm.model, inputs["input_features"].shape[-1]):
+                merged = self.llm.embed_prompts(inputs)
+        else:
+            merged = self.llm.embed_prompts(inputs)
         self.llm.model.train(training)
         return merged
 

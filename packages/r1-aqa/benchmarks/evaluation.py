@@ -1,0 +1,123 @@
+"""Questions answered per second: `r1-aqa evaluate` against a loop like the published one, in one run.
+
+    python packages/r1-aqa/benchmarks/evaluation.py --model runs/aqa/start-merged --questions QUESTIONS.jsonl
+
+The published loop takes the questions in the file's order, 32 at once, and calls `generate` with features:
+the logits of the whole prompt over the whole vocabulary, prompts of other lengths padded together, and every
+clip encoded again for every question about it. (Greedy here, with `audio=`: as published it samples, and with
+today's transformers it would run deaf.) Ours is what `evaluate` does. The answers must be the same; where two
+options are nearly as likely, other padding may decide otherwise in bfloat16, so the share of equal answers is
+printed. `--orders 4` asks as `evaluate --shuffles 3` would: every question again with its options in other
+orders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from r1_aqa.audio_llm import AudioLLM
+from r1_aqa.config.evaluate import EvaluateConfig
+from r1_aqa.config.sound import SoundConfig
+from r1_aqa.evaluating import ask, encode, load_for_answers, make_runs
+from r1_aqa.greedy import end_tokens
+from r1_aqa.predictions import PredictionFile
+from r1_aqa.prompt import format_prompt
+from r1_aqa.questions import Question, read_questions
+from r1_aqa.sounds import load_sound
+
+
+def main() -> None:
+    options = read_options()
+    torch.set_num_threads(1)
+    llm = load_for_answers(str(options.model), dtype=options.dtype)
+    questions = read_questions(options.questions)[: options.limit or None]
+    config = EvaluateConfig(
+        benchmark=str(options.questions),
+        model=str(options.model),
+        out=Path("unused"),
+        batch_size=options.batch_size,
+        max_new_tokens=options.max_new_tokens,
+        shuffles=options.orders - 1,
+    )
+    runs = make_runs(questions, config)
+    asked = [question for each in runs.values() for question in each]
+    clips = len({question.audio for question in asked})
+    print(f"{len(asked)} questions on {clips} clips, {options.batch_size} at once, {options.dtype}")
+    theirs, their_time = timed(lambda: published_loop(llm, asked, options))
+    ours, our_time = timed(lambda: evaluate_runs(llm, runs, config))
+    for name, spent in (("published loop", their_time), ("r1-aqa evaluate", our_time)):
+        print(f"{name:16} {len(asked) / spent[0]:6.2f} questions a second, {spent[1]:7.1f} CPU s")
+    same = sum(a == b for a, b in zip(theirs, ours, strict=True)) / len(asked)
+    print(
+        f"{their_time[0] / our_time[0]:.2f} times as fast ({their_time[1] / our_time[1]:.2f} in CPU time); "
+        f"{same:.1%} of the answers are equal"
+    )
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--questions", type=Path, required=True)
+    parser.add_argument("--limit", type=int, default=0, help="only the first so many questions")
+    parser.add_argument("--orders", type=int, default=1)
+    parser.add_argument("--batch_size", type=int, default=32, help="of both; 32 is the published one")
+    parser.add_argument("--max_new_tokens", type=int, default=32)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    return parser.parse_args()
+
+
+def timed(work: Callable[[], list[str]]) -> tuple[list[str], tuple[float, float]]:
+    """What it returns, and its seconds by the clock and of the processor."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = work()
+    return found, (time.perf_counter() - wall, time.process_time() - cpu)
+
+
+@torch.no_grad()
+def published_loop(llm: AudioLLM, questions: Sequence[Question], options: argparse.Namespace) -> list[str]:
+    """File order, features, one generate call for each batch."""
+    answers: list[str] = []
+    for start in range(0, len(questions), options.batch_size):
+        batch = questions[start : start + options.batch_size]
+        texts = [llm.format_chat(format_prompt(each.question, each.choices)) for each in batch]
+        inputs = llm.encode(texts, [load_sound(each.audio, SoundConfig()) for each in batch])
+        ids = whole_generate(llm, inputs, options.max_new_tokens)
+        answers += llm.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    return answers
+
+
+def whole_generate(llm: AudioLLM, inputs: dict[str, Any], max_new_tokens: int) -> torch.Tensor:
+    device = next(llm.model.parameters()).device
+    ids = llm.model.generate(  # type: ignore[operator]
+        **{name: value.to(device) for name, value in inputs.items()},
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        repetition_penalty=1.0,
+        eos_token_id=end_tokens(llm.model, llm.tokenizer),
+        pad_token_id=llm.tokenizer.pad_token_id,
+    )
+    return ids[:, inputs["input_ids"].shape[1] :]
+
+
+def evaluate_runs(llm: AudioLLM, runs: dict[str, list[Question]], config: EvaluateConfig) -> list[str]:
+    """What `r1-aqa evaluate` does after loading the model."""
+    answers, clips = [], None
+    with tempfile.TemporaryDirectory() as folder:
+        file = PredictionFile(Path(folder) / "predictions.jsonl")
+        for name, questions in runs.items():
+            prompts = encode(llm, questions, replace(config, out=Path(folder)), clips=clips)
+            clips = prompts.clips
+            ask(prompts, file, name, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
+            answers += [each.output if each else "" for each in file.run(name, len(questions))]
+    return [answer or "" for answer in answers]
+
+
+if __name__ == "__main__":
+    main()

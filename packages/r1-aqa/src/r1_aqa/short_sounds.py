@@ -1,0 +1,43 @@
+"""Qwen2-Audio's encoder on the frames that a batch has: five seconds cost a sixth of thirty.
+
+The family pads every sound to 30 s and runs its encoder over all of it, although attention is masked beyond
+the sound's end. What belongs to a sound depends on its own frames and, through the two convolutions, on the
+next four; so a batch can be cut a little after its longest sound, and what comes out is the same
+(`tests/test_short_sounds.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+MARGIN = 8
+"""Frames of silence that are kept after the longest sound: more than the convolutions see."""
+POOLING = 4
+"""Frames that become one audio token."""
+
+
+def cut_silence(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The processor's tensors with features `(batch, mels, frames)` no longer than the batch needs."""
+    longest = int(inputs["feature_attention_mask"].sum(-1).max()) + MARGIN
+    frames = min(inputs["input_features"].shape[-1], -(-longest // POOLING) * POOLING)
+    return inputs | {
+        "input_features": inputs["input_features"][..., :frames],
+        "feature_attention_mask": inputs["feature_attention_mask"][..., :frames],
+    }
+
+
+@contextmanager
+def reading(model: nn.Module, frames: int) -> Iterator[None]:
+    """Within it the encoder of `model` takes features of so many frames, which it would refuse otherwise."""
+    encoder: Any = next(m for name, m in model.named_modules() if name.endswith("audio_tower"))
+    positions, most = encoder.embed_positions, encoder.config.max_source_positions
+    encoder.embed_positions = nn.Embedding.from_pretrained(positions.weight[: frames // 2])
+    encoder.config.max_source_positions = frames // 2
+    try:
+        yield
+    finally:
+        encoder.embed_positions, encoder.config.max_source_positions = positions, most
