@@ -49,6 +49,7 @@ def test_undeclared_packages_are_absent(module: str) -> None:
         ("aac-llm", "aac_llm.metrics", ("torch", "transformers", "rich")),
         ("aac-llm", "aac_llm.model", ("matplotlib", "bitsandbytes", "trl")),
         ("r1-aqa", "r1_aqa.config", ("torch", "transformers", "numpy")),
+        ("r1-aqa", "r1_aqa.cli", ("torch", "transformers", "numpy", "trl", "matplotlib", "rich")),
         ("r1-aqa", "r1_aqa.rewards", ("torch", "transformers", "numpy", "math_verify")),
     ],
 )

@@ -83,6 +83,16 @@ def test_a_killed_evaluation_goes_on_where_it_was(
     assert resumed["num_questions"] == whole["num_questions"]
 
 
+def test_another_run_does_not_mix_its_answers_in(
+    benchmark: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    first = config(benchmark, tiny_model_folder, tmp_path, shuffles=0, silent=False)
+    scores = evaluate(first)
+    with pytest.raises(ValueError, match=r"prompt: answer -> choices.*give another --out"):
+        evaluate(replace(first, prompt="choices"))
+    assert evaluate(replace(first, batch_size=1))["strict"] == scores["strict"]
+
+
 def test_answers_do_not_depend_on_the_batch(tiny_audio_llm: AudioLLM, benchmark: Path) -> None:
     questions = read_questions(benchmark)[:8]
     prompts = EncodedPrompts(

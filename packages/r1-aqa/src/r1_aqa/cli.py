@@ -41,6 +41,8 @@ class Verb:
     positional: tuple[str, ...] = ()
     interrupted: str = "Nothing was saved."
     """Said after Ctrl-C, unless the function says something itself."""
+    has_model: bool = True
+    """Whether it loads a model, and with it transformers."""
 
 
 RESUMES = "What was done so far is kept; the same command goes on from there."
@@ -48,9 +50,9 @@ RESUMES = "What was done so far is kept; the same command goes on from there."
 VERBS = (
     Verb("quickstart", QuickstartConfig, "r1_aqa.quickstart:quickstart", (), RESUMES),
     Verb("evaluate", EvaluateConfig, "r1_aqa.evaluating:evaluate", ("benchmark",), RESUMES),
-    Verb("score", ScoreConfig, "r1_aqa.score:score", ("predictions",)),
+    Verb("score", ScoreConfig, "r1_aqa.score:score", ("predictions",), has_model=False),
     Verb("answer", AnswerConfig, "r1_aqa.answerer:answer", ("clip", "question")),
-    Verb("rollouts", RolloutsConfig, "r1_aqa.rollout_page:show_rollouts", ("folder",)),
+    Verb("rollouts", RolloutsConfig, "r1_aqa.rollout_page:show_rollouts", ("folder",), has_model=False),
     Verb("merge", MergeConfig, "r1_aqa.merge:merge", ("source",)),
 )
 GROUPS = {
@@ -64,9 +66,14 @@ GROUPS = {
     "prepare": (
         "Make a file of questions of a data set",
         (
-            Verb("avqa", PrepareAVQAConfig, "r1_aqa.prepare:prepare_avqa", ("source",), RESUMES),
+            Verb("avqa", PrepareAVQAConfig, "r1_aqa.prepare:prepare_avqa", ("source",), RESUMES, False),
             Verb(
-                "questions", PrepareQuestionsConfig, "r1_aqa.prepare:prepare_questions", ("source",), RESUMES
+                "questions",
+                PrepareQuestionsConfig,
+                "r1_aqa.prepare:prepare_questions",
+                ("source",),
+                RESUMES,
+                False,
             ),
         ),
     ),
@@ -83,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         parsed = build_parser().parse_args(words)
         verb, settings = read_settings(parsed)
-        _quiet_libraries()
+        _quiet_libraries(verb)
         _load(verb.function)(settings)
     except KeyboardInterrupt as stop:
         if wants_traceback:
@@ -143,7 +150,7 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _quiet_libraries() -> None:
+def _quiet_libraries(verb: Verb) -> None:
     """Our own messages plainly on the standard error; of libraries only what is wrong."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -152,6 +159,10 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_StderrHandler()])
     logging.getLogger("r1_aqa").setLevel(logging.INFO)
+    if verb.has_model:
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()  # a bar for each file of weights, in the midst of ours
 
 
 class _StderrHandler(logging.StreamHandler):

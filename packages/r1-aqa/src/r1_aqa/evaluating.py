@@ -7,10 +7,11 @@ while the model answers; questions of like length go together.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -29,6 +30,9 @@ from r1_aqa.score import Scores, save_scores, score_outputs
 
 logger = logging.getLogger(__name__)
 
+DECISIVE = {"model", "prompt", "sound", "dtype", "max_new_tokens", "seed"}
+"""Settings that answers depend on; answers of others are not put in the same folder."""
+
 
 def evaluate(config: EvaluateConfig) -> Scores:
     """Answer and score; writes predictions.jsonl, scores.json, scores.png and, for MMAU, submission.json.
@@ -41,6 +45,7 @@ def evaluate(config: EvaluateConfig) -> Scores:
 
     benchmark = load_benchmark(config.benchmark, config.audio, limit=config.limit)
     logger.info("%s: %s", benchmark.file, benchmark.version)
+    require_same_run(config, benchmark)
     llm = load_for_answers(config.model, dtype=config.dtype, device=config.device)
     file = PredictionFile(config.out / "predictions.jsonl")
     readable = [q for q in benchmark.questions if q.audio.is_file()]
@@ -63,6 +68,26 @@ def evaluate(config: EvaluateConfig) -> Scores:
     print_scores(scores)
     save_scores(config.out, scores, benchmark.file, outputs_of(file, "given", len(benchmark.questions)))
     return scores
+
+
+def require_same_run(config: EvaluateConfig, benchmark: Benchmark) -> None:
+    """Note what decides the answers in OUT/config.json; refuse to go on with other settings.
+
+    Raises:
+        ValueError: with every setting that changed.
+    """
+    path = config.out / "config.json"
+    now = {name: value for name, value in asdict(config).items() if name in DECISIVE}
+    now = json.loads(json.dumps(now | {"benchmark": benchmark.version}, default=str))
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
+    changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+    if changed:
+        raise ValueError(
+            f"{config.out} holds the answers of another run ({'; '.join(changed)}); give another --out, or "
+            "the same settings to go on"
+        )
+    config.out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
 
 
 def load_for_answers(model: str, *, dtype: str = "auto", device: str = "auto") -> AudioLLM:

@@ -146,6 +146,8 @@ class AudioGRPOTrainer(GRPOTrainer):
             **kwargs,
         )
         llm.model = unwrap(self.model)  # type: ignore[arg-type]
+        if not self.use_vllm:
+            self.generation_config.suppress_tokens = [llm.audio_token_id]
         flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
         self._share_prefix = config.share and llm.family.plain_positions and not flash
 
@@ -195,7 +197,6 @@ class AudioGRPOTrainer(GRPOTrainer):
             mask,
             num_rollouts=group,
             generation_config=self.generation_config,
-            suppress_tokens=[self.llm.audio_token_id],
         )
 
     # -- log-probabilities ------------------------------------------------------------------------------
