@@ -79,3 +79,37 @@ def test_a_text_model_is_refused(tmp_path: Path) -> None:
 def test_one_sound_a_text(tiny_audio_llm: AudioLLM) -> None:
     with pytest.raises(ValueError, match="one sound a text, got 0 sounds for 1 texts"):
         tiny_audio_llm.encode(["What?"], [])
+
+
+def test_weights_load_by_the_names_of_the_published_files(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """mispeech/r1-aqa was saved by transformers 4.49, whose names are spelt out here."""
+    import shutil
+
+    from safetensors.torch import save_file
+
+    expected = load_audio_llm(ModelConfig(name=str(tiny_model_folder), dtype="float32")).model
+    folder = tmp_path / "renamed"
+    shutil.copytree(tiny_model_folder, folder)
+    published = {}
+    for name, value in expected.state_dict().items():
+        bare = name.removeprefix("model.")
+        if bare.startswith("lm_head"):
+            bare = f"language_model.{bare}"
+        elif bare.startswith("language_model.") and not bare.startswith(
+            ("language_model.model.", "language_model.lm_head.")
+        ):
+            bare = bare.replace("language_model.", "language_model.model.", 1)
+        published[bare] = value.clone()
+    wanted = {
+        "language_model.model.embed_tokens.weight",
+        "language_model.model.layers.0.self_attn.q_proj.weight",
+        "language_model.lm_head.weight",
+        "audio_tower.conv1.weight",
+        "audio_tower.layers.0.self_attn.q_proj.weight",
+        "multi_modal_projector.linear.weight",
+    }
+    assert wanted <= published.keys()
+    save_file(published, folder / "model.safetensors", metadata={"format": "pt"})
+    found = load_audio_llm(ModelConfig(name=str(folder), dtype="float32")).model.state_dict()
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found[name], value), name
