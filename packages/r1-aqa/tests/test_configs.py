@@ -12,8 +12,10 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def read(path: Path) -> GRPOTrainConfig | SFTTrainConfig:
-    kind = "sft" if path.stem.startswith("sft") else "grpo"
-    return read_settings(build_parser().parse_args(["train", kind, "--config", str(path)]))[1]
+    """With the command in the file's first line."""
+    words = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# r1-aqa ").split()
+    assert words[-1] == f"packages/r1-aqa/configs/{path.name}"
+    return read_settings(build_parser().parse_args([*words[:-1], str(path)]))[1]
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

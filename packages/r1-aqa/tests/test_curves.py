@@ -23,6 +23,17 @@ def test_a_panel_for_each_value_that_was_logged(tmp_path: Path) -> None:
     assert narrow[..., :3].std() > 0.01  # something is drawn
 
 
+def test_a_run_has_its_color_in_every_panel(tmp_path: Path) -> None:
+    one = write_log(tmp_path / "one.jsonl", 30, loss=0.5)
+    two = write_log(tmp_path / "two.jsonl", 30, reward=0.1, loss=0.2)
+    assert write_curves({"SFT": one, "GRPO": two}, tmp_path / "both.png")
+    picture = (matplotlib.image.imread(tmp_path / "both.png")[..., :3] * 255).round().astype(int)
+    first = picture[:, : picture.shape[1] // 2].reshape(-1, 3).tolist()  # the panel that SFT did not log
+    below = picture[picture.shape[0] // 5 :, : picture.shape[1] // 2].reshape(-1, 3).tolist()
+    assert [255, 127, 14] in first  # GRPO's orange
+    assert [31, 119, 180] not in below  # SFT's blue is in the legend alone
+
+
 def test_nothing_logged_draws_nothing(tmp_path: Path) -> None:
     assert not write_curves(tmp_path / "missing.jsonl", tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()

@@ -130,8 +130,14 @@ def test_sharing_gives_the_rollouts_and_gradients_of_encoding_every_rollout(make
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-3)
 
 
-def test_a_resumed_training_is_the_same_training(make: Callable, tmp_path: Path) -> None:
-    whole, resumed = make("whole"), make("whole")
+@pytest.mark.parametrize("strategy", ["lora", "full"])
+def test_a_resumed_training_is_the_same_training(
+    make: Callable, tmp_path: Path, tiny_model_folder: Path, strategy: Any
+) -> None:
+    model = ModelConfig(
+        name=str(tiny_model_folder), dtype="float32", strategy=strategy, lora=LoRASettings(rank=4)
+    )
+    whole, resumed = make("whole", model=model), make("whole", model=model)
     whole.train()
     resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoints" / "checkpoint-2"))
     assert completions(resumed) == completions(whole)[2:]

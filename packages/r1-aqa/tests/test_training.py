@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
+import torch
 import yaml
 from audio_common.scene_text import questions as scene_questions
 from audio_common.scenes import random_scene, render
@@ -24,6 +26,7 @@ from r1_aqa.merge import merge
 from r1_aqa.questions import Question, write_questions
 from r1_aqa.rollout_log import read_rollouts
 from r1_aqa.training import train_grpo, train_sft
+from safetensors.torch import load_file
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,37 @@ def test_fine_tuning_saves_what_can_be_loaded_and_merged(
     assert adapters.model(**inputs).logits.allclose(merged.model(**inputs).logits, atol=1e-4)
     with pytest.raises(ValueError, match="holds no adapters"):
         merge(MergeConfig(source=tmp_path / "merged", out=tmp_path / "twice"))
+
+
+@pytest.mark.parametrize("strategy", ["lora", "full"])
+def test_the_same_command_after_the_end_changes_nothing(
+    data: Path, tiny_model_folder: Path, tmp_path: Path, strategy: Any
+) -> None:
+    model = ModelConfig(name=str(tiny_model_folder), dtype="float32", strategy=strategy)
+    config = SFTTrainConfig(**settings(data, model, tmp_path / "sft", validation=()))
+    train_sft(config)
+    (file,) = (tmp_path / "sft" / "last").glob("*model.safetensors")
+    before = load_file(file)
+    assert train_sft(config).steps == 3
+    after = load_file(file)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_a_full_fine_tuning_goes_on_with_its_weights(
+    data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    model = ModelConfig(name=str(tiny_model_folder), dtype="float32", strategy="full", freeze_encoder=False)
+    same = {"validation": (), "schedule": "constant"}
+    whole = SFTTrainConfig(**settings(data, model, tmp_path / "whole", **same))
+    train_sft(whole)
+    parts = replace(whole, out=tmp_path / "parts")
+    train_sft(replace(parts, max_steps=1))
+    train_sft(parts)
+    losses = [
+        [row["loss"] for row in read_log(each.out / "log.jsonl") if "loss" in row] for each in (whole, parts)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_reinforcement_goes_on_from_fine_tuned_adapters(

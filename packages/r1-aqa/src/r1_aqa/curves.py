@@ -28,6 +28,7 @@ def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.lines import Line2D
 
     runs = {name: read_log(path) for name, path in ({"": logs} if isinstance(logs, Path) else logs).items()}
     shown = [(t, n) for t, n in PANELS if any(n in row for rows in runs.values() for row in rows)]
@@ -35,18 +36,20 @@ def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
         return False
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
+    colors = [f"C{number % 10}" for number in range(len(runs))]  # of a run, in every panel
     figure, axes = pyplot.subplots(lines, columns, figsize=(3.6 * columns, 2.7 * lines), squeeze=False)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     for axis, (title, name) in zip(axes.flat, shown, strict=False):
-        for label, rows in runs.items():
-            _draw(axis, [(row["step"], row[name]) for row in rows if name in row], label)
+        for color, rows in zip(colors, runs.values(), strict=True):
+            _draw(axis, [(row["step"], row[name]) for row in rows if name in row], color)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("update")
         axis.grid(alpha=0.3)
+    figure.tight_layout(rect=(0, 0, 1, 1 if len(runs) == 1 else 0.96))
     if len(runs) > 1:
-        axes.flat[0].legend(fontsize=8)
-    figure.tight_layout()
+        handles = [Line2D([], [], color=color) for color in colors]
+        figure.legend(handles, list(runs), loc="upper center", ncols=len(runs), frameon=False)
     figure.savefig(picture, dpi=120)
     pyplot.close(figure)
     return True
@@ -63,7 +66,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _draw(axis: Any, points: list[tuple[float, float]], label: str) -> None:
+def _draw(axis: Any, points: list[tuple[float, float]], color: str) -> None:
     """The values faintly and, where there are many, their running mean."""
     if not points:
         return
@@ -71,6 +74,6 @@ def _draw(axis: Any, points: list[tuple[float, float]], label: str) -> None:
     width = max(1, len(values) // 20)
     windows = [values[max(0, i - width + 1) : i + 1] for i in range(len(values))]
     smooth = [sum(window) / len(window) for window in windows]
-    line = axis.plot(steps, smooth, label=label, marker="o" if len(values) < 15 else None, ms=3)[0]
+    axis.plot(steps, smooth, color=color, marker="o" if len(values) < 15 else None, ms=3)
     if width > 1:
-        axis.plot(steps, values, color=line.get_color(), alpha=0.25, lw=0.8)
+        axis.plot(steps, values, color=color, alpha=0.25, lw=0.8)

@@ -42,6 +42,7 @@ from r1_aqa.log_probs import (
 )
 from r1_aqa.prompt import format_target
 from r1_aqa.questions import Question
+from r1_aqa.resume import load_weights
 from r1_aqa.shared_prefix import shared_prefix_logits
 
 _GIVES_AUX_LOSS = (
@@ -155,6 +156,10 @@ class AudioGRPOTrainer(GRPOTrainer):
         sampler = super()._get_train_sampler(dataset)
         sampler.__class__ = EpochSampler
         return sampler
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if model is not None or not load_weights(self.model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     # -- rollouts ---------------------------------------------------------------------------------------
 

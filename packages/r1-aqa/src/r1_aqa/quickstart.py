@@ -158,8 +158,8 @@ def grpo_settings(config: QuickstartConfig, files: Sequence[Path]) -> GRPOTrainC
         batch_size=min(16, len(read_questions(files[1]))),
         num_rollouts=8,
         max_new_tokens=NEW_TOKENS,
-        learning_rate=2e-4,
-        schedule="constant",
+        learning_rate=5e-4,
+        schedule="cosine",
         beta=0.02,
         zero_advantage="drop",
         save_every=20,
@@ -206,9 +206,21 @@ def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Pa
         folder=config.out / "grpo" / "rollouts", out=config.out / "rollouts.html", questions=(files[1],)
     )
     show_rollouts(page)
+    first, last_rollouts = rollout_accuracy(config.out / "grpo" / "log.jsonl")
     print(
         f"\nheld-out accuracy: {result.before:.0%} random, {result.sft:.0%} after SFT, "
         f"{result.grpo:.0%} after GRPO ({result.silent:.0%} with silence, {result.chance:.0%} by chance)\n"
+        f"right rollouts of GRPO: {first:.0%} in its first updates, {last_rollouts:.0%} in its last\n"
         f"curves: {config.out / 'curves.png'}   rollouts: {page.out}   model: {config.out / 'grpo' / 'last'}"
     )
     return result
+
+
+def rollout_accuracy(log: Path) -> tuple[float, float]:
+    """Share of right rollouts in the first and in the last sixth of the updates."""
+    from r1_aqa.curves import read_log
+
+    name = "rewards/accuracy_reward/mean"
+    values = [row[name] for row in read_log(log) if name in row]
+    part = max(1, len(values) // 6)
+    return sum(values[:part]) / part, sum(values[-part:]) / part

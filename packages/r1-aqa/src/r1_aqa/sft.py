@@ -23,6 +23,7 @@ from r1_aqa.log_probs import completion_logits, unwrap
 from r1_aqa.model_setup import prompts_are_frozen
 from r1_aqa.prompt import PromptStyle, format_target
 from r1_aqa.questions import Question
+from r1_aqa.resume import load_weights
 
 IGNORED = -100
 
@@ -67,6 +68,10 @@ class AudioSFTTrainer(SFTTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = ["row", "target", "labels"]  # type: ignore[assignment]
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if model is not None or not load_weights(self.model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def compute_loss(
         self,

@@ -5,6 +5,7 @@ OUT/checkpoints/           where training can resume; the same command again doe
 OUT/best/                  the best model on the validation questions
 OUT/last/                  the model at the end
 OUT/log.jsonl              what was logged; OUT/curves.png shows it
+OUT/finished.json          what came out, once the end is reached
 OUT/rollouts/              GRPO: every rollout with its rewards (`r1-aqa rollouts OUT/rollouts`)
 """
 
@@ -13,16 +14,14 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 from transformers import Trainer, set_seed
 from transformers.trainer_callback import ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from r1_aqa.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.callbacks import (
@@ -30,7 +29,6 @@ from r1_aqa.callbacks import (
     QuietProgress,
     SaveOnInterrupt,
     Validation,
-    is_whole,
     save_model,
     write_json,
 )
@@ -44,36 +42,18 @@ from r1_aqa.model_setup import (
     prompts_are_frozen,
 )
 from r1_aqa.questions import Question, read_questions
+from r1_aqa.run_folder import (
+    TrainResult,
+    check_settings,
+    checkpoint_step,
+    find_checkpoint,
+    plain,
+    read_result,
+)
 
 logger = logging.getLogger(__name__)
 
-FREE_TO_CHANGE = {
-    "device",
-    "out",
-    "report_to",
-    "log_every",
-    "keep_checkpoints",
-    "epochs",
-    "max_steps",
-    "cache_gigabytes",
-}
-"""Settings that may differ when training resumes."""
-
 NOT_REENTRANT = {"gradient_checkpointing_kwargs": {"use_reentrant": False}}
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What came out."""
-
-    out: Path
-    """The folder."""
-    model: Path
-    """The best model, or the last where nothing was validated."""
-    accuracy: float | None
-    """Of the best model on the validation questions; None without them."""
-    steps: int
-    """Updates."""
 
 
 def train_grpo(config: GRPOTrainConfig) -> TrainResult:
@@ -88,6 +68,8 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
     from r1_aqa.rewards import load_rewards
     from r1_aqa.rollout_log import RolloutLog
 
+    if found := read_result(config):
+        return found
     llm, questions, checkpoint = begin(config)
     adapters, frozen = set_up(llm, config)
     at_once = config.batch_size * config.gradient_accumulation * PartialState().num_processes
@@ -123,6 +105,8 @@ def train_sft(config: SFTTrainConfig) -> TrainResult:
 
     from r1_aqa.sft import make_sft_trainer
 
+    if found := read_result(config):
+        return found
     llm, questions, checkpoint = begin(config)
     adapters, _ = set_up(llm, config)
     if adapters is not None:
@@ -188,7 +172,10 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
     if trainer.is_world_process_zero():
         write_curves(config.out / "log.jsonl", config.out / "curves.png")
     model = config.out / ("best" if best.accuracy is not None else "last")
-    return TrainResult(config.out, model, best.accuracy, trainer.state.global_step)
+    result = TrainResult(config.out, model, best.accuracy, trainer.state.global_step)
+    if trainer.is_world_process_zero():
+        write_json(config.out / "finished.json", plain(asdict(result) | {"settings": asdict(config)}))
+    return result
 
 
 def count_updates(config: TrainConfig, num_questions: int) -> int:
@@ -270,47 +257,6 @@ def usable_questions(config: TrainConfig) -> list[Question]:
             f"{skipped[0] if skipped else 'the files are empty'}"
         )
     return good
-
-
-def check_settings(config: TrainConfig, *, resumes: bool) -> None:
-    """Write the settings to `out`; refuse to resume with others.
-
-    Raises:
-        ValueError: with every setting that changed.
-    """
-    path = config.out / "config.json"
-    now = json.loads(json.dumps(asdict(config), default=str))
-    if path.is_file() and resumes:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [
-            f"{name}: {before[name]} -> {now[name]}"
-            for name in now
-            if name not in FREE_TO_CHANGE and name in before and before[name] != now[name]
-        ]
-        if changed:
-            raise ValueError(
-                f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
-                "give another --out, or the same settings to resume"
-            )
-    if PartialState().is_main_process:
-        config.out.mkdir(parents=True, exist_ok=True)
-        write_json(path, now)
-    PartialState().wait_for_everyone()
-
-
-def find_checkpoint(out: Path) -> Path | None:
-    """The latest whole checkpoint; what a kill left half-written is removed."""
-    folder = out / "checkpoints"
-    while folder.is_dir() and (found := get_last_checkpoint(str(folder))):
-        if is_whole(Path(found)):
-            return Path(found)
-        shutil.rmtree(found, ignore_errors=True)
-    return None
-
-
-def checkpoint_step(checkpoint: Path) -> int:
-    """The update after which it was saved."""
-    return int(checkpoint.name.rpartition("-")[2])
 
 
 def validation_prompts(config: TrainConfig, llm: AudioLLM) -> EncodedPrompts:

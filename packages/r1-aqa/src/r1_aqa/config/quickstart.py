@@ -12,13 +12,13 @@ class QuickstartConfig:
 
     out: Path = Path("r1-aqa-quickstart")
     """Folder; the same command again goes on there."""
-    scenes: int = 1200
+    scenes: int = 1600
     """Synthesised training scenes, with a few questions each."""
     test_scenes: int = 60
     """Held-out scenes."""
-    sft_epochs: float = 3.0
+    sft_epochs: float = 4.0
     """Passes of supervised fine-tuning over the training questions."""
-    grpo_steps: int = 40
+    grpo_steps: int = 120
     """Updates of reinforcement learning."""
     seed: int = 0
     """Of scenes, weights, order and sampling."""
