@@ -21,7 +21,7 @@ from typing import Any
 
 from accelerate import PartialState
 from transformers import Trainer, set_seed
-from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from r1_aqa.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.callbacks import (
@@ -158,9 +158,10 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
     from r1_aqa.heard import require_heard
 
     interrupt, best = SaveOnInterrupt(), Validation(config, llm, trainer, validation_prompts(config, llm))
-    trainer.remove_callback(ProgressCallback)
-    for callback in (QuietProgress(), LogFile(config.out / "log.jsonl"), best, interrupt):
-        trainer.add_callback(callback)
+    for callback in (ProgressCallback, PrinterCallback):  # which of them, depends on transformers' verbosity
+        trainer.remove_callback(callback)
+    for added in (QuietProgress(), LogFile(config.out / "log.jsonl"), best, interrupt):
+        trainer.add_callback(added)
     if config.check_heard and not checkpoint:
         heard = require_heard(llm, trainer_questions(trainer)[:8], config.sound, prompt=config.prompt)
         logger.info("%s", heard)
