@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from r1_aqa.audio_llm import AudioLLM
-from r1_aqa.short_sounds import cut_silence, reading
+from r1_aqa.short_sounds import can_be_cut, cut_silence, reading
 
 SECONDS = st.floats(0.05, 4.0)
 
@@ -37,3 +37,10 @@ def test_afterwards_the_encoder_takes_whole_features_again(tiny_audio_llm: Audio
     tiny_audio_llm.embed_prompts(inputs)
     with pytest.raises(ValueError, match="length"):
         tiny_audio_llm.embed_prompts(short)
+
+
+def test_positions_that_are_split_are_left_alone(tiny_audio_llm: AudioLLM) -> None:
+    assert can_be_cut(tiny_audio_llm.model)
+    positions = next(m for n, m in tiny_audio_llm.model.named_modules() if n.endswith("embed_positions"))
+    positions.weight = torch.nn.Parameter(torch.empty(0), requires_grad=False)  # as ZeRO-3 leaves it
+    assert not can_be_cut(tiny_audio_llm.model)

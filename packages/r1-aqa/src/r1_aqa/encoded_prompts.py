@@ -19,7 +19,7 @@ from r1_aqa.config.sound import SoundConfig
 from r1_aqa.log_probs import Prompts, embedding_of
 from r1_aqa.prompt import PromptStyle, format_prompt
 from r1_aqa.questions import Question
-from r1_aqa.short_sounds import cut_silence, reading
+from r1_aqa.short_sounds import can_be_cut, cut_silence, reading
 from r1_aqa.sounds import load_sound
 
 Value = TypeVar("Value")
@@ -144,7 +144,7 @@ class EncodedPrompts:
         """Without dropout, and without the random numbers that an encoder in training draws."""
         training = self.llm.model.training
         self.llm.model.eval()
-        if self._reuses_clips:
+        if self._reuses_clips and can_be_cut(self.llm.model):
             inputs = cut_silence(inputs)
             with reading(self.llm.model, inputs["input_features"].shape[-1]):
                 merged = self.llm.embed_prompts(inputs)

@@ -30,10 +30,18 @@ def cut_silence(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
+def can_be_cut(model: nn.Module) -> bool:
+    """Whether the encoder's positions are here as one whole: FSDP and DeepSpeed may have split them."""
+    encoder = _encoder(model)
+    weight = encoder.embed_positions.weight
+    split = hasattr(weight, "ds_id") or hasattr(weight, "_local_tensor")
+    return not split and weight.shape[0] == encoder.config.max_source_positions
+
+
 @contextmanager
 def reading(model: nn.Module, frames: int) -> Iterator[None]:
     """Within it the encoder of `model` takes features of so many frames, which it would refuse otherwise."""
-    encoder: Any = next(m for name, m in model.named_modules() if name.endswith("audio_tower"))
+    encoder = _encoder(model)
     positions, most = encoder.embed_positions, encoder.config.max_source_positions
     encoder.embed_positions = nn.Embedding.from_pretrained(positions.weight[: frames // 2])
     encoder.config.max_source_positions = frames // 2
@@ -41,3 +49,7 @@ def reading(model: nn.Module, frames: int) -> Iterator[None]:
         yield
     finally:
         encoder.embed_positions, encoder.config.max_source_positions = positions, most
+
+
+def _encoder(model: nn.Module) -> Any:
+    return next(module for name, module in model.named_modules() if name.endswith("audio_tower"))
