@@ -33,6 +33,7 @@ from r1_aqa.audio_llm import AudioLLM
 from r1_aqa.config.train import GRPOTrainConfig
 from r1_aqa.encoded_prompts import EncodedPrompts
 from r1_aqa.greedy import end_tokens
+from r1_aqa.groups import cut_at_end, flat_groups, replace_groups, scatter
 from r1_aqa.log_probs import (
     Prompts,
     completion_log_probs,
@@ -231,7 +232,7 @@ class AudioGRPOTrainer(GRPOTrainer):
             log_probs.append(completion_log_probs(logits, ids[chunk], self.temperature))
             if compute_entropy:
                 bits.append(entropies(logits, self.temperature))
-        found = [_scatter(log_probs, live, ids), _scatter(bits, live, ids) if compute_entropy else None]
+        found = [scatter(log_probs, live, ids), scatter(bits, live, ids) if compute_entropy else None]
         return (*found, None) if _GIVES_AUX_LOSS else tuple(found)
 
     def _logits(self, model: nn.Module, rows: list[int], ids: Tensor, mask: Tensor) -> Tensor:
@@ -334,50 +335,3 @@ class AudioGRPOTrainer(GRPOTrainer):
         rows = gather_object(rows)
         if self.accelerator.is_main_process:
             self.on_rollouts(self.state.global_step + 1, rows)
-
-
-def cut_at_end(ids: list[int], ends: Sequence[int]) -> list[int]:
-    """Ids up to and with the first end token."""
-    stop = next((place + 1 for place, token in enumerate(ids) if token in ends), len(ids))
-    return ids[:stop]
-
-
-def flat_groups(advantages: Tensor, group: int) -> Tensor:
-    """Which groups have no advantage to learn from: `(groups,)` bool."""
-    return (advantages.view(-1, group).abs() < 1e-6).all(1)
-
-
-def replace_groups(batch: Batch, groups: Tensor, found: Batch, size: int, pad_token_id: int) -> Batch:
-    """`batch` with `found`'s groups in place of its own `groups`; what is found beyond them is left out."""
-    places = (
-        torch.cat([torch.arange(int(g) * size, int(g + 1) * size) for g in groups]) if len(groups) else None
-    )
-    if places is None:
-        return batch
-    merged = dict(batch)
-    for name, value in batch.items():
-        if not isinstance(value, Tensor) or value.dim() == 0:
-            continue
-        old, new = value, found[name][: len(places)]
-        if value.dim() == 2:
-            fill = pad_token_id if name.endswith("_ids") else 0
-            old, new = _same_width(old, new, left=name.startswith("prompt"), fill=fill)
-        merged[name] = old.clone().index_copy(0, places.to(old.device), new.to(old.dtype))
-    return merged
-
-
-def _same_width(first: Tensor, second: Tensor, *, left: bool, fill: int) -> tuple[Tensor, Tensor]:
-    width = max(first.shape[1], second.shape[1])
-    padded = [
-        nn.functional.pad(
-            each, (width - each.shape[1], 0) if left else (0, width - each.shape[1]), value=fill
-        )
-        for each in (first, second)
-    ]
-    return padded[0], padded[1]
-
-
-def _scatter(parts: list[Tensor], live: Tensor, ids: Tensor) -> Tensor:
-    """Values of the rows that were run in their places, zeros in the others: `(rows, length)`."""
-    values = torch.cat(parts)
-    return values.new_zeros(ids.shape).index_copy(0, live, values)

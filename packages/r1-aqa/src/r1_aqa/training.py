@@ -70,6 +70,7 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
 
     if found := read_result(config):
         return found
+    rewards = load_rewards(config.rewards)  # before the model, which may take minutes to load
     llm, questions, checkpoint = begin(config)
     adapters, frozen = set_up(llm, config)
     at_once = config.batch_size * config.gradient_accumulation * PartialState().num_processes
@@ -88,7 +89,7 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
     trainer = AudioGRPOTrainer(
         llm,
         prompts,
-        rewards=load_rewards(config.rewards),
+        rewards=rewards,
         config=config,
         args=grpo_arguments(config, **trainer_arguments(config, len(questions))),
         on_rollouts=lambda step, rows: log.append(step, rows),
