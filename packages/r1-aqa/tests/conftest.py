@@ -1,13 +1,16 @@
 """A tiny audio LLM and synthesised questions, made once."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
+import soundfile
 from audio_common.scene_text import questions
-from audio_common.scenes import random_scene
+from audio_common.scenes import random_scene, render
 from r1_aqa.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.prompt import format_prompt
+from r1_aqa.questions import Question
 from r1_aqa.tiny import create_tiny_audio_llm
 
 
@@ -23,3 +26,40 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_audio_llm(tiny_model_folder: Path) -> AudioLLM:
     return load_audio_llm(ModelConfig(name=str(tiny_model_folder), dtype="float32"))
+
+
+@pytest.fixture(scope="session")
+def deaf_model_folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a projector that lets nothing through."""
+    folder = tmp_path_factory.mktemp("deaf")
+    llm = load_audio_llm(ModelConfig(name=str(tiny_model_folder), dtype="float32"))
+    for name, parameter in llm.model.named_parameters():
+        if "multi_modal_projector" in name:
+            parameter.data.zero_()
+    llm.model.save_pretrained(folder)
+    llm.processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ask_about_scenes() -> Callable[[Path, Iterable[int]], list[Question]]:
+    """Two questions on a scene of three seconds for each seed, its sound in a folder."""
+
+    def ask(folder: Path, seeds: Iterable[int]) -> list[Question]:
+        found = []
+        for seed in seeds:
+            scene = random_scene(seed, num_events=2, seconds=3.0)
+            soundfile.write(folder / f"{seed}.wav", render(scene), 16_000)
+            found += [
+                Question(
+                    id=f"{seed}-{i}",
+                    audio=folder / f"{seed}.wav",
+                    question=q.text,
+                    choices=tuple(q.choices),
+                    answer=q.choices[q.answer],
+                )
+                for i, q in enumerate(questions(scene, seed)[:2])
+            ]
+        return found
+
+    return ask

@@ -16,7 +16,7 @@ from r1_aqa.log_probs import Prompts, completion_logits
 from r1_aqa.model_setup import adapter_targets, lora_config, prompts_are_frozen
 from r1_aqa.shared_prefix import shared_prefix_logits
 from r1_aqa.tiny import train_tokenizer
-from r1_aqa.voxtral import wav_base64
+from r1_aqa.voxtral import make_chat
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -295,6 +295,8 @@ def test_granite_is_asked_in_plain_text_and_hears() -> None:
 
 def test_a_sound_for_voxtral_loses_nothing() -> None:
     sound = np.random.default_rng(0).normal(0, 0.1, 1600).astype(np.float32)
-    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(wav_base64(sound))), dtype="float32")
+    decoded, rate = soundfile.read(
+        io.BytesIO(base64.b64decode(make_chat("What?", sound)[0]["content"][0]["base64"])), dtype="float32"
+    )
     assert rate == 16_000
     np.testing.assert_array_equal(decoded, sound)

@@ -1,15 +1,12 @@
 """GRPO on sound: the paper's numbers, the same rollouts and updates as without sharing, exact resume."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile
 import torch
-from audio_common.scene_text import questions as scene_questions
-from audio_common.scenes import random_scene, render
 from r1_aqa.audio_llm import load_audio_llm
 from r1_aqa.config.model import LoRASettings, ModelConfig
 from r1_aqa.config.train import GRPOTrainConfig
@@ -34,22 +31,11 @@ def even_reward(completions: list[str], **_: Any) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def questions(tmp_path_factory: pytest.TempPathFactory) -> list[Question]:
-    folder, found = tmp_path_factory.mktemp("scenes"), []
-    for seed in range(8):
-        scene = random_scene(seed, num_events=2, seconds=3.0)
-        soundfile.write(folder / f"{seed}.wav", render(scene), 16_000)
-        found += [
-            Question(
-                id=f"{seed}-{i}",
-                audio=folder / f"{seed}.wav",
-                question=q.text,
-                choices=tuple(q.choices),
-                answer=q.choices[q.answer],
-            )
-            for i, q in enumerate(scene_questions(scene, seed)[:2])
-        ]
-    return found
+def questions(
+    tmp_path_factory: pytest.TempPathFactory,
+    ask_about_scenes: Callable[[Path, Iterable[int]], list[Question]],
+) -> list[Question]:
+    return ask_about_scenes(tmp_path_factory.mktemp("scenes"), range(8))
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from audio_common import AudioError, audio_info
 
 from r1_aqa.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.benchmark import Benchmark, load_benchmark
+from r1_aqa.callbacks import write_json
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.encoded_prompts import EncodedPrompts
@@ -27,6 +28,7 @@ from r1_aqa.heard import require_heard
 from r1_aqa.predictions import Prediction, PredictionFile
 from r1_aqa.questions import Question
 from r1_aqa.score import Scores, save_scores, score_outputs
+from r1_aqa.settings_file import changes, plain
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +80,15 @@ def require_same_run(config: EvaluateConfig, benchmark: Benchmark) -> None:
     """
     path = config.out / "config.json"
     now = {name: value for name, value in asdict(config).items() if name in DECISIVE}
-    now = json.loads(json.dumps(now | {"benchmark": benchmark.version}, default=str))
+    now = plain(now | {"benchmark": benchmark.version})
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
-    changed = [f"{name}: {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
-    if changed:
+    if changed := changes(before, now):
         raise ValueError(
             f"{config.out} holds the answers of another run ({'; '.join(changed)}); give another --out, or "
             "the same settings to go on"
         )
     config.out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+    write_json(path, now)
 
 
 def load_for_answers(model: str, *, dtype: str = "auto", device: str = "auto") -> AudioLLM:

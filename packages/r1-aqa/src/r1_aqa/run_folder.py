@@ -7,13 +7,13 @@ import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from transformers.trainer_utils import get_last_checkpoint
 
 from r1_aqa.callbacks import is_whole, write_json
 from r1_aqa.config.train import TrainConfig
+from r1_aqa.settings_file import changes, plain
 
 logger = logging.getLogger(__name__)
 
@@ -57,12 +57,8 @@ def check_settings(config: TrainConfig, *, resumes: bool) -> None:
     now = plain(asdict(config))
     if path.is_file() and resumes:
         before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [
-            f"{name}: {before[name]} -> {now[name]}"
-            for name in now
-            if name not in FREE_TO_CHANGE and name in before and before[name] != now[name]
-        ]
-        if changed:
+        fixed = {name: value for name, value in now.items() if name in before and name not in FREE_TO_CHANGE}
+        if changed := changes(before, fixed):
             raise ValueError(
                 f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
                 "give another --out, or the same settings to resume"
@@ -94,13 +90,8 @@ def read_result(config: TrainConfig) -> TrainResult | None:
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    before, now = found["settings"], plain(asdict(config))
-    if any(before.get(name) != now[name] for name in now if name in ENDS or name not in FREE_TO_CHANGE):
+    now = plain(asdict(config))
+    if changes(found["settings"], {name: now[name] for name in now.keys() - (FREE_TO_CHANGE - ENDS)}):
         return None
     logger.info("%s is finished", config.out)
     return TrainResult(config.out, Path(found["model"]), found["accuracy"], found["steps"])
-
-
-def plain(value: Any) -> Any:
-    """As JSON has it: paths are texts, tuples are lists."""
-    return json.loads(json.dumps(value, default=str))

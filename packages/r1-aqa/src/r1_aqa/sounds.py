@@ -29,8 +29,15 @@ def first_channel(path: str | Path) -> bytes:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise AudioError(f"{path}: sound.channels first reads what libsndfile reads: {error}") from error
+    return wav_bytes(samples[:, 0], rate)
+
+
+def wav_bytes(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
+    """Samples `(samples,)` as a WAV file of float numbers, so that nothing is rounded."""
+    import soundfile
+
     memory = io.BytesIO()
-    soundfile.write(memory, samples[:, 0], rate, format="WAV", subtype="FLOAT")
+    soundfile.write(memory, samples, rate, format="WAV", subtype="FLOAT")
     return memory.getvalue()
 
 

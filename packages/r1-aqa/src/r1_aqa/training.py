@@ -47,9 +47,9 @@ from r1_aqa.run_folder import (
     check_settings,
     checkpoint_step,
     find_checkpoint,
-    plain,
     read_result,
 )
+from r1_aqa.settings_file import plain
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,13 @@ WAV file in base64. Chats are encoded one by one and padded on the left here.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-SAMPLE_RATE = 16_000
+from r1_aqa.sounds import wav_bytes
 
 
 def encode_chats(processor: Any, texts: Sequence[str], sounds: Sequence[np.ndarray]) -> dict[str, Tensor]:
@@ -34,14 +33,6 @@ def encode_chats(processor: Any, texts: Sequence[str], sounds: Sequence[np.ndarr
 
 def make_chat(text: str, sound: np.ndarray) -> list[dict[str, Any]]:
     """One user turn, as the processor's documentation has it."""
-    content = [{"type": "audio", "base64": wav_base64(sound)}, {"type": "text", "text": text}]
+    wav = base64.b64encode(wav_bytes(sound)).decode("ascii")
+    content = [{"type": "audio", "base64": wav}, {"type": "text", "text": text}]
     return [{"role": "user", "content": content}]
-
-
-def wav_base64(sound: np.ndarray) -> str:
-    """Samples (1-D float, 16 kHz) as a WAV file of float numbers, so that nothing is rounded."""
-    import soundfile
-
-    buffer = io.BytesIO()
-    soundfile.write(buffer, sound, SAMPLE_RATE, format="WAV", subtype="FLOAT")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
