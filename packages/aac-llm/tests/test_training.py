@@ -189,13 +189,13 @@ def test_two_processes_train_as_one(config: TrainConfig, tmp_path: Path) -> None
     one = replace(still, out=tmp_path / "one")
     train(one)
     two = replace(still, out=tmp_path / "two", batch_size=1)
-    # torch's launcher: on a CPU accelerate's starts one process, whatever number it is told.
-    words = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29632"]
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    # torch's launcher: on a processor accelerate's starts one process, whatever number it is told.
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(
         [*words, "-m", *command(two)[2:]], capture_output=True, text=True, env=environment
     )
-    assert result.returncode == 0, result.stderr[-3000:]
+    assert result.returncode == 0, result.stderr
     # Dropout of the Q-Former draws differently in two processes, so the first loss is near, not equal.
     assert losses(two.out)[0] == pytest.approx(losses(one.out)[0], rel=0.02)
     assert json.loads((two.out / "best" / "validation.json").read_text())["step"] == 3

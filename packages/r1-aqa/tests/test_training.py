@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,20 +221,33 @@ def test_a_killed_training_goes_on_to_the_same_end(
     assert found[0] == found[1]
 
 
-def test_two_processes_train_together(data: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
-    config = write_config(
-        data,
-        tiny_model_folder,
-        tmp_path / "two",
-        gradient_accumulation=1,
-        max_steps=2,
-        zero_advantage="resample",
-    )
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29631"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    result = subprocess.run(command(config, *launcher), capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr[-3000:]
-    log = [row for row in read_log(tmp_path / "two" / "log.jsonl") if "loss" in row]
-    assert [row["step"] for row in log] == [1, 2]
-    first = [row for row in read_rollouts(tmp_path / "two" / "rollouts") if row["step"] == 1][:16]
-    assert len({row["question_id"] for row in first}) == 4  # two questions of each process
+def test_two_processes_train_together_and_go_on_together(
+    data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "two"
+    changes = {"gradient_accumulation": 1, "max_steps": 0, "epochs": 1, "save_every": 1, "keep_checkpoints": 2}
+    schedule = {"schedule": "linear", "warmup_ratio": 0.5, "zero_advantage": "resample"}
+    config = write_config(data, tiny_model_folder, out, **changes, **schedule)
+    # torch's launcher: on a processor accelerate's starts one process, whatever number it is told.
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+    def train() -> tuple[list, list]:
+        # transformers 4 cannot resume on "cpu:0", which is what accelerate calls the processor otherwise.
+        device = {"ACCELERATE_TORCH_DEVICE": "cpu"}
+        environment = os.environ | device | {"OMP_NUM_THREADS": "1", "R1_AQA_TRACEBACK": "1"}
+        result = subprocess.run(command(config, *launcher), capture_output=True, text=True, env=environment)
+        assert result.returncode == 0, result.stderr
+        log = [row for row in read_log(out / "log.jsonl") if "loss" in row]
+        return log, read_rollouts(out / "rollouts")
+
+    log, rollouts = train()
+    assert [row["step"] for row in log] == [1, 2]  # eight questions, two of each process at once
+    assert [row["learning_rate"] for row in log] == [0, 1e-3]  # warm-up is half of the updates of all
+    first = [row["question_id"] for row in rollouts if row["step"] == 1][:16]
+    assert len(set(first)) == 4
+    shutil.rmtree(out / "checkpoints" / "checkpoint-2")
+    (out / "finished.json").unlink()
+    again, more = train()
+    numbers = [[(row["loss"], row["grad_norm"], row["reward"]) for row in each] for each in (log, again)]
+    assert numbers[1] == [pytest.approx(each, rel=1e-4, abs=1e-6) for each in numbers[0]]
+    assert more == rollouts

@@ -14,10 +14,12 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object, parse_flag_from_env
 from transformers import TrainingArguments, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -64,6 +66,7 @@ def train(config: TrainConfig) -> TrainResult:
         ValueError: there are no clips, or `out` holds a training with other settings.
         KeyboardInterrupt: after Ctrl-C, when all is saved.
     """
+    join_processes(config)
     check_settings(config)
     set_seed(config.seed)
     train_set = make_dataset(config, config.data.train, config.data.train_splits, training=True)
@@ -157,7 +160,7 @@ def training_arguments(config: TrainConfig, updates: int, *, validate: bool) -> 
         save_total_limit=config.keep_checkpoints,
         logging_steps=config.log_every_steps,
         report_to=list(config.report_to) or "none",
-        use_cpu=config.device == "cpu",
+        use_cpu=uses_cpu(config),
         seed=config.seed,
         data_seed=config.seed,
         remove_unused_columns=False,
@@ -172,6 +175,20 @@ def count_updates(config: TrainConfig, num_examples: int) -> int:
         return config.max_steps
     passes = -(-num_examples // (config.batch_size * PartialState().num_processes))
     return -(-passes // config.gradient_accumulation) * config.epochs
+
+
+def uses_cpu(config: TrainConfig) -> bool:
+    """Whether training is on the processor: it was asked for, or there is nothing else."""
+    asked = config.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
+    return asked or not torch.accelerator.is_available()
+
+
+def join_processes(config: TrainConfig) -> None:
+    """Meet the other processes of a launcher, before anything is written or counted.
+
+    Without `cpu`, accelerate takes each of several processes on a processor for the only one.
+    """
+    PartialState(cpu=uses_cpu(config), timeout=timedelta(minutes=30))
 
 
 def check_settings(config: TrainConfig) -> None:

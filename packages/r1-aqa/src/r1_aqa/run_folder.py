@@ -6,9 +6,12 @@ import json
 import logging
 import shutil
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from transformers.trainer_utils import get_last_checkpoint
 
 from r1_aqa.callbacks import is_whole, write_json
@@ -45,6 +48,20 @@ class TrainResult:
     """Of the best model on the validation questions; None without them."""
     steps: int
     """Updates."""
+
+
+def uses_cpu(config: TrainConfig) -> bool:
+    """Whether training is on the processor: it was asked for, or there is nothing else."""
+    asked = config.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
+    return asked or not torch.accelerator.is_available()
+
+
+def join_processes(config: TrainConfig) -> None:
+    """Meet the other processes of a launcher, before anything is written or counted.
+
+    Without `cpu`, accelerate takes each of several processes on a processor for the only one.
+    """
+    PartialState(cpu=uses_cpu(config), timeout=timedelta(minutes=30))
 
 
 def check_settings(config: TrainConfig, *, resumes: bool) -> None:

@@ -47,7 +47,9 @@ from r1_aqa.run_folder import (
     check_settings,
     checkpoint_step,
     find_checkpoint,
+    join_processes,
     read_result,
+    uses_cpu,
 )
 from r1_aqa.settings_file import plain
 
@@ -95,7 +97,7 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
         on_rollouts=lambda step, rows: log.append(step, rows),
         peft_config=adapters,
     )
-    if checkpoint:
+    if checkpoint and trainer.is_world_process_zero():
         log.drop_after(checkpoint_step(checkpoint))
     return run(config, llm, trainer, checkpoint)
 
@@ -132,6 +134,7 @@ def train_sft(config: SFTTrainConfig) -> TrainResult:
 
 def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
     """Model, questions, and the checkpoint to go on from."""
+    join_processes(config)
     checkpoint = find_checkpoint(config.out)
     check_settings(config, resumes=checkpoint is not None)
     questions = usable_questions(config)
@@ -208,7 +211,7 @@ def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]
         "save_total_limit": config.keep_checkpoints,
         "logging_steps": config.log_every,
         "report_to": list(config.report_to) or "none",
-        "use_cpu": config.device == "cpu",
+        "use_cpu": uses_cpu(config),
         "seed": config.seed,
         "data_seed": config.seed,
         "remove_unused_columns": False,
@@ -245,7 +248,7 @@ def usable_questions(config: TrainConfig) -> list[Question]:
             skipped.append({"id": question.id, "audio": str(question.audio), "why": why})
         else:
             good.append(question)
-    if skipped:
+    if skipped and PartialState().is_main_process:
         (config.out / "skipped.jsonl").write_text("".join(json.dumps(row) + "\n" for row in skipped))
         logger.warning(
             "%d of %d questions cannot be used: %s",
