@@ -114,6 +114,14 @@ def test_a_mistake_is_told_in_one_line(words: list[str], message: str, tmp_path:
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_where_the_hub_can_be_asked_libraries_warn_of_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    result = run("answer", "none.wav", "What?", folder=tmp_path)
+    assert result.stderr == "r1-aqa: error: there is no sound none.wav\n"
+
+
 def test_names_of_the_package_are_there() -> None:
     import r1_aqa
 

@@ -225,7 +225,13 @@ def test_two_processes_train_together_and_go_on_together(
     data: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "two"
-    changes = {"gradient_accumulation": 1, "max_steps": 0, "epochs": 1, "save_every": 1, "keep_checkpoints": 2}
+    changes = {
+        "gradient_accumulation": 1,
+        "max_steps": 0,
+        "epochs": 1,
+        "save_every": 1,
+        "keep_checkpoints": 2,
+    }
     schedule = {"schedule": "linear", "warmup_ratio": 0.5, "zero_advantage": "resample"}
     config = write_config(data, tiny_model_folder, out, **changes, **schedule)
     # torch's launcher: on a processor accelerate's starts one process, whatever number it is told.

@@ -154,15 +154,18 @@ def _quiet_libraries(verb: Verb) -> None:
     """Our own messages plainly on the standard error; of libraries only what is wrong."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1" if os.environ.get("HF_HUB_OFFLINE") else "0")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_StderrHandler()])
     logging.getLogger("r1_aqa").setLevel(logging.INFO)
     if verb.has_model:
+        from huggingface_hub import constants
+        from huggingface_hub.utils import enable_progress_bars
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()  # a bar for each file of weights, in the midst of ours
+        if not constants.HF_HUB_OFFLINE and constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
+            enable_progress_bars()  # a download of minutes shows that it goes on
 
 
 class _StderrHandler(logging.StreamHandler):
