@@ -190,7 +190,7 @@ def test_answers_of_other_questions_are_refused(tmp_path: Path) -> None:
 def test_the_version_of_a_benchmark_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mmau.json"
     file.write_text("[]")
-    assert identify(file) == "not a version that is known here [4f53cda18c2baa0c]"
+    assert identify(file) == "not a known benchmark's file [4f53cda18c2baa0c]"
     monkeypatch.setitem(VERSIONS, "4f53cda18c2baa0c", "an empty one")
     assert identify(file) == "an empty one [4f53cda18c2baa0c]"
 

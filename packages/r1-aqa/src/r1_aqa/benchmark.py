@@ -69,7 +69,8 @@ def load_benchmark(source: str, audio: Path | None = None, *, limit: int = 0) ->
 def identify(file: Path) -> str:
     """Which version of a benchmark a file is."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-    return f"{VERSIONS.get(digest, 'not a version that is known here')} [{digest}]"
+    version = VERSIONS.get(digest, "not a known benchmark's file")
+    return f"{version} [{digest}]"
 
 
 def _find_sound(folder: Path, audio: Path) -> Path:
