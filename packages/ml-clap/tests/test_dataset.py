@@ -148,12 +148,14 @@ def test_processes_share_the_batches_of_one(clips: list[Clip], world_size: int) 
     kept = [batch for batch in alone if len(batch) >= world_size]
     assert {len(share) for share in shares} == {len(kept)}
     for number, batch in enumerate(kept):
-        rows = [
-            (text, clip)
-            for share in shares
-            for text, clip in zip(decode(share[number]), share[number].clip_ids.tolist(), strict=True)
-        ]
-        assert sorted(rows) == sorted(zip(decode(batch), batch.clip_ids.tolist(), strict=True))
+        shared = [row for share in shares for row in pairs(share[number])]
+        assert sorted(shared) == sorted(pairs(batch))
+        # No two pairs have the same clip and number, or they would be augmented alike.
+        assert len({(clip, repeat) for _, clip, repeat in shared}) == len(shared)
+
+
+def pairs(batch: Batch) -> list[tuple[str, int, int]]:
+    return list(zip(decode(batch), batch.clip_ids.tolist(), batch.repeats.tolist(), strict=True))
 
 
 def test_each_clip_is_decoded_once_while_the_cache_lasts(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -25,6 +26,8 @@ class Draw(NamedTuple):
     epoch: int
     place: int
     """Place of the sample in its epoch, before shuffling."""
+    repeat: int = 0
+    """So many pairs of its clip come before it in its batch, which all processes share."""
 
 
 class BadClip(NamedTuple):
@@ -42,6 +45,8 @@ class Item(NamedTuple):
     text: str
     language: str
     clip: int
+    repeat: int
+    """As in its `Draw`."""
     bad: tuple[BadClip, ...]
     """Clips in whose place this one came."""
 
@@ -60,6 +65,8 @@ class Batch:
     """`(batch, length)` bool, True where there is a token."""
     clip_ids: Tensor
     """`(batch,)` int64, place of each clip in the list of clips: rows of one clip have the same number."""
+    repeats: Tensor
+    """`(batch,)` int64, how many pairs of the same clip come before each in the batch of all processes."""
     bad: tuple[BadClip, ...] = ()
     """Clips that could not be read and were replaced."""
 
@@ -81,6 +88,7 @@ class Batch:
             change(self.text_ids),
             change(self.text_mask),
             change(self.clip_ids),
+            change(self.repeats),
             self.bad,
         )
 
@@ -96,8 +104,9 @@ class Collator:
         waveforms, lengths = pad_waveforms([item.waveform for item in items])
         ids, mask = self.tokenize([item.text for item in items], [item.language for item in items])
         clips = torch.tensor([item.clip for item in items], dtype=torch.int64)
+        repeats = torch.tensor([item.repeat for item in items], dtype=torch.int64)
         bad = dict.fromkeys(each for item in items for each in item.bad)
-        return Batch(waveforms, lengths, ids, mask, clips, tuple(bad))
+        return Batch(waveforms, lengths, ids, mask, clips, repeats, tuple(bad))
 
 
 def plan_epoch(
@@ -149,7 +158,7 @@ def plan_epoch(
             drop_last=drop_last,
         )
         sampler.set_epoch(epoch)
-        batches += [[one[place] for place in places] for places in sampler]
+        batches += [_count_repeats([one[place] for place in places]) for places in sampler]
     if shuffle and len(rounds) > 1:
         order = np.random.default_rng((seed, epoch, 0, 3)).permutation(len(batches))
         batches = [batches[place] for place in order]
@@ -160,6 +169,15 @@ def plan_epoch(
             f"needs at least {min_rows}" + (" and all that it can hold (drop_last)" if drop_last else "")
         )
     return batches
+
+
+def _count_repeats(batch: Sequence[Draw]) -> list[Draw]:
+    seen = Counter[int]()
+    counted = []
+    for draw in batch:
+        counted.append(draw._replace(repeat=seen[draw.sample.clip]))
+        seen[draw.sample.clip] += 1
+    return counted
 
 
 def _fills_a_batch(

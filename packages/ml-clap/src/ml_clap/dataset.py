@@ -92,7 +92,8 @@ class CaptionDataset(Dataset[Item]):
                 if len(bad) == MAX_BAD_IN_A_ROW:
                     break
             else:
-                return Item(waveform, texts[caption % len(texts)], language, clip, tuple(bad))
+                text = texts[caption % len(texts)]
+                return Item(waveform, text, language, clip, draw.repeat, tuple(bad))
         raise AudioError(
             f"none of {len(bad)} clips with captions in {language} can be read; is the folder of the audio "
             f"still there? The last: {bad[-1].reason}"

@@ -15,7 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import parse_flag_from_env
 
 from ml_clap.config import TrainConfig
 
@@ -126,8 +128,10 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     for name in config.report_to:
         if find_spec(name) is None:
             raise TrainingError(f"report_to: {name} is not installed; pip install {name}, or leave it out")
+    # Without `cpu`, accelerate takes each of several processes on a processor for the only one.
+    asked = config.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
     accelerator = Accelerator(
-        cpu=config.device == "cpu",
+        cpu=asked or not torch.accelerator.is_available(),
         mixed_precision="no" if config.precision == "fp32" else config.precision,
         log_with=list(config.report_to) or None,
         project_dir=config.out,

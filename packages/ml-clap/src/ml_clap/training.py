@@ -237,10 +237,9 @@ class Trainer:
         augment = self.config.augment
         if not augment.gain_db and not augment.time_shift:
             return batch.waveforms
-        clips = batch.clip_ids.tolist()
         seeds = [
-            random_seed(self.config.seed, self.state.step, clip, clips[:row].count(clip))
-            for row, clip in enumerate(clips)
+            random_seed(self.config.seed, self.state.step, clip, repeat)
+            for clip, repeat in zip(batch.clip_ids.tolist(), batch.repeats.tolist(), strict=True)
         ]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         return augment_waveforms(
@@ -286,6 +285,8 @@ class Trainer:
             config.out.mkdir(parents=True, exist_ok=True)
             write_json(config.out / "config.json", plain(config))
             logger.info("%s\n%s", self.model.summary(), self.data.summary())
+            if self.accelerator.num_processes > 1:
+                logger.info("%d processes share each batch", self.accelerator.num_processes)
             if self.state.step:
                 logger.info("continuing after step %d", self.state.step)
             self.reporter = Reporter(
