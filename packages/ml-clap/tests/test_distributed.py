@@ -48,8 +48,7 @@ def test_two_processes_take_the_updates_of_one_and_go_on(no_dropout: Path, tmp_p
         assert got["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
     expected, got = (load_file(tmp_path / name / "final" / "model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(expected[key], got[key], rtol=1e-3, atol=1e-4) for key in expected)
-    before = two
     (tmp_path / "two" / "checkpoints" / "000006.pt").unlink()
     in_two_processes([*command, str(tmp_path / "two")])
-    two = losses(tmp_path / "two")
-    assert [each["loss"] for each in two] == [each["loss"] for each in before]
+    again = losses(tmp_path / "two")
+    assert [each["loss"] for each in again] == [each["loss"] for each in two]

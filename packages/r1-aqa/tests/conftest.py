@@ -42,13 +42,13 @@ def deaf_model_folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def ask_about_scenes() -> Callable[[Path, Iterable[int]], list[Question]]:
-    """Two questions on a scene of three seconds for each seed, its sound in a folder."""
+def ask_about_scenes() -> Callable[..., list[Question]]:
+    """Two questions on a scene for each seed, its sound in a folder."""
 
-    def ask(folder: Path, seeds: Iterable[int]) -> list[Question]:
+    def ask(folder: Path, seeds: Iterable[int], seconds: float = 3.0) -> list[Question]:
         found = []
         for seed in seeds:
-            scene = random_scene(seed, num_events=2, seconds=3.0)
+            scene = random_scene(seed, num_events=2, seconds=seconds)
             soundfile.write(folder / f"{seed}.wav", render(scene), 16_000)
             found += [
                 Question(

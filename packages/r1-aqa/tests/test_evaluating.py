@@ -1,13 +1,11 @@
 """Evaluation: greedy, resumable, honest about what is missing; the scores of its own files."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import soundfile
-from audio_common.scene_text import questions as scene_questions
-from audio_common.scenes import random_scene, render
 from r1_aqa.audio_llm import AudioLLM
 from r1_aqa.benchmark import VERSIONS, identify, load_benchmark
 from r1_aqa.config.evaluate import EvaluateConfig
@@ -23,23 +21,14 @@ from r1_aqa.score import compare, score, score_outputs
 
 
 @pytest.fixture(scope="module")
-def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def benchmark(
+    tmp_path_factory: pytest.TempPathFactory, ask_about_scenes: Callable[..., list[Question]]
+) -> Path:
     """Scenes of unlike length, two questions each, and a sound that is no sound."""
     folder, found = tmp_path_factory.mktemp("bench"), []
     for seed in range(4):
-        scene = random_scene(seed, num_events=2, seconds=2.5 + 0.4 * seed)
-        soundfile.write(folder / f"{seed}.wav", render(scene), 16_000)
-        for i, q in enumerate(scene_questions(scene, seed)[:2]):
-            found.append(
-                Question(
-                    id=f"{seed}-{i}",
-                    audio=folder / f"{seed}.wav",
-                    question=q.text,
-                    choices=tuple(q.choices),
-                    answer=q.choices[q.answer],
-                    task="sound" if seed % 2 else "music",
-                )
-            )
+        asked = ask_about_scenes(folder, [seed], seconds=2.5 + 0.4 * seed)
+        found += [replace(question, task="sound" if seed % 2 else "music") for question in asked]
     (folder / "bad.wav").write_bytes(b"no sound")
     found.append(replace(found[0], id="bad", audio=folder / "bad.wav"))
     write_questions(folder / "questions.jsonl", found)

@@ -67,7 +67,8 @@ def train(config: TrainConfig) -> TrainResult:
         KeyboardInterrupt: after Ctrl-C, when all is saved.
     """
     join_processes(config)
-    check_settings(config)
+    checkpoint = find_checkpoint(config.out)
+    check_settings(config, resumes=checkpoint is not None)
     set_seed(config.seed)
     train_set = make_dataset(config, config.data.train, config.data.train_splits, training=True)
     validation_set = None
@@ -76,7 +77,6 @@ def train(config: TrainConfig) -> TrainResult:
             config, config.data.validation, config.data.validation_splits, training=False
         )
     model = build_model(config)
-    checkpoint = find_checkpoint(config.out)
     if checkpoint:
         restore(model, checkpoint)
     interrupt = SaveOnInterrupt()
@@ -191,7 +191,7 @@ def join_processes(config: TrainConfig) -> None:
     PartialState(cpu=uses_cpu(config), timeout=timedelta(minutes=30))
 
 
-def check_settings(config: TrainConfig) -> None:
+def check_settings(config: TrainConfig, *, resumes: bool) -> None:
     """Write the settings to `out`; refuse to resume with others.
 
     Raises:
@@ -199,7 +199,7 @@ def check_settings(config: TrainConfig) -> None:
     """
     path = config.out / "config.json"
     now = json.loads(json.dumps(asdict(config), default=str))
-    if path.is_file() and find_checkpoint(config.out):
+    if path.is_file() and resumes:
         before = json.loads(path.read_text(encoding="utf-8"))
         changed = [
             f"{name}: {before[name]} -> {now[name]}"

@@ -24,11 +24,9 @@ def replace_groups(
     batch: dict[str, Any], groups: Tensor, found: dict[str, Any], size: int, pad_token_id: int
 ) -> dict[str, Any]:
     """`batch` with `found`'s groups in place of its own `groups`; what is found beyond them is left out."""
-    places = (
-        torch.cat([torch.arange(int(g) * size, int(g + 1) * size) for g in groups]) if len(groups) else None
-    )
-    if places is None:
+    if not len(groups):
         return batch
+    places = (groups[:, None] * size + torch.arange(size, device=groups.device)).flatten()
     merged = dict(batch)
     for name, value in batch.items():
         if not isinstance(value, Tensor) or value.dim() == 0:

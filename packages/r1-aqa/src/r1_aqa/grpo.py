@@ -149,9 +149,9 @@ class AudioGRPOTrainer(GRPOTrainer):
             **kwargs,
         )
         llm.model = unwrap(self.model)  # type: ignore[arg-type]
-        self._ends = end_tokens(llm.model, llm.tokenizer)
+        self.ends = end_tokens(llm.model, llm.tokenizer)
         if not self.use_vllm:
-            self.generation_config.eos_token_id = self._ends
+            self.generation_config.eos_token_id = self.ends
             self.generation_config.suppress_tokens = [llm.audio_token_id]
         flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
         self._share_prefix = config.share and llm.family.plain_positions and not flash
@@ -186,7 +186,7 @@ class AudioGRPOTrainer(GRPOTrainer):
         ):
             ids = self._roll_out(AudioLLM(model, self.llm.processor, self.llm.family))
         self.model_wrapped.train()
-        return [cut_at_end(row, self._ends) for row in ids.tolist()], None
+        return [cut_at_end(row, self.ends) for row in ids.tolist()], None
 
     @torch.no_grad()
     def _roll_out(self, llm: AudioLLM) -> Tensor:

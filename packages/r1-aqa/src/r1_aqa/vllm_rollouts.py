@@ -32,7 +32,7 @@ def sample(trainer: Any, rows: Sequence[int]) -> tuple[list[list[int]], list[lis
         top_p=config.top_p,
         max_tokens=config.max_new_tokens,
         logprobs=0,
-        stop_token_ids=list(trainer._ends),
+        stop_token_ids=list(trainer.ends),
     )
     outputs = trainer.vllm_generation.llm.generate(
         vllm_prompts(trainer.prompts, rows), sampling_params=parameters, use_tqdm=False
