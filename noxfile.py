@@ -118,7 +118,9 @@ def wheel(session: nox.Session, package: str) -> None:
     )  # the locked versions, so that the outcome does not change by itself
     export = ["uv", "export", "--quiet", "--locked", "--package", package, "--no-dev", "--no-emit-workspace"]
     session.run_install(*export, "--no-hashes", "--output-file", str(constraints))
-    session.install(package, "--find-links", str(dist), "--constraints", str(constraints))
+    # By path: uv would take an older wheel of the same version out of its cache for a name in --find-links.
+    wheels = sorted(str(path) for path in dist.glob("*.whl"))
+    session.install(*wheels, "--constraints", str(constraints))
     script = Path("tests", "smoke_wheel.py").resolve()
     session.chdir("/")
     session.run("python", "-I", str(script), package, env=ENVIRONMENT)

@@ -75,14 +75,23 @@ CHECKS = {
 }
 
 
+def assert_holds_sources(package: str) -> None:
+    """What is installed is a copy of the repository's sources as they are now, all of them."""
+    module = package.replace("-", "_")
+    sources = Path(__file__).resolve().parent.parent / "packages" / package / "src" / module
+    installed = Path(find_spec(module).origin).resolve().parent  # type: ignore[union-attr]
+    assert installed != sources, f"{module} comes from the repository, not from the wheel"
+    for source in sources.rglob("*"):
+        if source.is_file() and source.suffix != ".pyc":
+            copy = installed / source.relative_to(sources)
+            assert copy.is_file(), f"the wheel lacks {copy}"
+            assert copy.read_bytes() == source.read_bytes(), f"the wheel has another {copy}"
+
+
 def main(package: str) -> None:
     assert find_spec("pytest") is None, "not an empty environment"
-    repository = Path(__file__).resolve().parent.parent
-    module = package.replace("-", "_")
-    found = Path(find_spec(module).origin).resolve()  # type: ignore[union-attr]
-    assert repository / "packages" not in found.parents, (
-        f"{module} comes from the repository, not from the wheel"
-    )
+    for name in dict.fromkeys(("audio-common", package)):
+        assert_holds_sources(name)
     files = {Path(str(file)).name for file in distribution(package).files or ()}
     assert {"py.typed", "LICENSE", "NOTICE"} <= files, f"missing in the wheel of {package}: {files}"
     print(package, "declares", len(requires(package) or ()), "requirements")
