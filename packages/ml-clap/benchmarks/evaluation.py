@@ -28,7 +28,7 @@ from audio_common.batch import pad_waveforms
 from audio_common.config import CED_PRESETS
 from audio_common.scene_text import caption
 from audio_common.scenes import random_scene
-from ml_clap.config import ModelConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.encoding import AudioSpan, encode_files, encode_texts
 from ml_clap.evaluation import reference_batches
 from ml_clap.model import MLCLAP

@@ -25,7 +25,7 @@ import torch
 from audio_common.ced import CED
 from audio_common.config import CED_PRESETS
 from ml_clap.batching import Batch
-from ml_clap.config import ModelConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.dataset import CaptionLoader, make_loader
 from ml_clap.enhancement import Sample, epoch_captions
 from ml_clap.loss import contrastive_loss

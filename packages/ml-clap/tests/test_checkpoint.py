@@ -13,7 +13,7 @@ import torch
 from audio_common.ced import CED
 from audio_common.config import CEDConfig
 from ml_clap.checkpoint import convert_published, load_published, published_config
-from ml_clap.config import ModelConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.model import MLCLAP, check_fit
 from ml_clap.sonar import m2m100_config, sonar_config, to_fairseq2_layout
 from ml_clap.sonar_languages import SONAR_LANGUAGES

@@ -10,7 +10,10 @@ import pytest
 import yaml
 from jsonargparse import ArgumentError
 from ml_clap import cli
-from ml_clap.config import EvaluateConfig, PrepareFolderConfig, SearchConfig, TrainConfig
+from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.prepare import PrepareFolderConfig
+from ml_clap.config.search import SearchConfig
+from ml_clap.config.train import TrainConfig
 
 COMMANDS = [[verb.name] for verb in cli.VERBS] + [["prepare", reader.name] for reader in cli.READERS]
 

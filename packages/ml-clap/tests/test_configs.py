@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ml_clap import cli
-from ml_clap.config import TrainConfig
+from ml_clap.config.train import TrainConfig
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.yaml"))
 

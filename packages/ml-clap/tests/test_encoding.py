@@ -14,7 +14,7 @@ from audio_common.config import CEDConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_clap import encoding
-from ml_clap.config import ModelConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.encoding import (
     BATCHES_AHEAD,
     AudioSpan,

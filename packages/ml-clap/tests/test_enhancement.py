@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_clap import enhancement
-from ml_clap.config import LANGUAGES
 from ml_clap.enhancement import RateMeaning, Sample, epoch_captions, one_caption_per_clip
+from ml_clap.languages import LANGUAGES
 from ml_clap.manifest import Clip
 
 FURTHER = LANGUAGES[1:]

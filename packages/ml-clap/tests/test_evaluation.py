@@ -13,7 +13,8 @@ from audio_common.audio import load_audio
 from audio_common.config import CEDConfig
 from audio_common.scene_text import caption
 from audio_common.scenes import random_scene, render
-from ml_clap.config import EvaluateConfig, ModelConfig
+from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.encoding import AudioSpan, encode_files
 from ml_clap.evaluation import (
     choose_languages,

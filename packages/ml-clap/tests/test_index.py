@@ -11,7 +11,8 @@ import pytest
 import soundfile
 import torch
 from audio_common.config import CEDConfig
-from ml_clap.config import IndexConfig, ModelConfig
+from ml_clap.config.index import IndexConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.index import IndexReport, index, update_index
 from ml_clap.manifest import Clip, write_manifest
 from ml_clap.model import MLCLAP
@@ -147,7 +148,7 @@ KILLED_RUN = """
 import sys, time
 from pathlib import Path
 from ml_clap import store
-from ml_clap.config import IndexConfig
+from ml_clap.config.index import IndexConfig
 from ml_clap.index import index
 
 write = store.IndexWriter.add_windows

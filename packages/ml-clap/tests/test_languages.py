@@ -2,8 +2,7 @@ import doctest
 
 import pytest
 from ml_clap import languages
-from ml_clap.config import LANGUAGES
-from ml_clap.languages import FLORES_CODES, LANGUAGE_NAMES, language_name, resolve
+from ml_clap.languages import FLORES_CODES, LANGUAGE_NAMES, LANGUAGES, language_name, resolve
 
 # The locales of Tux Paint 2022.06.04 and what they are in FLORES-200; None: it has no such language.
 TUXPAINT_LOCALES = {

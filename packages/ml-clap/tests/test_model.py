@@ -12,7 +12,7 @@ from audio_common.checkpoint import convert_state_dict
 from audio_common.config import CEDConfig
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml_clap.config import ModelConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.loss import contrastive_loss, embedding_regularizer
 from ml_clap.model import MLCLAP
 from ml_clap.text_encoder import create_small_text_encoder

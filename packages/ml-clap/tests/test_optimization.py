@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from ml_clap.config import OptimizerConfig
+from ml_clap.config.train import OptimizerConfig
 from ml_clap.optimization import (
     MovingAverage,
     learning_rate,

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from ml_clap import checking
 from ml_clap.checking import Check, CheckMemory, check_files
-from ml_clap.config import PrepareFolderConfig, PrepareTuxpaintConfig
+from ml_clap.config.prepare import PrepareFolderConfig, PrepareTuxpaintConfig
 from ml_clap.manifest import Clip, ManifestError, read_manifest, write_manifest
 from ml_clap.prepare import PrepareReport, prepare, report_path, unique_ids
 

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_clap import labelled, readers
-from ml_clap.config import (
-    LANGUAGES,
+from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareClothoConfig,
     PrepareFolderConfig,
@@ -21,6 +20,7 @@ from ml_clap.config import (
     PrepareTuxpaintConfig,
 )
 from ml_clap.labelled import choose_validation, read_folder
+from ml_clap.languages import LANGUAGES
 from ml_clap.manifest import ManifestError
 from ml_clap.readers import AudioFolder, read_audiocaps, read_clotho, read_reference
 from ml_clap.tuxpaint import captions_by_language, read_tuxpaint

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 import torch
 from audio_common.config import CEDConfig
-from ml_clap.config import ModelConfig, SearchConfig
+from ml_clap.config.model import ModelConfig
+from ml_clap.config.search import SearchConfig
 from ml_clap.index import update_index
 from ml_clap.manifest import Clip, write_manifest
 from ml_clap.model import MLCLAP

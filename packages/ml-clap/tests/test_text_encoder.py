@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ml_clap.config import LANGUAGES
+from ml_clap.languages import LANGUAGES
 from ml_clap.sonar import sonar_config, to_fairseq2_layout, to_our_layout
 from ml_clap.sonar_languages import SONAR_LANGUAGES
 from ml_clap.text_encoder import TextEncoder, create_small_text_encoder, load_text_encoder

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml_clap.config import LANGUAGES
+from ml_clap.languages import LANGUAGES
 from ml_clap.sonar import to_fairseq2_ids
 from ml_clap.sonar_languages import SONAR_LANGUAGES
 from ml_clap.text_encoder import create_small_text_encoder

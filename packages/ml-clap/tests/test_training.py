@@ -8,7 +8,7 @@ import pytest
 import torch
 from ml_clap import cli
 from ml_clap.checkpointing import read_log
-from ml_clap.config import AugmentConfig, OptimizerConfig, TrainConfig
+from ml_clap.config.train import AugmentConfig, OptimizerConfig, TrainConfig
 from ml_clap.initialization import make_model, measure_mel_statistics
 from ml_clap.manifest import read_manifest, write_manifest
 from ml_clap.model import MLCLAP

@@ -11,7 +11,8 @@ import soundfile
 import torch
 from audio_common.audio import load_audio
 from audio_common.config import CEDConfig
-from ml_clap.config import ClassifyConfig, ModelConfig
+from ml_clap.config.classify import ClassifyConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.manifest import Clip, write_manifest
 from ml_clap.model import MLCLAP
 from ml_clap.prompts import choose_prompts, read_prompts

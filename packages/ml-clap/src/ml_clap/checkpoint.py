@@ -21,7 +21,7 @@ from audio_common.config import CEDConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ml_clap.config import ModelConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.sonar import sonar_config, to_our_layout
 from ml_clap.text_encoder import SkipRandomInit, build_text_encoder
 from ml_clap.text_source import WEIGHTS_FILE, TextSource, fetch_folder, load_pt, read_text_source

@@ -19,7 +19,19 @@ from typing import Any, get_args, get_origin, get_type_hints
 import docstring_parser
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentError, ArgumentParser, Namespace
 
-from ml_clap import config
+from ml_clap.config.classify import ClassifyConfig
+from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.index import IndexConfig
+from ml_clap.config.prepare import (
+    PrepareAudioCapsConfig,
+    PrepareClothoConfig,
+    PrepareFolderConfig,
+    PrepareReferenceConfig,
+    PrepareTuxpaintConfig,
+)
+from ml_clap.config.quickstart import QuickstartConfig
+from ml_clap.config.search import SearchConfig
+from ml_clap.config.train import TrainConfig
 
 TRACEBACK_VARIABLE = "ML_CLAP_TRACEBACK"
 
@@ -41,19 +53,19 @@ PREPARE = "ml_clap.prepare:prepare"
 RESUMES = "What was done so far is kept; the same command goes on from there."
 
 VERBS = (
-    Verb("quickstart", config.QuickstartConfig, "ml_clap.quickstart:quickstart"),
-    Verb("train", config.TrainConfig, "ml_clap.training:train"),
-    Verb("evaluate", config.EvaluateConfig, "ml_clap.evaluation:evaluate", ("model", "manifest")),
-    Verb("classify", config.ClassifyConfig, "ml_clap.zero_shot:classify", ("model", "source")),
-    Verb("index", config.IndexConfig, "ml_clap.index:index", ("source",), RESUMES),
-    Verb("search", config.SearchConfig, "ml_clap.search:search", ("index", "query")),
+    Verb("quickstart", QuickstartConfig, "ml_clap.quickstart:quickstart"),
+    Verb("train", TrainConfig, "ml_clap.training:train"),
+    Verb("evaluate", EvaluateConfig, "ml_clap.evaluation:evaluate", ("model", "manifest")),
+    Verb("classify", ClassifyConfig, "ml_clap.zero_shot:classify", ("model", "source")),
+    Verb("index", IndexConfig, "ml_clap.index:index", ("source",), RESUMES),
+    Verb("search", SearchConfig, "ml_clap.search:search", ("index", "query")),
 )
 READERS = (
-    Verb("reference", config.PrepareReferenceConfig, PREPARE, ("source",), RESUMES),
-    Verb("clotho", config.PrepareClothoConfig, PREPARE, ("source",), RESUMES),
-    Verb("audiocaps", config.PrepareAudioCapsConfig, PREPARE, ("source",), RESUMES),
-    Verb("folder", config.PrepareFolderConfig, PREPARE, ("source",), RESUMES),
-    Verb("tuxpaint", config.PrepareTuxpaintConfig, PREPARE, ("source",), RESUMES),
+    Verb("reference", PrepareReferenceConfig, PREPARE, ("source",), RESUMES),
+    Verb("clotho", PrepareClothoConfig, PREPARE, ("source",), RESUMES),
+    Verb("audiocaps", PrepareAudioCapsConfig, PREPARE, ("source",), RESUMES),
+    Verb("folder", PrepareFolderConfig, PREPARE, ("source",), RESUMES),
+    Verb("tuxpaint", PrepareTuxpaintConfig, PREPARE, ("source",), RESUMES),
 )
 """What `ml-clap prepare` can read."""
 

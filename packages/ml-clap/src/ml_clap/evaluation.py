@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ml_clap.config import LANGUAGES, EvaluateConfig
+from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.encoding import AudioSpan, BadFile, Progress, encode_files, encode_texts, evaluation_mode
-from ml_clap.languages import resolve
+from ml_clap.languages import LANGUAGES, resolve
 from ml_clap.manifest import Clip, read_manifest
 from ml_clap.report import (
     check_figure_path,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ml_clap.config import IndexConfig
+from ml_clap.config.index import IndexConfig
 from ml_clap.filling import IndexFiller, Problem
 from ml_clap.scan import AUDIO_SUFFIXES, Plan, plan_update, scan
 from ml_clap.store import (

@@ -14,7 +14,7 @@ import torch
 from audio_common.ced import CED
 from torch import Tensor
 
-from ml_clap.config import ModelConfig
+from ml_clap.config.model import ModelConfig
 from ml_clap.model import MLCLAP
 
 _TRAINING_ONLY = ("drop_path", "time_patch_out", "freq_patch_out")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_clap.config import PrepareFolderConfig
+from ml_clap.config.prepare import PrepareFolderConfig
 from ml_clap.languages import resolve
 from ml_clap.manifest import Clip, ManifestError, read_json_lines
 from ml_clap.readers import Problem, Reading, read_csv

@@ -25,6 +25,9 @@ LANGUAGE_NAMES = {
 }
 """English names of the paper's eight languages, in its order."""
 
+LANGUAGES = tuple(LANGUAGE_NAMES)
+"""The paper's eight languages, by the codes of SONAR (FLORES-200)."""
+
 FLORES_CODES = frozenset(SONAR_LANGUAGES)
 """The 202 codes of SONAR's text encoder."""
 

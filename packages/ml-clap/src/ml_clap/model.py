@@ -24,7 +24,7 @@ from audio_common.ced import CED
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from ml_clap.config import TEMPERATURE_RANGE, ModelConfig
+from ml_clap.config.model import TEMPERATURE_RANGE, ModelConfig
 from ml_clap.text_encoder import TextEncoder, load_text_encoder
 from ml_clap.tokenizer import TextBatch, TextPreparer
 

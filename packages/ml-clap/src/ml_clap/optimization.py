@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ml_clap.config import OptimizerConfig
+from ml_clap.config.train import OptimizerConfig
 
 _ENCODERS = ("audio_encoder.", "text_encoder.")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_clap.checking import Check, CheckMemory, check_files
-from ml_clap.config import (
+from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareClothoConfig,
     PrepareConfig,

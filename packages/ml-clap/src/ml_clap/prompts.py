@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_clap.config import LANGUAGES
-from ml_clap.languages import resolve
+from ml_clap.languages import LANGUAGES, resolve
 
 Prompts = Mapping[str, Mapping[str, Sequence[str]]]
 """Label -> language code -> descriptions."""

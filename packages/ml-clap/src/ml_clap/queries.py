@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml_clap.config import SearchConfig
+from ml_clap.config.search import SearchConfig
 from ml_clap.languages import resolve
 
 if TYPE_CHECKING:

@@ -17,19 +17,15 @@ from audio_common.config import CEDConfig
 from audio_common.scene_text import HELD_OUT_VARIANT, TRAINING_VARIANTS, caption
 from audio_common.scenes import Scene, random_scene, render
 
-from ml_clap.config import (
-    LANGUAGES,
-    DataConfig,
-    EvaluateConfig,
-    IndexConfig,
-    ModelConfig,
-    OptimizerConfig,
-    QuickstartConfig,
-    SearchConfig,
-    TrainConfig,
-)
+from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.index import IndexConfig
+from ml_clap.config.model import ModelConfig
+from ml_clap.config.quickstart import QuickstartConfig
+from ml_clap.config.search import SearchConfig
+from ml_clap.config.train import DataConfig, OptimizerConfig, TrainConfig
 from ml_clap.evaluation import evaluate
 from ml_clap.index import index
+from ml_clap.languages import LANGUAGES
 from ml_clap.manifest import Clip, read_manifest, write_manifest
 from ml_clap.retrieval_report import RetrievalReport
 from ml_clap.search import Hit, search

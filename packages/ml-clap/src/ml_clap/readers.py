@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_clap.config import PrepareAudioCapsConfig, PrepareClothoConfig, PrepareReferenceConfig
+from ml_clap.config.prepare import PrepareAudioCapsConfig, PrepareClothoConfig, PrepareReferenceConfig
 from ml_clap.languages import resolve
 from ml_clap.manifest import Clip, ManifestError
 from ml_clap.scan import AUDIO_SUFFIXES

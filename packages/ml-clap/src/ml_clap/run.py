@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import parse_flag_from_env
 
-from ml_clap.config import TrainConfig
+from ml_clap.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from typing import Self

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_clap.config import SearchConfig
+from ml_clap.config.search import SearchConfig
 from ml_clap.engines import Engine, EngineName, make_engine
 from ml_clap.languages import resolve
 from ml_clap.queries import Query, embed_audio, embed_queries, embed_text, read_queries

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ml_clap.config import LANGUAGES
+from ml_clap.languages import LANGUAGES
 from ml_clap.sonar import SonarTextEncoder, load_card, m2m100_config
 from ml_clap.text_source import WEIGHTS_FILE, TextSource, read_text_source, without_pooler
 from ml_clap.tokenizer import SonarTokenizer, Tokenizer

@@ -43,7 +43,7 @@ from ml_clap.checkpointing import (
     save_model_folder,
     write_json,
 )
-from ml_clap.config import AugmentConfig, TrainConfig
+from ml_clap.config.train import AugmentConfig, TrainConfig
 from ml_clap.initialization import is_from_scratch, make_model, measure_mel_statistics
 from ml_clap.loss import contrastive_loss, embedding_regularizer, gather_with_gradients
 from ml_clap.model import MLCLAP

@@ -12,7 +12,7 @@ from audio_common.audio import AudioError, load_audio
 from torch import Tensor
 
 from ml_clap.batching import Batch
-from ml_clap.config import TrainConfig
+from ml_clap.config.train import TrainConfig
 from ml_clap.dataset import make_loader
 from ml_clap.enhancement import Sample, epoch_captions
 from ml_clap.languages import resolve

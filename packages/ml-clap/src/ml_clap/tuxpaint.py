@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ml_clap.config import PrepareTuxpaintConfig
+from ml_clap.config.prepare import PrepareTuxpaintConfig
 from ml_clap.languages import resolve
 from ml_clap.manifest import Clip, ManifestError, read_json_lines
 from ml_clap.readers import Problem, Reading

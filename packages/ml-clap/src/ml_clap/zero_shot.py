@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ml_clap.config import ClassifyConfig
+from ml_clap.config.classify import ClassifyConfig
 from ml_clap.encoding import AudioSpan, BadFile, Progress, encode_files, encode_texts, evaluation_mode
 from ml_clap.evaluation import choose_device, read_split
 from ml_clap.prompts import Prompts, choose_prompts, read_prompts

@@ -1,0 +1,50 @@
+"""Settings of `ml-clap evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_clap.config.limits import check_at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Measure retrieval both ways, in every language of a manifest's captions."""
+
+    model: str
+    """Folder or hub id of the model, or one of the authors' checkpoints."""
+    manifest: Path
+    """JSONL manifest of clips with captions."""
+    split: str | None = None
+    """Which clips; needed where the manifest has several splits. `all` takes every clip."""
+    languages: tuple[str, ...] = ()
+    """Languages to evaluate, as SONAR's codes or ISO 639 (default: all of the captions)."""
+    num_captions: int | None = None
+    """Use only the first so many captions of a clip in each language."""
+    max_clips: int | None = None
+    """Use only the first so many clips."""
+    bootstrap: int = 1000
+    """Draws for the 95 % intervals, which resample clips; 0 for no intervals."""
+    seed: int = 0
+    """Of the draws."""
+    reference: bool = False
+    """Run as the authors' evaluation does, faults included, to reproduce their numbers."""
+    batch_size: int = 128
+    """With `--reference`: rows (captions) of a batch, whose clips share their padding and dB floor."""
+    seconds_per_batch: float = 160.0
+    """Without `--reference`: sound encoded at once."""
+    num_workers: int = 1
+    """Threads that read files."""
+    device: str = "auto"
+    """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
+    json: Path | None = None
+    """Also write all numbers to this file."""
+    plot: Path | None = None
+    """Also draw R@1 and R@10 of every language to this file (png, svg, pdf)."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "batch_size", "num_workers", "num_captions", "max_clips")
+        check_at_least(self, 0, "bootstrap")
+        if self.seconds_per_batch <= 0:
+            raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")

@@ -1,0 +1,135 @@
+"""Settings of `ml-clap prepare`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_clap.config.limits import check_at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """What every reader of `ml-clap prepare` has in common: what is checked, and where the manifest goes."""
+
+    source: Path
+    """What to read."""
+    out: Path | None = None
+    """The manifest to write (.jsonl); a report and what was checked are kept beside it."""
+    against: tuple[Path, ...] = ()
+    """Other manifests whose clips should not be among these, such as the test set of a training set."""
+    drop_overlap: bool = False
+    """Leave out training clips (or such without a split) that are in another split or in `--against` too."""
+    quick: bool = False
+    """Read headers only: damage inside a file, silence, and copies in another format are not found."""
+    recheck: bool = False
+    """Check also the files that were checked before and have not changed."""
+    min_seconds: float = 0.2
+    """Warn of shorter clips."""
+    silence_db: float = -60.0
+    """Warn of clips whose loudest sample is below this level, dB of full scale."""
+    licence: str | None = None
+    """Licence of the recordings, noted for each clip."""
+    num_workers: int = 4
+    """Threads that read files."""
+    json: Path | None = None
+    """Also write the report to this file."""
+
+    def __post_init__(self) -> None:
+        if self.out is None:
+            raise ValueError("out: say where the manifest goes, --out FILE.jsonl")
+        check_at_least(self, 1, "num_workers")
+        if self.min_seconds < 0:
+            raise ValueError(f"min_seconds must not be negative, got {self.min_seconds}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareReferenceConfig(PrepareConfig):
+    """Make a manifest of the authors' JSON format (AudioCaps, Clotho, WavCaps)."""
+
+    source: Path
+    """JSON file with `data`: entries with caption(s), source_lang(s), audio or wav, id."""
+    audio: Path | None = None
+    """Folder of the sound files, read recursively (default: the JSON file's)."""
+    split: str | None = None
+    """Name of the split that these clips are."""
+    language: str = "eng_Latn"
+    """Language of captions whose entry names none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareClothoConfig(PrepareConfig):
+    """Make a manifest of Clotho."""
+
+    source: Path
+    """One of Clotho's CSV files (file_name, caption_1, ...), or the folder of all three."""
+    audio: Path | None = None
+    """Folder of the sound files, read recursively (default: the CSV file's)."""
+    split: str | None = None
+    """Name of the split, of one CSV file; a folder's are train, validation and test."""
+    language: str = "eng_Latn"
+    """Language of the captions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareAudioCapsConfig(PrepareConfig):
+    """Make a manifest of AudioCaps."""
+
+    source: Path
+    """One of AudioCaps' CSV files (youtube_id, start_time, caption), or the folder of all three."""
+    audio: Path | None = None
+    """Folder of the sound files, read recursively (default: the CSV file's); usual names are known."""
+    split: str | None = None
+    """Name of the split, of one CSV file; a folder's are train, validation and test."""
+    language: str = "eng_Latn"
+    """Language of the captions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareFolderConfig(PrepareConfig):
+    """Make a manifest of sounds with labels, and captions of each label (ESC-10, ESC-50, one's own)."""
+
+    source: Path
+    """Folder with a folder of sounds for each label; or a list of clips, .jsonl or .csv, with audio (or
+    filename), label (or category), and further columns."""
+    captions: Path | None = None
+    """JSON file: label -> language -> list of captions."""
+    audio: Path | None = None
+    """Folder that a list's paths are relative to (default: the list's)."""
+    split_by: str | None = None
+    """Column of the list that decides the split, such as `fold`."""
+    splits: tuple[str, ...] = ()
+    """Which values of it are which split: `train=1,2,3 test=4`; others are left out. None: the values are the
+    splits' names."""
+    validation: float = 0.0
+    """Share of training clips that become the split `validation`: of each label, by whole recordings."""
+    recording: str | None = None
+    """What clips of one recording share: a column of the list, or a regular expression whose first group
+    finds it in the file's name (ESC: `^\\d+-(\\d+)-`). None: each file is a recording."""
+    train_captions: int | None = None
+    """So many first captions of a label in each language are for training and validation, the rest for other
+    splits. None: all for all."""
+    seed: int = 0
+    """Of the choice of validation recordings."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.captions is None:
+            raise ValueError("captions: say what the labels mean, --captions FILE.json")
+        if not 0 <= self.validation < 1:
+            raise ValueError(f"validation must be in [0, 1), got {self.validation}")
+        check_at_least(self, 1, "train_captions")
+        if self.splits and self.split_by is None:
+            raise ValueError(
+                "splits needs split_by: say by which column of the list, such as --split_by fold"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareTuxpaintConfig(PrepareConfig):
+    """Make a manifest of the sound stamps of Tux Paint, described in many languages."""
+
+    source: Path
+    """Folder of the stamps (from Debian's package tuxpaint-stamps-default), or an effects.jsonl."""
+    split: str | None = None
+    """Name of the split that these clips are."""

@@ -1,0 +1,26 @@
+"""Settings of `ml-clap quickstart`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_clap.config.limits import check_at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig:
+    """Train a small model on synthesised sounds, evaluate it in eight languages and search with it."""
+
+    out: Path = Path("runs/quickstart")
+    """Folder for everything that is made."""
+    steps: int = 400
+    """Updates to train for; about five minutes on two cores."""
+    clips: int = 1500
+    """Training scenes to synthesise; validation and test have a tenth of that each."""
+    seed: int = 0
+    """Of the scenes and of the training."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "steps")
+        check_at_least(self, 100, "clips")

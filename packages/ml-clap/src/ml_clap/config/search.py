@@ -1,0 +1,42 @@
+"""Settings of `ml-clap search`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ml_clap.config.limits import check_at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Search an index by text in any language, or by a sound."""
+
+    index: Path
+    """Folder made by `ml-clap index`."""
+    query: tuple[str, ...] = ()
+    """What to look for, in the language `--lang`; several texts are several queries."""
+    lang: str = "eng_Latn"
+    """Language of the texts, as SONAR's code (fra_Latn) or ISO 639 (fr)."""
+    queries: Path | None = None
+    """Text file of further queries, one a line; `fra_Latn<TAB>un chien aboie` gives a line its language."""
+    audio: tuple[Path, ...] = ()
+    """Sound files to find similar sounds of."""
+    top_k: int = 10
+    """Hits per query."""
+    model: str | None = None
+    """The model, if it is no longer where it was when the index was made."""
+    all_windows: bool = False
+    """List every window of a file that scores high; else only its best one."""
+    engine: Literal["numpy", "faiss", "auto"] = "numpy"
+    """`numpy` is exact; `faiss` is approximate above 200,000 vectors; `auto` is the faster one."""
+    device: str = "auto"
+    """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
+    json: Path | None = None
+    """Also write the hits to this file."""
+
+    def __post_init__(self) -> None:
+        if not (self.query or self.queries or self.audio):
+            raise ValueError("query: nothing to search for; give a text, --audio FILE or --queries FILE")
+        check_at_least(self, 1, "top_k")
