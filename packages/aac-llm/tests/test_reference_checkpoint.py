@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from aac_llm.bridge import Bridge
-from aac_llm.checkpoint import CheckpointError, load_part
+from aac_llm.checkpoint import load_part
+from aac_llm.checkpoint_config import CheckpointError
 from aac_llm.config.model import BridgeConfig, ModelConfig
 from aac_llm.generation import generate_tokens
 from aac_llm.lora import adapters_disabled

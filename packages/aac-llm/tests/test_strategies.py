@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from aac_llm.checkpoint import CheckpointError
+from aac_llm.checkpoint_config import CheckpointError
 from aac_llm.config.model import BridgeConfig, ModelConfig
 from aac_llm.model import CaptionModel
 from aac_llm.tiny import create_tiny_decoder

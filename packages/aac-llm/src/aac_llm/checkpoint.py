@@ -17,43 +17,39 @@ renamed, `config.json` last: a folder that has one is whole. Everything is read 
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from audio_common.ced import CED
-from audio_common.config import CEDConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from aac_llm.config.model import BridgeConfig, LoRASettings, ModelConfig
+from aac_llm.checkpoint_config import (
+    CONFIG_FILE,
+    CheckpointError,
+    beside,
+    named_from,
+    read_config,
+    write_config,
+)
+from aac_llm.config.model import ModelConfig
 from aac_llm.decoder import DecoderError, Quantization, load_decoder
 from aac_llm.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
 
 if TYPE_CHECKING:
     from aac_llm.model import CaptionModel
 
-logger = logging.getLogger(__name__)
-
-FORMAT_VERSION = 1
-MODEL_TYPE = "aac_llm"
-CONFIG_FILE = "config.json"
 BRIDGE_FILE = "bridge.safetensors"
 ENCODER_FILE = "encoder.safetensors"
 ADAPTER_FILES = {"encoder": "encoder_adapter.safetensors", "decoder": "decoder_adapter.safetensors"}
 DECODER_FOLDER, ENCODER_FOLDER = "decoder", "encoder"
-
-
-class CheckpointError(ValueError):
-    """A folder that is not a captioner, is damaged, or does not fit the decoder."""
 
 
 def save(model: CaptionModel, folder: Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
@@ -78,7 +74,7 @@ def save(model: CaptionModel, folder: Path, state_dict: Mapping[str, Tensor] | N
             model.decoder.save_pretrained(new / DECODER_FOLDER, state_dict=parts["decoder"])
             model.tokenizer.save_pretrained(new / DECODER_FOLDER)
         model.tokenizer.save_pretrained(new)
-        _write_config(_named_from(config, folder), new)
+        write_config(named_from(config, folder), new)
 
 
 def save_merged(model: CaptionModel, folder: Path) -> None:
@@ -99,7 +95,7 @@ def save_merged(model: CaptionModel, folder: Path) -> None:
         model.decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(model.decoder))
         model.tokenizer.save_pretrained(new / DECODER_FOLDER)
         model.tokenizer.save_pretrained(new)
-        _write_config(config, new)
+        write_config(config, new)
 
 
 def push(model: CaptionModel, repo_id: str, *, private: bool, token: str | None) -> str:
@@ -175,47 +171,6 @@ def find_checkpoint(source: str | Path) -> Path:
         ) from e
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """The configuration of a checkpoint.
-
-    Raises:
-        CheckpointError: unreadable, of something else, or of a newer version.
-    """
-    path = folder / CONFIG_FILE
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise CheckpointError(f"{path} cannot be read as JSON: {e}") from e
-    if not isinstance(settings, dict) or settings.pop("model_type", None) != MODEL_TYPE:
-        raise CheckpointError(f"{path} does not describe a captioner (model_type {MODEL_TYPE!r})")
-    version = settings.pop("format_version", None)
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; written by a newer aac-llm?"
-        )
-    try:
-        return config_from_dict(settings)
-    except (TypeError, ValueError) as e:
-        raise CheckpointError(f"{path}: {e}") from e
-
-
-def config_from_dict(settings: Mapping[str, Any]) -> ModelConfig:
-    """A configuration from what `dataclasses.asdict` made of one and JSON made of that."""
-    parts: dict[str, Any] = {"encoder": CEDConfig, "bridge": BridgeConfig, "lora": LoRASettings}
-    converted = dict(settings)
-    for name, kind in parts.items():
-        if name in converted:
-            known = {field.name for field in fields(kind)}
-            given = {key: _tuple(value) for key, value in converted[name].items()}
-            if set(given) - known:
-                raise ValueError(f"unknown settings of {name}: {', '.join(sorted(set(given) - known))}")
-            converted[name] = kind(**given)
-    unknown = set(converted) - {field.name for field in fields(ModelConfig)}
-    if unknown:
-        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
-    return ModelConfig(**converted)
-
-
 def load_part(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str, *, kept: str = "") -> None:
     """Copy tensors into a module.
 
@@ -253,7 +208,7 @@ def _load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, CED]:
         return config, encoder
     if config.encoder_weights is None:
         raise CheckpointError(f"{folder} has no {ENCODER_FILE}, and no encoder_weights in {CONFIG_FILE}")
-    return build_encoder(replace(config, encoder_weights=_beside(config.encoder_weights, folder)))
+    return build_encoder(replace(config, encoder_weights=beside(config.encoder_weights, folder)))
 
 
 def _load_trained(model: CaptionModel, folder: Path) -> None:
@@ -292,29 +247,7 @@ def _check_width(model: CaptionModel, bridge: Mapping[str, Tensor], folder: Path
 def _decoder_source(config: ModelConfig, folder: Path) -> str:
     if config.decoder_strategy == "full":
         return str(folder / DECODER_FOLDER)
-    return _beside(config.decoder, folder)
-
-
-def _beside(name: str, folder: Path) -> str:
-    """A path that is relative to the checkpoint, if there is something; else as it is."""
-    return str(folder / name) if (folder / name).exists() else name
-
-
-def _named_from(config: ModelConfig, folder: Path) -> ModelConfig:
-    """With folders named from `folder` if they are near, else in full."""
-    weights = config.encoder_weights
-    return replace(
-        config,
-        decoder=_name_from(config.decoder, folder),
-        encoder_weights=None if weights is None else _name_from(weights, folder),
-    )
-
-
-def _name_from(name: str, folder: Path) -> str:
-    if not Path(name).exists():
-        return name  # a hub id
-    relative = os.path.relpath(Path(name).resolve(), folder.resolve())
-    return relative if relative.count("..") <= 2 else str(Path(name).resolve())
+    return beside(config.decoder, folder)
 
 
 def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -327,12 +260,6 @@ def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file(plain, path, metadata={"format": "pt"})
 
 
-def _write_config(config: ModelConfig, folder: Path) -> None:
-    settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
-    text = json.dumps(settings, indent=2, ensure_ascii=False)
-    (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-
-
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
@@ -340,10 +267,6 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is missing; is the checkpoint whole?") from None
     except Exception as e:  # safetensors raises a few kinds for a damaged file
         raise CheckpointError(f"{path} cannot be read as safetensors: {e}") from e
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class _Replacing:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-
-logger = logging.getLogger(__name__)
 
 Quantization = Literal["none", "8bit", "4bit"]
 

@@ -27,7 +27,8 @@ from audio_common.config import CEDConfig
 from safetensors.torch import load_file
 from torch import Tensor
 
-from aac_llm.checkpoint import CheckpointError, load_part
+from aac_llm.checkpoint import load_part
+from aac_llm.checkpoint_config import CheckpointError
 from aac_llm.config.model import ModelConfig, Strategy
 from aac_llm.decoder import DecoderError, set_generation_defaults
 from aac_llm.lora import is_adapter

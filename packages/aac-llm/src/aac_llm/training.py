@@ -10,7 +10,6 @@ OUT/metrics.jsonl       what was logged; OUT/curves.png shows it
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -38,8 +37,6 @@ from aac_llm.trainer import (
     total_parameters,
     write_json,
 )
-
-logger = logging.getLogger(__name__)
 
 FREE_TO_CHANGE = {"device", "report_to", "log_every_steps", "keep_checkpoints", "epochs", "max_steps"}
 """Settings that may differ when training resumes."""

@@ -7,7 +7,6 @@ interrupted preparation goes on where it was.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ import numpy as np
 from audio_common import AudioError, audio_info, load_audio
 
 from r1_aqa.fingerprints import RATE, Fingerprint, FingerprintIndex, fingerprint
-
-logger = logging.getLogger(__name__)
 
 SILENCE = 1e-4
 """Peak below which a sound is silent (-80 dB of full scale)."""
