@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 import transformers
+from r1_aqa.adapters import spelling
 from r1_aqa.audio_llm import FAMILIES, AudioLLM, find_family, head_of
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.log_probs import Prompts, completion_logits
@@ -248,6 +249,13 @@ def test_adapters_reach_the_language_model_alone(tiny: tuple[str, AudioLLM, dict
     assert prompts_are_frozen(llm)
     assert llm.embed_prompts(inputs).shape[-1] == WIDTH
     assert head_of(llm.model, llm.family).weight.shape == (WORDS, WIDTH)
+
+
+def test_layers_of_one_model_have_spellings_of_their_own(
+    tiny: tuple[str, AudioLLM, dict[str, Tensor]],
+) -> None:
+    layers = [name for name, each in tiny[1].model.named_modules() if list(each.parameters(recurse=False))]
+    assert len({spelling(name) for name in layers}) == len(layers)
 
 
 def test_layers_that_are_not_there_are_named(tiny: tuple[str, AudioLLM, dict[str, Tensor]]) -> None:

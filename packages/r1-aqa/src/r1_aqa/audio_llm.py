@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from r1_aqa.adapters import load_adapters, read_adapter_base
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.prompt import make_messages
 
@@ -244,7 +244,8 @@ def load_audio_llm(config: ModelConfig, *, device: str | torch.device = "cpu") -
     """A model by hub name or from a folder; a folder of adapters is put on the base that it names.
 
     Raises:
-        ValueError: not an audio LLM that this package knows, or one that the installed transformers lacks.
+        ValueError: not an audio LLM that this package knows, or one that the installed transformers lacks;
+            or adapters of another model.
     """
     adapters = read_adapter_base(config.name)
     source = adapters or config.name
@@ -262,9 +263,7 @@ def load_audio_llm(config: ModelConfig, *, device: str | torch.device = "cpu") -
         quantization_config=quantization_config(config),
     )
     if adapters:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, config.name)
+        model = load_adapters(model, config.name)
     processor = transformers.AutoProcessor.from_pretrained(source)
     processor.tokenizer.padding_side = "left"
     if config.quantization == "none":
@@ -281,18 +280,6 @@ def find_family(source: str) -> Family:
             f"{source} is a model of type {model_type!r}; r1-aqa knows the audio LLMs {', '.join(FAMILIES)}"
         )
     return FAMILIES[model_type]
-
-
-def read_adapter_base(source: str) -> str | None:
-    """The base model that a folder of adapters names, None for a whole model."""
-    if Path(source).is_dir() and not (Path(source) / "adapter_config.json").is_file():
-        return None
-    from peft import PeftConfig
-
-    try:
-        return PeftConfig.from_pretrained(source).base_model_name_or_path
-    except ValueError:  # a hub repository without adapters
-        return None
 
 
 def quantization_config(config: ModelConfig) -> Any:
