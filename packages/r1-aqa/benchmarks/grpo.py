@@ -66,7 +66,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     import torch
     from r1_aqa.audio_llm import load_audio_llm
     from r1_aqa.encoded_prompts import EncodedPrompts
-    from r1_aqa.grpo import AudioGRPOTrainer, grpo_arguments
+    from r1_aqa.grpo import AudioGRPOTrainer
+    from r1_aqa.grpo_arguments import grpo_arguments
     from r1_aqa.training import set_up, trainer_arguments
     from transformers import TrainerCallback, set_seed
 

@@ -12,7 +12,8 @@ from r1_aqa.config.model import LoRASettings, ModelConfig
 from r1_aqa.config.train import GRPOTrainConfig
 from r1_aqa.encoded_prompts import EncodedPrompts
 from r1_aqa.groups import cut_at_end, flat_groups, replace_groups
-from r1_aqa.grpo import AudioGRPOTrainer, grpo_arguments
+from r1_aqa.grpo import AudioGRPOTrainer
+from r1_aqa.grpo_arguments import grpo_arguments
 from r1_aqa.log_probs import completion_log_probs
 from r1_aqa.questions import Question
 from r1_aqa.rewards import accuracy_reward

@@ -66,7 +66,8 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
         DeafModelError: answers do not depend on the sound.
         KeyboardInterrupt: after Ctrl-C, when all is saved.
     """
-    from r1_aqa.grpo import AudioGRPOTrainer, grpo_arguments
+    from r1_aqa.grpo import AudioGRPOTrainer
+    from r1_aqa.grpo_arguments import grpo_arguments
     from r1_aqa.rewards import load_rewards
     from r1_aqa.rollout_log import RolloutLog
 
