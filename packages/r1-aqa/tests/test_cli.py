@@ -86,6 +86,25 @@ def test_words_without_flags() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "same"),
+    [
+        (["evaluate", "--model", "m", "--benchmark", "mmar"], ["evaluate", "mmar", "--model", "m"]),
+        (["answer", "--question", "What?", "--clip", "a.wav"], ["answer", "a.wav", "What?"]),
+        (
+            ["prepare", "avqa", "--out", "o", "--source", "q.json"],
+            ["prepare", "avqa", "q.json", "--out", "o"],
+        ),
+        (["evaluate", "mmar", "--model", "m"], ["evaluate", "mmar", "--model", "m"]),
+        (["train", "grpo"], ["train", "grpo"]),
+        (["dance", "--benchmark", "x"], ["dance", "--benchmark", "x"]),
+        ([], []),
+    ],
+)
+def test_what_needs_no_flag_may_have_one(words: list[str], same: list[str]) -> None:
+    assert cli.positional_first(words) == same
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (
@@ -98,6 +117,11 @@ def test_words_without_flags() -> None:
         ),
         (["answer", "none.wav", "What?"], "there is no sound none.wav"),
         (["evaluate", "none.json", "--model", "m", "--out", "o"], "known benchmarks: mmau-test-mini"),
+        (
+            ["evaluate", "--model", "m", "--out", "o", "--benchmark", "none.json"],
+            "there is no file none.json",
+        ),
+        (["evaluate", "--model", "m", "--out", "o", "--benchmark"], "--benchmark"),
         (["rollouts", "nowhere"], "nowhere has no rollouts"),
         (
             ["prepare", "avqa", "x.json", "--audio", "nowhere", "--out", "o.jsonl"],

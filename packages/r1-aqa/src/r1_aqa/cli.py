@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = [word for word in words if word != "--traceback"]
     verb: Verb | None = None
     try:
-        parsed = build_parser().parse_args(words)
+        parsed = build_parser().parse_args(positional_first(words))
         verb, settings = read_settings(parsed)
         _quiet_libraries(verb)
         _load(verb.function)(settings)
@@ -103,6 +103,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"r1-aqa: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def positional_first(words: list[str]) -> list[str]:
+    """`evaluate --model m --benchmark mmar` as `evaluate mmar --model m`: what needs no flag may have one."""
+    verbs = {each.name: each for each in VERBS}
+    verbs |= {f"{name} {each.name}": each for name, (_, kinds) in GROUPS.items() for each in kinds}
+    length = next((n for n in (1, 2) if " ".join(words[:n]) in verbs), 0)
+    rest, given = words[length:], []
+    positional = verbs[" ".join(words[:length])].positional if length else ()
+    for flag in (f"--{name}" for name in positional):
+        if flag in rest[:-1]:
+            place = rest.index(flag)
+            given.append(rest[place + 1])
+            del rest[place : place + 2]
+    return [*words[:length], *given, *rest]
 
 
 def build_parser() -> ArgumentParser:
