@@ -68,6 +68,22 @@ def test_a_clip_is_encoded_once_for_all_questions_about_it(
     assert sum(rows) == 2  # two clips
 
 
+def test_another_question_stands_in_for_one_without_sound(
+    tiny_audio_llm: AudioLLM, questions: list[Question]
+) -> None:
+    bad = questions[0].audio
+    bad.write_bytes(b"no sound")
+    prompts, told = make(tiny_audio_llm, questions), []
+    prompts.on_unreadable = lambda question, why: told.append((question.id, bad.name in why))
+    assert [prompts.readable_row(row) for row in (0, 1, 2, 0)] == [1, 1, 1, 1]
+    assert told == [("0", True), ("2", True)]
+    assert list(prompts.decoded) == [questions[1].audio]
+    prompts.embeddings([1])
+    assert prompts.decoded == {}
+    with pytest.raises(ValueError, match=r"none of 1 questions can be read; the first: .*0\.wav"):
+        make(tiny_audio_llm, questions[:1]).readable_row(0)
+
+
 def test_silence_is_another_clip(tiny_audio_llm: AudioLLM, questions: list[Question]) -> None:
     prompts = make(tiny_audio_llm, questions)
     heard = prompts.embeddings([0])[0]

@@ -12,7 +12,7 @@ from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.score import ScoreConfig
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.encoded_prompts import EncodedPrompts
-from r1_aqa.evaluating import evaluate, in_batches, shuffle_choices
+from r1_aqa.evaluating import evaluate, in_batches, read_sounds, shuffle_choices
 from r1_aqa.greedy import answer_batch, answer_greedily
 from r1_aqa.heard import DeafModelError
 from r1_aqa.predictions import PredictionFile, read_outputs, read_predictions
@@ -24,13 +24,13 @@ from r1_aqa.score import compare, score, score_outputs
 def benchmark(
     tmp_path_factory: pytest.TempPathFactory, ask_about_scenes: Callable[..., list[Question]]
 ) -> Path:
-    """Scenes of unlike length, two questions each, and a sound that is no sound."""
+    """A sound that is no sound, then scenes of unlike length, two questions each."""
     folder, found = tmp_path_factory.mktemp("bench"), []
     for seed in range(4):
         asked = ask_about_scenes(folder, [seed], seconds=2.5 + 0.4 * seed)
         found += [replace(question, task="sound" if seed % 2 else "music") for question in asked]
     (folder / "bad.wav").write_bytes(b"no sound")
-    found.append(replace(found[0], id="bad", audio=folder / "bad.wav"))
+    found.insert(0, replace(found[0], id="bad", audio=folder / "bad.wav"))
     write_questions(folder / "questions.jsonl", found)
     return folder / "questions.jsonl"
 
@@ -84,7 +84,7 @@ def test_another_run_does_not_mix_its_answers_in(
 
 
 def test_answers_do_not_depend_on_the_batch(tiny_audio_llm: AudioLLM, benchmark: Path) -> None:
-    questions = read_questions(benchmark)[:8]
+    questions = read_questions(benchmark)[1:]
     prompts = EncodedPrompts(
         tiny_audio_llm, questions, sound=SoundConfig(), style="answer", frozen=True, cache_bytes=2**26
     )
@@ -99,8 +99,30 @@ def test_batches_hold_every_question_once_by_length(tiny_audio_llm: AudioLLM, be
     )
     batches = list(in_batches(prompts, range(9), 4))
     assert sorted(row for batch in batches for row in batch) == list(range(9))
-    assert batches[0][0] == 8  # unreadable, so of no length; then the shortest clip's two
-    assert batches[0][1:3] == [0, 1]
+    assert batches[0][:3] == [0, 1, 2]  # unreadable, so of no length; then the shortest clip's two
+
+
+def test_a_clip_is_decoded_once_for_the_questions_of_a_batch(
+    tiny_audio_llm: AudioLLM, benchmark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = EncodedPrompts(
+        tiny_audio_llm,
+        read_questions(benchmark),
+        sound=SoundConfig(),
+        style="answer",
+        frozen=True,
+        cache_bytes=2**26,
+    )
+    decoded = []
+    decode = prompts.decode
+    monkeypatch.setattr(prompts, "decode", lambda row: decoded.append(row) or decode(row))
+    sounds, errors = read_sounds(prompts, range(9))
+    assert decoded == [0, 1, 3, 5, 7]
+    assert (len(sounds), [path.name for path in errors]) == (4, ["bad.wav"])
+    prompts.decoded = sounds
+    answer_batch(prompts, range(1, 9), max_new_tokens=2)
+    assert decoded == [0, 1, 3, 5, 7]
+    assert prompts.decoded == {}
 
 
 def test_shuffled_options_are_the_same_in_another_order(benchmark: Path) -> None:

@@ -1,5 +1,6 @@
 """A model that does not hear is found out, one that does is not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,16 @@ def test_questions_without_answers_or_options_are_refused(tiny_audio_llm: AudioL
     free = [Question(id="1", audio=make_questions(tmp_path)[0].audio, question="What is it?")]
     with pytest.raises(ValueError, match="needs a question with an answer or options"):
         check_heard(tiny_audio_llm, free, SoundConfig())
+
+
+def test_sounds_that_cannot_be_read_are_passed_over(tiny_audio_llm: AudioLLM, tmp_path: Path) -> None:
+    good = make_questions(tmp_path)
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    bad = [replace(good[0], audio=tmp_path / "bad.wav"), replace(good[0], audio=tmp_path / "gone.wav")]
+    report = check_heard(tiny_audio_llm, bad + good * 3, SoundConfig())
+    assert report.num_questions == 8
+    with pytest.raises(ValueError, match="whose sound can be read"):
+        check_heard(tiny_audio_llm, bad, SoundConfig())
 
 
 def test_other_sounds_differ_and_have_the_same_length() -> None:

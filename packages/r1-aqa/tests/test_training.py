@@ -23,7 +23,7 @@ from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
 from r1_aqa.curves import read_log
 from r1_aqa.heard import DeafModelError
 from r1_aqa.merge import merge
-from r1_aqa.questions import Question, write_questions
+from r1_aqa.questions import Question, read_questions, write_questions
 from r1_aqa.rollout_log import read_rollouts
 from r1_aqa.training import train_grpo, train_sft
 from safetensors.torch import load_file
@@ -164,6 +164,40 @@ def test_bad_sounds_are_listed_and_left_out(data: Path, tiny_model_folder: Path,
     train_sft(SFTTrainConfig(**config))
     skipped = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
     assert [row["id"] for row in skipped] == ["bad", "gone"]
+
+
+@pytest.mark.parametrize("method", ["sft", "grpo"])
+def test_a_damaged_sound_does_not_end_a_training(
+    data: Path, tiny_model_folder: Path, tmp_path: Path, method: str
+) -> None:
+    good = read_questions(data / "train.jsonl")
+    samples, rate = soundfile.read(good[0].audio)
+    soundfile.write(tmp_path / "cut.flac", samples, rate)
+    sound = (tmp_path / "cut.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(sound[: len(sound) // 2])  # its header is whole
+    cut = replace(good[0], id="cut", audio=tmp_path / "cut.flac")
+    write_questions(tmp_path / "train.jsonl", [cut, *good[:3]])
+    write_questions(tmp_path / "validation.jsonl", [good[3], replace(cut, id="cut too")])
+    config = settings(
+        data,
+        tiny_model_folder,
+        tmp_path / method,
+        questions=(tmp_path / "train.jsonl",),
+        validation=(tmp_path / "validation.jsonl",),
+        batch_size=4,
+        max_steps=2,
+    )
+    if method == "sft":
+        result = train_sft(SFTTrainConfig(**config))
+    else:
+        more = {"num_rollouts": 2, "max_new_tokens": 3, "zero_advantage": "resample"}
+        result = train_grpo(GRPOTrainConfig(**config, **more))
+        rows = read_rollouts(tmp_path / method / "rollouts")
+        assert {row["question_id"] for row in rows} == {each.id for each in good[:3]}
+    assert result.steps == 2
+    skipped = [json.loads(line) for line in (tmp_path / method / "skipped.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in skipped] == ["cut", "cut too"]
+    assert all("cut.flac is damaged" in row["why"] for row in skipped)
 
 
 def command(config: Path, *launcher: str) -> list[str]:

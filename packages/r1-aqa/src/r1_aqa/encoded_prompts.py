@@ -6,12 +6,15 @@ What is computed stays in memory, the least recently used is thrown out first. W
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from audio_common import AudioError
 from torch import Tensor
 
 from r1_aqa.audio_llm import FAMILIES, AudioLLM
@@ -22,6 +25,8 @@ from r1_aqa.questions import Question
 from r1_aqa.short_sounds import can_be_cut, cut_silence, reading
 from r1_aqa.sounds import load_sound
 
+logger = logging.getLogger(__name__)
+
 Value = TypeVar("Value")
 
 
@@ -31,7 +36,9 @@ class EncodedPrompts:
     Attributes:
         questions: row by row.
         texts: what the chat template makes of each.
-        decoded: samples that were read ahead, by row; used up by encoding.
+        decoded: samples that were read ahead; used up by encoding.
+        unreadable: sounds that could not be read, and why.
+        on_unreadable: called with each question about such a sound, and why, once.
         frozen: whether embeddings may be kept, since training does not change them.
         clips: what the encoder made of each clip, shared by all questions about it (frozen Qwen2-Audio).
     """
@@ -54,7 +61,10 @@ class EncodedPrompts:
             llm.format_chat(format_prompt(q.question, q.choices, style, about_video=q.about_video))
             for q in self.questions
         ]
-        self.decoded: dict[int, np.ndarray] = {}
+        self.decoded: dict[Path, np.ndarray] = {}
+        self.unreadable: dict[Path, str] = {}
+        self.on_unreadable: Callable[[Question, str], object] = lambda question, why: None
+        self._left_out: set[int] = set()
         self._inputs: Kept[dict[str, Tensor]] = Kept(cache_bytes // 2)
         self._embeddings: Kept[Tensor] = Kept(cache_bytes // 4)
         self.clips: Kept[Tensor] = Kept(cache_bytes // 4) if clips is None else clips
@@ -102,6 +112,33 @@ class EncodedPrompts:
         """
         samples = load_sound(self.questions[row].audio, self.sound)
         return np.zeros_like(samples) if self.silent else samples
+
+    def is_readable(self, row: int) -> bool:
+        """Whether a row's sound can be read; if it can, its samples are then at hand."""
+        audio = self.questions[row].audio
+        if audio not in self.unreadable and audio not in self.decoded and self.needs_sound(row):
+            try:
+                self.decoded[audio] = self.decode(row)
+            except (AudioError, OSError) as error:
+                self.unreadable[audio] = str(error)
+        if audio in self.unreadable and row not in self._left_out:
+            self._left_out.add(row)
+            logger.warning("question %s is left out: %s", self.questions[row].id, self.unreadable[audio])
+            self.on_unreadable(self.questions[row], self.unreadable[audio])
+        return audio not in self.unreadable
+
+    def readable_row(self, row: int) -> int:
+        """The row itself, or the next one whose sound can be read.
+
+        Raises:
+            ValueError: there is none.
+        """
+        count = len(self.questions)
+        for each in range(row, row + count):
+            if self.is_readable(each % count):
+                return each % count
+        first = next(iter(self.unreadable.values()))
+        raise ValueError(f"the sound of none of {count} questions can be read; the first: {first}")
 
     def needs_sound(self, row: int) -> bool:
         """Whether encoding a row will decode its sound."""
@@ -160,7 +197,7 @@ class EncodedPrompts:
 
     def _encode(self, row: int) -> dict[str, Tensor]:
         if row not in self._inputs:
-            samples = self.decoded.pop(row, None)
+            samples = self.decoded.pop(self.questions[row].audio, None)
             samples = self.decode(row) if samples is None else samples
             encoded = self.llm.encode([self.texts[row]], [samples])
             size = sum(value.numel() * value.element_size() for value in encoded.values())

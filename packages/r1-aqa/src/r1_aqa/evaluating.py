@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -50,10 +51,9 @@ def evaluate(config: EvaluateConfig) -> Scores:
     require_same_run(config, benchmark)
     llm = load_for_answers(config.model, dtype=config.dtype, device=config.device)
     file = PredictionFile(config.out / "predictions.jsonl")
-    readable = [q for q in benchmark.questions if q.audio.is_file()]
     heard = None
     if config.check_heard:
-        heard = require_heard(llm, readable[:8], config.sound, prompt=config.prompt)
+        heard = require_heard(llm, benchmark.questions, config.sound, prompt=config.prompt)
         logger.info("%s", heard)
     runs = make_runs(benchmark.questions, config)
     clips = None
@@ -153,10 +153,10 @@ def ask(
         ahead = pool.submit(read_sounds, prompts, batches[0]) if batches else None
         for place in track(range(len(batches)), description=run, transient=True):
             sounds, errors = ahead.result() if ahead else ({}, {})
-            prompts.decoded |= sounds
+            prompts.decoded = sounds
             later = batches[place + 1 : place + 2]
             ahead = pool.submit(read_sounds, prompts, later[0]) if later else None
-            good = [row for row in batches[place] if row not in errors]
+            good = [row for row in batches[place] if prompts.questions[row].audio not in errors]
             texts = answer_batch(prompts, good, max_new_tokens=max_new_tokens) if good else []
             outputs = dict(zip(good, texts, strict=True))
             file.append(_prediction(prompts, run, row, outputs.get(row), errors) for row in batches[place])
@@ -179,18 +179,22 @@ def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) ->
         yield order[start : start + batch_size]
 
 
-def read_sounds(prompts: EncodedPrompts, rows: Sequence[int]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
-    """Decode ahead, in a thread: sounds by row, and why others could not be read.
+def read_sounds(
+    prompts: EncodedPrompts, rows: Sequence[int]
+) -> tuple[dict[Path, np.ndarray], dict[Path, str]]:
+    """Decode ahead, in a thread: samples of sounds, and why others could not be read.
 
     Nothing more is done there, for a tokenizer cannot be used by two threads at once.
     """
-    sounds, errors = {}, {}
+    sounds, errors = dict[Path, np.ndarray](), dict[Path, str]()
     for row in rows:
+        audio = prompts.questions[row].audio
+        if audio in sounds or audio in errors or not prompts.needs_sound(row):
+            continue
         try:
-            if prompts.needs_sound(row):
-                sounds[row] = prompts.decode(row)
+            sounds[audio] = prompts.decode(row)
         except (AudioError, OSError) as error:
-            errors[row] = str(error)
+            errors[audio] = str(error)
             logger.warning("question %s: %s", prompts.questions[row].id, error)
     return sounds, errors
 
@@ -211,7 +215,7 @@ def summarise(
 
 
 def _prediction(
-    prompts: EncodedPrompts, run: str, row: int, output: str | None, errors: dict[int, str]
+    prompts: EncodedPrompts, run: str, row: int, output: str | None, errors: dict[Path, str]
 ) -> Prediction:
     question = prompts.questions[row]
-    return Prediction(row, question.id, run, question.choices, output, errors.get(row))
+    return Prediction(row, question.id, run, question.choices, output, errors.get(question.audio))

@@ -14,13 +14,17 @@ from r1_aqa.log_probs import pad_left
 def answer_greedily(
     prompts: EncodedPrompts, rows: Sequence[int], *, batch_size: int, max_new_tokens: int
 ) -> list[str]:
-    """The model's answer to each of some rows, in batches of prompts of like length."""
+    """The model's answer to each of some rows, in batches of prompts of like length.
+
+    A question whose sound cannot be read has the answer "", which is wrong.
+    """
     order = sorted(rows, key=lambda row: len(prompts.texts[row]))
     answers: dict[int, str] = {}
     for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        answers |= dict(zip(batch, answer_batch(prompts, batch, max_new_tokens=max_new_tokens), strict=True))
-    return [answers[row] for row in rows]
+        batch = [row for row in order[start : start + batch_size] if prompts.is_readable(row)]
+        texts = answer_batch(prompts, batch, max_new_tokens=max_new_tokens) if batch else []
+        answers |= dict(zip(batch, texts, strict=True))
+    return [answers.get(row, "") for row in rows]
 
 
 @torch.no_grad()

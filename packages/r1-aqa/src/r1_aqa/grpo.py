@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -231,6 +232,7 @@ class AudioGRPOTrainer(GRPOTrainer):
         return self._passes[self._step % steps]
 
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
+        inputs = [self._readable(example) for example in inputs]
         output = self._score_rollouts(inputs)
         if self.config.zero_advantage == "keep":
             return output
@@ -240,6 +242,11 @@ class AudioGRPOTrainer(GRPOTrainer):
         self._metrics["train"]["dropped_groups"].append(dull.float().mean().item())
         output["completion_mask"][dull.repeat_interleave(self._group)] = 0
         return self._count_tokens(output)
+
+    def _readable(self, example: Batch) -> Batch:
+        """The question, or another one in place of one whose sound cannot be read."""
+        row = self.prompts.readable_row(example["row"])
+        return example if row == example["row"] else self.train_dataset[row]  # type: ignore[index]
 
     def _score_rollouts(self, inputs: list[Batch]) -> Batch:
         self._rows = [example["row"] for example in inputs]
@@ -267,8 +274,9 @@ class AudioGRPOTrainer(GRPOTrainer):
     def _draw(self, count: int, attempt: int, taken: set[int]) -> list[int]:
         """Rows of questions that are not in this step; the same after a resume."""
         place = [self.args.seed, self.state.global_step, self._step, attempt, self.accelerator.process_index]
-        order = np.random.default_rng(place).permutation(len(self.prompts.questions))
-        return [int(row) for row in order if int(row) not in taken][:count]
+        order = np.random.default_rng(place).permutation(len(self.prompts.questions)).tolist()
+        rows = (row for row in order if row not in taken and self.prompts.is_readable(row))
+        return list(islice(rows, count))
 
     def _count_tokens(self, output: Batch) -> Batch:
         total = self.accelerator.gather(output["completion_mask"].sum()).sum()

@@ -9,11 +9,13 @@ silence, and must change.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
+from audio_common import AudioError
 from torch import Tensor
 
 from r1_aqa.audio_llm import AudioLLM
@@ -22,6 +24,8 @@ from r1_aqa.log_probs import Prompts, completion_log_probs, completion_logits
 from r1_aqa.prompt import PromptStyle, format_prompt, format_target
 from r1_aqa.questions import Question
 from r1_aqa.sounds import load_sound
+
+MOST_QUESTIONS = 8
 
 LEAST_CHANGE = 1e-4
 """In nats for a whole answer; arithmetic alone changes less, a random encoder changes far more."""
@@ -56,17 +60,20 @@ class HeardReport:
 
 @torch.no_grad()
 def check_heard(
-    llm: AudioLLM, questions: Sequence[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
+    llm: AudioLLM, questions: Iterable[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
 ) -> HeardReport:
-    """Try a few questions with their own sound, another one, and none.
+    """Try the first few questions with their own sound, another one, and none.
 
     Raises:
-        ValueError: no question has an answer or an option.
+        ValueError: no question with an answer or an option has a sound that can be read.
     """
-    chosen = [q for q in questions if q.answer or q.choices]
-    if not chosen:
-        raise ValueError("the check that sound is heard needs a question with an answer or options")
-    sounds = [load_sound(q.audio, sound) for q in chosen]
+    able = ((q, samples) for q, samples in with_sounds(questions, sound) if q.answer or q.choices)
+    tried = list(islice(able, MOST_QUESTIONS))
+    if not tried:
+        raise ValueError(
+            "the check that sound is heard needs a question with an answer or options whose sound can be read"
+        )
+    chosen, sounds = [q for q, _ in tried], [samples for _, samples in tried]
     texts = [
         llm.format_chat(format_prompt(q.question, q.choices, prompt, about_video=q.about_video))
         for q in chosen
@@ -84,7 +91,7 @@ def check_heard(
 
 
 def require_heard(
-    llm: AudioLLM, questions: Sequence[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
+    llm: AudioLLM, questions: Iterable[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
 ) -> HeardReport:
     """As `check_heard`.
 
@@ -97,9 +104,18 @@ def require_heard(
             f"the model does not hear: {report}, where more than {LEAST_CHANGE:g} was expected. Its answers "
             "would be learnt or scored from the text alone. Check that the sounds are not silent, that the "
             "folder holds an audio LLM with its encoder's weights (no message about newly initialised ones), "
-            "and that its processor belongs to it; --check_heard false goes on regardless."
+            "and that its processor belongs to it; --no_check_heard goes on regardless."
         )
     return report
+
+
+def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[tuple[Question, np.ndarray]]:
+    """Questions with their samples; those whose sound cannot be read are passed over."""
+    for question in questions:
+        try:
+            yield question, load_sound(question.audio, sound)
+        except (AudioError, OSError):
+            continue
 
 
 def other_sounds(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:

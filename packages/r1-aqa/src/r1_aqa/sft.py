@@ -58,7 +58,7 @@ class AudioSFTTrainer(SFTTrainer):
             train_dataset=Dataset.from_dict(
                 {"row": list(range(len(targets))), "target": list(map(list, targets))}
             ),
-            data_collator=collate_targets,
+            data_collator=self._collate,
             processing_class=llm.tokenizer,
             **kwargs,
         )
@@ -68,6 +68,14 @@ class AudioSFTTrainer(SFTTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = ["row", "target", "labels"]  # type: ignore[assignment]
+
+    def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """A batch, with other questions in place of those whose sound cannot be read."""
+        return collate_targets([self._readable(example) for example in examples])
+
+    def _readable(self, example: dict[str, Any]) -> dict[str, Any]:
+        row = self.prompts.readable_row(example["row"])
+        return example if row == example["row"] else self.train_dataset[row]  # type: ignore[index]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if model is not None or not load_weights(self.model, resume_from_checkpoint):

@@ -5,16 +5,15 @@ OUT/checkpoints/           where training can resume; the same command again doe
 OUT/best/                  the best model on the validation questions
 OUT/last/                  the model at the end
 OUT/log.jsonl              what was logged; OUT/curves.png shows it
+OUT/skipped.jsonl          questions that were left out, and why
 OUT/finished.json          what came out, once the end is reached
 OUT/rollouts/              GRPO: every rollout with its rewards (`r1-aqa rollouts OUT/rollouts`)
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ from r1_aqa.model_setup import (
     prepare_full,
     prompts_are_frozen,
 )
-from r1_aqa.questions import Question, read_questions
+from r1_aqa.questions import Question
 from r1_aqa.run_folder import (
     TrainResult,
     check_settings,
@@ -52,6 +51,7 @@ from r1_aqa.run_folder import (
     uses_cpu,
 )
 from r1_aqa.settings_file import plain
+from r1_aqa.usable import note_skipped, read_all, usable_questions
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +138,8 @@ def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
     join_processes(config)
     checkpoint = find_checkpoint(config.out)
     check_settings(config, resumes=checkpoint is not None)
+    if not checkpoint and PartialState().is_main_process:
+        (config.out / "skipped.jsonl").unlink(missing_ok=True)
     questions = usable_questions(config)
     set_seed(config.seed)
     # Quantised weights are made on the GPU; all others go there when training begins.
@@ -167,8 +169,10 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
         trainer.remove_callback(callback)
     for added in (QuietProgress(), LogFile(config.out / "log.jsonl"), best, interrupt):
         trainer.add_callback(added)
+    for prompts in (prompts_of(trainer), best.prompts):
+        prompts.on_unreadable = lambda question, why: note_skipped(config.out, [(question, why)])
     if config.check_heard and not checkpoint:
-        heard = require_heard(llm, trainer_questions(trainer)[:8], config.sound, prompt=config.prompt)
+        heard = require_heard(llm, prompts_of(trainer).questions, config.sound, prompt=config.prompt)
         logger.info("%s", heard)
     describe(config, llm, trainer)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -220,51 +224,6 @@ def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]
     }
 
 
-def read_all(paths: Sequence[Path]) -> list[Question]:
-    """Questions of all files."""
-    return [question for path in paths for question in read_questions(path)]
-
-
-def usable_questions(config: TrainConfig) -> list[Question]:
-    """Questions that can be trained on: with an answer, and a sound that is there and can be read.
-
-    Others are listed in OUT/skipped.jsonl: a training of days does not die of one file.
-
-    Raises:
-        ValueError: nothing is left.
-    """
-    from audio_common import AudioError, audio_info
-
-    good, skipped, seen = [], [], dict[Path, str | None]()
-    for question in read_all(config.questions):
-        if question.audio not in seen:
-            try:
-                seconds = audio_info(question.audio).duration or 0.0
-                long = config.sound.too_long == "skip" and seconds > config.sound.max_seconds
-                seen[question.audio] = f"{seconds:.1f} s long" if long else None
-            except (AudioError, OSError) as error:
-                seen[question.audio] = str(error)
-        why = seen[question.audio] or ("no answer" if question.answer is None else None)
-        if why:
-            skipped.append({"id": question.id, "audio": str(question.audio), "why": why})
-        else:
-            good.append(question)
-    if skipped and PartialState().is_main_process:
-        (config.out / "skipped.jsonl").write_text("".join(json.dumps(row) + "\n" for row in skipped))
-        logger.warning(
-            "%d of %d questions cannot be used: %s",
-            len(skipped),
-            len(skipped) + len(good),
-            config.out / "skipped.jsonl",
-        )
-    if not good:
-        raise ValueError(
-            f"no question of {', '.join(map(str, config.questions))} can be used; first: "
-            f"{skipped[0] if skipped else 'the files are empty'}"
-        )
-    return good
-
-
 def validation_prompts(config: TrainConfig, llm: AudioLLM) -> EncodedPrompts:
     """The validation questions, which stay encoded where training does not change that."""
     return EncodedPrompts(
@@ -277,9 +236,9 @@ def validation_prompts(config: TrainConfig, llm: AudioLLM) -> EncodedPrompts:
     )
 
 
-def trainer_questions(trainer: Any) -> list[Question]:
-    """The questions that a trainer trains on."""
-    return trainer.prompts.questions
+def prompts_of(trainer: Any) -> EncodedPrompts:
+    """What a trainer trains on."""
+    return trainer.prompts
 
 
 def describe(config: TrainConfig, llm: AudioLLM, trainer: Trainer) -> None:
@@ -291,5 +250,5 @@ def describe(config: TrainConfig, llm: AudioLLM, trainer: Trainer) -> None:
     trained = sum(p.numel() for p in llm.model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in llm.model.parameters())
     print(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
-    print(f"{len(trainer_questions(trainer))} questions")
+    print(f"{len(prompts_of(trainer).questions)} questions")
     print(estimate_memory(llm, config))
