@@ -260,16 +260,20 @@ class AudioGRPOTrainer(GRPOTrainer):
         group = self._group
         for attempt in range(self.config.resample_rounds):
             dull = flat_groups(output["advantages"], group).nonzero()[:, 0]
-            # All processes sample the same number, for they score together.
-            count = int(self.accelerator.gather(torch.tensor([len(dull)], device=dull.device)).max())
+            # All processes sample the same number, or none does, for they score together.
+            count = int(self._gathered(len(dull)).max())
             fresh = self._draw(count, attempt, taken)
-            if not count or len(fresh) < count:
+            if not count or int(self._gathered(len(fresh)).min()) < count:
                 break
             taken |= set(fresh)
             examples = [self.train_dataset[row] for row in fresh for _ in range(group)]  # type: ignore[index]
             found = self._score_rollouts(examples)
             output = replace_groups(output, dull, found, group, self.llm.tokenizer.pad_token_id)
         return output
+
+    def _gathered(self, number: int) -> Tensor:
+        """The number of each process, `(processes,)`."""
+        return self.accelerator.gather(torch.tensor([number], device=self.accelerator.device))
 
     def _draw(self, count: int, attempt: int, taken: set[int]) -> list[int]:
         """Rows of questions that are not in this step; the same after a resume."""
