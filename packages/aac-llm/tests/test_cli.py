@@ -189,3 +189,12 @@ def test_print_config_can_be_read_back(tmp_path: Path) -> None:
     assert yaml.safe_load(printed.stdout)["seed"] == 7
     (tmp_path / "printed.yaml").write_text(printed.stdout)
     assert read("evaluate", "a.jsonl", "--config", str(tmp_path / "printed.yaml")) == read(*words)
+
+
+def test_the_process_group_is_left_before_the_process_ends(tmp_path: Path) -> None:
+    from torch import distributed
+
+    cli.leave_processes()  # of none, nothing happens
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    cli.leave_processes()
+    assert not distributed.is_initialized()

@@ -152,3 +152,12 @@ def test_names_of_the_package_are_there() -> None:
     assert all(getattr(r1_aqa, name) for name in r1_aqa.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Answers'"):
         _ = r1_aqa.Answers
+
+
+def test_the_process_group_is_left_before_the_process_ends(tmp_path: Path) -> None:
+    from torch import distributed
+
+    cli.leave_processes()  # of none, nothing happens
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    cli.leave_processes()
+    assert not distributed.is_initialized()

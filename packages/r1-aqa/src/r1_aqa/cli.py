@@ -92,7 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         verb, settings = read_settings(parsed)
         _quiet_libraries(verb)
         _load(verb.function)(settings)
+        leave_processes()
     except KeyboardInterrupt as stop:
+        if str(stop):  # all is saved, in every process
+            leave_processes()
         if wants_traceback:
             raise
         saved = str(stop) or (verb.interrupted if verb else "")
@@ -154,6 +157,18 @@ def read_settings(parsed: Namespace) -> tuple[Verb, Any]:
 def _add_verb(commands: Any, verb: Verb) -> None:
     parser = settings_parser(verb.settings, verb.positional)
     commands.add_subcommand(verb.name, parser, help=first_sentence(verb.settings))
+
+
+def leave_processes() -> None:
+    """Part from the other processes of a launcher, if there are any.
+
+    A process that just ends is aborted now and then by the threads of its process group (pytorch issue
+    190489), and the launcher then kills the others, which may still be saving. After an error nothing is
+    done: the others may be waiting for this one.
+    """
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _load(function: str) -> Callable[[Any], object]:
