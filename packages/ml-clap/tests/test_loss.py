@@ -139,6 +139,8 @@ loss = contrastive_loss(a, t, towers.temperature, ids) + embedding_regularizer(a
 loss.backward()
 gradients = {name: each.grad for name, each in towers.named_parameters()}
 torch.save({"loss": loss.detach(), "ids": ids, **gradients}, f"{folder}/rank{rank}.pt")
+if world > 1:
+    dist.destroy_process_group()  # without, gloo's threads now and then abort a process that ends
 """
 
 
