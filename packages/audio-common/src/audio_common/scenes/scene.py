@@ -7,8 +7,8 @@
     (64000,)
 
 A `Scene` says which kinds of event sound when, for how long and how loudly; `render` makes the waveform, and
-`audio_common.scene_text` captions in eight languages and questions from the same description. Every event has
-its own seed, from which its pitch, tempo and timbre are drawn: a classifier of kinds has to generalise.
+`audio_common.scenes.text` captions in eight languages and questions from the same description. Every event
+has its own seed, from which its pitch, tempo and timbre are drawn: a classifier of kinds has to generalise.
 The same scene gives the same samples on one installation; between platforms and versions of numpy they may
 differ by rounding.
 """
@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.random import PCG64, Generator
 
-from audio_common.scene_sounds import SAMPLE_RATE, SYNTHESISERS
+from audio_common.scenes.sounds import SAMPLE_RATE, SYNTHESISERS
 
 KINDS = tuple(SYNTHESISERS)
 """The kinds of event, in alphabetical order."""

@@ -1,6 +1,6 @@
 """What can be said of a scene: captions in eight languages, and multiple-choice questions in English.
 
-    >>> from audio_common.scenes import Event, Scene
+    >>> from audio_common.scenes.scene import Event, Scene
     >>> dog = Event(kind="dog", onset=0.2, duration=1.5, gain_db=-1.0)
     >>> bell = Event(kind="bell", onset=2.0, duration=1.8)
     >>> scene = Scene(events=(dog, bell), seconds=4.0)
@@ -29,7 +29,7 @@ from typing import Literal
 
 from numpy.random import PCG64, Generator
 
-from audio_common.scenes import KINDS, Event, Scene
+from audio_common.scenes.scene import KINDS, Event, Scene
 
 LANGUAGES = ("eng_Latn", "fra_Latn", "deu_Latn", "spa_Latn", "nld_Latn", "cat_Latn", "jpn_Jpan", "zho_Hans")
 """Codes of the languages that captions can be in."""
@@ -72,7 +72,7 @@ class _Phrasebook:
 
 @cache
 def _phrasebooks() -> dict[str, _Phrasebook]:
-    text = resources.files("audio_common").joinpath("scene_phrases.json").read_text(encoding="utf-8")
+    text = resources.files("audio_common.scenes").joinpath("scene_phrases.json").read_text(encoding="utf-8")
     return {language: _Phrasebook(**book) for language, book in json.loads(text).items()}
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from audio_common.scene_text import (
+from audio_common.scenes.scene import KINDS, Event, Scene, random_scene
+from audio_common.scenes.text import (
     HELD_OUT_VARIANT,
     LANGUAGES,
     NUM_VARIANTS,
@@ -17,7 +18,6 @@ from audio_common.scene_text import (
     label,
     questions,
 )
-from audio_common.scenes import KINDS, Event, Scene, random_scene
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from audio_common.scenes import KINDS, REFERENCE_LEVEL, Event, Scene, random_scene, render, render_event
+from audio_common.scenes.scene import KINDS, REFERENCE_LEVEL, Event, Scene, random_scene, render, render_event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +38,7 @@ def digest_of_scenes() -> str:
 
 def test_another_process_renders_the_same_samples() -> None:
     code = (
-        "import hashlib; from audio_common.scenes import *\n"
+        "import hashlib; from audio_common.scenes.scene import *\n"
         "sounds = [render(random_scene(seed, num_events=3)) for seed in range(8)]\n"
         "print(hashlib.sha256(b''.join(s.tobytes() for s in sounds)).hexdigest())"
     )
