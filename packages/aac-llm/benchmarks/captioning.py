@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 from aac_llm.captioning.captioner import Captioner
-from aac_llm.captioning.sounds import find_sounds
-from aac_llm.config.caption import GenerationSettings
+from aac_llm.config.caption import GenerationConfig
 from aac_llm.config.model import ModelConfig
+from aac_llm.data.sounds import find_sounds
 from aac_llm.models.captioner_model import CaptionModel
 from audio_common.audio import load_audio
 
@@ -38,7 +38,7 @@ NUM_CHECKED = 3
 def main() -> None:
     options = read_options()
     torch.manual_seed(options.seed)
-    settings = GenerationSettings(num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
+    settings = GenerationConfig(num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
     with tempfile.TemporaryDirectory() as folder:
         paths = make_clips(Path(folder), options)
         seconds = [len(load_audio(path)) / SAMPLE_RATE for path in paths]
@@ -125,7 +125,7 @@ def make_decoder(folder: Path) -> Path:
 
 
 def measure_all(
-    checkpoint: Path, paths: Sequence[Path], settings: GenerationSettings, options: argparse.Namespace
+    checkpoint: Path, paths: Sequence[Path], settings: GenerationConfig, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Captions per second of each way."""
     rows: dict[str, Any] = {}
@@ -153,7 +153,7 @@ def measure(run: Callable[[Sequence[Path]], None], paths: Sequence[Path]) -> dic
 
 
 def caption_as_authors(
-    model: CaptionModel, paths: Sequence[Path], settings: GenerationSettings, batch_size: int
+    model: CaptionModel, paths: Sequence[Path], settings: GenerationConfig, batch_size: int
 ) -> None:
     size = round(PADDED_SECONDS * SAMPLE_RATE)
     for first in range(0, len(paths), batch_size):
@@ -169,13 +169,13 @@ def caption_as_authors(
         )
 
 
-def caption_as_we(captioner: Captioner, paths: Sequence[Path], settings: GenerationSettings) -> None:
+def caption_as_we(captioner: Captioner, paths: Sequence[Path], settings: GenerationConfig) -> None:
     for _ in captioner.caption_files(paths, settings, []):
         pass
 
 
 def check(
-    model: CaptionModel, captioner: Captioner, paths: Sequence[Path], settings: GenerationSettings
+    model: CaptionModel, captioner: Captioner, paths: Sequence[Path], settings: GenerationConfig
 ) -> None:
     """Stop if a caption is another one than `generate` finds for the clip alone."""
     found: dict[int, Any] = {}

@@ -58,7 +58,7 @@ VERBS = (
     Verb("train", TrainConfig, "aac_llm.trainers.train:train", (), RESUMES),
     Verb("caption", CaptionConfig, "aac_llm.captioning.caption:caption", ("files",), RESUMES),
     Verb("correct", CorrectConfig, "aac_llm.correction.correct:correct", ("predictions",), RESUMES),
-    Verb("evaluate", EvaluateConfig, "aac_llm.evaluators.evaluate:evaluate", ("source",)),
+    Verb("evaluate", EvaluateConfig, "aac_llm.evaluators.evaluate:evaluate", ("data",)),
 )
 READERS = (
     Verb("clotho", PrepareClothoConfig, PREPARE, ("source",), RESUMES),

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from aac_llm.captioning.caption import caption, caption_sources, safe_name
+from aac_llm.captioning.caption import caption, caption_sources
 from aac_llm.captioning.captioner import Captioner
-from aac_llm.captioning.journal import JournalError
-from aac_llm.captioning.predictions import read_predictions
 from aac_llm.captioning.prefetch import BatchLimits
-from aac_llm.captioning.sounds import find_sounds
+from aac_llm.captioning.subtitles import safe_name
 from aac_llm.cli import main
 from aac_llm.config.caption import CaptionConfig
-from aac_llm.config.correct import CorrectionSettings
+from aac_llm.config.correct import CorrectionConfig
+from aac_llm.data.journal import JournalError
 from aac_llm.data.manifest import Clip, write_manifest
+from aac_llm.data.predictions import read_predictions
+from aac_llm.data.sounds import find_sounds
 from audio_common.audio import load_audio, stream_audio
 
 
@@ -240,18 +241,18 @@ def test_a_file_of_something_else_is_not_touched(config, captioner):
 
 KILLED_AFTER_TWO_BATCHES = """
 import os, signal, sys
-from aac_llm.captioning import captioner
 from aac_llm.cli import main
+from aac_llm.models import inference
 
-generate, batches = captioner.Captioner._generate, []
+caption_batch, batches = inference.caption_batch, []
 
-def dying(self, waveforms, settings):
+def dying(model, waveforms, config):
     if len(batches) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     batches.append(1)
-    return generate(self, waveforms, settings)
+    return caption_batch(model, waveforms, config)
 
-captioner.Captioner._generate = dying
+inference.caption_batch = dying
 main(sys.argv[1:])
 """
 
@@ -407,10 +408,10 @@ def test_correction_repairs_what_the_gate_holds_back(config, captioner, monkeypa
     def load(self):
         return lambda captions: ["a dog barks"] * len(captions)
 
-    from aac_llm.correction.correct import Corrector
+    from aac_llm.correction.corrector import Corrector
 
     monkeypatch.setattr(Corrector, "llm", property(load))
-    chosen = replace(config, correct=True, correction=CorrectionSettings(llm="any", threshold=0.0))
+    chosen = replace(config, correct=True, correction=CorrectionConfig(llm="any", threshold=0.0))
     found = caption_sources(chosen, captioner).predictions
     assert all(each.correction is not None for each in found)
     assert report_of(chosen)["settings"]["correction"]["llm"] == "any"
@@ -426,7 +427,7 @@ def test_correction_repairs_what_the_gate_holds_back(config, captioner, monkeypa
         ({"rerank": "cider"}, "give num_candidates 2 or more"),
         ({"cider_captions": Path("train.jsonl")}, "cider_captions goes with rerank cider"),
         ({"correct": True}, "give --correction.llm"),
-        ({"correction": CorrectionSettings(llm="x")}, "correction.* goes with --correct"),
+        ({"correction": CorrectionConfig(llm="x")}, "correction.* goes with --correct"),
         ({"seconds_per_batch": 0.0}, "seconds_per_batch must be above 0"),
     ],
 )

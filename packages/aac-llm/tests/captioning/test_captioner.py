@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from aac_llm.captioning.captioner import Captioner, choose_dtype
+from aac_llm.captioning.captioner import Captioner
 from aac_llm.captioning.prefetch import (
     SAMPLE_RATE,
     BadFile,
@@ -15,14 +15,15 @@ from aac_llm.captioning.prefetch import (
     decode_batches,
 )
 from aac_llm.captioning.rerank import cider_similarity, consensus
-from aac_llm.config.caption import GenerationSettings
+from aac_llm.config.caption import GenerationConfig
 from aac_llm.models.beam_search import beam_search
+from aac_llm.models.inference import choose_dtype, longest_seconds
 from audio_common.audio import load_audio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
-SETTINGS = GenerationSettings(max_new_tokens=8)
+SETTINGS = GenerationConfig(max_new_tokens=8)
 
 
 @pytest.fixture(scope="session")
@@ -165,7 +166,7 @@ def test_too_few_beams_are_an_error():
 def test_the_captioner_finds_what_the_model_generates(lively_model, paths):
     found = Captioner(lively_model).caption(paths, max_new_tokens=8, num_candidates=2)
     for path, prediction in zip(paths, found, strict=True):
-        (expected,) = lively_model.generate(load_audio(path)[None], max_new_tokens=8, num_return=2)
+        (expected,) = lively_model.generate(load_audio(path)[None], max_new_tokens=8, num_candidates=2)
         assert [each.text for each in prediction.candidates] == [each.text for each in expected]
         scores = [each.score for each in prediction.candidates]
         assert scores == pytest.approx([each.score for each in expected], abs=1e-4)
@@ -237,9 +238,8 @@ def test_windows_are_captioned_as_the_same_sounds_alone(lively_model, paths, tmp
 
 
 def test_the_longest_sound_fits_into_the_context_and_a_longer_one_does_not(tiny_model):
-    captioner = Captioner(tiny_model)
-    seconds = captioner.max_seconds(SETTINGS)
-    prompt = sum(len(ids) for ids in tiny_model.prompt_ids())
+    seconds = longest_seconds(tiny_model, SETTINGS)
+    prompt = len(tiny_model.prompt)
     context = tiny_model.decoder.config.max_position_embeddings
     assert tiny_model.token_budget(seconds) + prompt + 8 <= context
     assert tiny_model.token_budget(seconds + 1) + prompt + 8 > context
@@ -300,4 +300,4 @@ def test_the_number_format_is_by_the_device_unless_it_is_named():
 )
 def test_impossible_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        GenerationSettings(**options)
+        GenerationConfig(**options)

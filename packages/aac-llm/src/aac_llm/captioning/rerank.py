@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from aac_llm.captioning.predictions import Candidate
+from aac_llm.data.predictions import Candidate
 
 Similarity = Callable[[Sequence[str]], np.ndarray]
 """Of n sentences, (n, n): in row i how like sentence i is to each; the diagonal is not used."""

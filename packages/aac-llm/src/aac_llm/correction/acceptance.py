@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from aac_llm.correction.llm import LLMError
-from aac_llm.evaluators.events import sound_events
+from aac_llm.metrics.events import sound_events
 
 FLUENT = "fluent"
 ACCEPTED = "accepted"

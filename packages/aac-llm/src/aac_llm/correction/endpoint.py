@@ -15,7 +15,7 @@ from aac_llm.correction.llm import LLMError, messages
 if TYPE_CHECKING:
     import httpx
 
-    from aac_llm.config.correct import CorrectionSettings
+    from aac_llm.config.correct import CorrectionConfig
 
 GIVE_UP_AFTER = 5
 """Captions in a row without an answer until no more requests are made."""
@@ -73,7 +73,7 @@ class EndpointLLM:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_settings(cls, settings: CorrectionSettings) -> EndpointLLM:
+    def from_settings(cls, settings: CorrectionConfig) -> EndpointLLM:
         """The endpoint of settings that name one, its key from the environment."""
         return cls(
             str(settings.endpoint),

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aac_llm.files import encode_json, write_atomically
+
 
 class ManifestError(ValueError):
     """A manifest or a source of one cannot be used; the message begins with `file:line`."""
@@ -46,7 +48,7 @@ class Clip:
 
 
 def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:
-    """The clips of a manifest, of one split if `split` is given, in the file's order.
+    """Read the clips of a manifest, of one split if `split` is given, in the file's order.
 
     Raises:
         ManifestError: a line cannot be used, an id occurs twice, there is no clip or none of that split.
@@ -77,7 +79,7 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
         ManifestError: a clip could not be read back (no captions, an id twice, ...); nothing is written.
     """
     path = Path(path)
-    lines: list[str] = []
+    lines: list[bytes] = []
     ids: set[str] = set()
     for number, clip in enumerate(clips, start=1):
         row = _row_of(clip, path)
@@ -85,12 +87,12 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)
-        lines.append(_to_json(row) + "\n")
-    write_text_atomically(path, "".join(lines))
+        lines.append(encode_json(row) + b"\n")
+    write_atomically(path, b"".join(lines))
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) of each line of a JSON Lines file that is not blank.
+    """Yield (line number, object) for each line of a JSON Lines file that is not blank.
 
     Raises:
         ManifestError: a line is not UTF-8, not JSON or not an object.
@@ -100,17 +102,6 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             yield number, _parse_line(line, path, number)
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a file so that no reader, and no interruption, ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
@@ -196,16 +187,6 @@ def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
         "sound_id": clip.sound_id,
     }
     return {key: value for key, value in row.items() if value is not None}
-
-
-def _to_json(row: dict[str, Any]) -> str:
-    """One line of JSON; in ASCII where a file name is not valid Unicode, which UTF-8 could not hold."""
-    line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    try:
-        line.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(row, allow_nan=False)
-    return line
 
 
 def _of_split(clips: list[Clip], split: str, path: Path) -> list[Clip]:

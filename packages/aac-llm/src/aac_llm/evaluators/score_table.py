@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aac_llm.config.evaluate import METRICS, MetricSettings
+from aac_llm.config.evaluate import METRICS, MetricsConfig
 from aac_llm.metrics import combined
 from aac_llm.metrics.bleu import bleu_from_sums
 from aac_llm.metrics.java import JavaError
@@ -72,7 +72,7 @@ def score_texts(
     candidates: Sequence[str],
     references: Sequence[Sequence[str]],
     metrics: Sequence[str] = ("available",),
-    settings: MetricSettings | None = None,
+    settings: MetricsConfig | None = None,
 ) -> ScoreTable:
     """Score captions by several metrics.
 
@@ -89,7 +89,7 @@ def score_texts(
         raise ValueError(f"expected clips with references, got {len(candidates)} and {len(references)}")
     if not all(references):
         raise ValueError("every clip needs a reference: leave the others out before scoring")
-    scorer = _Scorer(candidates, references, settings or MetricSettings(), set(metrics) == {"available"})
+    scorer = _Scorer(candidates, references, settings or MetricsConfig(), set(metrics) == {"available"})
     table = ScoreTable(len(candidates))
     for name in METRICS:
         if name in metrics or {"all", "available"} & set(metrics):
@@ -115,7 +115,7 @@ class _Scorer:
         self,
         candidates: Sequence[str],
         references: Sequence[Sequence[str]],
-        settings: MetricSettings,
+        settings: MetricsConfig,
         local_only: bool,
     ) -> None:
         self.raw = candidates, references
@@ -222,7 +222,7 @@ def _meteor(scorer: _Scorer) -> dict[str, Column]:
 
 
 def _events(scorer: _Scorer) -> dict[str, Column]:
-    from aac_llm.evaluators.events import event_scores
+    from aac_llm.metrics.events import event_scores
 
     found = event_scores(*scorer.raw)
     return {f"event_{name}": mean_column(clips) for name, clips in found.clips.items()}

@@ -32,7 +32,7 @@ def supports(decoder: Any) -> bool:
     return not getattr(decoder, "_is_stateful", False)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: what FSDP gathers within must serve training afterwards
 def beam_search(
     decoder: Any,
     embeddings: Tensor,

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import torch
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 Quantization = Literal["none", "8bit", "4bit"]
 
 
@@ -22,7 +24,7 @@ def load_decoder(
     quantization: Quantization = "none",
     device: str | torch.device = "cpu",
 ) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer.
+    """Load a causal language model and its tokenizer.
 
     Args:
         source: hub id or folder.
@@ -55,8 +57,28 @@ def load_decoder(
     return model.eval(), tokenizer
 
 
+def create_decoder(source: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Make a language model of random weights with the configuration at `source`, and load its tokenizer.
+
+    Raises:
+        DecoderError: configuration or tokenizer cannot be loaded.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as e:
+        raise DecoderError(
+            f"configuration and tokenizer of the decoder {str(source)!r} cannot be loaded: {e}"
+        ) from e
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    set_generation_defaults(model, tokenizer)
+    return model, tokenizer
+
+
 def set_generation_defaults(model: Any, tokenizer: Any) -> None:
-    """Leave only special tokens of a model's own generation settings.
+    """Reduce a model's own generation settings to its special tokens.
 
     Chat models bring sampling and repetition penalties, which would mix with ours. Padding never reaches
     the model's output, so its token may be EOS; captions end at the tokenizer's EOS or the model's.
@@ -72,7 +94,7 @@ def set_generation_defaults(model: Any, tokenizer: Any) -> None:
 
 
 def embedding_width(model: Any) -> int:
-    """Width of the model's input embeddings."""
+    """Return the width of the model's input embeddings."""
     return int(model.get_input_embeddings().weight.shape[1])
 
 

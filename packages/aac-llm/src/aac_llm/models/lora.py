@@ -18,13 +18,13 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from aac_llm.config.model import LoRASettings, Strategy
+from aac_llm.config.model import LoRAConfig, Strategy
 
 ADAPTER = "default"
 """Peft's name of the adapter."""
 
 
-def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRASettings) -> None:
+def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRAConfig) -> None:
     """Set what is trained of the encoder; frozen or adapted, its BatchNorm keeps the statistics it has."""
     if strategy == "frozen":
         encoder.freeze()
@@ -38,7 +38,7 @@ def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRASettings) ->
         encoder.requires_grad_(True)
 
 
-def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRASettings) -> None:
+def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRAConfig) -> None:
     """Set what is trained of the decoder.
 
     Raises:
@@ -54,7 +54,7 @@ def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRASettin
         decoder.float().requires_grad_(True)
 
 
-def _inject(module: nn.Module, pattern: str, settings: LoRASettings) -> None:
+def _inject(module: nn.Module, pattern: str, settings: LoRAConfig) -> None:
     if not any(re.fullmatch(pattern, name) for name, _ in module.named_modules()):
         linear = {name.split(".")[-1] for name, m in module.named_modules() if isinstance(m, nn.Linear)}
         raise ValueError(

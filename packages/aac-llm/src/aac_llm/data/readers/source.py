@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aac_llm.captioning.sounds import AUDIO_SUFFIXES
 from aac_llm.data.manifest import Clip, ManifestError
+from aac_llm.data.sounds import AUDIO_SUFFIXES
 
 
 @dataclass(frozen=True)

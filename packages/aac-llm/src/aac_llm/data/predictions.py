@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aac_llm.files import encode_json, write_atomically
+
 
 class PredictionError(ValueError):
     """A file of predictions that cannot be read; the message names the file and the line."""
@@ -58,17 +60,19 @@ class Prediction:
 
     @property
     def key(self) -> tuple[str, float | None]:
-        """What no two predictions of a file share: the sound's name and where the part starts."""
+        """The sound's name and where the part starts, which no two predictions of a file share."""
         return self.id, self.start
 
 
 def to_json(prediction: Prediction) -> dict[str, Any]:
-    """The keys of a line; those without content are left out."""
+    """Return the object of a line; keys without content are left out."""
     row: dict[str, Any] = {"id": prediction.id, "audio": prediction.audio, "caption": prediction.caption}
     if prediction.start is not None:
         row |= {"start": prediction.start, "end": prediction.end}
     if prediction.candidates:
-        row["candidates"] = [{"caption": each.text, "score": each.score} for each in prediction.candidates]
+        row["candidates"] = [
+            {"caption": candidate.text, "score": candidate.score} for candidate in prediction.candidates
+        ]
     if prediction.references:
         row["references"] = list(prediction.references)
     if prediction.original is not None:
@@ -79,7 +83,7 @@ def to_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def from_json(row: Any) -> Prediction:
-    """The prediction of a line's object.
+    """Make the prediction of a line's object.
 
     Raises:
         PredictionError: a key is missing or holds something else than it must.
@@ -90,17 +94,17 @@ def from_json(row: Any) -> Prediction:
         id=_text(row, "id"),
         audio=None if row.get("audio") is None else _text(row, "audio"),
         caption=_text(row, "caption"),
-        candidates=tuple(_candidate(each) for each in _list(row, "candidates")),
+        candidates=tuple(_candidate(value) for value in _list(row, "candidates")),
         start=_seconds(row, "start"),
         end=_seconds(row, "end"),
-        references=tuple(_reference(each) for each in _list(row, "references")),
+        references=tuple(_reference(value) for value in _list(row, "references")),
         original=None if row.get("original") is None else _text(row, "original"),
         correction=_object(row, "correction"),
     )
 
 
 def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Prediction]:
-    """All predictions of a file, in order.
+    """Read all predictions of a file, in order.
 
     Args:
         path: a JSONL file.
@@ -141,23 +145,11 @@ def append_predictions(path: str | Path, predictions: Iterable[Prediction]) -> N
 
 def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
     """Write a file anew; a reader, or a kill meanwhile, finds the old one or the new one."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.writelines(_lines(predictions))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_atomically(path, b"".join(_lines(predictions)))
 
 
 def _lines(predictions: Iterable[Prediction]) -> Iterator[bytes]:
-    for prediction in predictions:
-        # A file name may hold bytes that are no UTF-8 (surrogates in Python); JSON's escapes keep them.
-        text = json.dumps(to_json(prediction), ensure_ascii=False, allow_nan=False)
-        try:
-            yield f"{text}\n".encode()
-        except UnicodeEncodeError:
-            yield f"{json.dumps(to_json(prediction), allow_nan=False)}\n".encode()
+    return (encode_json(to_json(prediction)) + b"\n" for prediction in predictions)
 
 
 def _parse(line: bytes, place: str) -> Prediction:

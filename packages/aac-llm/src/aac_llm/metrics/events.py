@@ -148,7 +148,7 @@ def _hand_made() -> _Lexicon:
     weak: dict[str, list[str]] = {}
     neutral: set[str] = set()
     events: list[str] = []
-    text = resources.files("aac_llm.evaluators").joinpath("event_lexicon.txt").read_text(encoding="utf-8")
+    text = resources.files("aac_llm.metrics").joinpath("event_lexicon.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
         event, _, words = line.partition(":")
         if not words or line.startswith("#"):
