@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import re
@@ -67,16 +68,18 @@ class Counting(Captioner):
 
     stop_after = 1000
 
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
+    def __init__(self, model, **options):
+        super().__init__(copy.deepcopy(model), **options)
         self.seconds = []
+        self._encode = self.model.encode_audio
+        self.model.encode_audio = self._count
 
-    def _generate(self, waveforms, settings):
+    def _count(self, waveforms, lengths):
         if self.stop_after == 0:
             raise KeyboardInterrupt
         self.stop_after -= 1
-        self.seconds += [round(len(waveform) / 16_000, 1) for waveform in waveforms]
-        return super()._generate(waveforms, settings)
+        self.seconds += [round(length / 16_000, 1) for length in lengths.tolist()]
+        return self._encode(waveforms, lengths)
 
 
 @pytest.fixture
@@ -381,13 +384,13 @@ def test_a_long_sound_is_never_decoded_far_ahead(segments_config, tiny_model, tm
     monkeypatch.setattr("aac_llm.captioning.captioner.stream_audio", counted)
     config = replace(segments_config, files=(path,), window_seconds=1.0, max_new_tokens=2, num_beams=1)
     counting = Counting(tiny_model, limits=BatchLimits(4.0, 4))
-    generate, most = counting._generate, []
+    encode, most = counting.model.encode_audio, []
 
-    def watching(waveforms, settings):
+    def watching(waveforms, lengths):
         most.append(num_decoded / 16_000 - len(counting.seconds))
-        return generate(waveforms, settings)
+        return encode(waveforms, lengths)
 
-    counting._generate = watching
+    counting.model.encode_audio = watching
     caption_sources(config, counting)
     assert len(most) == 15
     assert max(most) <= 4 + 4 + 2  # the batch, the next one, and what shows that a window is not the last
