@@ -46,9 +46,9 @@ def verb_help(command: str, settings: type, positional: Sequence[str], example: 
 
 def usage(command: str, known: Mapping[str, Option], positional: Sequence[str]) -> str:
     """Return how a verb is called, with what must be given."""
-    words = [f"[{name.upper()}]" if is_optional(known[name]) else name.upper() for name in positional]
+    words = [f"{name.upper()} ..." if known[name].items else name.upper() for name in positional]
     words = [
-        f"{word} ..." if known[name].items else word for word, name in zip(words, positional, strict=True)
+        f"[{word}]" if is_optional(known[n]) else word for word, n in zip(words, positional, strict=True)
     ]
     needed = [o for o in known.values() if not is_optional(o) and o.name not in positional]
     return " ".join([command, *words, *(f"--{o.name} {o.takes}" for o in needed), "[options]"])
@@ -123,10 +123,12 @@ def _flag(option: Option) -> str:
 
 
 def _described(option: Option, texts: Mapping[str, str]) -> str:
+    text = texts.get(option.name, "")
+    if not is_optional(option):
+        return f"{text} (required)"
     values = option.default if isinstance(option.default, tuple) else (option.default,)
-    default = " ".join(str(value) if isinstance(value, str) else yaml_text(value) for value in values)
-    shown = f"default: {default or 'none'}" if is_optional(option) else "required"
-    return f"{texts.get(option.name, '')} ({shown})".strip()
+    default = " ".join(value if isinstance(value, str) else yaml_text(value) for value in values)
+    return f"{text} (default: {default or 'none'})"
 
 
 def _greedy_note(flags: Sequence[Option], positional: Sequence[str]) -> str:

@@ -231,9 +231,11 @@ def _load(function: str) -> Callable[[Any], object]:
 
 def _leave_broken_pipe() -> bool:
     """Return whether nobody reads our output any more (`| head`), and then drop what is still buffered."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    import select
+
+    poll = select.poll()  # a worker's broken pipe is another matter
+    poll.register(sys.stdout.fileno(), select.POLLERR)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
