@@ -61,9 +61,8 @@ def is_optional(option: Option) -> bool:
 
 def columns(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield lines of two columns, the second one wrapped to the terminal."""
-    width = max(shutil.get_terminal_size().columns - 2, INDENT + 30)
     for left, text in rows:
-        lines = textwrap.wrap(text, width - INDENT) or [""]
+        lines = textwrap.wrap(text, _width() - INDENT) or [""]
         if len(left) > INDENT - 4:
             yield f"  {left}"
             left = ""
@@ -132,8 +131,13 @@ def _described(option: Option, texts: Mapping[str, str]) -> str:
 
 
 def _greedy_note(flags: Sequence[Option], positional: Sequence[str]) -> str:
-    many = [f"--{option.name}" for option in flags if option.items]
+    many = [f"--{option.name}" for option in flags if Ellipsis in option.items]
     if not many:
         return ""
     names = " ".join(name.upper() for name in positional)
-    return f"\n  Write {names} before flags of many values ({', '.join(many)}), or after --."
+    note = f"Write {names} before flags of many values ({', '.join(many)}), or after --."
+    return "\n" + textwrap.fill(note, _width(), initial_indent="  ", subsequent_indent="  ")
+
+
+def _width() -> int:
+    return max(shutil.get_terminal_size().columns - 2, INDENT + 30)

@@ -21,7 +21,7 @@ from .failures import describe
 from .fields import construct, first_sentence, nearest, options
 from .help import COMMON, columns, config_text, usage, verb_help
 from .recipe import find_recipe, read_recipe
-from .words import UsageError, is_flag, missing, read_words
+from .words import UsageError, is_flag, missing, read_words, swallowed
 
 __all__ = [
     "Program",
@@ -101,7 +101,7 @@ class Program:
         known = options(verb.settings)
         if lacking := missing(values, known, verb.positional):
             command = usage(f"{NAME} {verb.name}", known, verb.positional)
-            raise UsageError(f"{', '.join(lacking)} missing; usage: {command}")
+            raise UsageError(f"{', '.join(lacking)} missing{swallowed(values, lacking)}; usage: {command}")
         return verb, construct(verb.settings, values)
 
     def _run(self, words: list[str], switches: set[str]) -> None:

@@ -51,6 +51,20 @@ def is_flag(word: str) -> bool:
     return re.match(r"--?[^\W\d]", word) is not None
 
 
+def missing(values: Mapping[str, Any], options: Mapping[str, Option], positional: Sequence[str]) -> list[str]:
+    """Return what must be given and is not, as it is written."""
+    names = [name for name, option in options.items() if option.default is MISSING and name not in values]
+    return [name.upper() if name in positional else f"--{name}" for name in names]
+
+
+def swallowed(values: Mapping[str, Any], lacking: Sequence[str]) -> str:
+    """Return a hint if a flag of many values may have taken a word that is missing."""
+    takers = [name for name, value in values.items() if isinstance(value, tuple) and len(value) > 1]
+    if lacking[0].startswith("-") or not takers:
+        return ""
+    return f" (did --{takers[0]} take it? Write {lacking[0]} first, or after --)"
+
+
 def _flag(word: str, queue: deque[str], options: Mapping[str, Option]) -> tuple[Option, list[str]]:
     name = word.partition("=")[0].removeprefix("--")
     off = options.get(name.removeprefix("no_"))
@@ -112,9 +126,3 @@ def _read(shown: str, option: Option, texts: list[str]) -> Any:
         return option.read(texts)
     except ValueError as error:
         raise UsageError(f"{shown}: {error}") from None
-
-
-def missing(values: Mapping[str, Any], options: Mapping[str, Option], positional: Sequence[str]) -> list[str]:
-    """Return what must be given and is not, as it is written."""
-    names = [name for name, option in options.items() if option.default is MISSING and name not in values]
-    return [name.upper() if name in positional else f"--{name}" for name in names]
