@@ -10,17 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aac_llm.captioner import Captioner
+    from aac_llm.captioning.captioner import Captioner
     from aac_llm.config.model import BridgeConfig, LoRASettings, ModelConfig
     from aac_llm.metrics import score_captions
-    from aac_llm.model import CaptionModel
+    from aac_llm.models.captioner_model import CaptionModel
 
 __all__ = ["BridgeConfig", "CaptionModel", "Captioner", "LoRASettings", "ModelConfig", "score_captions"]
 
 _HOMES = {
     "BridgeConfig": "aac_llm.config.model",
-    "CaptionModel": "aac_llm.model",
-    "Captioner": "aac_llm.captioner",
+    "CaptionModel": "aac_llm.models.captioner_model",
+    "Captioner": "aac_llm.captioning.captioner",
     "LoRASettings": "aac_llm.config.model",
     "ModelConfig": "aac_llm.config.model",
     "score_captions": "aac_llm.metrics",

@@ -74,7 +74,7 @@ def reader(name: str, settings: type, source: str) -> Verb:
     return Verb(
         name=f"prepare {name}",
         settings=settings,
-        function="aac_llm.prepare:prepare",
+        function="aac_llm.data.prepare:prepare",
         positional=("source",),
         interrupted=RESUMES,
         example=f"prepare {name} {source} --out data/{name}.jsonl",
@@ -102,7 +102,7 @@ VERBS = (
     Verb(
         name="train",
         settings=TrainConfig,
-        function="aac_llm.training:train",
+        function="aac_llm.trainers.train:train",
         interrupted=RESUMES,
         example="train --config qlora --data.train data/clotho.jsonl --out runs/clotho",
         check=check_train,
@@ -110,7 +110,7 @@ VERBS = (
     Verb(
         name="evaluate",
         settings=EvaluateConfig,
-        function="aac_llm.evaluation:evaluate",
+        function="aac_llm.evaluators.evaluate:evaluate",
         positional=("source",),
         example="evaluate data/clotho.jsonl --model runs/clotho/best --json results.json",
         check=check_evaluate,
@@ -118,7 +118,7 @@ VERBS = (
     Verb(
         name="caption",
         settings=CaptionConfig,
-        function="aac_llm.captioning:caption",
+        function="aac_llm.captioning.caption:caption",
         positional=("files",),
         interrupted=RESUMES,
         example="caption sounds --model runs/clotho/best --out captions.jsonl",
@@ -127,7 +127,7 @@ VERBS = (
     Verb(
         name="correct",
         settings=CorrectConfig,
-        function="aac_llm.correction:correct",
+        function="aac_llm.correction.correct:correct",
         positional=("predictions",),
         interrupted=RESUMES,
         example="correct captions.jsonl --llm Qwen/Qwen3-4B-Instruct-2507 --out corrected.jsonl",

@@ -81,7 +81,7 @@ def reader(name: str, settings: type, source: str) -> Verb:
     return Verb(
         name=f"prepare {name}",
         settings=settings,
-        function="ml_clap.prepare:prepare",
+        function="ml_clap.data.prepare:prepare",
         positional=("source",),
         interrupted=RESUMES,
         example=f"prepare {name} {source} --out data/{name}.jsonl",
@@ -105,14 +105,14 @@ VERBS = (
     Verb(
         name="train",
         settings=TrainConfig,
-        function="ml_clap.training:train",
+        function="ml_clap.trainers.train:train",
         example="train --config clotho --data.train data/clotho.jsonl --out runs/clotho",
         check=check_train,
     ),
     Verb(
         name="evaluate",
         settings=EvaluateConfig,
-        function="ml_clap.evaluation:evaluate",
+        function="ml_clap.evaluators.evaluate:evaluate",
         positional=("model", "manifest"),
         example="evaluate runs/clotho/best data/clotho.jsonl --languages fra_Latn --json results.json",
         check=check_evaluate,
@@ -120,7 +120,7 @@ VERBS = (
     Verb(
         name="classify",
         settings=ClassifyConfig,
-        function="ml_clap.zero_shot:classify",
+        function="ml_clap.evaluators.zero_shot:classify",
         positional=("model", "source"),
         example="classify runs/clotho/best sounds --languages eng_Latn fra_Latn",
         check=check_classify,
@@ -128,7 +128,7 @@ VERBS = (
     Verb(
         name="index",
         settings=IndexConfig,
-        function="ml_clap.index:index",
+        function="ml_clap.search.index:index",
         positional=("source",),
         interrupted=RESUMES,
         example="index sounds --model runs/clotho/best --out sounds.index",
@@ -137,7 +137,7 @@ VERBS = (
     Verb(
         name="search",
         settings=SearchConfig,
-        function="ml_clap.search:search",
+        function="ml_clap.search.search:search",
         positional=("index", "query"),
         example='search sounds.index --lang fra_Latn "un chien aboie"',
         check=check_search,

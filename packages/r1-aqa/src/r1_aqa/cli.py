@@ -60,7 +60,7 @@ VERBS = (
     Verb(
         name="prepare avqa",
         settings=PrepareAVQAConfig,
-        function="r1_aqa.prepare:prepare_avqa",
+        function="r1_aqa.data.prepare:prepare_avqa",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare avqa train_qa.json --audio videos --out data/avqa.jsonl",
@@ -70,7 +70,7 @@ VERBS = (
     Verb(
         name="prepare questions",
         settings=PrepareQuestionsConfig,
-        function="r1_aqa.prepare:prepare_questions",
+        function="r1_aqa.data.prepare:prepare_questions",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare questions mmar.json --audio sounds --out data/mmar.jsonl",
@@ -80,7 +80,7 @@ VERBS = (
     Verb(
         name="train sft",
         settings=SFTTrainConfig,
-        function="r1_aqa.training:train_sft",
+        function="r1_aqa.trainers.train:train_sft",
         interrupted=RESUMES,
         example="train sft --config sft_lora --questions data/avqa.jsonl --out runs/sft",
         check=check_train,
@@ -88,7 +88,7 @@ VERBS = (
     Verb(
         name="train grpo",
         settings=GRPOTrainConfig,
-        function="r1_aqa.training:train_grpo",
+        function="r1_aqa.trainers.train:train_grpo",
         interrupted=RESUMES,
         example="train grpo --config recommended --questions data/avqa.jsonl --out runs/grpo",
         check=check_train,
@@ -96,7 +96,7 @@ VERBS = (
     Verb(
         name="evaluate",
         settings=EvaluateConfig,
-        function="r1_aqa.evaluating:evaluate",
+        function="r1_aqa.evaluators.evaluate:evaluate",
         positional=("benchmark",),
         interrupted=RESUMES,
         example="evaluate data/mmar.jsonl --model runs/grpo/best --out runs/mmar",
@@ -105,7 +105,7 @@ VERBS = (
     Verb(
         name="score",
         settings=ScoreConfig,
-        function="r1_aqa.score:score",
+        function="r1_aqa.evaluators.scores:score",
         positional=("predictions",),
         example="score runs/mmar/predictions.jsonl --questions data/mmar.jsonl",
         check=lambda config: require_file(config.predictions, config.questions, config.versus),
@@ -114,7 +114,7 @@ VERBS = (
     Verb(
         name="answer",
         settings=AnswerConfig,
-        function="r1_aqa.answerer:answer",
+        function="r1_aqa.answering.answerer:answer",
         positional=("clip", "question"),
         example='answer dog.wav "What is heard?" --choices "a dog" rain',
         check=check_answer,
@@ -122,7 +122,7 @@ VERBS = (
     Verb(
         name="rollouts",
         settings=RolloutsConfig,
-        function="r1_aqa.rollout_page:show_rollouts",
+        function="r1_aqa.trainers.rollout_page:show_rollouts",
         positional=("folder",),
         example="rollouts runs/grpo/rollouts --out rollouts.html",
         check=lambda config: require_folder(config.folder),
@@ -131,7 +131,7 @@ VERBS = (
     Verb(
         name="merge",
         settings=MergeConfig,
-        function="r1_aqa.merge:merge",
+        function="r1_aqa.models.merge:merge",
         positional=("source",),
         example="merge runs/grpo/best --out runs/grpo/merged",
         check=lambda config: require_folder(config.source),
