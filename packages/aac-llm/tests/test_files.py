@@ -52,9 +52,14 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
 def test_entries_are_replaced_together_and_others_stay(tmp_path):
     (tmp_path / "config.json").write_text("old")
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(RuntimeError), replace_entries(tmp_path, last="config.json") as new:
-        (new / "config.json").write_text("half")
-        raise RuntimeError
+
+    def stop_halfway():
+        with replace_entries(tmp_path, last="config.json") as new:
+            (new / "config.json").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_halfway()
     assert (tmp_path / "config.json").read_text() == "old"
     with replace_entries(tmp_path, last="config.json") as new:
         (new / "config.json").write_text("new")

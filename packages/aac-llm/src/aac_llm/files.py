@@ -1,7 +1,7 @@
 """Write files whole: under a temporary name in the same folder, flushed to the disk, renamed into place.
 
-A reader, and an interruption at any moment, finds the old content or the new one, never half of it. Files that
-grow line by line (logs, journals of captions) are appended to instead.
+A reader, and an interruption at any moment, finds the old content or the new one, never half of it. Files
+that grow line by line (logs, journals of captions) are appended to instead.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def encode_json(value: Any, indent: int | None = None) -> bytes:
 
 
 def to_plain(value: Any) -> Any:
-    """Return a value in JSON's own types: dataclasses as objects, paths as texts, NaN and infinity as null."""
+    """Return a value in JSON's types: dataclasses as objects, paths as texts, NaN and infinity as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -87,7 +87,7 @@ def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
 
 
 def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
-    """Return the settings of the training; its decoder is made here, with a tokenizer of the captions' words."""
+    """Return the settings of the training; makes its decoder, with a tokenizer of the captions' words."""
     texts = [text for clip in read_manifest(manifest, split="train") for text in clip.captions]
     decoder = create_tiny_decoder(
         config.out / "decoder",

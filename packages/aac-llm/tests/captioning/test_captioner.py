@@ -194,6 +194,13 @@ def test_waveforms_and_files_have_the_same_captions(lively_model, paths):
     assert [(each.id, each.audio) for each in found[:2]] == [("0", None), ("1", None)]
 
 
+def test_one_sound_needs_no_list(tiny_model, paths):
+    captioner = Captioner(tiny_model)
+    expected = words(captioner.caption([paths[0]], max_new_tokens=4))
+    for sound in (paths[0], str(paths[0]), load_audio(paths[0]), load_audio(paths[0]).numpy()):
+        assert words(captioner.caption(sound, max_new_tokens=4)) == expected
+
+
 def test_a_corrupt_file_is_left_out_and_named(tiny_model, paths, tmp_path, caplog):
     (tmp_path / "bad.wav").write_bytes(b"no sound")
     bad: list[BadFile] = []

@@ -12,6 +12,7 @@ from aac_llm.evaluators.evaluate import evaluate, evaluate_predictions
 from aac_llm.evaluators.score_table import score_texts
 from aac_llm.metrics.score import score_captions
 from aac_llm.metrics.statistics import bootstrap_interval
+from aac_llm.models import inference
 
 PURE = ("bleu", "rouge", "cider", "diversity", "events")
 REFERENCES = {
@@ -251,6 +252,59 @@ def test_a_model_captions_the_manifest_first(tiny_model_folder, tmp_path):
     assert "gone.wav" in found.bad_files[0]
     again = evaluate(EvaluateConfig(data=tmp_path / "p.jsonl", metrics=("cider", "events"), bootstrap=10))
     assert again.corpus == found.corpus, "the file of captions holds the references too"
+
+
+def test_captions_of_a_model_go_on_after_a_kill(tiny_model_folder, scene_manifest, tmp_path, monkeypatch):
+    config = EvaluateConfig(
+        data=scene_manifest,
+        model=str(tiny_model_folder),
+        captions=tmp_path / "p.jsonl",
+        metrics=("cider",),
+        num_beams=1,
+        batch_size=1,
+        bootstrap=0,
+        device="cpu",
+    )
+    caption_batch, sizes = inference.caption_batch, []
+
+    def dying(model, waveforms, settings):
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        sizes.append(len(waveforms))
+        return caption_batch(model, waveforms, settings)
+
+    monkeypatch.setattr(inference, "caption_batch", dying)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(config)
+    held = (tmp_path / "p.jsonl").read_text().splitlines()
+    assert len(held) == 2
+    monkeypatch.setattr(inference, "caption_batch", caption_batch)
+    found = evaluate(config)
+    assert found.num_clips == 6
+    assert set(held) < set((tmp_path / "p.jsonl").read_text().splitlines())
+
+
+def test_a_limit_takes_the_first_clips(tiny_model_folder, scene_manifest):
+    found = evaluate(
+        EvaluateConfig(
+            data=scene_manifest,
+            model=str(tiny_model_folder),
+            limit=2,
+            metrics=("cider",),
+            bootstrap=0,
+            device="cpu",
+        )
+    )
+    assert [clip.id for clip in found.clips] == ["scene0", "scene1"]
+
+
+def test_a_dash_prints_the_numbers_and_nothing_else(tmp_path, capsys):
+    write_predictions(tmp_path / "p.jsonl", predict(GOOD, REFERENCES))
+    config = EvaluateConfig(data=tmp_path / "p.jsonl", metrics=("rouge",), bootstrap=0, json=Path("-"))
+    found = evaluate(config)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["results"]["corpus"] == found.corpus
+    assert "ROUGE-L" in printed.err
 
 
 def test_golden_corpus_values_come_out_of_the_whole(shared):

@@ -61,6 +61,34 @@ def test_train_writes_models_that_caption_and_what_happened(config: TrainConfig)
     assert len(list(config.out.glob("checkpoint-*"))) == 1
 
 
+def test_the_last_update_is_validated_too(config: TrainConfig) -> None:
+    train(replace(config, max_steps=5))
+    rows = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [3, 5]
+
+
+def test_without_numbers_of_updates_each_epoch_is_validated_and_saved(config: TrainConfig) -> None:
+    steps = train(replace(config, max_steps=None, epochs=2, eval_steps=None, save_steps=None)).steps
+    rows = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [steps // 2, steps]
+    assert find_checkpoint(config.out) == config.out / f"checkpoint-{steps}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "fp16"}, "precision fp16 needs a GPU"),
+        ({"device": "xpu"}, "device xpu: PyTorch sees no such device"),
+    ],
+)
+def test_what_the_machine_lacks_is_refused_before_anything_is_written(
+    config: TrainConfig, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(replace(config, **options))
+    assert not config.out.exists()
+
+
 def test_training_lowers_the_loss(config: TrainConfig) -> None:
     result = train(
         replace(
@@ -88,8 +116,8 @@ def test_accumulating_gradients_equals_one_large_batch(
 ) -> None:
     """The loss is over caption tokens, which differ in number: a mean of means would not be equal."""
     settings = replace(
-        config, batch_size=batch_size, gradient_accumulation_steps=accumulation, max_steps=1, max_grad_norm=1e9,
-        augment=AugmentConfig(), learning_rate=1e-9,
+        config, batch_size=batch_size, gradient_accumulation_steps=accumulation, max_steps=1,
+        max_grad_norm=1e9, augment=AugmentConfig(), learning_rate=1e-9,
         model=replace(config.model, lora=replace(config.model.lora, dropout=0.0)),
     )  # fmt: skip
     torch.manual_seed(0)

@@ -126,7 +126,7 @@ class Captioner:
             prediction is the path as given, or the number of the waveform.
 
         Raises:
-            ValueError: a waveform of another shape or with values that are not finite, or impossible settings.
+            ValueError: a waveform of another shape or with values that are not finite; impossible settings.
         """
         config = GenerationConfig(**settings)
         bad: list[BadFile] = [] if bad_files is None else bad_files

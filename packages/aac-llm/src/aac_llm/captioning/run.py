@@ -1,7 +1,7 @@
 """One run over many sounds: caption those that lack a caption, choose, correct, keep, order.
 
-Each batch is on disk before the next one (`data/journal.py`), so a run that was killed is continued by the same
-command. A file that cannot be read costs itself only: it is named at the end and in the report.
+Each batch is on disk before the next one (`data/journal.py`), so a run that was killed is continued by the
+same command. A file that cannot be read costs itself only: it is named at the end and in the report.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ class Journal:
 
 
 def in_order(predictions: Iterable[Prediction], sounds: Sequence[Sound]) -> list[Prediction]:
-    """Sort predictions in the order of the sounds, parts by their starts; those of other sounds come first."""
+    """Sort predictions in the order of the sounds, parts by their starts; other sounds' come first."""
     place = {sound.id: number for number, sound in enumerate(sounds)}
     return sorted(predictions, key=lambda one: (place.get(one.id, -1), one.start or 0.0))
 

@@ -154,7 +154,7 @@ def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list
 def find_overlaps(
     clips: Sequence[Clip], others: Sequence[Clip], checks: Mapping[Path, Check]
 ) -> tuple[list[Problem], set[str]]:
-    """Find recordings in more than one split or in another manifest, and the ids of training clips among them.
+    """Find recordings in several splits or in another manifest, and the ids of training clips among them.
 
     A recording is known by its sound, and by its number at the source (`sound_id`): WavCaps and Clotho have
     different pieces of the same Freesound recordings.

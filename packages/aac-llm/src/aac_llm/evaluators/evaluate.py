@@ -1,8 +1,8 @@
 """Captions against references: `aac-llm evaluate`.
 
 Clips are matched by id. What only one side has is reported and not scored; how many clips were scored is part
-of every result, as data sets lose clips (AudioCaps' test set has 912 to 975 of them in papers). For how sure a
-score or a difference is, see `metrics/statistics.py`.
+of every result, as data sets lose clips (AudioCaps' test set has 912 to 975 of them in papers). For how sure
+a score or a difference is, see `metrics/statistics.py`.
 """
 
 from __future__ import annotations

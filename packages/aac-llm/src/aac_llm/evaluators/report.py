@@ -1,4 +1,4 @@
-"""Results of an evaluation: what they are, a table of them on the terminal, and JSON that says what made it."""
+"""Results of an evaluation: their types, a table on the terminal, and JSON that says what made them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """Return what a reader must know beside the numbers: clips and metrics that are not in them, a line each."""
+    """Return notes to the numbers, a line each: clips and metrics that are not in them."""
     lines = [_listing("without a caption, not scored", evaluation.missing)]
     lines += [_listing("without references, not scored", evaluation.extra)]
     lines += [_listing("could not be read", evaluation.bad_files)]

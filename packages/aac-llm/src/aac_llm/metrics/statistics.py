@@ -9,8 +9,8 @@ Where every clip scores 0 or 1 the score is a proportion and its interval is Wil
 0 of 6 would say 0 to 0.
 
 The p value comes from a permutation test (approximate randomisation: Noreen 1989; Riezler and Maxwell 2005):
-if the systems were alike, which of the two said a clip's caption would not matter, so the captions are swapped
-at random; for few clips all swaps are tried.
+if the systems were alike, which of the two said a clip's caption would not matter, so the captions are
+swapped at random; for few clips all swaps are tried.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.models import checkpoint
+from aac_llm.models.bridge import Bridge
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
 from aac_llm.models.reference_checkpoint import read_reference
 from aac_llm.models.tensors import load_part
@@ -25,7 +26,7 @@ class PretrainedModule(nn.Module):
     config: ModelConfig
     tokenizer: Any
     encoder: CED
-    bridge: nn.Module
+    bridge: Bridge
     decoder: Any
 
     @classmethod

@@ -2,8 +2,8 @@
 
 A sequence is BOS, the prompt's left half, the sound, the prompt's right half, the caption, EOS. As in the
 authors' code the two halves and the caption are tokenized one by one, without the tokenizer's own special
-tokens; a tokenizer without BOS (Qwen's) gets none. Sequences are padded on the left, so that no padding stands
-within one and all end together.
+tokens; a tokenizer without BOS (Qwen's) gets none. Sequences are padded on the left, so that no padding
+stands within one and all end together.
 """
 
 from __future__ import annotations

@@ -206,9 +206,8 @@ def describe(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset, 
     clips = f"{len(dataset.clips)} clips" + (
         "" if len(dataset) == len(dataset.clips) else f", {len(dataset)} captions"
     )
-    print(
-        f"{clips}, {updates} updates of {config.batch_size * config.gradient_accumulation_steps} on each device"
-    )
+    per_update = config.batch_size * config.gradient_accumulation_steps
+    print(f"{clips}, {updates} updates of {per_update} on each device")
     print(f"{seconds:g} s of sound become {model.token_budget(seconds)} embeddings")
     estimate = estimate_memory(
         model,

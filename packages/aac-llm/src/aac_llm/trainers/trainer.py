@@ -78,7 +78,7 @@ class CaptionTrainer(Trainer):
         )
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Compute the loss as Trainer does, with masks on the sound; record what a worker could not decode."""
+        """Compute Trainer's loss, with masks on the sound; record what a worker could not decode."""
         assert isinstance(self.train_dataset, CaptionDataset)
         self.train_dataset.note_bad(inputs.pop("bad", {}))
         return super().compute_loss(model, {**inputs, "spec_augment": self.spec_augment}, *args, **kwargs)
