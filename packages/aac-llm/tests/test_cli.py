@@ -78,7 +78,7 @@ def test_correct_and_evaluate_take_one_file() -> None:
     assert (corrected.predictions, corrected.out) == (Path("captions.jsonl"), Path("corrected.jsonl"))
     scored = read("evaluate", "captions.jsonl", "--metrics", "bleu", "cider", "--compare", "other.jsonl")
     assert isinstance(scored, EvaluateConfig)
-    assert (scored.source, scored.metrics) == (Path("captions.jsonl"), ("bleu", "cider"))
+    assert (scored.data, scored.metrics) == (Path("captions.jsonl"), ("bleu", "cider"))
 
 
 def test_numbers_lists_and_null_are_read_from_yaml(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ NUM_SHOWN = 5
 
 @dataclass(frozen=True)
 class CaptionReport:
-    """What a run did."""
+    """Result of captioning."""
 
     predictions: list[Prediction]
     """All captions of the output, in order."""

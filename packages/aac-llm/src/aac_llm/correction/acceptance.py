@@ -1,4 +1,4 @@
-"""What is made of a language model's answer: a repair that is accepted, or the reason why a caption stays."""
+"""From a language model's answer to a repair that is accepted, or the reason why the caption stays."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _QUOTES = "\"'`*\u201c\u201d\u2018\u2019\u00ab\u00bb "
 
 @dataclass(frozen=True)
 class Correction:
-    """What became of a caption."""
+    """Decision on a caption."""
 
     before: str
     """The caption."""
     after: str
-    """The caption that stands now: the repair if it was accepted, else `before`."""
+    """The caption afterwards: the repair if it was accepted, else `before`."""
     accepted: bool
     """Whether the repair was taken."""
     reason: str
@@ -50,7 +50,7 @@ class Correction:
     score_after: float | None = None
     """The gate's score of the answer; None where it was not scored."""
     answer: str | None = None
-    """What the model proposed, without what it wrapped it in; None where there was no answer."""
+    """The model's proposal, without the words around it; None where there was no answer."""
 
     @property
     def considered(self) -> bool:
@@ -59,7 +59,7 @@ class Correction:
 
 
 def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
-    """The caption in an answer, written as the original is; or why there is none.
+    """Return the caption in an answer, written as the original is; or why there is none.
 
     >>> clean_answer('Here is the corrected caption: "A dog barks."', "a dog barks and")
     'a dog barks'
@@ -83,7 +83,7 @@ def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
 
 
 def _in_style(text: str, caption: str) -> str:
-    """Lower case and no full stop where the original has none."""
+    """Write in lower case and without a full stop where the original is."""
     text = " ".join(text.split())
     if caption == caption.lower():
         text = text.lower()
@@ -114,7 +114,7 @@ def judge(held_back: Correction, proposal: str, score: float) -> Correction:
 
 
 def people(caption: str) -> frozenset[str]:
-    """Of `male`, `female` and `young`, what a caption says of who is heard.
+    """Return what a caption says of who is heard: any of `male`, `female` and `young`.
 
     >>> sorted(people("A man talks to a girl"))
     ['female', 'male', 'young']
@@ -124,5 +124,5 @@ def people(caption: str) -> frozenset[str]:
 
 
 def keep(held_back: Correction, reason: str) -> Correction:
-    """The caption stays, and this is why."""
+    """Keep the caption, for this reason."""
     return replace(held_back, after=held_back.before, accepted=False, reason=reason)

@@ -74,7 +74,7 @@ class EndpointLLM:
 
     @classmethod
     def from_settings(cls, settings: CorrectionConfig) -> EndpointLLM:
-        """The endpoint of settings that name one, its key from the environment."""
+        """Make the endpoint that settings name, with its key from the environment."""
         return cls(
             str(settings.endpoint),
             str(settings.llm),
@@ -86,7 +86,7 @@ class EndpointLLM:
         )
 
     def __call__(self, captions: Sequence[str]) -> list[str | LLMError]:
-        """The service's answer to each caption."""
+        """Return the service's answer to each caption."""
         import httpx
 
         headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
@@ -151,7 +151,7 @@ class EndpointLLM:
         return read_answer(content)
 
     def _read(self, response: httpx.Response) -> bytes:
-        """The body; httpx's time-out is for each piece of it, ours for all."""
+        """Read the body; httpx's time-out is for a piece of it, ours for all."""
         end = time.monotonic() + self.timeout
         content = b""
         for piece in response.iter_bytes():
@@ -175,7 +175,7 @@ class _BusyError(Exception):
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds; of a date, which is rare, nothing."""
+    """Return seconds; None for a date, which is rare."""
     try:
         seconds = float(value or "")
     except ValueError:
@@ -184,7 +184,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def read_answer(content: bytes) -> str:
-    """The text in an answer of the protocol.
+    """Return the text in an answer of the protocol.
 
     Raises:
         LLMError: it is not JSON, or not of the protocol.

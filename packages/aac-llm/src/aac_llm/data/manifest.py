@@ -40,11 +40,11 @@ class Clip:
     duration: float | None = None
     """Seconds."""
     dataset: str | None = None
-    """Where the clip comes from."""
+    """Data set that the clip comes from."""
     licence: str | None = None
     """Licence of the recording."""
     sound_id: str | None = None
-    """What the recording is called at its source: Freesound id, YouTube id and start, ..."""
+    """Name of the recording at its source: Freesound id, YouTube id and start, ..."""
 
 
 def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:

@@ -52,11 +52,11 @@ class Prediction:
     end: float | None = None
     """Seconds from the sound's beginning until where the caption holds."""
     references: tuple[str, ...] = ()
-    """What people wrote of the sound, where a manifest had it."""
+    """The manifest's captions of the sound, if there are any."""
     original: str | None = None
     """The caption before correction, if it was corrected."""
     correction: dict[str, Any] | None = None
-    """What correction decided and why."""
+    """Decision of the correction, and its reason."""
 
     @property
     def key(self) -> tuple[str, float | None]:

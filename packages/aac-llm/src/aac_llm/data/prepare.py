@@ -70,14 +70,14 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What was made, and what is wrong with it."""
+    """The manifest that was made, and problems of its clips."""
 
     manifest: Path
     clips: int
-    """In the manifest."""
+    """Clips in the manifest."""
     captions: int
     hours: float
-    """Of sound in it."""
+    """Hours of sound in it."""
     splits: dict[str, int]
     """Split -> clips; clips without one are under `(none)`."""
     dropped: int

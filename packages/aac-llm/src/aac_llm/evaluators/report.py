@@ -36,7 +36,7 @@ NAMES = {
     "events": "events",
     "diversity": "diversity",
 }
-"""What scores and metrics are called in print."""
+"""Names of scores and metrics in print."""
 LOWER_IS_BETTER = frozenset({"fer"})
 NUM_SHOWN = 5
 """Ids and files named on the terminal; all are in the JSON."""
@@ -84,7 +84,7 @@ class Evaluation:
     unavailable: dict[str, Unavailable]
     """Metrics that were asked for and could not run, with what to do."""
     comparison: dict[str, Difference]
-    """With a second system: score -> how far it is behind."""
+    """Differences to a second system, by score."""
     missing: tuple[str, ...] = ()
     """Ids with references but without a caption; not scored."""
     extra: tuple[str, ...] = ()

@@ -36,13 +36,13 @@ class Column:
     """One score of a system."""
 
     corpus: float
-    """Of all clips together."""
+    """Score of all clips together."""
     clips: Floats | None = None
-    """Of each clip, (clips,); None: it is a score of the whole only."""
+    """Score of each clip, (clips,); None: it is a score of the whole only."""
     table: Floats | None = None
     """(clips,) scores or (clips, columns) counts, whose sums `statistic` scores; None: no interval."""
     statistic: Statistic = mean_of_sums
-    """As in `aac_llm.metrics.statistics`."""
+    """From sums of the table to scores; see `aac_llm.metrics.statistics`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Unavailable:
 
     reason: str
     remedy: str
-    """What to do."""
+    """How to make it run."""
 
     def __str__(self) -> str:
         return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
@@ -59,7 +59,7 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What a system scored."""
+    """Scores of a system."""
 
     num_clips: int
     columns: dict[str, Column] = field(default_factory=dict)
@@ -103,7 +103,7 @@ def score_texts(
 
 
 def mean_column(clips: Any) -> Column:
-    """A score whose corpus value is the mean over the clips."""
+    """Make the column of a score whose corpus value is the mean over the clips."""
     values = np.asarray(clips, dtype=np.float64)
     return Column(float(values.mean()), values, values)
 

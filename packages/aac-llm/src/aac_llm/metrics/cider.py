@@ -62,7 +62,7 @@ class DocumentFrequencies:
         return cls(num_documents=len(references), counts=dict(counts))
 
     def weights(self, ngrams: Iterable[tuple[str, ...]]) -> Floats:
-        """log(clips / clips with the n-gram); an n-gram never seen weighs as one seen once."""
+        """Compute log(clips / clips with the n-gram); an n-gram never seen weighs as one seen once."""
         log_size = math.log(self.num_documents)
         return np.array([log_size - math.log(self.counts.get(ngram, 1)) for ngram in ngrams])
 
@@ -88,7 +88,7 @@ class CiderD:
         self.document_frequencies = document_frequencies or DocumentFrequencies.from_references(references)
 
     def __call__(self, candidates: Sequence[str]) -> tuple[float, Floats]:
-        """CIDEr-D of one candidate a clip: the mean, and (clips,)."""
+        """Compute CIDEr-D of one candidate a clip: the mean, and (clips,)."""
         return cider_d(candidates, self.references, self.document_frequencies)
 
 
@@ -97,7 +97,7 @@ def cider_d(
     references: Sequence[Sequence[str]],
     document_frequencies: DocumentFrequencies | None = None,
 ) -> tuple[float, Floats]:
-    """CIDEr-D: the mean over clips, and (clips,) of each, in 0..10.
+    """Compute CIDEr-D: the mean over clips, and (clips,) of each, in 0..10.
 
     Args:
         candidates: one caption a clip.
@@ -112,7 +112,7 @@ def cider_d(
 
 
 def cider_d_clips(captions: CaptionSet, document_frequencies: DocumentFrequencies | None = None) -> Floats:
-    """(clips,) CIDEr-D of tokenised captions."""
+    """Compute CIDEr-D (clips,) of tokenised captions."""
     similarity = np.zeros(len(captions.clip))
     for order in range(1, MAX_ORDER + 1):
         if document_frequencies is None:
@@ -127,7 +127,7 @@ def cider_d_clips(captions: CaptionSet, document_frequencies: DocumentFrequencie
 
 
 def _own_weights(captions: CaptionSet, order: int) -> Floats:
-    """(n-grams,) log(clips / clips with the n-gram in a reference)."""
+    """Compute log(clips / clips with the n-gram in a reference), (n-grams,)."""
     counts = captions.of_references(order)
     size = len(counts.start)
     pairs = np.unique(pair_keys(captions.clip[counts.sentence], counts.ngram, size))
@@ -136,7 +136,7 @@ def _own_weights(captions: CaptionSet, order: int) -> Floats:
 
 
 def _cosine(captions: CaptionSet, order: int, weights: Floats) -> Floats:
-    """(references,) clipped cosine similarity of each reference and its clip's candidate."""
+    """Compute the clipped cosine of references and their clips' candidates, (references,)."""
     candidate, reference = captions.of_candidates(order), captions.of_references(order)
     size = len(weights)
     candidate_values, reference_values = _values(candidate, weights), _values(reference, weights)
@@ -159,12 +159,12 @@ def _norms(counts: NgramCounts, values: Floats, num_sentences: int) -> Floats:
 
 
 def _divide(numerator: NDArray, denominator: Floats) -> Floats:
-    """0 where the denominator is."""
+    """Divide; 0 where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator > 0)
 
 
 def _length_penalty(first: Ints, second: Ints) -> Floats:
-    """Gaussian of the difference in length, which coco-caption counts in bigrams: 0 and 1 word are alike."""
+    """Compute the Gaussian of the difference in length, in bigrams as coco-caption: 0 and 1 word are alike."""
     difference = np.maximum(0, first - 1) - np.maximum(0, second - 1)
     return np.exp(-(difference**2) / (2 * SIGMA**2))
 
@@ -172,7 +172,7 @@ def _length_penalty(first: Ints, second: Ints) -> Floats:
 def pairwise_cider_d(
     sentences: Sequence[str], document_frequencies: DocumentFrequencies | None = None
 ) -> Floats:
-    """CIDEr-D of each sentence with each other, symmetric (n, n), in 0..10; for choosing among candidates.
+    """Compare all sentences by CIDEr-D, symmetric (n, n), in 0..10; for choosing among candidates.
 
     CIDEr-D itself is not symmetric (counts are clipped to the reference's), so this is the mean of the two
     directions. Without document frequencies every n-gram weighs the same: those of the sentences themselves
@@ -195,7 +195,7 @@ def pairwise_cider_d(
 
 
 def _dense_vectors(counted: Counted, order: int, frequencies: DocumentFrequencies | None) -> Floats:
-    """(sentences, n-grams) tf-idf of one order."""
+    """Compute tf-idf (sentences, n-grams) of one order."""
     counts = counted.orders[order - 1]
     size = len(counts.start)
     weights = np.ones(size) if frequencies is None else frequencies.weights(counted.ngrams(order))

@@ -101,7 +101,7 @@ _NO_SOURCE = (
 
 
 def stem(word: str) -> str:
-    """What the inflections of a lower-case English word have in common: a key, not always a word.
+    """Return what the inflections of a lower-case English word share: a key, not always a word.
 
     >>> stem("barking"), stem("barks"), stem("cries"), stem("humming"), stem("chimes")
     ('bark', 'bark', 'cri', 'hum', 'chim')
@@ -169,7 +169,7 @@ def _hand_made() -> _Lexicon:
 
 @cache
 def _lexicon() -> _Lexicon:
-    """The file and AudioSet's labels: new events, or what qualifies an event of the file (folk music)."""
+    """Add AudioSet's labels to the file: new events, or what qualifies an event of it (folk music)."""
     base = _hand_made()
     strong, neutral, events = dict(base.strong), set(base.neutral), list(base.events)
     for label in AUDIOSET_LABELS:
@@ -184,12 +184,12 @@ def _lexicon() -> _Lexicon:
 
 
 def known_events() -> tuple[str, ...]:
-    """Names of the events that the lexicon knows, AudioSet's among them."""
+    """Return the names of the events that the lexicon knows, AudioSet's among them."""
     return _lexicon().events
 
 
 def _cut(stems: Sequence[str], lexicon: _Lexicon) -> Iterator[str]:
-    """The clause as phrases of the lexicon, the longest first, and single stems."""
+    """Yield the clause as phrases of the lexicon, the longest first, and single stems."""
     start = 0
     while start < len(stems):
         for length in range(min(_LONGEST_PHRASE, len(stems) - start), 0, -1):
@@ -212,7 +212,7 @@ def _clause_events(clause: str, lexicon: _Lexicon) -> set[str]:
 
 
 def _explain(phrases: list[str], lexicon: _Lexicon) -> set[str]:
-    """The fewest events that account for the phrases: again and again the one that accounts for most."""
+    """Find the fewest events that account for the phrases: greedily, the one that accounts for most."""
     found = set()
     while open_ones := [phrase for phrase in phrases if _says_something(phrase, lexicon)]:
         first = open_ones[0]
@@ -235,16 +235,16 @@ def _read(caption: str, lexicon: _Lexicon) -> frozenset[str]:
 
 
 def sound_events(caption: str) -> frozenset[str]:
-    """Names of the sound events that an English caption mentions."""
+    """Return the names of the sound events that an English caption mentions."""
     return _read(caption, _lexicon())
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventScores:
-    """How many of the right events captions name, each a mean over the clips (in [0, 1])."""
+    """Precision, recall and F1 of the events that captions name, means over the clips (in [0, 1])."""
 
     num_clips: int
-    """How many clips."""
+    """Number of clips."""
     precision: float
     """Share of the candidate's events that some reference of the clip mentions."""
     recall: float
@@ -256,7 +256,7 @@ class EventScores:
 
 
 def event_scores(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> EventScores:
-    """Event precision, recall and F1 of candidates against any number of references per clip.
+    """Compute event precision, recall and F1 of candidates against any number of references per clip.
 
     A candidate without events has precision 0, unless its references have none either (then all three are 1).
     An event that only some references mention weighs less in recall.

@@ -50,12 +50,12 @@ class Counted:
     """Counts for n = 1, 2, 3, 4."""
 
     def ngrams(self, order: int) -> list[tuple[str, ...]]:
-        """The n-grams of this order by their numbers."""
+        """Return the n-grams of this order by their numbers."""
         return [tuple(self.words[at : at + order]) for at in self.orders[order - 1].start.tolist()]
 
 
 def count_ngrams(sentences: Sequence[Tokens], max_order: int = MAX_ORDER) -> Counted:
-    """The n-grams of sentences, for n up to `max_order`."""
+    """Count the n-grams of sentences, for n up to `max_order`."""
     words = [word for sentence in sentences for word in sentence]
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
     numbers: dict[str, int] = {}
@@ -84,7 +84,7 @@ def pair_keys(row: Ints, column: Ints, num_columns: int) -> Ints:
 
 
 def look_up(keys: Ints, values: NDArray, wanted: Ints) -> NDArray:
-    """Of sorted keys with values, the values of the wanted keys; 0 for those that are not there."""
+    """Return the values of the wanted keys, sorted as `keys` are; 0 for those that are not there."""
     if not len(keys):
         return np.zeros(len(wanted), values.dtype)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)

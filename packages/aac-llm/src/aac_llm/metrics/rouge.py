@@ -17,7 +17,7 @@ BETA = 1.2
 
 
 def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, Floats]:
-    """ROUGE-L: the mean over clips, and (clips,) of each, in 0..1.
+    """Compute ROUGE-L: the mean over clips, and (clips,) of each, in 0..1.
 
     Args:
         candidates: one caption a clip.
@@ -31,7 +31,7 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> t
 
 
 def rouge_l_clips(captions: CaptionSet) -> Floats:
-    """(clips,) ROUGE-L of tokenised captions."""
+    """Compute ROUGE-L (clips,) of tokenised captions."""
     pairs = list(zip(captions.clip.tolist(), captions.references, strict=True))
     common = np.array([common_subsequence(captions.candidates[clip], words) for clip, words in pairs])
     lengths = captions.counted.lengths
@@ -43,7 +43,7 @@ def rouge_l_clips(captions: CaptionSet) -> Floats:
 
 
 def common_subsequence(first: Tokens, second: Tokens) -> int:
-    """Length of the longest common subsequence.
+    """Return the length of the longest common subsequence.
 
     One row of the usual table is the bits of one integer (Hyyrö 2004), so a word costs a few operations on
     integers and not a loop over the other sentence.

@@ -28,7 +28,7 @@ class Hypothesis:
 
 
 def supports(decoder: Any) -> bool:
-    """Whether the decoder keeps keys and values of each token (no recurrent state), which can be copied."""
+    """Tell whether the decoder keeps keys and values of each token, which can be copied (no state)."""
     return not getattr(decoder, "_is_stateful", False)
 
 
@@ -44,7 +44,7 @@ def beam_search(
     repetition_penalty: float = 1.0,
     num_return: int = 1,
 ) -> list[list[Hypothesis]]:
-    """The most probable continuations of each prompt, best first.
+    """Find the most probable continuations of each prompt, best first.
 
     Args:
         decoder: a causal language model of transformers, in evaluation mode; its generation_config has the
@@ -138,7 +138,9 @@ class _State:
                 kept = self.finished[self.items[place]]
                 kept.append(Hypothesis(sequences[place, rank].tolist(), score / length))
         for item in self.items:
-            self.finished[item] = sorted(self.finished[item], key=lambda each: -each.score)[: self.num_beams]
+            self.finished[item] = sorted(self.finished[item], key=lambda found: -found.score)[
+                : self.num_beams
+            ]
 
     def _drop_done(self, length: int) -> None:
         """Leave out sounds whose best beam, were it to end here, is worse than what is finished."""
@@ -155,7 +157,7 @@ class _State:
             self.positions, self.mask = self.positions[chosen], self.mask[chosen]
 
     def forward(self) -> None:
-        """Logits after the tokens that were appended last."""
+        """Compute logits after the tokens that were appended last."""
         rows = self.rows.flatten()
         if self.cache is not None and not self._is_in_place(rows):
             self.cache.batch_select_indices(rows)
@@ -173,6 +175,6 @@ class _State:
         self.logits = output.logits[:, -1].view(-1, self.num_beams, output.logits.shape[-1])
 
     def _is_in_place(self, rows: Tensor) -> bool:
-        """Whether each beam goes on from its own row, so that nothing is to be copied."""
+        """Tell whether each beam goes on from its own row, so that nothing is to be copied."""
         held = self.cache.layers[0].keys.shape[0]
         return len(rows) == held and torch.equal(rows, torch.arange(held, device=rows.device))

@@ -1,4 +1,4 @@
-"""How a captioner is made, loaded and saved, as methods of its class."""
+"""Making, loading and saving of a captioner, as methods of its class."""
 
 from __future__ import annotations
 

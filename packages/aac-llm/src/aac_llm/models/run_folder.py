@@ -1,4 +1,4 @@
-"""Which model is meant where the run folder of a training is named; imports nothing heavy."""
+"""The model that is meant where the run folder of a training is named; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
-"""Of a checkpoint, written last."""
+"""File of a checkpoint that is written last."""
 
 
 def resolve_model(source: str | Path) -> str:

@@ -31,12 +31,12 @@ from aac_llm.trainers.trainer import CaptionTrainer
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came out."""
+    """Results of a training."""
 
     out: Path
-    """The folder."""
+    """The run folder."""
     model: Path
-    """The best model, or the last where nothing was validated."""
+    """Folder of the best model, or the last where nothing was validated."""
     scores: dict[str, float]
     """Validation scores of the best model; empty without validation."""
     steps: int

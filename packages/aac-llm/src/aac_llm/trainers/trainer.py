@@ -147,7 +147,7 @@ class CaptionTrainer(Trainer):
 
     @contextmanager
     def _root_gathered(self) -> Iterator[None]:
-        """FSDP gathers a module's weights before its `forward`; validation calls the root's other methods."""
+        # FSDP gathers a module's weights before its `forward`; validation calls the root's other methods.
         root = self.captioner
         if isinstance(root, FSDPModule):
             root.unshard()

@@ -17,7 +17,7 @@ FILE_COLUMNS = ("file_name", "file_path")
 
 
 def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
-    """Clips of one table or of the folder of all; rows of one `youtube_id` and `start_time` are one clip."""
+    """Read one table or the folder of all; rows of one `youtube_id` and `start_time` are one clip."""
     folder = config.audio or (config.source if config.source.is_dir() else config.source.parent)
     files, reading = AudioFolder(folder), Reading()
     for table, split in _tables(config):
@@ -36,7 +36,7 @@ def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
 
 
 def clip_names(youtube_id: str, start: float, audiocap_id: str = "") -> list[str]:
-    """The names, without suffix, that downloaders give a clip.
+    """Return the names, without suffix, that downloaders give a clip.
 
     Those with the start come first, as one video can give several clips.
 

@@ -61,7 +61,7 @@ def read_wavcaps(config: PrepareWavCapsConfig) -> Reading:
 
 
 def read_blacklist(config: PrepareWavCapsConfig) -> dict[str, set[str]]:
-    """Part of WavCaps -> names, without suffix, that must not be trained on.
+    """Return, by part of WavCaps, the names, without suffix, that must not be trained on.
 
     Raises:
         ValueError: there is no list.
