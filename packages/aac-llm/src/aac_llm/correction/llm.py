@@ -129,7 +129,7 @@ class LocalLLM:
         return answers
 
     def surprise(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the mean negative log-probability of texts' tokens, (texts,) nats; without tokens infinite."""
+        """Return the mean negative log-probability of texts' tokens, (texts,) nats; infinite without any."""
         found = np.full(len(texts), np.inf)
         order = [place for place in range(len(texts)) if texts[place].strip()]
         for start in range(0, len(order), self.batch_size):

@@ -164,7 +164,7 @@ def _divide(numerator: NDArray, denominator: Floats) -> Floats:
 
 
 def _length_penalty(first: Ints, second: Ints) -> Floats:
-    """Compute the Gaussian of the difference in length, in bigrams as coco-caption: 0 and 1 word are alike."""
+    """Compute the Gaussian of the difference in length, in bigrams as coco-caption: 0 words equal 1."""
     difference = np.maximum(0, first - 1) - np.maximum(0, second - 1)
     return np.exp(-(difference**2) / (2 * SIGMA**2))
 
