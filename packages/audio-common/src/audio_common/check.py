@@ -73,7 +73,8 @@ class CheckMemory:
         row = self._known.get(str(path))
         if row is None or row["state"] != _state(path) or (row["quick"] and not self.is_quick):
             return None
-        return Check(**{field.name: row.get(field.name) for field in fields(Check)})
+        stored: dict[str, Any] = {field.name: row.get(field.name) for field in fields(Check)}
+        return Check(**stored)
 
     def add(self, path: Path, check: Check) -> None:
         """Remember a check."""
