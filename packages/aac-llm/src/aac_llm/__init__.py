@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audio_common.audio import AudioError
+    from audio_common.prefetch import BadFile, BatchLimits
 
     from aac_llm.captioning.captioner import Captioner, Segment
-    from aac_llm.captioning.prefetch import BadFile, BatchLimits
     from aac_llm.config.caption import GenerationConfig
     from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
     from aac_llm.data.manifest import ManifestError
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "AudioError": "audio_common.audio",
-    "BadFile": "aac_llm.captioning.prefetch",
-    "BatchLimits": "aac_llm.captioning.prefetch",
+    "BadFile": "audio_common.prefetch",
+    "BatchLimits": "audio_common.prefetch",
     "BridgeConfig": "aac_llm.config.model",
     "Candidate": "aac_llm.data.predictions",
     "CaptionModel": "aac_llm.models.captioner_model",

@@ -14,7 +14,6 @@ import soundfile
 import torch
 from aac_llm.captioning.caption import caption, caption_sources
 from aac_llm.captioning.captioner import Captioner
-from aac_llm.captioning.prefetch import BatchLimits
 from aac_llm.captioning.subtitles import safe_name
 from aac_llm.cli import main
 from aac_llm.config.caption import CaptionConfig
@@ -24,6 +23,7 @@ from aac_llm.data.manifest import Clip, write_manifest
 from aac_llm.data.predictions import read_predictions
 from aac_llm.data.sounds import find_sounds
 from audio_common.audio import load_audio, stream_audio
+from audio_common.prefetch import BatchLimits
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aac_llm.captioning.prefetch import BadFile, BatchLimits
+from audio_common.prefetch import BadFile, BatchLimits
+
 from aac_llm.captioning.run import CaptionRun, printable
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, describe_settings

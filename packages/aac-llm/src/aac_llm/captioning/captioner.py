@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from audio_common.audio import AudioError, stream_audio
+from audio_common.prefetch import BadFile, BatchLimits, batch_ahead
 from torch import Tensor
 
-from aac_llm.captioning.prefetch import BadFile, BatchLimits, ahead
 from aac_llm.captioning.rerank import Similarity, consensus
 from aac_llm.captioning.segments import cut_windows
 from aac_llm.config.caption import GenerationConfig
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+BATCH_SIZE = 32
+"""Sounds captioned at once."""
 BLOCK_SECONDS = 1.0
 """Long sound decoded at a time; damage costs the block that it is in."""
 
@@ -73,7 +75,7 @@ class Captioner:
         similarity: Similarity | None = None,
     ) -> None:
         self.model = model.eval()
-        self.limits = limits or BatchLimits()
+        self.limits = limits or BatchLimits(size=BATCH_SIZE)
         self.num_workers = num_workers
         self.similarity = similarity
 
@@ -141,7 +143,7 @@ class Captioner:
             waveforms = [_as_waveform(sound) for sound in given]
             found = dict(caption_waveforms(self.model, waveforms, config, self.limits))
         for file in bad if bad_files is None else []:
-            logger.warning("left out %s: %s", file.audio, file.reason)
+            logger.warning("left out %s: %s", file.path, file.reason)
         return [
             self._predict(str(given[index]) if paths else str(index), found[index], is_file=bool(paths))
             for index in sorted(found)
@@ -186,8 +188,8 @@ class Captioner:
         """
         window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
         sounds = _windows(paths, window, hop, bad_files, done or {})
-        size = max(1, min(self.limits.size, int(self.limits.seconds / window_seconds)))
-        for windows in ahead(sounds, size):
+        size = max(1, min(self.limits.size or BATCH_SIZE, int(self.limits.seconds / window_seconds)))
+        for windows in batch_ahead(sounds, size):
             waveforms = [waveform for _, _, waveform in windows]
             found = dict(caption_waveforms(self.model, waveforms, config, self.limits))
             yield [
@@ -214,7 +216,7 @@ def _windows(
                 if first / SAMPLE_RATE not in done.get(index, ()):
                     yield index, first / SAMPLE_RATE, waveform
         except (AudioError, OSError) as e:
-            bad_files.append(BadFile(str(path), str(e), index, partly=given))
+            bad_files.append(BadFile(path, str(e), index, partly=given))
 
 
 def _as_list(sounds: Any) -> list[Any]:

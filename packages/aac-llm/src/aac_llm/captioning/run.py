@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from aac_llm.captioning.prefetch import BadFile
+from audio_common.prefetch import BadFile
+
 from aac_llm.captioning.segments import merge_equal
 from aac_llm.captioning.subtitles import write_subtitles
 from aac_llm.config.caption import CaptionConfig

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aac_llm.captioning.prefetch import BadFile
+from audio_common.prefetch import BadFile
+
 from aac_llm.config.caption import CaptionConfig, GenerationConfig
 from aac_llm.data.predictions import Prediction, append_predictions, read_predictions, write_predictions
 from aac_llm.data.sounds import Sound
@@ -120,8 +121,7 @@ class Journal:
 
     def _write_report(self, *, complete: bool, bad_files: list[BadFile]) -> None:
         listed = [
-            {name: value for name, value in dataclasses.asdict(file).items() if name != "index"}
-            for file in bad_files
+            {"audio": str(file.path), "reason": file.reason, "partly": file.partly} for file in bad_files
         ]
         report = {
             "settings": self.settings,

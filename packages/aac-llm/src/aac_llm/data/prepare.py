@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audio_common.check import Check, CheckMemory, check_files
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from aac_llm.config.prepare import (
@@ -30,7 +30,6 @@ from aac_llm.config.prepare import (
     PrepareSLAMConfig,
     PrepareWavCapsConfig,
 )
-from aac_llm.data.checking import Check, CheckMemory, check_files
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest, write_manifest
 from aac_llm.data.readers.audiocaps import read_audiocaps
 from aac_llm.data.readers.autoacd import read_autoacd
@@ -40,6 +39,7 @@ from aac_llm.data.readers.macs import read_macs
 from aac_llm.data.readers.source import Problem, Reading
 from aac_llm.data.readers.wavcaps import read_wavcaps
 from aac_llm.files import write_json
+from aac_llm.output import Progress
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareAudioCapsConfig: read_audiocaps,
@@ -195,13 +195,13 @@ def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Che
     assert config.out is not None
     path = config.out.with_suffix(".checked.jsonl")
     memory = CheckMemory(path, is_quick=config.quick, forget=config.recheck)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("checking sounds", total=len(clips))
+    paths = list(dict.fromkeys(clip.audio for clip in clips))
+    with Progress("Checking sounds", len(paths)) as progress:
         return check_files(
-            [clip.audio for clip in clips],
+            paths,
             memory,
             num_workers=config.num_workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, _: progress.advance(done - progress.done),
         )
 
 

@@ -6,7 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from aac_llm.captioning.prefetch import BadFile, BatchLimits
+from audio_common.prefetch import BadFile, BatchLimits
+
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.data.journal import Journal, describe_settings, in_order

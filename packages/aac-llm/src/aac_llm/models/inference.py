@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 from audio_common.batch import pad_waveforms
+from audio_common.prefetch import BadFile, BatchLimits, batch_by_length, decode_ahead
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
-from aac_llm.captioning.prefetch import BadFile, BatchLimits, batch_by_length, decode_batches
 from aac_llm.config.caption import GenerationConfig
 from aac_llm.data.predictions import Candidate
 from aac_llm.models.captioner_model import SAMPLE_RATE, CaptionModel
@@ -130,13 +130,21 @@ def caption_files(
         num_workers: threads that decode files.
         bad_files: gets those that could not be read or are too long; all others are captioned.
     """
-    batches = decode_batches(
+    longest = longest_seconds(model, config)
+    batches = decode_ahead(
         paths,
         limits,
         num_workers=num_workers,
-        max_seconds=longest_seconds(model, config),
         bad_files=bad_files,
+        refuse=lambda seconds: too_long(seconds, longest) if seconds > longest else None,
     )
-    for batch in batches:
-        candidates = caption_batch(model, [waveform for _, waveform in batch], config)
-        yield dict(zip((index for index, _ in batch), candidates, strict=True))
+    for indices, waveforms in batches:
+        yield dict(zip(indices, caption_batch(model, waveforms, config), strict=True))
+
+
+def too_long(seconds: float, max_seconds: float) -> str:
+    """Say why a sound is not captioned in one go."""
+    return (
+        f"{seconds:.1f} s are more than the {max_seconds:.1f} s that fit into the decoder's context; "
+        "caption it window by window (--segments)"
+    )
