@@ -6,6 +6,7 @@ from aac_llm.captioning.captioner import SAMPLE_RATE, Captioner
 from aac_llm.captioning.rerank import cider_similarity, consensus
 from aac_llm.config.caption import GenerationConfig
 from aac_llm.models.beam_search import beam_search
+from aac_llm.models.generation import generate_tokens
 from aac_llm.models.inference import choose_dtype, longest_seconds
 from audio_common.audio import load_audio
 from audio_common.prefetch import BadFile, BatchLimits
@@ -107,14 +108,27 @@ def test_too_few_beams_are_an_error():
 # Captioner
 
 
-def test_the_captioner_finds_what_the_model_generates(lively_model, paths):
+@torch.no_grad()
+def test_the_captioner_finds_what_transformers_generates(lively_model, paths):
     found = Captioner(lively_model).caption(paths, max_new_tokens=8, num_candidates=2)
     for path, prediction in zip(paths, found, strict=True):
-        (expected,) = lively_model.generate(load_audio(path)[None], max_new_tokens=8, num_candidates=2)
-        assert [each.text for each in prediction.candidates] == [each.text for each in expected]
-        scores = [each.score for each in prediction.candidates]
-        assert scores == pytest.approx([each.score for each in expected], abs=1e-4)
-        assert prediction.caption == expected[0].text
+        sequences = lively_model.assemble(lively_model.encode_audio(load_audio(path)[None]))
+        tokens, expected = generate_tokens(
+            lively_model.decoder,
+            sequences,
+            num_beams=3,
+            num_return_sequences=2,
+            max_new_tokens=8,
+            min_new_tokens=2,
+            do_sample=False,
+        )
+        texts = [
+            text.strip() for text in lively_model.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ]
+        assert [candidate.text for candidate in prediction.candidates] == texts
+        scores = [candidate.score for candidate in prediction.candidates]
+        assert scores == pytest.approx(expected.tolist(), abs=1e-4)
+        assert prediction.caption == texts[0]
         assert prediction.id == prediction.audio == str(path)
     assert len(set(words(found))) > 1
 
