@@ -98,6 +98,7 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
         num_heads=4,
         seed=config.seed,
     )
+    # Four validations are enough to see a curve.
     quarter = max(1, config.steps // 4)
     return TrainConfig(
         out=config.out / "model",

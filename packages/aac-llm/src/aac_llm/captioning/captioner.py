@@ -188,6 +188,7 @@ class Captioner:
         """
         window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
         sounds = _windows(paths, window, hop, bad_files, done or {})
+        # Windows come in order, not by length, so a batch is what fits if all are whole windows.
         size = max(1, min(self.limits.size or BATCH_SIZE, int(self.limits.seconds / window_seconds)))
         for windows in batch_ahead(sounds, size):
             waveforms = [waveform for _, _, waveform in windows]

@@ -51,6 +51,7 @@ def mean_similarity(similarities: np.ndarray) -> np.ndarray:
     size = len(similarities)
     if similarities.shape != (size, size) or size < 2 or not np.isfinite(similarities).all():
         raise ValueError(f"expected finite similarities (n, n), n >= 2, got shape {similarities.shape}")
+    # A caption's likeness to itself would favour none, but CIDEr-D of short ones is below 10.
     others = ~np.eye(size, dtype=bool)
     return (similarities * others).sum(axis=1) / (size - 1)
 

@@ -63,6 +63,7 @@ class CaptionRun:
             for predictions, num_left in self._segments() if self.config.segments else self._whole():
                 self._keep(predictions)
                 if self.journal and len(self.bad_files) > num_noted:
+                    # Before the next batch, so that a killed run has named them, too.
                     self.journal.note_bad(self.bad_files)
                     num_noted = len(self.bad_files)
                 progress.advance(len(self.sounds) - num_left - progress.done)
@@ -128,6 +129,7 @@ class CaptionRun:
                 self._predict(sounds[segment.index], segment.candidates, segment.start, segment.end)
                 for segment in batch
             ]
+            # The last sound of the batch may have more windows.
             yield found, len(sounds) - batch[-1].index
 
     def _predict(

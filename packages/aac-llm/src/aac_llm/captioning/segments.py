@@ -61,6 +61,7 @@ def cut_windows(blocks: Iterable[Tensor], window: int, hop: int) -> Iterator[tup
         if block is None:
             break
         held = torch.cat([held, block])
+        # Certain only then: with less, this may be the last window, which is longer.
         while len(held) > window + hop // 4:
             yield first, held[:window]
             held, first = held[hop:], first + hop
@@ -85,6 +86,7 @@ def merge_equal(predictions: Iterable[Prediction]) -> list[Prediction]:
 def _continues(last: Prediction, following: Prediction) -> bool:
     if last.id != following.id or last.caption != following.caption:
         return False
+    # A microsecond of rounding is no gap.
     return last.end is not None and following.start is not None and following.start <= last.end + 1e-6
 
 

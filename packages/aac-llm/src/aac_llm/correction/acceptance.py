@@ -66,8 +66,10 @@ def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
     """
     if isinstance(answer, LLMError):
         return LLMError(f"{NO_ANSWER} ({answer})")
+    # Reasoning models think aloud; an answer that was cut off within is empty.
     text = re.sub(r"<think>.*?(?:</think>|\Z)", "", answer, flags=re.DOTALL)
     lines = [line.strip() for line in text.splitlines() if line.strip(_QUOTES)]
+    # "Sure, here is the caption:" on a line of its own.
     if lines and lines[0].endswith(":") and len(lines) > 1:
         lines.pop(0)
     if not lines:
@@ -77,6 +79,7 @@ def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
     line = _WRAPPER.sub("", lines[0].strip(_QUOTES)).strip(_QUOTES)
     if not re.search(r"[^\W\d_]", line):
         return LLMError("kept: empty answer")
+    # An explanation instead of a caption. The 6 lets short captions gain a verb.
     if len(line.split()) > 1.5 * len(caption.split()) + 6:
         return LLMError("kept: the answer is too long")
     return _in_style(line, caption)
@@ -100,6 +103,7 @@ def judge(held_back: Correction, proposal: str, score: float) -> Correction:
     """
     considered = replace(held_back, answer=proposal, score_after=score)
     before, after = sound_events(held_back.before), sound_events(proposal)
+    # A change of case alone is no repair.
     if proposal.casefold() == held_back.before.strip().casefold():
         return keep(considered, "kept: the model changed nothing")
     if added := after - before:
@@ -108,6 +112,7 @@ def judge(held_back: Correction, proposal: str, score: float) -> Correction:
         return keep(considered, f"kept: drops {', '.join(sorted(dropped))}")
     if people(held_back.before) != people(proposal):
         return keep(considered, "kept: changes who is heard")
+    # Written so that NaN keeps the caption.
     if not score <= held_back.score_before:
         return keep(considered, f"kept: worse by the gate ({held_back.score_before:.2f} to {score:.2f})")
     return replace(considered, after=proposal, accepted=True, reason=ACCEPTED)

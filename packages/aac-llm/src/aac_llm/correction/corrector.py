@@ -130,6 +130,7 @@ class Corrector:
         answers = self._ask(captions)
         proposals = [clean_answer(answer, text) for answer, text in zip(answers, captions, strict=True)]
         texts = [proposal for proposal in proposals if isinstance(proposal, str)]
+        # Scored together: the gate may be a model.
         scores = iter(self.gate.score(texts) if texts else ())
         return [
             keep(result, str(proposal))
@@ -146,6 +147,7 @@ class Corrector:
             return answers
         try:
             found = self.llm([captions[place] for place in asked])
+        # A model that fails as a whole costs answers, not the job.
         except LLMError as error:
             found = [error] * len(asked)
         if len(found) != len(asked):

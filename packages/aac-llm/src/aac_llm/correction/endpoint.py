@@ -98,6 +98,7 @@ class EndpointLLM:
                 pool.shutdown(cancel_futures=True)
 
     def _ask(self, client: httpx.Client, caption: str) -> str | LLMError:
+        # Other threads may have found the endpoint dead meanwhile.
         if self._failures >= GIVE_UP_AFTER:
             return LLMError(f"the endpoint was given up after {GIVE_UP_AFTER} failures: {self._last_failure}")
         try:
@@ -131,6 +132,7 @@ class EndpointLLM:
         body = {
             "model": self.model,
             "messages": messages(caption),
+            # The same caption gets the same repair again, as far as the service allows.
             "temperature": 0,
             "max_tokens": self.max_new_tokens,
         }
@@ -141,11 +143,13 @@ class EndpointLLM:
             raise _BusyError(f"{type(e).__name__}: {self._hide(str(e))}") from e
         except (httpx.InvalidURL, UnicodeError) as e:
             raise LLMError(f"endpoint {self.url} is no address: {e}") from e
+        # Busy or broken: later it may work. Other codes (a wrong key, no such model) will not change.
         if response.status_code == 429 or response.status_code >= 500:
             raise _BusyError(
                 f"HTTP {response.status_code}", _retry_after(response.headers.get("retry-after"))
             )
         if response.status_code != 200:
+            # Services may echo headers in their errors; the key must not reach a log or a file.
             said = self._hide(content[:200].decode("utf-8", "replace"))
             raise LLMError(f"HTTP {response.status_code}: {' '.join(said.split())}")
         return read_answer(content)

@@ -104,6 +104,7 @@ def _has_doubled_word(words: list[str]) -> bool:
 
 def _repeats_phrase(words: list[str]) -> bool:
     """Look for two or more words twice in a row, the same four anywhere, or the same clause twice."""
+    # Captions are short: all lengths and places cost nothing.
     for length in range(2, len(words) // 2 + 1):
         for start in range(len(words) - 2 * length + 1):
             if words[start : start + length] == words[start + length : start + 2 * length]:
@@ -122,6 +123,7 @@ def _clauses(words: list[str]) -> list[str]:
 def _repeats_word(words: list[str]) -> bool:
     """Look for a word that carries meaning three times, and is a quarter of the caption or more."""
     most = max(Counter(word for word in words if word not in _LIGHT).values(), default=0)
+    # Three dogs in forty words are no fault.
     return most > 2 and 4 * most >= len(words)
 
 

@@ -116,12 +116,14 @@ class LocalLLM:
         import torch
 
         answers: list[str | LLMError] = [""] * len(captions)
+        # Like lengths together: less padding.
         order = sorted(range(len(captions)), key=lambda place: len(captions[place]))
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
             found: Sequence[str | LLMError]
             try:
                 found = self._answer([captions[place] for place in places])
+            # One batch without answers; the next, of shorter captions, may fit.
             except torch.OutOfMemoryError:
                 found = [LLMError(f"no memory for {len(places)} captions at once")] * len(places)
             for place, answer in zip(places, found, strict=True):
@@ -162,6 +164,7 @@ class LocalLLM:
                 max_new_tokens=self.max_new_tokens,
                 do_sample=False,
                 num_beams=1,
+                # Named, or a chat model's own sampling settings would stay and be warned of.
                 temperature=None,
                 top_p=None,
                 top_k=None,

@@ -85,10 +85,12 @@ class CaptionDataset(Dataset[Example]):
 
     def __getitem__(self, key: tuple[int, int] | int) -> Example:
         index, epoch = key if isinstance(key, tuple) else (key, 0)
+        # Not from a generator that goes on: what an example draws must not depend on what came before it.
         draw = np.random.default_rng((self.seed, epoch, index))
         number, caption = self.pairs[index]
         bad: dict[int, str] = {}
         for _ in range(MAX_REPLACEMENTS):
+            # Drawn also where no crop is needed, so that the draws after it do not depend on max_seconds.
             share = float(draw.random()) if self.random else 0.0
             waveform = self._read(number, share)
             if waveform is not None:
@@ -141,6 +143,7 @@ class CaptionDataset(Dataset[Example]):
 
     def _crop(self, number: int, share: float) -> Tensor:
         clip, longest = self.clips[number], self.max_samples / SAMPLE_RATE
+        # A podcast of an hour would fill the cache and take seconds to decode for one crop.
         if clip.duration and clip.duration > max(LONG_SECONDS, longest):
             return load_audio(clip.audio, offset=share * (clip.duration - longest), duration=longest)
         waveform = self._whole(number)
@@ -151,6 +154,7 @@ class CaptionDataset(Dataset[Example]):
         if number in self._cache:
             return self._cache[number]
         waveform = load_audio(self.clips[number].audio)
+        # First come, first kept: the order is new each epoch, so evicting the oldest would gain nothing.
         if waveform.nbytes <= self._room:
             self._room -= waveform.nbytes
             self._cache[number] = waveform

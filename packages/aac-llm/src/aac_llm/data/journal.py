@@ -96,6 +96,7 @@ class Journal:
         Sounds are captioned one after another, so only the last one of a run that was killed can lack some.
         """
         lacking = {sound.id for sound in self.lacking(sounds)}
+        # A killed run may have been in the midst of its last sound.
         if self.predictions and not self._was_complete:
             lacking.add(self.predictions[-1].id)
         left = [sound for sound in sounds if sound.id in lacking]

@@ -83,6 +83,7 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
     ids: set[str] = set()
     for number, clip in enumerate(clips, start=1):
         row = _row_of(clip, path)
+        # What cannot be read back is refused before anything is written.
         _parse_clip(row, path, number)
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
@@ -134,6 +135,7 @@ def _parse_clip(row: dict[str, Any], path: Path, number: int) -> Clip:
 
 
 def _absolute(folder: Path) -> Path:
+    # Not resolve(): a link to the sounds should stay a link.
     return Path(os.path.abspath(folder))
 
 
@@ -155,6 +157,7 @@ def _optional_text(row: dict[str, Any], key: str) -> str | None:
 def _duration(value: Any) -> float | None:
     if value is None:
         return None
+    # bool is an int for Python, not for us.
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ValueError(f"duration must be a number of seconds, got {value!r}")
     return float(value)

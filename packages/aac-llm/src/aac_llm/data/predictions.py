@@ -117,6 +117,7 @@ def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Pred
     path = Path(path)
     lines = path.read_bytes().split(b"\n")
     tail = lines.pop()  # empty, unless the file does not end with a line's end
+    # A file of other systems may lack the last line break; a killed run of ours may have half a line.
     if tail.strip() and not ignore_cut:
         lines.append(tail)
     predictions = []
@@ -172,6 +173,7 @@ def _seconds(row: dict[str, Any], key: str) -> float | None:
     value = row.get(key)
     if value is None:
         return None
+    # bool is an int for Python, not for us.
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise PredictionError(f"expected seconds under {key!r}, got {value!r}")
     return float(value)

@@ -100,6 +100,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     clips = [replace(clip, licence=clip.licence or config.licence) for clip in clips]
     others = [clip for path in config.against for clip in _named(read_manifest(path), path)]
     checks, failures = _check(clips + others, config)
+    # The decoded length counts: headers are wrong now and then.
     usable = [replace(clip, duration=checks[clip.audio].seconds) for clip in clips if clip.audio in checks]
     usable, long = _split_long(usable, config.max_seconds)
     there = [clip for clip in others if clip.audio in checks]
@@ -174,6 +175,7 @@ def find_overlaps(
             where = [f"the same {what} in the splits {', '.join(splits)}"] if len(splits) > 1 else []
             where += [f"the same {what} as {', '.join(elsewhere)}"] if elsewhere else []
             problems.append(Problem("overlap", ", ".join(ids), "; ".join(where)))
+            # Only training clips can be left out: a test set stays what it was published as.
             leaking |= {clip.id for clip in group if clip.split in ("train", None)}
     return problems, leaking
 
@@ -228,6 +230,7 @@ def _odd(clips: Sequence[Clip], checks: Mapping[Path, Check], config: PrepareCon
     for clip in clips:
         check = checks[clip.audio]
         seconds, declared = check.seconds, check.declared_seconds
+        # Encoders pad and headers round: a hundredth and 50 ms are no damage.
         if seconds is not None and declared is not None and seconds < declared * 0.99 - 0.05:
             message = f"the header says {declared:.2f} s, {seconds:.2f} s can be decoded"
             problems.append(Problem("cut off", clip.id, message))

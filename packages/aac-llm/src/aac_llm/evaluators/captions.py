@@ -79,6 +79,7 @@ def _caption_manifest(config: EvaluateConfig) -> Captions:
     )
     references = {clip.id: clip.captions for clip in clips}
     predictions, bad_files = caption_clips(settings, config.limit)
+    # A file that is gone on with may hold captions of other splits.
     mine = [prediction for prediction in predictions if prediction.id in references]
     return Captions(mine, references, tuple(file.reason for file in bad_files))
 

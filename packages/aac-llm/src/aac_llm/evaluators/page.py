@@ -113,6 +113,7 @@ def audio_source(audio: str, folder: Path, embed: bool) -> str:
         relative = os.path.relpath(path, folder.absolute())
     except ValueError:  # another drive of Windows
         return path.as_uri()
+    # Bytes of file names that are not Unicode are quoted as they are.
     return quote(Path(relative).as_posix().encode("utf-8", "surrogateescape"))
 
 

@@ -129,6 +129,7 @@ class _Scorer:
         if name not in self._parts:
             try:
                 self._parts[name] = compute()
+            # Kept: SPIDEr and SPIDEr-FL would each start Java again to fail in the same way.
             except (MissingMetricError, JavaError) as error:
                 self._parts[name] = error
         if isinstance(self._parts[name], Exception):
@@ -209,6 +210,7 @@ def _bleu_columns(scores: Scores) -> dict[str, Column]:
 
 
 def _bleu_of_sums(order: int, sums: Floats) -> Floats:
+    # The last column is the number of clips, which a corpus's BLEU does not need.
     return bleu_from_sums(sums[..., :-1])[..., order]
 
 

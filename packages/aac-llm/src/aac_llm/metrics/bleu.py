@@ -53,6 +53,7 @@ def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tupl
 def bleu_from_sums(sums: Floats) -> Floats:
     """Compute BLEU-1..4 (..., 4) of counts (..., 10): matches, n-grams, length, reference length."""
     matches, ngrams, length, reference_length = np.split(sums, [MAX_ORDER, 2 * MAX_ORDER, -1], axis=-1)
+    # Geometric mean of the n-gram precisions, as the n-th root of their product (Papineni et al., eq. 3).
     precision = np.cumprod((matches + _TINY) / (ngrams + _SMALL), axis=-1)
     ratio = (length + _TINY) / (reference_length + _SMALL)
     return precision ** (1 / np.arange(1, MAX_ORDER + 1)) * np.exp(np.minimum(0, 1 - 1 / ratio))
@@ -73,6 +74,7 @@ def bleu_counts(captions: CaptionSet) -> BleuCounts:
 def _matches(captions: CaptionSet, order: int) -> Ints:
     candidate, reference = captions.of_candidates(order), captions.of_references(order)
     size = len(candidate.start)
+    # The greatest count in any one reference of the clip allows as many matches.
     keys = pair_keys(captions.clip[reference.sentence], reference.ngram, size)
     by_key = np.lexsort((reference.count, keys))  # within a key the greatest count is last
     last = np.flatnonzero(np.diff(keys[by_key], append=-1))
@@ -87,5 +89,6 @@ def _closest_lengths(captions: CaptionSet) -> Ints:
     lengths = captions.counted.lengths
     references = lengths[captions.num_clips :]
     distance = np.abs(references - lengths[captions.clip])
+    # Within a clip by distance, then by length: the first is the closest, the shorter of two.
     ranked = np.lexsort((references, distance, captions.clip))
     return references[ranked[np.flatnonzero(np.diff(captions.clip, prepend=-1))]]

@@ -122,6 +122,7 @@ def cider_d_clips(captions: CaptionSet, document_frequencies: DocumentFrequencie
         similarity += _cosine(captions, order, weights)
     lengths = captions.counted.lengths
     similarity *= _length_penalty(lengths[captions.clip], lengths[captions.num_clips :])
+    # Mean over a clip's references, then over n, times 10 (eq. 5).
     total = np.bincount(captions.clip, similarity, captions.num_clips)
     return SCALE / MAX_ORDER * total / np.bincount(captions.clip)
 
@@ -130,6 +131,7 @@ def _own_weights(captions: CaptionSet, order: int) -> Floats:
     """Compute log(clips / clips with the n-gram in a reference), (n-grams,)."""
     counts = captions.of_references(order)
     size = len(counts.start)
+    # A clip counts once for an n-gram, however many of its references have it.
     pairs = np.unique(pair_keys(captions.clip[counts.sentence], counts.ngram, size))
     frequency = np.bincount(pairs % max(1, size), minlength=size)
     return np.log(captions.num_clips) - np.log(np.maximum(1, frequency))
@@ -143,6 +145,7 @@ def _cosine(captions: CaptionSet, order: int, weights: Floats) -> Floats:
     clip = captions.clip[reference.sentence]
     wanted = pair_keys(clip, reference.ngram, size)
     common = look_up(pair_keys(candidate.sentence, candidate.ngram, size), candidate_values, wanted)
+    # Clipping: what a candidate says more often than the reference counts as often as there (the D).
     products = np.minimum(common, reference_values) * reference_values
     num_references = len(captions.clip)
     dot = np.bincount(reference.sentence, products, num_references)
@@ -188,6 +191,7 @@ def pairwise_cider_d(
     for order in range(1, MAX_ORDER + 1):
         vectors = _dense_vectors(counted, order, document_frequencies)
         norms = np.sqrt((vectors**2).sum(axis=1))
+        # Row i as the candidate, column j as the reference.
         dot = (np.minimum(vectors[:, None], vectors[None]) * vectors[None]).sum(axis=-1)
         similarity += _divide(dot, np.outer(norms, norms))
     similarity *= _length_penalty(counted.lengths[:, None], counted.lengths[None])

@@ -59,5 +59,6 @@ def _self_similarity(counted: Counted) -> float:
     for order in counted.orders:
         summed = np.bincount(order.ngram, order.count / norms[order.sentence], len(order.start))
         total += float((summed**2).sum())
+    # Empty captions have no unit vector.
     of_itself = int(np.count_nonzero(squares))
     return float(np.clip((total - of_itself) / (size * (size - 1)), 0, 1))

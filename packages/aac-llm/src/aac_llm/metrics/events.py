@@ -107,15 +107,18 @@ def stem(word: str) -> str:
     ('bark', 'bark', 'cri', 'hum', 'chim')
     """
     word = _IRREGULAR.get(word, word)
+    # Not of glass, bus or hiss; nor of "gas" and shorter words.
     if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3:
         word = word[:-1]
     for ending in ("ing", "ed"):
         base = word.removesuffix(ending)
+        # Not of "sing" or "bed", which have no vowel left, nor of "feed".
         if base != word and len(base) > 1 and _VOWEL.search(base) and not word.endswith("eed"):
             word = base
             break
     if word.endswith("e") and len(word) > 2:
         word = word[:-1]
+    # humming, hum; but hiss stays.
     if len(word) > 3 and word[-1] == word[-2] != "s":
         word = word[:-1]
     return word[:-1] + "i" if word.endswith("y") and len(word) > 2 else word
@@ -175,6 +178,7 @@ def _lexicon() -> _Lexicon:
     for label in AUDIOSET_LABELS:
         name = re.sub(r"\(.*?\)", "", label).strip().lower()
         found = _read(name, base)
+        # "Folk music" is music: the rest of the label is no event of its own.
         if known := found & set(base.events):
             neutral.update(found - known)
         elif found:
@@ -203,6 +207,7 @@ def _cut(stems: Sequence[str], lexicon: _Lexicon) -> Iterator[str]:
 def _clause_events(clause: str, lexicon: _Lexicon) -> set[str]:
     phrases = list(dict.fromkeys(_cut(_stems(clause), lexicon)))
     found = {lexicon.strong[phrase] for phrase in phrases if phrase in lexicon.strong}
+    # A word that may belong to an event already found is explained by it.
     rest = [
         phrase
         for phrase in phrases

@@ -99,6 +99,7 @@ class FluencyDetector(nn.Module):
     def class_probabilities(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
         """Return the probability of every kind of error, (texts, classes)."""
         clean = [strip_punctuation(text) for text in texts]
+        # Like lengths together: less padding.
         order = sorted(range(len(clean)), key=lambda place: len(clean[place]))
         found = np.zeros((len(clean), self.clf.out_features))
         for first in range(0, len(order), batch_size):

@@ -147,7 +147,9 @@ def score_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     words = np.einsum("...skw,s,k->...w", stages, np.array(STAGE_WEIGHTS), np.array([DELTA, 1 - DELTA]))
     shares = _divide(words, weighted_lengths)
     precision, recall = shares[..., 0], shares[..., 1]
+    # Parameterized harmonic mean, eq. 3 of the paper.
     mean = _divide(precision * recall, ALPHA * precision + (1 - ALPHA) * recall)
+    # Chunks per matched word: 1 if no two matches are neighbours.
     scattered = _divide(counts[..., 20], counts[..., 21:23].mean(axis=-1))
     return mean * (1 - GAMMA * scattered**BETA)
 

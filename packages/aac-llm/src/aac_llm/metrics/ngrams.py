@@ -65,6 +65,7 @@ def count_ngrams(sentences: Sequence[Tokens], max_order: int = MAX_ORDER) -> Cou
     orders, ids = [], np.zeros(len(words), np.int64)
     for order in range(1, max_order + 1):
         starts = np.flatnonzero(rest >= order)
+        # An n-gram is its first n-1 words, numbered in the round before, and its last word.
         keys = ids[starts] * max(1, len(numbers)) + word_ids[starts + order - 1]
         _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         ids[starts] = inverse
@@ -87,6 +88,7 @@ def look_up(keys: Ints, values: NDArray, wanted: Ints) -> NDArray:
     """Return the values of the wanted keys, sorted as `keys` are; 0 for those that are not there."""
     if not len(keys):
         return np.zeros(len(wanted), values.dtype)
+    # Where it would stand; past the end means that it is not there.
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], 0)
 

@@ -38,6 +38,7 @@ def rouge_l_clips(captions: CaptionSet) -> Floats:
     first = np.flatnonzero(np.diff(captions.clip, prepend=-1))  # of each clip's references
     precision = np.maximum.reduceat(common / np.maximum(1, lengths[captions.clip]), first)
     recall = np.maximum.reduceat(common / np.maximum(1, lengths[captions.num_clips :]), first)
+    # coco-caption has beta at precision, which weighs recall more.
     denominator = recall + BETA**2 * precision
     return (1 + BETA**2) * precision * recall / np.where(denominator == 0, 1, denominator)
 
@@ -57,6 +58,7 @@ def common_subsequence(first: Tokens, second: Tokens) -> int:
     ones = (1 << len(first)) - 1
     row = ones
     for word in second:
+        # A 0 bit is a step of the table: where the common subsequence grows by one.
         if matches := row & places.get(word, 0):
             row = (row + matches | row - matches) & ones
     return len(first) - row.bit_count()

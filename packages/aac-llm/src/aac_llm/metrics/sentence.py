@@ -74,6 +74,7 @@ class SentenceEncoder:
         self, texts: Sequence[str], *, batch_size: int = 64, normalize: bool = True
     ) -> NDArray[np.float32]:
         """Return embeddings (texts, dim), of length one if `normalize`; like lengths are batched together."""
+        # Like lengths together: less padding.
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         vectors = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
         for first in range(0, len(order), batch_size):
@@ -89,6 +90,7 @@ class SentenceEncoder:
         """Average the cosine of each caption with its references, any number of them, (clips,)."""
         if len(candidates) != len(references) or not all(references):
             raise ValueError("expected at least one reference for each caption")
+        # References are often shared, and captions of a poor model even more so.
         distinct = list(dict.fromkeys([*candidates, *(text for refs in references for text in refs)]))
         place = {text: number for number, text in enumerate(distinct)}
         vectors = self.encode(distinct, batch_size=batch_size).astype(np.float64)

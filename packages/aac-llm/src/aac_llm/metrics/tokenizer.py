@@ -109,6 +109,7 @@ def tokenize(text: str) -> list[str]:
     words: list[str] = []
     chunks = (text if text.isascii() and text.isprintable() else _clean(text)).split()
     for chunk, following in zip(chunks, [*chunks[1:], ""], strict=False):
+        # Most chunks are plain words, and the patterns are slow.
         if chunk.isalpha() and chunk.isascii():
             word = chunk.lower()
             words += _SPLIT.get(word, (word,))
@@ -137,9 +138,11 @@ def _chunk_words(chunk: str, before_number: bool) -> tuple[str, ...]:
 
 def _token_end(text: str, at: int, before_number: bool) -> int:
     """Return where the longest token from here ends."""
+    # The longest match wins, as in a lexer; the last pattern matches anything.
     end = max(found.end() for pattern in _PATTERNS if (found := pattern.match(text, at)))
     if (contracted := _CONTRACTED.match(text, at)) and at < contracted.end() < end <= contracted.end() + 1:
         return contracted.end()  # the n of `don't` belongs to what follows
+    # A full stop before a comma cannot end a sentence, so it belongs to the word.
     if _BEFORE_COMMA.match(text, end) and text[end - 1].isalnum():
         return end + 1
     if text[end : end + 1] == "." and _is_abbreviation(text[at:end], text[end + 1 :], before_number):

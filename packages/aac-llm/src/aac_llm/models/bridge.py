@@ -69,6 +69,7 @@ def cut_windows(tokens: Tensor, mask: Tensor, window: int, layout: Layout) -> Wi
             f"expected tokens (batch, tokens, dim) and mask (batch, tokens), got {tuple(tokens.shape)} "
             f"and {tuple(mask.shape)}"
         )
+    # The batch is cut as its longest sound; shorter ones get windows without sound, which are not used.
     length = count_windows(tokens.shape[1], window, layout) * window
     missing = max(0, length - tokens.shape[1])
     tokens = F.pad(tokens, (0, 0, 0, missing))[:, :length]
@@ -88,6 +89,7 @@ def count_windows(num_tokens: int, window: int, layout: Layout) -> int:
 
 def encoder_tokens(num_samples: int, config: CEDConfig) -> int:
     """Return the number of tokens that CED makes of `num_samples` at 16 kHz, alone, without patch-out."""
+    # The same arithmetic as in the encoder, for planning without running it (tested against it).
     frames = num_frames(num_samples)
     if config.mode == "masked":
         return NUM_ROWS * max(1, -(-frames // PATCH_FRAMES))
@@ -100,6 +102,7 @@ def encoder_tokens(num_samples: int, config: CEDConfig) -> int:
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
     """Return the mean `(windows, dim)` of tokens `(windows, window, dim)` where `mask` is True."""
+    # A used window has at least one token, so the divisor is never 0.
     weights = mask.to(tokens.dtype)
     return torch.einsum("nwd,nw->nd", tokens, weights) / weights.sum(1, keepdim=True)
 
@@ -144,6 +147,7 @@ class Bridge(nn.Module):
         if config.kind == "linear":
             self.projector = nn.Linear(encoder_dim, decoder_width)
             return
+        # As BLIP-2 initializes its queries.
         self.query = nn.Parameter(torch.randn(1, config.num_queries, config.hidden_size) * QUERY_STD)
         self.qformer = Blip2QFormerModel(_qformer_config(config, encoder_dim))
         self.projector = nn.Linear(config.hidden_size, decoder_width)
@@ -172,6 +176,7 @@ class Bridge(nn.Module):
     def query_tokens(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return what the queries find in sets of tokens: `(sets, queries, hidden)`."""
         found: Tensor = self.qformer(
+            # The same queries look at every set of tokens.
             query_embeds=self.query.expand(len(tokens), -1, -1),
             encoder_hidden_states=tokens.to(self.query.dtype),
             encoder_attention_mask=mask.long(),

@@ -81,6 +81,7 @@ class CaptionModel(PretrainedModule):
             config.bridge, encoder_dim=config.encoder.embed_dim, decoder_width=width, layout=config.layout
         )
         self.decoder = decoder
+        # Adapters are injected here, so a checkpoint is loaded after this, not before.
         prepare_encoder(encoder, config.encoder_strategy, config.lora)
         prepare_decoder(decoder, config.decoder_strategy, config.lora)
         float32_trainable(self)
@@ -127,6 +128,7 @@ class CaptionModel(PretrainedModule):
             lengths: `(batch,)` samples of each; None: all of them.
             spec_augment: masks on the log-mel frames, in training.
         """
+        # Without gradients a frozen encoder keeps no activations, which are most of the memory of long sound.
         frozen = self.config.encoder_strategy == "frozen"
         with torch.no_grad() if frozen else nullcontext():
             encoded = self.encoder(waveforms, lengths, spec_augment=spec_augment)
@@ -158,8 +160,11 @@ class CaptionModel(PretrainedModule):
             raise ValueError(f"expected as many labels as waveforms, got {len(labels)} and {len(waveforms)}")
         acoustic = self.encode_audio(waveforms, lengths, spec_augment)
         logits = self.caption_logits(acoustic, labels)
+        # Only the captions are learned, neither prompt nor sound.
         chosen = labels != IGNORED
         loss = F.cross_entropy(logits[chosen].float(), labels[chosen], reduction="sum")
+        # Over an accumulated update the divisor is the tokens of all its passes: a mean of means would weigh
+        # tokens of short captions more.
         count = chosen.sum() if num_items_in_batch is None else num_items_in_batch
         return CaptionOutput(loss=loss / count, logits=None if self.training else logits.float())
 
@@ -167,6 +172,8 @@ class CaptionModel(PretrainedModule):
         """Return logits `(batch, length, vocabulary)` of each label after those before it."""
         counts = (labels != IGNORED).sum(1)
         sequences = self.assemble(acoustic, labels)
+        # Padded on the left, all sequences end together: the last `longest + 1` logits hold every caption.
+        # The first of them predicts the first token, the very last nothing that is asked for.
         longest = int(counts.max())
         logits = self.decoder(
             inputs_embeds=sequences.embeddings,

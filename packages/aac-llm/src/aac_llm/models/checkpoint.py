@@ -63,6 +63,7 @@ def find_model(source: str | Path) -> Path:
                 f"{path} is no captioner: it has no {CONFIG_FILE} (an unfinished checkpoint?)"
             )
         return path
+    # Anything else cannot be a hub id, and asking the hub for a mistyped path helps nobody.
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise CheckpointError(f"expected the folder of a captioner or a hub id, got {str(source)!r}")
     from huggingface_hub import snapshot_download
@@ -134,6 +135,7 @@ def _named_from(name: str, folder: Path) -> str:
     """Name a folder relative to the checkpoint if it is near, else in full; a hub id stays."""
     if not Path(name).exists():
         return name
+    # Two levels up are siblings of the run folder; what is farther is unlikely to move along.
     relative = os.path.relpath(Path(name).resolve(), folder.resolve())
     return relative if relative.count("..") <= 2 else str(Path(name).resolve())
 
@@ -281,6 +283,7 @@ def load_trained(
     for part, module in (("encoder", encoder), ("decoder", decoder)):
         if strategies[part] == "lora":
             path = folder / ADAPTER_FILES[part]
+            # Base weights are not in the file; of adapters every one must be there.
             adapter = {name_in_module(name): tensor for name, tensor in read_tensors(path).items()}
             load_part(module, adapter, str(path), kept=r"^(?!.*\.lora_[AB]\.)")
 
@@ -291,6 +294,7 @@ def load_whole(config: ModelConfig, folder: Path, *, encoder: nn.Module, decoder
         load_part(encoder, read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
     if config.decoder_strategy == "full":
         tensors: dict[str, Tensor] = {}
+        # Large models are stored in several shards.
         for path in sorted((folder / DECODER_FOLDER).glob("*.safetensors")):
             tensors |= read_tensors(path)
         decoder.load_state_dict(tensors, strict=False)  # tied weights are stored once

@@ -40,6 +40,7 @@ def load_decoder(
     options: dict[str, Any] = {"dtype": dtype}
     if quantization != "none":
         options |= {"quantization_config": _quantization_config(quantization, dtype)}
+        # bitsandbytes quantizes while it loads, on the device itself.
         options |= {"device_map": {"": str(device)}}
     model: Any
     try:
@@ -86,6 +87,7 @@ def set_generation_defaults(model: Any, tokenizer: Any) -> None:
     from transformers import GenerationConfig
 
     own = getattr(model, "generation_config", None)
+    # Chat models end a turn with a token that is not the tokenizer's EOS.
     ends = _as_list(tokenizer.eos_token_id) + _as_list(getattr(own, "eos_token_id", None))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
@@ -118,6 +120,7 @@ def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
+        # As in QLoRA (arXiv:2305.14314, section 3).
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype if dtype != torch.float32 else torch.bfloat16,

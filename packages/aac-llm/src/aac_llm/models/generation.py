@@ -54,6 +54,7 @@ def generate(
     settings = settings or GenerationConfig()
     if not settings.do_sample and settings.num_beams > 1 and supports(decoder):
         return _search(decoder, tokenizer, sequences, settings)
+    # top_k 0: transformers would cut to the 50 most probable tokens before top_p does.
     drawing = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
     tokens, scores = generate_tokens(
         decoder,
@@ -109,6 +110,7 @@ def generate_tokens(
         New tokens `(sounds * captions, length)` and mean log-probabilities `(sounds * captions,)`.
     """
     processors = [] if repetition_penalty == 1.0 else [CaptionRepetitionPenalty(repetition_penalty)]
+    # Only the special tokens of the model; all else comes from our settings, or chat models would sample.
     own = decoder.generation_config
     output = decoder.generate(
         inputs_embeds=sequences.embeddings,
@@ -124,6 +126,8 @@ def generate_tokens(
             **settings,
         ),
     )
+    # transformers gives scores of beams itself (length_penalty 1: means); those of single sequences are made
+    # of the logits, before temperature and top_p changed them.
     if settings["num_beams"] > 1:
         return output.sequences, output.sequences_scores
     return output.sequences, _mean_log_probability(output, own.eos_token_id)

@@ -72,6 +72,7 @@ def merge_adapters(model: CaptionModel) -> None:
     Float32 weights only: in bfloat16 most of a small update would be lost in rounding.
     """
     for layer in model.modules():
+        # peft merges in place and keeps the adapters, which then are skipped.
         if isinstance(layer, LoraLayer) and layer.get_base_layer().weight.dtype == torch.float32:
             layer.merge()
 
@@ -82,6 +83,7 @@ def longest_seconds(model: CaptionModel, config: GenerationConfig) -> float:
     if context is None:
         return math.inf
     room = context - config.max_new_tokens - len(model.prompt)
+    # How many tokens a sound takes depends on windows and chunks, so search instead of inverting.
     low, high = 0, 1
     while high < LONGEST_SECONDS and model.token_budget(high) <= room:
         low, high = high, high * 2

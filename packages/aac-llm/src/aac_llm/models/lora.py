@@ -32,6 +32,7 @@ def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRAConfig) -> N
     if strategy == "lora":
         names = "|".join(settings.encoder_targets)
         _inject(encoder, rf"blocks\.\d+\.(attn|mlp)\.({names})", settings)
+        # Statistics of a batch would depend on its padding, and a small batch's are poor.
         encoder.freeze_batch_norm()
         _train_adapters(encoder)
     else:
@@ -51,6 +52,7 @@ def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRAConfig
         _inject(decoder, rf"(.*\.)?({names})", settings)
         _train_adapters(decoder)
     else:
+        # Trained in full: small updates would be lost in bfloat16.
         decoder.float().requires_grad_(True)
 
 
@@ -114,6 +116,7 @@ def merged_tensors(module: nn.Module) -> dict[str, Tensor]:
                 raise ValueError(
                     f"the weights of {name} are quantized; load the model with quantization='none' to merge"
                 )
+            # Added in float32 and rounded once.
             delta = adapted.get_delta_weight(ADAPTER)
             tensors[f"{name}.weight"] = (weight.float() + delta.float()).to(weight.dtype)
     return {name: tensor.detach() for name, tensor in tensors.items()}

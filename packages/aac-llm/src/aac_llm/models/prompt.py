@@ -70,6 +70,7 @@ def normalize_caption(caption: str, kind: Literal["reference", "none"] = "refere
 
 def tokenize_prompt(tokenizer: Any, prompt: str) -> PromptTokens:
     """Tokenize the two halves of a prompt that has the sound at `<AcousticTokens>`."""
+    # Tokenized apart: a token across the place of the sound would not exist in any sequence.
     left, right = prompt.split(ACOUSTIC_TOKENS)
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     return PromptTokens(tuple(start + _encode(tokenizer, left)), tuple(_encode(tokenizer, right)))
@@ -92,6 +93,8 @@ def tokenize_captions(
         tokens = _encode(tokenizer, normalize_caption(caption, normalization))
         if not tokens:
             raise ValueError(f"caption {index} is empty after normalization: {caption!r}")
+        # EOS by hand: tokenizers differ in whether they add it. It may also be the padding token, so labels
+        # are padded by -100.
         rows.append(torch.tensor([*tokens, tokenizer.eos_token_id]))
     return pad_sequence(rows, batch_first=True, padding_value=IGNORED)
 
@@ -111,6 +114,7 @@ def assemble_sequences(
     left, right = (
         embed(torch.tensor(ids, dtype=torch.long, device=device)) for ids in (prompt.left, prompt.right)
     )
+    # The bridge computes in float32, the decoder often in bfloat16.
     sounds = acoustic.embeddings.to(left.dtype)
     captions = [] if labels is None else [row[row != IGNORED] for row in labels]
     if captions:

@@ -119,6 +119,7 @@ def convert_tensors(tensors: Mapping[str, Tensor], source: str = "the checkpoint
             continue
         if ours is not None:
             converted[ours] = tensor
+        # Their front end has no place here, but it must be the one that ours computes.
         elif "front_end." in name:
             convert_state_dict({name[name.index("front_end.") :]: tensor})  # raises if it is another
     if foreign:
@@ -133,6 +134,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        # mmap: a file of 27 GB is not read at once. weights_only: nothing in it is run.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None

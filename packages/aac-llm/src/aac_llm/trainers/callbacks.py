@@ -76,11 +76,13 @@ class SaveOnInterrupt(TrainerCallback):
     ) -> None:
         """Stop when any rank was asked to: all ranks after the same update, for saving needs all."""
         if args.world_size > 1:
+            # A launcher signals its processes one by one; saving needs all of them after the same update.
             flag = torch.tensor(float(self.interrupted), device=args.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
             self.interrupted = bool(flag)
         if self.interrupted:
             control.should_save = control.should_training_stop = True
+            # Whoever interrupts wants to wait for no validation.
             control.should_evaluate = False
 
     def on_train_end(self, *_: Any, **__: Any) -> None:

@@ -68,9 +68,11 @@ def estimate_memory(
     decoder = model.decoder.config.get_text_config()
     length = prompt + model.token_budget(seconds) + caption_tokens
     value_bytes = 2 if half_precision else 4
+    # With recomputation only the input of each layer, 2 bytes a value in half precision.
     kept = 2 if gradient_checkpointing else VALUES_KEPT
     tokens = batch_size * length * decoder.num_hidden_layers * decoder.hidden_size
     if model.config.encoder_strategy != "frozen":
+        # 100 frames a second, 16 frames and one of 4 mel bands a patch; a frozen encoder keeps nothing.
         columns = int(seconds * 100 / 16) + 1
         tokens += batch_size * columns * 4 * model.config.encoder.depth * model.config.encoder.embed_dim
     logits = batch_size * caption_tokens * decoder.vocab_size * 12  # float32, its softmax and its gradient

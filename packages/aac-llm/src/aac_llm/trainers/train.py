@@ -6,6 +6,7 @@ What is written, and where: see `run_folder.py`.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from aac_llm.trainers.curves import plot_curves
 from aac_llm.trainers.memory import estimate_memory
 from aac_llm.trainers.run_folder import BEST, CURVES, LAST, LOG, check_settings, find_checkpoint
 from aac_llm.trainers.trainer import CaptionTrainer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def train(config: TrainConfig) -> TrainResult:
         ValueError: there are no clips, or `out` holds a training with other settings.
         KeyboardInterrupt: after Ctrl-C, when all is saved.
     """
+    check_device(config)
     join_processes(config)
     checkpoint = find_checkpoint(config.out)
     check_settings(config, resumes=checkpoint is not None)
@@ -124,7 +128,7 @@ def read_clips(manifests: Sequence[Path], splits: Sequence[str]) -> list[Clip]:
 def training_arguments(config: TrainConfig, updates: int, *, validate: bool) -> TrainingArguments:
     """Return the settings in transformers' form."""
     by_steps, save = config.eval_steps, config.save_steps
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(config.out),
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
@@ -132,6 +136,7 @@ def training_arguments(config: TrainConfig, updates: int, *, validate: bool) -> 
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
+        # transformers 5 has no warmup_ratio.
         warmup_steps=round(updates * config.warmup_ratio),
         lr_scheduler_type="cosine",
         max_grad_norm=config.max_grad_norm or 0.0,
@@ -147,10 +152,19 @@ def training_arguments(config: TrainConfig, updates: int, *, validate: bool) -> 
         use_cpu=uses_cpu(config),
         seed=config.seed,
         data_seed=config.seed,
+        # Batches are dictionaries of ours, not a data set's columns.
         remove_unused_columns=False,
         label_names=["labels"],
+        # Every trained parameter takes part in every pass; looking for unused ones costs time.
         ddp_find_unused_parameters=False,
     )
+    if not uses_cpu(config) and PartialState().num_processes == 1:
+        arguments._n_gpu = 1  # or Trainer would spread batches over all GPUs that it sees (DataParallel)
+        if ":" in config.device:
+            device = torch.device(config.device)
+            torch.accelerator.set_device_index(device.index)
+            arguments.__dict__["_setup_devices"] = device  # or it would be the first one
+    return arguments
 
 
 def count_updates(config: TrainConfig, num_examples: int) -> int:
@@ -172,43 +186,37 @@ def join_processes(config: TrainConfig) -> None:
 
     Without `cpu`, accelerate takes each of several processes on a processor for the only one.
 
-    Raises:
-        ValueError: the device or the precision is not to be had.
     """
-    select_gpu(config.device)
-    if config.precision == "fp16" and uses_cpu(config):
-        raise ValueError("precision fp16 needs a GPU: set precision to bf16 or fp32")
+    if ":" in config.device:  # one of several GPUs; accelerate would take the first
+        os.environ["ACCELERATE_TORCH_DEVICE"] = config.device
     PartialState(cpu=uses_cpu(config), timeout=timedelta(minutes=30))
 
 
-def select_gpu(device: str) -> None:
-    """Let this process see only the GPU that was asked for: Trainer takes all that it sees.
+def check_device(config: TrainConfig) -> None:
+    """Refuse a device or a precision that this machine does not have.
 
     Raises:
-        ValueError: PyTorch sees no GPU.
+        ValueError: with what to set instead.
     """
-    kind, _, number = device.partition(":")
-    if number and not torch.cuda.is_initialized():
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-        names = seen.split(",") if seen else []
-        os.environ["CUDA_VISIBLE_DEVICES"] = names[int(number)] if int(number) < len(names) else number
-    if kind not in ("auto", "cpu") and not torch.accelerator.is_available():
-        raise ValueError(f"device {device}: PyTorch sees no such device; set device to auto or cpu")
+    if config.device not in ("auto", "cpu") and not torch.accelerator.is_available():
+        raise ValueError(f"device {config.device}: PyTorch sees no such device; set device to auto or cpu")
+    if config.precision == "fp16" and uses_cpu(config):
+        raise ValueError("precision fp16 needs a GPU: set precision to bf16 or fp32")
 
 
 def describe(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset, updates: int) -> None:
-    """Print what will be trained, for how long and with how much memory."""
+    """Log what will be trained, for how long and with how much memory."""
     parts = {"encoder": model.encoder, "bridge": model.bridge, "decoder": model.decoder}
     for name, part in parts.items():
         trained, total = total_parameters(part, trained=True), total_parameters(part)
-        print(f"{name:8} {trained / 1e6:8.2f} M of {total / 1e6:8.2f} M parameters are trained")
+        logger.info("%-8s %8.2f M of %8.2f M parameters are trained", name, trained / 1e6, total / 1e6)
     seconds = config.data.max_seconds
     clips = f"{len(dataset.clips)} clips" + (
         "" if len(dataset) == len(dataset.clips) else f", {len(dataset)} captions"
     )
     per_update = config.batch_size * config.gradient_accumulation_steps
-    print(f"{clips}, {updates} updates of {per_update} on each device")
-    print(f"{seconds:g} s of sound become {model.token_budget(seconds)} embeddings")
+    logger.info("%s, %d updates of %d on each device", clips, updates, per_update)
+    logger.info("%g s of sound become %d embeddings", seconds, model.token_budget(seconds))
     estimate = estimate_memory(
         model,
         batch_size=config.batch_size,
@@ -216,7 +224,7 @@ def describe(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset, 
         half_precision=config.precision != "fp32" or model.config.decoder_dtype != "float32",
         gradient_checkpointing=config.gradient_checkpointing,
     )
-    print(f"memory on each device: {estimate}")
+    logger.info("memory on each device: %s", estimate)
 
 
 def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[CaptionDataset]) -> TrainResult:
@@ -228,8 +236,9 @@ def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[Capt
     if trainer.is_world_process_zero():
         plot_curves(config.out / LOG, config.out / CURVES)
         if bad:
-            print(f"{len(dict(bad))} clips could not be decoded and were left out:")
-            print("\n".join(f"  {audio}: {reason}" for audio, reason in sorted(dict(bad).items())))
+            logger.warning("%d clips could not be decoded and were left out:", len(dict(bad)))
+            for audio, reason in sorted(dict(bad).items()):
+                logger.warning("  %s: %s", audio, reason)
     trainer.accelerator.wait_for_everyone()
     record = best / "validation.json"
     scores = json.loads(record.read_text()) if record.is_file() else {}

@@ -93,6 +93,7 @@ class CaptionTrainer(Trainer):
                 own = [parameter for parameter in group["params"] if id(parameter) in bridge]
                 group["params"] = [parameter for parameter in group["params"] if id(parameter) not in bridge]
                 if own:
+                    # The schedule multiplies the rate of every group, so the ratio stays.
                     optimizer.add_param_group({**group, "params": own, "lr": rate, "bridge": True})
         return optimizer
 

@@ -79,6 +79,7 @@ def _validate_batch(
     losses = torch.nn.functional.cross_entropy(
         logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
     ).sum(1)
+    # The sounds are encoded once, for the loss; captions take them from there.
     chosen = [place for place, index in enumerate(batch) if index < captioned]
     captions: dict[int, str] = {}
     if chosen:
