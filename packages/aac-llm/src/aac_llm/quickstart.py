@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import soundfile
+import torch
 from audio_common.config import CEDConfig
 from audio_common.scenes.scene import Scene, random_scene, render
 from audio_common.scenes.text import NUM_VARIANTS, TRAINING_VARIANTS
@@ -29,6 +30,7 @@ from aac_llm.data.manifest import Clip, read_manifest, write_manifest
 from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.evaluators.evaluate import Evaluation, evaluate
 from aac_llm.models.tiny import create_tiny_decoder
+from aac_llm.trainers.run_folder import CURVES
 from aac_llm.trainers.train import TrainResult, train
 
 SECONDS = 3.0
@@ -53,6 +55,7 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
     """Synthesise, train, caption, score; prints each step and where its files are."""
     out = config.out
     disable_progress_bar()  # of loading weights; those of training and captioning stay
+    torch.set_num_threads(1)  # two threads on a busy machine are slower than one for a model this small
     _say(1, f"synthesising {config.clips} training scenes with {len(TRAINING_VARIANTS)} captions each")
     manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)
     _say(2, f"training a small captioner from random weights for {config.steps} steps")
@@ -63,7 +66,7 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
     print_control(evaluation)
     _say(4, "what it says of them")
     print_samples(evaluation)
-    _say_what_next(out, model, page)
+    _say_what_next(out, page)
     return QuickstartResult(training=training, evaluation=evaluation, page=page)
 
 
@@ -197,15 +200,17 @@ def _say(step: int, what: str) -> None:
     print(f"\n[{step}/4] {what}", flush=True)
 
 
-def _say_what_next(out: Path, model: str, page: Path) -> None:
+def _say_what_next(out: Path, page: Path) -> None:
+    run = out / "model"
     print(f"""
 Listen to all of them, worst first: {page}
-Everything is in {out}. The same with your own recordings:
+Loss and scores of the training: {run / CURVES}
+Everything is in {out}. The same again, and with your own recordings (a file, a folder or a manifest):
 
-  aac-llm caption FOLDER --model {model} --out captions.jsonl
-  aac-llm evaluate MANIFEST.jsonl --model {model} --page page.html
+  aac-llm caption {out / "data" / "audio" / "test-00001.wav"} --model {run}
+  aac-llm evaluate {out / "data" / "manifest.jsonl"} --split test --model {run}
 
-This captioner knows only the synthesised sounds. To train one on real data:
+This captioner knows only the synthesised sounds. To train one on real data, with a GPU of 24 GB:
 
   aac-llm prepare clotho data/clotho --out data/clotho.jsonl
   aac-llm train --config qlora""")
