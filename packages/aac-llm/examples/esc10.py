@@ -77,7 +77,7 @@ def load_event(path: Path) -> np.ndarray:
 
 
 def mix(events: Sequence[np.ndarray], relations: Sequence[str]) -> np.ndarray:
-    """Mix sounds; `while`: a sound begins with the one before it; `then`: a quarter second after all is over."""
+    """Mix sounds; `while`: a sound begins with the one before it; `then`: after a quarter second of silence."""
     starts, end = [0], len(events[0])
     for event, relation in zip(events[1:], relations, strict=True):
         starts.append(starts[-1] if relation == "while" else end + SAMPLE_RATE // 4)
@@ -154,7 +154,7 @@ def compose(source: Path, out: Path, seed: int = 0) -> None:
 def scene_captions(
     wordings: Sequence[Sequence[str]], relations: Sequence[str], split: str, rng: random.Random
 ) -> list[str]:
-    """Write three captions for training; for the others one more, in the wordings that training never sees."""
+    """Write three captions for training; for the others a fourth, in wordings that training never sees."""
     orders = [rng.sample(range(NUM_TRAINING_WORDINGS), NUM_TRAINING_WORDINGS) for _ in wordings]
     found = [
         join([texts[order[index]] for texts, order in zip(wordings, orders, strict=True)], relations)
@@ -233,7 +233,7 @@ def targets(scenes: Sequence[Sequence[dict]], labels: Sequence[str]) -> Tensor:
 
 @torch.inference_mode()
 def describe(model: CED, rows: Sequence[dict], sounds: dict[str, Tensor], labels: Sequence[str]) -> str:
-    """Describe accuracy on single events and mean average recall of the right classes among as many guesses."""
+    """Describe accuracy on single events, and mean recall of the right classes among as many guesses."""
     model.eval()
     hits, recalls = [], []
     for row in rows:
