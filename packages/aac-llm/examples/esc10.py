@@ -77,7 +77,7 @@ def load_event(path: Path) -> np.ndarray:
 
 
 def mix(events: Sequence[np.ndarray], relations: Sequence[str]) -> np.ndarray:
-    """Mix sounds; `while`: a sound begins with the one before it; `then`: after a quarter second of silence."""
+    """Mix sounds; `while`: a sound begins with the one before it; `then`: a quarter second after the end."""
     starts, end = [0], len(events[0])
     for event, relation in zip(events[1:], relations, strict=True):
         starts.append(starts[-1] if relation == "while" else end + SAMPLE_RATE // 4)

@@ -94,6 +94,7 @@ def load_captioner(config: CaptionConfig) -> Captioner:
 
     from aac_llm.captioning.captioner import Captioner
 
+    # Sampling draws from torch's own generator.
     torch.manual_seed(config.seed)
     return Captioner.from_pretrained(
         config.model,
@@ -137,6 +138,7 @@ def _references(manifest: Path | None) -> list[tuple[str, ...]] | None:
     from aac_llm.data.manifest import read_manifest
 
     clips = read_manifest(manifest)
+    # Test captions must not say how common a phrase is.
     chosen = [clip for clip in clips if clip.split == "train"] or clips
     return [tuple(clip.captions) for clip in chosen if clip.captions]
 

@@ -90,6 +90,7 @@ def _describe(config: CorrectConfig) -> dict[str, Any]:
     """Return the settings on which a correction depends, which all in one file share."""
     free = HOW_IT_IS_ASKED | {"predictions", "out", "overwrite", "gate", "threshold"}
     settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in free}
+    # The captions themselves, not the name of their file: it may have been captioned anew meanwhile.
     digest = hashlib.sha256(config.predictions.read_bytes()).hexdigest()
     threshold = THRESHOLDS[config.gate_used] if config.threshold is None else config.threshold
     return settings | {"gate": config.gate_used, "threshold": threshold, "predictions_sha256": digest}

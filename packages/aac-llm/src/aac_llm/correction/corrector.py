@@ -116,6 +116,7 @@ class Corrector:
             return prediction
         record = {name: value for name, value in asdict(result).items() if value is not None}
         original = prediction.original
+        # A second correction keeps what the captioner said, not what the first made of it.
         if result.accepted and original is None:
             original = result.before
         return replace(

@@ -78,6 +78,7 @@ def rule_scores(captions: Sequence[str]) -> np.ndarray:
 def faults(caption: str) -> dict[str, float]:
     """Find faults of an English caption: name -> how surely it is one, in (0, 1]."""
     words = _WORD.findall(caption.lower())
+    # A trailing comma is no word, and would hide a dangling end.
     while words and words[-1] == ",":
         words.pop()
     if not words:

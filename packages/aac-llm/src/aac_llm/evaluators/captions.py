@@ -51,6 +51,7 @@ def _read_captions(config: EvaluateConfig) -> Captions:
     if config.references is None:
         return Captions(predictions, {one.id: one.references for one in predictions})
     clips = _read_clips(config.references, config.split)
+    # Files of other systems name no sounds; the page plays those of the manifest.
     audio = {clip.id: clip.audio for clip in clips}
     known = [_with_audio(prediction, audio.get(prediction.id)) for prediction in predictions]
     return Captions(known, {clip.id: clip.captions for clip in clips})
@@ -97,6 +98,7 @@ def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list
     sounds = find_sounds(config.files, config.split)[:limit]
     journal = None
     if config.out is not None:
+        # Before the model is loaded: other settings are refused at once.
         journal = Journal(config.out, describe_settings(config))
     from aac_llm.models.inference import caption_files, load_for_inference
 
@@ -126,6 +128,8 @@ def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list
             predictions += found
             if journal:
                 journal.append(found)
+                if bad_files:
+                    journal.note_bad(bad_files)
             progress.advance(len(found))
     predictions = in_order(predictions, sounds)
     if journal:

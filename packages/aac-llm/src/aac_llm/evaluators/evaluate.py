@@ -49,6 +49,7 @@ def evaluate_predictions(
         _references_of(predictions) if references is None else {k: tuple(v) for k, v in references.items()}
     )
     systems = [_by_id(captions) for captions in (predictions, compare) if captions is not None]
+    # Only clips that all systems captioned, or the comparison would be of different sets.
     ids = [id for id, texts in wanted.items() if texts and all(id in system for system in systems)]
     if not ids:
         raise ValueError(_no_clips(predictions, wanted))

@@ -97,6 +97,7 @@ def sort_clips(clips: Sequence[ScoredClip], order: str) -> list[ScoredClip]:
     """Sort clips worst first; those of the same score stay as they came."""
     if not order:
         return list(clips)
+    # sorted keeps the order of equal clips, so the page does not change from run to run.
     sign = -1 if order in LOWER_IS_BETTER else 1
     return sorted(clips, key=lambda clip: sign * clip.scores[order])
 
@@ -104,6 +105,7 @@ def sort_clips(clips: Sequence[ScoredClip], order: str) -> list[ScoredClip]:
 def audio_source(audio: str, folder: Path, embed: bool) -> str:
     """Return what an audio element plays: a link relative to the page's folder, or the sound itself."""
     path = Path(audio)
+    # Base64 makes a third more of it, and browsers grow slow with pages of hundreds of megabytes.
     if embed and path.is_file() and path.stat().st_size <= EMBED_BYTES:
         kind = mimetypes.guess_type(path.name)[0] or "audio/wav"
         return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -91,6 +91,7 @@ def score_texts(
         raise ValueError("every clip needs a reference: leave the others out before scoring")
     scorer = _Scorer(candidates, references, settings or MetricsConfig(), set(metrics) == {"available"})
     table = ScoreTable(len(candidates))
+    # In this order, whatever order they were asked in.
     for name in METRICS:
         if name in metrics or {"all", "available"} & set(metrics):
             try:
@@ -119,6 +120,7 @@ class _Scorer:
         local_only: bool,
     ) -> None:
         self.raw = candidates, references
+        # As in the tools of the published numbers, metrics get the tokenized texts; events get the raw ones.
         self.candidates = [" ".join(tokenize(text)) for text in candidates]
         self.references = [[" ".join(tokenize(text)) for text in texts] for texts in references]
         self.settings = settings

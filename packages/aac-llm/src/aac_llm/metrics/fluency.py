@@ -84,6 +84,7 @@ class FluencyDetector(nn.Module):
         Raises:
             ValueError: names or shapes differ; they are listed.
         """
+        # A buffer of old checkpoints, which transformers makes anew.
         kept = {name: value for name, value in weights.items() if name != POSITION_IDS}
         try:
             self.load_state_dict(kept, strict=True)

@@ -88,6 +88,7 @@ def parse_java_version(text: str) -> int:
     match = re.search(r'version "(\d+)(?:\.(\d+))?', text)
     if match is None:
         raise JavaError(f"expected the version of a Java, got {text.strip()[:200]!r}")
+    # Java 8 calls itself 1.8.
     major = int(match[1])
     return int(match[2] or 0) if major == 1 else major
 

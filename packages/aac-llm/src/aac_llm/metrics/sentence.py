@@ -102,6 +102,7 @@ class SentenceEncoder:
         )
 
     def _encode_batch(self, texts: list[str]) -> torch.Tensor:
+        # Some tokenizers say that they take 10^30 tokens.
         limit = self.pooling.max_tokens or min(self.tokenizer.model_max_length, 512)
         batch = self.tokenizer(
             texts, padding=True, truncation=True, max_length=limit, return_tensors="pt"

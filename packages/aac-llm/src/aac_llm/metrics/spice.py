@@ -148,4 +148,5 @@ def read_scores(path: Path, num_clips: int) -> NDArray[np.float64]:
         raise JavaError(
             f"SPICE left {len(missing)} of {num_clips} clips out; the first is number {missing[0]}"
         )
+    # No tuples in both: precision and recall are 0 of 0.
     return np.nan_to_num([found[number] for number in range(num_clips)])

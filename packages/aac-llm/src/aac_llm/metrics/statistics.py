@@ -178,6 +178,7 @@ def _table(clips: ArrayLike, draws: int, level: float) -> Floats:
         raise ValueError(f"expected finite values (clips,) or (clips, columns), got shape {values.shape}")
     if draws < 1 or not 0 < level < 1:
         raise ValueError(f"expected draws >= 1 and 0 < level < 1, got draws {draws}, level {level}")
+    # Drawn along with the clips, the ones add up to the number of clips: a mean is a ratio of two sums.
     return np.column_stack([values, np.ones(len(values))])
 
 

@@ -78,8 +78,10 @@ class PretrainedModule(nn.Module):
         config, language_model, tokenizer = checkpoint.load_language_model(
             config, folder, source=decoder, dtype=dtype, device=device
         )
+        # The model first, which injects the adapters that are then loaded.
         model = cls(config, encoder=encoder, decoder=language_model, tokenizer=tokenizer)
         checkpoint.load_trained(config, folder, **model.parts())
+        # Quantized weights have no other format to be cast to.
         if dtype is not None and config.quantization == "none":
             model.to(dtype)
         return model.eval().to(device)
@@ -111,6 +113,7 @@ class PretrainedModule(nn.Module):
         language_model, tokenizer = create_decoder(decoder, dtype=DTYPES[config.decoder_dtype])
         config = replace(config, decoder=decoder)
         model = cls(config, encoder=CED(config.encoder), decoder=language_model, tokenizer=tokenizer)
+        # Strictly: their file holds the whole model, frozen weights included.
         load_part(model, tensors, name)
         return model.eval().to(device)
 

@@ -52,6 +52,7 @@ def check_settings(config: TrainConfig, *, resumes: bool) -> None:
 
 def find_checkpoint(out: Path) -> Path | None:
     """Find the latest whole checkpoint; remove what a kill left half-written."""
+    # A kill while saving leaves a folder without its last file; the one before it is whole.
     while out.is_dir() and (found := get_last_checkpoint(str(out))):
         if is_whole(Path(found)):
             return Path(found)

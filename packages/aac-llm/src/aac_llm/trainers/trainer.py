@@ -161,6 +161,7 @@ class CaptionTrainer(Trainer):
         best = json.loads(record.read_text()) if record.is_file() else None
         metric = self.settings.validation.metric
         sign = -1 if metric == "loss" else 1
+        # A tie keeps the earlier model.
         better = [best is None or sign * scores[metric] > sign * best[metric]]
         if broadcast_object_list(better)[0]:  # one rank decides for all
             self.save_captioner(self.best_folder)

@@ -46,6 +46,7 @@ def clip_names(youtube_id: str, start: float, audiocap_id: str = "") -> list[str
     ['dQw4w9WgXcQ_30', 'YdQw4w9WgXcQ_30', 'dQw4w9WgXcQ_30_40']
     """
     end = start + CLIP_SECONDS
+    # Whole and decimal seconds, milliseconds, with the end and without: as the known downloaders write them.
     spans = [
         f"_{start:g}",
         f"_{start:g}_{end:g}",
@@ -86,6 +87,7 @@ def _read_original(table: Path, split: str | None, files: AudioFolder, reading: 
         line, audiocap_id = first[key]
         name = f"{key[0]}_{key[1]:g}"
         try:
+            # An audiocap_id names one caption, so it names the clip only where there is one.
             audio = files.find_stem(clip_names(*key, audiocap_id if len(texts) == 1 else ""))
         except LookupError:
             message = f"no file below {files.folder} is named Y{key[0]}, {name} or in another known way"
@@ -105,6 +107,7 @@ def _read_variant(table: Path, named: str, split: str | None, files: AudioFolder
         except LookupError as e:
             reading.add_problem("missing", f"{table}:{line}", e)
             continue
+        # A YouTube id has eleven characters.
         stem = Path(name).stem
         reading.clips.append(_clip(stem, audio, captions, split, stem.removeprefix("Y")[:11]))
 

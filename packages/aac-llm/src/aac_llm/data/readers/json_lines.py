@@ -41,6 +41,7 @@ def read_slam(config: PrepareSLAMConfig) -> Reading:
                 "row", f"{config.source}:{line}", f"no source or target; there are {sorted(row)}"
             )
             continue
+        # SLAM-LLM repeats a clip for each of its captions.
         captions.setdefault(str(source), []).append(target)
         first.setdefault(str(source), (line, row.get("key")))
     find = _finder(config)
@@ -78,6 +79,7 @@ def _finder(config: PrepareConfig) -> Callable[[str], Path]:
     base = config.source.parent
 
     def find(name: str) -> Path:
+        # As written first: a path in a row is relative to its file, as in a manifest.
         if (base / name).is_file():
             return base / name
         if folder is None:
