@@ -32,7 +32,7 @@ def supports(decoder: Any) -> bool:
     return not getattr(decoder, "_is_stateful", False)
 
 
-@torch.no_grad()  # not inference mode: what FSDP gathers within must serve training afterwards
+@torch.no_grad()  # inference mode would spoil weights that FSDP gathers within for the training that goes on
 def beam_search(
     decoder: Any,
     embeddings: Tensor,
