@@ -150,11 +150,12 @@ def _decoded_blocks(
             yield block
         if not num_samples:
             declared = "an unknown length" if reader.duration is None else f"{reader.duration:.3f} s"
+            why = f" ({reader.complaints[-1]})" if reader.complaints else ""
             wanted = "to the end" if duration is None else f"for {duration} s"
             raise AudioError(
                 f"{reader.name}, which declares {declared}, has no sample at {sample_rate} Hz "
                 f"from {offset} s {wanted}; choose a segment of at least one sample before its end, or "
-                "replace a damaged file"
+                f"replace a damaged file{why}"
             )
 
 

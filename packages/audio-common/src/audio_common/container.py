@@ -44,6 +44,7 @@ class ContainerReader:
 
     def __init__(self, source: Path | BinaryIO, name: str, problem: str = "") -> None:
         self.name = name
+        self.complaints: list[str] = []
         self._owned = isinstance(source, Path)
         self._file: BinaryIO = source.open("rb") if isinstance(source, Path) else source
         self._problem = f"libsndfile: {problem}; FFmpeg: " if problem else "FFmpeg: "
