@@ -29,7 +29,8 @@ import soxr
 import torch
 from torch import Tensor
 
-from audio_common.decoder import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source, open_reader
+from audio_common.decoder import open_reader
+from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 
 __all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "stream_audio"]
 

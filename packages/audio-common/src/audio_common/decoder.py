@@ -21,24 +21,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
 from audio_common.raw_lines import caught_lines
+from audio_common.reader import BLOCK, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 
 logger = logging.getLogger(__name__)
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
-
-BLOCK = 1 << 16
-"""Samples per channel that are decoded at once."""
 PREROLL = {"MP3": 64 * 1152, "OGG": 20_000}
 """Samples decoded and dropped before a segment: mp3's small frames draw on data of many before them."""
 OGG_TAIL = 1 << 18
 """More than the samples in one Ogg page: at most 255 packets of 1,024."""
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 MAX_CHANNELS = 64
 QUIET_FORMATS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
 """First bytes of files that libmpg123 is not asked about."""
@@ -46,31 +42,6 @@ MAX_COMPLAINTS = 10
 """Kept of one file."""
 UNKNOWN_FRAMES = 1 << 62
 """libsndfile gives more than this where the file does not say."""
-
-
-class AudioError(ValueError):
-    """A sound that cannot be read, or arguments that ask for none of it: which, what is wrong, what to do."""
-
-
-class Reader(Protocol):
-    """An open sound."""
-
-    name: str
-    sample_rate: int
-    num_channels: int
-    num_frames: int | None
-    duration: float | None
-    format: str
-    complaints: list[str]
-    """What the library below said about the file, if anything."""
-
-    def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
-        """`count` samples (None: all) from number `start` as float32 (samples, channels); once per reader."""
-        ...
-
-    def close(self) -> None:
-        """Close what was opened here; a file object that was passed in stays open."""
-        ...
 
 
 class _SequentialFile(soundfile.SoundFile):
@@ -103,7 +74,7 @@ class SoundFileReader:
         self._file.close()
 
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
-        """Float32 blocks (samples, channels); see `Reader`."""
+        """Float32 blocks (samples, channels); see `audio_common.reader.Reader`."""
         if self.num_frames is not None and start >= self.num_frames:
             return
         position = self._seek(start)

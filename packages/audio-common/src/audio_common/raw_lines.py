@@ -80,7 +80,8 @@ os.register_at_fork(after_in_child=_catcher.after_fork)
 def caught_lines() -> Iterator[list[str]]:
     """Keep libmpg123 from printing; the list holds its lines afterwards (with threads, maybe another's too)."""
     lines: list[str] = []
-    is_caught = sys.__stderr__ is not None  # a process without it may have another file open as number 2
+    # A process without it may have another file open as number 2.
+    is_caught = sys.__stderr__ is not None
     if is_caught:
         try:
             _catcher.enter()
