@@ -78,7 +78,7 @@ os.register_at_fork(after_in_child=_catcher.after_fork)
 
 @contextmanager
 def caught_lines() -> Iterator[list[str]]:
-    """Keep libmpg123 from printing; the list holds its lines afterwards (with threads, maybe another's too)."""
+    """Keep libmpg123 from printing; afterwards the list holds its lines (and those of threads meanwhile)."""
     lines: list[str] = []
     # A process without it may have another file open as number 2.
     is_caught = sys.__stderr__ is not None
