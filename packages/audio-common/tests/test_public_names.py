@@ -20,8 +20,6 @@ def test_every_public_name_can_be_had(package: object) -> None:
 
 def test_importing_the_package_loads_neither_torch_nor_numpy() -> None:
     modules = ", ".join(f"audio_common.{name}" for name in ("check", "config", "files", "prefetch", "scenes"))
-        "audio_common, audio_common.config, audio_common.scenes, audio_common.files, audio_common.prefetch"
-    )
     code = f"import sys, {modules}; sys.exit(bool({{'torch', 'numpy'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
