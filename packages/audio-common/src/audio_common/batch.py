@@ -119,7 +119,7 @@ class LengthBucketSampler(Sampler[list[int]]):
             yield items[self.rank :: self.world_size].tolist()
 
     def __len__(self) -> int:
-        """Count the batches of this epoch, the same on every rank; epochs may differ by `seconds_per_batch`."""
+        """Count the batches of this epoch, the same on every rank; epochs may differ in their number."""
         return len(self._batches)
 
     def set_epoch(self, epoch: int) -> None:

@@ -210,7 +210,7 @@ class CED(nn.Module):
         self.init_bn.eval()
 
     def freeze(self) -> None:
-        """Switch off gradients, and stay in evaluation (BatchNorm, drop path, patch-out) even in `.train()`."""
+        """Switch off gradients; stay in evaluation (BatchNorm, drop path, patch-out) even in `.train()`."""
         self.requires_grad_(False)
         self.frozen = True
         self.eval()
