@@ -1,8 +1,8 @@
 """Keep a torchaudio that cannot be imported from taking transformers down.
 
-torchaudio's wheels raise beside a torch of another CUDA (2.11, the newest, beside torch 2.15, or beside one for the
-CPU), and transformers 5 imports torchaudio wherever it is installed, so that none of its models load there.
-Nothing here needs torchaudio at run time: a broken one is made to look absent.
+torchaudio's wheels raise beside a torch of another CUDA or of none (2.11, the newest, beside torch 2.15), and
+transformers 5 imports torchaudio wherever it is installed: none of its models load there. Nothing here needs
+torchaudio at run time, so a broken one is made to look absent.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 
 class TorchaudioGuard(MetaPathFinder):
@@ -33,7 +34,7 @@ def hide_broken_torchaudio() -> None:
         import_module("torchaudio")
     except (ImportError, OSError, RuntimeError):
         sys.modules["torchaudio"] = None  # type: ignore[assignment]
-        answer = getattr(sys.modules.get("transformers.utils"), "is_torchaudio_available", None)
+        answer: Any = getattr(sys.modules.get("transformers.utils"), "is_torchaudio_available", None)
         if hasattr(answer, "cache_clear"):  # transformers has asked already, and remembers
             answer.cache_clear()
 
