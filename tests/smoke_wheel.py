@@ -26,7 +26,7 @@ def check_audio_common(folder: Path) -> None:
     import torch
     from audio_common import CED, load_audio
     from audio_common.labels import AUDIOSET_LABELS
-    from audio_common.scenes import random_scene, render
+    from audio_common.scenes.scene import random_scene, render
 
     assert find_spec("transformers") is None
     soundfile.write(folder / "scene.wav", render(random_scene(0)), 16000)

@@ -45,14 +45,14 @@ def test_undeclared_packages_are_absent(module: str) -> None:
         ("audio-common", "audio_common.audio", ("torchaudio", "av")),
         ("ml-clap", "ml_clap.config.train", ("torch", "transformers", "numpy")),
         ("ml-clap", "ml_clap.cli", ("torch", "transformers", "matplotlib", "rich")),
-        ("ml-clap", "ml_clap.model", ("fairseq2", "matplotlib", "torchaudio")),
+        ("ml-clap", "ml_clap.models.ml_clap", ("fairseq2", "matplotlib", "torchaudio")),
         ("aac-llm", "aac_llm.config.train", ("torch", "transformers", "numpy")),
         ("aac-llm", "aac_llm.cli", ("torch", "transformers", "numpy", "matplotlib", "rich", "httpx")),
         ("aac-llm", "aac_llm.metrics", ("torch", "transformers", "rich")),
-        ("aac-llm", "aac_llm.model", ("matplotlib", "bitsandbytes", "trl")),
+        ("aac-llm", "aac_llm.models.captioner_model", ("matplotlib", "bitsandbytes", "trl")),
         ("r1-aqa", "r1_aqa.config.train", ("torch", "transformers", "numpy")),
         ("r1-aqa", "r1_aqa.cli", ("torch", "transformers", "numpy", "trl", "matplotlib", "rich")),
-        ("r1-aqa", "r1_aqa.rewards", ("torch", "transformers", "numpy", "math_verify")),
+        ("r1-aqa", "r1_aqa.rewards.rewards", ("torch", "transformers", "numpy", "math_verify")),
     ],
 )
 def test_import_leaves_heavy_modules_out(package: str, module: str, heavy: tuple[str, ...]) -> None:

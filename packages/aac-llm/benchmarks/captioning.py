@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from aac_llm.captioner import Captioner
+from aac_llm.captioning.captioner import Captioner
+from aac_llm.captioning.sounds import find_sounds
 from aac_llm.config.caption import GenerationSettings
 from aac_llm.config.model import ModelConfig
-from aac_llm.model import CaptionModel
-from aac_llm.scan import find_sounds
+from aac_llm.models.captioner_model import CaptionModel
 from audio_common.audio import load_audio
 
 SAMPLE_RATE = 16_000
@@ -81,7 +81,7 @@ def make_clips(folder: Path, options: argparse.Namespace) -> list[Path]:
 def make_sound(num_samples: int, chance: random.Random, audio: Path | None) -> Any:
     """Sound of so many samples, an array."""
     if audio is None:
-        from audio_common.scenes import random_scene, render
+        from audio_common.scenes.scene import random_scene, render
 
         return render(random_scene(chance.randrange(10**6), seconds=num_samples / SAMPLE_RATE))
     sounds = find_sounds([audio])
@@ -104,7 +104,7 @@ def make_checkpoint(folder: Path, options: argparse.Namespace) -> Path:
 
 def make_decoder(folder: Path) -> Path:
     """A random model of SmolLM2-135M's size."""
-    from aac_llm.tiny import create_tiny_decoder
+    from aac_llm.models.tiny import create_tiny_decoder
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     create_tiny_decoder(folder, ["a dog barks while rain falls"], hidden_size=64)

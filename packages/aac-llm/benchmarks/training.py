@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from aac_llm.config.model import BridgeConfig, ModelConfig
-from aac_llm.model import CaptionModel
-from aac_llm.prompt import IGNORED
-from aac_llm.tiny import create_tiny_decoder
+from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.models.prompt import IGNORED
+from aac_llm.models.tiny import create_tiny_decoder
 from audio_common import CEDConfig, LengthBucketSampler, pad_waveforms
-from audio_common.scene_text import caption
-from audio_common.scenes import random_scene, render
+from audio_common.scenes.scene import random_scene, render
+from audio_common.scenes.text import caption
 from torch import Tensor
 
 SAMPLE_RATE = 16_000

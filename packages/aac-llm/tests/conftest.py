@@ -30,8 +30,8 @@ class SceneFile:
 @pytest.fixture(scope="session")
 def scene_files(tmp_path_factory: pytest.TempPathFactory) -> list[SceneFile]:
     """Six sounds of 1.2 to 6.2 s as 16-bit WAV files at 16 kHz, with a caption each."""
-    from audio_common.scene_text import caption
-    from audio_common.scenes import random_scene, render
+    from audio_common.scenes.scene import random_scene, render
+    from audio_common.scenes.text import caption
 
     folder = tmp_path_factory.mktemp("scenes")
     files = []
@@ -47,7 +47,7 @@ def scene_files(tmp_path_factory: pytest.TempPathFactory) -> list[SceneFile]:
 @pytest.fixture(scope="session")
 def scene_clips(scene_files: list[SceneFile]):
     """The scenes as clips of the split `train`, with two captions each."""
-    from aac_llm.manifest import Clip
+    from aac_llm.data.manifest import Clip
 
     return [
         Clip(
@@ -64,7 +64,7 @@ def scene_clips(scene_files: list[SceneFile]):
 @pytest.fixture(scope="session")
 def scene_manifest(scene_clips, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Manifest of `scene_clips`."""
-    from aac_llm.manifest import write_manifest
+    from aac_llm.data.manifest import write_manifest
 
     path = tmp_path_factory.mktemp("manifest") / "scenes.jsonl"
     write_manifest(path, scene_clips)
@@ -82,9 +82,9 @@ def _write_wav(path: Path, samples: np.ndarray) -> None:
 @pytest.fixture(scope="session")
 def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random Llama of width 64 whose tokenizer was trained on captions of scenes."""
-    from aac_llm.tiny import create_tiny_decoder
-    from audio_common.scene_text import caption
-    from audio_common.scenes import random_scene
+    from aac_llm.models.tiny import create_tiny_decoder
+    from audio_common.scenes.scene import random_scene
+    from audio_common.scenes.text import caption
 
     texts = [caption(random_scene(seed), "eng_Latn").lower() for seed in range(200)]
     texts += REFERENCE_PROMPT.split(ACOUSTIC_TOKENS)
@@ -103,7 +103,7 @@ def tiny_config(tiny_decoder: Path) -> ModelConfig:
 @pytest.fixture(scope="session")
 def _tiny_model(tiny_config: ModelConfig):
     import torch
-    from aac_llm.model import CaptionModel
+    from aac_llm.models.captioner_model import CaptionModel
 
     torch.manual_seed(0)
     return CaptionModel.from_config(tiny_config)

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from aac_llm.captioning.predictions import Prediction, read_predictions
 from aac_llm.config.quickstart import QuickstartConfig
-from aac_llm.manifest import read_manifest
-from aac_llm.predictions import Prediction, read_predictions
+from aac_llm.data.manifest import read_manifest
 from aac_llm.quickstart import METRICS, QuickstartResult, make_scenes, quickstart, shift_captions
 
 

@@ -11,7 +11,7 @@ import argparse
 import time
 from collections.abc import Iterable
 
-from audio_common.scenes import KINDS, Event, Scene, random_scene, render
+from audio_common.scenes.scene import KINDS, Event, Scene, random_scene, render
 
 
 def times_real_time(scenes: Iterable[Scene]) -> float:

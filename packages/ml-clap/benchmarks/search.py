@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from ml_clap import engines
-from ml_clap.engines import Engine, FaissEngine, NumpyEngine, recall_without_self
-from ml_clap.vectors import NpyLog, open_rows
+from ml_clap.search import engines
+from ml_clap.search.engines import Engine, FaissEngine, NumpyEngine, recall_without_self
+from ml_clap.search.vectors import NpyLog, open_rows
 
 CENTRES = 2000
 

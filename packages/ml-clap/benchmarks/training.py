@@ -24,14 +24,14 @@ import soundfile
 import torch
 from audio_common.ced import CED
 from audio_common.config import CED_PRESETS
-from ml_clap.batching import Batch
 from ml_clap.config.model import ModelConfig
-from ml_clap.dataset import CaptionLoader, make_loader
-from ml_clap.enhancement import Sample, epoch_captions
-from ml_clap.loss import contrastive_loss
-from ml_clap.manifest import Clip
-from ml_clap.model import MLCLAP
-from ml_clap.text_encoder import create_small_text_encoder
+from ml_clap.data.batches import Batch
+from ml_clap.data.dataset import CaptionLoader, make_loader
+from ml_clap.data.enhancement import Sample, epoch_captions
+from ml_clap.data.manifest import Clip
+from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.text_encoder import create_small_text_encoder
+from ml_clap.trainers.loss import contrastive_loss
 
 MAX_SECONDS = 30.0
 CAPTION = "a sound of the kind number {} with another one of the kind number {} in the distance"

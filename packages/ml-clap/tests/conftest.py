@@ -54,9 +54,9 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _write_clips(folder: Path) -> tuple[Path, list[str]]:
     import soundfile
-    from audio_common.scene_text import caption
-    from audio_common.scenes import random_scene, render
-    from ml_clap.manifest import Clip, write_manifest
+    from audio_common.scenes.scene import random_scene, render
+    from audio_common.scenes.text import caption
+    from ml_clap.data.manifest import Clip, write_manifest
 
     clips, texts = [], []
     for number in range(32):
@@ -82,7 +82,7 @@ def _write_clips(folder: Path) -> tuple[Path, list[str]]:
 
 
 def _write_text_encoder(folder: Path, texts: list[str]) -> Path:
-    from ml_clap.text_encoder import create_small_text_encoder
+    from ml_clap.models.text_encoder import create_small_text_encoder
 
     return create_small_text_encoder(
         folder / "text_encoder", texts, vocab_size=120, dim=32, layers=1, heads=2, languages=LANGUAGES

@@ -190,7 +190,7 @@ def test_ctrl_c_says_what_is_saved(
 
 
 def test_settings_are_plain_json(tmp_path: Path) -> None:
-    from ml_clap.training import plain
+    from ml_clap.trainers.train import plain
 
     settings = train_settings("--seed", "3")
     saved = tmp_path / "config.json"

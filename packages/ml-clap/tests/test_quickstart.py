@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from ml_clap.config.quickstart import QuickstartConfig
-from ml_clap.languages import LANGUAGES
-from ml_clap.manifest import read_manifest
+from ml_clap.data.languages import LANGUAGES
+from ml_clap.data.manifest import read_manifest
 from ml_clap.quickstart import QUERIES, QuickstartResult, chance, make_scenes, quickstart
 
 

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from r1_aqa.audio_llm import AudioLLM
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.sound import SoundConfig
-from r1_aqa.evaluating import ask, encode, load_for_answers, make_runs
-from r1_aqa.greedy import end_tokens
-from r1_aqa.predictions import PredictionFile
-from r1_aqa.prompt import format_prompt
-from r1_aqa.questions import Question, read_questions
-from r1_aqa.sounds import load_sound
+from r1_aqa.data.questions import Question, read_questions
+from r1_aqa.data.sounds import load_sound
+from r1_aqa.evaluators.evaluate import ask, encode, load_for_answers, make_runs
+from r1_aqa.evaluators.predictions import PredictionFile
+from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.generation import end_tokens
+from r1_aqa.models.prompt import format_prompt
 
 
 def main() -> None:

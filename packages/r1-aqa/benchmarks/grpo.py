@@ -64,11 +64,11 @@ def run(words: list[str]) -> str:
 
 def measure(options: argparse.Namespace) -> dict[str, float]:
     import torch
-    from r1_aqa.audio_llm import load_audio_llm
-    from r1_aqa.encoded_prompts import EncodedPrompts
-    from r1_aqa.grpo import AudioGRPOTrainer
-    from r1_aqa.grpo_arguments import grpo_arguments
-    from r1_aqa.training import set_up, trainer_arguments
+    from r1_aqa.models.audio_llm import load_audio_llm
+    from r1_aqa.models.prompt_cache import EncodedPrompts
+    from r1_aqa.trainers.grpo import AudioGRPOTrainer
+    from r1_aqa.trainers.grpo_arguments import grpo_arguments
+    from r1_aqa.trainers.train import set_up, trainer_arguments
     from transformers import TrainerCallback, set_seed
 
     torch.set_num_threads(1)
@@ -115,9 +115,9 @@ def length(completions: list[str], **_: Any) -> list[float]:
 def make_questions(folder: Path, options: argparse.Namespace) -> list[Any]:
     """One on each scene; enough for every update."""
     import soundfile
-    from audio_common.scene_text import questions
-    from audio_common.scenes import random_scene, render
-    from r1_aqa.questions import Question
+    from audio_common.scenes.scene import random_scene, render
+    from audio_common.scenes.text import questions
+    from r1_aqa.data.questions import Question
 
     found = []
     for seed in range((options.updates + 1) * options.batch_size):
@@ -139,8 +139,8 @@ def make_questions(folder: Path, options: argparse.Namespace) -> list[Any]:
 def make_config(folder: Path, questions: list[Any], options: argparse.Namespace) -> Any:
     from r1_aqa.config.model import LoRASettings, ModelConfig
     from r1_aqa.config.train import GRPOTrainConfig
-    from r1_aqa.prompt import format_prompt
-    from r1_aqa.tiny import create_tiny_audio_llm
+    from r1_aqa.models.prompt import format_prompt
+    from r1_aqa.models.tiny import create_tiny_audio_llm
 
     model = options.model
     if model is None:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from audio_common.scene_text import questions
-from audio_common.scenes import random_scene, render
-from r1_aqa.audio_llm import AudioLLM, load_audio_llm
+from audio_common.scenes.scene import random_scene, render
+from audio_common.scenes.text import questions
 from r1_aqa.config.model import ModelConfig
-from r1_aqa.prompt import format_prompt
-from r1_aqa.questions import Question
-from r1_aqa.tiny import create_tiny_audio_llm
+from r1_aqa.data.questions import Question
+from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
+from r1_aqa.models.prompt import format_prompt
+from r1_aqa.models.tiny import create_tiny_audio_llm
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from audio_common import torchaudio_guard
 
 if TYPE_CHECKING:
-    from aac_llm.captioner import Captioner
+    from aac_llm.captioning.captioner import Captioner
     from aac_llm.config.model import BridgeConfig, LoRASettings, ModelConfig
     from aac_llm.metrics import score_captions
-    from aac_llm.model import CaptionModel
+    from aac_llm.models.captioner_model import CaptionModel
 
 torchaudio_guard.install()
 
@@ -23,8 +23,8 @@ __all__ = ["BridgeConfig", "CaptionModel", "Captioner", "LoRASettings", "ModelCo
 
 _HOMES = {
     "BridgeConfig": "aac_llm.config.model",
-    "CaptionModel": "aac_llm.model",
-    "Captioner": "aac_llm.captioner",
+    "CaptionModel": "aac_llm.models.captioner_model",
+    "Captioner": "aac_llm.captioning.captioner",
     "LoRASettings": "aac_llm.config.model",
     "ModelConfig": "aac_llm.config.model",
     "score_captions": "aac_llm.metrics",

@@ -50,15 +50,15 @@ class Verb:
     """Said after Ctrl-C, unless the function says something itself."""
 
 
-PREPARE = "aac_llm.prepare:prepare"
+PREPARE = "aac_llm.data.prepare:prepare"
 RESUMES = "What was done so far is kept; the same command goes on from there."
 
 VERBS = (
     Verb("quickstart", QuickstartConfig, "aac_llm.quickstart:quickstart", (), RESUMES),
-    Verb("train", TrainConfig, "aac_llm.training:train", (), RESUMES),
-    Verb("caption", CaptionConfig, "aac_llm.captioning:caption", ("files",), RESUMES),
-    Verb("correct", CorrectConfig, "aac_llm.correction:correct", ("predictions",), RESUMES),
-    Verb("evaluate", EvaluateConfig, "aac_llm.evaluation:evaluate", ("source",)),
+    Verb("train", TrainConfig, "aac_llm.trainers.train:train", (), RESUMES),
+    Verb("caption", CaptionConfig, "aac_llm.captioning.caption:caption", ("files",), RESUMES),
+    Verb("correct", CorrectConfig, "aac_llm.correction.correct:correct", ("predictions",), RESUMES),
+    Verb("evaluate", EvaluateConfig, "aac_llm.evaluators.evaluate:evaluate", ("source",)),
 )
 READERS = (
     Verb("clotho", PrepareClothoConfig, PREPARE, ("source",), RESUMES),

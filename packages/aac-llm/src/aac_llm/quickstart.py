@@ -14,22 +14,22 @@ from pathlib import Path
 
 import soundfile
 from audio_common.config import CEDConfig
-from audio_common.scene_text import NUM_VARIANTS, TRAINING_VARIANTS
-from audio_common.scene_text import caption as describe
-from audio_common.scenes import Scene, random_scene, render
+from audio_common.scenes.scene import Scene, random_scene, render
+from audio_common.scenes.text import NUM_VARIANTS, TRAINING_VARIANTS
+from audio_common.scenes.text import caption as describe
 from transformers.utils.logging import disable_progress_bar
 
-from aac_llm.captioning import caption_sources
+from aac_llm.captioning.caption import caption_sources
+from aac_llm.captioning.predictions import Prediction, write_predictions
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.config.model import ACOUSTIC_TOKENS, BridgeConfig, ModelConfig
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.train import DataConfig, TrainConfig, ValidationConfig
-from aac_llm.evaluation import Evaluation, evaluate
-from aac_llm.manifest import Clip, read_manifest, write_manifest
-from aac_llm.predictions import Prediction, write_predictions
-from aac_llm.tiny import create_tiny_decoder
-from aac_llm.training import TrainResult, train
+from aac_llm.data.manifest import Clip, read_manifest, write_manifest
+from aac_llm.evaluators.evaluate import Evaluation, evaluate
+from aac_llm.models.tiny import create_tiny_decoder
+from aac_llm.trainers.train import TrainResult, train
 
 SECONDS = 3.0
 NUM_EVENTS = (1, 2)

@@ -49,16 +49,16 @@ class Verb:
     """Said after Ctrl-C."""
 
 
-PREPARE = "ml_clap.prepare:prepare"
+PREPARE = "ml_clap.data.prepare:prepare"
 RESUMES = "What was done so far is kept; the same command goes on from there."
 
 VERBS = (
     Verb("quickstart", QuickstartConfig, "ml_clap.quickstart:quickstart"),
-    Verb("train", TrainConfig, "ml_clap.training:train"),
-    Verb("evaluate", EvaluateConfig, "ml_clap.evaluation:evaluate", ("model", "manifest")),
-    Verb("classify", ClassifyConfig, "ml_clap.zero_shot:classify", ("model", "source")),
-    Verb("index", IndexConfig, "ml_clap.index:index", ("source",), RESUMES),
-    Verb("search", SearchConfig, "ml_clap.search:search", ("index", "query")),
+    Verb("train", TrainConfig, "ml_clap.trainers.train:train"),
+    Verb("evaluate", EvaluateConfig, "ml_clap.evaluators.evaluate:evaluate", ("model", "manifest")),
+    Verb("classify", ClassifyConfig, "ml_clap.evaluators.zero_shot:classify", ("model", "source")),
+    Verb("index", IndexConfig, "ml_clap.search.index:index", ("source",), RESUMES),
+    Verb("search", SearchConfig, "ml_clap.search.search:search", ("index", "query")),
 )
 READERS = (
     Verb("reference", PrepareReferenceConfig, PREPARE, ("source",), RESUMES),

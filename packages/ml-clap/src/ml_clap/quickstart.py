@@ -14,8 +14,8 @@ from pathlib import Path
 
 import soundfile
 from audio_common.config import CEDConfig
-from audio_common.scene_text import HELD_OUT_VARIANT, TRAINING_VARIANTS, caption
-from audio_common.scenes import Scene, random_scene, render
+from audio_common.scenes.scene import Scene, random_scene, render
+from audio_common.scenes.text import HELD_OUT_VARIANT, TRAINING_VARIANTS, caption
 
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.config.index import IndexConfig
@@ -23,14 +23,14 @@ from ml_clap.config.model import ModelConfig
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
 from ml_clap.config.train import DataConfig, OptimizerConfig, TrainConfig
-from ml_clap.evaluation import evaluate
-from ml_clap.index import index
-from ml_clap.languages import LANGUAGES
-from ml_clap.manifest import Clip, read_manifest, write_manifest
-from ml_clap.retrieval_report import RetrievalReport
-from ml_clap.search import Hit, search
-from ml_clap.text_encoder import create_small_text_encoder
-from ml_clap.training import TrainResult, train
+from ml_clap.data.languages import LANGUAGES
+from ml_clap.data.manifest import Clip, read_manifest, write_manifest
+from ml_clap.evaluators.evaluate import evaluate
+from ml_clap.evaluators.retrieval_report import RetrievalReport
+from ml_clap.models.text_encoder import create_small_text_encoder
+from ml_clap.search.index import index
+from ml_clap.search.search import Hit, search
+from ml_clap.trainers.train import TrainResult, train
 
 SECONDS = 4.0
 EVENTS = 2

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from audio_common import torchaudio_guard
 
 if TYPE_CHECKING:
-    from r1_aqa.answerer import Answer, Answerer
+    from r1_aqa.answering.answerer import Answer, Answerer
     from r1_aqa.config.model import LoRASettings, ModelConfig
     from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
-    from r1_aqa.questions import Question, read_questions, write_questions
-    from r1_aqa.training import train_grpo, train_sft
+    from r1_aqa.data.questions import Question, read_questions, write_questions
+    from r1_aqa.trainers.train import train_grpo, train_sft
 
 torchaudio_guard.install()
 
@@ -35,17 +35,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Answer": "r1_aqa.answerer",
-    "Answerer": "r1_aqa.answerer",
+    "Answer": "r1_aqa.answering.answerer",
+    "Answerer": "r1_aqa.answering.answerer",
     "GRPOTrainConfig": "r1_aqa.config.train",
     "LoRASettings": "r1_aqa.config.model",
     "ModelConfig": "r1_aqa.config.model",
-    "Question": "r1_aqa.questions",
+    "Question": "r1_aqa.data.questions",
     "SFTTrainConfig": "r1_aqa.config.train",
-    "read_questions": "r1_aqa.questions",
-    "train_grpo": "r1_aqa.training",
-    "train_sft": "r1_aqa.training",
-    "write_questions": "r1_aqa.questions",
+    "read_questions": "r1_aqa.data.questions",
+    "train_grpo": "r1_aqa.trainers.train",
+    "train_sft": "r1_aqa.trainers.train",
+    "write_questions": "r1_aqa.data.questions",
 }
 
 

@@ -49,28 +49,30 @@ RESUMES = "What was done so far is kept; the same command goes on from there."
 
 VERBS = (
     Verb("quickstart", QuickstartConfig, "r1_aqa.quickstart:quickstart", (), RESUMES),
-    Verb("evaluate", EvaluateConfig, "r1_aqa.evaluating:evaluate", ("benchmark",), RESUMES),
-    Verb("score", ScoreConfig, "r1_aqa.score:score", ("predictions",), has_model=False),
-    Verb("answer", AnswerConfig, "r1_aqa.answerer:answer", ("clip", "question")),
-    Verb("rollouts", RolloutsConfig, "r1_aqa.rollout_page:show_rollouts", ("folder",), has_model=False),
-    Verb("merge", MergeConfig, "r1_aqa.merge:merge", ("source",)),
+    Verb("evaluate", EvaluateConfig, "r1_aqa.evaluators.evaluate:evaluate", ("benchmark",), RESUMES),
+    Verb("score", ScoreConfig, "r1_aqa.evaluators.scores:score", ("predictions",), has_model=False),
+    Verb("answer", AnswerConfig, "r1_aqa.answering.answerer:answer", ("clip", "question")),
+    Verb(
+        "rollouts", RolloutsConfig, "r1_aqa.trainers.rollout_page:show_rollouts", ("folder",), has_model=False
+    ),
+    Verb("merge", MergeConfig, "r1_aqa.models.merge:merge", ("source",)),
 )
 GROUPS = {
     "train": (
         "Train an audio LLM",
         (
-            Verb("grpo", GRPOTrainConfig, "r1_aqa.training:train_grpo", (), RESUMES),
-            Verb("sft", SFTTrainConfig, "r1_aqa.training:train_sft", (), RESUMES),
+            Verb("grpo", GRPOTrainConfig, "r1_aqa.trainers.train:train_grpo", (), RESUMES),
+            Verb("sft", SFTTrainConfig, "r1_aqa.trainers.train:train_sft", (), RESUMES),
         ),
     ),
     "prepare": (
         "Make a file of questions of a data set",
         (
-            Verb("avqa", PrepareAVQAConfig, "r1_aqa.prepare:prepare_avqa", ("source",), RESUMES, False),
+            Verb("avqa", PrepareAVQAConfig, "r1_aqa.data.prepare:prepare_avqa", ("source",), RESUMES, False),
             Verb(
                 "questions",
                 PrepareQuestionsConfig,
-                "r1_aqa.prepare:prepare_questions",
+                "r1_aqa.data.prepare:prepare_questions",
                 ("source",),
                 RESUMES,
                 False,

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from r1_aqa.callbacks import write_json
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
-from r1_aqa.questions import Question, read_questions, write_questions
+from r1_aqa.data.questions import Question, read_questions, write_questions
+from r1_aqa.trainers.callbacks import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
     import torch
 
     torch.set_num_threads(1)  # two threads on a busy machine are slower than one for a model this small
-    from r1_aqa.tiny import create_tiny_audio_llm
-    from r1_aqa.training import train_grpo, train_sft
+    from r1_aqa.models.tiny import create_tiny_audio_llm
+    from r1_aqa.trainers.train import train_grpo, train_sft
 
     out = config.out
     files = make_questions(config)
@@ -89,8 +89,8 @@ def make_questions(config: QuickstartConfig) -> tuple[Path, Path, Path]:
 def synthesise(folder: Path, seeds: Sequence[int]) -> list[Question]:
     """Scenes as files, and the questions about them."""
     import soundfile
-    from audio_common.scene_text import questions
-    from audio_common.scenes import random_scene, render
+    from audio_common.scenes.scene import random_scene, render
+    from audio_common.scenes.text import questions
 
     folder.mkdir(parents=True, exist_ok=True)
     found = []
@@ -114,7 +114,7 @@ def synthesise(folder: Path, seeds: Sequence[int]) -> list[Question]:
 
 def tokenizer_texts(file: Path) -> list[str]:
     """What the tokenizer is trained on: prompts and answers."""
-    from r1_aqa.prompt import format_prompt, format_target
+    from r1_aqa.models.prompt import format_prompt, format_target
 
     texts = []
     for question in read_questions(file):
@@ -170,7 +170,7 @@ def grpo_settings(config: QuickstartConfig, files: Sequence[Path]) -> GRPOTrainC
 
 def accuracy(config: QuickstartConfig, model: Path, name: str, file: Path, *, silent: bool = False) -> dict:
     """Scores on the held-out scenes."""
-    from r1_aqa.evaluating import evaluate
+    from r1_aqa.evaluators.evaluate import evaluate
 
     return evaluate(
         EvaluateConfig(
@@ -187,8 +187,8 @@ def accuracy(config: QuickstartConfig, model: Path, name: str, file: Path, *, si
 
 def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Path]) -> QuickstartResult:
     """Print and write what came out; the curves of both trainings and the page of rollouts."""
-    from r1_aqa.curves import write_curves
-    from r1_aqa.rollout_page import show_rollouts
+    from r1_aqa.trainers.curves import write_curves
+    from r1_aqa.trainers.rollout_page import show_rollouts
 
     last = scores["grpo"]
     result = QuickstartResult(
@@ -218,7 +218,7 @@ def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Pa
 
 def rollout_accuracy(log: Path) -> tuple[float, float]:
     """Share of right rollouts in the first and in the last sixth of the updates."""
-    from r1_aqa.curves import read_log
+    from r1_aqa.trainers.curves import read_log
 
     name = "rewards/accuracy_reward/mean"
     values = [row[name] for row in read_log(log) if name in row]

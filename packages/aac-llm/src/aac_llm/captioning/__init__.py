@@ -1,0 +1,1 @@
+"""Captioning files, folders and manifests with a finished model."""

@@ -1,0 +1,134 @@
+"""Captions on disk as they come, so that a run that was killed goes on where it was.
+
+Lines are appended batch by batch, in the order in which sounds are captioned; at the end the file is written
+anew in the order of the input. `OUT.report.json` beside it has the settings, whether the run came to its end,
+and the files that could not be read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aac_llm.captioning.predictions import Prediction, append_predictions, read_predictions, write_predictions
+from aac_llm.captioning.prefetch import BadFile
+from aac_llm.captioning.sounds import Sound
+
+
+class JournalError(ValueError):
+    """An output file that a run cannot go on with."""
+
+
+class Journal:
+    """The output file of a run.
+
+    Attributes:
+        out: the file.
+        predictions: what it holds.
+        settings: of the captions; all in one file have the same.
+    """
+
+    def __init__(self, out: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
+        """Begin a file, or go on with one.
+
+        Raises:
+            JournalError: the file has captions made in another way, or by something else.
+        """
+        self.out = out
+        self.settings = json.loads(json.dumps(settings))  # as they will be read back
+        self.predictions: list[Prediction] = []
+        self._was_complete = False
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.exists() and not overwrite:
+            self._resume()
+        else:
+            self._write_report(complete=False, bad_files=[])
+            write_predictions(out, [])
+
+    @property
+    def report_path(self) -> Path:
+        """Beside the output file, with its whole name."""
+        return self.out.with_name(f"{self.out.name}.report.json")
+
+    def _resume(self) -> None:
+        if not self.report_path.exists():
+            raise JournalError(
+                f"{self.out} exists, but not {self.report_path.name}: it was not made by `aac-llm caption`; "
+                "give another --out, or --overwrite"
+            )
+        report = json.loads(self.report_path.read_text(encoding="utf-8"))
+        there = report["settings"]
+        changed = [
+            f"{name} {there.get(name)} -> {self.settings.get(name)}"
+            for name in sorted({*there, *self.settings})
+            if there.get(name) != self.settings.get(name)
+        ]
+        if changed:
+            raise JournalError(
+                f"{self.out} was made with other settings ({', '.join(changed)}): "
+                "use the same, give another --out, or --overwrite"
+            )
+        bad = {each["audio"] for each in report["bad_files"] if each["partly"]}
+        held = read_predictions(self.out, ignore_cut=True)
+        self.predictions = [each for each in held if each.audio not in bad]  # tried again from the start
+        self._was_complete = report["complete"]
+        write_predictions(self.out, self.predictions)  # without the line that a kill cut
+        self._write_report(complete=False, bad_files=[])
+
+    def lacking(self, sounds: Sequence[Sound]) -> list[Sound]:
+        """The sounds that have no caption yet."""
+        done = {(each.id, each.audio) for each in self.predictions}
+        return [sound for sound in sounds if (sound.id, str(sound.path)) not in done]
+
+    def lacking_segments(self, sounds: Sequence[Sound]) -> tuple[list[Sound], dict[int, set[float]]]:
+        """The sounds that may lack segments, and by their number the starts that they do not lack.
+
+        Sounds are captioned one after another, so only the last one of a run that was killed can lack some.
+        """
+        lacking = {sound.id for sound in self.lacking(sounds)}
+        if self.predictions and not self._was_complete:
+            lacking.add(self.predictions[-1].id)
+        left = [sound for sound in sounds if sound.id in lacking]
+        starts: dict[str, set[float]] = {}
+        for each in self.predictions:
+            starts.setdefault(each.id, set()).add(each.start or 0.0)
+        return left, {n: starts[sound.id] for n, sound in enumerate(left) if sound.id in starts}
+
+    def append(self, predictions: Sequence[Prediction]) -> None:
+        """Add captions; they are on the disk when this returns."""
+        append_predictions(self.out, predictions)
+        self.predictions += predictions
+
+    def note_bad(self, bad_files: Iterable[BadFile]) -> None:
+        """Write down what could not be read so far, in a run that goes on."""
+        self._write_report(complete=False, bad_files=list(bad_files))
+
+    def finish(self, predictions: Sequence[Prediction], bad_files: Iterable[BadFile]) -> None:
+        """Write the file anew, in its last order, and the report of a complete run."""
+        write_predictions(self.out, predictions)
+        self.predictions = list(predictions)
+        self._write_report(complete=True, bad_files=list(bad_files))
+
+    def _write_report(self, *, complete: bool, bad_files: list[BadFile]) -> None:
+        listed = [
+            {name: value for name, value in dataclasses.asdict(each).items() if name != "index"}
+            for each in bad_files
+        ]
+        report = {
+            "settings": self.settings,
+            "complete": complete,
+            "num_captions": len(self.predictions),
+            "bad_files": listed,
+        }
+        partial = self.report_path.with_name(f"{self.report_path.name}.partial")
+        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        partial.replace(self.report_path)
+
+
+def in_order(predictions: Iterable[Prediction], sounds: Sequence[Sound]) -> list[Prediction]:
+    """Predictions in the order of the sounds, parts by their starts; those of other sounds come first."""
+    place = {sound.id: number for number, sound in enumerate(sounds)}
+    return sorted(predictions, key=lambda each: (place.get(each.id, -1), each.start or 0.0))

@@ -1,0 +1,80 @@
+"""What there is to caption: sound files, folders of them, and manifests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".aif", ".aiff", ".au", ".caf", ".rf64", ".w64"),
+    *(".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".mka", ".mp4", ".webm", ".wma"),
+)
+"""Files of a folder with these endings, in any case, are taken for sound."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A sound to caption, before its file is opened."""
+
+    id: str
+    """A file: its path as given; of a folder: the path below it; of a manifest: the clip's id."""
+    path: Path
+    """Absolute."""
+    references: tuple[str, ...] = ()
+    """The manifest's captions."""
+
+
+def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound]:
+    """All sounds of files, folders and manifests (.jsonl), in this order, each once.
+
+    Below a folder they are sorted by path and hidden ones are left out. With several sources the ids of a
+    folder's sounds begin with the folder as given.
+
+    Args:
+        sources: the files, folders and manifests.
+        split: of manifests, only this split.
+
+    Raises:
+        FileNotFoundError: a source is not there.
+        ValueError: there is no sound, two sounds have one id, or a manifest is wrong.
+    """
+    sounds: dict[str, Sound] = {}
+    for source in sources:
+        for sound in _of_source(source, split, alone=len(sources) == 1):
+            other = sounds.setdefault(sound.id, sound)
+            if other.path != sound.path:
+                raise ValueError(f"{other.path} and {sound.path} have the same id {sound.id!r}: rename one")
+    if not sounds:
+        places, endings = ", ".join(map(str, sources)), ", ".join(AUDIO_SUFFIXES)
+        raise ValueError(f"no sound in {places}: looked for files ending in {endings}")
+    return list(sounds.values())
+
+
+def _of_source(source: Path, split: str | None, *, alone: bool) -> Iterator[Sound]:
+    if source.is_dir():
+        for path in _walk(source):
+            below = path.relative_to(source)
+            yield Sound((below if alone else source / below).as_posix(), path.absolute())
+    elif source.suffix.lower() == ".jsonl":
+        from aac_llm.data.manifest import read_manifest
+
+        for clip in read_manifest(source, split=split):
+            yield Sound(clip.id, clip.audio.absolute(), tuple(clip.captions))
+    elif source.exists():
+        yield Sound(source.as_posix(), source.absolute())
+    else:
+        raise FileNotFoundError(f"{source} is no file, folder or manifest: check the path")
+
+
+def _walk(folder: Path) -> list[Path]:
+    paths = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [Path(parent, name) for name in names if _is_audio(name)]
+    return sorted(paths)
+
+
+def _is_audio(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES

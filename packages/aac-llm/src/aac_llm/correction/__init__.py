@@ -1,0 +1,1 @@
+"""Correcting captions with a second language model."""

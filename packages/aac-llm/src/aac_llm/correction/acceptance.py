@@ -1,0 +1,128 @@
+"""What is made of a language model's answer: a repair that is accepted, or the reason why a caption stays."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from aac_llm.correction.llm import LLMError
+from aac_llm.evaluators.events import sound_events
+
+FLUENT = "fluent"
+ACCEPTED = "accepted"
+NO_ANSWER = "kept: no answer"
+
+_PEOPLE = {
+    "male": "man men male guy gentleman boy boys his he father",
+    "female": "woman women female lady ladies girl girls her she mother",
+    "young": "child children kid kids boy boys girl girls baby babies infant toddler",
+}
+_WRAPPER = re.compile(
+    r"^(?:(?:sure|certainly|okay|ok|of course)\b[^:\n]*:|"
+    r"(?:here(?:'s| is| are)|the)\b[^:\n]{0,60}\b(?:caption|sentence|version|text|output)\b[^:\n]{0,20}:|"
+    r"(?:corrected|fixed|revised|repaired|improved)?\s*(?:caption|sentence|version|answer|output|result)\s*:|"
+    r"(?:corrected|fixed|revised|repaired|improved)\s*:)\s*",
+    re.IGNORECASE,
+)
+_REFUSAL = re.compile(
+    r"\b(?:i(?:'m| am) sorry|i can(?:no|')t|i am unable|i'm unable|as an ai|language model|please provide|"
+    r"cannot (?:fix|correct)|"
+    r"no (?:change|correction)s? (?:(?:is|are|was|were) )?(?:needed|necessary|required))\b",
+    re.IGNORECASE,
+)
+_QUOTES = "\"'`*\u201c\u201d\u2018\u2019\u00ab\u00bb "
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What became of a caption."""
+
+    before: str
+    """The caption."""
+    after: str
+    """The caption that stands now: the repair if it was accepted, else `before`."""
+    accepted: bool
+    """Whether the repair was taken."""
+    reason: str
+    """`fluent` (the gate let it pass), `accepted`, or `kept: ` and why."""
+    score_before: float
+    """The gate's score of `before`, higher is worse."""
+    score_after: float | None = None
+    """The gate's score of the answer; None where it was not scored."""
+    answer: str | None = None
+    """What the model proposed, without what it wrapped it in; None where there was no answer."""
+
+    @property
+    def considered(self) -> bool:
+        """Whether the gate held the caption back."""
+        return self.reason != FLUENT
+
+
+def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
+    """The caption in an answer, written as the original is; or why there is none.
+
+    >>> clean_answer('Here is the corrected caption: "A dog barks."', "a dog barks and")
+    'a dog barks'
+    """
+    if isinstance(answer, LLMError):
+        return LLMError(f"{NO_ANSWER} ({answer})")
+    text = re.sub(r"<think>.*?(?:</think>|\Z)", "", answer, flags=re.DOTALL)
+    lines = [line.strip() for line in text.splitlines() if line.strip(_QUOTES)]
+    if lines and lines[0].endswith(":") and len(lines) > 1:
+        lines.pop(0)
+    if not lines:
+        return LLMError("kept: empty answer")
+    if _REFUSAL.search(lines[0]):
+        return LLMError("kept: the model declined")
+    line = _WRAPPER.sub("", lines[0].strip(_QUOTES)).strip(_QUOTES)
+    if not re.search(r"[^\W\d_]", line):
+        return LLMError("kept: empty answer")
+    if len(line.split()) > 1.5 * len(caption.split()) + 6:
+        return LLMError("kept: the answer is too long")
+    return _in_style(line, caption)
+
+
+def _in_style(text: str, caption: str) -> str:
+    """Lower case and no full stop where the original has none."""
+    text = " ".join(text.split())
+    if caption == caption.lower():
+        text = text.lower()
+    return text if caption.rstrip().endswith((".", "!", "?")) else text.rstrip(". ")
+
+
+def judge(held_back: Correction, proposal: str, score: float) -> Correction:
+    """Accept a proposal, or say why the caption stays.
+
+    Args:
+        held_back: the caption and its score.
+        proposal: what would stand in its place.
+        score: the gate's, of the proposal.
+    """
+    considered = replace(held_back, answer=proposal, score_after=score)
+    before, after = sound_events(held_back.before), sound_events(proposal)
+    if proposal.casefold() == held_back.before.strip().casefold():
+        return keep(considered, "kept: the model changed nothing")
+    if added := after - before:
+        return keep(considered, f"kept: adds {', '.join(sorted(added))}")
+    if dropped := before - after:
+        return keep(considered, f"kept: drops {', '.join(sorted(dropped))}")
+    if people(held_back.before) != people(proposal):
+        return keep(considered, "kept: changes who is heard")
+    if not score <= held_back.score_before:
+        return keep(considered, f"kept: worse by the gate ({held_back.score_before:.2f} to {score:.2f})")
+    return replace(considered, after=proposal, accepted=True, reason=ACCEPTED)
+
+
+def people(caption: str) -> frozenset[str]:
+    """Of `male`, `female` and `young`, what a caption says of who is heard.
+
+    >>> sorted(people("A man talks to a girl"))
+    ['female', 'male', 'young']
+    """
+    words = set(re.findall(r"[a-z]+", caption.lower()))
+    return frozenset(kind for kind, names in _PEOPLE.items() if words & set(names.split()))
+
+
+def keep(held_back: Correction, reason: str) -> Correction:
+    """The caption stays, and this is why."""
+    return replace(held_back, after=held_back.before, accepted=False, reason=reason)

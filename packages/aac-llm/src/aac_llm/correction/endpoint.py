@@ -1,0 +1,202 @@
+"""A language model behind an endpoint that speaks OpenAI's chat protocol (llama.cpp, vLLM, Ollama ...)."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from aac_llm.correction.llm import LLMError, messages
+
+if TYPE_CHECKING:
+    import httpx
+
+    from aac_llm.config.correct import CorrectionSettings
+
+GIVE_UP_AFTER = 5
+"""Captions in a row without an answer until no more requests are made."""
+FIRST_WAIT = 0.5
+"""Seconds before the second try, doubled with every further one."""
+LONGEST_WAIT = 60.0
+"""Seconds between two tries, whatever the endpoint asks for."""
+MAX_ANSWER_BYTES = 1_000_000
+
+
+class EndpointLLM:
+    """Answers of a service.
+
+    A request is tried again when the service is busy (429), broken (5xx) or not there, waiting longer each
+    time or as long as it asks for. After some failures in a row no more requests are made, so that a dead
+    endpoint does not hold up a long job. The key is sent to the service and written nowhere.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        max_new_tokens: int = 64,
+        timeout: float = 30.0,
+        max_retries: int = 3,
+        concurrency: int = 4,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Args:
+        endpoint: address up to the version, such as `http://localhost:8000/v1`.
+        model: the service's name of the model.
+        api_key: sent as a bearer token, if any.
+        max_new_tokens: most tokens of an answer.
+        timeout: seconds for one request, from its begin to the last byte of the answer.
+        max_retries: tries after the first.
+        concurrency: requests at the same time.
+        sleep: how to wait between tries.
+        """
+        self.url = f"{endpoint.rstrip('/')}/chat/completions"
+        self.model = model
+        self.max_new_tokens = max_new_tokens
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self.concurrency = concurrency
+        self._api_key = api_key.strip() if api_key else None
+        if self._api_key and not (self._api_key.isascii() and self._api_key.isprintable()):
+            raise ValueError(
+                "the endpoint's key has characters that no header can carry; is it the right variable?"
+            )
+        self._sleep = sleep
+        self._failures = 0  # in a row
+        self._last_failure = ""
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_settings(cls, settings: CorrectionSettings) -> EndpointLLM:
+        """The endpoint of settings that name one, its key from the environment."""
+        return cls(
+            str(settings.endpoint),
+            str(settings.llm),
+            api_key=os.environ.get(settings.api_key_variable),
+            max_new_tokens=settings.max_new_tokens,
+            timeout=settings.request_timeout,
+            max_retries=settings.max_retries,
+            concurrency=settings.concurrency,
+        )
+
+    def __call__(self, captions: Sequence[str]) -> list[str | LLMError]:
+        """The service's answer to each caption."""
+        import httpx
+
+        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
+        with httpx.Client(headers=headers, timeout=self.timeout) as client:
+            pool = ThreadPoolExecutor(max_workers=self.concurrency)
+            try:
+                return list(pool.map(lambda caption: self._ask(client, caption), captions))
+            finally:  # after Ctrl-C without asking the rest
+                pool.shutdown(cancel_futures=True)
+
+    def _ask(self, client: httpx.Client, caption: str) -> str | LLMError:
+        if self._failures >= GIVE_UP_AFTER:
+            return LLMError(f"the endpoint was given up after {GIVE_UP_AFTER} failures: {self._last_failure}")
+        try:
+            answer = self._try(client, caption)
+        except LLMError as error:
+            self._note(str(error))
+            return error
+        self._note(None)
+        return answer
+
+    def _note(self, failure: str | None) -> None:
+        with self._lock:
+            self._failures = 0 if failure is None else self._failures + 1
+            self._last_failure = failure or self._last_failure
+
+    def _try(self, client: httpx.Client, caption: str) -> str:
+        wait = FIRST_WAIT
+        for left in range(self.max_retries, -1, -1):
+            try:
+                return self._post(client, caption)
+            except _BusyError as busy:
+                if not left or self._failures >= GIVE_UP_AFTER:
+                    raise LLMError(str(busy)) from busy
+                self._sleep(min(LONGEST_WAIT, wait if busy.wait is None else busy.wait))
+                wait *= 2
+        raise AssertionError("unreachable")
+
+    def _post(self, client: httpx.Client, caption: str) -> str:
+        import httpx
+
+        body = {
+            "model": self.model,
+            "messages": messages(caption),
+            "temperature": 0,
+            "max_tokens": self.max_new_tokens,
+        }
+        try:
+            with client.stream("POST", self.url, json=body) as response:
+                content = self._read(response)
+        except (httpx.TransportError, httpx.DecodingError) as e:
+            raise _BusyError(f"{type(e).__name__}: {self._hide(str(e))}") from e
+        except (httpx.InvalidURL, UnicodeError) as e:
+            raise LLMError(f"endpoint {self.url} is no address: {e}") from e
+        if response.status_code == 429 or response.status_code >= 500:
+            raise _BusyError(
+                f"HTTP {response.status_code}", _retry_after(response.headers.get("retry-after"))
+            )
+        if response.status_code != 200:
+            said = self._hide(content[:200].decode("utf-8", "replace"))
+            raise LLMError(f"HTTP {response.status_code}: {' '.join(said.split())}")
+        return read_answer(content)
+
+    def _read(self, response: httpx.Response) -> bytes:
+        """The body; httpx's time-out is for each piece of it, ours for all."""
+        end = time.monotonic() + self.timeout
+        content = b""
+        for piece in response.iter_bytes():
+            content += piece
+            if time.monotonic() > end:
+                raise _BusyError(f"the answer took longer than {self.timeout:g} s")
+            if len(content) > MAX_ANSWER_BYTES:
+                raise LLMError(f"the answer has more than {MAX_ANSWER_BYTES:,} bytes")
+        return content
+
+    def _hide(self, text: str) -> str:
+        return text.replace(self._api_key, "[key]") if self._api_key else text
+
+
+class _BusyError(Exception):
+    """The request may be tried again."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait = wait
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds; of a date, which is rare, nothing."""
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        return None
+    return max(0.0, seconds) if seconds == seconds else None
+
+
+def read_answer(content: bytes) -> str:
+    """The text in an answer of the protocol.
+
+    Raises:
+        LLMError: it is not JSON, or not of the protocol.
+    """
+    try:
+        record = json.loads(content)
+    except ValueError as e:  # a UnicodeDecodeError is one, too
+        raise LLMError(f"the endpoint's answer is not JSON: {e}") from e
+    try:
+        text = record["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError) as e:
+        raise LLMError("the endpoint's answer has no choices[0].message.content") from e
+    if not isinstance(text, str):
+        raise LLMError(f"the endpoint's answer has no text, but {type(text).__name__}")
+    return text

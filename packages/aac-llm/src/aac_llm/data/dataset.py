@@ -1,0 +1,246 @@
+"""Training examples: a clip's sound, cropped, and one of its captions.
+
+What is drawn (crop, caption) depends on seed, epoch and clip alone, not on workers, ranks or what was drawn
+before, so that training which resumes goes on with what it would have seen. Each clip is decoded once while
+the cache has room. A clip that cannot be decoded is replaced by another and reported once, also from worker
+processes: batches carry the news to `CaptionDataset.note_bad`.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from audio_common import AudioError, LengthBucketSampler, audio_info, load_audio, pad_waveforms
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from aac_llm.data.manifest import Clip
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16_000
+LONG_SECONDS = 120.0
+"""Of files longer than this only the crop is decoded, and it is not kept."""
+MAX_REPLACEMENTS = 20
+"""So many clips in a row that cannot be decoded end the training: the folder is gone, not a file broken."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """What is learnt from at once."""
+
+    waveform: Tensor
+    """`(samples,)` float, 16 kHz."""
+    caption: str
+    """As the manifest has it."""
+    bad: dict[int, str] = field(default_factory=dict)
+    """Clips (numbers) that this one replaces, and why they could not be decoded."""
+
+
+class CaptionDataset(Dataset[Example]):
+    """Clips with captions; items are asked for as (index, epoch).
+
+    Args:
+        clips: of a manifest.
+        max_seconds: longer sound is cropped.
+        captions: `one` of each clip an epoch, or `all`, each an example.
+        random: crops and captions at random; False: the beginning, and the first caption.
+        seed: of what is random.
+        cache_gigabytes: decoded sound kept in memory.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        *,
+        max_seconds: float,
+        captions: str = "one",
+        random: bool = True,
+        seed: int = 0,
+        cache_gigabytes: float = 0.0,
+    ) -> None:
+        self.clips = list(clips)
+        self.max_samples = int(max_seconds * SAMPLE_RATE)
+        self.random = random
+        self.seed = seed
+        self.pairs = [
+            (number, caption)
+            for number, clip in enumerate(self.clips)
+            for caption in (range(len(clip.captions)) if captions == "all" else [None])
+        ]
+        self.bad: dict[int, str] = {}
+        self._noted: set[int] = set()
+        self._cache: dict[int, Tensor] = {}
+        self._room = int(cache_gigabytes * 2**30)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Example:
+        index, epoch = key if isinstance(key, tuple) else (key, 0)
+        draw = np.random.default_rng((self.seed, epoch, index))
+        number, caption = self.pairs[index]
+        bad: dict[int, str] = {}
+        for _ in range(MAX_REPLACEMENTS):
+            share = float(draw.random()) if self.random else 0.0
+            waveform = self._read(number, share)
+            if waveform is not None:
+                texts = self.clips[number].captions
+                if caption is None or caption >= len(texts):
+                    caption = int(draw.integers(len(texts))) if self.random else 0
+                return Example(waveform, texts[caption], bad)
+            bad[number] = self.bad[number]
+            number = int(draw.integers(len(self.clips)))
+        raise AudioError(
+            f"{MAX_REPLACEMENTS} clips in a row cannot be decoded, the last being "
+            f"{self.clips[number].audio}: {self.bad[number]}. Check the manifest: aac-llm prepare jsonl"
+        )
+
+    def can_read(self, index: int) -> bool:
+        """Whether the example's own clip can be decoded; a validation clip must not be replaced."""
+        number = self.pairs[index][0]
+        readable = self._read(number, 0.0) is not None
+        if not readable:
+            self.note_bad({number: self.bad[number]})
+        return readable
+
+    def note_bad(self, bad: dict[int, str]) -> None:
+        """Take down clips (number: reason) that could not be decoded, here or in a worker; log new ones."""
+        for number, reason in bad.items():
+            if number not in self._noted:
+                self._noted.add(number)
+                self.bad[number] = reason
+                logger.warning("left out: %s: %s", self.clips[number].audio, reason)
+
+    @cached_property
+    def durations(self) -> list[float]:
+        """Seconds of each example after cropping, for batches of like length."""
+        longest = self.max_samples / SAMPLE_RATE
+        seconds = [clip.duration or _read_duration(clip, longest) for clip in self.clips]
+        return [min(max(seconds[number], 0.01), longest) for number, _ in self.pairs]
+
+    def _read(self, number: int, share: float) -> Tensor | None:
+        """A clip, cropped so that `share` of what is left out is before; None if it cannot be decoded."""
+        if number in self.bad:
+            return None
+        try:
+            waveform = self._crop(number, share)
+            if not len(waveform):
+                raise AudioError("it is empty")
+        except (AudioError, OSError) as error:
+            self.bad[number] = str(error)
+            return None
+        return waveform
+
+    def _crop(self, number: int, share: float) -> Tensor:
+        clip, longest = self.clips[number], self.max_samples / SAMPLE_RATE
+        if clip.duration and clip.duration > max(LONG_SECONDS, longest):
+            return load_audio(clip.audio, offset=share * (clip.duration - longest), duration=longest)
+        waveform = self._whole(number)
+        start = int(share * (max(0, len(waveform) - self.max_samples) + 1))
+        return waveform[start : start + self.max_samples]
+
+    def _whole(self, number: int) -> Tensor:
+        if number in self._cache:
+            return self._cache[number]
+        waveform = load_audio(self.clips[number].audio)
+        if waveform.nbytes <= self._room:
+            self._room -= waveform.nbytes
+            self._cache[number] = waveform
+        return waveform
+
+
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of like length that tell each item its epoch, so that worker processes draw the right one."""
+
+    def __init__(self, sampler: LengthBucketSampler) -> None:
+        self.sampler = sampler
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch = self.epoch
+        return ([(index, epoch) for index in batch] for batch in self.sampler)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take order, crops and captions of an epoch."""
+        self.epoch = epoch
+        self.sampler.set_epoch(epoch)
+
+
+class EpochLoader(DataLoader):
+    """A DataLoader that transformers' Trainer can tell the epoch."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pass it on to the batches."""
+        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Examples to the tensors of `CaptionModel.forward`."""
+
+    tokenize: Callable[[list[str]], Tensor]
+    """Captions to labels: `CaptionModel.tokenize_captions`."""
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """`waveforms (batch, samples)`, `lengths`, `labels (batch, tokens)`; `bad` for `note_bad`."""
+        waveforms, lengths = pad_waveforms([each.waveform for each in examples])
+        labels = self.tokenize([each.caption for each in examples])
+        bad = {number: reason for each in examples for number, reason in each.bad.items()}
+        return {"waveforms": waveforms, "lengths": lengths, "labels": labels, "bad": bad}
+
+
+def make_loader(
+    dataset: CaptionDataset,
+    tokenize: Callable[[list[str]], Tensor],
+    *,
+    batch_size: int,
+    shuffle: bool,
+    seed: int = 0,
+    num_workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+) -> EpochLoader:
+    """Batches of like length, this rank's share of each."""
+    sampler = LengthBucketSampler(
+        dataset.durations,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        rank=rank,
+        world_size=world_size,
+    )
+    context: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if num_workers else {}
+    return EpochLoader(
+        dataset,
+        batch_sampler=EpochBatches(sampler),
+        collate_fn=Collate(tokenize),
+        num_workers=num_workers,
+        worker_init_fn=_leave_signals_to_the_parent,
+        generator=torch.Generator(),  # or each epoch would draw from the generator of dropout
+        pin_memory=torch.cuda.is_available(),
+        **context,
+    )
+
+
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    """Ctrl-C reaches a whole group of processes; the parent must be able to save before all end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _read_duration(clip: Clip, otherwise: float) -> float:
+    try:
+        return audio_info(clip.audio).duration or otherwise
+    except (AudioError, OSError):
+        return otherwise

@@ -1,0 +1,281 @@
+"""`aac-llm prepare READER SOURCE --out FILE.jsonl`: a data set to a manifest of clips that are fit for use.
+
+Every sound file is decoded once. What is missing or damaged is left out of the manifest; clips that are cut
+off, silent or very short, copies, and recordings in more than one split are kept and named. All of it is in
+the report beside the manifest (`FILE.report.json`); a table sums it up. No bad file ends the work. A run
+that was killed goes on: files checked before are not read again unless they changed (`FILE.checked.jsonl`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from aac_llm.config.prepare import (
+    PrepareAudioCapsConfig,
+    PrepareAutoACDConfig,
+    PrepareClothoConfig,
+    PrepareConfig,
+    PrepareJSONLConfig,
+    PrepareMACSConfig,
+    PrepareReferenceConfig,
+    PrepareSLAMConfig,
+    PrepareWavCapsConfig,
+)
+from aac_llm.data.checking import Check, CheckMemory, check_files
+from aac_llm.data.manifest import Clip, ManifestError, read_manifest, write_manifest, write_text_atomically
+from aac_llm.data.readers.audiocaps import read_audiocaps
+from aac_llm.data.readers.autoacd import read_autoacd
+from aac_llm.data.readers.clotho import read_clotho
+from aac_llm.data.readers.json_lines import read_jsonl, read_reference, read_slam
+from aac_llm.data.readers.macs import read_macs
+from aac_llm.data.readers.source import Problem, Reading
+from aac_llm.data.readers.wavcaps import read_wavcaps
+
+READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
+    PrepareAudioCapsConfig: read_audiocaps,
+    PrepareAutoACDConfig: read_autoacd,
+    PrepareClothoConfig: read_clotho,
+    PrepareJSONLConfig: read_jsonl,
+    PrepareMACSConfig: read_macs,
+    PrepareReferenceConfig: read_reference,
+    PrepareSLAMConfig: read_slam,
+    PrepareWavCapsConfig: read_wavcaps,
+}
+KINDS = {
+    "row": "rows that cannot be read",
+    "missing": "sound files missing",
+    "corrupt": "sound files damaged",
+    "blacklisted": "left out by the blacklist",
+    "long": "left out as too long",
+    "cut off": "shorter than their header says",
+    "short": "very short",
+    "silent": "silent",
+    "duplicate": "copies of one another",
+    "overlap": "in two splits or manifests",
+}
+"""Kind of problem -> what the table calls it. The first five are not in the manifest."""
+SHOWN = 3
+"""Examples of each kind of problem that are printed."""
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What was made, and what is wrong with it."""
+
+    manifest: Path
+    clips: int
+    """In the manifest."""
+    captions: int
+    hours: float
+    """Of sound in it."""
+    splits: dict[str, int]
+    """Split -> clips; clips without one are under `(none)`."""
+    dropped: int
+    """Clips left out because of `--drop_overlap`."""
+    problems: tuple[Problem, ...]
+
+
+def prepare(config: PrepareConfig) -> PrepareReport:
+    """Read a data set, check it, and write its manifest and the report.
+
+    Raises:
+        ManifestError: the source has the wrong form, or not one clip of it can be used.
+        FileNotFoundError: the source or a folder is not there.
+    """
+    assert config.out is not None, "checked by PrepareConfig"
+    if not config.source.exists():
+        raise FileNotFoundError(f"source: {config.source} is not there")
+    reading = READERS[type(config)](config)
+    clips = unique_ids(reading.clips)
+    clips = [replace(clip, licence=clip.licence or config.licence) for clip in clips]
+    others = [clip for path in config.against for clip in _named(read_manifest(path), path)]
+    checks, failures = _check(clips + others, config)
+    usable = [replace(clip, duration=checks[clip.audio].seconds) for clip in clips if clip.audio in checks]
+    usable, long = _split_long(usable, config.max_seconds)
+    there = [clip for clip in others if clip.audio in checks]
+    overlaps, leaking = find_overlaps(usable, there, checks)
+    problems = [
+        *reading.problems,
+        *_failed(clips + others, failures),
+        *long,
+        *_odd(usable, checks, config),
+        *find_duplicates(usable, checks),
+        *overlaps,
+    ]
+    kept = [clip for clip in usable if not (config.drop_overlap and clip.id in leaking)]
+    report = _report(config.out, kept, len(usable) - len(kept), problems)
+    if kept:
+        write_manifest(config.out, kept)
+    _tell(report, config)
+    if not kept:
+        raise ManifestError(
+            f"{config.source}: not one of {len(clips)} clips can be used; {report_path(config.out)} says why"
+        )
+    return report
+
+
+def report_path(manifest: Path) -> Path:
+    """Where the report of a manifest is."""
+    return manifest.with_suffix(".report.json")
+
+
+def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
+    """The clips with `-2`, `-3`, ... after ids that others before them have."""
+    taken: set[str] = set()
+    named = []
+    for clip in clips:
+        number, clip_id = 1, clip.id
+        while clip_id in taken:
+            number += 1
+            clip_id = f"{clip.id}-{number}"
+        taken.add(clip_id)
+        named.append(replace(clip, id=clip_id))
+    return named
+
+
+def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:
+    """Clips of one split with the same sound."""
+    groups: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+    for clip in clips:
+        groups[checks[clip.audio].digest, clip.split].append(clip.id)
+    return [Problem("duplicate", ", ".join(ids), "the same sound") for ids in groups.values() if len(ids) > 1]
+
+
+def find_overlaps(
+    clips: Sequence[Clip], others: Sequence[Clip], checks: Mapping[Path, Check]
+) -> tuple[list[Problem], set[str]]:
+    """Recordings in more than one split or in another manifest, and the ids of training clips among them.
+
+    A recording is known by its sound, and by its number at the source (`sound_id`): WavCaps and Clotho have
+    different pieces of the same Freesound recordings.
+    """
+    problems: list[Problem] = []
+    leaking: set[str] = set()
+    told: set[tuple[str, ...]] = set()
+    for what, key in (("sound", lambda c: checks[c.audio].digest), ("recording", lambda c: c.sound_id)):
+        mine, foreign = _grouped(clips, key), _grouped(others, key)
+        for name, group in mine.items():
+            splits = sorted({str(clip.split) for clip in group})
+            elsewhere = [clip.id for clip in foreign.get(name, [])]
+            ids = tuple(clip.id for clip in group)
+            if (len(splits) == 1 and not elsewhere) or ids in told:
+                continue
+            told.add(ids)
+            where = [f"the same {what} in the splits {', '.join(splits)}"] if len(splits) > 1 else []
+            where += [f"the same {what} as {', '.join(elsewhere)}"] if elsewhere else []
+            problems.append(Problem("overlap", ", ".join(ids), "; ".join(where)))
+            leaking |= {clip.id for clip in group if clip.split in ("train", None)}
+    return problems, leaking
+
+
+def _grouped(clips: Sequence[Clip], key: Callable[[Clip], str | None]) -> dict[str, list[Clip]]:
+    groups: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        name = key(clip)
+        if name is not None:
+            groups[name].append(clip)
+    return groups
+
+
+def _named(clips: Sequence[Clip], path: Path) -> list[Clip]:
+    return [replace(clip, id=f"{path}: {clip.id}") for clip in clips]
+
+
+def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Check], dict[Path, str]]:
+    assert config.out is not None
+    path = config.out.with_suffix(".checked.jsonl")
+    memory = CheckMemory(path, is_quick=config.quick, forget=config.recheck)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("checking sounds", total=len(clips))
+        return check_files(
+            [clip.audio for clip in clips],
+            memory,
+            num_workers=config.num_workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+
+
+def _split_long(clips: Sequence[Clip], longest: float | None) -> tuple[list[Clip], list[Problem]]:
+    is_long = [longest is not None and (clip.duration or 0.0) > longest for clip in clips]
+    problems = [
+        Problem("long", clip.id, f"{clip.duration:.1f} s")
+        for clip, long in zip(clips, is_long, strict=True)
+        if long
+    ]
+    return [clip for clip, long in zip(clips, is_long, strict=True) if not long], problems
+
+
+def _failed(clips: Sequence[Clip], failures: Mapping[Path, str]) -> list[Problem]:
+    return [
+        Problem("corrupt" if clip.audio.is_file() else "missing", clip.id, failures[clip.audio])
+        for clip in clips
+        if clip.audio in failures
+    ]
+
+
+def _odd(clips: Sequence[Clip], checks: Mapping[Path, Check], config: PrepareConfig) -> list[Problem]:
+    problems = []
+    for clip in clips:
+        check = checks[clip.audio]
+        seconds, declared = check.seconds, check.declared_seconds
+        if seconds is not None and declared is not None and seconds < declared * 0.99 - 0.05:
+            message = f"the header says {declared:.2f} s, {seconds:.2f} s can be decoded"
+            problems.append(Problem("cut off", clip.id, message))
+        if seconds is not None and seconds < config.min_seconds:
+            problems.append(Problem("short", clip.id, f"{seconds:.3f} s"))
+        if check.peak_db is not None and check.peak_db < config.silence_db:
+            problems.append(Problem("silent", clip.id, f"loudest sample at {check.peak_db:.0f} dB"))
+    return problems
+
+
+def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[Problem]) -> PrepareReport:
+    return PrepareReport(
+        manifest=out,
+        clips=len(clips),
+        captions=sum(len(clip.captions) for clip in clips),
+        hours=sum(clip.duration or 0.0 for clip in clips) / 3600,
+        splits=dict(Counter(clip.split or "(none)" for clip in clips)),
+        dropped=dropped,
+        problems=tuple(problems),
+    )
+
+
+def _tell(report: PrepareReport, config: PrepareConfig) -> None:
+    """Write the report, and print its sum."""
+    text = json.dumps(asdict(report), default=str, indent=2) + "\n"
+    for path in (report_path(report.manifest), config.json):
+        if path is not None:
+            write_text_atomically(path, text)
+    found = Counter(problem.kind for problem in report.problems)
+    rows = [
+        ("clips", f"{report.clips:,}"),
+        ("captions", f"{report.captions:,}"),
+        ("hours", f"{report.hours:.2f}"),
+    ]
+    rows += [(f"split {split}", f"{count:,}") for split, count in report.splits.items()]
+    rows += [(text, f"{found[kind]:,}") for kind, text in KINDS.items() if found[kind]]
+    rows += [("left out as overlapping", f"{report.dropped:,}")] if report.dropped else []
+    table = Table("", "number", title=str(report.manifest))
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+    for kind in KINDS:
+        those = [problem for problem in report.problems if problem.kind == kind]
+        for problem in those[:SHOWN]:
+            print(_printable(f"{kind}: {problem.where}: {problem.message}"))
+        if len(those) > SHOWN:
+            print(f"{kind}: {len(those) - SHOWN:,} more in {report_path(report.manifest)}")
+
+
+def _printable(text: str) -> str:
+    """File names that are not valid Unicode cannot be printed as they are."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,0 +1,47 @@
+"""MACS: a YAML file with two to five captions of each clip of TAU Urban Acoustic Scenes 2019."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aac_llm.config.prepare import PrepareMACSConfig
+from aac_llm.data.manifest import Clip, ManifestError
+from aac_llm.data.readers.source import AudioFolder, Reading
+
+
+def read_macs(config: PrepareMACSConfig) -> Reading:
+    """Clips of MACS.yaml: `files: [{filename, annotations: [{sentence, ...}]}]`."""
+    files, reading = AudioFolder(config.audio or config.source.parent), Reading()
+    for number, entry in enumerate(_entries(config.source)):
+        where = f"{config.source}: entry {number}"
+        try:
+            name = str(entry["filename"])
+            captions = tuple(str(each["sentence"]).strip() for each in entry["annotations"])
+            if not all(captions) or not captions:
+                raise ValueError("a sentence is empty")
+            audio = files.find(name)
+        except (KeyError, TypeError, ValueError) as e:
+            message = f"expected filename and annotations with sentence ({type(e).__name__}: {e})"
+            reading.add_problem("row", where, message)
+        except LookupError as e:
+            reading.add_problem("missing", where, e)
+        else:
+            clip_id = Path(name).stem
+            reading.clips.append(
+                Clip(id=clip_id, audio=audio, captions=captions, split=config.split, dataset="macs")
+            )
+    return reading
+
+
+def _entries(path: Path) -> list[Any]:
+    import yaml
+
+    try:
+        # The C loader, where there is one, reads the 1.5 MB in a tenth of the time.
+        content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as e:
+        raise ManifestError(f"{path}: not YAML: {' '.join(str(e).split())}") from e
+    if not isinstance(content, dict) or not isinstance(content.get("files"), list):
+        raise ManifestError(f"{path}:1: expected a mapping with a list `files`, got {type(content).__name__}")
+    return content["files"]

@@ -1,0 +1,119 @@
+"""WavCaps: four JSON files of captions that ChatGPT wrote from web pages, 403,050 clips.
+
+Some of its recordings are those of the test sets of AudioCaps (in its AudioSet part) and of Clotho (in its
+Freesound part). The authors publish the list of them; it is applied unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aac_llm.config.prepare import PrepareWavCapsConfig
+from aac_llm.data.manifest import Clip, ManifestError
+from aac_llm.data.readers.source import AudioFolder, Reading
+
+BLACKLIST = "blacklist_exclude_test_ac.json"
+SOURCES = {"as_final": "AudioSet", "bbc_final": "BBC", "fsd_final": "FreeSound", "sb_final": "SoundBible"}
+"""Name of the file -> the part of WavCaps, as the blacklist names it."""
+
+
+def read_wavcaps(config: PrepareWavCapsConfig) -> Reading:
+    """Clips of one part or of the folder of all that are not on the blacklist.
+
+    Raises:
+        ValueError: the blacklist is not there, and was not waived.
+    """
+    blacklist = read_blacklist(config) if config.use_blacklist else {}
+    files = AudioFolder(config.audio or (config.source if config.source.is_dir() else config.source.parent))
+    reading = Reading()
+    for path in _parts(config.source):
+        part = SOURCES.get(path.stem, path.stem)
+        excluded = blacklist.get(part, set())
+        for number, entry in enumerate(_entries(path)):
+            where = f"{path}: entry {number}"
+            try:
+                name, caption = _name_and_caption(entry)
+            except ValueError as e:
+                reading.add_problem("row", where, e)
+                continue
+            if Path(name).stem in excluded:
+                reading.add_problem("blacklisted", name, f"in a test set, by {BLACKLIST}")
+                continue
+            try:
+                audio = files.find_stem([Path(name).stem, f"Y{Path(name).stem.removeprefix('Y')}"])
+            except LookupError as e:
+                reading.add_problem("missing", where, e)
+                continue
+            reading.clips.append(
+                Clip(
+                    id=f"{part.lower()}-{Path(name).stem}",
+                    audio=audio,
+                    captions=(caption,),
+                    split=config.split,
+                    dataset="wavcaps",
+                    sound_id=_sound_id(part, Path(name).stem),
+                )
+            )
+    return reading
+
+
+def read_blacklist(config: PrepareWavCapsConfig) -> dict[str, set[str]]:
+    """Part of WavCaps -> names, without suffix, that must not be trained on.
+
+    Raises:
+        ValueError: there is no list.
+        ManifestError: it is not one.
+    """
+    folder = config.source if config.source.is_dir() else config.source.parent
+    path = config.blacklist or folder / BLACKLIST
+    if not path.is_file():
+        raise ValueError(
+            f"blacklist: {path} is not there; it names the recordings of AudioCaps' and Clotho's test sets "
+            "and comes with WavCaps. Name it with --blacklist, or train on test sets with --no_use_blacklist"
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {part: {Path(str(name)).stem for name in names} for part, names in content.items()}
+    except (AttributeError, TypeError, json.JSONDecodeError) as e:
+        raise ManifestError(f"{path}: expected an object of lists by part of WavCaps ({e})") from e
+
+
+def _parts(source: Path) -> Iterator[Path]:
+    if not source.is_dir():
+        yield source
+        return
+    found = [path for path in sorted(source.rglob("*.json")) if path.stem in SOURCES]
+    if not found:
+        raise FileNotFoundError(f"{source} has none of {', '.join(f'{name}.json' for name in SOURCES)}")
+    yield from found
+
+
+def _entries(path: Path) -> list[Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as e:
+        hint = (
+            "; it is a pointer of git LFS: fetch the file itself" if "oid sha256" in path.read_text() else ""
+        )
+        raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg}{hint}") from e
+    if not isinstance(content, dict) or not isinstance(content.get("data"), list):
+        raise ManifestError(f"{path}:1: expected an object with a list `data`, got {type(content).__name__}")
+    return content["data"]
+
+
+def _name_and_caption(entry: Any) -> tuple[str, str]:
+    if not isinstance(entry, dict):
+        raise ValueError(f"expected an object, got {type(entry).__name__}")
+    name, caption = str(entry.get("id") or ""), entry.get("caption")
+    if not name or not isinstance(caption, str) or not caption.strip():
+        raise ValueError(f"id or caption is empty; the entry has {', '.join(map(str, entry))}")
+    return name, caption
+
+
+def _sound_id(part: str, stem: str) -> str | None:
+    if part == "FreeSound":
+        return f"freesound:{stem}"
+    return f"youtube:{stem.removeprefix('Y')[:11]}" if part == "AudioSet" else None

@@ -1,0 +1,1 @@
+"""Scores of captions, comparisons of two systems, reports and pages."""

@@ -1,0 +1,131 @@
+"""A page to listen to results: sounds, captions, references and scores of each clip, worst first.
+
+One HTML file without anything from elsewhere: sounds are linked relative to it, or embedded when small. It
+can be read without JavaScript; with it, clips are sorted by any score and searched.
+"""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from aac_llm.evaluators.report import (
+    LOWER_IS_BETTER,
+    display_name,
+    format_score,
+    notes,
+    table_rows,
+    write_atomically,
+)
+
+if TYPE_CHECKING:
+    from aac_llm.evaluators.evaluate import Evaluation, ScoredClip
+
+TEMPLATE = "page.html.jinja"
+EMBED_BYTES = 2_000_000
+"""Larger sounds are linked."""
+TELLING = ("fense", "spider_fl", "spider", "cider_d", "meteor", "rouge_l", "event_f1", "bleu_1")
+"""By which score clips are worst, the first that there is."""
+
+
+def write_page(
+    path: Path, evaluation: Evaluation, *, title: str = "Captions", sort_by: str = "auto", embed: bool = False
+) -> None:
+    """Write the page of an evaluation.
+
+    Args:
+        path: of the HTML file; its folder is made.
+        evaluation: what to show.
+        title: of the page.
+        sort_by: score of the order; `auto`: the first of `TELLING` that there is.
+        embed: put sounds of up to `EMBED_BYTES` into the page.
+
+    Raises:
+        ValueError: no clip has the score `sort_by`.
+    """
+    page = render_page(evaluation, path.parent, title=title, sort_by=sort_by, embed=embed)
+    write_atomically(path, page.encode("utf-8", "replace"))
+
+
+def render_page(
+    evaluation: Evaluation,
+    folder: Path,
+    *,
+    title: str = "Captions",
+    sort_by: str = "auto",
+    embed: bool = False,
+) -> str:
+    """The page as text, for a file in `folder`; see `write_page`."""
+    from jinja2 import Environment, FileSystemLoader
+
+    names = list(evaluation.clips[0].scores) if evaluation.clips else []
+    order = choose_order(names, sort_by)
+    columns, rows = table_rows(evaluation)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
+    )
+    return environment.get_template(TEMPLATE).render(
+        title=title,
+        num_clips=evaluation.num_clips,
+        columns=columns,
+        rows=rows,
+        notes=notes(evaluation),
+        scores=[(name, display_name(name), name in LOWER_IS_BETTER) for name in names],
+        order=order,
+        clips=[_clip(each, folder, embed) for each in sort_clips(evaluation.clips, order)],
+    )
+
+
+def choose_order(names: Sequence[str], sort_by: str) -> str:
+    """The score that clips are sorted by, empty if they have none.
+
+    Raises:
+        ValueError: there is no such score; with those that there are.
+    """
+    if sort_by != "auto":
+        if sort_by not in names:
+            raise ValueError(f"sort_by: clips have no score {sort_by!r}; they have {', '.join(names)}")
+        return sort_by
+    return next((name for name in TELLING if name in names), names[0] if names else "")
+
+
+def sort_clips(clips: Sequence[ScoredClip], order: str) -> list[ScoredClip]:
+    """Worst first; clips of the same score as they came."""
+    if not order:
+        return list(clips)
+    sign = -1 if order in LOWER_IS_BETTER else 1
+    return sorted(clips, key=lambda clip: sign * clip.scores[order])
+
+
+def audio_source(audio: str, folder: Path, embed: bool) -> str:
+    """What an audio element plays: a link relative to the page's folder, or the sound itself."""
+    path = Path(audio)
+    if embed and path.is_file() and path.stat().st_size <= EMBED_BYTES:
+        kind = mimetypes.guess_type(path.name)[0] or "audio/wav"
+        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    if not path.is_absolute():
+        path = Path.cwd() / path
+    try:
+        relative = os.path.relpath(path, folder.absolute())
+    except ValueError:  # another drive of Windows
+        return path.as_uri()
+    return quote(Path(relative).as_posix().encode("utf-8", "surrogateescape"))
+
+
+def _clip(clip: ScoredClip, folder: Path, embed: bool) -> dict[str, Any]:
+    return {
+        "id": clip.id,
+        "audio": audio_source(clip.audio, folder, embed) if clip.audio else "",
+        "caption": clip.caption,
+        "other": clip.other_caption,
+        "references": clip.references,
+        "scores": [
+            (name, display_name(name), format_score(name, value), value)
+            for name, value in clip.scores.items()
+        ],
+    }

@@ -1,0 +1,252 @@
+"""Every metric of captions against references, those that cannot run named with what to do.
+
+A metric is a column: its corpus value, its value for each clip where it has one, and what it takes to score a
+sample of the clips, as the bootstrap does. Corpus BLEU and METEOR are not means over clips; their samples are
+scored as corpora too. Texts go through coco-caption's tokeniser before every metric, as in the tools that the
+published numbers come from; events are found in the captions as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aac_llm.config.evaluate import METRICS, MetricSettings
+from aac_llm.metrics import combined
+from aac_llm.metrics.bleu import bleu_from_sums
+from aac_llm.metrics.java import JavaError
+from aac_llm.metrics.missing import MissingMetricError
+from aac_llm.metrics.score import BLEU_NAMES, Scores, score_captions
+from aac_llm.metrics.statistics import Statistic, mean_of_sums
+from aac_llm.metrics.tokenizer import tokenize
+
+if TYPE_CHECKING:
+    from aac_llm.metrics.meteor import Meteor
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One score of a system."""
+
+    corpus: float
+    """Of all clips together."""
+    clips: Floats | None = None
+    """Of each clip, (clips,); None: it is a score of the whole only."""
+    table: Floats | None = None
+    """(clips,) scores or (clips, columns) counts, whose sums `statistic` scores; None: no interval."""
+    statistic: Statistic = mean_of_sums
+    """As in `aac_llm.metrics.statistics`."""
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why a metric could not run."""
+
+    reason: str
+    remedy: str
+    """What to do."""
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """What a system scored."""
+
+    num_clips: int
+    columns: dict[str, Column] = field(default_factory=dict)
+    """By name, as `cider_d`."""
+    unavailable: dict[str, Unavailable] = field(default_factory=dict)
+    """Metrics that were asked for and could not run, by their name in `METRICS`."""
+
+
+def score_texts(
+    candidates: Sequence[str],
+    references: Sequence[Sequence[str]],
+    metrics: Sequence[str] = ("available",),
+    settings: MetricSettings | None = None,
+) -> ScoreTable:
+    """Score captions by several metrics.
+
+    Args:
+        candidates: one caption for each clip.
+        references: any number of references, at least one, for each clip.
+        metrics: names of `METRICS`; `all`; or `available`, for which nothing is downloaded.
+        settings: where jars and models are.
+
+    Raises:
+        ValueError: no clips, or a clip without references.
+    """
+    if not candidates or len(candidates) != len(references):
+        raise ValueError(f"expected clips with references, got {len(candidates)} and {len(references)}")
+    if not all(references):
+        raise ValueError("every clip needs a reference: leave the others out before scoring")
+    scorer = _Scorer(candidates, references, settings or MetricSettings(), set(metrics) == {"available"})
+    table = ScoreTable(len(candidates))
+    for name in METRICS:
+        if name in metrics or {"all", "available"} & set(metrics):
+            try:
+                table.columns.update(_COLUMNS[name](scorer))
+            except MissingMetricError as error:
+                table.unavailable[name] = Unavailable(error.reason, error.remedy)
+            except JavaError as error:
+                table.unavailable[name] = Unavailable(str(error), "")
+    return table
+
+
+def mean_column(clips: Any) -> Column:
+    """A score whose corpus value is the mean over the clips."""
+    values = np.asarray(clips, dtype=np.float64)
+    return Column(float(values.mean()), values, values)
+
+
+class _Scorer:
+    """The parts that metrics are made of; each is computed once, and fails once."""
+
+    def __init__(
+        self,
+        candidates: Sequence[str],
+        references: Sequence[Sequence[str]],
+        settings: MetricSettings,
+        local_only: bool,
+    ) -> None:
+        self.raw = candidates, references
+        self.candidates = [" ".join(tokenize(text)) for text in candidates]
+        self.references = [[" ".join(tokenize(text)) for text in texts] for texts in references]
+        self.settings = settings
+        self.local_only = local_only
+        self._parts: dict[str, Any] = {}
+
+    def part(self, name: str, compute: Callable[[], Any]) -> Any:
+        if name not in self._parts:
+            try:
+                self._parts[name] = compute()
+            except (MissingMetricError, JavaError) as error:
+                self._parts[name] = error
+        if isinstance(self._parts[name], Exception):
+            raise self._parts[name]
+        return self._parts[name]
+
+    def pure(self, metric: str) -> Mapping[str, Column]:
+        def compute() -> dict[str, Column]:
+            scores = score_captions(*self.raw, metrics=(metric,))
+            columns = {name: _pure_column(name, scores) for name in scores.corpus}
+            return columns | (_bleu_columns(scores) if scores.bleu_counts else {})
+
+        return self.part(metric, compute)
+
+    def meteor(self) -> Meteor:
+        from aac_llm.metrics.meteor import meteor
+
+        jars, java = self.settings.jars, self.settings.java
+        return self.part("meteor", lambda: meteor(self.candidates, self.references, jars=jars, java=java))
+
+    def spice(self) -> Floats:
+        from aac_llm.metrics.spice import spice
+
+        jars, java = self.settings.jars, self.settings.java
+        return self.part("spice", lambda: spice(self.candidates, self.references, jars=jars, java=java))
+
+    def similarity(self) -> Floats:
+        def compute() -> Floats:
+            from aac_llm.metrics.sentence import SentenceEncoder
+
+            encoder = SentenceEncoder.from_pretrained(
+                self.settings.sentence_model, device=self.device, local_only=self.local_only
+            )
+            return encoder.similarity(self.candidates, self.references)
+
+        return self.part("similarity", compute)
+
+    def error_probability(self) -> Floats:
+        def compute() -> Floats:
+            from aac_llm.metrics.fluency import FluencyDetector
+
+            detector = FluencyDetector.from_pretrained(
+                self.settings.fluency_model,
+                backbone=self.settings.fluency_backbone,
+                device=self.device,
+                local_only=self.local_only,
+            )
+            return detector.error_probability(self.candidates)
+
+        return self.part("error_probability", compute)
+
+    def cider_d(self) -> Floats:
+        clips = self.pure("cider")["cider_d"].clips
+        assert clips is not None
+        return clips
+
+    @property
+    def device(self) -> str:
+        if self.settings.device != "auto":
+            return self.settings.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _pure_column(name: str, scores: Scores) -> Column:
+    clips = scores.clips.get(name)
+    return Column(scores.corpus[name]) if clips is None else mean_column(clips)
+
+
+def _bleu_columns(scores: Scores) -> dict[str, Column]:
+    assert scores.bleu_counts is not None
+    table = scores.bleu_counts.table()
+    return {
+        name: Column(scores.corpus[name], scores.clips[name], table, partial(_bleu_of_sums, order))
+        for order, name in enumerate(BLEU_NAMES)
+    }
+
+
+def _bleu_of_sums(order: int, sums: Floats) -> Floats:
+    return bleu_from_sums(sums[..., :-1])[..., order]
+
+
+def _meteor(scorer: _Scorer) -> dict[str, Column]:
+    from aac_llm.metrics.meteor import score_counts
+
+    found = scorer.meteor()
+    return {
+        "meteor": Column(found.corpus, found.clips, found.table, lambda sums: score_counts(sums[..., :-1]))
+    }
+
+
+def _events(scorer: _Scorer) -> dict[str, Column]:
+    from aac_llm.evaluators.events import event_scores
+
+    found = event_scores(*scorer.raw)
+    return {f"event_{name}": mean_column(clips) for name, clips in found.clips.items()}
+
+
+def _means(**parts: Callable[[_Scorer], Any]) -> Callable[[_Scorer], dict[str, Column]]:
+    return lambda scorer: {name: mean_column(compute(scorer)) for name, compute in parts.items()}
+
+
+_COLUMNS: dict[str, Callable[[_Scorer], Mapping[str, Column]]] = {
+    "bleu": lambda scorer: scorer.pure("bleu"),
+    "rouge": lambda scorer: scorer.pure("rouge"),
+    "cider": lambda scorer: scorer.pure("cider"),
+    "meteor": _meteor,
+    "spice": _means(spice=_Scorer.spice),
+    "spider": _means(spider=lambda scorer: combined.spider(scorer.cider_d(), scorer.spice())),
+    "fer": _means(fer=lambda scorer: combined.fluency_errors(scorer.error_probability())),
+    "spider_fl": _means(
+        spider_fl=lambda scorer: combined.spider_fl(
+            scorer.cider_d(), scorer.spice(), scorer.error_probability()
+        )
+    ),
+    "sbert": _means(sbert_sim=_Scorer.similarity),
+    "fense": _means(fense=lambda scorer: combined.fense(scorer.similarity(), scorer.error_probability())),
+    "events": _events,
+    "diversity": lambda scorer: scorer.pure("diversity"),
+}

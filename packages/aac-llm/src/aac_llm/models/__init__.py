@@ -1,0 +1,1 @@
+"""The captioning model (CED, bridge, decoder) and the generation of captions."""

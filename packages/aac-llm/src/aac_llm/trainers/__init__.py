@@ -1,0 +1,1 @@
+"""Training of captioners: loop, validation, memory, curves."""

@@ -1,0 +1,87 @@
+"""How much memory training will need on a device, told before it starts.
+
+Weights, gradients and AdamW's two moments are counted; activations are estimated from sizes, to within some
+tens of percent: enough to see whether a 24 GB GPU will do. What is not in it: the CUDA context (about 0.5 GB)
+and fragmentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import nn
+
+from aac_llm.models.captioner_model import CaptionModel
+
+GRADIENT_BYTES = 4
+MOMENT_BYTES = 8
+VALUES_KEPT = 34
+"""Values of the model's width that a transformer layer keeps for each token until the backward pass, in
+half precision: 34 bytes for each (Korthikanti et al., arXiv:2205.05198, without attention maps)."""
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on each device."""
+
+    weights: int
+    """All weights, trained or not."""
+    gradients: int
+    """Of what is trained, in float32."""
+    optimizer: int
+    """AdamW's two moments of what is trained, in float32."""
+    activations: int
+    """Kept from forward to backward pass, logits included; estimated."""
+
+    @property
+    def total(self) -> int:
+        """The sum."""
+        return sum(getattr(self, each.name) for each in fields(self))
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{each.name} {getattr(self, each.name) / 1e9:.1f}" for each in fields(self))
+        return f"about {self.total / 1e9:.1f} GB ({parts})"
+
+
+def estimate_memory(
+    model: CaptionModel,
+    *,
+    batch_size: int,
+    seconds: float,
+    caption_tokens: int = 25,
+    half_precision: bool = False,
+    gradient_checkpointing: bool = False,
+) -> MemoryEstimate:
+    """What training a model needs.
+
+    Args:
+        model: built, on any device.
+        batch_size: clips of a forward pass.
+        seconds: length of the longest clips.
+        caption_tokens: length of the longest captions.
+        half_precision: activations are in bfloat16.
+        gradient_checkpointing: only the input of each layer is kept.
+    """
+    trained = sum(each.numel() for each in model.trainable_parameters())
+    prompt = sum(map(len, model.prompt_ids()))
+    decoder = model.decoder.config.get_text_config()
+    length = prompt + model.token_budget(seconds) + caption_tokens
+    value_bytes = 2 if half_precision else 4
+    kept = 2 if gradient_checkpointing else VALUES_KEPT
+    tokens = batch_size * length * decoder.num_hidden_layers * decoder.hidden_size
+    if model.config.encoder_strategy != "frozen":
+        columns = int(seconds * 100 / 16) + 1
+        tokens += batch_size * columns * 4 * model.config.encoder.depth * model.config.encoder.embed_dim
+    logits = batch_size * caption_tokens * decoder.vocab_size * 12  # float32, its softmax and its gradient
+    return MemoryEstimate(
+        weights=sum(count_bytes(part) for part in (model.encoder, model.bridge, model.decoder)),
+        gradients=trained * GRADIENT_BYTES,
+        optimizer=trained * MOMENT_BYTES,
+        activations=tokens * kept * value_bytes // 2 + logits,
+    )
+
+
+def count_bytes(module: nn.Module | Any) -> int:
+    """Bytes of a module's parameters as they are stored (4 bits: half a byte each)."""
+    return sum(each.numel() * each.element_size() for each in module.parameters())

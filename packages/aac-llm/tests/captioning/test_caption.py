@@ -1,0 +1,448 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from aac_llm.captioning.caption import caption, caption_sources, safe_name
+from aac_llm.captioning.captioner import Captioner
+from aac_llm.captioning.journal import JournalError
+from aac_llm.captioning.predictions import read_predictions
+from aac_llm.captioning.prefetch import BatchLimits
+from aac_llm.captioning.sounds import find_sounds
+from aac_llm.cli import main
+from aac_llm.config.caption import CaptionConfig
+from aac_llm.config.correct import CorrectionSettings
+from aac_llm.data.manifest import Clip, write_manifest
+from audio_common.audio import load_audio, stream_audio
+
+
+@pytest.fixture(scope="session")
+def paths(scene_files):
+    return [file.audio for file in scene_files]
+
+
+@pytest.fixture
+def folder(paths, tmp_path):
+    """A folder of sounds, one of them hidden and one file that is none."""
+    place = tmp_path / "sounds"
+    (place / "sub").mkdir(parents=True)
+    for number, path in enumerate(paths):
+        (place / ["", "sub"][number % 2] / f"{number}.WAV").write_bytes(path.read_bytes())
+    (place / "notes.txt").write_text("no sound")
+    (place / ".hidden.wav").write_bytes(paths[0].read_bytes())
+    return place
+
+
+IN_ORDER = ["0.WAV", "2.WAV", "4.WAV", "sub/1.WAV", "sub/3.WAV", "sub/5.WAV"]
+
+
+@pytest.fixture
+def config(folder, tiny_model_folder, tmp_path):
+    return CaptionConfig(
+        files=(folder,),
+        model=str(tiny_model_folder),
+        out=tmp_path / "out" / "captions.jsonl",
+        max_new_tokens=4,
+        device="cpu",
+        seconds_per_batch=6.0,
+    )
+
+
+@pytest.fixture
+def captioner(tiny_model):
+    return Captioner(tiny_model, limits=BatchLimits(6.0, 4))
+
+
+class Counting(Captioner):
+    """Counts the sounds that it captions; `stop_after` batches it is interrupted."""
+
+    stop_after = 1000
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.seconds = []
+
+    def _generate(self, waveforms, settings):
+        if self.stop_after == 0:
+            raise KeyboardInterrupt
+        self.stop_after -= 1
+        self.seconds += [round(len(waveform) / 16_000, 1) for waveform in waveforms]
+        return super()._generate(waveforms, settings)
+
+
+@pytest.fixture
+def counting(tiny_model):
+    return Counting(tiny_model, limits=BatchLimits(6.0, 4))
+
+
+def report_of(config):
+    return json.loads(Path(f"{config.out}.report.json").read_text())
+
+
+# Files, folders, manifests
+
+
+def test_a_folder_is_captioned_in_the_order_of_its_paths(config, captioner, folder):
+    report = caption_sources(config, captioner)
+    found = read_predictions(config.out)
+    assert found == report.predictions
+    assert [each.id for each in found] == IN_ORDER
+    assert [Path(each.audio) for each in found] == [folder / name for name in IN_ORDER]
+    assert all(each.caption for each in found)
+    assert report_of(config)["complete"]
+
+
+def test_a_manifest_gives_ids_and_references_and_files_their_paths(config, captioner, paths, tmp_path):
+    manifest = tmp_path / "clips.jsonl"
+    clips = [
+        Clip(id="first", audio=paths[0], captions=("rain falls", "it rains"), split="test"),
+        Clip(id="second", audio=paths[1], captions=("wind",), split="train"),
+    ]
+    write_manifest(manifest, clips)
+    chosen = replace(config, files=(paths[2], manifest), split="test")
+    found = caption_sources(chosen, captioner).predictions
+    assert [each.id for each in found] == [paths[2].as_posix(), "first"]
+    assert found[1].references == ("rain falls", "it rains")
+    assert found[1].audio == str(paths[0])
+
+
+def test_sources_that_are_wrong_are_errors(paths, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.wav is no file, folder or manifest"):
+        find_sounds([tmp_path / "none.wav"])
+    with pytest.raises(ValueError, match="no sound in"):
+        find_sounds([tmp_path])
+    manifest = tmp_path / "clips.jsonl"
+    write_manifest(manifest, [Clip(id=paths[0].as_posix(), audio=paths[1], captions=("wind",))])
+    with pytest.raises(ValueError, match="have the same id"):
+        find_sounds([paths[0], manifest])
+
+
+def test_a_file_given_twice_is_captioned_once(config, counting, paths):
+    caption_sources(replace(config, files=(paths[1], paths[0], paths[1])), counting)
+    assert [each.id for each in read_predictions(config.out)] == [str(paths[1]), str(paths[0])]
+    assert len(counting.seconds) == 2
+
+
+def test_bad_files_are_skipped_listed_and_tell_in_the_exit_code(config, folder, capsys):
+    (folder / "bad.wav").write_bytes(b"no sound")
+    with pytest.raises(SystemExit) as stop:
+        caption(config)
+    assert stop.value.code == 1
+    assert [each.id for each in read_predictions(config.out)] == IN_ORDER
+    (listed,) = report_of(config)["bad_files"]
+    assert listed["audio"] == str(folder / "bad.wav")
+    printed = capsys.readouterr()
+    assert "6 captions (6 new)" in printed.out
+    assert "bad files: 1, listed in" in printed.err
+    assert "bad.wav" in printed.err
+
+
+def test_a_bad_file_that_was_repaired_is_captioned_by_the_next_run(config, counting, folder, paths):
+    (folder / "bad.wav").write_bytes(b"no sound")
+    caption_sources(config, counting)
+    (folder / "bad.wav").write_bytes(paths[0].read_bytes())
+    counting.seconds.clear()
+    report = caption_sources(config, counting)
+    assert counting.seconds == [1.2]
+    assert [each.id for each in report.predictions] == sorted([*IN_ORDER, "bad.wav"])
+    assert report_of(config)["bad_files"] == []
+
+
+def test_without_out_a_line_is_printed_for_each_file(config, captioner, capsys):
+    found = caption_sources(replace(config, out=None), captioner).predictions
+    assert capsys.readouterr().out.splitlines() == [f"{each.id}\t{each.caption}" for each in found]
+    assert [each.id for each in found] == IN_ORDER
+
+
+# Going on
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_same_file(config, captioner, counting, tmp_path):
+    whole = replace(config, out=tmp_path / "whole.jsonl")
+    caption_sources(whole, captioner)
+    counting.stop_after = 2
+    with pytest.raises(KeyboardInterrupt):
+        caption_sources(config, counting)
+    held = [each.id for each in read_predictions(config.out)]
+    assert 0 < len(held) < 6
+    assert not report_of(config)["complete"]
+    counting.stop_after = 1000
+    caption_sources(config, counting)
+    assert config.out.read_bytes() == whole.out.read_bytes()
+    assert sorted(counting.seconds) == [1.2, 2.2, 3.2, 4.2, 5.2, 6.2]  # none twice
+
+
+def test_a_line_that_a_kill_cut_is_captioned_again(config, counting):
+    caption_sources(config, counting)
+    whole = config.out.read_bytes()
+    config.out.write_bytes(whole[:-20])
+    counting.seconds.clear()
+    caption_sources(config, counting)
+    assert config.out.read_bytes() == whole
+    assert counting.seconds == [6.2]
+
+
+def test_new_files_are_added_in_their_place(config, counting, folder, paths):
+    caption_sources(config, counting)
+    (folder / "3.wav").write_bytes(paths[0].read_bytes())
+    counting.seconds.clear()
+    report = caption_sources(config, counting)
+    assert counting.seconds == [1.2]
+    assert [each.id for each in report.predictions] == sorted([*IN_ORDER, "3.wav"])
+
+
+def test_captions_of_other_sounds_stay_in_the_file(config, captioner, folder):
+    caption_sources(replace(config, files=(folder / "sub",)), captioner)
+    report = caption_sources(replace(config, files=(folder / "0.WAV",)), captioner)
+    assert report.num_others == 3
+    assert len(read_predictions(config.out)) == 4
+
+
+def test_other_settings_are_refused_unless_overwritten(config, captioner, counting):
+    caption_sources(config, captioner)
+    other = replace(config, num_beams=2)
+    with pytest.raises(JournalError, match=r"made with other settings \(num_beams 3 -> 2\)"):
+        caption_sources(other, captioner)
+    assert len(caption_sources(replace(other, overwrite=True), counting).predictions) == 6
+    assert len(counting.seconds) == 6
+
+
+def test_how_it_is_run_may_change(config, captioner):
+    caption_sources(config, captioner)
+    caption_sources(replace(config, seconds_per_batch=99.0, num_workers=2), captioner)
+
+
+def test_another_model_in_the_same_folder_is_refused(config, captioner, tiny_model, tmp_path):
+    tiny_model.save_pretrained(tmp_path / "model")
+    mine = replace(config, model=str(tmp_path / "model"))
+    caption_sources(mine, captioner)
+    caption_sources(mine, captioner)
+    os.utime(tmp_path / "model" / "bridge.safetensors", ns=(1, 1))
+    with pytest.raises(JournalError, match=r"other settings \(model"):
+        caption_sources(mine, captioner)
+
+
+def test_a_file_of_something_else_is_not_touched(config, captioner):
+    config.out.parent.mkdir()
+    config.out.write_text("my notes\n")
+    with pytest.raises(JournalError, match="was not made by `aac-llm caption`"):
+        caption_sources(config, captioner)
+    assert config.out.read_text() == "my notes\n"
+
+
+KILLED_AFTER_TWO_BATCHES = """
+import os, signal, sys
+from aac_llm.captioning import captioner
+from aac_llm.cli import main
+
+generate, batches = captioner.Captioner._generate, []
+
+def dying(self, waveforms, settings):
+    if len(batches) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    batches.append(1)
+    return generate(self, waveforms, settings)
+
+captioner.Captioner._generate = dying
+main(sys.argv[1:])
+"""
+
+
+def test_the_command_goes_on_after_sigkill(config, folder, captioner, tmp_path, capsys):
+    arguments = ["caption", str(folder), "--model", config.model, "--out", str(config.out)]
+    arguments += ["--max_new_tokens", "4", "--device", "cpu", "--seconds_per_batch", "6"]
+    killed = subprocess.run([sys.executable, "-c", KILLED_AFTER_TWO_BATCHES, *arguments], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    held = {each.id for each in read_predictions(config.out)}
+    assert 0 < len(held) < 6
+    main(arguments)
+    assert f"6 captions ({6 - len(held)} new)" in capsys.readouterr().out
+    whole = replace(config, out=tmp_path / "whole.jsonl")
+    caption_sources(whole, captioner)
+    assert config.out.read_bytes() == whole.out.read_bytes()
+
+
+def test_a_mistake_is_told_in_one_line_with_exit_code_2(config, folder, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["caption", str(folder), "--model", config.model, "--num_candidates", "5"])
+    assert stop.value.code == 2
+    assert "num_candidates 5 needs as many beams" in capsys.readouterr().err
+
+
+# Segments
+
+
+@pytest.fixture
+def long_sounds(paths, tmp_path):
+    """Two long sounds: 22.2 s, and 8.4 s that repeat."""
+    place = tmp_path / "long"
+    place.mkdir()
+    soundfile.write(place / "a.wav", torch.cat([load_audio(path) for path in paths]).numpy(), 16_000)
+    soundfile.write(place / "b.wav", load_audio(paths[0]).repeat(7).numpy(), 16_000)
+    return place
+
+
+@pytest.fixture
+def segments_config(config, long_sounds):
+    return replace(config, files=(long_sounds,), segments=True, window_seconds=3.0)
+
+
+def test_segments_cover_each_sound_and_are_in_order(segments_config, captioner):
+    found = caption_sources(segments_config, captioner).predictions
+    assert [each.id for each in found] == ["a.wav"] * 8 + ["b.wav"] * 3
+    for name, seconds in (("a.wav", 22.2), ("b.wav", 8.4)):
+        parts = [each for each in found if each.id == name]
+        assert parts[0].start == 0.0
+        assert parts[-1].end == pytest.approx(seconds, abs=1e-3)
+        assert all(part.end == following.start for part, following in pairwise(parts))
+
+
+def test_an_interrupted_run_over_segments_goes_on_at_the_window(
+    segments_config, captioner, counting, tmp_path
+):
+    whole = replace(segments_config, out=tmp_path / "whole.jsonl")
+    caption_sources(whole, captioner)
+    counting.stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        caption_sources(segments_config, counting)
+    num_held = len(read_predictions(segments_config.out))
+    assert 0 < num_held < 8
+    counting.stop_after, num_before = 1000, len(counting.seconds)
+    caption_sources(segments_config, counting)
+    assert segments_config.out.read_bytes() == whole.out.read_bytes()
+    assert len(counting.seconds) - num_before == 11 - num_held
+    counting.stop_after = 0  # a third run has nothing to do
+    caption_sources(segments_config, counting)
+
+
+def test_a_sound_damaged_in_its_middle_gives_what_is_before_and_is_listed(
+    segments_config, captioner, long_sounds
+):
+    sound, rate = soundfile.read(long_sounds / "a.wav", dtype="float32")
+    path = long_sounds / "c.flac"
+    soundfile.write(path, sound, rate)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(content)
+    report = caption_sources(segments_config, captioner)
+    parts = [each for each in report.predictions if each.id == "c.flac"]
+    (listed,) = report_of(segments_config)["bad_files"]
+    assert listed["audio"] == str(path)
+    assert listed["partly"]
+    assert 0 < len(parts) < 8
+    soundfile.write(path, sound, rate)  # repaired
+    repaired = caption_sources(segments_config, captioner)
+    assert len([each for each in repaired.predictions if each.id == "c.flac"]) == 8
+    assert repaired.bad_files == []
+
+
+def test_equal_neighbours_are_merged_and_subtitles_written(segments_config, captioner, long_sounds):
+    # A random model says the same of every window.
+    config = replace(segments_config, merge=True, subtitles="srt", rerank="score")
+    found = caption_sources(config, captioner).predictions
+    plain = caption_sources(replace(segments_config, out=None), captioner).predictions
+    assert found[0].start == 0.0
+    assert len(found) == 1 + sum(a.id != b.id or a.caption != b.caption for a, b in pairwise(plain))
+    text = config.out.with_suffix(".srt").joinpath("a.wav.srt").read_text()
+    assert re.match(r"1\n00:00:00,000 --> 00:00:\d\d,\d\d\d\n" + re.escape(found[0].caption), text)
+    again = caption_sources(config, captioner)
+    assert again.num_new == 0
+    assert again.predictions == found
+
+
+def test_without_out_segments_are_printed_with_their_times(segments_config, captioner, capsys):
+    found = caption_sources(replace(segments_config, out=None), captioner).predictions
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"a.wav\t3.00\t6.00\t{found[1].caption}"
+    assert len(lines) == len(found)
+
+
+def test_a_long_sound_is_never_decoded_far_ahead(segments_config, tiny_model, tmp_path, monkeypatch):
+    path = tmp_path / "long.wav"
+    soundfile.write(path, torch.zeros(60 * 16_000).numpy(), 16_000)
+    num_decoded = 0
+
+    def counted(*arguments, **options):
+        nonlocal num_decoded
+        for block in stream_audio(*arguments, **options):
+            num_decoded += len(block)
+            yield block
+
+    monkeypatch.setattr("aac_llm.captioning.captioner.stream_audio", counted)
+    config = replace(segments_config, files=(path,), window_seconds=1.0, max_new_tokens=2, num_beams=1)
+    counting = Counting(tiny_model, limits=BatchLimits(4.0, 4))
+    generate, most = counting._generate, []
+
+    def watching(waveforms, settings):
+        most.append(num_decoded / 16_000 - len(counting.seconds))
+        return generate(waveforms, settings)
+
+    counting._generate = watching
+    caption_sources(config, counting)
+    assert len(most) == 15
+    assert max(most) <= 4 + 4 + 2  # the batch, the next one, and what shows that a window is not the last
+
+
+# Names
+
+
+@pytest.mark.parametrize("id", ["../../up.wav", "/root/a.wav", "a//b/./c.wav", "..", "/", "c:\\x\\y.wav"])
+def test_subtitles_stay_below_their_folder(id, tmp_path):
+    assert (tmp_path / safe_name(id)).resolve().is_relative_to(tmp_path)
+
+
+# Settings
+
+
+def test_correction_repairs_what_the_gate_holds_back(config, captioner, monkeypatch):
+    def load(self):
+        return lambda captions: ["a dog barks"] * len(captions)
+
+    from aac_llm.correction.correct import Corrector
+
+    monkeypatch.setattr(Corrector, "llm", property(load))
+    chosen = replace(config, correct=True, correction=CorrectionSettings(llm="any", threshold=0.0))
+    found = caption_sources(chosen, captioner).predictions
+    assert all(each.correction is not None for each in found)
+    assert report_of(chosen)["settings"]["correction"]["llm"] == "any"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"files": ()}, "no files"),
+        ({"merge": True}, "go with segments"),
+        ({"segments": True, "subtitles": "srt", "out": None}, "beside --out"),
+        ({"segments": True, "hop_seconds": 20.0}, r"hop_seconds must be from 0.1 to window_seconds \(10.0\)"),
+        ({"rerank": "cider"}, "give num_candidates 2 or more"),
+        ({"cider_captions": Path("train.jsonl")}, "cider_captions goes with rerank cider"),
+        ({"correct": True}, "give --correction.llm"),
+        ({"correction": CorrectionSettings(llm="x")}, "correction.* goes with --correct"),
+        ({"seconds_per_batch": 0.0}, "seconds_per_batch must be above 0"),
+    ],
+)
+def test_impossible_settings_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        CaptionConfig(**({"files": (Path("a.wav"),), "model": "m"} | options))
+
+
+def test_consensus_with_a_training_set_runs_from_the_command(config, scene_files, tmp_path, folder, capsys):
+    manifest = tmp_path / "train.jsonl"
+    clips = [Clip(id=file.audio.stem, audio=file.audio, captions=(file.caption,)) for file in scene_files]
+    write_manifest(manifest, clips)
+    arguments = ["caption", str(folder / "sub"), "--model", config.model, "--out", str(config.out)]
+    arguments += ["--device", "cpu", "--num_candidates", "3", "--max_new_tokens", "4"]
+    main([*arguments, "--rerank", "cider", "--cider_captions", str(manifest)])
+    assert "3 captions (3 new)" in capsys.readouterr().out
+    for prediction in read_predictions(config.out):
+        assert prediction.caption in {each.text for each in prediction.candidates}
+        assert len(prediction.candidates) == 3

@@ -1,0 +1,303 @@
+import math
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from aac_llm.captioning.captioner import Captioner, choose_dtype
+from aac_llm.captioning.prefetch import (
+    SAMPLE_RATE,
+    BadFile,
+    BatchLimits,
+    ahead,
+    batch_by_length,
+    decode_batches,
+)
+from aac_llm.captioning.rerank import cider_similarity, consensus
+from aac_llm.config.caption import GenerationSettings
+from aac_llm.models.beam_search import beam_search
+from audio_common.audio import load_audio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM
+
+SETTINGS = GenerationSettings(max_new_tokens=8)
+
+
+@pytest.fixture(scope="session")
+def paths(scene_files):
+    return [file.audio for file in scene_files]
+
+
+@pytest.fixture
+def lively_model(tiny_model):
+    """A random model repeats one token whatever it hears; this one's captions differ between sounds."""
+    with torch.no_grad():
+        for parameter in (*tiny_model.bridge.parameters(), *tiny_model.decoder.parameters()):
+            if parameter.ndim == 2:
+                parameter.mul_(4.0)
+    return tiny_model
+
+
+def words(predictions):
+    return [each.caption for each in predictions]
+
+
+# Batches
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    seconds=st.lists(st.floats(0.1, 60.0) | st.just(math.inf), max_size=30),
+    limits=st.builds(BatchLimits, st.floats(1.0, 100.0), st.integers(1, 6)),
+)
+def test_batches_hold_every_sound_once_and_keep_both_limits(seconds, limits):
+    batches = batch_by_length(seconds, limits)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(seconds)))
+    for batch in batches:
+        assert len(batch) <= limits.size
+        assert len(batch) == 1 or len(batch) * max(seconds[index] for index in batch) <= limits.seconds
+
+
+def test_each_file_is_decoded_once_and_bad_ones_are_named(tmp_path, paths, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        "audio_common.audio.load_audio",
+        lambda path, **options: loaded.append(path) or load_audio(path, **options),
+    )
+    (tmp_path / "bad.wav").write_bytes(b"RIFF no sound")
+    given = [*paths, tmp_path / "bad.wav", tmp_path / "none.wav"]
+    bad: list[BadFile] = []
+    batches = list(decode_batches(given, BatchLimits(6.0, 4), num_workers=2, bad_files=bad))
+    found = {index: waveform for batch in batches for index, waveform in batch}
+    assert sorted(loaded) == sorted(paths)
+    assert sorted(found) == list(range(len(paths)))
+    assert all(torch.equal(found[index], load_audio(path)) for index, path in enumerate(paths))
+    assert sorted((each.index, each.audio) for each in bad) == [(6, str(given[6])), (7, str(given[7]))]
+
+
+def test_what_is_too_long_for_the_context_is_named_with_the_way_out(paths):
+    bad: list[BadFile] = []
+    batches = list(decode_batches(paths, BatchLimits(), max_seconds=3.0, bad_files=bad))
+    assert sorted(index for batch in batches for index, _ in batch) == [0, 1]
+    assert sorted(each.index for each in bad) == [2, 3, 4, 5]
+    assert bad[0].reason.startswith("3.2 s are more than the 3.0 s that fit into the decoder's context")
+    assert "--segments" in bad[0].reason
+
+
+def test_the_next_items_are_made_while_the_caller_works():
+    made = threading.Event()
+
+    def items():
+        yield from range(4)
+        made.set()
+        yield 4
+
+    batches = ahead(items(), 2)
+    assert next(batches) == [0, 1]
+    assert next(batches) == [2, 3]
+    assert made.wait(10)  # by the thread: nothing here has asked for the third batch
+    assert list(batches) == [[4]]
+
+
+# Beam search
+
+
+@pytest.mark.filterwarnings("ignore:Passing `repetition_penalty`")
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+@pytest.mark.parametrize("min_new_tokens", [0, 3])
+@pytest.mark.parametrize("num_ends", [1, 2])
+def test_beams_are_those_of_transformers(penalty, min_new_tokens, num_ends):
+    ends = [3, 4][:num_ends]
+    options = {"max_new_tokens": 10, "min_new_tokens": min_new_tokens, "repetition_penalty": penalty}
+    lengths = set()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        decoder = small_decoder(ends)
+        embeddings, mask = torch.randn(5, 7, 32), torch.ones(5, 7, dtype=torch.long)
+        if penalty == 1.0:  # with one, transformers 5 lets the padding change the captions
+            mask = (torch.arange(7) >= torch.arange(5)[:, None]).long()
+        output = decoder.generate(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            num_beams=3,
+            num_return_sequences=2,
+            do_sample=False,
+            pad_token_id=0,
+            return_dict_in_generate=True,
+            output_scores=True,
+            **options,
+        )
+        found = beam_search(decoder, embeddings, mask, num_beams=3, num_return=2, **options)
+        expected = [until_end(row, ends) for row in output.sequences.tolist()]
+        assert [each.tokens for hypotheses in found for each in hypotheses] == expected
+        scores = torch.tensor([each.score for hypotheses in found for each in hypotheses])
+        torch.testing.assert_close(scores, output.sequences_scores, rtol=1e-4, atol=1e-4)
+        lengths |= {len(each) for each in expected}
+    assert len(lengths) > 1  # some ended before the last step
+
+
+def small_decoder(ends):
+    config = LlamaConfig(
+        vocab_size=40, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
+    )
+    decoder = LlamaForCausalLM(config).eval()
+    decoder.generation_config.eos_token_id = ends
+    with torch.no_grad():
+        decoder.lm_head.weight.mul_(40)
+    return decoder
+
+
+def until_end(tokens, ends):
+    stop = next((place + 1 for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[:stop]
+
+
+def test_too_few_beams_are_an_error():
+    with pytest.raises(ValueError, match="num_return up to it, got 2 and 3"):
+        beam_search(None, torch.zeros(1, 1, 1), torch.ones(1, 1), num_beams=2, num_return=3)
+
+
+# Captioner
+
+
+def test_the_captioner_finds_what_the_model_generates(lively_model, paths):
+    found = Captioner(lively_model).caption(paths, max_new_tokens=8, num_candidates=2)
+    for path, prediction in zip(paths, found, strict=True):
+        (expected,) = lively_model.generate(load_audio(path)[None], max_new_tokens=8, num_return=2)
+        assert [each.text for each in prediction.candidates] == [each.text for each in expected]
+        scores = [each.score for each in prediction.candidates]
+        assert scores == pytest.approx([each.score for each in expected], abs=1e-4)
+        assert prediction.caption == expected[0].text
+        assert prediction.id == prediction.audio == str(path)
+    assert len(set(words(found))) > 1
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_caption_is_the_same_alone_and_in_any_batch_and_order(lively_model, paths, num_beams):
+    options = {"max_new_tokens": 8, "num_beams": num_beams}
+    alone = [words(Captioner(lively_model).caption([path], **options))[0] for path in paths]
+    assert len(set(alone)) > 1
+    together = Captioner(lively_model).caption(paths, **options)
+    backwards = Captioner(lively_model, limits=BatchLimits(7.0, 2)).caption(paths[::-1], **options)
+    assert words(together) == alone
+    assert words(backwards) == alone[::-1]
+
+
+def test_waveforms_and_files_have_the_same_captions(lively_model, paths):
+    captioner = Captioner(lively_model)
+    waveforms = [load_audio(path) for path in paths]
+    found = captioner.caption([waveforms[0].numpy(), *waveforms[1:]], max_new_tokens=8)
+    assert words(found) == words(captioner.caption(paths, max_new_tokens=8))
+    assert [(each.id, each.audio) for each in found[:2]] == [("0", None), ("1", None)]
+
+
+def test_a_corrupt_file_is_left_out_and_named(tiny_model, paths, tmp_path, caplog):
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    bad: list[BadFile] = []
+    given = [paths[0], tmp_path / "bad.wav", paths[1]]
+    found = Captioner(tiny_model).caption(given, bad_files=bad, max_new_tokens=4)
+    assert [each.id for each in found] == [str(paths[0]), str(paths[1])]
+    assert [(each.index, each.audio) for each in bad] == [(1, str(tmp_path / "bad.wav"))]
+    Captioner(tiny_model).caption(given, max_new_tokens=4)
+    assert "left out" in caplog.text
+    assert "bad.wav" in caplog.text
+
+
+def test_sampling_gives_several_captions_and_consensus_chooses_one(lively_model, paths):
+    torch.manual_seed(0)
+    captioner = Captioner(lively_model, similarity=cider_similarity())
+    found = captioner.caption(paths[:3], do_sample=True, num_candidates=4, max_new_tokens=6)
+    for prediction in found:
+        assert len(prediction.candidates) == 4
+        assert prediction.caption == consensus(prediction.candidates, cider_similarity()).text
+    assert len({each.text for prediction in found for each in prediction.candidates}) > 3
+
+
+def test_windows_are_captioned_as_the_same_sounds_alone(lively_model, paths, tmp_path):
+    sound = torch.cat([load_audio(path) for path in paths])
+    path = tmp_path / "long.flac"
+    soundfile.write(path, sound.numpy(), SAMPLE_RATE, subtype="PCM_24")
+    captioner = Captioner(lively_model)
+    bad: list[BadFile] = []
+    batches = captioner.caption_segments(
+        [tmp_path / "none.wav", path], SETTINGS, window_seconds=3.0, hop_seconds=2.0, bad_files=bad
+    )
+    segments = [segment for batch in batches for segment in batch]
+    assert segments[0].start == 0.0
+    assert segments[-1].end == len(sound) / SAMPLE_RATE
+    assert [each.start for each in segments] == [2.0 * number for number in range(len(segments))]
+    assert [each.index for each in bad] == [0]
+    decoded = load_audio(path)
+    for segment in segments:
+        part = decoded[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
+        (alone,) = captioner.caption([part], max_new_tokens=8)
+        assert segment.candidates[0].text == alone.caption
+
+
+def test_the_longest_sound_fits_into_the_context_and_a_longer_one_does_not(tiny_model):
+    captioner = Captioner(tiny_model)
+    seconds = captioner.max_seconds(SETTINGS)
+    prompt = sum(len(ids) for ids in tiny_model.prompt_ids())
+    context = tiny_model.decoder.config.max_position_embeddings
+    assert tiny_model.token_budget(seconds) + prompt + 8 <= context
+    assert tiny_model.token_budget(seconds + 1) + prompt + 8 > context
+
+
+@pytest.mark.parametrize(
+    ("sound", "message"),
+    [
+        (np.zeros((2, 100)), r"got shape \(2, 100\)"),
+        (np.zeros(0), r"got shape \(0,\)"),
+        (np.array([0.0, np.nan]), "finite values"),
+    ],
+)
+def test_a_wrong_waveform_is_an_error(tiny_model, sound, message):
+    with pytest.raises(ValueError, match=message):
+        Captioner(tiny_model).caption([sound])
+
+
+def test_paths_and_waveforms_together_are_an_error(tiny_model, paths):
+    with pytest.raises(ValueError, match="one kind at a time"):
+        Captioner(tiny_model).caption([paths[0], torch.zeros(100)])
+
+
+def test_an_unknown_setting_is_an_error(tiny_model, paths):
+    with pytest.raises(TypeError, match="num_beam"):
+        Captioner(tiny_model).caption(paths, num_beam=2)
+
+
+def test_a_saved_model_captions_as_before(tiny_model, tmp_path, paths):
+    with torch.no_grad():
+        for name, parameter in tiny_model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+    expected = Captioner(tiny_model).caption(paths, max_new_tokens=8)
+    tiny_model.save_pretrained(tmp_path)
+    loaded = Captioner.from_pretrained(tmp_path, device="cpu")
+    assert words(loaded.caption(paths, max_new_tokens=8)) == words(expected)
+    assert not any(layer.training for layer in loaded.model.modules())
+
+
+def test_the_number_format_is_by_the_device_unless_it_is_named():
+    assert choose_dtype(None, "cpu") is torch.float32
+    assert choose_dtype("auto", "cuda:1") is torch.bfloat16
+    assert choose_dtype("float16", "cpu") is torch.float16
+    with pytest.raises(ValueError, match="got 'double'"):
+        choose_dtype("double", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_beams": 0}, "num_beams must be at least 1"),
+        ({"num_candidates": 4}, "num_candidates 4 needs as many beams"),
+        ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens must be from 0"),
+        ({"top_p": 0.0}, "top_p must be above 0"),
+        ({"temperature": 0.0}, "must be above 0"),
+    ],
+)
+def test_impossible_settings_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        GenerationSettings(**options)

@@ -1,0 +1,94 @@
+import json
+
+import pytest
+from aac_llm.captioning.predictions import (
+    Candidate,
+    Prediction,
+    PredictionError,
+    append_predictions,
+    read_predictions,
+    write_predictions,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+# Lone surrogates are what Python makes of file names that are no UTF-8.
+texts = st.text(st.characters(codec=None), max_size=20)
+names = texts.filter(bool)
+seconds = st.floats(0, 1e6)
+predictions = st.builds(
+    Prediction,
+    id=names,
+    audio=st.none() | texts,
+    caption=texts,
+    candidates=st.lists(st.builds(Candidate, texts, st.floats(-50, 0)), max_size=3).map(tuple),
+    references=st.lists(texts, max_size=2).map(tuple),
+    original=st.none() | texts,
+    correction=st.none() | st.fixed_dictionaries({"accepted": st.booleans(), "reason": texts}),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(items=st.lists(predictions, max_size=5, unique_by=lambda each: each.id), parts=st.booleans())
+def test_what_is_written_is_read_back(items, parts, tmp_path_factory):
+    path = tmp_path_factory.mktemp("predictions") / "captions.jsonl"
+    if parts:
+        items = [
+            Prediction(each.id, each.audio, each.caption, start=float(n), end=n + 1.5)
+            for each in items
+            for n in (0, 2)
+        ]
+    write_predictions(path, items)
+    assert read_predictions(path) == items
+
+
+def test_appending_goes_on_where_the_file_ends(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    append_predictions(path, [Prediction("a", None, "rain")])
+    append_predictions(path, [Prediction("b", "b.wav", "wind")])
+    assert [each.id for each in read_predictions(path)] == ["a", "b"]
+
+
+def test_a_line_cut_by_a_kill_is_left_out_only_on_demand(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    write_predictions(path, [Prediction("a", None, "rain"), Prediction("b", None, "wind")])
+    path.write_bytes(path.read_bytes()[:-9])
+    assert [each.id for each in read_predictions(path, ignore_cut=True)] == ["a"]
+    with pytest.raises(PredictionError, match=r"captions\.jsonl:2: not a JSON object"):
+        read_predictions(path)
+
+
+def test_a_file_without_a_last_line_end_is_read_whole(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    path.write_text('{"id": "a", "caption": "rain"}\n\n{"id": "b", "caption": "wind", "note": 1}')
+    assert [each.caption for each in read_predictions(path)] == ["rain", "wind"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"caption": "rain"}, "expected a text under 'id'"),
+        ({"id": "a"}, "expected a text under 'caption'"),
+        ({"id": "a", "caption": "rain", "start": "1"}, "expected seconds under 'start'"),
+        ({"id": "a", "caption": "rain", "candidates": [{"caption": "rain"}]}, "under 'candidates'"),
+        ({"id": "a", "caption": "rain", "references": "rain"}, "expected a list under 'references'"),
+        ({"id": "a", "caption": "rain", "correction": "yes"}, "expected an object under 'correction'"),
+        (["a", "rain"], "expected a JSON object, got list"),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_file(row, message, tmp_path):
+    path = tmp_path / "captions.jsonl"
+    path.write_text(f'{{"id": "first", "caption": "ok"}}\n{json.dumps(row)}\n')
+    with pytest.raises(PredictionError, match=f"captions.jsonl:2: .*{message}"):
+        read_predictions(path)
+
+
+def test_two_captions_of_one_sound_are_an_error_but_two_parts_are_not(tmp_path):
+    path = tmp_path / "captions.jsonl"
+    write_predictions(
+        path, [Prediction("a", None, "rain", start=0, end=5), Prediction("a", None, "rain", start=5, end=9)]
+    )
+    assert len(read_predictions(path)) == 2
+    append_predictions(path, [Prediction("a", None, "hail", start=5, end=9)])
+    with pytest.raises(PredictionError, match=r":3: a second caption of 'a', the first is in line 2"):
+        read_predictions(path)

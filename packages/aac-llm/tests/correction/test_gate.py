@@ -1,0 +1,92 @@
+"""The gate: broken captions are held back, sound ones pass, and surprise is of the text alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from aac_llm.correction.gate import faults, rule_gate, rule_scores
+from audio_common.scenes.scene import KINDS, random_scene
+from audio_common.scenes.text import NUM_VARIANTS, caption
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+BROKEN = [
+    ("a dog dog barks and and", {"doubled word", "dangling end"}),
+    ("rain is falling on a", {"dangling end"}),
+    ("birds chirp in the background birds chirp in the background", {"repeated phrase"}),
+    ("a man speaks and a man speaks", {"repeated phrase"}),
+    ("a dog barks loudly and then a man talks as a dog barks loudly", {"repeated phrase"}),
+    ("birds sing and birds chirp and birds", {"repeated word"}),
+    ("a car passes by, followed by", {"dangling end"}),
+    ("someone is using", {"cut off"}),
+    ("and a bell rings", {"starts amid a sentence"}),
+    ("a the dog barks", {"missing word"}),
+    ("a man is and a woman speaks", {"missing word"}),
+    ("a young man are talking", {"disagreement"}),
+    ("people is talking", {"disagreement"}),
+    ("a dog <unk> barks", {"no text"}),
+    ("rain falls,, on a roof", {"no text"}),
+    ("a dog (small barks", {"unbalanced"}),
+    ("", {"no words"}),
+    ("...", {"no words"}),
+]
+SOUND = [
+    "A dog barks.",
+    "a man speaks and a woman laughs",
+    "The sound of steady rainfall.",
+    "a person walks by while birds chirp in the background",
+    "Rain, then thunder, and then wind.",
+    "a very very loud engine",
+    "a clock goes tick tick",
+    "A door is opened and is then closed",
+    "a flock of birds is chirping",
+    "someone turns the radio on",
+    "waves crash for a while",
+    "A person's dog (a small one) barks",
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BROKEN)
+def test_a_broken_caption_is_held_back_for_its_fault(text: str, expected: set[str]) -> None:
+    assert expected <= set(faults(text))
+    gate = rule_gate()
+    assert gate.score([text])[0] >= gate.threshold
+
+
+@pytest.mark.parametrize("text", SOUND)
+def test_a_sound_caption_has_no_fault(text: str) -> None:
+    assert faults(text) == {}
+
+
+def test_captions_of_scenes_pass() -> None:
+    texts = [
+        caption(
+            random_scene(seed, num_events=1 + seed % 4, seconds=10.0, kinds=KINDS),
+            "eng_Latn",
+            variant=variant,
+        )
+        for seed in range(60)
+        for variant in range(NUM_VARIANTS)
+    ]
+    # A scene may have the same event twice ("a bell rings, then a bell rings").
+    singular = [text for text in texts if "repeated phrase" not in faults(text)]
+    gate = rule_gate()
+    assert len(singular) > 0.9 * len(texts)
+    assert (gate.score(singular) < gate.threshold).all()
+
+
+def test_more_faults_score_higher() -> None:
+    scores = rule_scores(["a dog barks", "a dog dog barks", "a dog dog barks and"])
+    assert scores[0] == 0
+    np.testing.assert_allclose(scores[1:], [0.9, 1 - 0.1 * 0.1])
+
+
+def test_a_threshold_can_be_given() -> None:
+    assert rule_gate().threshold == 0.5
+    assert rule_gate(0.95).threshold == 0.95
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(max_size=120))
+def test_any_text_has_a_score_between_0_and_1(text: str) -> None:
+    assert 0 <= rule_scores([text])[0] <= 1

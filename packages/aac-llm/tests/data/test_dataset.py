@@ -1,0 +1,123 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from aac_llm.data.dataset import CaptionDataset, make_loader
+from aac_llm.data.manifest import Clip
+from aac_llm.models.captioner_model import CaptionModel
+from audio_common import AudioError
+
+
+def test_what_is_drawn_depends_on_seed_epoch_and_clip_alone(scene_clips: list[Clip]) -> None:
+    one = CaptionDataset(scene_clips, max_seconds=0.5, seed=3)
+    other = CaptionDataset(scene_clips, max_seconds=0.5, seed=3, cache_gigabytes=1.0)
+    for index in (4, 0, 3):
+        for epoch in (1, 0):
+            assert torch.equal(one[index, epoch].waveform, other[index, epoch].waveform)
+            assert one[index, epoch].caption == other[index, epoch].caption
+    assert any(not torch.equal(one[i, 0].waveform, one[i, 1].waveform) for i in range(len(one)))
+
+
+def test_evaluation_takes_the_beginning_and_the_first_caption(scene_clips: list[Clip]) -> None:
+    dataset = CaptionDataset(scene_clips, max_seconds=0.5, random=False)
+    whole = CaptionDataset(scene_clips, max_seconds=60.0, random=False)
+    assert torch.equal(dataset[3, 7].waveform, whole[3, 0].waveform[:8000])
+    assert dataset[3, 7].caption == scene_clips[3].captions[0]
+
+
+def test_all_captions_are_examples_of_their_own(scene_clips: list[Clip]) -> None:
+    dataset = CaptionDataset(scene_clips[:2], max_seconds=5.0, captions="all")
+    captions = sorted(dataset[index, 0].caption for index in range(len(dataset)))
+    assert captions == sorted([*scene_clips[0].captions, *scene_clips[1].captions])
+
+
+def test_each_clip_is_decoded_once(scene_clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    from aac_llm.data import dataset as module
+
+    decoded: list[Path] = []
+    load = module.load_audio
+    monkeypatch.setattr(module, "load_audio", lambda path: decoded.append(path) or load(path))
+    dataset = CaptionDataset(scene_clips, max_seconds=5.0, cache_gigabytes=1.0)
+    for epoch in range(3):
+        for index in range(len(dataset)):
+            dataset[index, epoch]
+    assert sorted(decoded) == sorted(clip.audio for clip in scene_clips)
+
+
+def test_broken_clip_is_replaced_and_reported_once(
+    scene_clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    broken = replace(scene_clips[0], id="broken", audio=tmp_path / "broken.wav")
+    dataset = CaptionDataset([broken, *scene_clips[1:]], max_seconds=5.0)
+    examples = [dataset[0, epoch] for epoch in range(5)]
+    captions = {example.caption for example in examples}
+    for example in examples:
+        dataset.note_bad(example.bad)
+    assert captions <= {caption for clip in scene_clips[1:] for caption in clip.captions}
+    assert list(dataset.bad) == [0]
+    assert len([record for record in caplog.records if "broken.wav" in record.message]) == 1
+    assert not dataset.can_read(0)
+    assert dataset.can_read(1)
+
+
+def test_workers_tell_of_broken_clips(
+    scene_clips: list[Clip], tiny_model: CaptionModel, tmp_path: Path
+) -> None:
+    broken = replace(scene_clips[0], audio=tmp_path / "gone.wav")
+    dataset = CaptionDataset([broken, *scene_clips[1:3]], max_seconds=5.0)
+    loader = make_loader(dataset, tiny_model.tokenize_captions, batch_size=3, shuffle=False, num_workers=1)
+    for batch in loader:
+        dataset.note_bad(batch["bad"])
+    assert list(dataset.bad) == [0]
+    assert "gone.wav" in dataset.bad[0]
+
+
+def test_of_a_long_file_only_the_crop_is_decoded(
+    scene_clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aac_llm.data import dataset as module
+
+    monkeypatch.setattr(module, "LONG_SECONDS", 3.0)
+    clip = scene_clips[4]
+    expected = module.load_audio(clip.audio)
+    example = CaptionDataset([clip], max_seconds=1.0, cache_gigabytes=1.0)[0, 5]
+    assert len(example.waveform) == 16_000
+    places = [start for start in range(len(expected) - 15_999) if expected[start] == example.waveform[0]]
+    assert any(torch.equal(expected[start : start + 16_000], example.waveform) for start in places)
+
+
+def test_when_nothing_can_be_decoded_training_ends(scene_clips: list[Clip], tmp_path: Path) -> None:
+    gone = [replace(clip, audio=tmp_path / "gone.wav") for clip in scene_clips]
+    with pytest.raises(AudioError, match="clips in a row cannot be decoded"):
+        CaptionDataset(gone, max_seconds=5.0)[0, 0]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_loader_gives_every_example_once_an_epoch_in_batches_of_like_length(
+    scene_clips: list[Clip], tiny_model: CaptionModel, num_workers: int
+) -> None:
+    dataset = CaptionDataset(scene_clips, max_seconds=10.0)
+    loader = make_loader(
+        dataset, tiny_model.tokenize_captions, batch_size=2, shuffle=True, num_workers=num_workers
+    )
+    loader.set_epoch(1)
+    batches = list(loader)
+    seconds = sorted(length / 16_000 for batch in batches for length in batch["lengths"].tolist())
+    assert seconds == pytest.approx(sorted(clip.duration for clip in scene_clips), abs=0.01)
+    assert all(batch["labels"].shape[0] == len(batch["lengths"]) for batch in batches)
+    spread = [(batch["lengths"].max() - batch["lengths"].min()).item() / 16_000 for batch in batches]
+    assert max(spread) <= 1.5
+
+
+def test_ranks_share_each_batch(scene_clips: list[Clip], tiny_model: CaptionModel) -> None:
+    dataset = CaptionDataset(scene_clips, max_seconds=10.0)
+    shares = [
+        make_loader(
+            dataset, tiny_model.tokenize_captions, batch_size=1, shuffle=True, rank=rank, world_size=2
+        )
+        for rank in range(2)
+    ]
+    taken = [[key[0] for batch in loader.batch_sampler for key in batch] for loader in shares]
+    assert sorted(taken[0] + taken[1]) == list(range(len(dataset)))

@@ -1,0 +1,270 @@
+"""`aac-llm evaluate`: clips are matched, everything is scored or named, systems are compared."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from aac_llm.captioning.predictions import Prediction, write_predictions
+from aac_llm.config.evaluate import METRICS, EvaluateConfig, MetricSettings
+from aac_llm.evaluators.evaluate import evaluate, evaluate_predictions
+from aac_llm.evaluators.score_table import score_texts
+from aac_llm.metrics.score import score_captions
+from aac_llm.metrics.statistics import bootstrap_interval
+
+PURE = ("bleu", "rouge", "cider", "diversity", "events")
+REFERENCES = {
+    "rain.wav": ("rain falls on a roof", "heavy rain is falling"),
+    "dog.wav": ("a dog barks twice", "a dog is barking", "a small dog barks at someone"),
+    "bell.wav": ("a bell rings",),
+    "train.wav": ("a train passes by", "a train goes past while people talk"),
+}
+GOOD = {
+    "rain.wav": "heavy rain falls on a roof",
+    "dog.wav": "a dog is barking",
+    "bell.wav": "a bell rings",
+    "train.wav": "a train passes by",
+}
+
+
+def predict(captions, references=None, **changes):
+    return [
+        Prediction(id, f"/sounds/{id}", text, references=(references or {}).get(id, ()), **changes)
+        for id, text in captions.items()
+    ]
+
+
+def nothing_installed(tmp_path, monkeypatch):
+    """A machine without Java, jars and models."""
+    for name in ("AAC_LLM_JARS", "AAC_LLM_JAVA", "JAVA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("AAC_LLM_CACHE", str(tmp_path / "cache"))
+    return MetricSettings(sentence_model=str(tmp_path / "no-encoder"), device="cpu")
+
+
+def test_scores_are_those_of_the_metrics_alone():
+    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=PURE, num_samples=0)
+    alone = score_captions(list(GOOD.values()), list(REFERENCES.values()))
+    for name, value in alone.corpus.items():
+        assert found.corpus[name] == pytest.approx(value), name
+    for name, values in alone.clips.items():
+        np.testing.assert_allclose([clip.scores[name] for clip in found.clips], values, err_msg=name)
+    assert found.num_clips == 4
+    assert found.intervals == {}
+    assert found.corpus["event_recall"] > 0.5
+
+
+def test_references_may_lie_in_the_predictions():
+    inside = evaluate_predictions(predict(GOOD, REFERENCES), metrics=("cider",), num_samples=0)
+    assert (
+        inside.corpus
+        == evaluate_predictions(predict(GOOD), REFERENCES, metrics=("cider",), num_samples=0).corpus
+    )
+
+
+def test_clips_of_one_side_only_are_named_and_not_scored():
+    captions = dict(GOOD) | {"cat.wav": "a cat meows", "odd.wav": "something"}
+    del captions["bell.wav"]
+    found = evaluate_predictions(
+        predict(captions), REFERENCES | {"odd.wav": ()}, metrics=("cider",), num_samples=0
+    )
+    assert (found.num_clips, found.missing) == (3, ("bell.wav",))
+    assert found.extra == ("cat.wav", "odd.wav")
+    assert [clip.id for clip in found.clips] == ["rain.wav", "dog.wav", "train.wav"]
+
+
+def test_the_order_of_the_predictions_does_not_matter():
+    turned = dict(reversed(GOOD.items()))
+    one, other = (
+        evaluate_predictions(predict(each), REFERENCES, metrics=PURE, num_samples=20)
+        for each in (GOOD, turned)
+    )
+    assert (one.corpus, one.intervals, one.clips) == (other.corpus, other.intervals, other.clips)
+
+
+def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeypatch):
+    settings = nothing_installed(tmp_path, monkeypatch)
+    found = evaluate_predictions(
+        predict(GOOD), REFERENCES, metrics=("all",), settings=settings, num_samples=0
+    )
+    named = {"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense"}
+    assert set(found.unavailable) == named
+    assert not named & set(found.corpus), "SPIDEr without SPICE is not SPIDEr"
+    assert all(each.remedy for each in found.unavailable.values())
+    assert "install Java" in found.unavailable["spider"].remedy
+    assert set(METRICS) - named == {"bleu", "rouge", "cider", "events", "diversity"}
+
+
+def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
+    class Encoder:
+        def similarity(self, candidates, references):
+            assert candidates[0] == "heavy rain falls on a roof", "texts are tokenised first"
+            return np.array([0.5, 0.25, 1.0, 0.0])
+
+    class Detector:
+        def error_probability(self, candidates):
+            return np.array([0.95, 0.1, 0.1, 0.1])
+
+    settings = nothing_installed(tmp_path, monkeypatch)
+    monkeypatch.setattr("aac_llm.metrics.sentence.SentenceEncoder.from_pretrained", lambda *a, **k: Encoder())
+    monkeypatch.setattr("aac_llm.metrics.fluency.FluencyDetector.from_pretrained", lambda *a, **k: Detector())
+    captions = dict(GOOD) | {"rain.wav": "Heavy rain falls on a roof."}
+    found = evaluate_predictions(
+        predict(captions),
+        REFERENCES,
+        metrics=("fer", "sbert", "fense", "spider_fl"),
+        settings=settings,
+        num_samples=0,
+    )
+    assert found.corpus == pytest.approx({"fer": 0.25, "sbert_sim": 0.4375, "fense": (0.05 + 1.25) / 4})
+    assert set(found.unavailable) == {"spider_fl"}
+
+
+def test_corpus_bleu_has_the_interval_of_the_corpus_and_not_of_the_mean():
+    texts = [GOOD[id] for id in REFERENCES] * 10, list(REFERENCES.values()) * 10
+    column = score_texts(*texts, ("bleu",)).columns["bleu_4"]
+    drawn = bootstrap_interval(column.table, statistic=column.statistic, draws=50)
+    assert drawn.value == pytest.approx(column.corpus)
+    assert drawn.low < column.corpus < drawn.high
+    assert column.corpus != pytest.approx(column.clips.mean(), abs=1e-3)
+
+
+def test_a_score_of_the_whole_only_has_no_interval():
+    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("diversity", "cider"), num_samples=10)
+    assert set(found.intervals) == {"cider_d"}
+    assert "vocabulary" in found.corpus
+    assert "vocabulary" not in found.clips[0].scores
+
+
+def test_a_better_system_is_told_from_a_worse_one_and_not_from_itself():
+    ids = [f"{place}.wav" for place in range(40)]
+    references = {id: (f"a dog barks {place} times", "a dog is barking") for place, id in enumerate(ids)}
+    good = predict(dict.fromkeys(ids, "a dog is barking"))
+    bad = predict({id: "a dog is barking" if place % 3 else "rain" for place, id in enumerate(ids)})
+    ahead = evaluate_predictions(good, references, metrics=("rouge",), compare=bad, num_samples=400)
+    change = ahead.comparison["rouge_l"]
+    assert change.difference == pytest.approx(ahead.corpus["rouge_l"] - change.other)
+    assert change.difference > 0
+    assert change.interval[0] > 0
+    assert change.p_value < 0.02
+    assert ahead.clips[0].other_caption == "rain"
+    same = evaluate_predictions(good, references, metrics=("rouge",), compare=good, num_samples=100)
+    assert (same.comparison["rouge_l"].difference, same.comparison["rouge_l"].p_value) == (0, 1)
+
+
+def test_captions_of_parts_are_refused():
+    with pytest.raises(ValueError, match=r"part of the sound.*--segments"):
+        evaluate_predictions(predict(GOOD, start=0.0, end=1.0), REFERENCES)
+
+
+def test_nothing_in_common_is_told_with_ids():
+    with pytest.raises(ValueError, match=r"first ids are 'x' and 'rain\.wav'"):
+        evaluate_predictions(predict({"x": "a"}), REFERENCES)
+    with pytest.raises(ValueError, match=r"no clip has references.*--references"):
+        evaluate_predictions(predict(GOOD))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics": ("bleu", "blue")}, "blue unknown; there are bleu"),
+        ({"metrics": ()}, "at least one"),
+        ({"bootstrap": -1}, "at least 0"),
+        ({"model": "m", "references": Path("r")}, "leave --references out"),
+        ({"json": Path("p.jsonl")}, "would be overwritten"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        EvaluateConfig(source=Path("p.jsonl"), **changes)
+
+
+def test_the_verb_reads_scores_prints_and_writes(tmp_path, capsys):
+    for name, captions in (("p", GOOD), ("q", dict.fromkeys(GOOD, "a dog"))):
+        write_predictions(tmp_path / f"{name}.jsonl", predict(captions))
+    rows = [{"id": id, "audio": id, "captions": list(texts)} for id, texts in REFERENCES.items()]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    config = EvaluateConfig(
+        source=tmp_path / "p.jsonl",
+        references=tmp_path / "test.jsonl",
+        metrics=PURE,
+        compare=tmp_path / "q.jsonl",
+        bootstrap=50,
+        json=tmp_path / "out" / "results.json",
+        page=tmp_path / "out" / "page.html",
+    )
+    found = evaluate(config)
+    shown = capsys.readouterr().out
+    assert "4 clips, 1 to 3 references each" in shown
+    assert f"{found.corpus['cider_d']:.4f}" in shown
+    record = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert record["results"]["num_clips"] == 4
+    assert record["results"]["corpus"]["cider_d"] == found.corpus["cider_d"]
+    assert record["settings"]["metrics"] == list(PURE)
+    page = (tmp_path / "out" / "page.html").read_text()
+    assert page.count("<article>") == 4
+
+
+def test_a_manifest_without_a_model_is_told_what_is_missing(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"id": "a", "audio": "a.wav", "captions": ["x"]}\n')
+    with pytest.raises(ValueError, match=r"m\.jsonl:1.*--model"):
+        evaluate(EvaluateConfig(source=tmp_path / "m.jsonl"))
+
+
+def test_several_splits_need_a_choice(tmp_path):
+    rows = [
+        {"id": f"{each}", "audio": f"{each}.wav", "captions": ["x"], "split": each}
+        for each in ("train", "test")
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    write_predictions(tmp_path / "p.jsonl", predict({"test": "x"}))
+    with pytest.raises(ValueError, match="splits test, train: choose one with --split"):
+        evaluate(EvaluateConfig(source=tmp_path / "p.jsonl", references=tmp_path / "m.jsonl"))
+
+
+def test_a_model_captions_the_manifest_first(tiny_model_folder, tmp_path):
+    from audio_common.scenes.scene import random_scene, render
+
+    rows = []
+    for seed in range(3):
+        import wave
+
+        samples = torch.as_tensor(render(random_scene(seed, num_events=1, seconds=1.5)))
+        with wave.open(str(tmp_path / f"{seed}.wav"), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            file.writeframes((samples.clamp(-1, 1) * 32767).short().numpy().tobytes())
+        rows.append({"id": f"clip-{seed}", "audio": f"{seed}.wav", "captions": ["a bell rings"]})
+    rows.append({"id": "gone", "audio": "gone.wav", "captions": ["a dog barks"]})
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    config = EvaluateConfig(
+        source=tmp_path / "m.jsonl",
+        model=str(tiny_model_folder),
+        captions=tmp_path / "p.jsonl",
+        metrics=("cider", "events"),
+        num_beams=1,
+        bootstrap=10,
+        device="cpu",
+    )
+    found = evaluate(config)
+    assert [clip.id for clip in found.clips] == ["clip-0", "clip-1", "clip-2"]
+    assert found.missing == ("gone",)
+    assert len(found.bad_files) == 1
+    assert "gone.wav" in found.bad_files[0]
+    again = evaluate(EvaluateConfig(source=tmp_path / "p.jsonl", metrics=("cider", "events"), bootstrap=10))
+    assert again.corpus == found.corpus, "the file of captions holds the references too"
+
+
+def test_golden_corpus_values_come_out_of_the_whole(shared):
+    folder = shared / "golden" / "captioning"
+    rows = [json.loads(line) for line in (folder / "clotho_eval_0_499.jsonl").read_text().splitlines()]
+    golden = json.loads((folder / "clotho_eval_0_499_corpus.json").read_text())
+    captions = {row["fname"]: row["candidate"] for row in rows}
+    references = {row["fname"]: row["references"] for row in rows}
+    metrics = ("bleu", "rouge", "cider")
+    found = evaluate_predictions(predict(captions), references, metrics=metrics, num_samples=100)
+    for name in ("bleu_1", "bleu_4", "rouge_l", "cider_d"):
+        assert found.corpus[name] == pytest.approx(golden[name], abs=1e-6), name
+        low, high = found.intervals[name]
+        assert low < golden[name] < high

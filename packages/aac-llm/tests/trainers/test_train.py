@@ -1,0 +1,253 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from aac_llm.config.model import ModelConfig
+from aac_llm.config.train import DataConfig, SpecAugmentConfig, TrainConfig, ValidationConfig
+from aac_llm.data.dataset import CaptionDataset
+from aac_llm.data.manifest import Clip, write_manifest
+from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.trainers.train import find_checkpoint, train, training_arguments
+from aac_llm.trainers.trainer import CaptionTrainer
+
+
+@pytest.fixture
+def config(tiny_config: ModelConfig, scene_manifest: Path, tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        out=tmp_path / "run",
+        model=tiny_config,
+        data=DataConfig(
+            train=(scene_manifest,), validation=(scene_manifest,), validation_splits=("train",), num_workers=0
+        ),
+        max_steps=6,
+        epochs=10,
+        batch_size=2,
+        learning_rate=3e-3,
+        log_every_steps=1,
+        save_every_steps=2,
+        validation=ValidationConfig(every_steps=3, max_clips=4),
+        spec_augment=SpecAugmentConfig(time_masks=1, freq_masks=1),
+        device="cpu",
+    )
+
+
+def logged(out: Path, name: str) -> list[float]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row[name] for row in rows if name in row]
+
+
+def losses(out: Path) -> list[float]:
+    return logged(out, "loss")
+
+
+def test_train_writes_models_that_caption_and_what_happened(config: TrainConfig) -> None:
+    result = train(config)
+    assert result.steps == 6
+    assert set(result.scores) == {"loss", "cider_d", "step"}
+    waveform = torch.randn(1, 16_000) * 0.1
+    for folder in ("best", "last"):
+        assert CaptionModel.from_pretrained(config.out / folder).generate(waveform)[0][0].text is not None
+    assert (config.out / "curves.png").stat().st_size > 1000
+    assert len(losses(config.out)) == 6
+    assert len(list((config.out / "checkpoints").iterdir())) == 1
+
+
+def test_training_lowers_the_loss(config: TrainConfig) -> None:
+    result = train(
+        replace(
+            config, max_steps=40, learning_rate=1e-2, save_every_steps=40, spec_augment=SpecAugmentConfig(),
+            validation=ValidationConfig(every_steps=40, max_clips=2),
+            model=replace(config.model, decoder_strategy="full"),
+        )
+    )  # fmt: skip
+    found = losses(config.out)
+    assert sum(found[-5:]) < 0.8 * sum(found[:5])
+    assert result.scores["loss"] < found[0]
+
+
+def test_checkpoints_hold_adapters_and_no_decoder(config: TrainConfig, tiny_decoder: Path) -> None:
+    train(replace(config, max_steps=2, validation=ValidationConfig(every_steps=2, max_clips=1)))
+    saved = sum(path.stat().st_size for path in (config.out / "last").glob("*.safetensors"))
+    assert not (config.out / "last" / "decoder").exists()
+    assert (config.out / "last" / "decoder_adapter.safetensors").stat().st_size < 60_000
+    assert saved < 1_200_000
+
+
+@pytest.mark.parametrize(("batch_size", "accumulation"), [(4, 1), (2, 2), (1, 4)])
+def test_accumulating_gradients_equals_one_large_batch(
+    config: TrainConfig, scene_clips: list[Clip], batch_size: int, accumulation: int
+) -> None:
+    """The loss is over caption tokens, which differ in number: a mean of means would not be equal."""
+    settings = replace(
+        config, batch_size=batch_size, gradient_accumulation=accumulation, max_steps=1, max_grad_norm=1e9,
+        spec_augment=SpecAugmentConfig(), learning_rate=1e-9,
+        model=replace(config.model, lora=replace(config.model.lora, dropout=0.0)),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = CaptionModel.from_config(settings.model)
+    model.bridge.qformer.config.hidden_dropout_prob = 0.0
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    clips = [scene_clips[0], scene_clips[1], scene_clips[2], scene_clips[4]]
+    captions = [
+        ("dog",),
+        ("a dog barks and rain falls on the roof then a bell rings",),
+        ("rain rain",),
+        ("x",),
+    ]
+    clips = [replace(clip, captions=texts) for clip, texts in zip(clips, captions, strict=True)]
+    trainer = CaptionTrainer(
+        settings,
+        model,
+        training_arguments(settings, 1, validate=False),
+        CaptionDataset(clips, max_seconds=10.0),
+        None,
+        [],
+    )
+    trainer.train()
+    logged = next(row for row in trainer.state.log_history if "loss" in row)
+    model.eval()
+    model.zero_grad()
+    labels = model.tokenize_captions([each[0] for each in captions])
+    dataset = CaptionDataset(clips, max_seconds=10.0)
+    single = [
+        model(dataset[i, 0].waveform[None], None, labels[i : i + 1]).loss * (labels[i] != -100).sum()
+        for i in range(4)
+    ]
+    expected = sum(single) / (labels != -100).sum()
+    assert logged["loss"] == pytest.approx(expected.item(), rel=2e-3)
+    expected.backward()
+    gradients = [p.grad.flatten() for p in model.trainable_parameters() if p.grad is not None]
+    assert logged["grad_norm"] == pytest.approx(torch.cat(gradients).norm().item(), rel=2e-3)
+
+
+def test_a_second_stage_goes_on_from_the_first(config: TrainConfig, tmp_path: Path) -> None:
+    first = train(replace(config, max_steps=2, validation=ValidationConfig(every_steps=2, max_clips=1)))
+    second = replace(
+        config, out=tmp_path / "second", start_from=str(first.model), max_steps=1, learning_rate=1e-12,
+        validation=ValidationConfig(every_steps=1, max_clips=1),
+    )  # fmt: skip
+    result = train(second)
+    assert result.scores["loss"] == pytest.approx(first.scores["loss"], abs=1e-4)
+
+
+def test_training_with_other_settings_is_not_resumed(config: TrainConfig) -> None:
+    train(replace(config, max_steps=2, validation=ValidationConfig(every_steps=2, max_clips=1)))
+    other = replace(config, validation=ValidationConfig(every_steps=2, max_clips=1), batch_size=3)
+    with pytest.raises(ValueError, match=r"other settings \(batch_size: 2 -> 3\)"):
+        train(other)
+
+
+def test_no_clip_of_the_split_says_what_to_set(config: TrainConfig) -> None:
+    with pytest.raises(ValueError, match=r"has a split of \['dev'\]; set data\.train and its splits"):
+        train(replace(config, data=replace(config.data, train_splits=("dev",))))
+
+
+def test_broken_validation_clip_is_left_out(
+    config: TrainConfig, scene_clips: list[Clip], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    broken = Clip(id="b", audio=tmp_path / "broken.wav", captions=("x",), split="train", duration=1.0)
+    write_manifest(tmp_path / "m.jsonl", [broken, *scene_clips[:2]])
+    data = replace(config.data, validation=(tmp_path / "m.jsonl",))
+    steps = ValidationConfig(every_steps=1, max_clips=3)
+    result = train(replace(config, data=data, max_steps=1, validation=steps))
+    assert result.scores["cider_d"] >= 0
+
+
+@pytest.mark.slow
+def test_killed_training_resumes_to_the_last_bit(config: TrainConfig, tmp_path: Path) -> None:
+    whole = replace(config, out=tmp_path / "whole", max_steps=8)
+    train(whole)
+    killed = replace(config, out=tmp_path / "killed", max_steps=8)
+    words = command(killed)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoint = killed.out / "checkpoints" / "checkpoint-4" / "trainer_state.json"
+    while not checkpoint.is_file():
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    train(killed)
+    assert losses(killed.out) == losses(whole.out)
+    for name in ("bridge", "encoder_adapter", "decoder_adapter"):
+        files = [run.out / "last" / f"{name}.safetensors" for run in (whole, killed)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_and_go_on(config: TrainConfig, tmp_path: Path) -> None:
+    still = replace(
+        config, spec_augment=SpecAugmentConfig(), max_steps=0, epochs=1, batch_size=2, save_every_steps=1,
+        keep_checkpoints=2,
+        model=replace(config.model, lora=replace(config.model.lora, dropout=0.0)),
+        validation=ValidationConfig(every_steps=1, max_clips=2),
+    )  # fmt: skip
+    one = replace(still, out=tmp_path / "one")
+    steps = train(one).steps
+    two = replace(still, out=tmp_path / "two", batch_size=1)
+    in_two_processes(two)
+    # Dropout of the Q-Former draws differently in two processes, so the first loss is near, not equal.
+    assert losses(two.out)[0] == pytest.approx(losses(one.out)[0], rel=0.02)
+    assert logged(two.out, "learning_rate") == logged(one.out, "learning_rate")
+    assert json.loads((two.out / "best" / "validation.json").read_text())["step"] <= steps
+    before = losses(two.out)
+    shutil.rmtree(two.out / "checkpoints" / f"checkpoint-{steps}")
+    assert find_checkpoint(two.out) == two.out / "checkpoints" / f"checkpoint-{steps - 1}"
+    in_two_processes(two)
+    assert losses(two.out) == before
+
+
+def in_two_processes(config: TrainConfig) -> None:
+    """Train with torch's launcher: on a processor accelerate's starts one process, whatever it is told."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    # transformers 4 cannot resume on "cpu:0", which is what accelerate calls the processor otherwise.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_TORCH_DEVICE": "cpu"}
+    words += ["-m", *command(config)[2:]]
+    result = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+
+
+def command(config: TrainConfig) -> list[str]:
+    """The same settings as a command line."""
+    data, model = config.data, config.model
+    flags: dict[str, object] = {
+        "out": config.out,
+        "model.decoder": model.decoder,
+        "model.decoder_dtype": "float32",
+        "model.encoder.embed_dim": 48,
+        "model.encoder.depth": 2,
+        "model.encoder.num_heads": 3,
+        "model.encoder.num_classes": model.encoder.num_classes,
+        "model.bridge.hidden_size": 48,
+        "model.bridge.num_heads": 4,
+        "model.bridge.intermediate_size": 96,
+        "model.lora.dropout": model.lora.dropout,
+        "data.train": data.train[0],
+        "data.validation": data.validation[0],
+        "data.validation_splits": "train",
+        "data.num_workers": 0,
+        "max_steps": config.max_steps,
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+        "log_every_steps": 1,
+        "save_every_steps": config.save_every_steps,
+        "keep_checkpoints": config.keep_checkpoints,
+        "validation.every_steps": config.validation.every_steps,
+        "validation.max_clips": config.validation.max_clips,
+        "spec_augment.time_masks": config.spec_augment.time_masks,
+        "spec_augment.freq_masks": config.spec_augment.freq_masks,
+        "device": "cpu",
+    }
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "aac_llm", "train", *words]

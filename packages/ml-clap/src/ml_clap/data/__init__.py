@@ -1,0 +1,1 @@
+"""What goes in: manifests, readers of data sets, batches, language enhancement."""

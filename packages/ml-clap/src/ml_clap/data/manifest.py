@@ -1,0 +1,228 @@
+"""The manifest: one clip a line, as JSON, with its captions by language.
+
+    {"id": "dog-1", "audio": "audio/dog.ogg", "captions": {"eng_Latn": ["A dog barks."]}, "split": "train",
+     "licence": "CC-BY-4.0", "duration": 5.0, "label": "dog_bark"}
+
+`id`, `audio` and `captions` are required. `audio` is relative to the manifest's folder, or absolute.
+Languages are written in any way that `resolve` knows. Further keys are ignored, so a manifest can
+carry notes of its own. What cannot be used is an error that names the file and the line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_clap.data.languages import resolve
+
+
+class ManifestError(ValueError):
+    """A manifest or a source of one cannot be used; the message begins with `file:line`."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording and what describes it."""
+
+    id: str
+    """Unique within a manifest."""
+    audio: Path
+    """The sound file; absolute once read."""
+    captions: dict[str, tuple[str, ...]]
+    """FLORES code -> captions in that language, at least one."""
+    split: str | None = None
+    """`train`, `validation`, `test` or any other name."""
+    licence: str | None = None
+    """Licence of the recording."""
+    duration: float | None = None
+    """Seconds."""
+    label: str | None = None
+    """Class, for zero-shot classification."""
+
+
+def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:
+    """The clips of a manifest, of one split if `split` is given, in the file's order.
+
+    Raises:
+        ManifestError: a line cannot be used, an id occurs twice, there is no clip or none of that split.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    clips: list[Clip] = []
+    line_of_id: dict[str, int] = {}
+    for number, row in read_json_lines(path):
+        clip = _parse_clip(row, path, number)
+        if clip.id in line_of_id:
+            raise ManifestError(
+                f"{path}:{number}: id {clip.id!r} is already that of line {line_of_id[clip.id]}"
+            )
+        line_of_id[clip.id] = number
+        clips.append(clip)
+    if not clips:
+        raise ManifestError(f"{path}:1: the manifest has no clips")
+    return clips if split is None else _of_split(clips, split, path)
+
+
+def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
+    """Write `clips`; the file appears whole or not at all.
+
+    Audio below the manifest's folder is stored relative to it, so that both can be moved together.
+
+    Raises:
+        ManifestError: a clip could not be read back (no captions, an id twice, ...); nothing is written.
+    """
+    path = Path(path)
+    lines: list[str] = []
+    ids: set[str] = set()
+    for number, clip in enumerate(clips, start=1):
+        row = _row_of(clip, path)
+        _parse_clip(row, path, number)
+        if clip.id in ids:
+            raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
+        ids.add(clip.id)
+        lines.append(_to_json(row) + "\n")
+    write_text_atomically(path, "".join(lines))
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object) of each line of a JSON Lines file that is not blank.
+
+    Raises:
+        ManifestError: a line is not UTF-8, not JSON or not an object.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            yield number, _parse_line(line, path, number)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a file so that no reader, and no interruption, ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        # utf-8-sig: some editors begin a file with a byte order mark
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as e:
+        raise ManifestError(f"{path}:{number}: not UTF-8 text ({e})") from e
+    except json.JSONDecodeError as e:
+        raise ManifestError(f"{path}:{number}: not JSON: {e.msg} at column {e.colno}") from e
+    if not isinstance(row, dict):
+        raise ManifestError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
+    return row
+
+
+def _parse_clip(row: dict[str, Any], path: Path, number: int) -> Clip:
+    try:
+        return Clip(
+            id=_text(row, "id"),
+            audio=_absolute(path.parent) / _text(row, "audio"),
+            captions=_captions(row),
+            split=_optional_text(row, "split"),
+            licence=_optional_text(row, "licence"),
+            duration=_duration(row.get("duration")),
+            label=_optional_text(row, "label"),
+        )
+    except ValueError as e:
+        raise ManifestError(f"{path}:{number}: {e}") from e
+
+
+def _absolute(folder: Path) -> Path:
+    return Path(os.path.abspath(folder))
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    if key not in row:
+        raise ValueError(
+            f"the key {key!r} is missing; a clip needs id, audio and captions, got {sorted(row)}"
+        )
+    value = row[key]
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"{key} must be a non-empty text, got {value!r}")
+    return value
+
+
+def _optional_text(row: dict[str, Any], key: str) -> str | None:
+    return None if row.get(key) is None else _text(row, key)
+
+
+def _duration(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ValueError(f"duration must be a number of seconds, got {value!r}")
+    return float(value)
+
+
+def _captions(row: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    if "captions" not in row:
+        _text(row, "captions")
+    value = row["captions"]
+    if not isinstance(value, dict) or not value:
+        raise ValueError(
+            f'captions must be an object such as {{"eng_Latn": ["A dog barks."]}}, got {value!r}'
+        )
+    captions: dict[str, tuple[str, ...]] = {}
+    for tag, texts in value.items():
+        language = resolve(tag)
+        if language in captions:
+            raise ValueError(f"captions name the language {language} twice: {sorted(value)}")
+        captions[language] = _caption_texts(tag, texts)
+    return captions
+
+
+def _caption_texts(tag: str, texts: Any) -> tuple[str, ...]:
+    if not isinstance(texts, list) or not texts:
+        raise ValueError(f"captions of {tag} must be a list of at least one text, got {texts!r}")
+    for text in texts:
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"captions of {tag} must be non-empty texts, got {text!r}")
+    return tuple(texts)
+
+
+def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
+    folder = _absolute(path.parent)
+    audio = _absolute(clip.audio)
+    stored = audio.relative_to(folder) if audio.is_relative_to(folder) else audio
+    row = {
+        "id": clip.id,
+        "audio": stored.as_posix(),
+        "captions": {language: list(texts) for language, texts in clip.captions.items()},
+        "split": clip.split,
+        "licence": clip.licence,
+        "duration": clip.duration,
+        "label": clip.label,
+    }
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def _to_json(row: dict[str, Any]) -> str:
+    """One line of JSON; in ASCII where a file name is not valid Unicode, which UTF-8 could not hold."""
+    line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+    try:
+        line.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(row, allow_nan=False)
+    return line
+
+
+def _of_split(clips: list[Clip], split: str, path: Path) -> list[Clip]:
+    chosen = [clip for clip in clips if clip.split == split]
+    if not chosen:
+        splits = sorted({clip.split or "(none)" for clip in clips})
+        raise ManifestError(f"{path}:1: no clip has the split {split!r}; there are {', '.join(splits)}")
+    return chosen

@@ -1,0 +1,247 @@
+"""`ml-clap prepare READER SOURCE --out FILE.jsonl`: a data set to a manifest of clips that are fit for use.
+
+Every sound file is decoded once. What is missing or damaged is left out of the manifest; clips that are cut
+off, silent or very short, copies, and recordings in more than one split are kept and named. All of it is in
+the report beside the manifest (`FILE.report.json`); a table sums it up. No bad file ends the work. Files
+checked before are not read again unless they changed (`FILE.checked.jsonl`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ml_clap.config.prepare import (
+    PrepareAudioCapsConfig,
+    PrepareClothoConfig,
+    PrepareConfig,
+    PrepareFolderConfig,
+    PrepareReferenceConfig,
+    PrepareTuxpaintConfig,
+)
+from ml_clap.data.checking import Check, CheckMemory, check_files
+from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_manifest
+from ml_clap.data.readers.labelled import read_folder
+from ml_clap.data.readers.published import Problem, Reading, read_audiocaps, read_clotho, read_reference
+from ml_clap.data.readers.tuxpaint import read_tuxpaint
+from ml_clap.evaluators.report import print_table, show_progress, write_json
+
+READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
+    PrepareReferenceConfig: read_reference,
+    PrepareClothoConfig: read_clotho,
+    PrepareAudioCapsConfig: read_audiocaps,
+    PrepareFolderConfig: read_folder,
+    PrepareTuxpaintConfig: read_tuxpaint,
+}
+KINDS = {
+    "row": "rows that cannot be read",
+    "missing": "sound files missing",
+    "corrupt": "sound files damaged",
+    "cut off": "shorter than their header says",
+    "short": "very short",
+    "silent": "silent",
+    "duplicate": "copies of one another",
+    "overlap": "in two splits or manifests",
+}
+"""Kind of problem -> what the table calls it. The first three are not in the manifest."""
+SHOWN = 3
+"""Examples of each kind of problem that are printed."""
+LANGUAGES_SHOWN = 10
+"""Languages whose captions are counted one by one in the table."""
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What was made, and what is wrong with it."""
+
+    manifest: Path
+    clips: int
+    """In the manifest."""
+    hours: float
+    """Of sound in it."""
+    splits: dict[str, int]
+    """Split -> clips; clips without one are under `(none)`."""
+    captions: dict[str, int]
+    """Language -> captions."""
+    dropped: int
+    """Clips left out because of `--drop_overlap`."""
+    problems: tuple[Problem, ...]
+
+
+def prepare(config: PrepareConfig) -> PrepareReport:
+    """Read a data set, check it, and write its manifest and the report.
+
+    Raises:
+        ManifestError: the source has the wrong form, or not one clip of it can be used.
+        FileNotFoundError: the source or a folder is not there.
+    """
+    assert config.out is not None, "checked by PrepareConfig"
+    reading = READERS[type(config)](config)
+    clips = unique_ids(reading.clips)
+    if config.licence is not None:
+        clips = [replace(clip, licence=config.licence) for clip in clips]
+    others = [clip for path in config.against for clip in _named(read_manifest(path), path)]
+    checks, failures = _check(clips + others, config)
+    usable = [clip for clip in clips if clip.audio in checks]
+    usable = [replace(clip, duration=checks[clip.audio].seconds) for clip in usable]
+    there = [clip for clip in others if clip.audio in checks]
+    overlaps, leaking = find_overlaps(usable, there, checks)
+    problems = [
+        *reading.problems,
+        *_failed(clips + others, failures),
+        *_odd(usable, checks, config),
+        *find_duplicates(usable, checks),
+        *overlaps,
+    ]
+    kept = [clip for clip in usable if not (config.drop_overlap and clip.id in leaking)]
+    report = _report(config.out, kept, len(usable) - len(kept), problems)
+    if kept:
+        write_manifest(config.out, kept)
+    _tell(report, config)
+    if not kept:
+        raise ManifestError(
+            f"{config.source}: not one of {len(clips)} clips can be used; {report_path(config.out)} says why"
+        )
+    return report
+
+
+def report_path(manifest: Path) -> Path:
+    """Where the report of a manifest is."""
+    return manifest.with_suffix(".report.json")
+
+
+def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
+    """The clips with `-2`, `-3`, ... after ids that others before them have."""
+    taken: set[str] = set()
+    named = []
+    for clip in clips:
+        number, clip_id = 1, clip.id
+        while clip_id in taken:
+            number += 1
+            clip_id = f"{clip.id}-{number}"
+        taken.add(clip_id)
+        named.append(replace(clip, id=clip_id))
+    return named
+
+
+def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:
+    """Clips of one split with the same sound."""
+    groups: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+    for clip in clips:
+        groups[checks[clip.audio].digest, clip.split].append(clip.id)
+    return [Problem("duplicate", ", ".join(ids), "the same sound") for ids in groups.values() if len(ids) > 1]
+
+
+def find_overlaps(
+    clips: Sequence[Clip], others: Sequence[Clip], checks: Mapping[Path, Check]
+) -> tuple[list[Problem], set[str]]:
+    """Sounds in more than one split, or in another manifest, and the ids of the training clips among them."""
+    groups: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        groups[checks[clip.audio].digest].append(clip)
+    elsewhere: dict[str, list[Clip]] = defaultdict(list)
+    for clip in others:
+        elsewhere[checks[clip.audio].digest].append(clip)
+    problems: list[Problem] = []
+    leaking: set[str] = set()
+    for digest, group in groups.items():
+        splits = sorted({str(clip.split) for clip in group})
+        foreign = [clip.id for clip in elsewhere.get(digest, [])]
+        if len(splits) == 1 and not foreign:
+            continue
+        where = [f"the splits {', '.join(splits)}"] if len(splits) > 1 else []
+        where += [f"also in {', '.join(foreign)}"] if foreign else []
+        problems.append(Problem("overlap", ", ".join(clip.id for clip in group), "; ".join(where)))
+        leaking |= {clip.id for clip in group if clip.split in ("train", None)}
+    return problems, leaking
+
+
+def _named(clips: Sequence[Clip], path: Path) -> list[Clip]:
+    return [replace(clip, id=f"{path}: {clip.id}") for clip in clips]
+
+
+def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Check], dict[Path, str]]:
+    assert config.out is not None
+    memory = CheckMemory(
+        config.out.with_suffix(".checked.jsonl"), is_quick=config.quick, forget=config.recheck
+    )
+    paths = [clip.audio for clip in clips]
+    with show_progress("checking sounds") as progress:
+        return check_files(paths, memory, num_workers=config.num_workers, progress=progress)
+
+
+def _failed(clips: Sequence[Clip], failures: Mapping[Path, str]) -> list[Problem]:
+    return [
+        Problem("corrupt" if clip.audio.is_file() else "missing", clip.id, failures[clip.audio])
+        for clip in clips
+        if clip.audio in failures
+    ]
+
+
+def _odd(clips: Sequence[Clip], checks: Mapping[Path, Check], config: PrepareConfig) -> list[Problem]:
+    problems = []
+    for clip in clips:
+        check = checks[clip.audio]
+        seconds, declared = check.seconds, check.declared_seconds
+        if seconds is not None and declared is not None and seconds < declared * 0.99 - 0.05:
+            message = f"the header says {declared:.2f} s, {seconds:.2f} s can be decoded"
+            problems.append(Problem("cut off", clip.id, message))
+        if seconds is not None and seconds < config.min_seconds:
+            problems.append(Problem("short", clip.id, f"{seconds:.3f} s"))
+        if check.peak_db is not None and check.peak_db < config.silence_db:
+            problems.append(Problem("silent", clip.id, f"loudest sample at {check.peak_db:.0f} dB"))
+    return problems
+
+
+def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[Problem]) -> PrepareReport:
+    captions: Counter[str] = Counter()
+    for clip in clips:
+        captions.update({language: len(texts) for language, texts in clip.captions.items()})
+    return PrepareReport(
+        manifest=out,
+        clips=len(clips),
+        hours=sum(clip.duration or 0.0 for clip in clips) / 3600,
+        splits=dict(Counter(clip.split or "(none)" for clip in clips)),
+        captions=dict(captions),
+        dropped=dropped,
+        problems=tuple(problems),
+    )
+
+
+def _tell(report: PrepareReport, config: PrepareConfig) -> None:
+    """Write the report, and print its sum."""
+    write_json(report_path(report.manifest), report)
+    if config.json is not None:
+        write_json(config.json, report)
+    rows = [["clips", f"{report.clips:,}"], ["hours", f"{report.hours:.2f}"]]
+    rows += [[f"split {split}", f"{count:,}"] for split, count in report.splits.items()]
+    rows += _caption_rows(report.captions)
+    found = Counter(problem.kind for problem in report.problems)
+    rows += [[text, f"{found[kind]:,}"] for kind, text in KINDS.items() if found[kind]]
+    rows += [["left out as overlapping", f"{report.dropped:,}"]] if report.dropped else []
+    print_table(str(report.manifest), ["", "number"], rows)
+    for kind in KINDS:
+        those = [problem for problem in report.problems if problem.kind == kind]
+        for problem in those[:SHOWN]:
+            print(_printable(f"{kind}: {problem.where}: {problem.message}"))
+        if len(those) > SHOWN:
+            print(f"{kind}: {len(those) - SHOWN:,} more in {report_path(report.manifest)}")
+
+
+def _caption_rows(captions: Mapping[str, int]) -> list[list[str]]:
+    listed = list(captions.items())[:LANGUAGES_SHOWN]
+    rows = [[f"captions {language}", f"{count:,}"] for language, count in listed]
+    if len(captions) > LANGUAGES_SHOWN:
+        rest = len(captions) - LANGUAGES_SHOWN
+        rows.append(
+            [f"captions in {rest} more languages", f"{sum(captions.values()) - sum(dict(listed).values()):,}"]
+        )
+    return rows
+
+
+def _printable(text: str) -> str:
+    """File names that are not valid Unicode cannot be printed as they are."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

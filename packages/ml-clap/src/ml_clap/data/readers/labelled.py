@@ -1,0 +1,250 @@
+"""Sounds with a label each, and captions of each label, to clips: ESC-10, ESC-50, or one's own folders.
+
+Splits are made by a column of the list (ESC's `fold`). Validation clips are taken from the training clips by
+whole recordings: clips cut from one recording are so alike that a model which has heard one knows the others.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_clap.config.prepare import PrepareFolderConfig
+from ml_clap.data.languages import resolve
+from ml_clap.data.manifest import Clip, ManifestError, read_json_lines
+from ml_clap.data.readers.published import Problem, Reading, read_csv
+from ml_clap.search.scan import AUDIO_SUFFIXES
+
+Captions = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""Label -> language -> captions."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A labelled sound as its source has it."""
+
+    audio: Path
+    name: str
+    """Path relative to the folder of the sounds."""
+    label: str
+    columns: Mapping[str, Any]
+    where: str
+
+
+def read_folder(config: PrepareFolderConfig) -> Reading:
+    """Labelled sounds with the captions of their labels, in splits."""
+    assert config.captions is not None, "checked by PrepareFolderConfig"
+    captions = read_label_captions(config.captions)
+    reading = Reading()
+    rows = _rows_of_folder(config.source) if config.source.is_dir() else _rows_of_list(config, reading)
+    _check_labels(rows, captions, config.captions)
+    rows, splits = _split(rows, config)
+    _note_shared_recordings(rows, splits, config.recording, reading)
+    splits = _with_validation(rows, splits, config)
+    for row, split in zip(rows, splits, strict=True):
+        own = _captions_of_split(captions[row.label], split, config.train_captions, row.label)
+        clip_id = Path(row.name).with_suffix("").as_posix()
+        reading.clips.append(Clip(clip_id, row.audio, own, split=split, label=row.label))
+    return reading
+
+
+def read_label_captions(path: Path) -> Captions:
+    """The JSON file label -> language -> list of captions.
+
+    Raises:
+        ManifestError: it is not that.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as e:
+        raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
+    if not isinstance(content, dict) or not content:
+        raise ManifestError(f"{path}:1: expected an object label -> language -> captions")
+    return {label: _languages(path, label, value) for label, value in content.items()}
+
+
+def _languages(path: Path, label: str, value: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict) or not value:
+        raise ManifestError(f"{path}:1: captions of {label!r} must be an object language -> list of texts")
+    for tag, texts in value.items():
+        good = isinstance(texts, list) and texts and all(isinstance(t, str) and t.strip() for t in texts)
+        if not good:
+            raise ManifestError(
+                f"{path}:1: captions of {label!r} in {tag} must be a list of texts, got {texts!r}"
+            )
+    try:
+        return {resolve(tag): tuple(texts) for tag, texts in value.items()}
+    except ValueError as e:
+        raise ManifestError(f"{path}:1: captions of {label!r}: {e}") from e
+
+
+def _rows_of_folder(folder: Path) -> list[Row]:
+    """Each sound below the folder, labelled by the folder it lies in."""
+    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+    names = [path.relative_to(folder).as_posix() for path in files]
+    rows = zip(files, names, strict=True)
+    return [Row(path, name, path.parent.name, {"label": path.parent.name}, name) for path, name in rows]
+
+
+def _rows_of_list(config: PrepareFolderConfig, reading: Reading) -> list[Row]:
+    path, folder = config.source, config.audio or config.source.parent
+    lines = read_csv(path, ()) if path.suffix.lower() == ".csv" else read_json_lines(path)
+    rows = []
+    for line, columns in lines:
+        name = columns.get("audio") or columns.get("filename") or columns.get("file_name")
+        label = columns.get("label") or columns.get("category")
+        where = f"{path}:{line}"
+        if isinstance(name, str) and isinstance(label, str):
+            rows.append(Row(folder / name, name, label, columns, where))
+        else:
+            message = f"no audio (or filename) or no label (or category); there are {', '.join(columns)}"
+            reading.problems.append(Problem("row", where, message))
+    return rows
+
+
+def _check_labels(rows: Sequence[Row], captions: Captions, path: Path) -> None:
+    missing = sorted({row.label for row in rows} - set(captions))
+    if missing:
+        raise ManifestError(f"{path}:1: no captions of {', '.join(missing)}; there are {', '.join(captions)}")
+
+
+def _split(rows: list[Row], config: PrepareFolderConfig) -> tuple[list[Row], list[str | None]]:
+    """The rows that have a split, and their splits."""
+    if config.split_by is None:
+        return rows, ["train" if config.validation else None] * len(rows)
+    split_of = parse_splits(config.splits)
+    kept: list[Row] = []
+    splits: list[str | None] = []
+    for row in rows:
+        if config.split_by not in row.columns:
+            raise ManifestError(
+                f"{row.where}: no column {config.split_by!r}; there are {', '.join(row.columns)}"
+            )
+        value = str(row.columns[config.split_by])
+        split = split_of.get(value) if split_of else value
+        if split is not None:
+            kept.append(row)
+            splits.append(split)
+    if not kept:
+        raise ManifestError(
+            f"{config.source}:1: no value of {config.split_by} is named in {' '.join(config.splits)}"
+        )
+    return kept, splits
+
+
+def parse_splits(written: Sequence[str]) -> dict[str, str]:
+    """Value of the column -> split.
+
+    >>> parse_splits(["train=1,2", "test=4"])
+    {'1': 'train', '2': 'train', '4': 'test'}
+
+    Raises:
+        ValueError: a part is not `SPLIT=VALUE,...`, or a value is in two splits.
+    """
+    split_of: dict[str, str] = {}
+    for part in written:
+        split, equals, values = part.partition("=")
+        if not split or not equals or not values:
+            raise ValueError(f"splits must be such as train=1,2,3 test=4, got {part!r}")
+        for value in values.split(","):
+            if split_of.setdefault(value.strip(), split) != split:
+                raise ValueError(f"splits: {value.strip()} is in {split_of[value.strip()]} and in {split}")
+    return split_of
+
+
+def recording_of(row: Row, recording: str | None) -> str:
+    """Name of the recording that a clip was cut from, by the setting `recording`."""
+    if recording is None:
+        return row.name
+    if recording in row.columns:
+        return str(row.columns[recording])
+    try:
+        match = re.search(recording, Path(row.name).name)
+    except re.error as e:
+        raise ValueError(
+            f"recording: {recording!r} is neither a column nor a regular expression ({e})"
+        ) from e
+    if match is None or not match.groups():
+        raise ValueError(
+            f"recording: {recording!r} is no column ({', '.join(row.columns)}) and, as a regular expression, "
+            f"finds no group in {Path(row.name).name!r}"
+        )
+    return match[1]
+
+
+def _note_shared_recordings(
+    rows: Sequence[Row], splits: Sequence[str | None], recording: str | None, reading: Reading
+) -> None:
+    found: dict[str, set[str]] = defaultdict(set)
+    for row, split in zip(rows, splits, strict=True):
+        found[recording_of(row, recording)].add(str(split))
+    for name, its_splits in found.items():
+        if len(its_splits) > 1:
+            message = f"clips of this recording are in the splits {', '.join(sorted(its_splits))}"
+            reading.problems.append(Problem("overlap", f"recording {name}", message))
+
+
+def _with_validation(
+    rows: Sequence[Row], splits: list[str | None], config: PrepareFolderConfig
+) -> list[str | None]:
+    if not config.validation:
+        return splits
+    training = [place for place, split in enumerate(splits) if split == "train"]
+    groups = [(rows[place].label, recording_of(rows[place], config.recording)) for place in training]
+    chosen = choose_validation(groups, config.validation, config.seed)
+    moved = {training[number] for number in chosen}
+    return ["validation" if place in moved else split for place, split in enumerate(splits)]
+
+
+def choose_validation(clips: Sequence[tuple[str, str]], share: float, seed: int) -> set[int]:
+    """Places of the clips (label, recording) that are for validation.
+
+    About `share` of each label, by whole recordings. Of a label with two recordings or more at least one is
+    chosen and at least one is not.
+    """
+    recordings: dict[str, list[int]] = defaultdict(list)
+    for place, (_, recording) in enumerate(clips):
+        recordings[recording].append(place)
+    by_label: dict[str, list[list[int]]] = defaultdict(list)
+    for places in recordings.values():
+        by_label[clips[places[0]][0]].append(places)
+    generator = random.Random(seed)
+    chosen: set[int] = set()
+    for label in sorted(by_label):
+        chosen.update(_choose(by_label[label], share, generator))
+    return chosen
+
+
+def _choose(groups: list[list[int]], share: float, generator: random.Random) -> list[int]:
+    if len(groups) < 2:
+        return []
+    generator.shuffle(groups)
+    wanted = share * sum(map(len, groups))
+    taken: list[list[int]] = []
+    for group in groups:
+        if sum(map(len, taken)) + len(group) / 2 <= wanted and len(taken) < len(groups) - 1:
+            taken.append(group)
+    return [place for group in taken or [min(groups, key=len)] for place in group]
+
+
+def _captions_of_split(
+    captions: Mapping[str, tuple[str, ...]], split: str | None, train_captions: int | None, label: str
+) -> dict[str, tuple[str, ...]]:
+    """Training and validation share their captions: the others are unseen until the test."""
+    if train_captions is None:
+        return dict(captions)
+    is_training = split in ("train", "validation", None)
+    part = slice(None, train_captions) if is_training else slice(train_captions, None)
+    own = {language: texts[part] for language, texts in captions.items() if texts[part]}
+    if not own:
+        raise ValueError(
+            f"train_captions: {label!r} has no more than {train_captions} captions in any language, "
+            f"which leaves none for the split {split}"
+        )
+    return own

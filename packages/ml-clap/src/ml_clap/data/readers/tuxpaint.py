@@ -1,0 +1,105 @@
+"""The sound stamps of Tux Paint to clips: 111 sound events named in the languages of its translators.
+
+The stamps are those of Debian's package tuxpaint-stamps-default (GPL-2+), which this module reads in place.
+Beside each sound `NAME.ogg` lies `NAME.txt`: English in the first line, then `LOCALE.utf8=text`. Stamps of
+digits and letters are spoken words, not sound events, and are left out, as are the spoken descriptions
+(`NAME_desc*.ogg`).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ml_clap.config.prepare import PrepareTuxpaintConfig
+from ml_clap.data.languages import resolve
+from ml_clap.data.manifest import Clip, ManifestError, read_json_lines
+from ml_clap.data.readers.published import Problem, Reading
+
+logger = logging.getLogger(__name__)
+
+LICENCE = "GPL-2.0-or-later"
+SPOKEN = ("symbols/math", "symbols/alphabets")
+"""Folders of digits and letters."""
+INSIDE_PACKAGE = Path("usr/share/tuxpaint/stamps")
+EFFECTS_LIST = "effects.jsonl"
+INSTALL = (
+    "get them on Debian or Ubuntu with `apt-get download tuxpaint-stamps-default && dpkg-deb -x "
+    "tuxpaint-stamps-default_*.deb tuxpaint`, then name the folder tuxpaint/usr/share/tuxpaint/stamps"
+)
+
+_TRANSLATION = re.compile(r"(?P<locale>[A-Za-z_@]+)\.utf8=(?P<text>.*)")
+_SPOKEN_DESCRIPTION = re.compile(r"_desc(_[A-Za-z_@]+)?$")
+
+
+def read_tuxpaint(config: PrepareTuxpaintConfig) -> Reading:
+    """The sound events of a stamps folder, or of a list made from one, with one text in each language."""
+    reading = Reading()
+    unknown: set[str] = set()
+    for clip_id, audio, texts in _events(config.source):
+        captions, others = captions_by_language(texts)
+        unknown |= others
+        if captions:
+            licence = config.licence or LICENCE
+            reading.clips.append(Clip(clip_id, audio, captions, split=config.split, licence=licence))
+        else:
+            reading.problems.append(Problem("row", clip_id, "no text in a known language"))
+    if unknown:
+        logger.info("left out languages that FLORES-200 does not have: %s", ", ".join(sorted(unknown)))
+    return reading
+
+
+def captions_by_language(texts: Mapping[str, str]) -> tuple[dict[str, tuple[str, ...]], set[str]]:
+    """FLORES code -> one text, and the locales that FLORES does not have.
+
+    Where several locales are one language (`pt` and `pt_BR`), the plain one is taken.
+    """
+    captions: dict[str, tuple[str, ...]] = {}
+    unknown: set[str] = set()
+    for locale in sorted(texts, key=lambda locale: (len(locale), locale)):
+        text = texts[locale].strip()
+        try:
+            code = resolve(locale)
+        except ValueError:
+            unknown.add(locale)
+            continue
+        if text:
+            captions.setdefault(code, (text,))
+    return captions, unknown
+
+
+def _events(source: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
+    """(id, sound, locale -> text)."""
+    listed = source / EFFECTS_LIST if source.is_dir() else source
+    if listed.is_file():
+        for line, row in read_json_lines(listed):
+            if not (isinstance(row.get("text"), dict) and {"id", "audio"} <= row.keys()):
+                raise ManifestError(f"{listed}:{line}: expected id, audio and text, got {', '.join(row)}")
+            yield row["id"], listed.parent / row["audio"], row["text"]
+        return
+    stamps = _stamps_folder(source)
+    for audio in sorted(stamps.rglob("*"), key=lambda path: path.relative_to(stamps).as_posix()):
+        description = audio.with_suffix(".txt")
+        name = audio.relative_to(stamps).with_suffix("").as_posix()
+        is_event = audio.suffix in (".ogg", ".wav") and not _SPOKEN_DESCRIPTION.search(name)
+        if is_event and not name.startswith(SPOKEN) and description.is_file():
+            yield name, audio, read_description(description)
+
+
+def _stamps_folder(source: Path) -> Path:
+    for folder in (source, source / "stamps", source / INSIDE_PACKAGE):
+        if (folder / "animals").is_dir():
+            return folder
+    raise FileNotFoundError(f"the stamps of Tux Paint are not in {source}; {INSTALL}")
+
+
+def read_description(path: Path) -> dict[str, str]:
+    """Locale -> text of a stamp's description."""
+    # The files hold a few broken bytes and line ends of two kinds.
+    first, *rest = path.read_text(encoding="utf-8", errors="replace").replace("\r", "").split("\n")
+    matches = [_TRANSLATION.fullmatch(line) for line in rest]
+    return {"en": first.strip()} | {
+        m["locale"]: m["text"].strip() for m in matches if m and m["text"].strip()
+    }

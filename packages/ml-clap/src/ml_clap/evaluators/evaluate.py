@@ -1,0 +1,271 @@
+"""Retrieval between sounds and captions, in each language: `ml-clap evaluate`.
+
+Each clip is encoded once for all its captions and languages, each distinct caption once. A language is
+evaluated on the clips that have captions in it; the tables say how many.
+
+With `reference` the model runs as the authors' evaluation does: their audio front end and text rule, and
+batches that are cut in file order from one row for each caption, whose clips are padded with zeros to the
+longest and share one dB floor. The batch size is then part of the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.data.languages import LANGUAGES, resolve
+from ml_clap.data.manifest import Clip, read_manifest
+from ml_clap.evaluators.report import (
+    check_figure_path,
+    describe_run,
+    save_figure,
+    show_progress,
+    write_json,
+)
+from ml_clap.evaluators.retrieval import (
+    Ranking,
+    RetrievalMetrics,
+    average_metrics,
+    bootstrap,
+    measure_consistency,
+    rank_audio_to_text,
+    rank_text_to_audio,
+    summarize,
+)
+from ml_clap.evaluators.retrieval_report import RetrievalReport, RetrievalResult, plot_report, print_report
+from ml_clap.models.encoding import AudioSpan, BadFile, Progress, encode_files, encode_texts, evaluation_mode
+
+if TYPE_CHECKING:
+    from ml_clap.models.ml_clap import MLCLAP
+
+
+@dataclass(frozen=True)
+class _Queries:
+    """The captions of one language, and whose they are."""
+
+    clips: list[int]
+    """Numbers of the clips with captions."""
+    texts: list[str]
+    owner: list[int]
+    """For each text the place of its clip in `clips`."""
+
+    @property
+    def counts(self) -> tuple[list[int], list[int]]:
+        """What must be equal for languages to be compared query by query."""
+        return self.clips, self.owner
+
+
+def evaluate_retrieval(
+    model: MLCLAP,
+    clips: Sequence[Clip],
+    languages: Sequence[str] | None = None,
+    *,
+    num_captions: int | None = None,
+    num_samples: int = 0,
+    seed: int = 0,
+    seconds_per_batch: float = 160.0,
+    num_workers: int = 1,
+    reference_batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> RetrievalReport:
+    """Measure retrieval over `clips`, each encoded once; leaves the model in the mode it was in.
+
+    Args:
+        model: what to evaluate.
+        clips: files and their captions.
+        languages: any codes that `resolve` knows; default: every language of the captions.
+        num_captions: use only the first so many captions of a clip in each language.
+        num_samples: bootstrap draws for the intervals; 0 for none.
+        seed: of the draws.
+        seconds_per_batch: sound encoded at once.
+        num_workers: threads that read files.
+        reference_batch_size: batches of so many captions as the authors' evaluation cuts them, instead of by
+            length; for a model in the reference mode.
+        progress: told of clips done and of all.
+
+    Raises:
+        ValueError: no captions in a language, or nothing that could be read.
+    """
+    began = time.monotonic()
+    codes = choose_languages(clips, languages)
+    batches = None
+    if reference_batch_size is not None:
+        first = _gather(clips, codes[0], num_captions, ())
+        rows = [first.clips[place] for place in first.owner]
+        batches = reference_batches(rows, range(len(clips)), reference_batch_size)
+    with evaluation_mode(model):
+        audio, bad = encode_files(
+            model,
+            [AudioSpan(clip.audio) for clip in clips],
+            seconds_per_batch=seconds_per_batch,
+            num_workers=num_workers,
+            progress=progress,
+            batches=batches,
+        )
+        queries = [_gather(clips, code, num_captions, {file.index for file in bad}) for code in codes]
+        _check_queries(codes, queries, bad)
+        captions = [encode_texts(model, each.texts, code) for code, each in zip(codes, queries, strict=True)]
+    to_audio, to_text = [], []
+    for each, embeddings in zip(queries, captions, strict=True):
+        found = audio[each.clips].to(model.device), embeddings.to(model.device), each.owner
+        to_audio.append(_number_clips(rank_text_to_audio(*found), each.clips))
+        to_text.append(_number_clips(rank_audio_to_text(*found), each.clips))
+    comparable = len(codes) > 1 and all(each.counts == queries[0].counts for each in queries)
+    # Of each direction: a language's metrics one after the other, then their average.
+    directions = [_summarize(rankings, num_samples, seed) for rankings in (to_audio, to_text)]
+    shared = [_count_shared(each) for each in queries]
+    *results, average = (
+        RetrievalResult(*both) for both in zip(*directions, [*shared, sum(shared)], strict=True)
+    )
+    return RetrievalReport(
+        languages=dict(zip(codes, results, strict=True)),
+        average=average,
+        consistency=measure_consistency(to_audio) if comparable else None,
+        num_clips=len(clips) - len(bad),
+        bad_files=tuple(bad),
+        seconds=time.monotonic() - began,
+    )
+
+
+def choose_languages(clips: Iterable[Clip], languages: Sequence[str] | None) -> list[str]:
+    """The languages to evaluate: those asked for, each with captions, or all that the captions are in.
+
+    Raises:
+        ValueError: a language without captions, with those that there are.
+    """
+    there = {language for clip in clips for language in clip.captions}
+    known = [*(code for code in LANGUAGES if code in there), *sorted(there - set(LANGUAGES))]
+    wanted = list(dict.fromkeys(resolve(tag) for tag in languages or known))
+    for code in wanted:
+        if code not in there:
+            raise ValueError(f"no clip has captions in {code}; there are captions in {', '.join(known)}")
+    if not wanted:
+        raise ValueError("no clip has captions")
+    return wanted
+
+
+def reference_batches(rows: Sequence[int], clips: Iterable[int], batch_size: int) -> list[list[int]]:
+    """The clips of each batch of the authors' evaluation, which has a row for each caption, in file order.
+
+    A clip whose rows fall into two batches is in both; its first embedding is the one that counts. Clips
+    without a row come last.
+
+    >>> reference_batches([0, 0, 0, 1, 1, 1, 2], range(4), 4)
+    [[0, 1], [1, 2], [3]]
+    """
+    batches = [
+        list(dict.fromkeys(rows[first : first + batch_size])) for first in range(0, len(rows), batch_size)
+    ]
+    with_rows = set(rows)
+    left = [clip for clip in clips if clip not in with_rows]
+    return batches + [left[first : first + batch_size] for first in range(0, len(left), batch_size)]
+
+
+def evaluate(config: EvaluateConfig) -> RetrievalReport:
+    """Load the model, evaluate the manifest, print both tables, and write what was asked for."""
+    from ml_clap.models.ml_clap import MLCLAP
+
+    check_figure_path(config.plot)
+    clips = read_split(config.manifest, config.split)[: config.max_clips]
+    choose_languages(clips, config.languages)  # a mistake shows before the model is loaded
+    model = MLCLAP.from_pretrained(
+        config.model,
+        device=choose_device(config.device),
+        mode="reference" if config.reference else None,
+    )
+    with show_progress("Encoding clips") as progress:
+        report = evaluate_retrieval(
+            model,
+            clips,
+            config.languages,
+            num_captions=config.num_captions,
+            num_samples=config.bootstrap,
+            seed=config.seed,
+            seconds_per_batch=config.seconds_per_batch,
+            num_workers=config.num_workers,
+            reference_batch_size=config.batch_size if config.reference else None,
+            progress=progress,
+        )
+    print_report(report)
+    if config.json is not None:
+        write_json(config.json, describe_run(model, config) | {"results": report})
+    if config.plot is not None:
+        save_figure(plot_report(report), config.plot)
+    return report
+
+
+def read_split(manifest: Path, split: str | None) -> list[Clip]:
+    """The clips of a split; of all of them where there is one only or `all` is asked for.
+
+    Raises:
+        ManifestError: the manifest cannot be read or has no such split.
+        ValueError: it has several splits and none was chosen: training clips would flatter.
+    """
+    if split not in (None, "all"):
+        return read_manifest(manifest, split=split)
+    clips = read_manifest(manifest)
+    there = sorted({clip.split or "(none)" for clip in clips})
+    if split is None and len(there) > 1:
+        raise ValueError(
+            f"{manifest} has the splits {', '.join(there)}: choose one with --split, or --split all"
+        )
+    return clips
+
+
+def choose_device(device: str) -> str:
+    """`auto` is the first GPU if there is one, else the CPU."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def _gather(
+    clips: Sequence[Clip], language: str, num_captions: int | None, without: Iterable[int]
+) -> _Queries:
+    left_out = set(without)
+    queries = _Queries([], [], [])
+    for number, clip in enumerate(clips):
+        texts = clip.captions.get(language, ())[:num_captions]
+        if texts and number not in left_out:
+            queries.owner.extend([len(queries.clips)] * len(texts))
+            queries.texts.extend(texts)
+            queries.clips.append(number)
+    return queries
+
+
+def _count_shared(queries: _Queries) -> int:
+    clips_of = Counter(text for text, _ in set(zip(queries.texts, queries.owner, strict=True)))
+    return sum(clips_of[text] > 1 for text in queries.texts)
+
+
+def _check_queries(codes: Sequence[str], queries: Sequence[_Queries], bad: Sequence[BadFile]) -> None:
+    for code, each in zip(codes, queries, strict=True):
+        if not each.clips:
+            raise ValueError(
+                f"none of the clips with captions in {code} could be read; the first: {bad[0].reason}"
+            )
+
+
+def _number_clips(ranking: Ranking, clips: Sequence[int]) -> Ranking:
+    """With the numbers that clips have in the whole list, which all languages share."""
+    return dataclasses.replace(ranking, clips=np.asarray(clips)[ranking.clips])
+
+
+def _summarize(rankings: Sequence[Ranking], num_samples: int, seed: int) -> list[RetrievalMetrics]:
+    """The metrics of one direction in each language, and their average."""
+    metrics = [summarize(ranking) for ranking in rankings]
+    metrics.append(average_metrics(metrics))
+    if not num_samples:
+        return metrics
+    each, average = bootstrap(rankings, num_samples=num_samples, seed=seed)
+    return [
+        dataclasses.replace(values, intervals=intervals)
+        for values, intervals in zip(metrics, [*each, average], strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""The two towers, their checkpoints, and the encoding of sounds and texts."""

@@ -1,0 +1,153 @@
+"""What text encoders are made of: configuration, tokenizer and weights, from where they are published.
+
+- A hub id or folder with `config.json` and `model.safetensors`: SONAR where the config says M2M100 (then with
+  `sentencepiece.bpe.model`), else whatever `AutoModel` makes of it.
+- SONAR's published `.pt`, with its `sentencepiece*.model` in the same folder.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ml_clap.models.sonar import sonar_config, to_our_layout
+from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, find_sentencepiece
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+WEIGHTS_FILE = "model.safetensors"
+_HUB_FILES = [
+    "config.json",
+    "model*.safetensors*",
+    "*.model",
+    "*tokenizer*",
+    "special_tokens_map.json",
+    "vocab*",
+    "merges.txt",
+]
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """What a text encoder is made of; `state` in the layout of transformers, None where only a config is."""
+
+    config: PretrainedConfig
+    tokenizer: Tokenizer
+    state: dict[str, Tensor] | None
+
+
+def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
+    """Read configuration, tokenizer and weights of a hub id, a folder or a published `.pt`."""
+    if Path(source).suffix == ".pt":
+        return _read_published(Path(source), max_tokens)
+    folder = fetch_folder(source, wanted="a text encoder (folder, hub id or .pt)", patterns=_HUB_FILES)
+    config = _read_config(folder)
+    if config.model_type == "m2m_100":
+        return _read_sonar_folder(folder, config, max_tokens)
+    from transformers import AutoTokenizer
+
+    # RoBERTa's positions begin at 2; not every tokenizer says how long its model's texts can be.
+    positions = getattr(config, "max_position_embeddings", max_tokens + 2)
+    max_tokens = min(max_tokens, positions - 2)
+    tokenizer = HFTokenizer(AutoTokenizer.from_pretrained(folder), max_tokens=max_tokens)
+    has_weights = any(folder.glob("*.safetensors")) or (folder / "pytorch_model.bin").is_file()
+    return TextSource(config, tokenizer, _read_auto_state(folder) if has_weights else None)
+
+
+def fetch_folder(source: str | Path, *, wanted: str, patterns: list[str] | None = None) -> Path:
+    """A local folder, or a repository of the Hugging Face hub downloaded into one.
+
+    Args:
+        source: A folder's path or a hub id (owner/name).
+        wanted: What is expected, for the error.
+        patterns: Names of the files to download; None: all.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    if isinstance(source, Path) or source.count("/") != 1 or Path(source).parent.is_dir():
+        raise ValueError(f"{source} does not exist: expected {wanted}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(source, allow_patterns=patterns))
+    except (OSError, ValueError) as e:
+        raise ValueError(
+            f"{source} is no folder, and the hub does not give it: {e}; expected {wanted}"
+        ) from e
+
+
+def load_pt(path: Path) -> dict[str, Any]:
+    """A `.pt` file of tensors, flat or below `model` (the first fairseq: `model` or `state_dict`)."""
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+        raise ValueError(f"{path} cannot be read as weights: {e}") from e
+    for key in ("model", "state_dict"):
+        state = state[key] if isinstance(state.get(key), Mapping) else state
+    return dict(state)
+
+
+def without_pooler(model: Any) -> Any:
+    """Mean pooling leaves BERT's pooler without a gradient, which distributed training refuses."""
+    if getattr(model, "pooler", None) is not None:
+        model.pooler = None
+    return model
+
+
+def _read_auto_state(folder: Path) -> dict[str, Tensor]:
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # a missing pooler is no news: it is not used; all else is checked below
+    try:
+        model, info = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    finally:
+        logging.set_verbosity(verbosity)
+    missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
+    if missing:
+        names = ", ".join(sorted(missing)[:5])
+        raise ValueError(f"{folder} lacks weights of its {type(model).__name__}: {names}")
+    return dict(without_pooler(model).state_dict())
+
+
+def _read_config(folder: Path) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder} has no config.json: it is not a text encoder of transformers")
+    config = AutoConfig.from_pretrained(folder)
+    if config.model_type == "m2m_100":
+        # SONAR has no layer drop, and a skipped layer would have no gradient.
+        config.encoder_layerdrop = 0.0
+    elif config.is_encoder_decoder:
+        raise ValueError(
+            f"{folder} holds an encoder with a decoder ({config.model_type}); a text encoder alone is "
+            "needed, such as SONAR, BERT, XLM-R or e5"
+        )
+    return config
+
+
+def _read_sonar_folder(folder: Path, config: PretrainedConfig, max_tokens: int) -> TextSource:
+    max_tokens = min(max_tokens, config.max_position_embeddings)
+    tokenizer = SonarTokenizer.from_folder(folder, max_tokens=max_tokens)
+    weights = folder / WEIGHTS_FILE
+    state = to_our_layout(load_file(weights)) if weights.is_file() else None
+    return TextSource(config, tokenizer, state)
+
+
+def _read_published(path: Path, max_tokens: int) -> TextSource:
+    state = to_our_layout(load_pt(path))
+    tokenizer = SonarTokenizer(find_sentencepiece(path.parent), max_tokens=max_tokens)
+    return TextSource(sonar_config(state), tokenizer, state)

@@ -1,0 +1,184 @@
+"""Texts to token ids: SONAR's tokenizer in plain sentencepiece, and any tokenizer of transformers.
+
+SONAR's ids are used in the order of its Hugging Face ports (`<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, pieces
+from 4, then one token per language, then three unused markers). transformers' own `NllbTokenizer` is not
+used: with a custom file it shifts the language ids in 4.x and reads no file at all in 5.x.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sentencepiece
+import torch
+from torch import Tensor
+
+from ml_clap.data.languages import resolve
+from ml_clap.data.sonar_languages import SONAR_LANGUAGES
+from ml_clap.models.normalization import TextRule, normalize_text
+
+SENTENCEPIECE_FILE = "sentencepiece.bpe.model"
+LANGUAGES_FILE = "sonar_languages.json"
+BOS, PAD, EOS, UNK = 0, 1, 2, 3
+NUM_MARKERS = 3
+"""Tokens after the languages, for how a sentence pair was mined; never produced here."""
+
+
+class TextBatch(NamedTuple):
+    """Token ids `(batch, length)` int64, and a mask `(batch, length)` bool, True where there is a token."""
+
+    ids: Tensor
+    mask: Tensor
+
+    def to(self, device: torch.device | str) -> TextBatch:
+        """The same batch on `device`."""
+        return TextBatch(self.ids.to(device), self.mask.to(device))
+
+
+class SonarTokenizer:
+    """SONAR's text tokenizer: `[language] pieces </s>`, the language of each text being its own.
+
+    Args:
+        model: A sentencepiece model file, or its bytes.
+        languages: Codes in the order of their ids.
+        max_tokens: Longer texts lose pieces at their end; language and `</s>` always stay.
+    """
+
+    def __init__(
+        self, model: Path | bytes, *, languages: Sequence[str] = SONAR_LANGUAGES, max_tokens: int = 512
+    ) -> None:
+        proto = model if isinstance(model, bytes) else _read_model(model)
+        self._pieces = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        self.languages = tuple(languages)
+        self.max_tokens = max_tokens
+        first = self._pieces.get_piece_size() + 1
+        self._language_ids = {code: first + place for place, code in enumerate(self.languages)}
+        self.vocab_size = first + len(self.languages) + NUM_MARKERS
+
+    @classmethod
+    def from_folder(cls, folder: Path, *, max_tokens: int = 512) -> SonarTokenizer:
+        """Read the sentencepiece model and, if there, the language list (default: SONAR's 202)."""
+        listed = folder / LANGUAGES_FILE
+        languages = json.loads(listed.read_text("utf-8")) if listed.is_file() else SONAR_LANGUAGES
+        return cls(find_sentencepiece(folder), languages=languages, max_tokens=max_tokens)
+
+    def save(self, folder: Path) -> None:
+        """Write what `from_folder` reads."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SENTENCEPIECE_FILE).write_bytes(self._pieces.serialized_model_proto())
+        (folder / LANGUAGES_FILE).write_text(json.dumps(self.languages), "utf-8")
+
+    def __call__(self, texts: Sequence[str], languages: Sequence[str]) -> TextBatch:
+        """Token ids of `texts`, each in its language (code of `self.languages`), padded to the longest."""
+        rows = [
+            [self.language_id(language), *self._encode(text), EOS]
+            for text, language in zip(texts, languages, strict=True)
+        ]
+        return pad_tokens(rows, PAD)
+
+    def language_id(self, language: str) -> int:
+        """Id of a language's token; short codes (`fr`, `pt_BR`) are resolved as everywhere."""
+        code = language if language in self._language_ids else resolve(language)
+        if code not in self._language_ids:
+            known = ", ".join(self.languages[:12]) + (", ..." if len(self.languages) > 12 else "")
+            raise ValueError(f"this text encoder does not know the language {code}; it knows {known}")
+        return self._language_ids[code]
+
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the ids."""
+        digest = blake2b(self._pieces.serialized_model_proto(), digest_size=16)
+        digest.update("\n".join(self.languages).encode())
+        return digest.hexdigest()
+
+    def _encode(self, text: str) -> list[int]:
+        pieces = self._pieces.encode(text)[: self.max_tokens - 2]
+        # sentencepiece numbers <unk> 0, <s> 1, </s> 2; every other piece is one further here.
+        return [UNK if piece == 0 else piece + 1 for piece in pieces]
+
+
+class HFTokenizer:
+    """A tokenizer of transformers, padded on the right; such encoders need no language.
+
+    Args:
+        tokenizer: What `AutoTokenizer` gives.
+        max_tokens: Longer texts are cut to so many tokens, special ones included.
+    """
+
+    def __init__(self, tokenizer: Any, *, max_tokens: int = 512) -> None:
+        if tokenizer.pad_token_id is None:
+            raise ValueError(
+                f"the tokenizer {tokenizer.name_or_path!r} has no padding token; "
+                "name a text encoder (BERT, e5, XLM-R, ...) rather than a language model"
+            )
+        self.tokenizer = tokenizer
+        self.max_tokens = min(max_tokens, tokenizer.model_max_length)
+
+    def save(self, folder: Path) -> None:
+        """Write the files that `AutoTokenizer` reads."""
+        self.tokenizer.save_pretrained(folder)
+
+    def __call__(self, texts: Sequence[str], languages: Sequence[str]) -> TextBatch:
+        """Token ids of `texts`, padded to the longest; `languages` is not needed."""
+        rows = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        return pad_tokens(rows, self.tokenizer.pad_token_id)
+
+    def fingerprint(self) -> str:
+        """Hash of the vocabulary and the ids of some probes, which show normalisation and special tokens."""
+        digest = blake2b(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode(), digest_size=16)
+        probes = ["", "A dog barks.", "Ein Hund BELLT, là-bas!", "犬が吠える。", "  two  spaces"]
+        digest.update(json.dumps(self.tokenizer(probes)["input_ids"]).encode())
+        return digest.hexdigest()
+
+
+Tokenizer = SonarTokenizer | HFTokenizer
+
+
+@dataclass(frozen=True)
+class TextPreparer:
+    """From captions to token ids; holds no weights, so that a data worker can have one."""
+
+    tokenizer: Tokenizer
+    rule: TextRule
+    prefix: str
+
+    def __call__(self, texts: Sequence[str], languages: str | Sequence[str]) -> TextBatch:
+        """Normalise, prefix, tokenise and truncate `texts`; `languages` is one code or one a text."""
+        if isinstance(languages, str):
+            languages = [languages] * len(texts)
+        if len(languages) != len(texts):
+            raise ValueError(f"expected one language or {len(texts)}, got {len(languages)}")
+        return self.tokenizer([self.prefix + normalize_text(text, self.rule) for text in texts], languages)
+
+
+def pad_tokens(rows: Sequence[Sequence[int]], pad: int) -> TextBatch:
+    """Pad rows of ids on the right to the longest."""
+    longest = max((len(row) for row in rows), default=0)
+    ids = torch.full((len(rows), longest), pad, dtype=torch.int64)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        mask[index, : len(row)] = True
+    return TextBatch(ids, mask)
+
+
+def find_sentencepiece(folder: Path) -> Path:
+    """SONAR's sentencepiece model in a folder, under either of its names."""
+    found = [folder / SENTENCEPIECE_FILE, *sorted(folder.glob("sentencepiece*.model"))]
+    for path in found:
+        if path.is_file():
+            return path
+    raise ValueError(
+        f"{folder} has no sentencepiece model. SONAR's is sentencepiece.source.256000.model, published with "
+        f"its encoder, or {SENTENCEPIECE_FILE} of cointegrated/SONAR_200_text_encoder: put it there"
+    )
+
+
+def _read_model(path: Path) -> bytes:
+    if not Path(path).is_file():
+        raise ValueError(f"there is no sentencepiece model at {path}")
+    return Path(path).read_bytes()

@@ -1,0 +1,1 @@
+"""Indexing sound archives and searching them."""

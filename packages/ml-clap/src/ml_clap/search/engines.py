@@ -1,0 +1,195 @@
+"""Nearest vectors by inner product: NumPy (exact, always there) or faiss (an extra).
+
+Both return the same rows: faiss's flat index is exact as well. Above `FLAT_ROWS` vectors faiss uses an
+inverted file with 8-bit codes (IVF,SQ8), a quarter of the size of float32 and many times faster, which may
+miss some: how much of the exact answer it finds is measured when it is built, and said with every answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from ml_clap.search.vectors import BLOCK_ROWS, search_exact
+
+logger = logging.getLogger(__name__)
+
+FLAT_ROWS = 200_000
+"""Above so many vectors faiss searches approximately."""
+TARGET_RECALL = 0.99
+"""Share of the exact ten best that an approximate search should find; more lists are probed until it does."""
+
+
+EngineName = Literal["numpy", "faiss", "auto"]
+
+
+class Engine(Protocol):
+    """Finds the best rows of the vectors that it was made from."""
+
+    description: str
+    """What it is and how exact."""
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (queries, k) and rows (queries, k) of the best, best first; see `vectors.search_exact`."""
+
+
+class NumpyEngine:
+    """Exact search straight from the memory-mapped vectors."""
+
+    description = "numpy, exact"
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self.vectors = vectors
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """See `vectors.search_exact`."""
+        return search_exact(queries, self.vectors, k)
+
+
+@dataclass(frozen=True)
+class ApproximateState:
+    """What an approximate index was built from, and how good it is."""
+
+    vectors: str
+    """Name of the vectors' file."""
+    rows: int
+    num_lists: int
+    num_probes: int
+    recall_at_10: float
+    """Against the exact search, for stored vectors as queries (themselves not counted)."""
+    num_queries: int
+    """Queries the recall was measured on."""
+
+
+class FaissEngine:
+    """faiss: flat and exact in memory, or IVF,SQ8 kept in a file."""
+
+    def __init__(self, index: Any, description: str) -> None:
+        self.index = index
+        self.description = description
+
+    @classmethod
+    def flat(cls, vectors: np.ndarray) -> FaissEngine:
+        """Exact; holds all vectors in memory as float32."""
+        import faiss
+
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        _add(index, vectors)
+        return cls(index, "faiss Flat, exact")
+
+    @classmethod
+    def approximate(cls, vectors: np.ndarray, path: Path, name: str) -> FaissEngine:
+        """IVF,SQ8, read from `path` if that was built from the same vectors, else built and written there.
+
+        Args:
+            vectors: (rows, dim).
+            path: of the faiss file; its description goes beside it as JSON.
+            name: name of the vectors' file, of which a changed index gets another.
+        """
+        import faiss
+
+        state = _read_state(path)
+        if state is None or (state.vectors, state.rows) != (name, len(vectors)):
+            logger.info("building the faiss index of %d vectors", len(vectors))
+            index, state = build_approximate(vectors, name)
+            _write(index, state, path)
+        else:
+            index = faiss.read_index(str(path))
+        index.nprobe = state.num_probes
+        return cls(
+            index,
+            f"faiss IVF{state.num_lists},SQ8, approximate: recall@10 {state.recall_at_10:.3f} "
+            f"on {state.num_queries} stored vectors",
+        )
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and rows of the best; an approximate search may return fewer, as rows of -1 at the end."""
+        return self.index.search(np.ascontiguousarray(queries, np.float32), min(k, self.index.ntotal))
+
+
+def make_engine(engine: EngineName, vectors: np.ndarray, path: Path, name: str) -> Engine:
+    """The engine asked for; `auto` is faiss where it is installed and pays, else numpy.
+
+    Raises:
+        ValueError: if faiss is asked for and not installed.
+    """
+    installed = find_spec("faiss") is not None
+    if engine == "faiss" and not installed:
+        raise ValueError("--engine faiss needs faiss: install ml-clap[faiss], or use --engine numpy")
+    if engine == "numpy" or (engine == "auto" and not (installed and len(vectors) > FLAT_ROWS)):
+        return NumpyEngine(vectors)
+    if len(vectors) <= FLAT_ROWS:
+        return FaissEngine.flat(vectors)
+    return FaissEngine.approximate(vectors, path, name)
+
+
+def build_approximate(vectors: np.ndarray, name: str, num_queries: int = 100) -> tuple[Any, ApproximateState]:
+    """An IVF,SQ8 index of (rows, dim) vectors that probes as many lists as `TARGET_RECALL` asks."""
+    import faiss
+
+    rows, dim = vectors.shape
+    num_lists = 2 ** round(np.log2(np.sqrt(rows)))
+    generator = np.random.default_rng(0)
+    index: Any = faiss.index_factory(dim, f"IVF{num_lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+    # 64 points a centre: the least with which faiss's k-means does not warn is 39.
+    sample = np.sort(generator.choice(rows, min(rows, 64 * num_lists), replace=False))
+    index.train(np.asarray(vectors[sample], np.float32))
+    _add(index, vectors)
+    queries = np.sort(generator.choice(rows, min(rows, num_queries), replace=False))
+    recall = _tune_probes(index, vectors, queries, num_lists)
+    return index, ApproximateState(name, rows, num_lists, index.nprobe, recall, len(queries))
+
+
+def _tune_probes(index: Any, vectors: np.ndarray, rows: np.ndarray, num_lists: int) -> float:
+    queries = np.asarray(vectors[rows], np.float32)
+    _, exact = search_exact(queries, vectors, 11)
+    index.nprobe = 8
+    while True:
+        _, found = index.search(queries, 11)
+        recall = recall_without_self(found, exact, rows)
+        if recall >= TARGET_RECALL or index.nprobe >= num_lists:
+            return recall
+        index.nprobe = min(2 * index.nprobe, num_lists)
+
+
+def recall_without_self(found: np.ndarray, exact: np.ndarray, rows: np.ndarray) -> float:
+    """Share of the exact neighbours that were found, a query's own row not counted."""
+    hits = total = 0
+    for mine, theirs, row in zip(found, exact, rows, strict=True):
+        wanted = set(theirs) - {row}
+        hits += len(wanted & set(mine))
+        total += len(wanted)
+    return hits / total
+
+
+def _add(index: Any, vectors: np.ndarray) -> None:
+    for first in range(0, len(vectors), BLOCK_ROWS):
+        index.add(np.asarray(vectors[first : first + BLOCK_ROWS], np.float32))
+
+
+def _read_state(path: Path) -> ApproximateState | None:
+    description = path.with_suffix(".json")
+    if not (path.exists() and description.exists()):
+        return None
+    return ApproximateState(**json.loads(description.read_text()))
+
+
+def _write(index: Any, state: ApproximateState, path: Path) -> None:
+    """Write the index and, last, its description; a read-only archive is searched without."""
+    import faiss
+
+    description = path.with_suffix(".json")
+    temporary = path.with_suffix(".tmp")
+    try:
+        description.unlink(missing_ok=True)
+        faiss.write_index(index, str(temporary))
+        temporary.replace(path)
+        description.write_text(json.dumps(asdict(state)) + "\n")
+    except (OSError, RuntimeError) as e:
+        logger.warning("could not keep the faiss index in %s (%s): it is built again next time", path, e)

@@ -1,0 +1,289 @@
+"""Encode the clips that an index lacks, a bounded number of files and windows at a time.
+
+A clip's record (content hash, duration) is written before its vectors. So the windows that a clip lacks
+follow from the index alone: those its duration asks for and that are not there. This finds what a killed run
+left out, and tries again what could not be read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from ml_clap.search.scan import Found, sha256
+from ml_clap.search.store import Entry, IndexWriter
+from ml_clap.search.windows import BLOCK_SECONDS, plan_windows, stream_windows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ml_clap.models.ml_clap import MLCLAP
+
+FILES_AT_ONCE = 64
+"""Files hashed and measured together, and long files encoded together."""
+CLIPS_AT_ONCE = 1024
+"""Short clips batched by length together: enough for little padding."""
+SAMPLE_RATE = 16_000
+
+T = TypeVar("T")
+
+Window = tuple[int, float, float]
+"""A clip's line number, start and end in seconds."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be indexed, or not all of it: a line of `bad_files.jsonl`."""
+
+    file: str
+    """Absolute path."""
+    reason: str
+    partly: bool = False
+    """Whether some of it is in the index."""
+
+
+def measure(clip: Found, window_seconds: float) -> Entry | Problem:
+    """Hash a file and find its length; a Problem if it cannot be read or holds no sound."""
+    from audio_common.audio import AudioError
+
+    try:
+        duration, problem = measure_duration(clip.path, window_seconds)
+        digest = sha256(clip.path)
+    except (AudioError, OSError) as e:
+        return Problem(str(clip.path), str(e))
+    return Entry(
+        id=clip.id,
+        file=clip.file,
+        size=clip.size,
+        mtime_ns=clip.mtime_ns,
+        sha256=digest,
+        duration=duration,
+        captions=clip.captions,
+        label=clip.label,
+        licence=clip.licence,
+        problem=problem,
+    )
+
+
+def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | None]:
+    """Seconds of sound of a file, and why there is not more.
+
+    By its header, unless that is silent, or promises more than a window and an end that is not there (a file
+    cut off, a header that lies): then by decoding all of it.
+
+    Raises:
+        AudioError: nothing of it can be decoded.
+    """
+    from audio_common.audio import AudioError, audio_info, stream_audio
+
+    told = audio_info(path).duration
+    if told is not None and (told <= window_seconds or _has_sound_at(path, told - 0.1)):
+        return told, None
+    samples = 0
+    try:
+        for block in stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS):
+            samples += len(block)
+    except AudioError as e:
+        if not samples:
+            raise
+        return samples / SAMPLE_RATE, str(e)
+    seconds = samples / SAMPLE_RATE
+    return seconds, None if told is None else f"{path} ends after {seconds:.1f} s of {told:.1f} s"
+
+
+def _has_sound_at(path: Path, seconds: float) -> bool:
+    from audio_common.audio import AudioError, load_audio
+
+    try:
+        load_audio(path, offset=seconds, duration=0.05)
+    except AudioError:
+        return False
+    return True
+
+
+class IndexFiller:
+    """Encodes what an index lacks.
+
+    Attributes:
+        num_windows: windows encoded so far.
+        audio_seconds: sound encoded so far.
+    """
+
+    def __init__(
+        self, model: MLCLAP, writer: IndexWriter, seconds_per_batch: float = 160.0, num_workers: int = 1
+    ) -> None:
+        self.model = model
+        self.writer = writer
+        self.seconds_per_batch = seconds_per_batch
+        self.num_workers = num_workers
+        self.num_windows = 0
+        self.audio_seconds = 0.0
+        self._done = 0.0
+        self._problems: dict[str, Problem] = {}
+
+    def run(self, new: Sequence[Found], on_progress: Callable[[float, int], None]) -> list[Problem]:
+        """Encode the windows that the index's clips lack, then the new clips.
+
+        Args:
+            new: clips that the index does not have.
+            on_progress: called after each batch with the number of clips done and of clips to do.
+
+        Returns:
+            What could not be read, now or in earlier runs.
+        """
+        for number, entry in enumerate(self.writer.entries):
+            if entry.problem:
+                self._note(number, entry.problem, partly=True)
+        lacking = self._lacking()
+        total = len(lacking) + len(new)
+        for _ in self._encode(chain(lacking, self._add(new))):
+            on_progress(self._done, total)
+        on_progress(total, total)
+        return list(self._problems.values())
+
+    def _lacking(self) -> list[list[Window]]:
+        """Per clip of the index that lacks any, the windows it lacks."""
+        present = self.writer.windows()
+        counts = np.bincount(present["entry"], minlength=len(self.writer.entries))
+        planned = [self._plan(number) for number in range(len(self.writer.entries))]
+        lacking = [number for number, windows in enumerate(planned) if counts[number] < len(windows)]
+        starts = defaultdict(set)
+        for number, start, _ in present[np.isin(present["entry"], lacking)].tolist():
+            starts[number].add(start)
+        return [
+            [window for window in planned[number] if window[1] not in starts[number]] for number in lacking
+        ]
+
+    def _plan(self, number: int) -> list[Window]:
+        settings = self.writer.settings
+        duration = self.writer.entries[number].duration
+        windows = plan_windows(duration, settings.window_seconds, settings.hop_seconds)
+        return [(number, start, end) for start, end in windows]
+
+    def _add(self, new: Sequence[Found]) -> Iterator[list[Window]]:
+        """Write the records of new clips, some at a time, and give each one's windows."""
+        window_seconds = self.writer.settings.window_seconds
+        with ThreadPoolExecutor(self.num_workers) as pool:
+            for first in range(0, len(new), FILES_AT_ONCE):
+                clips = new[first : first + FILES_AT_ONCE]
+                measured = list(pool.map(lambda clip: measure(clip, window_seconds), clips))
+                for bad in measured:
+                    if isinstance(bad, Problem):
+                        self._problems[bad.file] = bad
+                        self._done += 1
+                for number in self.writer.add_entries(clip for clip in measured if isinstance(clip, Entry)):
+                    if problem := self.writer.entries[number].problem:
+                        self._note(number, problem, partly=True)
+                    yield self._plan(number)
+
+    def _encode(self, clips: Iterable[list[Window]]) -> Iterator[None]:
+        """Encode clips, some at a time: those of one window by length, longer ones window by window."""
+        whole: list[list[Window]] = []
+        long: list[list[Window]] = []
+        for windows in clips:
+            (whole if self._is_whole(windows[0]) else long).append(windows)
+            if len(whole) == CLIPS_AT_ONCE:
+                yield from self._encode_whole(whole)
+                whole = []
+            if len(long) == FILES_AT_ONCE:
+                yield from self._encode_long(long)
+                long = []
+        yield from self._encode_whole(whole)
+        yield from self._encode_long(long)
+
+    def _encode_whole(self, clips: Sequence[list[Window]]) -> Iterator[None]:
+        """Encode clips of one window each."""
+        from ml_clap.models.encoding import AudioSpan, BadFile, encode_spans
+
+        bad: list[BadFile] = []
+        windows = [window for (window,) in clips]
+        batches = encode_spans(
+            self.model,
+            [AudioSpan(self._path(number)) for number, _, _ in windows],
+            seconds_per_batch=self.seconds_per_batch,
+            num_workers=self.num_workers,
+            bad_files=bad,
+        )
+        for indices, embeddings in batches:
+            self._write([(windows[index], 1.0) for index in indices], embeddings)
+            yield
+        for file in bad:
+            self._note(windows[file.index][0], file.reason)
+        self._done += len(bad)
+
+    def _encode_long(self, clips: Sequence[list[Window]]) -> Iterator[None]:
+        """Encode windows of long files, decoding the next batch meanwhile."""
+        from ml_clap.models.encoding import encode_waveforms
+
+        shares = {windows[0][0]: 1 / len(windows) for windows in clips}
+        sounds = (sound for windows in clips for sound in self._stream(windows))
+        size = max(1, int(self.seconds_per_batch / self.writer.settings.window_seconds))
+        with ThreadPoolExecutor(1) as pool:
+            for batch in _ahead(pool, sounds, size):
+                waveforms = [waveform for _, waveform in batch]
+                embeddings = encode_waveforms(self.model, waveforms, seconds_per_batch=self.seconds_per_batch)
+                self._write([(window, shares[window[0]]) for window, _ in batch], embeddings)
+                yield
+
+    def _stream(self, windows: Sequence[Window]) -> Iterator[tuple[Window, Tensor]]:
+        """Windows of one file with their sound, as far as it can be read."""
+        from audio_common.audio import AudioError
+
+        number = windows[0][0]
+        path = self._path(number)
+        left = len(windows)
+        reason = f"{path} ends earlier than when it was measured"
+        try:
+            sounds = stream_windows(path, [(start, end) for _, start, end in windows])
+            for window, waveform in zip(windows, sounds, strict=False):
+                yield window, waveform
+                left -= 1
+        except (AudioError, OSError) as e:
+            reason = str(e)
+        if left:
+            self._note(number, reason, partly=left < len(self._plan(number)))
+            self._done += left / len(windows)
+
+    def _write(self, windows: Sequence[tuple[Window, float]], embeddings: Tensor) -> None:
+        """Append windows, given with their shares of their clips' work."""
+        vectors = embeddings.numpy()
+        finite = np.isfinite(vectors).all(axis=1)
+        good = [window for (window, _), is_good in zip(windows, finite, strict=True) if is_good]
+        self.writer.add_windows(good, vectors[finite])
+        for ((number, start, _), share), is_good in zip(windows, finite, strict=True):
+            self._done += share
+            if not is_good:
+                reason = f"the embedding of the window at {start:.1f} s is not finite"
+                self._note(number, reason, partly=share < 1)
+        self.num_windows += len(good)
+        self.audio_seconds += sum(end - start for _, start, end in good)
+
+    def _note(self, number: int, reason: str, partly: bool = False) -> None:
+        path = str(self._path(number))
+        self._problems[path] = Problem(path, reason, partly)
+
+    def _is_whole(self, window: Window) -> bool:
+        number, start, end = window
+        return start == 0.0 and end == self.writer.entries[number].duration
+
+    def _path(self, number: int) -> Path:
+        return Path(self.writer.settings.root, self.writer.entries[number].file)
+
+
+def _ahead(pool: ThreadPoolExecutor, items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Lists of `size` items; a thread makes the next one while the caller works on one."""
+
+    def take() -> list[T]:
+        return list(islice(items, size))
+
+    coming = pool.submit(take)
+    while batch := coming.result():
+        coming = pool.submit(take)
+        yield batch

@@ -1,0 +1,229 @@
+"""Make or update an index of a folder of sounds: `ml-clap index`.
+
+A run compares the folder with the index (`scan.py`), takes out what is gone or changed, then encodes what is
+new (`filling.py`) batch by batch, each on disk before the next one (`store.py`). A run that was killed is
+continued by running it again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ml_clap.config.index import IndexConfig
+from ml_clap.search.filling import IndexFiller, Problem
+from ml_clap.search.scan import AUDIO_SUFFIXES, Plan, plan_update, scan
+from ml_clap.search.store import (
+    AudioIndexError,
+    IndexSettings,
+    IndexWriter,
+    json_line,
+    printable,
+    read_settings,
+    write_atomically,
+    writer_lock,
+)
+
+if TYPE_CHECKING:
+    from ml_clap.models.ml_clap import MLCLAP
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What a run did."""
+
+    num_clips: int
+    """Clips that can be found now."""
+    num_windows: int
+    """Vectors of the index."""
+    num_encoded: int
+    """Windows encoded in this run."""
+    new: int
+    changed: int
+    moved: int
+    dropped: int
+    """Clips taken out because their file is gone."""
+    problems: list[Problem]
+    seconds: float
+    """Wall-clock time of the run."""
+    audio_seconds: float
+    """Sound encoded in this run."""
+
+
+def index(config: IndexConfig) -> IndexReport:
+    """Load the model, bring the index up to date, and print what was done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from ml_clap.models.ml_clap import MLCLAP
+
+    assert config.out is not None
+    model_name = config.model or read_settings(config.out).model
+    if Path(model_name).exists():  # found again from any folder
+        model_name = str(Path(model_name).absolute())
+    model = MLCLAP.from_pretrained(model_name, device=choose_device(config.device))
+    columns = ("Indexing", BarColumn(), MofNCompleteColumn(), "clips", TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("")
+        report = update_index(
+            model,
+            config.source,
+            config.out,
+            model_name=model_name,
+            window_seconds=config.window_seconds,
+            hop_seconds=config.hop_seconds,
+            dtype=config.dtype,
+            keep_vanished=config.keep_vanished,
+            seconds_per_batch=config.seconds_per_batch,
+            num_workers=config.num_workers,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    print_report(report, config.out)
+    if config.json:
+        write_atomically(config.json, json_line(dataclasses.asdict(report)))
+    return report
+
+
+def choose_device(device: str) -> str:
+    """`auto` is the first GPU if there is one, else the CPU."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+
+
+def print_report(report: IndexReport, out: Path) -> None:
+    """Say on standard output what a run did and which files it could not read."""
+    speed = report.audio_seconds / max(report.seconds, 1e-9)
+    print(
+        f"{out}: {report.num_clips:,} clips, {report.num_windows:,} windows ({report.new:,} new, "
+        f"{report.changed:,} changed, {report.moved:,} moved, {report.dropped:,} gone)\n"
+        f"{report.audio_seconds / 60:,.1f} minutes of sound encoded in {report.seconds:,.1f} s "
+        f"({speed:,.0f} x real time)"
+    )
+    if report.problems:
+        print(f"bad files: {len(report.problems):,}, listed in {out / 'bad_files.jsonl'}:")
+        for problem in report.problems[:5]:
+            print(f"  {printable(problem.file)}: {printable(problem.reason)}")
+
+
+def update_index(
+    model: MLCLAP,
+    source: Path,
+    out: Path,
+    *,
+    model_name: str,
+    window_seconds: float = 10.0,
+    hop_seconds: float = 10.0,
+    dtype: Literal["float32", "float16"] = "float32",
+    keep_vanished: bool = False,
+    seconds_per_batch: float = 160.0,
+    num_workers: int = 1,
+    on_progress: Callable[[float, int], None] = lambda done, total: None,
+) -> IndexReport:
+    """Make the index `out` hold the clips of `source`, encoding only what it does not have.
+
+    Args:
+        model: encodes the sound; its fingerprint must be the index's.
+        source: folder, read recursively, or JSONL manifest.
+        out: folder of the index; made if it is not there.
+        model_name: written into the index, for searching without naming the model again.
+        window_seconds: files longer than this are cut into windows.
+        hop_seconds: from the start of one window to the next.
+        dtype: how vectors are stored; float16 halves the size.
+        keep_vanished: keep clips whose file is gone.
+        seconds_per_batch: sound encoded at once.
+        num_workers: threads that read files.
+        on_progress: called with the number of clips done and of clips to do.
+
+    Raises:
+        AudioIndexError: if there is nothing to index, the index has other settings or another model, someone
+            else is writing it, or none of its files is in `source`.
+    """
+    began = time.monotonic()
+    found, missing = scan(source)
+    if not found:
+        raise AudioIndexError(f"no sound in {source}: looked for files ending in {', '.join(AUDIO_SUFFIXES)}")
+    settings = IndexSettings(
+        model=model_name,
+        fingerprint=model.fingerprint(),
+        dim=model.config.embed_dim,
+        dtype=dtype,
+        window_seconds=window_seconds,
+        hop_seconds=hop_seconds,
+        source=str(source.absolute()),
+        root=str(_root(source)),
+    )
+    problems = [Problem(str(clip.path), clip.reason) for clip in missing]
+    with writer_lock(out):
+        writer = _open_or_create(out, settings)
+        plan = plan_update(writer.entries, found)
+        _prepare(writer, plan, settings, keep_vanished)
+        filler = IndexFiller(model, writer, seconds_per_batch, num_workers)
+        problems += filler.run(plan.new, on_progress)
+        write_atomically(
+            out / "bad_files.jsonl", b"".join(json_line(dataclasses.asdict(p)) for p in problems)
+        )
+        writer.update(complete=True)
+        windows = writer.windows()
+        present = {writer.entries[number].id for number in np.unique(windows["entry"])}
+        writer.close()
+    return IndexReport(
+        num_clips=len(present),
+        num_windows=len(windows),
+        num_encoded=filler.num_windows,
+        new=len(present & {clip.id for clip in plan.new} - plan.changed),
+        changed=len(present & plan.changed),
+        moved=plan.moved,
+        dropped=0 if keep_vanished else len(plan.vanished),
+        problems=problems,
+        seconds=time.monotonic() - began,
+        audio_seconds=filler.audio_seconds,
+    )
+
+
+def _root(source: Path) -> Path:
+    return source.absolute() if source.is_dir() else source.absolute().parent
+
+
+FIXED = ("fingerprint", "dim", "dtype", "window_seconds", "hop_seconds")
+"""Settings that all vectors of an index share."""
+
+
+def _open_or_create(out: Path, settings: IndexSettings) -> IndexWriter:
+    if not (out / "index.json").exists():
+        return IndexWriter.create(out, settings)
+    there = read_settings(out)
+    for name in FIXED:
+        old, new = getattr(there, name), getattr(settings, name)
+        if old != new:
+            what = f"the model {there.model}" if name == "fingerprint" else f"{name} {old}"
+            raise AudioIndexError(
+                f"{out} was made with {what}, and now {name} is {new}: "
+                "their vectors cannot be mixed; use the same, or another --out"
+            )
+    return IndexWriter(out)
+
+
+def _prepare(writer: IndexWriter, plan: Plan, settings: IndexSettings, keep_vanished: bool) -> None:
+    """Take out what is gone or changed, before anything is added."""
+    if plan.vanished and not plan.kept and not plan.changed and not keep_vanished:
+        raise AudioIndexError(
+            f"none of the {len(plan.vanished):,} clips of {writer.folder} (of {writer.settings.source}) "
+            f"is in {settings.source}: is the disk mounted? Otherwise give another --out"
+        )
+    numbers = {id(entry): number for number, entry in enumerate(writer.entries)}
+    kept = list(plan.kept)
+    if keep_vanished:
+        old_root = Path(writer.settings.root)  # the source of this run may be another folder
+        kept += [
+            (numbers[id(entry)], dataclasses.replace(entry, file=str(old_root / entry.file)))
+            for entry in plan.vanished
+        ]
+    writer.update(complete=False, model=settings.model, source=settings.source, root=settings.root)
+    writer.replace_entries(sorted(kept, key=lambda pair: pair[0]))

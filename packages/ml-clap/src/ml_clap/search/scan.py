@@ -1,0 +1,198 @@
+"""What there is to index, and what of it an index already has.
+
+A clip is the same as before when its file has the size and time of last change noted in the index, or else
+the same content. A clip that is gone but whose content turns up elsewhere has moved: its vectors are kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ml_clap.search.store import Entry
+
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".aif", ".aiff", ".au", ".caf", ".rf64", ".w64"),
+    *(".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".mka", ".mp4", ".webm", ".wma"),
+)
+"""Files of a folder with these endings, in any case, are taken for sound."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A clip to index, before its file is opened."""
+
+    id: str
+    path: Path
+    """Absolute."""
+    file: str
+    """As `Entry.file`."""
+    size: int
+    mtime_ns: int
+    captions: dict[str, list[str]] = field(default_factory=dict)
+    label: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A clip of a manifest whose file is not there."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to do."""
+
+    kept: list[tuple[int, Entry]]
+    """Line numbers of the clips that stay, with their records brought up to date."""
+    new: list[Found]
+    """Clips to encode: new ones and changed ones."""
+    changed: frozenset[str]
+    """Ids of those of `new` that replace a clip of the same name."""
+    moved: int
+    """How many of `kept` have another name than before."""
+    vanished: list[Entry]
+    """Clips whose file is gone; they stay only where the caller puts them into `kept`."""
+
+
+def scan(source: Path) -> tuple[list[Found], list[Missing]]:
+    """The clips of a folder (read recursively; hidden files left out) or of a JSONL manifest, in order.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or file.
+    """
+    source = source.absolute()
+    if source.is_dir():
+        return _scan_folder(source)
+    if source.is_file():
+        return _scan_manifest(source)
+    raise FileNotFoundError(f"{source} is neither a folder nor a manifest: check the path")
+
+
+def _scan_folder(folder: Path) -> tuple[list[Found], list[Missing]]:
+    paths = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [Path(parent, name) for name in names if _is_audio(name)]
+    found, missing = [], []
+    for path in sorted(paths):
+        name = path.relative_to(folder).as_posix()
+        try:
+            status = path.stat()
+        except OSError as e:
+            missing.append(Missing(path, str(e)))
+        else:
+            found.append(Found(name, path, name, status.st_size, status.st_mtime_ns))
+    return found, missing
+
+
+def _is_audio(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
+
+
+def _scan_manifest(manifest: Path) -> tuple[list[Found], list[Missing]]:
+    from ml_clap.data.manifest import read_manifest
+
+    found, missing = [], []
+    for clip in read_manifest(manifest):
+        try:
+            status = clip.audio.stat()
+        except OSError as e:
+            missing.append(Missing(clip.audio, str(e)))
+            continue
+        below = clip.audio.is_relative_to(manifest.parent)
+        file = clip.audio.relative_to(manifest.parent).as_posix() if below else str(clip.audio)
+        captions = {language: list(texts) for language, texts in clip.captions.items()}
+        found.append(
+            Found(
+                clip.id,
+                clip.audio,
+                file,
+                status.st_size,
+                status.st_mtime_ns,
+                captions,
+                clip.label,
+                clip.licence,
+            )
+        )
+    return found, missing
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def plan_update(
+    entries: Sequence[Entry], found: Sequence[Found], digest: Callable[[Path], str] = sha256
+) -> Plan:
+    """Compare an index with what is there now.
+
+    Args:
+        entries: the index's clips, by line number.
+        found: the clips that are there.
+        digest: content hash of a file; asked only where size and time of change do not decide.
+    """
+    known = {entry.id: number for number, entry in enumerate(entries)}
+    kept: list[tuple[int, Entry]] = []
+    unplaced, changed = [], set()
+    for clip in found:
+        number = known.pop(clip.id, None)
+        if number is not None and _is_same(entries[number], clip, digest):
+            kept.append((number, _renewed(entries[number], clip)))
+        else:
+            unplaced.append(clip)
+            if number is not None:
+                changed.add(clip.id)
+    moved, new = _find_moved({number: entries[number] for number in known.values()}, unplaced, digest)
+    taken = {number for number, _ in moved}
+    vanished = [entries[number] for number in sorted(known.values()) if number not in taken]
+    return Plan(sorted(kept + moved, key=lambda pair: pair[0]), new, frozenset(changed), len(moved), vanished)
+
+
+def _find_moved(
+    gone: dict[int, Entry], unplaced: Sequence[Found], digest: Callable[[Path], str]
+) -> tuple[list[tuple[int, Entry]], list[Found]]:
+    sizes = {entry.size for entry in gone.values()}
+    numbers = {entry.sha256: number for number, entry in gone.items()}
+    moved, new = [], []
+    for clip in unplaced:
+        number = numbers.pop(_digest_or_none(clip.path, digest) or "", None) if clip.size in sizes else None
+        if number is None:
+            new.append(clip)
+        else:
+            moved.append((number, _renewed(gone[number], clip)))
+    return moved, new
+
+
+def _is_same(entry: Entry, clip: Found, digest: Callable[[Path], str]) -> bool:
+    if entry.size != clip.size:
+        return False
+    return entry.mtime_ns == clip.mtime_ns or entry.sha256 == _digest_or_none(clip.path, digest)
+
+
+def _digest_or_none(path: Path, digest: Callable[[Path], str]) -> str | None:
+    try:
+        return digest(path)
+    except OSError:  # encoding it will fail too, and say so
+        return None
+
+
+def _renewed(entry: Entry, clip: Found) -> Entry:
+    return dataclasses.replace(
+        entry,
+        id=clip.id,
+        file=clip.file,
+        mtime_ns=clip.mtime_ns,
+        captions=clip.captions,
+        label=clip.label,
+        licence=clip.licence,
+    )

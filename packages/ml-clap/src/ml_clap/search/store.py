@@ -1,0 +1,287 @@
+"""An index on disk: an open format, written so that a kill at any moment loses at most one batch.
+
+A folder of
+- `index.json`: the settings, the model's fingerprint and the generation N of the files below;
+- `entries-N.jsonl`: one line per clip (file, size, content hash, duration, captions);
+- `vectors-N.npy`: (windows, dim) L2-normalised embeddings, float32 or float16;
+- `spans-N.npy`: (windows,) of which clip (line of the entries, from 0) a vector is, from and to which second;
+- `bad_files.jsonl`: what could not be read at the last run, and why.
+
+A batch's vectors are written before its spans, so the spans say which vectors count. Clips leave an index
+only by a copy into generation N + 1, to which index.json then points: no reader sees a half-removed clip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows
+
+FORMAT = 1
+SPAN = np.dtype([("entry", "<u4"), ("start", "<f8"), ("end", "<f8")])
+"""A window: the clip's line number in the entries, start and end in seconds."""
+
+OWN_NAMES = ("index.json", ".lock", "entries-", "vectors-", "spans-", "bad_files.jsonl", "faiss-")
+
+
+class AudioIndexError(ValueError):
+    """An index that is missing, of another model or other settings, or being written by someone else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSettings:
+    """What `index.json` holds."""
+
+    format: int = FORMAT
+    """Version of this layout."""
+    model: str
+    """Folder or hub id of the model, as it was given."""
+    fingerprint: str
+    """The model's fingerprint: vectors of different models cannot be compared."""
+    dim: int
+    """Width of a vector."""
+    dtype: Literal["float32", "float16"]
+    """How vectors are stored."""
+    window_seconds: float
+    hop_seconds: float
+    source: str
+    """Absolute path of the folder or manifest of the last run."""
+    root: str
+    """The clips' paths are relative to this folder."""
+    generation: int = 0
+    """N of the files' names."""
+    complete: bool = False
+    """Whether the last run reached its end."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A clip of an index: one line of the entries."""
+
+    id: str
+    """The manifest's id, or the path relative to the folder."""
+    file: str
+    """Path relative to the index's root, or absolute if outside it."""
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    sha256: str
+    duration: float
+    """Seconds."""
+    captions: dict[str, list[str]] = field(default_factory=dict)
+    label: str | None = None
+    licence: str | None = None
+    problem: str | None = None
+    """Why only a part of the file, of the given duration, could be read."""
+
+
+def json_line(record: Any, indent: int | None = None) -> bytes:
+    """JSON in UTF-8 and a line's end; escaped where a file's name is not valid Unicode."""
+    try:
+        return (json.dumps(record, ensure_ascii=False, indent=indent) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(record, indent=indent) + "\n").encode()
+
+
+def printable(text: str) -> str:
+    """A file's name for a terminal: bytes that are not valid Unicode become a replacement character."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by one that is complete and synced: a reader sees the old or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_settings(folder: Path) -> IndexSettings:
+    """The settings of an index.
+
+    Raises:
+        AudioIndexError: if the folder holds no index, or one of another format.
+    """
+    path = folder / "index.json"
+    if not path.is_file():
+        raise AudioIndexError(f"{folder} is not an index (no index.json): make one with `ml-clap index`")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record.get("format") != FORMAT:
+        raise AudioIndexError(
+            f"{path}: this version reads format {FORMAT}, got {record.get('format')}; make the index anew"
+        )
+    return IndexSettings(**record)
+
+
+def entries_path(folder: Path, generation: int) -> Path:
+    """Where the clips of a generation are."""
+    return folder / f"entries-{generation:06d}.jsonl"
+
+
+def vectors_path(folder: Path, generation: int) -> Path:
+    """Where the vectors of a generation are."""
+    return folder / f"vectors-{generation:06d}.npy"
+
+
+def spans_path(folder: Path, generation: int) -> Path:
+    """Where the windows of a generation are."""
+    return folder / f"spans-{generation:06d}.npy"
+
+
+def entry_lines(path: Path) -> list[bytes]:
+    """The complete lines of an entries file; one that a kill cut short is left out."""
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+@contextmanager
+def writer_lock(folder: Path) -> Iterator[None]:
+    """Hold the index for writing; the system frees it when the process ends, however it ends.
+
+    Raises:
+        AudioIndexError: if another process holds it, or the folder is somebody else's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    strangers = [path.name for path in folder.iterdir() if not path.name.startswith(OWN_NAMES)]
+    if strangers and not (folder / "index.json").exists():
+        raise AudioIndexError(
+            f"{folder} is not an index but holds {sorted(strangers)[0]}: give an empty folder"
+        )
+    with (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise AudioIndexError(f"another process is writing {folder}: wait for it to end") from e
+        yield
+
+
+class IndexWriter:
+    """Appends clips and their vectors to an index. Use within `writer_lock`.
+
+    Attributes:
+        settings: what index.json holds.
+        entries: the clips, by line number.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings = read_settings(folder)
+        self._remove_strays()
+        self._open()
+
+    @classmethod
+    def create(cls, folder: Path, settings: IndexSettings) -> IndexWriter:
+        """A new index without clips."""
+        entries_path(folder, settings.generation).write_bytes(b"")
+        NpyLog.create(spans_path(folder, settings.generation), SPAN).close()
+        vectors = vectors_path(folder, settings.generation)
+        NpyLog.create(vectors, np.dtype(settings.dtype), (settings.dim,)).close()
+        write_atomically(folder / "index.json", _settings_json(settings))
+        return cls(folder)
+
+    def update(self, **changes: Any) -> None:
+        """Replace fields of the settings, on disk too."""
+        self.settings = dataclasses.replace(self.settings, **changes)
+        write_atomically(self.folder / "index.json", _settings_json(self.settings))
+
+    def windows(self) -> np.ndarray:
+        """The windows that are in the index: (windows,) of `SPAN`."""
+        return np.array(open_rows(spans_path(self.folder, self.settings.generation))[: self._spans.rows])
+
+    def add_entries(self, entries: Iterable[Entry]) -> list[int]:
+        """Append clips; returns their line numbers. They become findable by `add_windows`."""
+        first = len(self.entries)
+        new = list(entries)
+        self._entries_file.write(b"".join(json_line(dataclasses.asdict(entry)) for entry in new))
+        self._entries_file.flush()
+        os.fsync(self._entries_file.fileno())
+        self.entries.extend(new)
+        return list(range(first, len(self.entries)))
+
+    def add_windows(self, spans: Sequence[tuple[int, float, float]], vectors: np.ndarray) -> None:
+        """Append windows (entry, start, end) and their vectors (windows, dim); on disk when this returns."""
+        self._vectors.append(vectors)
+        self._spans.append(np.array(list(spans), SPAN))
+
+    def replace_entries(self, kept: Sequence[tuple[int, Entry]]) -> None:
+        """Make the index consist of these clips: (line number of before, record of now)."""
+        if [number for number, _ in kept] == list(range(len(self.entries))):
+            if [entry for _, entry in kept] != self.entries:
+                self._rewrite_entries([entry for _, entry in kept])
+            return
+        generation = self.settings.generation + 1
+        self._copy(kept, generation)
+        self.close()
+        self.update(generation=generation)
+        self._remove_strays()
+        self._open()
+
+    def close(self) -> None:
+        """Close the files; the index is valid without it."""
+        self._entries_file.close()
+        self._vectors.close()
+        self._spans.close()
+
+    def _open(self) -> None:
+        generation = self.settings.generation
+        path = entries_path(self.folder, generation)
+        lines = entry_lines(path)
+        self.entries = [Entry(**json.loads(line)) for line in lines]
+        self._entries_file = path.open("r+b")
+        self._entries_file.truncate(sum(len(line) + 1 for line in lines))
+        self._entries_file.seek(0, os.SEEK_END)
+        self._vectors = NpyLog(vectors_path(self.folder, generation))
+        self._spans = NpyLog(spans_path(self.folder, generation))
+        rows = min(self._vectors.rows, self._spans.rows)
+        self._vectors.truncate(rows)
+        self._spans.truncate(rows)
+
+    def _rewrite_entries(self, entries: list[Entry]) -> None:
+        self._entries_file.close()
+        path = entries_path(self.folder, self.settings.generation)
+        write_atomically(path, b"".join(json_line(dataclasses.asdict(entry)) for entry in entries))
+        self.entries = entries
+        self._entries_file = path.open("r+b")
+        self._entries_file.seek(0, os.SEEK_END)
+
+    def _copy(self, kept: Sequence[tuple[int, Entry]], generation: int) -> None:
+        """Write the kept clips' rows, renumbered, as another generation."""
+        lines = b"".join(json_line(dataclasses.asdict(entry)) for _, entry in kept)
+        write_atomically(entries_path(self.folder, generation), lines)
+        renumber = np.full(len(self.entries), -1)
+        renumber[[number for number, _ in kept]] = np.arange(len(kept))
+        old = open_rows(vectors_path(self.folder, self.settings.generation))
+        windows = self.windows()
+        vectors = NpyLog.create(vectors_path(self.folder, generation), old.dtype, old.shape[1:])
+        spans = NpyLog.create(spans_path(self.folder, generation), SPAN)
+        for first in range(0, len(windows), BLOCK_ROWS):
+            block = windows[first : first + BLOCK_ROWS]
+            numbers = renumber[block["entry"]]
+            block["entry"] = numbers.clip(0)
+            vectors.append(old[first : first + BLOCK_ROWS][numbers >= 0])
+            spans.append(block[numbers >= 0])
+        vectors.close()
+        spans.close()
+
+    def _remove_strays(self) -> None:
+        """Delete other generations' files: of a copy that a kill cut short, or of the one before."""
+        generation = self.settings.generation
+        current = {f(self.folder, generation) for f in (entries_path, vectors_path, spans_path)}
+        for pattern in ("entries-*.jsonl*", "vectors-*.npy", "spans-*.npy"):
+            for path in set(self.folder.glob(pattern)) - current:
+                path.unlink()
+
+
+def _settings_json(settings: IndexSettings) -> bytes:
+    return json_line(dataclasses.asdict(settings), indent=2)

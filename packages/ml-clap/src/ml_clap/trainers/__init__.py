@@ -1,0 +1,1 @@
+"""Contrastive training: loss, optimizer, loop, run folder, validation."""

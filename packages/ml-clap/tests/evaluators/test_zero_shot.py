@@ -1,0 +1,311 @@
+"""`ml-clap classify`: accuracies by hand, prompts averaged, ties, bad files, sounds without a label."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from audio_common.audio import load_audio
+from audio_common.config import CEDConfig
+from ml_clap.config.classify import ClassifyConfig
+from ml_clap.config.model import ModelConfig
+from ml_clap.data.manifest import Clip, write_manifest
+from ml_clap.evaluators.prompts import choose_prompts, read_prompts
+from ml_clap.evaluators.zero_shot import (
+    classify,
+    classify_clips,
+    embed_labels,
+    find_clips,
+    is_correct,
+    measure_accuracy,
+    print_report,
+)
+from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.text_encoder import create_small_text_encoder
+
+RATE = 16_000
+PROMPTS = {
+    "dog": {"eng_Latn": ("A dog barks.", "Barking."), "fra_Latn": ("Un chien aboie.", "Aboiements.")},
+    "rain": {"eng_Latn": ("Rain falls.", "Raindrops."), "fra_Latn": ("La pluie tombe.", "De la pluie.")},
+    "bell": {"eng_Latn": ("A bell rings.", "Ringing."), "fra_Latn": ("Une cloche sonne.", "Sonnerie.")},
+}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
+    """Nine tones and noises, three to a label."""
+    folder = tmp_path_factory.mktemp("clips")
+    generator = np.random.default_rng(0)
+    made = []
+    for number in range(9):
+        path = folder / f"{number}.wav"
+        times = np.arange(int(generator.uniform(0.3, 1.5) * RATE)) / RATE
+        tone = np.sin(2 * np.pi * (200 + 900 * number) * times)
+        soundfile.write(path, 0.3 * tone + 0.02 * generator.normal(size=len(times)), RATE)
+        made.append(Clip(f"{number}", path, {"eng_Latn": ("a sound",)}, label=list(PROMPTS)[number % 3]))
+    return made
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    texts = [text for each in PROMPTS.values() for these in each.values() for text in these]
+    encoder = create_small_text_encoder(folder / "text", texts, vocab_size=90, dim=16, layers=1, heads=2)
+    audio = CEDConfig(embed_dim=32, depth=1, num_heads=2, num_classes=2)
+    config = ModelConfig(audio=audio, text_encoder=str(encoder), embed_dim=24)
+    MLCLAP(config).save_pretrained(folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture
+def model(model_folder: Path) -> MLCLAP:
+    return MLCLAP.from_pretrained(model_folder)
+
+
+@torch.inference_mode()
+def scores_by_hand(model: MLCLAP, clips: Sequence[Clip], language: str, indices: Sequence[int]) -> np.ndarray:
+    audio = [model.encode_audio(load_audio(clip.audio)[None])[0].numpy() for clip in clips]
+    classes = []
+    for texts in PROMPTS.values():
+        vectors = [model.encode_text([texts[language][index]], language)[0].numpy() for index in indices]
+        mean = np.mean(vectors, axis=0)
+        classes.append(mean / np.linalg.norm(mean))
+    return np.stack(audio) @ np.stack(classes).T
+
+
+@pytest.mark.parametrize("indices", [(), (0,), (1,)])
+def test_accuracies_are_those_of_sounds_and_prompts_one_by_one(
+    model: MLCLAP, clips: list[Clip], indices: tuple[int, ...]
+) -> None:
+    report = classify_clips(model, clips, PROMPTS, prompt_indices=indices)
+    assert (list(report.languages), report.num_clips) == (["eng_Latn", "fra_Latn"], 9)
+    for language, result in report.languages.items():
+        scores = scores_by_hand(model, clips, language, indices or (0, 1))
+        picked = [list(PROMPTS)[place] for place in scores.argmax(axis=1)]
+        right = [label == clip.label for label, clip in zip(picked, clips, strict=True)]
+        assert result.accuracy == pytest.approx(100 * np.mean(right))
+        for place, label in enumerate(PROMPTS):
+            assert result.recall[label] == pytest.approx(100 * np.mean(right[place::3]))
+        assert np.sum(result.confusion) == 9
+        assert np.trace(result.confusion) == sum(right)
+    mean = np.mean([each.accuracy for each in report.languages.values()])
+    assert report.average == pytest.approx(mean)
+
+
+def test_accuracy_recall_and_confusion_by_hand() -> None:
+    scores = np.array([[0.9, 0.1, 0.0], [0.2, 0.5, 0.1], [0.0, 0.6, 0.4], [0.3, 0.2, 0.1]])
+    found = measure_accuracy(scores, np.array([0, 1, 2, 2]), ["a", "b", "c"])
+    assert found.accuracy == 50.0
+    assert found.recall == {"a": 100.0, "b": 100.0, "c": 0.0}
+    assert found.confusion == [[1, 0, 0], [0, 1, 0], [1, 1, 0]]
+    assert found.interval is None
+
+
+def test_classes_without_a_sound_have_no_recall() -> None:
+    found = measure_accuracy(np.eye(3)[:2], np.array([0, 1]), ["a", "b", "c"])
+    assert found.recall == {"a": 100.0, "b": 100.0}
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1e-8])
+def test_embeddings_that_tell_nothing_apart_recognise_nothing(jitter: float) -> None:
+    scores = 0.5 + jitter * np.random.default_rng(0).normal(size=(50, 10))
+    truth = np.arange(50) % 10
+    assert not is_correct(scores, truth).any()
+    scores[np.arange(50), truth] += 1e-3
+    assert is_correct(scores, truth).all()
+
+
+def test_one_language_does_not_change_another(model: MLCLAP, clips: list[Clip]) -> None:
+    both = classify_clips(model, clips, PROMPTS, num_samples=20)
+    french = classify_clips(model, clips, PROMPTS, ["fr"], num_samples=20)
+    assert french.languages == {"fra_Latn": both.languages["fra_Latn"]}
+
+
+def test_a_class_is_the_normalised_mean_of_its_prompts(model: MLCLAP) -> None:
+    found = embed_labels(model, [["A dog barks.", "Barking."], ["Rain falls."]], "eng_Latn")
+    with torch.inference_mode():
+        vectors = model.encode_text(["A dog barks.", "Barking.", "Rain falls."])
+    mean = vectors[:2].mean(dim=0)
+    torch.testing.assert_close(found[0], mean / mean.norm(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(found[1], vectors[2], rtol=0, atol=1e-5)
+
+
+def test_bad_files_are_left_out(model: MLCLAP, clips: list[Clip], tmp_path: Path) -> None:
+    broken = dataclasses.replace(clips[0], audio=tmp_path / "broken.wav")
+    broken.audio.write_text("no sound")
+    report = classify_clips(model, [clips[0], broken, *clips[1:]], PROMPTS)
+    assert [file.path for file in report.bad_files] == [broken.audio]
+    assert report.num_clips == 9
+    assert report.languages == classify_clips(model, clips, PROMPTS).languages
+    with pytest.raises(ValueError, match=r"none of the 1 sounds could be read.*broken\.wav"):
+        classify_clips(model, [broken], PROMPTS)
+
+
+def test_sounds_without_a_label_get_their_best_ones(model: MLCLAP, clips: list[Clip]) -> None:
+    unlabelled = dataclasses.replace(clips[1], label=None)
+    report = classify_clips(model, [clips[0].audio, unlabelled], PROMPTS, ["eng_Latn"], top_k=2)
+    assert (report.languages, report.average, report.num_clips) == ({}, None, 0)
+    scores = scores_by_hand(model, clips[:2], "eng_Latn", (0, 1))
+    for row, prediction in zip(scores, report.predictions, strict=True):
+        best = sorted(zip(PROMPTS, row, strict=True), key=lambda pair: -pair[1])[:2]
+        assert [label for label, _ in prediction.labels] == [label for label, _ in best]
+        assert [score for _, score in prediction.labels] == pytest.approx(
+            [score for _, score in best], abs=1e-5
+        )
+    assert report.predictions[0].path == clips[0].audio
+
+
+def test_labelled_and_unlabelled_sounds_are_told_apart(model: MLCLAP, clips: list[Clip]) -> None:
+    mixed = [*clips[:5], dataclasses.replace(clips[5], label=None), *clips[6:]]
+    report = classify_clips(model, mixed, PROMPTS, num_samples=10)
+    assert report.num_clips == 8
+    assert (
+        report.languages == classify_clips(model, [*clips[:5], *clips[6:]], PROMPTS, num_samples=10).languages
+    )
+    assert [each.path for each in report.predictions] == [clips[5].audio] * 2
+
+
+def test_a_label_without_prompts_is_refused(model: MLCLAP, clips: list[Clip]) -> None:
+    stranger = dataclasses.replace(clips[0], label="chainsaw")
+    with pytest.raises(ValueError, match=r"'chainsaw' is none of the prompts' \(dog, rain, bell\)"):
+        classify_clips(model, [stranger], PROMPTS)
+    with pytest.raises(ValueError, match="no sound"):
+        classify_clips(model, [], PROMPTS)
+
+
+def test_prompts_are_chosen_by_number() -> None:
+    chosen = choose_prompts(PROMPTS, ["fr"], (1,))
+    assert chosen == {"fra_Latn": [["Aboiements."], ["De la pluie."], ["Sonnerie."]]}
+    assert list(choose_prompts(PROMPTS)) == ["eng_Latn", "fra_Latn"]
+    with pytest.raises(
+        ValueError, match="'dog' has 2 descriptions in eng_Latn, numbered from 0: there is no number 2"
+    ):
+        choose_prompts(PROMPTS, None, (0, 2))
+    with pytest.raises(ValueError, match="'dog' has no description in deu_Latn, only in eng_Latn, fra_Latn"):
+        choose_prompts(PROMPTS, ["de"])
+    uneven = {"dog": {"eng_Latn": ["A dog."]}, "rain": {"fra_Latn": ["La pluie."]}}
+    with pytest.raises(ValueError, match="no language that every label has"):
+        choose_prompts(uneven)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "expected an object"),
+        ("{}", "expected an object"),
+        ("{", "not JSON"),
+        ('{"dog": ["A dog."]}', "'dog': expected language"),
+        ('{"dog": {"en": "A dog."}}', "'dog' in en: expected a list"),
+        ('{"dog": {"en": []}}', "'dog' in en: expected a list"),
+        ('{"dog": {"en": ["A dog."], "eng_Latn": ["Dog."]}}', "language eng_Latn twice"),
+        ('{"dog": {"xx": ["A dog."]}}', "xx"),
+    ],
+)
+def test_wrong_prompt_files_are_told(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "prompts.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_prompts(tmp_path / "prompts.json")
+
+
+def test_the_esc10_captions_are_prompts(shared: Path) -> None:
+    prompts = read_prompts(shared / "data" / "esc10" / "captions.json")
+    chosen = choose_prompts(prompts, None, (3,))
+    assert (len(prompts), len(chosen)) == (10, 8)
+    assert chosen["eng_Latn"][0] == ["A hound is woofing."]
+
+
+def test_sounds_are_found_in_manifests_folders_and_files(clips: list[Clip], tmp_path: Path) -> None:
+    write_manifest(tmp_path / "clips.jsonl", clips)
+    folder = clips[0].audio.parent
+    found = find_clips([tmp_path / "clips.jsonl", folder, clips[3].audio])
+    assert found[:9] == clips
+    assert found[9:] == [*(clip.audio for clip in clips), clips[3].audio]
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        find_clips([tmp_path / "nothing.wav"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no sound in"):
+        find_clips([tmp_path / "empty"])
+
+
+@pytest.fixture
+def prompts_file(tmp_path: Path) -> Path:
+    (tmp_path / "prompts.json").write_text(json.dumps(PROMPTS), "utf-8")
+    return tmp_path / "prompts.json"
+
+
+def test_the_command_prints_writes_and_draws(
+    model_folder: Path,
+    clips: list[Clip],
+    prompts_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_manifest(tmp_path / "clips.jsonl", clips)
+    out, plot = tmp_path / "new" / "report.json", tmp_path / "new" / "map.svg"
+    config = ClassifyConfig(
+        model=str(model_folder),
+        source=(tmp_path / "clips.jsonl", clips[0].audio),
+        prompts=prompts_file,
+        prompt_indices=(1,),
+        bootstrap=25,
+        json=out,
+        plot=plot,
+    )
+    report = classify(config)
+    record = json.loads(out.read_text("utf-8"))
+    assert record["fingerprint"] == MLCLAP.from_pretrained(model_folder).fingerprint()
+    assert record["settings"]["prompt_indices"] == [1]
+    found = record["results"]["languages"]["fra_Latn"]
+    assert found["accuracy"] == report.languages["fra_Latn"].accuracy
+    assert found["confusion"] == report.languages["fra_Latn"].confusion
+    assert found["interval"][0] <= found["accuracy"] <= found["interval"][1]
+    assert record["results"]["predictions"][0]["path"] == str(clips[0].audio)
+    assert "<svg" in plot.read_text("utf-8")
+    printed = capsys.readouterr().out
+    row = next(line.split() for line in printed.splitlines() if line.startswith("fra_Latn"))
+    assert row[1] == f"{found['accuracy']:.1f}"
+    assert "9 sounds, 3 classes; guessing has 33.3 %" in printed
+    assert "0.wav" in printed
+
+
+def test_a_mistake_shows_before_the_model_is_loaded(
+    clips: list[Clip], prompts_file: Path, tmp_path: Path
+) -> None:
+    write_manifest(tmp_path / "clips.jsonl", [dataclasses.replace(clips[0], label="saw")])
+    config = ClassifyConfig(model=str(tmp_path / "none"), source=(clips[0].audio,), prompts=prompts_file)
+    for changes, message in (
+        ({"languages": ("de",)}, "no description in deu_Latn"),
+        ({"source": (tmp_path / "clips.jsonl",)}, "'saw' is none of"),
+        ({"plot": tmp_path / "map.png"}, "no sound has a label"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            classify(dataclasses.replace(config, **changes))  # type: ignore[arg-type]
+
+
+def test_a_label_in_brackets_is_printed_as_it_is(
+    model: MLCLAP, clips: list[Clip], capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = {"[red]": PROMPTS["dog"], "b": PROMPTS["rain"]}
+    print_report(classify_clips(model, [clips[0].audio], prompts, ["eng_Latn"]))
+    assert "[red]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompts": None}, "--prompts FILE"),
+        ({"source": ()}, "nothing to classify"),
+        ({"prompt_indices": (-1,)}, "count from 0"),
+        ({"top_k": 0}, "top_k"),
+    ],
+)
+def test_impossible_settings_are_refused_by_their_flags_name(
+    options: dict[str, object], message: str
+) -> None:
+    given: dict[str, object] = {"model": "m", "source": (Path("a.wav"),), "prompts": Path("p.json")} | options
+    with pytest.raises(ValueError, match=message):
+        ClassifyConfig(**given)  # type: ignore[arg-type]

@@ -1,0 +1,250 @@
+"""`ml-clap search`: the right window of the right file, in any language, by either engine."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from audio_common.config import CEDConfig
+from ml_clap.config.model import ModelConfig
+from ml_clap.config.search import SearchConfig
+from ml_clap.data.manifest import Clip, write_manifest
+from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.text_encoder import create_small_text_encoder
+from ml_clap.search.index import update_index
+from ml_clap.search.queries import Query, read_queries
+from ml_clap.search.search import AudioIndex, clock, search
+from ml_clap.search.store import AudioIndexError, Entry, IndexSettings, IndexWriter
+
+RATE = 16000
+NAMES = ("dog [x]", "rain", "été", "long")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model in `model`, sounds in `sounds`, their index in `index`."""
+    folder = tmp_path_factory.mktemp("search")
+    texts = ["a dog barks", "un chien aboie", "rain on a roof", "la pluie sur un toit"]
+    encoder = create_small_text_encoder(folder / "text", texts, vocab_size=60, dim=16, layers=1, heads=2)
+    torch.manual_seed(0)
+    audio = CEDConfig(embed_dim=32, depth=1, num_heads=2)
+    config = ModelConfig(audio=audio, text_encoder=str(encoder), embed_dim=24)
+    MLCLAP(config).save_pretrained(folder / "model")
+    (folder / "sounds").mkdir()
+    clips = []
+    for number, name in enumerate(NAMES):
+        soundfile.write(
+            folder / "sounds" / f"{name}.wav", noise(3.0 if name != "long" else 60.0, number), RATE
+        )
+        captions: dict[str, tuple[str, ...]] = {
+            "eng_Latn": (f"{name} in English",),
+            "fra_Latn": (f"{name} en français",),
+        }
+        clips.append(Clip(id=name, audio=folder / "sounds" / f"{name}.wav", captions=captions))
+    write_manifest(folder / "clips.jsonl", clips)
+    model = MLCLAP.from_pretrained(folder / "model")
+    update_index(model, folder / "clips.jsonl", folder / "index", model_name=str(folder / "model"))
+    return folder
+
+
+def noise(seconds: float, seed: int) -> np.ndarray:
+    """Noise under a tone of which the pitch changes every ten seconds; loud clicks from 33 s to 36 s."""
+    generator = np.random.default_rng(seed)
+    times = np.arange(round(seconds * RATE)) / RATE
+    pitch = generator.uniform(200, 3000, 10)[(times // 10).astype(int)]
+    sound = 0.02 * generator.normal(size=len(times)) + 0.1 * np.sin(2 * np.pi * pitch * times)
+    clicks = (times > 33) & (times < 36) & (times % 0.2 < 0.01)
+    return sound + 0.8 * clicks
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> MLCLAP:
+    return MLCLAP.from_pretrained(folder / "model")
+
+
+@pytest.fixture
+def opened(folder: Path) -> AudioIndex:
+    return AudioIndex.open(folder / "index")
+
+
+def test_a_hit_says_where_in_a_long_file(
+    folder: Path, model: MLCLAP, opened: AudioIndex, tmp_path: Path
+) -> None:
+    excerpt, _ = soundfile.read(
+        folder / "sounds" / "long.wav", start=30 * RATE, stop=40 * RATE, dtype="int16"
+    )
+    soundfile.write(tmp_path / "query.wav", excerpt, RATE)
+    hits = opened.search(model, audio=tmp_path / "query.wav", top_k=2)
+    assert (hits[0].file, hits[0].start, hits[0].end) == (folder / "sounds" / "long.wav", 30.0, 40.0)
+    assert hits[0].score == pytest.approx(1.0, abs=1e-5)
+    waveform = torch.from_numpy(excerpt / np.float32(32768))
+    assert opened.search(model, audio=waveform, top_k=2)[0].start == 30.0
+
+
+def test_only_the_best_window_of_a_file_is_a_hit_unless_all_are_asked_for(
+    model: MLCLAP, opened: AudioIndex
+) -> None:
+    best = opened.search(model, text="a dog barks", top_k=20)
+    every = opened.search(model, text="a dog barks", top_k=20, all_windows=True)
+    assert sorted(hit.id for hit in best) == sorted(NAMES)
+    assert len(every) == 3 + 6
+    assert [hit.score for hit in every] == sorted((hit.score for hit in every), reverse=True)
+    assert best == [
+        next(hit for hit in every if hit.id == name) for name in dict.fromkeys(h.id for h in every)
+    ]
+
+
+def test_scores_are_cosines_of_the_models_embeddings(folder: Path, model: MLCLAP, opened: AudioIndex) -> None:
+    (text,) = model.encode_text(["un chien aboie"], "fra_Latn").detach()
+    for hit in opened.search(model, text="un chien aboie", language="fra_Latn", all_windows=True):
+        sound, _ = soundfile.read(hit.file, dtype="float32")
+        window = torch.from_numpy(sound[round(hit.start * RATE) : round(hit.end * RATE)])
+        assert hit.score == pytest.approx(
+            float(text @ model.encode_audio(window[None])[0].detach()), abs=1e-5
+        )
+
+
+def test_a_language_may_be_given_by_alias(model: MLCLAP, opened: AudioIndex) -> None:
+    hits = opened.search(model, text="un chien aboie", language="fr")
+    assert hits == opened.search(model, text="un chien aboie", language="fra_Latn")
+    assert hits != opened.search(model, text="un chien aboie", language="eng_Latn")
+    with pytest.raises(ValueError, match="klingon"):
+        opened.search(model, text="un chien aboie", language="klingon")
+
+
+def test_faiss_finds_what_numpy_finds(model: MLCLAP, opened: AudioIndex) -> None:
+    pytest.importorskip("faiss")
+    ours = opened.search(model, text="rain", top_k=3)
+    theirs = opened.search(model, text="rain", top_k=3, engine="faiss")
+    assert [hit.id for hit in ours] == [hit.id for hit in theirs]
+    np.testing.assert_allclose([h.score for h in ours], [h.score for h in theirs], atol=1e-6)
+
+
+def test_another_model_is_refused(model: MLCLAP, opened: AudioIndex) -> None:
+    other = copy.deepcopy(model)
+    torch.nn.init.zeros_(next(other.audio_proj.parameters()))
+    with pytest.raises(AudioIndexError, match=r"was made with the model .* use that model"):
+        opened.search(other, text="rain")
+
+
+def test_a_query_is_a_text_or_a_sound(model: MLCLAP, opened: AudioIndex) -> None:
+    with pytest.raises(ValueError, match="a text or an audio"):
+        opened.search(model)
+    with pytest.raises(ValueError, match="a text or an audio"):
+        opened.search(model, text="rain", audio=torch.zeros(RATE))
+
+
+def test_a_folder_that_is_no_index_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(AudioIndexError, match="make one with `ml-clap index`"):
+        AudioIndex.open(tmp_path)
+
+
+def made_index(folder: Path, clip_of_vector: list[int], vectors: np.ndarray) -> AudioIndex:
+    settings = IndexSettings(
+        model="m",
+        fingerprint="f",
+        dim=vectors.shape[1],
+        dtype="float32",
+        window_seconds=1,
+        hop_seconds=1,
+        source="/",
+        root="/",
+    )
+    writer = IndexWriter.create(folder, settings)
+    writer.add_entries(
+        [Entry(str(n), str(n), 0, 0, "", 1.0) for n in range(max(clip_of_vector, default=-1) + 1)]
+    )
+    spans = [(clip, float(row), row + 1.0) for row, clip in enumerate(clip_of_vector)]
+    writer.add_windows(spans, vectors.astype(np.float32))
+    writer.close()
+    return AudioIndex.open(folder)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "faiss"])
+def test_files_of_many_good_windows_do_not_crowd_out_others(tmp_path: Path, engine: str) -> None:
+    if engine == "faiss":
+        pytest.importorskip("faiss")
+    vectors = np.linspace(1, 0, 400)[:, None] * np.eye(1, 8)
+    index = made_index(tmp_path, [0] * 390 + list(range(1, 11)), vectors)
+    (hits,) = index.nearest(np.eye(1, 8, dtype=np.float32), top_k=5, engine=engine)  # type: ignore[arg-type]
+    assert [hit.id for hit in hits] == ["0", "1", "2", "3", "4"]
+    assert hits[0].start == 0.0
+
+
+def test_an_index_without_sound_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(AudioIndexError, match="holds no sound"):
+        made_index(tmp_path, [], np.zeros((0, 4))).nearest(np.zeros((1, 4), np.float32))
+
+
+def test_queries_come_from_the_command_a_file_and_sounds(tmp_path: Path) -> None:
+    (tmp_path / "q.txt").write_text("fra_Latn\tun chien aboie\n\nrain\n", encoding="utf-8")
+    config = SearchConfig(
+        index=tmp_path,
+        query=("ein Hund",),
+        lang="deu_Latn",
+        queries=tmp_path / "q.txt",
+        audio=(Path("a.wav"),),
+    )
+    assert read_queries(config) == [
+        Query("ein Hund", "deu_Latn"),
+        Query("un chien aboie", "fra_Latn"),
+        Query("rain", "deu_Latn"),
+        Query(audio=Path("a.wav")),
+    ]
+
+
+def test_the_command_answers_all_queries_and_writes_json(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = SearchConfig(
+        index=folder / "index",
+        query=("un chien aboie", "la pluie"),
+        lang="fr",
+        top_k=4,
+        device="cpu",
+        audio=(folder / "sounds" / "rain.wav",),
+        json=tmp_path / "hits.json",
+    )
+    answers = search(config)
+    printed = capsys.readouterr().out
+    assert "un chien aboie [fra_Latn]" in printed
+    assert "dog [x].wav" in printed
+    assert "rain en français" in printed
+    assert "3 queries in 4 clips, 9 windows (numpy, exact)" in printed
+    assert answers[2][0].id == "rain"
+    record = json.loads((tmp_path / "hits.json").read_text(encoding="utf-8"))
+    assert [len(query["hits"]) for query in record["queries"]] == [4, 4, 4]
+    assert record["queries"][2]["hits"][0]["file"] == str(folder / "sounds" / "rain.wav")
+    assert record["queries"][0]["hits"][0]["score"] == answers[0][0].score
+
+
+def test_a_moved_model_can_be_named(folder: Path, tmp_path: Path) -> None:
+    (folder / "model").rename(folder / "renamed")
+    try:
+        search(
+            SearchConfig(index=folder / "index", query=("rain",), model=str(folder / "renamed"), device="cpu")
+        )
+        with pytest.raises(ValueError, match="model"):
+            search(SearchConfig(index=folder / "index", query=("rain",), device="cpu"))
+    finally:
+        (folder / "renamed").rename(folder / "model")
+
+
+def test_a_search_for_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing to search for"):
+        SearchConfig(index=tmp_path)
+    (tmp_path / "q.txt").write_text("\n")
+    with pytest.raises(ValueError, match="holds no query"):
+        read_queries(SearchConfig(index=tmp_path, queries=tmp_path / "q.txt"))
+
+
+def test_times_are_written_as_a_player_shows_them() -> None:
+    assert [clock(seconds) for seconds in (0, 9.96, 59.99, 3725.26)] == [
+        "0:00.0",
+        "0:10.0",
+        "1:00.0",
+        "1:02:05.3",
+    ]

@@ -1,0 +1,54 @@
+"""Two processes take the updates that one would: the loss compares all pairs of the global batch.
+
+What each process draws for itself (dropout, patch-out, SpecAugment) is off here, for it cannot be the same;
+gain and shift are drawn by clip, and stay on. The mel BatchNorm's statistics are fixed in every training run.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ml_clap import cli
+from ml_clap.trainers.run_folder import read_log
+from ml_clap.trainers.train import train
+from safetensors.torch import load_file
+
+# accelerate's launcher starts one process on a processor, whatever number it is told.
+LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def in_one_process(command: list[str]) -> None:
+    train(cli.read_settings(cli.build_parser().parse_args(command))[1])
+
+
+def in_two_processes(command: list[str]) -> None:
+    words = [sys.executable, *LAUNCH, "-m", "ml_clap", *command]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "2 processes share each batch" in result.stderr
+
+
+def losses(out: Path) -> list[dict]:
+    return [record for record in read_log(out / "log.jsonl") if "loss" in record]
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_updates_of_one_and_go_on(no_dropout: Path, tmp_path: Path) -> None:
+    command = ["train", "--config", str(no_dropout), "--epochs", "1", "--accumulation_steps", "2", "--out"]
+    in_one_process([*command, str(tmp_path / "one")])
+    in_two_processes([*command, str(tmp_path / "two")])
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) > 3
+    for expected, got in zip(one, two, strict=True):
+        assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+        assert got["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
+    expected, got = (load_file(tmp_path / name / "final" / "model.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(expected[key], got[key], rtol=1e-3, atol=1e-4) for key in expected)
+    (tmp_path / "two" / "checkpoints" / "000006.pt").unlink()
+    in_two_processes([*command, str(tmp_path / "two")])
+    again = losses(tmp_path / "two")
+    assert [each["loss"] for each in again] == [each["loss"] for each in two]

@@ -1,0 +1,1 @@
+"""Asking a finished model questions about sounds."""

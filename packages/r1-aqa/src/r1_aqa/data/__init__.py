@@ -1,0 +1,1 @@
+"""What goes in: questions, their readers, checks of the sounds, the benchmarks."""

@@ -1,0 +1,94 @@
+"""The questions of a benchmark, and which version of its file they are.
+
+MMAU's file has changed 17 times; 364 of the 1,000 questions of test-mini differ between its first version,
+on which the paper reports, and today's. Scores on two versions cannot be compared, so the version is
+recognised by the file's hash and stands beside every score.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from r1_aqa.data.questions import Question, read_questions
+
+VERSIONS = {
+    "850c2794664d53c1": "MMAU test-mini of 2024-12-09",
+    "ed2fd6b6c24ebec1": "MMAU test-mini of 2025-01-28 (the paper's time)",
+    "e8cc09223b497191": "MMAU test-mini of 2025-03-25 (the paper's time)",
+    "d35ec10bc3097fc6": "MMAU test-mini of 2025-05-15 (v05.15.25)",
+    "157f1968a686c9e7": "MMAU test-mini of 2025-05-22 (v05.15.25, edited)",
+    "9f18fda99f8dbc2b": "MMAU test-mini of 2025-08-09 (v05.15.25, edited)",
+}
+"""The beginning of a file's SHA-256, and what it is."""
+
+HUB = {
+    "mmau-test-mini": ("gamma-lab-umd/MMAU-test-mini", ("mmau-test-mini.json",)),
+    "mmau-test": ("gamma-lab-umd/MMAU-test", ("mmau-test.json",)),
+    "mmar": ("BoJack/MMAR", ("MMAR-meta.jsonl", "MMAR-meta.json")),
+}
+"""Name -> data set of the Hugging Face hub, and the file of questions in it."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Questions to be asked."""
+
+    name: str
+    file: Path
+    version: str
+    """Its name if the file is known, and the beginning of its hash."""
+    questions: tuple[Question, ...]
+
+
+def load_benchmark(source: str, audio: Path | None = None, *, limit: int = 0) -> Benchmark:
+    """A benchmark by its name (downloaded once) or a file of questions.
+
+    Args:
+        source: a key of `HUB`, or a path.
+        audio: folder of the sounds, by their file names; None: where the file says.
+        limit: only the first so many questions.
+
+    Raises:
+        FileNotFoundError: no such file, or no sound where one is expected.
+    """
+    file = _download(source) if source in HUB else Path(source)
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}; known benchmarks: {', '.join(HUB)}")
+    questions = read_questions(file)[: limit or None]
+    if not questions:
+        raise ValueError(f"{file} has no questions")
+    if audio is not None:
+        questions = [replace(each, audio=_find_sound(audio, each.audio)) for each in questions]
+    if not any(each.audio.is_file() for each in questions):
+        raise FileNotFoundError(f"no sound of {file} is there, not even {questions[0].audio}; give --audio")
+    return Benchmark(source, file, identify(file), tuple(questions))
+
+
+def identify(file: Path) -> str:
+    """Which version of a benchmark a file is."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    version = VERSIONS.get(digest, "not a known benchmark's file")
+    return f"{version} [{digest}]"
+
+
+def _find_sound(folder: Path, audio: Path) -> Path:
+    """By the file's name, or by the end of its path, for benchmarks with sub-folders."""
+    nested = [folder.joinpath(*audio.parts[start:]) for start in range(1, len(audio.parts))]
+    return next((each for each in nested if each.is_file()), folder / audio.name)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, files = HUB[name]
+    folder = Path(snapshot_download(repository, repo_type="dataset"))
+    for file in files:
+        found = sorted(folder.rglob(file))
+        if found:
+            return found[0]
+    raise FileNotFoundError(
+        f"the data set {repository} holds no {' or '.join(files)}; download the benchmark's file of "
+        "questions and give its path instead of the name"
+    )

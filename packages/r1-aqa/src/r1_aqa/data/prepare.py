@@ -1,0 +1,167 @@
+"""`r1-aqa prepare`: plain JSONL of questions whose sounds are there, and a report of what was left out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from audio_common import AudioError
+
+from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareConfig, PrepareQuestionsConfig
+from r1_aqa.data.avqa import VIDEOS, MediaIndex, extract_sound, parse_avqa, visual_reason
+from r1_aqa.data.benchmark import load_benchmark
+from r1_aqa.data.check import SoundChecks, find_contamination
+from r1_aqa.data.questions import Question, iterate_rows, parse_file, write_questions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Report:
+    """What was kept and what was left out, and why."""
+
+    kept: int = 0
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    longer: int = 0
+    validation: int = 0
+
+    def leave_out(self, where: str, why: str) -> None:
+        """Note a row that is not used."""
+        self.left_out.append({"where": where, "why": why})
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many were left out for each kind of reason."""
+        return Counter(row["why"].partition(":")[0] for row in self.left_out)
+
+
+def prepare_questions(config: PrepareQuestionsConfig) -> Report:
+    """Read a file of questions of any kind, check, write."""
+    report = Report()
+    questions = []
+    for where, found in parse_file(config.source):
+        if isinstance(found, Exception):
+            report.leave_out(where, f"cannot be read: {found}")
+        elif config.audio is not None:
+            questions.append((where, replace(found, audio=config.audio / found.audio.name)))
+        else:
+            questions.append((where, found))
+    return finish(config, questions, report)
+
+
+def prepare_avqa(config: PrepareAVQAConfig) -> Report:
+    """AVQA's rows that can be answered by ear and whose sound or video is there."""
+    report, media = Report(), MediaIndex(config.audio)
+    return finish(config, list(_avqa_rows(config, media, report)), report)
+
+
+def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: Report) -> Report:
+    """Check the sounds, leave out what cannot be used, write questions and report.
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    checks = SoundChecks(config.out.with_suffix(".checked.jsonl"))
+    sounds = checks.check([question.audio for _, question in rows], decode=config.check_sound)
+    shared: dict[Path, str] = {}
+    if config.against:
+        tests = [
+            q.audio for p in config.against for q in load_benchmark(str(p), config.against_audio).questions
+        ]
+        shared = find_contamination(sounds, checks.check(tests))
+    kept, seen = [], set()
+    for where, question in rows:
+        check = sounds[question.audio]
+        skip_long = config.too_long == "skip"
+        why = check.problem(max_seconds=config.max_seconds, skip_long=skip_long)
+        key = (question.audio, question.question, question.choices)
+        if why is None and question.audio in shared:
+            why = f"in a benchmark: {shared[question.audio]}"
+        if why is None and key in seen:
+            why = "the same question twice"
+        if why:
+            report.leave_out(where, why)
+            continue
+        seen.add(key)
+        report.longer += check.seconds > config.max_seconds
+        kept.append(question)
+    _write(config, kept, report)
+    return report
+
+
+def split_recordings(
+    questions: Sequence[Question], share: float, seed: int
+) -> tuple[list[Question], list[Question]]:
+    """Training and validation questions; no recording is in both."""
+    sounds = sorted({str(question.audio) for question in questions})
+    random.Random(seed).shuffle(sounds)
+    chosen = set(sounds[: round(len(sounds) * share)])
+    return (
+        [q for q in questions if str(q.audio) not in chosen],
+        [q for q in questions if str(q.audio) in chosen],
+    )
+
+
+def _avqa_rows(
+    config: PrepareAVQAConfig, media: MediaIndex, report: Report
+) -> Iterator[tuple[str, Question]]:
+    for where, row in iterate_rows(config.source):
+        try:
+            if isinstance(row, Exception):
+                raise ValueError(str(row))
+            why, audio = visual_reason(row, config.relations, config.visual_words), None
+            if why is None:
+                audio = media.find(str(row["video_name"]))
+                why = None if audio else f"missing: no file of {row['video_name']} in {config.audio}"
+            if why or audio is None:
+                report.leave_out(where, why or "missing")
+                continue
+            if audio.suffix.lower() in VIDEOS:
+                audio = extract_sound(audio, config.out.parent / f"{config.out.stem}-audio")
+            yield where, parse_avqa(row, audio)
+        except (ValueError, KeyError, AudioError) as error:
+            kind = "unreadable" if isinstance(error, AudioError) else "cannot be read"
+            report.leave_out(where, f"{kind}: {error}")
+
+
+def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
+    training, validation = split_recordings(kept, config.validation_share, config.seed)
+    report.kept, report.validation = len(training), len(validation)
+    path = config.out.with_suffix(".report.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_summary(config, report), indent=2, ensure_ascii=False), encoding="utf-8")
+    if not kept:
+        raise ValueError(f"no question is left; {path} says why ({_counts(report)})")
+    write_questions(config.out, [replace(q, split=q.split or "train") for q in training])
+    if validation:
+        out = config.out.with_suffix(".validation.jsonl")
+        write_questions(out, [replace(q, split="validation") for q in validation])
+    logger.info(
+        "%d questions kept, %d for validation, %d left out (%s); report: %s",
+        len(training),
+        len(validation),
+        len(report.left_out),
+        _counts(report),
+        path,
+    )
+
+
+def _summary(config: PrepareConfig, report: Report) -> dict[str, Any]:
+    return {
+        "out": str(config.out),
+        "kept": report.kept,
+        "validation": report.validation,
+        f"kept_but_longer_than_{config.max_seconds:g}_s": report.longer,
+        "left_out": dict(report.reasons),
+        "rows": report.left_out,
+    }
+
+
+def _counts(report: Report) -> str:
+    return ", ".join(f"{count} {why}" for why, count in report.reasons.most_common()) or "none"

@@ -1,0 +1,1 @@
+"""Answers to a benchmark, their scores, statistics and reports."""

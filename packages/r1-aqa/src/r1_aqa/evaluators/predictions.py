@@ -1,0 +1,110 @@
+"""Raw answers of a model, a JSON object a line, written as they come: a kill loses at most a batch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from r1_aqa.data.questions import Question, iterate_rows
+
+OUTPUT_KEYS = ("output", "model_output", "model_prediction", "answer_prediction")
+"""Ours, MMAU's, the paper's, MMAR's."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer, or why there is none."""
+
+    row: int
+    """Number of the question in its file, from 0: ids need not be unique."""
+    id: str
+    """The question's id."""
+    run: str
+    """`given`; `shuffle-1` and so on; `silent`."""
+    choices: tuple[str, ...]
+    """The options as shown."""
+    output: str | None
+    """Everything that the model wrote; None when it could not be asked."""
+    error: str | None = None
+    """Why there is no output."""
+
+
+class PredictionFile:
+    """Answers in a file that grows.
+
+    Attributes:
+        found: what was answered before, by run and row; failures are asked again.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found = {(each.run, each.row): each for each in read_predictions(path)} if path.is_file() else {}
+        self.found = {key: each for key, each in self.found.items() if each.output is not None}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")  # without failures and half a last line
+        partial.write_text("".join(map(_line, self.found.values())), encoding="utf-8")
+        partial.replace(path)
+
+    def append(self, predictions: Iterable[Prediction]) -> None:
+        """Write a batch."""
+        new = list(predictions)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("".join(map(_line, new)))
+        self.found |= {(each.run, each.row): each for each in new}
+
+    def run(self, name: str, count: int) -> list[Prediction | None]:
+        """A run's answers, question by question."""
+        return [self.found.get((name, row)) for row in range(count)]
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Our own file; half a line at its end, left by a kill, is passed over."""
+    found = []
+    for _, row in iterate_rows(path):
+        if isinstance(row, dict) and "run" in row:
+            found.append(Prediction(**row | {"choices": tuple(row["choices"])}))
+    return found
+
+
+def read_outputs(path: Path, questions: Sequence[Question]) -> list[str | None]:
+    """Answers to questions from a file of any form, by id; of the same id the first goes to the first.
+
+    Raises:
+        ValueError: no question of the file is among the questions, or its rows have no answer's key.
+    """
+    by_id: dict[str, list[str | None]] = {}
+    keys = set()
+    for _, row in iterate_rows(path):
+        if isinstance(row, dict) and row.get("run", "given") == "given":
+            key = next((name for name in OUTPUT_KEYS if name in row), None)
+            keys.add(key)
+            by_id.setdefault(str(row.get("id")), []).append(row[key] if key else None)
+    if keys <= {None}:
+        raise ValueError(f"{path}: no row has an answer under {', '.join(OUTPUT_KEYS)}")
+    if not any(question.id in by_id for question in questions):
+        raise ValueError(f"{path} answers none of the {len(questions)} questions; are they of another file?")
+    return [by_id[q.id].pop(0) if by_id.get(q.id) else None for q in questions]
+
+
+def write_submission(path: Path, benchmark: Path, outputs: Sequence[str | None]) -> None:
+    """The benchmark's own JSON with `model_output`, as the MMAU test server takes it.
+
+    The text of the answer block is what is submitted: the official script reads no tags.
+    """
+    rows: list[dict[str, Any]] = [row for _, row in iterate_rows(benchmark) if isinstance(row, dict)]
+    if len(rows) < len(outputs):
+        raise ValueError(f"{benchmark} has {len(rows)} questions, there are {len(outputs)} answers")
+    from r1_aqa.rewards.verdicts import official_text
+
+    filled = [
+        row | {"model_output": official_text(output or "")}
+        for row, output in zip(rows, outputs, strict=False)
+    ]
+    path.write_text(json.dumps(filled, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _line(prediction: Prediction) -> str:
+    return json.dumps(asdict(prediction), ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""The audio LLM and everything that turns sounds and questions into completions."""

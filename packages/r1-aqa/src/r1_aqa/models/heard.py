@@ -1,0 +1,150 @@
+"""Whether a model's answers depend on the sound at all.
+
+A processor that ignores `audios=`, a trainer that drops features, a clip that was cut to nothing: each trains
+or scores a model on the text alone, without an error, and with a score well above chance (always the first
+option is right in 39.5 % of MMAU test-mini). So before the first update and in every evaluation the
+log-probability of the right answers is computed with the right sound, with another question's, and with
+silence, and must change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from audio_common import AudioError
+from torch import Tensor
+
+from r1_aqa.config.sound import SoundConfig
+from r1_aqa.data.questions import Question
+from r1_aqa.data.sounds import load_sound
+from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.log_probs import Prompts, completion_log_probs, completion_logits
+from r1_aqa.models.prompt import PromptStyle, format_prompt, format_target
+
+MOST_QUESTIONS = 8
+
+LEAST_CHANGE = 1e-4
+"""In nats for a whole answer; arithmetic alone changes less, a random encoder changes far more."""
+
+
+class DeafModelError(ValueError):
+    """Answers do not depend on the sound."""
+
+
+@dataclass(frozen=True)
+class HeardReport:
+    """By how much the log-probability of a right answer changes, in nats; the mean over questions."""
+
+    exchanged: float
+    """With another question's sound."""
+    silenced: float
+    """With silence."""
+    num_questions: int
+    """Questions that were tried."""
+
+    @property
+    def hears(self) -> bool:
+        """Both changes are more than arithmetic."""
+        return min(self.exchanged, self.silenced) > LEAST_CHANGE
+
+    def __str__(self) -> str:
+        return (
+            f"log-probability of the right answer changes by {self.exchanged:.3g} nats with another sound "
+            f"and by {self.silenced:.3g} with silence ({self.num_questions} questions)"
+        )
+
+
+@torch.no_grad()
+def check_heard(
+    llm: AudioLLM, questions: Iterable[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
+) -> HeardReport:
+    """Try the first few questions with their own sound, another one, and none.
+
+    Raises:
+        ValueError: no question with an answer or an option has a sound that can be read.
+    """
+    able = ((q, samples) for q, samples in with_sounds(questions, sound) if q.answer or q.choices)
+    tried = list(islice(able, MOST_QUESTIONS))
+    if not tried:
+        raise ValueError(
+            "the check that sound is heard needs a question with an answer or options whose sound can be read"
+        )
+    chosen, sounds = [q for q, _ in tried], [samples for _, samples in tried]
+    texts = [
+        llm.format_chat(format_prompt(q.question, q.choices, prompt, about_video=q.about_video))
+        for q in chosen
+    ]
+    targets = [format_target(q.answer or q.choices[0], prompt) for q in chosen]
+    training = llm.model.training
+    llm.model.eval()
+    own = _answer_log_probs(llm, texts, sounds, targets)
+    exchanged = _answer_log_probs(llm, texts, other_sounds(sounds), targets)
+    silenced = _answer_log_probs(llm, texts, [np.zeros_like(each) for each in sounds], targets)
+    llm.model.train(training)
+    return HeardReport(
+        float((exchanged - own).abs().mean()), float((silenced - own).abs().mean()), len(chosen)
+    )
+
+
+def require_heard(
+    llm: AudioLLM, questions: Iterable[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
+) -> HeardReport:
+    """As `check_heard`.
+
+    Raises:
+        DeafModelError: the model does not hear.
+    """
+    report = check_heard(llm, questions, sound, prompt=prompt)
+    if not report.hears:
+        raise DeafModelError(
+            f"the model does not hear: {report}, where more than {LEAST_CHANGE:g} was expected. Its answers "
+            "would be learnt or scored from the text alone. Check that the sounds are not silent, that the "
+            "folder holds an audio LLM with its encoder's weights (no message about newly initialised ones), "
+            "and that its processor belongs to it; --no_check_heard goes on regardless."
+        )
+    return report
+
+
+def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[tuple[Question, np.ndarray]]:
+    """Questions with their samples; those whose sound cannot be read are passed over."""
+    for question in questions:
+        try:
+            yield question, load_sound(question.audio, sound)
+        except (AudioError, OSError):
+            continue
+
+
+def other_sounds(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Each one's next that differs, fitted to its length: the prompt keeps its number of audio tokens.
+
+    Where all are the same, the sound backwards.
+    """
+    found = []
+    for index, own in enumerate(sounds):
+        rest = [*sounds[index + 1 :], *sounds[:index]]
+        other = next(
+            (each for each in rest if not np.array_equal(np.resize(each, own.shape), own)), own[::-1]
+        )
+        found.append(np.resize(other, own.shape).astype(np.float32))
+    return found
+
+
+def _answer_log_probs(
+    llm: AudioLLM, texts: Sequence[str], sounds: Sequence[np.ndarray], targets: Sequence[str]
+) -> Tensor:
+    """Log-probability of each target, one by one: `(questions,)`."""
+    device = next(llm.model.parameters()).device
+    totals = []
+    for text, samples, target in zip(texts, sounds, targets, strict=True):
+        inputs = {name: value.to(device) for name, value in llm.encode([text], [samples]).items()}
+        ids = llm.tokenizer(target, add_special_tokens=False, return_tensors="pt")["input_ids"].to(device)
+        rows = torch.zeros(1, dtype=torch.long, device=device)
+        logits = completion_logits(
+            llm.model, llm.family, Prompts(inputs=inputs), rows, ids, torch.ones_like(ids)
+        )
+        totals.append(completion_log_probs(logits, ids).sum())
+    return torch.stack(totals).cpu()

@@ -1,0 +1,89 @@
+"""What of an audio LLM is trained: adapters or all of the language model, encoder and projector or not."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import nn
+
+from r1_aqa.config.model import ModelConfig
+from r1_aqa.models.audio_llm import AudioLLM, Family, language_model
+from r1_aqa.models.log_probs import embedding_of
+
+
+def adapter_targets(model: nn.Module, family: Family, names: tuple[str, ...]) -> str | list[str]:
+    """The language model's layers that are adapted, and no layer elsewhere: a regular expression or names.
+
+    Layer names alone, peft's usual way, would adapt the audio encoder's q_proj too. The experts of a mixture
+    stay as they are: their weights are fused, and there are hundreds.
+
+    Raises:
+        ValueError: no layer of the language model has one of these names.
+    """
+    inner = language_model(model, family)
+    prefix = next(name for name, module in model.named_modules() if module is inner)
+    paths = [name for name, _ in inner.named_modules()]
+    found = [path for path in paths if path.rpartition(".")[2] in names and ".experts." not in path]
+    if not found:
+        raise ValueError(f"lora.targets: the language model has no layer named {', '.join(names)}")
+    if any(".experts" in path for path in paths):
+        return [f"{prefix}.{path}" for path in found]  # peft reads an expression as bare names in mixtures
+    return rf"{re.escape(prefix)}\..*\b({'|'.join(map(re.escape, names))})"
+
+
+def lora_config(llm: AudioLLM, config: ModelConfig) -> Any:
+    """peft's settings; encoder or projector that are trained are saved whole with the adapters.
+
+    As `modules_to_save` they have an untouched copy, which is what the reference model runs through.
+    """
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=config.lora.rank,
+        lora_alpha=config.lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=config.lora.dropout,
+        target_modules=adapter_targets(llm.model, llm.family, config.lora.targets),
+        modules_to_save=trained_parts(llm, config) or None,
+        task_type="CAUSAL_LM",
+    )
+
+
+def trained_parts(llm: AudioLLM, config: ModelConfig) -> list[str]:
+    """Names of the modules outside the language model that are trained."""
+    wanted = () if config.freeze_projector else llm.family.projector
+    wanted += () if config.freeze_encoder else llm.family.encoder
+    return [part for part in wanted if any(name.endswith(part) for name, _ in llm.model.named_modules())]
+
+
+def prepare_full(llm: AudioLLM, config: ModelConfig) -> None:
+    """Train all weights, save those that are to stay as they are."""
+    frozen = llm.family.encoder if config.freeze_encoder else ()
+    frozen += llm.family.projector if config.freeze_projector else ()
+    kept = () if config.freeze_projector else llm.family.projector
+    for name, parameter in llm.model.named_parameters():
+        outside = any(f".{part}." in f".{name}" for part in frozen)
+        inside = any(f".{part}." in f".{name}" for part in kept)
+        parameter.requires_grad_(inside or not outside)
+
+
+def prepare_adapters(llm: AudioLLM) -> None:
+    """Go on training the adapters that were loaded, and nothing else."""
+    for name, parameter in llm.model.named_parameters():
+        parameter.requires_grad_("lora_" in name or "modules_to_save" in name)
+
+
+def is_adapted(llm: AudioLLM) -> bool:
+    """Whether the model came with adapters."""
+    return hasattr(llm.model, "peft_config")
+
+
+def prompts_are_frozen(llm: AudioLLM) -> bool:
+    """Whether training leaves the embeddings of prompts, sound included, as they are.
+
+    They depend on encoder, projector and the embedding of text: all that is not within the language
+    model's layers.
+    """
+    layers = {id(p) for p in language_model(llm.model, llm.family).parameters()}
+    layers -= {id(p) for p in embedding_of(llm.model).parameters()}
+    return not any(p.requires_grad and id(p) not in layers for p in llm.model.parameters())

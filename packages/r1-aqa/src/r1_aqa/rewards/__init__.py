@@ -1,0 +1,1 @@
+"""Rewards of rollouts and verdicts on answers; trainers and evaluators use the same."""

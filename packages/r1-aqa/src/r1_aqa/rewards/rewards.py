@@ -1,0 +1,138 @@
+"""Rewards of a completion, as plain functions: what TRL calls with lists, and a user can add to.
+
+A reward function takes `completions` (texts) and, by keyword, lists of the same length of whatever else it
+names: `choices` (the options), `answer` (the right one's text), `prompts`, `completion_ids`. It returns a
+number for each completion. `load_rewards` finds the built-in ones by name and a user's as `file.py:name`.
+
+The published rewards, with their faults, are in `r1_aqa.rewards.reference`.
+"""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from r1_aqa.rewards.matching import THINK_BLOCK, match_choice, read_answer
+
+RewardFunction = Callable[..., list[float]]
+
+_NO_TAG = r"(?:(?!</?(?:answer|think)>).)*"
+_ANSWER_ONLY = re.compile(rf"<answer>(?P<answer>{_NO_TAG})</answer>", re.S)
+_THINK_ONLY = re.compile(rf"<think>(?P<thinking>{_NO_TAG})</think>", re.S)
+THINKING_WORDS = (10, 50)
+"""The length reward is full from the first number of words on and falls to zero at twice the second."""
+
+
+def accuracy_reward(
+    completions: Sequence[str], *, choices: Sequence[Sequence[str]], answer: Sequence[str], **_: Any
+) -> list[float]:
+    """1 when the one answer block names the right option and no other; see `r1_aqa.rewards.matching`."""
+    return [
+        is_correct(text, options, gold)
+        for text, options, gold in zip(completions, choices, answer, strict=True)
+    ]
+
+
+def is_correct(completion: str, choices: Sequence[str], answer: str, *, needs_block: bool = True) -> float:
+    """1.0 or 0.0: whether the completion names the option whose text is `answer`."""
+    found = match_choice(read_answer(completion, needs_block=needs_block), choices)
+    return float(found is not None and choices[found] == answer)
+
+
+def format_reward(completions: Sequence[str], **_: Any) -> list[float]:
+    """1 for exactly one answer block that is not empty, and nothing else."""
+    return [float(_only_answer(text) is not None) for text in completions]
+
+
+def think_format_reward(completions: Sequence[str], **_: Any) -> list[float]:
+    """1 for one thinking block, then one answer block that is not empty, and nothing else."""
+    return [float(_split_thinking(text) is not None) for text in completions]
+
+
+def length_reward(completions: Sequence[str], **_: Any) -> list[float]:
+    """For thinking of a sensible length: 1 from 10 to 50 words, falling to 0 at none and at 100.
+
+    Thinking that is not there or without end earns nothing, so that neither an empty block nor rambling pays.
+    """
+    return [_length_score(_split_thinking(text)) for text in completions]
+
+
+def consistency_reward(
+    completions: Sequence[str], *, choices: Sequence[Sequence[str]], **_: Any
+) -> list[float]:
+    """1 when the option that is answered is the last one that the thinking names, 0 otherwise."""
+    return [_is_consistent(text, options) for text, options in zip(completions, choices, strict=True)]
+
+
+BUILT_IN: dict[str, RewardFunction] = {
+    "accuracy": accuracy_reward,
+    "format": format_reward,
+    "think_format": think_format_reward,
+    "length": length_reward,
+    "consistency": consistency_reward,
+}
+
+
+def load_rewards(names: Sequence[str]) -> list[RewardFunction]:
+    """Functions by name: built in, `reference_accuracy` and the like, or `path/to/file.py:function`.
+
+    Raises:
+        ValueError: an unknown name, a file that cannot be read, or what is named is no function.
+    """
+    return [_load_reward(name) for name in names]
+
+
+def _load_reward(name: str) -> RewardFunction:
+    from r1_aqa.rewards.reference import REFERENCE
+
+    known = BUILT_IN | REFERENCE
+    if name in known:
+        return known[name]
+    path, colon, function = name.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise ValueError(f"rewards: expected one of {', '.join(known)} or FILE.py:FUNCTION, got {name!r}")
+    if not Path(path).is_file():
+        raise ValueError(f"rewards: there is no file {path}")
+    found = runpy.run_path(path).get(function)
+    if not callable(found):
+        raise ValueError(f"rewards: {path} has no function {function!r}")
+    return found
+
+
+def _only_answer(text: str) -> str | None:
+    found = _ANSWER_ONLY.fullmatch(text.strip())
+    return found["answer"].strip() or None if found else None
+
+
+def _split_thinking(text: str) -> tuple[str, str] | None:
+    """Thinking and answer of a completion in the right format."""
+    head = _THINK_ONLY.match(text.strip())
+    answer = _only_answer(text.strip()[head.end() :]) if head else None
+    return (head["thinking"], answer) if head and answer else None
+
+
+def _length_score(parts: tuple[str, str] | None) -> float:
+    if parts is None:
+        return 0.0
+    words, (least, most) = len(parts[0].split()), THINKING_WORDS
+    if words <= most:
+        return min(1.0, words / least)
+    return max(0.0, 2.0 - words / most)
+
+
+def _is_consistent(text: str, choices: Sequence[str]) -> float:
+    thinking = " ".join(THINK_BLOCK.findall(text)).casefold()
+    answered = match_choice(read_answer(text), choices)
+    places = [_last_place(choice.casefold(), thinking) for choice in choices]
+    if answered is None or max(places, default=-1) < 0:
+        return 0.0
+    return float(places[answered] == max(places))
+
+
+def _last_place(choice: str, thinking: str) -> int:
+    """Where the option's last mention ends, -1 for none; ends tell "car" from "car horn" at one start."""
+    found = [match.end() for match in re.finditer(rf"(?<!\w){re.escape(choice)}(?!\w)", thinking)]
+    return found[-1] if found else -1

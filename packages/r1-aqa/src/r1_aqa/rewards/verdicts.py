@@ -1,0 +1,64 @@
+"""Is a prediction right? The verdict of the official MMAU and MMAR scripts, and a strict one beside it.
+
+The official rule (`string_match` of both): as sets of lower-case words, the right option is contained in the
+prediction, and no word of a wrong option that the right one lacks. So "not rain" is right where rain is,
+"event B, then A" is right where "A, then B" is, and "(A) rain" is wrong where another option has an `a`.
+The official scripts skip an item without prediction, which shrinks the denominator: here it is wrong, and
+counted.
+
+The strict rule reads the answer against the options: `r1_aqa.rewards.matching`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from r1_aqa.rewards.rewards import is_correct
+
+_WORD = re.compile(r"\b\w+\b")
+_BLOCK = re.compile(r"<answer>(.*?)</answer>", re.S)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the two rules say of one prediction."""
+
+    official: bool
+    strict: bool
+
+
+def judge(completion: str | None, choices: Sequence[str], answer: str) -> Verdict:
+    """Both verdicts on a raw completion; None, for no prediction, is wrong.
+
+    The official rule is given the text of the first answer block, or the whole when there is none, as the
+    paper's evaluation does; the strict one all of it.
+    """
+    if completion is None:
+        return Verdict(official=False, strict=False)
+    return Verdict(
+        official=official_match(answer, official_text(completion), choices),
+        strict=bool(is_correct(completion, choices, answer, needs_block=False)),
+    )
+
+
+def official_text(completion: str) -> str:
+    """What the official scripts are given: the first answer block, or all when there is none."""
+    found = _BLOCK.search(completion)
+    return (found[1] if found else completion).strip()
+
+
+def official_match(answer: str, prediction: str, choices: Sequence[str]) -> bool:
+    """The official verdict, word for word.
+
+    >>> official_match("a dog", "It is a dog.", ["a dog", "a cat"])
+    True
+    """
+    predicted, right = _words(prediction), _words(answer)
+    wrong: set[str] = set().union(*(_words(choice) - right for choice in choices if _words(choice) != right))
+    return bool(predicted) and right <= predicted and not predicted & wrong
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))

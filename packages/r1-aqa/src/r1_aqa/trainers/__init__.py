@@ -1,0 +1,1 @@
+"""GRPO and supervised fine-tuning: losses, rollouts, run folder, curves."""

@@ -1,0 +1,151 @@
+"""Supervised fine-tuning on right answers, the paper's baseline: TRL's trainer with sound.
+
+Plain TRL trains an audio model on its text alone, and on transformers 5 Qwen2-Audio's loss under gradient
+accumulation is the sum over passes in place of the mean (its forward takes any keyword, so Trainer believes
+that it divides by the number of tokens). Here the loss is ours: the cross entropy of all answer tokens of an
+update, divided by their number, whatever the split into passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from trl import SFTConfig, SFTTrainer
+
+from r1_aqa.config.sound import SoundConfig
+from r1_aqa.data.questions import Question
+from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.log_probs import completion_logits, unwrap
+from r1_aqa.models.lora import prompts_are_frozen
+from r1_aqa.models.prompt import PromptStyle, format_target
+from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.trainers.resume import load_weights
+
+IGNORED = -100
+
+
+class AudioSFTTrainer(SFTTrainer):
+    """Fine-tuning of an audio LLM on the answers of questions.
+
+    Args:
+        llm: the model, prepared for training.
+        prompts: the training questions.
+        targets: ids of each answer with the end of the turn.
+        args: settings of TRL.
+        **kwargs: `callbacks`, `optimizers`, `eval_dataset` of TRL.
+    """
+
+    def __init__(
+        self,
+        llm: AudioLLM,
+        prompts: EncodedPrompts,
+        targets: Sequence[Sequence[int]],
+        *,
+        args: SFTConfig,
+        **kwargs: Any,
+    ) -> None:
+        self.llm, self.prompts = llm, prompts
+        # The data set is rows; TRL would tokenise texts.
+        args.dataset_kwargs = {"skip_prepare_dataset": True}
+        args.remove_unused_columns = False
+        super().__init__(
+            model=llm.model,  # type: ignore[arg-type]
+            args=args,
+            train_dataset=Dataset.from_dict(
+                {"row": list(range(len(targets))), "target": list(map(list, targets))}
+            ),
+            data_collator=self._collate,
+            processing_class=llm.tokenizer,
+            **kwargs,
+        )
+        llm.model = unwrap(self.model)  # type: ignore[arg-type]
+        # Trainer then counts the answers' tokens of a whole update and leaves the division to us.
+        self.model_accepts_loss_kwargs = True
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns = ["row", "target", "labels"]  # type: ignore[assignment]
+
+    def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """A batch, with other questions in place of those whose sound cannot be read."""
+        return collate_targets([self._readable(example) for example in examples])
+
+    def _readable(self, example: dict[str, Any]) -> dict[str, Any]:
+        row = self.prompts.readable_row(example["row"])
+        return example if row == example["row"] else self.train_dataset[row]  # type: ignore[index]
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if model is not None or not load_weights(self.model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Cross entropy of the answers' tokens: their sum over the number of them in the whole update."""
+        labels = inputs["labels"][:, 1:]
+        logits = self._answer_logits(model, inputs["row"].tolist(), labels)
+        total = nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        count = num_items_in_batch if num_items_in_batch is not None else (labels != IGNORED).sum()
+        loss = total / count
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes  # DDP averages what should be added up
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def _answer_logits(self, model: nn.Module, rows: list[int], labels: Tensor) -> Tensor:
+        prompts, index = self.prompts.prompts(rows, labels.device)
+        mask = (labels != IGNORED).long()
+        ids = labels.masked_fill(labels == IGNORED, self.llm.tokenizer.pad_token_id)
+        return completion_logits(model, self.llm.family, prompts, index, ids, mask)
+
+
+def make_sft_trainer(
+    llm: AudioLLM,
+    questions: Sequence[Question],
+    *,
+    sound: SoundConfig,
+    prompt: PromptStyle,
+    args: SFTConfig,
+    cache_bytes: int,
+    **kwargs: Any,
+) -> AudioSFTTrainer:
+    """A trainer on questions with answers; `llm.model` is already set up for training.
+
+    Raises:
+        ValueError: a question without answer.
+    """
+    for question in questions:
+        if question.answer is None:
+            raise ValueError(f"question {question.id} has no answer; training needs one")
+    prompts = EncodedPrompts(
+        llm, questions, sound=sound, style=prompt, frozen=prompts_are_frozen(llm), cache_bytes=cache_bytes
+    )
+    targets = answer_ids(llm.tokenizer, [format_target(q.answer or "", prompt) for q in questions])
+    return AudioSFTTrainer(llm, prompts, targets, args=args, **kwargs)
+
+
+def answer_ids(tokenizer: Any, targets: Sequence[str]) -> list[list[int]]:
+    """Ids of each answer and then the end of the turn, without which a model would never stop."""
+    ids = tokenizer(list(targets), add_special_tokens=False)["input_ids"]
+    return [[*each, tokenizer.eos_token_id] for each in ids]
+
+
+def collate_targets(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """`row (batch,)` and `labels (batch, 1 + longest answer)`, padded on the right by -100.
+
+    Padding is by number, not by the pad token: for some tokenizers that is the end of the turn. The first
+    column is -100, for transformers 5 does not count it: a model that shifts labels drops it.
+    """
+    longest = max(len(example["target"]) for example in examples)
+    labels = [
+        [IGNORED, *example["target"], *[IGNORED] * (longest - len(example["target"]))] for example in examples
+    ]
+    return {"row": torch.tensor([example["row"] for example in examples]), "labels": torch.tensor(labels)}

@@ -1,0 +1,191 @@
+"""Preparation: AVQA's names and filters, bad rows and sounds left out with their reason, contamination."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from audio_common.scenes.scene import random_scene, render
+from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareQuestionsConfig
+from r1_aqa.data.avqa import MediaIndex, known_names, visual_reason
+from r1_aqa.data.check import SoundChecks
+from r1_aqa.data.fingerprints import RATE, FingerprintIndex, fingerprint, fingerprint_file
+from r1_aqa.data.prepare import prepare_avqa, prepare_questions, split_recordings
+from r1_aqa.data.questions import Question, read_questions, write_questions
+
+
+def scene(path: Path, seed: int, seconds: float = 4.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, render(random_scene(seed, num_events=2, seconds=seconds)), 16_000)
+    return path
+
+
+def avqa_row(number: int, name: str, **changes: object) -> dict[str, object]:
+    return {
+        "id": number,
+        "video_name": name,
+        "video_id": number,
+        "question_text": "What sounds in the video?",
+        "multi_choice": ["dog", "cat", "car", "rain"],
+        "answer": 1,
+        "question_relation": "Sound",
+        "question_type": "Which",
+    } | changes
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "-HG3Omg_89c_000030",
+        "-HG3Omg_89c_30",
+        "-HG3Omg_89c_000030_000040",
+        "-HG3Omg_89c_30_40",
+        "-HG3Omg_89c_30000_40000",
+    ],
+)
+def test_a_sound_is_found_under_every_name_that_is_in_use(tmp_path: Path, stem: str) -> None:
+    scene(tmp_path / "deep" / f"{stem}.wav", 0, 3.0)
+    assert MediaIndex(tmp_path).find("-HG3Omg_89c_000030") is not None
+    assert MediaIndex(tmp_path).find("-HG3Omg_89c_000031") is None
+
+
+def test_a_name_that_is_no_youtube_clip_is_itself_alone() -> None:
+    assert list(known_names("dog")) == ["dog"]
+
+
+def test_questions_for_the_eye_are_known() -> None:
+    kept, words = ("Sound", "Both"), ("color",)
+    assert visual_reason(avqa_row(0, "x", question_relation="View"), kept, words) == "relation View"
+    coloured = avqa_row(0, "x", question_text="What color is the car?")
+    assert visual_reason(coloured, kept, words) == "about what is seen (color)"
+    assert visual_reason(avqa_row(0, "x", question_text="What is colorful?"), kept, words) is None
+
+
+def test_avqa_becomes_questions_and_a_report(tmp_path: Path) -> None:
+    scene(tmp_path / "media" / "aaaaaaaaaaa_10.wav", 0)
+    (tmp_path / "media" / "bbbbbbbbbbb_20.wav").write_bytes(b"broken")
+    soundfile.write(tmp_path / "media" / "ccccccccccc_0.wav", np.zeros(16_000), 16_000)
+    rows = [
+        avqa_row(0, "aaaaaaaaaaa_000010"),
+        avqa_row(1, "aaaaaaaaaaa_000010", question_relation="View"),
+        avqa_row(2, "bbbbbbbbbbb_000020"),
+        avqa_row(3, "ccccccccccc_000000"),
+        avqa_row(4, "ddddddddddd_000000"),
+        avqa_row(5, "aaaaaaaaaaa_000010"),
+        avqa_row(6, "aaaaaaaaaaa_000010", answer=9, question_text="Again?"),
+    ]
+    (tmp_path / "train_qa.json").write_text(json.dumps(rows))
+    report = prepare_avqa(
+        PrepareAVQAConfig(
+            source=tmp_path / "train_qa.json", audio=tmp_path / "media", out=tmp_path / "avqa.jsonl"
+        )
+    )
+    question = read_questions(tmp_path / "avqa.jsonl")[0]
+    assert (report.kept, question.answer, question.about_video) == (1, "cat", True)
+    assert dict(report.reasons) == {
+        "relation View": 1,
+        "unreadable": 1,
+        "silent": 1,
+        "missing": 1,
+        "the same question twice": 1,
+        "cannot be read": 1,
+    }
+    written = json.loads((tmp_path / "avqa.report.json").read_text())
+    assert written["left_out"] == dict(report.reasons)
+    assert any("ddddddddddd_000000" in row["why"] for row in written["rows"])
+
+
+def test_the_sound_of_videos_is_extracted(tmp_path: Path) -> None:
+    av = pytest.importorskip("av", reason="videos need the extra av")
+    samples = render(random_scene(1, num_events=2, seconds=4.0))
+    (tmp_path / "media").mkdir()
+    with av.open(str(tmp_path / "media" / "aaaaaaaaaaa_000010.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.asarray(samples, np.float32)[None], "fltp", "mono")
+        frame.rate = 16_000
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    (tmp_path / "qa.json").write_text(json.dumps([avqa_row(0, "aaaaaaaaaaa_000010")]))
+    prepare_avqa(
+        PrepareAVQAConfig(source=tmp_path / "qa.json", audio=tmp_path / "media", out=tmp_path / "avqa.jsonl")
+    )
+    audio = read_questions(tmp_path / "avqa.jsonl")[0].audio
+    assert audio.suffix == ".flac"
+    assert soundfile.info(audio).duration == pytest.approx(4.0, abs=0.2)
+
+
+def test_bad_rows_are_left_out_and_named(tmp_path: Path) -> None:
+    scene(tmp_path / "a.wav", 0)
+    good = {"id": "1", "audio": "a.wav", "question": "What?", "choices": ["x", "y"], "answer": "x"}
+    lines = [
+        json.dumps(good),
+        "{",
+        json.dumps(good | {"answer": "z"}),
+        json.dumps(good | {"audio": "none.wav"}),
+    ]
+    (tmp_path / "q.jsonl").write_text("\n".join(lines))
+    report = prepare_questions(
+        PrepareQuestionsConfig(source=tmp_path / "q.jsonl", out=tmp_path / "out.jsonl")
+    )
+    assert report.kept == 1
+    assert [row["where"].rpartition(":")[2] for row in report.left_out] == ["2", "3", "4"]
+    (tmp_path / "q.jsonl").write_text("{\n{\n{")
+    with pytest.raises(ValueError, match=r"no question is left; .*report\.json says why \(3 cannot be read"):
+        prepare_questions(PrepareQuestionsConfig(source=tmp_path / "q.jsonl", out=tmp_path / "out.jsonl"))
+
+
+def test_recordings_of_a_benchmark_are_left_out_whatever_they_are_called(tmp_path: Path) -> None:
+    for seed in range(4):
+        scene(tmp_path / "train" / f"{seed}.wav", seed, 5.0)
+    samples, _ = soundfile.read(tmp_path / "train" / "2.wav")
+    (tmp_path / "bench").mkdir()
+    soundfile.write(tmp_path / "bench" / "x.ogg", 0.5 * samples[9_000:], 16_000)
+    scene(tmp_path / "bench" / "y.wav", 77, 5.0)
+    write_questions(
+        tmp_path / "train.jsonl",
+        [Question(id=str(i), audio=tmp_path / "train" / f"{i}.wav", question="What?") for i in range(4)],
+    )
+    write_questions(
+        tmp_path / "bench.jsonl",
+        [Question(id=n, audio=tmp_path / "bench" / n, question="What?") for n in ("x.ogg", "y.wav")],
+    )
+    report = prepare_questions(
+        PrepareQuestionsConfig(
+            source=tmp_path / "train.jsonl", out=tmp_path / "out.jsonl", against=(tmp_path / "bench.jsonl",)
+        )
+    )
+    assert [q.id for q in read_questions(tmp_path / "out.jsonl")] == ["0", "1", "3"]
+    assert "x.ogg" in report.left_out[0]["why"]
+
+
+def test_no_recording_is_in_training_and_validation() -> None:
+    questions = [Question(id=str(i), audio=Path(f"{i % 10}.wav"), question=f"{i}?") for i in range(40)]
+    training, validation = split_recordings(questions, 0.2, seed=0)
+    assert len(validation) == 8
+    assert not {q.audio for q in training} & {q.audio for q in validation}
+
+
+def test_a_sound_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = scene(tmp_path / "a.wav", 0)
+    first = SoundChecks(tmp_path / "journal.jsonl").check([path, path])
+    monkeypatch.setattr("r1_aqa.data.check.load_audio", lambda *_, **__: pytest.fail("decoded again"))
+    again = SoundChecks(tmp_path / "journal.jsonl").check([path])[path]
+    assert again.seconds == first[path].seconds == pytest.approx(4.0)
+    assert np.array_equal(again.print.hashes, first[path].print.hashes)
+
+
+def test_real_recordings_are_found_again_and_others_are_not(shared: Path) -> None:
+    files = sorted((shared / "data" / "esc10").rglob("*.ogg"))[::10][:30]
+    if len(files) < 30:
+        pytest.skip("needs 30 recordings of ESC-10")
+    prints = [fingerprint_file(path) for path in files]
+    index = FingerprintIndex([str(path) for path in files[:15]], prints[:15])
+    assert sum(index.find(each) is not None for each in prints[15:]) <= 1
+    from audio_common import load_audio
+
+    found = 0
+    for path in files[:15]:
+        samples = np.asarray(load_audio(path, sample_rate=RATE))
+        found += index.find(fingerprint(0.3 * samples[1_237:])) == str(path)
+    assert found >= 14

@@ -1,0 +1,117 @@
+"""Files of questions: every kind is read, mistakes are named with their line."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from r1_aqa.data.questions import Question, QuestionError, read_questions, write_questions
+
+TEXT = st.text(min_size=1, max_size=20).filter(
+    lambda text: text.strip() and not set(text) & set("\ud800\udfff")
+)
+
+
+def write(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@given(st.lists(st.tuples(TEXT, st.lists(TEXT, min_size=2, max_size=5, unique=True)), max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_questions_survive_writing(tmp_path_factory: pytest.TempPathFactory, given_: list) -> None:
+    folder = tmp_path_factory.mktemp("q")
+    questions = [
+        Question(id=str(i), audio=folder / "a.wav", question=text, choices=tuple(choices), answer=choices[-1])
+        for i, (text, choices) in enumerate(given_)
+    ]
+    write_questions(folder / "q.jsonl", questions)
+    assert read_questions(folder / "q.jsonl") == questions
+
+
+def test_the_papers_rows_are_read(tmp_path: Path) -> None:
+    row = {
+        "id": 7,
+        "video_name": "x",
+        "question_text": "What is in the video?",
+        "multi_choice": ["a", "b"],
+        "answer": 1,
+        "question_relation": "Sound",
+        "dataset_name": "AVQA",
+        "audio_path": "x.wav",
+    }
+    question = read_questions(write(tmp_path / "q.jsonl", row))[0]
+    assert (question.answer, question.about_video, question.relation) == ("b", True, "Sound")
+    assert question.audio == tmp_path / "x.wav"
+
+
+def test_mmau_and_mmar_files_are_read(tmp_path: Path) -> None:
+    mmau = {
+        "id": "m",
+        "audio_id": "./test-mini-audios/m.wav",
+        "question": "?",
+        "choices": ["a", "b"],
+        "answer": "a",
+        "task": "music",
+        "category": ["Reasoning"],
+        "sub-category": "s",
+        "difficulty": "hard",
+    }
+    (tmp_path / "mini.json").write_text(json.dumps([mmau]))
+    question = read_questions(tmp_path / "mini.json")[0]
+    assert (question.task, question.category, question.sub_category) == ("music", "Reasoning", "s")
+    mmar = {
+        "id": "r",
+        "audio_path": "./audio/r.wav",
+        "question": "?",
+        "choices": ["a", "b"],
+        "answer": "b",
+        "modality": "mix-all",
+        "category": "Signal Layer",
+    }
+    question = read_questions(write(tmp_path / "mmar.jsonl", mmar))[0]
+    assert (question.modality, question.answer, question.dataset) == ("mix-all", "b", "MMAR")
+
+
+def test_real_rows_of_the_papers_kind_are_read(shared: Path) -> None:
+    lines = (shared / "golden" / "grpo" / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
+    from r1_aqa.data.readers import parse_reference
+
+    for line in lines:
+        case = json.loads(line)
+        question = parse_reference({"audio_path": "x.wav", "dataset_name": "AVQA"} | case["row"], Path())
+        assert f"<answer>{question.answer}</answer>" == case["solution"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"id": "1", "audio": "a.wav", "question": "?", "choices": ["a"]},
+            "2: choices: expected none, or at least two",
+        ),
+        (
+            {"id": "1", "audio": "a.wav", "question": "?", "choices": ["a", "b"], "answer": "c"},
+            "answer 'c' is not one",
+        ),
+        (
+            {"id": "1", "audio": "a.wav", "question": "?", "choices": ["a", "b"], "answer": 2},
+            "2 is no index of 2",
+        ),
+        ({"id": "1", "audio": "a.wav", "question": " "}, "question is empty"),
+        ({"id": "1", "question": "?"}, "no known kind of question: it has the keys id, question"),
+        ({"id": "1", "audio": "a.wav", "qestion": "?"}, "unknown keys qestion"),
+        ([1], "expected an object"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line(tmp_path: Path, row: object, message: str) -> None:
+    good = {"id": "0", "audio": "a.wav", "question": "?"}
+    with pytest.raises(QuestionError, match=r"q\.jsonl:2: ") as error:
+        read_questions(write(tmp_path / "q.jsonl", good, row))
+    assert message.removeprefix("2: ") in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no file of questions .*none\.jsonl"):
+        read_questions(tmp_path / "none.jsonl")

@@ -1,0 +1,53 @@
+"""Intervals and tests of accuracies."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from r1_aqa.evaluators.statistics import bootstrap, mcnemar
+
+VERDICTS = st.lists(st.booleans(), min_size=1, max_size=60)
+
+
+@given(VERDICTS)
+@settings(max_examples=30, deadline=None)
+def test_the_interval_holds_the_accuracy(verdicts: list[bool]) -> None:
+    found = bootstrap(verdicts, draws=200)
+    assert 0 <= found.low <= found.value <= found.high <= 1
+    assert found.value == pytest.approx(np.mean(verdicts))
+
+
+def test_a_thousand_questions_are_three_points_either_way() -> None:
+    verdicts = [True] * 645 + [False] * 355
+    found = bootstrap(verdicts)
+    assert found.low == pytest.approx(0.645 - 0.0297, abs=0.004)
+    assert found.high == pytest.approx(0.645 + 0.0297, abs=0.004)
+
+
+def test_questions_about_one_clip_are_drawn_together() -> None:
+    verdicts = [True, True, True, True, False, False, False, False] * 5
+    clips = [str(i // 4) for i in range(40)]
+    alone, together = bootstrap(verdicts), bootstrap(verdicts, clips)
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+
+
+def test_mcnemar_is_the_exact_binomial_test() -> None:
+    """9 against 1: 2 * (C(10,0) + C(10,1)) / 2^10."""
+    first = [True] * 9 + [False] + [True] * 5
+    second = [False] * 9 + [True] + [True] * 5
+    found = mcnemar(first, second)
+    assert (found.first_only, found.second_only) == (9, 1)
+    assert found.p_value == pytest.approx(22 / 1024)
+
+
+@given(VERDICTS)
+@settings(max_examples=20, deadline=None)
+def test_a_model_does_not_differ_from_itself(verdicts: list[bool]) -> None:
+    assert mcnemar(verdicts, verdicts).p_value == 1.0
+
+
+def test_unlike_question_sets_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 1 and 2 verdicts"):
+        mcnemar([True], [True, False])
+    with pytest.raises(ValueError, match="no verdict"):
+        bootstrap([])

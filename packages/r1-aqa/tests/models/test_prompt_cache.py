@@ -1,0 +1,126 @@
+"""Questions are encoded once, and what is kept is what a fresh pass would give."""
+
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from audio_common.scenes.scene import random_scene, render
+from r1_aqa.config.sound import SoundConfig
+from r1_aqa.data.questions import Question
+from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.prompt_cache import EncodedPrompts, Kept
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> list[Question]:
+    for seed, seconds in ((0, 2.5), (1, 3.5)):
+        scene = random_scene(seed, num_events=2, seconds=seconds)
+        soundfile.write(tmp_path / f"{seed}.wav", render(scene), 16_000)
+    asked = [("0", "What is heard?"), ("1", "Which sound comes first, if there are two?"), ("0", "And then?")]
+    return [
+        Question(
+            id=str(i), audio=tmp_path / f"{clip}.wav", question=text, choices=("a dog", "rain"), answer="rain"
+        )
+        for i, (clip, text) in enumerate(asked)
+    ]
+
+
+def make(
+    llm: AudioLLM, questions: list[Question], *, frozen: bool = True, size: int = 2**26
+) -> EncodedPrompts:
+    return EncodedPrompts(
+        llm, questions, sound=SoundConfig(), style="answer", frozen=frozen, cache_bytes=size
+    )
+
+
+def test_embeddings_are_those_of_the_model(tiny_audio_llm: AudioLLM, questions: list[Question]) -> None:
+    prompts = make(tiny_audio_llm, questions)
+    together = prompts.embeddings([0, 1, 2])
+    for row, found in enumerate(together):
+        with torch.no_grad():
+            expected = tiny_audio_llm.embed_prompts(prompts.inputs([row]))[0]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_clip_is_encoded_once_for_all_questions_about_it(
+    tiny_audio_llm: AudioLLM, questions: list[Question]
+) -> None:
+    rows: list[int] = []
+    tower = next(m for n, m in tiny_audio_llm.model.named_modules() if n.endswith("audio_tower"))
+    tower.register_forward_pre_hook(
+        lambda _module, args, kwargs: rows.append(len(args[0] if args else kwargs["input_features"])),
+        with_kwargs=True,
+    )
+    prompts = make(tiny_audio_llm, questions)
+    prompts.embeddings([0, 1, 2])
+    prompts.embeddings([2, 0])
+    other = EncodedPrompts(
+        tiny_audio_llm,
+        questions,
+        sound=SoundConfig(),
+        style="think",
+        frozen=True,
+        cache_bytes=2**26,
+        clips=prompts.clips,
+    )
+    other.embeddings([0, 1, 2])
+    assert sum(rows) == 2  # two clips
+
+
+def test_another_question_stands_in_for_one_without_sound(
+    tiny_audio_llm: AudioLLM, questions: list[Question]
+) -> None:
+    bad = questions[0].audio
+    bad.write_bytes(b"no sound")
+    prompts, told = make(tiny_audio_llm, questions), []
+    prompts.on_unreadable = lambda question, why: told.append((question.id, bad.name in why))
+    assert [prompts.readable_row(row) for row in (0, 1, 2, 0)] == [1, 1, 1, 1]
+    assert told == [("0", True), ("2", True)]
+    assert list(prompts.decoded) == [questions[1].audio]
+    prompts.embeddings([1])
+    assert prompts.decoded == {}
+    with pytest.raises(ValueError, match=r"none of 1 questions can be read; the first: .*0\.wav"):
+        make(tiny_audio_llm, questions[:1]).readable_row(0)
+
+
+def test_silence_is_another_clip(tiny_audio_llm: AudioLLM, questions: list[Question]) -> None:
+    prompts = make(tiny_audio_llm, questions)
+    heard = prompts.embeddings([0])[0]
+    silent = EncodedPrompts(
+        tiny_audio_llm,
+        questions,
+        sound=SoundConfig(),
+        style="answer",
+        frozen=True,
+        cache_bytes=2**26,
+        silent=True,
+        clips=prompts.clips,
+    ).embeddings([0])[0]
+    assert silent.shape == heard.shape
+    assert not torch.allclose(silent, heard)
+
+
+def test_what_training_changes_is_not_kept(tiny_audio_llm: AudioLLM, questions: list[Question]) -> None:
+    prompts = make(tiny_audio_llm, questions, frozen=False)
+    before = prompts.embeddings([0])[0].clone()
+    with torch.no_grad():
+        for parameter in tiny_audio_llm.model.parameters():
+            parameter.mul_(1.1)
+    assert not torch.allclose(prompts.embeddings([0])[0], before)
+
+
+def test_the_least_recently_used_is_thrown_out() -> None:
+    kept: Kept[str] = Kept(10)
+    kept.keep(0, "a", 4)
+    kept.keep(1, "b", 4)
+    assert kept[0] == "a"
+    kept.keep(2, "c", 4)
+    assert set(kept) == {0, 2}
+    assert kept.bytes == 8
+
+
+def test_without_memory_all_is_computed_anew(tiny_audio_llm: AudioLLM, questions: list[Question]) -> None:
+    small, large = make(tiny_audio_llm, questions, size=0), make(tiny_audio_llm, questions)
+    for a, b in zip(small.embeddings([0, 1, 2]), large.embeddings([0, 1, 2]), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,276 @@
+"""GRPO on sound: the paper's numbers, the same rollouts and updates as without sharing, exact resume."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from r1_aqa.config.model import LoRASettings, ModelConfig
+from r1_aqa.config.train import GRPOTrainConfig
+from r1_aqa.data.questions import Question
+from r1_aqa.models.audio_llm import load_audio_llm
+from r1_aqa.models.log_probs import completion_log_probs
+from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.rewards.rewards import accuracy_reward
+from r1_aqa.trainers.grpo import AudioGRPOTrainer
+from r1_aqa.trainers.grpo_arguments import grpo_arguments
+from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups
+from r1_aqa.trainers.train import set_up, trainer_arguments
+from safetensors.torch import load_file
+from transformers import TrainerCallback, set_seed
+
+
+def length_reward(completions: list[str], **_: Any) -> list[float]:
+    """Differs between rollouts of a random model, which accuracy does not."""
+    return [float(len(text)) for text in completions]
+
+
+def even_reward(completions: list[str], **_: Any) -> list[float]:
+    return [1.0 for _ in completions]
+
+
+@pytest.fixture(scope="module")
+def questions(
+    tmp_path_factory: pytest.TempPathFactory,
+    ask_about_scenes: Callable[[Path, Iterable[int]], list[Question]],
+) -> list[Question]:
+    return ask_about_scenes(tmp_path_factory.mktemp("scenes"), range(8))
+
+
+@pytest.fixture
+def make(
+    tiny_model_folder: Path, questions: list[Question], tmp_path: Path
+) -> Callable[..., AudioGRPOTrainer]:
+    def make_trainer(name: str, reward: Any = length_reward, **settings: Any) -> AudioGRPOTrainer:
+        config = GRPOTrainConfig(
+            questions=(Path("unused"),),
+            out=tmp_path / name,
+            model=settings.pop("model", None)
+            or ModelConfig(name=str(tiny_model_folder), dtype="float32", lora=LoRASettings(rank=4)),
+            **{
+                "num_rollouts": 4,
+                "max_new_tokens": 5,
+                "batch_size": 2,
+                "gradient_accumulation": 2,
+                "learning_rate": 1e-3,
+                "max_steps": 4,
+                "save_every": 2,
+                "keep_checkpoints": 9,
+                "device": "cpu",
+            }
+            | settings,
+        )
+        set_seed(1)
+        llm = load_audio_llm(config.model)
+        adapters, frozen = set_up(llm, config)
+        prompts = EncodedPrompts(
+            llm, questions, sound=config.sound, style="answer", frozen=frozen, cache_bytes=2**27
+        )
+        rollouts: list[tuple[int, list[dict[str, Any]]]] = []
+        trainer = AudioGRPOTrainer(
+            llm,
+            prompts,
+            rewards=[reward, accuracy_reward],
+            config=config,
+            args=grpo_arguments(config, **trainer_arguments(config, len(questions))),
+            on_rollouts=lambda step, rows: rollouts.append((step, rows)),
+            peft_config=adapters,
+        )
+        trainer.seen = rollouts  # type: ignore[attr-defined]
+        return trainer
+
+    return make_trainer
+
+
+def losses(trainer: AudioGRPOTrainer) -> list[tuple[float, float]]:
+    return [(row["loss"], row["grad_norm"]) for row in trainer.state.log_history if "loss" in row]
+
+
+def completions(trainer: Any) -> list[list[str]]:
+    return [[row["completion"] for row in rows] for _, rows in trainer.seen]
+
+
+class Gradients(TrainerCallback):
+    """Those of the first update."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, torch.Tensor] = {}
+
+    def on_pre_optimizer_step(self, *_: Any, model: torch.nn.Module, **__: Any) -> None:
+        grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        self.found = self.found or {name: grad.clone() for name, grad in grads.items()}
+
+
+def test_sharing_gives_the_rollouts_and_gradients_of_encoding_every_rollout(make: Callable) -> None:
+    trainers, gradients = [], []
+    for share in (True, False):
+        trainer, found = make(f"share-{share}", max_steps=1, share=share), Gradients()
+        trainer.add_callback(found)
+        trainer.train()
+        trainers.append(trainer)
+        gradients.append(found.found)
+    assert completions(trainers[0]) == completions(trainers[1])
+    assert losses(trainers[0])[0] == pytest.approx(losses(trainers[1])[0], rel=1e-4, abs=1e-6)
+    assert gradients[0].keys() == gradients[1].keys() != set()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("strategy", ["lora", "full"])
+def test_a_resumed_training_is_the_same_training(
+    make: Callable, tmp_path: Path, tiny_model_folder: Path, strategy: Any
+) -> None:
+    model = ModelConfig(
+        name=str(tiny_model_folder), dtype="float32", strategy=strategy, lora=LoRASettings(rank=4)
+    )
+    whole, resumed = make("whole", model=model), make("whole", model=model)
+    whole.train()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoints" / "checkpoint-2"))
+    assert completions(resumed) == completions(whole)[2:]
+    assert losses(resumed) == losses(whole)
+
+
+def test_a_full_training_with_encoder_keeps_its_reference(make: Callable, tiny_model_folder: Path) -> None:
+    model = ModelConfig(
+        name=str(tiny_model_folder),
+        dtype="float32",
+        strategy="full",
+        freeze_encoder=False,
+        freeze_projector=False,
+    )
+    trainer = make("full", model=model, max_steps=2)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    moved = {name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
+    assert any("audio_tower" in name for name in moved)
+    for name, parameter in trainer.ref_model.named_parameters():
+        assert torch.equal(parameter, before[name])
+    kl = [row["kl"] for row in trainer.state.log_history if "kl" in row]
+    assert kl[0] == pytest.approx(0, abs=1e-6)
+    assert kl[1] > 1e-6
+
+
+def test_every_rollout_is_scored_with_its_own_sound(make: Callable) -> None:
+    """The published trainer exchanged sounds when a device had more than one prompt."""
+    trainer = make("own", max_steps=1, batch_size=4, gradient_accumulation=1, beta=0.0)
+    trainer._prepare_inputs([trainer.train_dataset[row] for row in (0, 5, 2, 9) for _ in range(4)])
+    batch = trainer._passes[0]
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    trainer._rows = batch["row"].tolist()
+    together = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, 5)[0]
+    for place, row in enumerate(trainer._rows):
+        inputs = trainer.prompts.inputs([row])
+        completion = batch["completion_ids"][place : place + 1]
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], completion], 1)
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        with torch.no_grad():
+            logits = trainer.model(**inputs).logits[0, -6:-1]
+        alone = logits.log_softmax(-1).gather(-1, completion[0, :, None])[:, 0]
+        counted = batch["completion_mask"][place].bool()
+        torch.testing.assert_close(together[place][counted], alone[counted], atol=1e-4, rtol=1e-4)
+
+
+def test_groups_without_a_difference_move_nothing_when_dropped(make: Callable) -> None:
+    trainer = make("dropped", reward=even_reward, zero_advantage="drop", max_steps=1)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    assert trainer.state.log_history[0]["dropped_groups"] == 1.0
+    for name, parameter in trainer.model.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+def test_other_questions_take_the_place_of_groups_without_a_difference(make: Callable) -> None:
+    def only_late(completions: list[str], question_id: list[str], **_: Any) -> list[float]:
+        """Rollouts of the first four questions are all alike."""
+        return [len(t) * float(int(q[0]) >= 2) for t, q in zip(completions, question_id, strict=True)]
+
+    trainer = make("resampled", reward=only_late, zero_advantage="resample", resample_rounds=4, max_steps=2)
+    trainer.train()
+    assert len(trainer.seen) > 2
+    drawn = [row["question_id"] for step, rows in trainer.seen if step == 1 for row in rows[::4]]
+    assert len(set(drawn)) == len(drawn)
+    assert all(row["dropped_groups"] == 0 for row in trainer.state.log_history if "dropped_groups" in row)
+
+
+def test_replaced_groups_fit_whatever_their_lengths() -> None:
+    batch = {
+        "prompt_ids": torch.tensor([[7, 8]] * 4),
+        "completion_ids": torch.tensor([[1, 2, 3]] * 4),
+        "advantages": torch.tensor([1.0, -1.0, 0.0, 0.0]),
+        "num_items_in_batch": torch.tensor(12),
+    }
+    found = {
+        "prompt_ids": torch.tensor([[5, 5, 6]] * 2),
+        "completion_ids": torch.tensor([[4]] * 2),
+        "advantages": torch.tensor([0.5, -0.5]),
+        "num_items_in_batch": torch.tensor(2),
+    }
+    dull = flat_groups(batch["advantages"], 2).nonzero()[:, 0]
+    merged = replace_groups(batch, dull, found, 2, pad_token_id=0)
+    assert merged["prompt_ids"].tolist() == [[0, 7, 8], [0, 7, 8], [5, 5, 6], [5, 5, 6]]
+    assert merged["completion_ids"].tolist() == [[1, 2, 3], [1, 2, 3], [4, 0, 0], [4, 0, 0]]
+    assert merged["advantages"].tolist() == [1.0, -1.0, 0.5, -0.5]
+
+
+def test_completions_end_with_their_first_end_token() -> None:
+    assert cut_at_end([5, 2, 0, 2], [2]) == [5, 2]
+    assert cut_at_end([5, 6], [2]) == [5, 6]
+
+
+def test_rollouts_that_cannot_differ_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_rollouts must be at least 2"):
+        GRPOTrainConfig(questions=(Path("q"),), out=Path("o"), num_rollouts=1)
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        GRPOTrainConfig(questions=(Path("q"),), out=Path("o"), temperature=0.0)
+
+
+def test_loss_and_gradients_are_the_papers(make: Callable, shared: Path) -> None:
+    """Golden values of the published trainer: the settings of preset `paper` make TRL compute the same."""
+    tensors = load_file(shared / "golden" / "grpo" / "grpo.safetensors")
+    cases = json.loads((shared / "golden" / "grpo" / "cases.json").read_text())
+    trainers: dict[float, AudioGRPOTrainer] = {}
+    for case in cases:
+        beta = case["beta"]
+        if beta not in trainers:
+            trainers[beta] = make(f"golden{beta}", beta=beta, gradient_accumulation=1)
+            trainers[beta].current_gradient_accumulation_steps = 1
+        trainer, name = trainers[beta], case["name"]
+        ids = tensors[f"{name}/completion_ids"].long()
+        if f"{name}/policy_logits" in tensors:
+            kind = "logits"
+            given = tensors[f"{name}/policy_logits"].clone().requires_grad_()
+            policy = completion_log_probs(given[:, -ids.shape[1] - 1 : -1], ids)
+            torch.testing.assert_close(policy.detach(), tensors[f"{name}/policy_logps"], atol=1e-5, rtol=0)
+        else:
+            kind = "logps"
+            given = policy = tensors[f"{name}/policy_logps"].clone().requires_grad_()
+        mask = tensors[f"{name}/completion_mask"].long()
+        trainer._get_per_token_logps_and_entropies = lambda *_, p=policy, **__: (p, p.detach() * 0, None)  # type: ignore[method-assign]
+        rewards = tensors[f"{name}/rewards"].view(-1, case["generations"])
+        spread = rewards.std(1, keepdim=True) + 1e-4
+        advantages = ((rewards - rewards.mean(1, keepdim=True)) / spread).flatten()
+        loose = name in ("zero_variance_float_constant", "tiny_variance")
+        torch.testing.assert_close(
+            advantages, tensors[f"{name}/advantages"], atol=1e-2 if loose else 1e-5, rtol=0
+        )
+        loss = trainer._compute_loss(
+            trainer.model,
+            {
+                "prompt_ids": mask[:, :1],
+                "prompt_mask": mask[:, :1],
+                "completion_ids": ids,
+                "completion_mask": mask,
+                "advantages": tensors[f"{name}/advantages"],
+                "ref_per_token_logps": tensors[f"{name}/ref_logps"],
+                "row": torch.zeros(len(mask), dtype=torch.long),
+                "num_items_in_batch": mask.sum(),
+            },
+        )
+        loss.backward()
+        tolerance = 1e-3 if loose else 1e-6
+        expected = tensors[f"{name}/loss"].reshape(())
+        torch.testing.assert_close(loss.detach(), expected, atol=tolerance, rtol=0)
+        torch.testing.assert_close(given.grad, tensors[f"{name}/grad_policy_{kind}"], atol=tolerance, rtol=0)

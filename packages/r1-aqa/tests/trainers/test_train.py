@@ -1,0 +1,293 @@
+"""Whole trainings through the verbs: fine-tuning, reinforcement, kills, validation, refusals."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+import yaml
+from r1_aqa.config.merge import MergeConfig
+from r1_aqa.config.model import LoRASettings, ModelConfig
+from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
+from r1_aqa.data.questions import Question, read_questions, write_questions
+from r1_aqa.models.audio_llm import load_audio_llm
+from r1_aqa.models.heard import DeafModelError
+from r1_aqa.models.merge import merge
+from r1_aqa.trainers.curves import read_log
+from r1_aqa.trainers.rollout_log import read_rollouts
+from r1_aqa.trainers.train import train_grpo, train_sft
+from safetensors.torch import load_file
+
+AskAboutScenes = Callable[[Path, Iterable[int]], list[Question]]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, ask_about_scenes: AskAboutScenes) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    found = ask_about_scenes(folder, range(6))
+    write_questions(folder / "train.jsonl", found[:8])
+    write_questions(folder / "validation.jsonl", found[8:])
+    (folder / "bonus.py").write_text(
+        "def bonus(completions, **_):\n    return [float(len(text)) for text in completions]\n"
+    )
+    return folder
+
+
+def settings(data: Path, model: Path | ModelConfig, out: Path, **changes: Any) -> dict[str, Any]:
+    return {
+        "questions": (data / "train.jsonl",),
+        "validation": (data / "validation.jsonl",),
+        "out": out,
+        "model": model
+        if isinstance(model, ModelConfig)
+        else ModelConfig(name=str(model), dtype="float32", lora=LoRASettings(rank=4, dropout=0.0)),
+        "batch_size": 2,
+        "max_steps": 3,
+        "save_every": 1,
+        "validation_new_tokens": 4,
+        "learning_rate": 1e-3,
+        "device": "cpu",
+    } | changes
+
+
+def test_fine_tuning_saves_what_can_be_loaded_and_merged(
+    data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    result = train_sft(
+        SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "sft", validate_every=2))
+    )
+    assert (result.steps, result.model) == (3, tmp_path / "sft" / "best")
+    log = read_log(tmp_path / "sft" / "log.jsonl")
+    assert [row["step"] for row in log if "eval_accuracy" in row] == [0, 2, 3]
+    assert (tmp_path / "sft" / "curves.png").stat().st_size > 5000
+    adapters = load_audio_llm(ModelConfig(name=str(tmp_path / "sft" / "last"), dtype="float32"))
+    merge(MergeConfig(source=tmp_path / "sft" / "last", out=tmp_path / "merged", dtype="float32"))
+    merged = load_audio_llm(ModelConfig(name=str(tmp_path / "merged"), dtype="float32"))
+    inputs = adapters.encode(
+        [adapters.format_chat("What?")], [soundfile.read(data / "0.wav", dtype="float32")[0]]
+    )
+    assert adapters.model(**inputs).logits.allclose(merged.model(**inputs).logits, atol=1e-4)
+    with pytest.raises(ValueError, match="holds no adapters"):
+        merge(MergeConfig(source=tmp_path / "merged", out=tmp_path / "twice"))
+
+
+@pytest.mark.parametrize("strategy", ["lora", "full"])
+def test_the_same_command_after_the_end_changes_nothing(
+    data: Path, tiny_model_folder: Path, tmp_path: Path, strategy: Any
+) -> None:
+    model = ModelConfig(name=str(tiny_model_folder), dtype="float32", strategy=strategy)
+    config = SFTTrainConfig(**settings(data, model, tmp_path / "sft", validation=()))
+    train_sft(config)
+    (file,) = (tmp_path / "sft" / "last").glob("*model.safetensors")
+    before = load_file(file)
+    assert train_sft(config).steps == 3
+    after = load_file(file)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_a_full_fine_tuning_goes_on_with_its_weights(
+    data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    model = ModelConfig(name=str(tiny_model_folder), dtype="float32", strategy="full", freeze_encoder=False)
+    same = {"validation": (), "schedule": "constant"}
+    whole = SFTTrainConfig(**settings(data, model, tmp_path / "whole", **same))
+    train_sft(whole)
+    parts = replace(whole, out=tmp_path / "parts")
+    train_sft(replace(parts, max_steps=1))
+    train_sft(parts)
+    losses = [
+        [row["loss"] for row in read_log(each.out / "log.jsonl") if "loss" in row] for each in (whole, parts)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_reinforcement_goes_on_from_fine_tuned_adapters(
+    data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    train_sft(SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "sft", max_steps=2)))
+    start = ModelConfig(name=str(tmp_path / "sft" / "last"), dtype="float32")
+    config = GRPOTrainConfig(
+        **settings(data, start, tmp_path / "grpo"),
+        num_rollouts=4,
+        max_new_tokens=5,
+        rewards=("accuracy", f"{data / 'bonus.py'}:bonus"),
+    )
+    result = train_grpo(config)
+    log = [row for row in read_log(tmp_path / "grpo" / "log.jsonl") if "kl" in row]
+    assert result.steps == 3
+    assert log[0]["kl"] == pytest.approx(0, abs=1e-6)  # the reference is the fine-tuned model
+    assert log[-1]["kl"] > 1e-7
+    rows = read_rollouts(tmp_path / "grpo" / "rollouts")
+    assert len(rows) == 3 * 2 * 4
+    assert {"reward.accuracy_reward", "reward.bonus"} <= rows[0].keys()
+    assert load_audio_llm(ModelConfig(name=str(tmp_path / "grpo" / "last"), dtype="float32"))
+
+
+def test_other_settings_are_refused_on_resuming(data: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    train_sft(SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "x", max_steps=1)))
+    with pytest.raises(ValueError, match=r"other settings \(learning_rate: 0.001 -> 0.5\)"):
+        train_sft(SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "x", learning_rate=0.5)))
+    more = train_sft(SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "x", max_steps=2)))
+    assert more.steps == 2
+
+
+def test_a_deaf_model_is_not_trained(data: Path, deaf_model_folder: Path, tmp_path: Path) -> None:
+    for train, config in ((train_sft, SFTTrainConfig), (train_grpo, GRPOTrainConfig)):
+        with pytest.raises(DeafModelError, match="does not hear"):
+            train(config(**settings(data, deaf_model_folder, tmp_path / config.__name__)))  # type: ignore[operator]
+
+
+def test_bad_sounds_are_listed_and_left_out(data: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    rows = (data / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    row = json.loads(rows[0])
+    questions = [
+        json.dumps(json.loads(line) | {"audio": str(data / json.loads(line)["audio"])}) for line in rows
+    ]
+    questions += [json.dumps(row | {"id": "bad", "audio": str(tmp_path / "bad.wav")})]
+    questions += [json.dumps(row | {"id": "gone", "audio": str(tmp_path / "gone.wav")})]
+    (tmp_path / "q.jsonl").write_text("\n".join(questions))
+    config = settings(
+        data, tiny_model_folder, tmp_path / "out", questions=(tmp_path / "q.jsonl",), max_steps=1
+    )
+    train_sft(SFTTrainConfig(**config))
+    skipped = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in skipped] == ["bad", "gone"]
+
+
+@pytest.mark.parametrize("method", ["sft", "grpo"])
+def test_a_damaged_sound_does_not_end_a_training(
+    data: Path, tiny_model_folder: Path, tmp_path: Path, method: str
+) -> None:
+    good = read_questions(data / "train.jsonl")
+    samples, rate = soundfile.read(good[0].audio)
+    soundfile.write(tmp_path / "cut.flac", samples, rate)
+    sound = (tmp_path / "cut.flac").read_bytes()
+    (tmp_path / "cut.flac").write_bytes(sound[: len(sound) // 2])  # its header is whole
+    cut = replace(good[0], id="cut", audio=tmp_path / "cut.flac")
+    write_questions(tmp_path / "train.jsonl", [cut, *good[:3]])
+    write_questions(tmp_path / "validation.jsonl", [good[3], replace(cut, id="cut too")])
+    config = settings(
+        data,
+        tiny_model_folder,
+        tmp_path / method,
+        questions=(tmp_path / "train.jsonl",),
+        validation=(tmp_path / "validation.jsonl",),
+        batch_size=4,
+        max_steps=2,
+    )
+    if method == "sft":
+        result = train_sft(SFTTrainConfig(**config))
+    else:
+        more = {"num_rollouts": 2, "max_new_tokens": 3, "zero_advantage": "resample"}
+        result = train_grpo(GRPOTrainConfig(**config, **more))
+        rows = read_rollouts(tmp_path / method / "rollouts")
+        assert {row["question_id"] for row in rows} == {each.id for each in good[:3]}
+    assert result.steps == 2
+    skipped = [json.loads(line) for line in (tmp_path / method / "skipped.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in skipped] == ["cut", "cut too"]
+    assert all("cut.flac is damaged" in row["why"] for row in skipped)
+
+
+def command(config: Path, *launcher: str) -> list[str]:
+    return [sys.executable, *launcher, "-m", "r1_aqa", "train", "grpo", "--config", str(config)]
+
+
+def write_config(data: Path, model: Path, out: Path, **changes: Any) -> Path:
+    values = {
+        "questions": [str(data / "train.jsonl")],
+        "out": str(out),
+        "model": {"name": str(model), "dtype": "float32", "lora": {"rank": 4, "dropout": 0.0}},
+        "rewards": ["accuracy", f"{data / 'bonus.py'}:bonus"],
+        "num_rollouts": 4,
+        "max_new_tokens": 5,
+        "batch_size": 2,
+        "gradient_accumulation": 2,
+        "max_steps": 6,
+        "save_every": 2,
+        "learning_rate": 1e-3,
+        "device": "cpu",
+    } | changes
+    path = out.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_a_killed_training_goes_on_to_the_same_end(
+    data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    whole = write_config(data, tiny_model_folder, tmp_path / "whole")
+    subprocess.run(command(whole), check=True, capture_output=True)
+    killed = write_config(data, tiny_model_folder, tmp_path / "killed")
+    process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    state = tmp_path / "killed" / "checkpoints" / "checkpoint-2" / "trainer_state.json"
+    for _ in range(600):
+        if state.is_file() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    subprocess.run(command(killed), check=True, capture_output=True)
+    names = ("step", "loss", "grad_norm", "reward", "kl")
+    logs = [
+        [[row.get(name) for name in names] for row in read_log(tmp_path / run / "log.jsonl") if "loss" in row]
+        for run in ("whole", "killed")
+    ]
+    assert len(logs[0]) == 6
+    for before, after in zip(*logs, strict=True):
+        # Kept embeddings were computed in batches of other sizes: equal within rounding.
+        assert after == pytest.approx(before, rel=1e-4, abs=1e-6)
+    rollouts = [read_rollouts(tmp_path / run / "rollouts") for run in ("whole", "killed")]
+    names = ("step", "question_id", "completion", "reward")
+    found = [[[row[name] for name in names] for row in rows] for rows in rollouts]
+    assert found[0] == found[1]
+
+
+def test_two_processes_train_together_and_go_on_together(
+    data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "two"
+    changes = {
+        "gradient_accumulation": 1,
+        "max_steps": 0,
+        "epochs": 1,
+        "save_every": 1,
+        "keep_checkpoints": 2,
+    }
+    schedule = {"schedule": "linear", "warmup_ratio": 0.5, "zero_advantage": "resample"}
+    config = write_config(data, tiny_model_folder, out, **changes, **schedule)
+    # torch's launcher: on a processor accelerate's starts one process, whatever number it is told.
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+    def train() -> tuple[list, list]:
+        # transformers 4 cannot resume on "cpu:0", which is what accelerate calls the processor otherwise.
+        device = {"ACCELERATE_TORCH_DEVICE": "cpu"}
+        environment = os.environ | device | {"OMP_NUM_THREADS": "1", "R1_AQA_TRACEBACK": "1"}
+        result = subprocess.run(command(config, *launcher), capture_output=True, text=True, env=environment)
+        assert result.returncode == 0, result.stderr
+        log = [row for row in read_log(out / "log.jsonl") if "loss" in row]
+        return log, read_rollouts(out / "rollouts")
+
+    log, rollouts = train()
+    assert [row["step"] for row in log] == [1, 2]  # eight questions, two of each process at once
+    assert [row["learning_rate"] for row in log] == [0, 1e-3]  # warm-up is half of the updates of all
+    first = [row["question_id"] for row in rollouts if row["step"] == 1][:16]
+    assert len(set(first)) == 4
+    shutil.rmtree(out / "checkpoints" / "checkpoint-2")
+    (out / "finished.json").unlink()
+    again, more = train()
+    numbers = [[(row["loss"], row["grad_norm"], row["reward"]) for row in each] for each in (log, again)]
+    assert numbers[1] == [pytest.approx(each, rel=1e-4, abs=1e-6) for each in numbers[0]]
+    assert more == rollouts
