@@ -9,6 +9,7 @@ under `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's n
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -22,13 +23,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
-from ml_clap.models.sonar import sonar_config, to_our_layout
+from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import build_empty, build_text_encoder
 from ml_clap.models.text_source import WEIGHTS_FILE, TextSource, fetch_folder, load_pt, read_text_source
 from ml_clap.models.tokenizer import SonarTokenizer, find_sentencepiece
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP, Mode
+
+logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
 TEXT_FOLDER = "text_encoder"
@@ -75,6 +78,7 @@ def load_model(
     state = load_file(folder / WEIGHTS_FILE)
     parts = None
     if "text_encoder" not in omitted:
+        config = with_installed_backend(config)
         parts = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
 
     def build() -> MLCLAP:
@@ -88,6 +92,16 @@ def load_model(
         state |= {name: each for name, each in reloaded.items() if name.split(".")[0] in omitted}
     model.load_state(state)
     return model
+
+
+def with_installed_backend(config: ModelConfig) -> ModelConfig:
+    """`config` with a text backend that can run here: both give the same embeddings of the same weights."""
+    if config.text_backend != "sonar" or has_sonar():
+        return config
+    logger.info(
+        "the text encoder runs in transformers: SONAR's own library, the extra `sonar`, is not installed"
+    )
+    return replace(config, text_backend="transformers")
 
 
 def push_model(model: MLCLAP, repo_id: str, *, private: bool | None = None, save_frozen: bool = True) -> str:
