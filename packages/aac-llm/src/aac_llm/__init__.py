@@ -9,6 +9,8 @@ The names below are loaded, with torch, when they are first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from audio_common import torchaudio_guard
+
 if TYPE_CHECKING:
     from audio_common.audio import AudioError
     from audio_common.prefetch import BadFile, BatchLimits
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from aac_llm.models.captioner_model import CaptionModel
     from aac_llm.models.decoder import DecoderError
     from aac_llm.models.tensors import CheckpointError
+
+torchaudio_guard.install()
 
 _MODULES = {
     "AudioError": "audio_common.audio",
