@@ -15,8 +15,9 @@ from aac_llm.captioning.segments import merge_equal
 from aac_llm.captioning.subtitles import write_subtitles
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, in_order
-from aac_llm.data.predictions import Candidate, Prediction
+from aac_llm.data.predictions import Candidate, Prediction, write_predictions
 from aac_llm.data.sounds import Sound
+from aac_llm.files import STREAM, is_stream
 from aac_llm.output import Progress
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class CaptionRun:
         self.bad_files: list[BadFile] = []
         self.num_new = 0
         self._predictions: list[Prediction] = []  # without a journal
+        self._is_stream = config.out is not None and is_stream(config.out)
 
     def run(self) -> list[Prediction]:
         """Caption what is lacking; return all captions of the output, in order."""
@@ -83,6 +85,8 @@ class CaptionRun:
             if self.config.subtitles != "none":
                 folder = self.journal.out.with_suffix(f".{self.config.subtitles}")
                 write_subtitles(predictions, folder, self.config.subtitles)
+        elif self._is_stream:
+            write_predictions(STREAM, predictions)
         elif not self.config.segments:
             for prediction in predictions:
                 print(format_line(prediction))
@@ -96,7 +100,7 @@ class CaptionRun:
             self.journal.append(predictions)
             return
         self._predictions += predictions
-        if self.config.segments:  # they come in order
+        if self.config.segments and not self._is_stream:  # they come in order
             for prediction in predictions:
                 print(format_line(prediction), flush=True)
 

@@ -161,5 +161,10 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     return evaluation
 
 
+def evaluate_verb(config: EvaluateConfig) -> int:
+    """Evaluate, and return 1 if sounds could not be read."""
+    return 1 if evaluate(config).bad_files else 0
+
+
 def _title(config: EvaluateConfig) -> str:
     return f"{config.model} on {config.data.name}" if config.model else config.data.name
