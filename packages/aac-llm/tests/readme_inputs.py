@@ -86,7 +86,9 @@ def make_wavcaps(folder: Path) -> None:
     blacklist = {}
     for name, (part, first, pattern) in parts.items():
         seeds = range(first, first + 4)
-        entries = [{"id": pattern.format(seed), "caption": describe(seed), "duration": SECONDS} for seed in seeds]
+        entries = [
+            {"id": pattern.format(seed), "caption": describe(seed), "duration": SECONDS} for seed in seeds
+        ]
         if part == "FreeSound":  # on no list, but a recording of Clotho's evaluation part
             entries.append({"id": "300", "caption": describe(300), "duration": SECONDS})
         path = folder / "json_files" / part / f"{name}.json"

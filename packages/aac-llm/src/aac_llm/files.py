@@ -34,6 +34,10 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # or a power cut may leave a name without content
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)  # not the temporary name; and a full disk names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

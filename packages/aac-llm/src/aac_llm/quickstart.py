@@ -33,6 +33,7 @@ from aac_llm.data.manifest import Clip, read_manifest, write_manifest
 from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.evaluators.evaluate import Evaluation, evaluate
 from aac_llm.models.tiny import create_tiny_decoder
+from aac_llm.output import progress
 from aac_llm.trainers.run_folder import CURVES
 from aac_llm.trainers.train import TrainResult, train
 
@@ -97,10 +98,10 @@ def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
         The manifest.
     """
     sizes = {"train": clips, "validation": clips // 10, "test": clips // 10}
+    drawn = [(split, *named) for split, size in sizes.items() for named in _draw(seed, split, size)]
     made = [
         _write_scene(folder, scene, split, name)
-        for split, size in sizes.items()
-        for name, scene in _draw(seed, split, size)
+        for split, name, scene in progress(drawn, "Synthesising sounds")
     ]
     manifest = folder / "manifest.jsonl"
     write_manifest(manifest, made)

@@ -330,13 +330,16 @@ def test_other_settings_or_other_captions_are_not_mixed(source: Path) -> None:
 
 
 def test_the_verb_prints_a_summary_and_the_changes(
-    source: Path, tiny_decoder: Path, capsys: pytest.CaptureFixture[str]
+    source: Path,
+    tiny_decoder: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "aac_llm")
     config = config_of(source, llm=str(tiny_decoder), device="cpu", max_new_tokens=4)
-    correct(config)
-    printed = capsys.readouterr().out
-    assert "8 captions, 7 held back by gate rules" in printed
-    assert "kept" in printed
+    assert correct(config) == 0
+    assert "8 captions, 7 held back by gate rules" in caplog.text
+    assert "kept" in capsys.readouterr().out
     report = json.loads(Path(f"{config.out}.report.json").read_text())
     assert report["complete"]
     assert report["settings"]["gate"] == "rules"

@@ -47,14 +47,14 @@ class CaptionReport:
 def caption(config: CaptionConfig) -> int:
     """Caption, say what was done, and return 1 if some files could not be read."""
     report = caption_sources(config)
-    is_file = config.out is not None and not is_stream(config.out)
-    if is_file:
-        logger.info("%s", _summary(report, config.out))
+    out = None if config.out is None or is_stream(config.out) else config.out
+    if out:
+        logger.info("%s", _summary(report, out))
     if report.bad_files:
-        place = f", listed in {config.out}.report.json" if is_file else ""
+        place = f", listed in {out}.report.json" if out else ""
         logger.warning("bad files: %s%s:", f"{len(report.bad_files):,}", place)
         # Without a report every one must be named here.
-        for file in report.bad_files[: NUM_SHOWN if is_file else None]:
+        for file in report.bad_files[: NUM_SHOWN if out else None]:
             logger.warning("  %s", printable(file.reason))
     return 1 if report.bad_files else 0
 

@@ -48,6 +48,8 @@ def _read_captions(config: EvaluateConfig) -> Captions:
         predictions = read_predictions(config.data)
     except PredictionError as error:
         raise ValueError(f"{error} (is this a manifest? then --model says what captions it)") from error
+    if not predictions:
+        raise ValueError(f"{config.data} has no captions")
     if config.references is None:
         return Captions(predictions, {one.id: one.references for one in predictions})
     clips = _read_clips(config.references, config.split)

@@ -36,7 +36,7 @@ from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
 from aac_llm.files import replace_entries, write_json
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
 from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
-from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
+from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
 from aac_llm.models.tensors import CheckpointError, load_part, read_tensors, select_part, write_tensors
 
 FORMAT_VERSION = 1
@@ -72,7 +72,8 @@ def find_model(source: str | Path) -> Path:
         return Path(snapshot_download(str(source)))
     except Exception as e:  # offline, no such model, no access: huggingface_hub has a class for each
         raise CheckpointError(
-            f"no folder {str(source)!r} here, and it could not be fetched from the Hugging Face hub: {e}"
+            f"no folder {str(source)!r} here, and it could not be fetched from the Hugging Face hub "
+            f"({first_sentence(e)})"
         ) from e
 
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import torch
 
+from aac_llm.models.run_folder import first_sentence
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 Quantization = Literal["none", "8bit", "4bit"]
@@ -48,7 +50,7 @@ def load_decoder(
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, KeyError) as e:
         raise DecoderError(
-            f"the decoder {str(source)!r} cannot be loaded ({_first_line(e)}); expected the hub id or the "
+            f"the decoder {str(source)!r} cannot be loaded ({first_sentence(e)}); expected the hub id or the "
             "folder of a causal language model with its tokenizer, and for a gated one an accepted licence "
             "and `hf auth login`"
         ) from e
@@ -125,7 +127,3 @@ def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype if dtype != torch.float32 else torch.bfloat16,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

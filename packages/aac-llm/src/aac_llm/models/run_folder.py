@@ -18,3 +18,9 @@ def resolve_model(source: str | Path) -> str:
             logger.info("using %s", Path(source) / name)
             return str(Path(source) / name)
     return str(source)
+
+
+def first_sentence(error: Exception) -> str:
+    """Return what a library says of a model that cannot be had, without its advice of several lines."""
+    lines = str(error).strip().split(". ")[0].splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -57,6 +57,18 @@ def read_csv(
             raise ManifestError(f"{path}:{reader.line_num + 1}: not CSV in {encoding} ({e})") from e
 
 
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        ManifestError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise ManifestError(f"{path}: not UTF-8 text ({e})") from e
+
+
 def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> Iterator[tuple[Path, str]]:
     """Yield the tables of a published set that are in a folder, with our name of their split.
 
