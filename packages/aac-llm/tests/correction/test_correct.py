@@ -255,7 +255,9 @@ def test_a_file_says_what_was_decided_and_why(source: Path) -> None:
     config = config_of(source)
     correct_file(config, Corrector(config, llm=Scripted(dict(REPAIRS))))
     found = read_predictions(config.out)
-    assert [each.id for each in found] == [each.id for each in read_predictions(source)]
+    assert [prediction.id for prediction in found] == [
+        prediction.id for prediction in read_predictions(source)
+    ]
     assert (found[0].caption, found[0].original) == ("a dog barks", "a dog dog barks and")
     assert found[0].correction == {
         "before": "a dog dog barks and",
@@ -306,11 +308,13 @@ def test_a_killed_job_goes_on_and_ends_as_if_it_had_not_been(
 def test_captions_without_an_answer_are_asked_again(source: Path) -> None:
     config = config_of(source)
     correct_file(config, Corrector(config, llm=lambda captions: [LLMError("HTTP 503")] * len(captions)))
-    assert all(not each.original for each in read_predictions(config.out))
+    assert all(not prediction.original for prediction in read_predictions(config.out))
     llm = Scripted(dict(REPAIRS))
     correct_file(config, Corrector(config, llm=llm))
     assert sorted(llm.asked) == sorted([*REPAIRS, "water water drips"])
-    assert [each.id for each in read_predictions(config.out)] == [f"clip{number}" for number in range(8)]
+    assert [prediction.id for prediction in read_predictions(config.out)] == [
+        f"clip{number}" for number in range(8)
+    ]
     again = Scripted(dict(REPAIRS))
     correct_file(config, Corrector(config, llm=again))
     assert again.asked == []
@@ -326,7 +330,9 @@ def test_other_settings_or_other_captions_are_not_mixed(source: Path) -> None:
     with pytest.raises(JournalError, match="predictions_sha256"):
         correct_file(config, Corrector(config, llm=Scripted({})))
     anew = config_of(source, overwrite=True)
-    assert [each.caption for each in correct_file(anew, Corrector(anew, llm=Scripted({})))] == ["a cow moos"]
+    assert [prediction.caption for prediction in correct_file(anew, Corrector(anew, llm=Scripted({})))] == [
+        "a cow moos"
+    ]
 
 
 def test_the_verb_prints_a_summary_and_the_changes(
