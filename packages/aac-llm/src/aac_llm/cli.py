@@ -54,6 +54,7 @@ RESUMES = "What was done so far is kept; the same command goes on from there."
 
 def require_captioner(name: str) -> None:
     """Raise for what is no captioner: neither its folder, nor a run folder, nor a possible hub id."""
+    # A name of the hub cannot be judged without the network; the loading does that.
     require_model(name)
     folder = Path(resolve_model(name))
     if folder.is_file():
@@ -74,6 +75,7 @@ def require_output(*paths: Path | None, is_folder: bool = False) -> None:
             raise (IsADirectoryError if path.is_dir() else NotADirectoryError)(
                 f"{path} is a {kind}; the output needs a {needed}"
             )
+        # A folder that is not there yet will be made below the nearest one that is.
         parents = [parent for parent in (path, *path.absolute().parents) if parent.is_dir()]
         if path.parent.exists() and not path.parent.is_dir():
             raise NotADirectoryError(f"{path.parent} is a file; a folder is needed for {path.name}")

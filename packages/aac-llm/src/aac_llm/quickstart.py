@@ -110,6 +110,7 @@ def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
 
 def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
     """Return the settings of the training; makes its decoder, with a tokenizer of the captions' words."""
+    # Of training captions alone: the tokenizer must not have seen the test's words.
     texts = [text for clip in read_manifest(manifest, split="train") for text in clip.captions]
     decoder = create_tiny_decoder(
         config.out / "decoder",

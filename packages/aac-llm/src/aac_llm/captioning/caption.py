@@ -83,6 +83,7 @@ def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -
     began = time.monotonic()
     run = CaptionRun(config, captioner, sounds, journal, load_corrector(config))
     predictions = run.run()
+    # An output may hold captions of an earlier command's sounds.
     given = {sound.id for sound in sounds}
     return CaptionReport(
         predictions=predictions,

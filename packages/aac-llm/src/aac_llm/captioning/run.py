@@ -94,6 +94,7 @@ class CaptionRun:
 
     def _keep(self, predictions: Sequence[Prediction]) -> None:
         self.num_new += len(predictions)
+        # Before it is kept: what is on the disk is final, and a continued run corrects nothing twice.
         if self.corrector:
             predictions = self.corrector.correct_predictions(predictions)
         if self.journal:
@@ -112,6 +113,7 @@ class CaptionRun:
         for batch in self.captioner.caption_files(paths, self.config, self.bad_files):
             num_done += len(batch)
             found = [self._predict(sounds[index], candidates) for index, candidates in batch.items()]
+            # Files that could not be read are done, too.
             yield found, len(sounds) - num_done - len(self.bad_files)
 
     def _segments(self) -> Iterator[tuple[list[Prediction], int]]:

@@ -107,6 +107,7 @@ def _describe(config: CorrectConfig) -> dict[str, Any]:
     # The captions themselves, not the name of their file: it may have been captioned anew meanwhile.
     digest = hashlib.sha256(read_bytes(config.predictions)).hexdigest()
     threshold = THRESHOLDS[config.gate_used] if config.threshold is None else config.threshold
+    # What auto and none stood for: defaults may change between versions.
     return settings | {"gate": config.gate_used, "threshold": threshold, "predictions_sha256": digest}
 
 

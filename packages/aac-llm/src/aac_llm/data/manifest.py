@@ -145,6 +145,7 @@ def _text(row: dict[str, Any], key: str) -> str:
             f"the key {key!r} is missing; a clip needs id, audio and captions, got {sorted(row)}"
         )
     value = row[key]
+    # No file name can hold a NUL, and open() fails with another error.
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"{key} must be a non-empty text, got {value!r}")
     return value
@@ -169,6 +170,7 @@ def _captions(row: dict[str, Any]) -> tuple[str, ...]:
     texts = row["captions"]
     if not isinstance(texts, list) or not texts:
         raise ValueError(f'captions must be a list such as ["A dog barks."], got {texts!r}')
+    # An empty caption would train the model to say nothing.
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"captions must be non-empty texts, got {text!r}")
@@ -178,6 +180,7 @@ def _captions(row: dict[str, Any]) -> tuple[str, ...]:
 def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
     folder = _absolute(path.parent)
     audio = _absolute(clip.audio)
+    # Not with ..: a manifest that moves alone must not point to something else.
     stored = audio.relative_to(folder) if audio.is_relative_to(folder) else audio
     row = {
         "id": clip.id,

@@ -140,6 +140,7 @@ def append_predictions(path: str | Path, predictions: Iterable[Prediction]) -> N
     """Add lines to a file, on the disk when this returns."""
     with Path(path).open("ab") as file:
         file.write(b"".join(_lines(predictions)))
+        # A machine that goes down must not take captions with it that the report counts.
         file.flush()
         os.fsync(file.fileno())
 
@@ -164,6 +165,7 @@ def _parse(line: bytes, place: str) -> Prediction:
 
 def _text(row: dict[str, Any], key: str) -> str:
     value = row.get(key)
+    # A caption may be empty: a model may say nothing, and is scored for it.
     if not isinstance(value, str) or (key == "id" and not value):
         raise PredictionError(f"expected a text under {key!r}, got {value!r}")
     return value

@@ -102,6 +102,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     reading = READERS[type(config)](config)
     clips = unique_ids(reading.clips)
     clips = [replace(clip, licence=clip.licence or config.licence) for clip in clips]
+    # They are checked as well: copies are found by the decoded sound.
     others = [clip for path in config.against for clip in _named(read_manifest(path), path)]
     checks, failures = _check(clips + others, config)
     # The decoded length counts: headers are wrong now and then.
@@ -119,6 +120,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     ]
     kept = [clip for clip in usable if not (config.drop_overlap and clip.id in leaking)]
     report = _report(config.out, kept, len(usable) - len(kept), problems)
+    # The report is written in any case: it says why nothing is left.
     if kept:
         write_manifest(config.out, kept)
     _show(report, config)
@@ -156,6 +158,7 @@ def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list
     """Find clips of one split with the same sound."""
     groups: dict[tuple[str, str | None], list[str]] = defaultdict(list)
     for clip in clips:
+        # Copies in different splits are overlaps, which are worse and have their own list.
         groups[checks[clip.audio].digest, clip.split].append(clip.id)
     return [Problem("duplicate", ", ".join(ids), "the same sound") for ids in groups.values() if len(ids) > 1]
 

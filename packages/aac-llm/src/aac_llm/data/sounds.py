@@ -40,6 +40,7 @@ def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound
     sounds: dict[str, Sound] = {}
     for source in sources:
         for sound in _of_source(source, split, alone=len(sources) == 1):
+            # A file that is named twice, by itself and by its folder, is captioned once.
             other = sounds.setdefault(sound.id, sound)
             if other.path != sound.path:
                 raise ValueError(f"{other.path} and {sound.path} have the same id {sound.id!r}: rename one")
@@ -51,6 +52,7 @@ def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound
 
 def _of_source(source: Path, split: str | None, *, alone: bool) -> Iterator[Sound]:
     if source.is_dir():
+        # Posix separators, so that ids are the same on every system.
         for path in find_audio(source):
             below = path.relative_to(source)
             yield Sound((below if alone else source / below).as_posix(), path.absolute())

@@ -66,6 +66,7 @@ def _with_audio(prediction: Prediction, audio: Path | None) -> Prediction:
 
 
 def _caption_manifest(config: EvaluateConfig) -> Captions:
+    # Before the model is loaded, so that a wrong split is told at once.
     clips = _read_clips(config.data, config.split)
     if not any(clip.captions for clip in clips):
         raise ValueError(f"no clip of {config.data} has captions to score against")

@@ -111,6 +111,7 @@ def _scored_clips(
 def _intervals(table: ScoreTable, draws: int, seed: int) -> dict[str, tuple[float, float]]:
     found = {}
     for name, column in table.columns.items():
+        # Vocabulary and the like are of the whole set; redrawing clips says nothing about them.
         if column.table is not None and draws:
             drawn = bootstrap_interval(column.table, statistic=column.statistic, draws=draws, seed=seed)
             found[name] = drawn.low, drawn.high
@@ -129,6 +130,7 @@ def _difference(ours: Column, theirs: Column, draws: int, seed: int) -> Differen
     change = ours.corpus - theirs.corpus
     if ours.table is None or theirs.table is None or not draws:
         return Difference(theirs.corpus, change)
+    # The same draws for both: clips are hard or easy for both systems.
     found = compare_systems(ours.table, theirs.table, statistic=ours.statistic, draws=draws, seed=seed)
     return Difference(theirs.corpus, change, (found.low, found.high), found.p_value)
 

@@ -39,6 +39,7 @@ def load_decoder(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    # Named: by default transformers 4 loads in float32 and 5 in the file's own format.
     options: dict[str, Any] = {"dtype": dtype}
     if quantization != "none":
         options |= {"quantization_config": _quantization_config(quantization, dtype)}
@@ -54,6 +55,7 @@ def load_decoder(
             "folder of a causal language model with its tokenizer, and for a gated one an accepted licence "
             "and `hf auth login`"
         ) from e
+    # Quantized weights were made on their device and cannot be moved.
     if quantization == "none":
         model.to(device)
     set_generation_defaults(model, tokenizer)

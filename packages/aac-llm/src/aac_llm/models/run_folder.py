@@ -14,6 +14,7 @@ CONFIG_FILE = "config.json"
 def resolve_model(source: str | Path) -> str:
     """Return the model that is meant: of a run folder its `best`, else its `last`, which is logged."""
     for name in ("best", "last"):
+        # It is written last: a folder that has it is whole.
         if (Path(source) / name / CONFIG_FILE).is_file():
             logger.info("using %s", Path(source) / name)
             return str(Path(source) / name)

@@ -58,6 +58,7 @@ class ShowProgress(TrainerCallback):
         scores = {
             name.removeprefix("eval_"): value for name, value in values.items() if name.startswith("eval_")
         }
+        # Every rank logs; one tells.
         if scores and state.is_world_process_zero:
             shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
             logger.info("validation after %d updates: %s", state.global_step, shown)
@@ -81,6 +82,7 @@ class LogFile(TrainerCallback):
         """Drop what a killed run logged after the checkpoint from which this one goes on."""
         if state.is_world_process_zero and self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # These updates will be made, and logged, again.
             kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
             write_atomically(self.path, "".join(kept))
 
@@ -147,5 +149,6 @@ class SaveOnInterrupt(TrainerCallback):
 
     def _note(self, *_: Any) -> None:
         self.interrupted = True
+        # Who asks twice does not want to wait for the save.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -70,8 +70,10 @@ def train(config: TrainConfig) -> TrainResult:
     """
     check_device(config)
     join_processes(config)
+    # Before anything is built: other settings than before are refused in a second, not after loading 7B.
     checkpoint = find_checkpoint(config.out)
     check_settings(config, resumes=checkpoint is not None)
+    # Before the model: its bridge starts from random weights.
     set_seed(config.seed)
     train_set = make_dataset(config, config.data.train, config.data.train_splits, training=True)
     validation_set = None
@@ -80,6 +82,7 @@ def train(config: TrainConfig) -> TrainResult:
             config, config.data.validation, config.data.validation_splits, training=False
         )
     model = build_model(config)
+    # Here and not by Trainer: whole weights are loaded before FSDP shares them out.
     if checkpoint:
         model.restore(checkpoint)
     interrupt, progress = SaveOnInterrupt(), ShowProgress()
@@ -151,6 +154,7 @@ def training_arguments(config: TrainConfig, updates: int, *, validate: bool) -> 
     by_steps, save = config.eval_steps, config.save_steps
     arguments = TrainingArguments(
         output_dir=str(config.out),
+        # max_steps above 0 overrides it.
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
         per_device_train_batch_size=config.batch_size,
@@ -193,6 +197,7 @@ def count_updates(config: TrainConfig, num_examples: int) -> int:
     """Count the updates of the whole training."""
     if config.max_steps:
         return config.max_steps
+    # The last batch of an epoch may be smaller, and counts: rounded up, as Trainer does.
     passes = -(-num_examples // (config.batch_size * PartialState().num_processes))
     return -(-passes // config.gradient_accumulation_steps) * config.epochs
 
@@ -251,6 +256,7 @@ def describe(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset, 
 def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[CaptionDataset]) -> TrainResult:
     """Save the last model and the curves, and name the clips that were left out."""
     best = config.out / BEST
+    # All ranks: with FSDP each holds a part.
     trainer.save_captioner(config.out / LAST)
     bad = [(str(data.clips[n].audio), reason) for data in datasets for n, reason in data.bad.items()]
     bad = gather_object(bad) if trainer.args.world_size > 1 else bad

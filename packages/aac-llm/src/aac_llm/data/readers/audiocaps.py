@@ -83,6 +83,7 @@ def _read_original(table: Path, split: str | None, files: AudioFolder, reading: 
         except ValueError as e:
             reading.add_problem("row", f"{table}:{line}", e)
             continue
+        # Test and validation clips have five rows.
         captions.setdefault(key, []).append(row["caption"])
         first.setdefault(key, (line, row.get("audiocap_id", "").strip()))
     for key, texts in captions.items():

@@ -76,6 +76,7 @@ def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> It
         ValueError: a split was named for all of them.
         FileNotFoundError: there is none.
     """
+    # One name for three tables would mix test clips into training.
     if split is not None:
         raise ValueError(f"split: {folder} is a folder of tables that are splits already; leave --split out")
     found = [(folder / name, ours) for name, ours in names.items() if (folder / name).is_file()]

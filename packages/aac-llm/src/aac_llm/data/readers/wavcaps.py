@@ -28,6 +28,7 @@ def read_wavcaps(config: PrepareWavCapsConfig) -> Reading:
     Raises:
         ValueError: the blacklist is not there, and was not waived.
     """
+    # First: reading 400,000 entries takes a while, and the mistake would be told late.
     blacklist = read_blacklist(config) if config.use_blacklist else {}
     files = AudioFolder(config.audio or (config.source if config.source.is_dir() else config.source.parent))
     reading = Reading()
