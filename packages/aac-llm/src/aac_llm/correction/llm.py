@@ -39,6 +39,7 @@ LLM: TypeAlias = Callable[[Sequence[str]], Sequence["str | LLMError"]]
 
 def messages(caption: str) -> list[dict[str, str]]:
     """Return the conversation that asks for a repair; no system turn, which some models refuse."""
+    # The task stands in the first turn alone, or a small model repeats it.
     turns = []
     for number, (broken, repaired) in enumerate(EXAMPLES):
         ask = f"{TASK}\n\n{broken}" if number == 0 else broken

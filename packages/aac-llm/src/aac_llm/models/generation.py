@@ -31,7 +31,7 @@ class CaptionRepetitionPenalty(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
         """Return log-probabilities (or logits) `(captions, vocabulary)` after tokens `(captions, length)`."""
-        # CTRL (arXiv:1909.05858, section 4.1) over the caption alone: to use the prompt's words is no repetition.
+        # CTRL (arXiv:1909.05858, section 4.1) over the caption alone: the prompt's words are free.
         seen = scores.gather(1, input_ids)
         penalized = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
         return scores.scatter(1, input_ids, penalized)
