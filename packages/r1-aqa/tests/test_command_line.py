@@ -25,7 +25,7 @@ from r1_aqa.command_line import (
     require_model,
 )
 from r1_aqa.command_line.failures import describe
-from r1_aqa.command_line.recipe import RECIPES
+from r1_aqa.command_line.options import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +248,7 @@ def test_a_flag_of_many_values_that_took_the_data_is_pointed_at() -> None:
         ("rate: 1", {"rate": 1.0}),
         ("lang: no", {"lang": "no"}),
         ("lang: 012", {"lang": "012"}),
-        ('lang: "null"\nname: "null"', {"lang": "null", "name": "null"}),
+        ('lang: "null"\nname: "a"', {"lang": "null", "name": "a"}),
         ("name: ~\nsteps:", {"name": None, "steps": None}),
         ("fast: True\ncheck: false", {"fast": True, "check": False}),
         ("others: [a, 'b']\nmetrics: [bleu]", {"others": (Path("a"), Path("b")), "metrics": ("bleu",)}),
@@ -291,6 +291,7 @@ def test_a_file_is_read_as_its_fields_types_say(tmp_path: Path, text: str, expec
         ("steps: 7.0", "c.yaml, line 1: steps: expected INT, got '7.0'"),
         ("steps: [1]", "c.yaml, line 1: steps: expected INT, got a list"),
         ("rate: null", "c.yaml, line 1: rate: expected FLOAT, got nothing"),
+        ('name: "null"', "c.yaml, line 1: name: write null without quotes"),
         ("lang:", "c.yaml, line 1: lang: expected TEXT, got nothing"),
         ("others: a", "c.yaml, line 1: others: expected a list of PATH, got 'a'"),
         ("others: [a, null]", "c.yaml, line 1: others: expected PATH, got nothing"),
@@ -340,7 +341,7 @@ def test_flags_override_files_and_files_earlier_ones(tmp_path: Path) -> None:
 def test_a_shipped_recipe_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert list(RECIPES.glob("*.yaml"))
-    monkeypatch.setattr("r1_aqa.command_line.recipe.RECIPES", tmp_path / "shipped")
+    monkeypatch.setattr("r1_aqa.command_line.options.RECIPES", tmp_path / "shipped")
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "clotho.yaml").write_text("rate: 7")
     (tmp_path / "clotho").mkdir()  # a folder of that name is no file of settings
@@ -389,7 +390,7 @@ def test_help_has_types_defaults_and_an_example(
         "  --steps INT               Stop after this many. (default: null)",
         "  --fast                    Be quick. (default: false)",
         "  --check, --no_check       Look first. (default: true)",
-        "reading.adapter: The adapters.\n  --reading.adapter.rank INT",
+        "The adapters (reading.adapter):\n  --reading.adapter.rank INT",
         "100 % of them",
         "--print_config",
     ):
