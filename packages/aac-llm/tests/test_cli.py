@@ -9,7 +9,6 @@ import pytest
 import yaml
 from aac_llm import cli
 from aac_llm.command_line import UsageError, leave_processes
-from aac_llm.command_line.fields import helps, options
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.config.evaluate import EvaluateConfig
@@ -44,8 +43,7 @@ assert not heavy, heavy
 
 @pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)
 def test_every_setting_has_a_help_text(verb: cli.Verb) -> None:
-    texts = helps(verb.settings)
-    assert [name for name in options(verb.settings) if not texts.get(name)] == []
+    assert [name for name, text in verb.options.helps.items() if not text] == []
 
 
 @pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)

@@ -10,7 +10,6 @@ import pytest
 import yaml
 from ml_clap import cli
 from ml_clap.command_line import UsageError
-from ml_clap.command_line.fields import helps, options
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.config.prepare import PrepareFolderConfig
 from ml_clap.config.search import SearchConfig
@@ -51,8 +50,7 @@ assert not heavy, heavy
 
 def test_every_setting_has_a_help_text() -> None:
     for verb in cli.VERBS:
-        texts = helps(verb.settings)
-        assert [name for name in options(verb.settings) if not texts.get(name)] == [], verb.name
+        assert [name for name, text in verb.options.helps.items() if not text] == [], verb.name
 
 
 @pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)

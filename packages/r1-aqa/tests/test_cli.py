@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from r1_aqa import cli
 from r1_aqa.command_line import leave_processes
-from r1_aqa.command_line.fields import helps, options
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.train import GRPOTrainConfig
@@ -43,8 +42,7 @@ assert not heavy, heavy
 
 @pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)
 def test_every_setting_has_a_help_text(verb: cli.Verb) -> None:
-    texts = helps(verb.settings)
-    assert [name for name in options(verb.settings) if not texts.get(name)] == []
+    assert [name for name, text in verb.options.helps.items() if not text] == []
 
 
 @pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_loader, set_parsing_settings
 
 from r1_aqa.command_line.failures import UsageError
 
@@ -26,14 +26,15 @@ FLAG = re.compile(r"--?[^\W\d]")
 """How a flag begins, but neither `-`, `--` nor a negative number."""
 NAMES = {int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", bool: "{true,false}"}
 FORMS = {
-    int: "[+-]?[0-9]+",
-    float: r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?",
+    int: r"(?!\+0[0-9])[+-]?[0-9]+",  # +012 is 10 in YAML
+    float: r"(?!\+0[0-9])[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?",
     bool: "(?i:true|false)",
     NoneType: "null",
 }
 """All that may be written for a type, if not in quotes."""
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+set_loader("text", lambda text: text)  # by default texts are read as YAML, `~` and `#` as null
 
 
 class Options:
@@ -47,12 +48,15 @@ class Options:
 
     def __init__(self, command: str, settings: type, positional: Sequence[str] = ()) -> None:
         self.command, self.settings, self.positional = command, settings, positional
-        self.parser = ArgumentParser(exit_on_error=False, add_help=False, print_config=None)
+        self.parser = ArgumentParser(
+            exit_on_error=False, add_help=False, print_config=None, parser_mode="text"
+        )
         self.parser.add_class_arguments(settings)
         actions = {action.dest: action for action in self.parser._actions if hasattr(action, "_typehint")}
         self.hints = {name: action._typehint for name, action in actions.items()}
         self.helps = {name: " ".join((action.help or "").split()) for name, action in actions.items()}
-        self.sections = {group.dest: group.title for group in self.parser.groups.values() if group.dest}
+        self.groups = list((self.parser.groups or {}).values())
+        self.sections = {group.dest: group.title for group in self.groups if group.dest}
         self.needed = [name for name, action in actions.items() if action.required]
         self.many = [name for name, hint in self.hints.items() if ... in _items(hint)]
         for name, action in actions.items():
@@ -95,10 +99,10 @@ class Options:
                 action.option_strings, action.metavar = [], action.dest.upper()
             elif self.hints[action.dest] is bool:
                 action.nargs, action.default = 0, str(default).lower()
-                action.option_strings += [f"--no_{action.dest}"] if default else []
+                action.option_strings = [*action.option_strings, f"--no_{action.dest}"][: 1 + default]
             if isinstance(default, tuple):
                 action.default = " ".join(map(str, default)) or "none"
-        for group in self.parser.groups.values():
+        for group in self.groups:
             group.title = f"{group.title} ({group.dest})" if group.dest else "settings"
             group._group_actions.sort(key=lambda action: order.get(action.dest, len(order)))
         many = ", ".join(f"--{name}" for name in self.many if name not in order)
@@ -162,7 +166,7 @@ class Options:
 
         try:
             # Only the tree of texts: what they mean is up to the types.
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+            root: Any = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             mark = getattr(error, "problem_mark", None)
             problem = getattr(error, "problem", None) or "not a file of settings"
@@ -296,9 +300,9 @@ def _kind(node: Any) -> str:
 
 def _takes(hint: Any) -> str:
     """Return a short name of a type: INT, PATH ..., {fp32,bf16}."""
-    if kinds := _items(hint):
-        names = [_takes(kind) for kind in kinds if kind is not ...]
-        return f"{names[0]} ..." if ... in kinds else " ".join(names)
+    if items := _items(hint):
+        names = [_takes(kind) for kind in items if kind is not ...]
+        return f"{names[0]} ..." if ... in items else " ".join(names)
     kinds = [kind for kind in _members(hint) if kind is not NoneType]
     return "|".join(NAMES.get(kind) or "{" + ",".join(map(str, get_args(kind))) + "}" for kind in kinds)
 
