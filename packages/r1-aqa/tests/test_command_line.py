@@ -174,6 +174,9 @@ def run(
         (["a", "--rate", "1e-5", "--steps", "+3"], {"rate": 1e-5, "steps": 3}),
         (["a", "--steps", "3", "--steps", "null", "--name", "null"], {"steps": None, "name": None}),
         (["a", "--lang", "null", "--lang", "7"], {"lang": "7"}),
+        (["0:", "--name", "~", "--lang", "&x"], {"data": Path("0:"), "name": "~", "lang": "&x"}),
+        (["{a: 1}", "[1", "~", "no", "012"], {"data": Path("{a: 1}"), "query": ("[1", "~", "no", "012")}),
+        (["a", "--steps", "012", "--rate", "-.5e1", "--rate", "1E5"], {"steps": 12, "rate": 1e5}),
         (["--metrics", "bleu", "cider", "a"], {"metrics": ("bleu", "cider"), "data": Path("a")}),
         (["--betas", "0.8", "-.5", "a"], {"betas": (0.8, -0.5), "data": Path("a")}),
         (["a", "--others", "b", "c", "--fast"], {"others": (Path("b"), Path("c")), "fast": True}),
@@ -208,6 +211,9 @@ def test_defaults_of_a_section_stay_where_it_is_given_in_part() -> None:
         (["work", "a", "--rate", "nan"], "--rate: expected FLOAT, got 'nan'"),
         (["work", "a", "--steps", "1.0"], "--steps: expected INT, got '1.0'"),
         (["work", "a", "--steps", "1_000"], "--steps: expected INT"),
+        (["work", "a", "--steps", "+012"], "--steps: expected INT"),
+        (["work", "a", "--rate", "1:30"], "--rate: expected FLOAT, got '1:30'"),
+        (["work", "a", "--fast=yes"], "--fast: expected {true,false}, got 'yes'"),
         (["work", "a", "--rate", "null"], "--rate: expected FLOAT, got 'null'"),
         (["work", "a", "--precision", "bf61"], "expected {fp32,bf16}, got 'bf61'; did you mean bf16?"),
         (["work", "a", "--betas", "1"], "--betas: expected FLOAT FLOAT, got 1 values"),
@@ -404,6 +410,19 @@ def test_the_overview_lists_the_verbs(run: Callable[..., tuple[int, str, str]]) 
     assert "  work " not in text
     code, printed, errors = run()
     assert (code, printed, errors.startswith("usage: r1-aqa VERB")) == (2, "", True)
+
+
+def test_what_needs_no_options_does_not_import_jsonargparse() -> None:
+    script = """
+import sys
+from r1_aqa.cli import main
+main(["--version"])
+main(["--help"])
+main(["train", "--help"])
+assert not {"jsonargparse", "yaml", "rich"} & set(sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_version_is_told(run: Callable[..., tuple[int, str, str]]) -> None:
