@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from audio_common.files import AudioFolder
+
 from aac_llm.config.prepare import PrepareClothoConfig
 from aac_llm.data.manifest import Clip
-from aac_llm.data.readers.source import AudioFolder, Reading, find_tables, numbered_captions, read_csv
+from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_csv
 
 SPLITS = {
     "clotho_captions_development.csv": "train",
@@ -61,7 +63,7 @@ def read_sound_ids(table: Path) -> dict[str, str]:
 
 
 def _tables(config: PrepareClothoConfig) -> Iterator[tuple[Path, Path, str | None]]:
-    """CSV file, folder of its sounds, split."""
+    """Yield CSV file, folder of its sounds, split."""
     if not config.source.is_dir():
         yield config.source, config.audio or config.source.parent, config.split
         return

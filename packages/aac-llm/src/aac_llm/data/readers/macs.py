@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from audio_common.files import AudioFolder
+
 from aac_llm.config.prepare import PrepareMACSConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import AudioFolder, Reading
+from aac_llm.data.readers.source import Reading
 
 
 def read_macs(config: PrepareMACSConfig) -> Reading:
-    """Clips of MACS.yaml: `files: [{filename, annotations: [{sentence, ...}]}]`."""
+    """Read MACS.yaml: `files: [{filename, annotations: [{sentence, ...}]}]`."""
     files, reading = AudioFolder(config.audio or config.source.parent), Reading()
     for number, entry in enumerate(_entries(config.source)):
         where = f"{config.source}: entry {number}"
         try:
             name = str(entry["filename"])
-            captions = tuple(str(each["sentence"]).strip() for each in entry["annotations"])
+            captions = tuple(str(annotation["sentence"]).strip() for annotation in entry["annotations"])
             if not all(captions) or not captions:
                 raise ValueError("a sentence is empty")
             audio = files.find(name)

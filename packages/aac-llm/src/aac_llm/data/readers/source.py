@@ -1,15 +1,12 @@
-"""What readers share: finding sound files by name, tables, and what was found."""
+"""Shared by the readers: tables, and the result of a reading."""
 
 from __future__ import annotations
 
 import csv
-import os
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aac_llm.captioning.sounds import AUDIO_SUFFIXES
 from aac_llm.data.manifest import Clip, ManifestError
 
 
@@ -18,7 +15,7 @@ class Problem:
     """Something that a user should know about one clip or row."""
 
     kind: str
-    """A key of `aac_llm.data.prepare.KINDS`."""
+    """One of `aac_llm.data.prepare.KINDS`."""
     where: str
     """Ids of the clips, or `file:line`."""
     message: str
@@ -26,74 +23,20 @@ class Problem:
 
 @dataclass
 class Reading:
-    """What a reader found."""
+    """Clips and problems that a reader found."""
 
     clips: list[Clip] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def add_problem(self, kind: str, where: str, message: object) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(Problem(kind, where, str(message)))
-
-
-class AudioFolder:
-    """The files below a folder, found by name whatever the sub-folder.
-
-    Names are compared without regard to case, Unicode composition and the number of spaces, in which
-    published lists and unpacked archives differ; names without suffix exactly, as they are identifiers.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"the folder of sounds {folder} is not there; name it with --audio")
-        self.folder = folder
-        self._by_name: dict[str, list[Path]] = {}
-        self._by_stem: dict[str, list[Path]] = {}
-        for parent, folders, names in os.walk(folder, followlinks=True):
-            folders.sort()
-            for name in sorted(names):
-                path = Path(parent, name)
-                self._by_name.setdefault(_plain(name), []).append(path)
-                if path.suffix.lower() in AUDIO_SUFFIXES:
-                    self._by_stem.setdefault(path.stem, []).append(path)
-
-    def find(self, name: str) -> Path:
-        """The file with this path or name.
-
-        Raises:
-            LookupError: there is none, or there are several in different folders.
-        """
-        direct = self.folder / name
-        return direct if direct.is_file() else self._only(self._by_name, [_plain(Path(name).name)])
-
-    def find_stem(self, stems: Iterable[str]) -> Path:
-        """The first file with one of these names, whatever its suffix.
-
-        Raises:
-            LookupError: as for `find`.
-        """
-        return self._only(self._by_stem, list(stems))
-
-    def _only(self, table: Mapping[str, list[Path]], names: list[str]) -> Path:
-        for name in names:
-            found = table.get(name, [])
-            if len(found) > 1:
-                raise LookupError(
-                    f"several files below {self.folder} are named {name}: {found[0]}, {found[1]}"
-                )
-            if found:
-                return found[0]
-        raise LookupError(f"no file below {self.folder} is named {' or '.join(names[:3])}")
-
-
-def _plain(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def read_csv(
     path: Path, needed: Iterable[str], *, encoding: str = "utf-8-sig"
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row by column) of a CSV file; cells that are not there are empty.
+    """Yield (line number, row by column) for each row of a CSV file; missing cells are empty.
 
     Raises:
         ManifestError: a needed column is missing, or the file is not in that encoding or not CSV.
@@ -115,7 +58,7 @@ def read_csv(
 
 
 def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> Iterator[tuple[Path, str]]:
-    """The tables of a published set that are in a folder, with our name of their split.
+    """Yield the tables of a published set that are in a folder, with our name of their split.
 
     Raises:
         ValueError: a split was named for all of them.
@@ -130,5 +73,5 @@ def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> It
 
 
 def numbered_captions(row: Mapping[str, str]) -> tuple[str, ...]:
-    """The texts of caption_1, caption_2, ... that are not empty."""
+    """Return the texts of caption_1, caption_2, ... that are not empty."""
     return tuple(text for key, text in row.items() if key.startswith("caption_") and (text or "").strip())

@@ -1,17 +1,12 @@
-"""What there is to caption: sound files, folders of them, and manifests."""
+"""Sounds to caption: files, folders of them, and manifests."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".aif", ".aiff", ".au", ".caf", ".rf64", ".w64"),
-    *(".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".mka", ".mp4", ".webm", ".wma"),
-)
-"""Files of a folder with these endings, in any case, are taken for sound."""
+from audio_common.files import AUDIO_SUFFIXES, find_audio
 
 
 @dataclass(frozen=True)
@@ -19,7 +14,7 @@ class Sound:
     """A sound to caption, before its file is opened."""
 
     id: str
-    """A file: its path as given; of a folder: the path below it; of a manifest: the clip's id."""
+    """Path of a file as given, path below a folder, or id of a manifest's clip."""
     path: Path
     """Absolute."""
     references: tuple[str, ...] = ()
@@ -27,14 +22,14 @@ class Sound:
 
 
 def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound]:
-    """All sounds of files, folders and manifests (.jsonl), in this order, each once.
+    """Find all sounds of files, folders and manifests (.jsonl), in this order, each once.
 
     Below a folder they are sorted by path and hidden ones are left out. With several sources the ids of a
     folder's sounds begin with the folder as given.
 
     Args:
         sources: the files, folders and manifests.
-        split: of manifests, only this split.
+        split: use only this split of manifests.
 
     Raises:
         FileNotFoundError: a source is not there.
@@ -54,7 +49,7 @@ def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound
 
 def _of_source(source: Path, split: str | None, *, alone: bool) -> Iterator[Sound]:
     if source.is_dir():
-        for path in _walk(source):
+        for path in find_audio(source):
             below = path.relative_to(source)
             yield Sound((below if alone else source / below).as_posix(), path.absolute())
     elif source.suffix.lower() == ".jsonl":
@@ -66,15 +61,3 @@ def _of_source(source: Path, split: str | None, *, alone: bool) -> Iterator[Soun
         yield Sound(source.as_posix(), source.absolute())
     else:
         raise FileNotFoundError(f"{source} is no file, folder or manifest: check the path")
-
-
-def _walk(folder: Path) -> list[Path]:
-    paths = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(parent, name) for name in names if _is_audio(name)]
-    return sorted(paths)
-
-
-def _is_audio(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
