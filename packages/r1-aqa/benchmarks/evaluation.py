@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.sound import SoundConfig
-from r1_aqa.data.questions import Question, read_questions
+from r1_aqa.data.questions import Question
+from r1_aqa.data.readers import read_questions
 from r1_aqa.data.sounds import load_sound
 from r1_aqa.evaluators.evaluate import ask, encode, load_for_answers, make_runs
 from r1_aqa.evaluators.predictions import PredictionFile

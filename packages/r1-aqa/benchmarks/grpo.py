@@ -137,7 +137,7 @@ def make_questions(folder: Path, options: argparse.Namespace) -> list[Any]:
 
 
 def make_config(folder: Path, questions: list[Any], options: argparse.Namespace) -> Any:
-    from r1_aqa.config.model import LoRASettings, ModelConfig
+    from r1_aqa.config.model import LoRAConfig, ModelConfig
     from r1_aqa.config.train import GRPOTrainConfig
     from r1_aqa.models.prompt import format_prompt
     from r1_aqa.models.tiny import create_tiny_audio_llm
@@ -149,7 +149,7 @@ def make_config(folder: Path, questions: list[Any], options: argparse.Namespace)
     return GRPOTrainConfig(
         questions=(folder / "unused.jsonl",),
         out=folder / "out",
-        model=ModelConfig(name=str(model), dtype=options.dtype, lora=LoRASettings(dropout=0.0)),
+        model=ModelConfig(name=str(model), dtype=options.dtype, lora=LoRAConfig(dropout=0.0)),
         batch_size=options.batch_size,
         num_rollouts=options.num_rollouts,
         max_new_tokens=options.max_new_tokens,

@@ -49,13 +49,11 @@ RESUMES = "What was done so far is kept; the same command goes on from there."
 
 VERBS = (
     Verb("quickstart", QuickstartConfig, "r1_aqa.quickstart:quickstart", (), RESUMES),
-    Verb("evaluate", EvaluateConfig, "r1_aqa.evaluators.evaluate:evaluate", ("benchmark",), RESUMES),
+    Verb("evaluate", EvaluateConfig, "r1_aqa.evaluators.evaluate:evaluate", ("data",), RESUMES),
     Verb("score", ScoreConfig, "r1_aqa.evaluators.scores:score", ("predictions",), has_model=False),
-    Verb("answer", AnswerConfig, "r1_aqa.answering.answerer:answer", ("clip", "question")),
-    Verb(
-        "rollouts", RolloutsConfig, "r1_aqa.trainers.rollout_page:show_rollouts", ("folder",), has_model=False
-    ),
-    Verb("merge", MergeConfig, "r1_aqa.models.merge:merge", ("source",)),
+    Verb("answer", AnswerConfig, "r1_aqa.answering.answerer:answer", ("audio", "question")),
+    Verb("rollouts", RolloutsConfig, "r1_aqa.trainers.rollout_page:show_rollouts", ("run",), has_model=False),
+    Verb("merge", MergeConfig, "r1_aqa.models.lora:merge", ("source",)),
 )
 GROUPS = {
     "train": (
@@ -111,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def positional_first(words: list[str]) -> list[str]:
-    """`evaluate --model m --benchmark mmar` as `evaluate mmar --model m`: what needs no flag may have one."""
+    """`evaluate --model m --data mmar` as `evaluate mmar --model m`: what needs no flag may have one."""
     verbs = {each.name: each for each in VERBS}
     verbs |= {f"{name} {each.name}": each for name, (_, kinds) in GROUPS.items() for each in kinds}
     length = next((n for n in (1, 2) if " ".join(words[:n]) in verbs), 0)

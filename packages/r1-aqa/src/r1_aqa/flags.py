@@ -70,6 +70,7 @@ def _add_fields(
         name, hint = prefix + each.name, hints[each.name]
         value = _default(each) if default is None else getattr(default, each.name)
         if is_dataclass(hint):
+            value = None if value is MISSING else value
             inner = parser.add_argument_group(f"{name}: {first_sentence(hint)}")  # type: ignore[arg-type]
             _add_fields(parser, inner, hint, value, prefix=f"{name}.")  # type: ignore[arg-type]
             continue

@@ -52,13 +52,13 @@ def test_the_verb_prints_json(
     tiny_model_folder: Path, clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = AnswerConfig(
-        clip=clip,
+        audio=clip,
         question="What?",
         choices=("a dog", "rain"),
         model=str(tiny_model_folder),
         max_new_tokens=4,
         device="cpu",
-        json=True,
+        json=Path("-"),
     )
     found = answer(config)
     assert json.loads(capsys.readouterr().out)["completion"] == found.completion
@@ -66,6 +66,6 @@ def test_the_verb_prints_json(
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no sound"):
-        answer(AnswerConfig(clip=tmp_path / "none.wav", question="What?"))
+        answer(AnswerConfig(audio=tmp_path / "none.wav", question="What?"))
     with pytest.raises(ValueError, match="at least two, or none"):
-        AnswerConfig(clip=Path("a.wav"), question="What?", choices=("one",))
+        AnswerConfig(audio=Path("a.wav"), question="What?", choices=("one",))

@@ -30,7 +30,7 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
     paper = read(CONFIGS / "paper.yaml")
     assert isinstance(paper, GRPOTrainConfig)
     assert (paper.beta, paper.num_rollouts, paper.temperature, paper.learning_rate) == (0.04, 8, 1.0, 1e-6)
-    assert (paper.batch_size, paper.gradient_accumulation, paper.max_steps) == (1, 2, 1000)
+    assert (paper.batch_size, paper.gradient_accumulation_steps, paper.max_steps) == (1, 2, 1000)
     assert (paper.max_new_tokens, paper.top_k, paper.prompt) == (256, 50, "answer")
     assert (paper.model.strategy, paper.model.freeze_encoder, paper.seed) == ("full", False, 42)
     assert paper.rewards == ("reference_accuracy", "reference_format")

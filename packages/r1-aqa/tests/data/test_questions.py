@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from r1_aqa.data.questions import Question, QuestionError, read_questions, write_questions
+from r1_aqa.data.questions import Question, QuestionError, write_questions
+from r1_aqa.data.readers import read_questions
 
 TEXT = st.text(min_size=1, max_size=20).filter(
     lambda text: text.strip() and not set(text) & set("\ud800\udfff")

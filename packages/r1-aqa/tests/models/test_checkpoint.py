@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 from peft import get_peft_model
-from r1_aqa.config.model import LoRASettings, ModelConfig
+from r1_aqa.config.model import LoRAConfig, ModelConfig
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.models.checkpoint import PREFIX, load_adapters
 from r1_aqa.models.lora import is_adapted, lora_config
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-CONFIG = ModelConfig(freeze_projector=False, lora=LoRASettings(rank=2))
+CONFIG = ModelConfig(freeze_projector=False, lora=LoRAConfig(rank=2))
 PARTS = ("language_model", "multi_modal_projector")
 
 
@@ -60,7 +60,7 @@ def test_adapters_speak_as_they_were_trained(adapters: Path, other: bool) -> Non
     wanted = torch.load(adapters.parent / "wanted.pt", weights_only=True)
     if other:
         move_to_the_other_line(adapters)
-    llm = load_audio_llm(ModelConfig(name=str(adapters), dtype="float32"))
+    llm = load_audio_llm(adapters, ModelConfig(dtype="float32"))
     assert is_adapted(llm)
     assert torch.equal(logits(llm), wanted)
     with llm.model.disable_adapter():  # type: ignore[operator]
@@ -76,7 +76,7 @@ def test_adapters_that_lack_a_tensor_are_refused(adapters: Path, lost: str) -> N
     with pytest.raises(
         ValueError, match=r"does not fit its adapter_config.json: 1 tensors are missing, 0 have no place"
     ):
-        load_audio_llm(ModelConfig(name=str(adapters), dtype="float32"))
+        load_audio_llm(adapters, ModelConfig(dtype="float32"))
 
 
 def test_adapters_of_another_model_are_refused(adapters: Path) -> None:

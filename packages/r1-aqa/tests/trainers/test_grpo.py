@@ -7,19 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from r1_aqa.config.model import LoRASettings, ModelConfig
-from r1_aqa.config.train import GRPOTrainConfig
+from r1_aqa.config.model import LoRAConfig, ModelConfig
+from r1_aqa.config.train import DataConfig, GRPOTrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.models.audio_llm import load_audio_llm
 from r1_aqa.models.log_probs import completion_log_probs
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.rewards.rewards import accuracy_reward
-from r1_aqa.trainers.grpo import AudioGRPOTrainer
-from r1_aqa.trainers.grpo_arguments import grpo_arguments
+from r1_aqa.trainers.grpo import grpo_arguments
+from r1_aqa.trainers.grpo_trainer import AudioGRPOTrainer
 from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups
 from r1_aqa.trainers.train import set_up, trainer_arguments
 from safetensors.torch import load_file
 from transformers import TrainerCallback, set_seed
+
+REQUIRED: dict[str, Any] = {"out": Path("o"), "init_from": "m", "data": DataConfig(train=(Path("q"),))}
 
 
 def length_reward(completions: list[str], **_: Any) -> list[float]:
@@ -45,25 +47,25 @@ def make(
 ) -> Callable[..., AudioGRPOTrainer]:
     def make_trainer(name: str, reward: Any = length_reward, **settings: Any) -> AudioGRPOTrainer:
         config = GRPOTrainConfig(
-            questions=(Path("unused"),),
             out=tmp_path / name,
-            model=settings.pop("model", None)
-            or ModelConfig(name=str(tiny_model_folder), dtype="float32", lora=LoRASettings(rank=4)),
+            init_from=str(tiny_model_folder),
+            data=DataConfig(train=(Path("unused"),)),
+            model=settings.pop("model", None) or ModelConfig(dtype="float32", lora=LoRAConfig(rank=4)),
             **{
                 "num_rollouts": 4,
                 "max_new_tokens": 5,
                 "batch_size": 2,
-                "gradient_accumulation": 2,
+                "gradient_accumulation_steps": 2,
                 "learning_rate": 1e-3,
                 "max_steps": 4,
-                "save_every": 2,
+                "save_steps": 2,
                 "keep_checkpoints": 9,
                 "device": "cpu",
             }
             | settings,
         )
         set_seed(1)
-        llm = load_audio_llm(config.model)
+        llm = load_audio_llm(config.init_from, config.model)
         adapters, frozen = set_up(llm, config)
         prompts = EncodedPrompts(
             llm, questions, sound=config.sound, style="answer", frozen=frozen, cache_bytes=2**27
@@ -122,19 +124,16 @@ def test_sharing_gives_the_rollouts_and_gradients_of_encoding_every_rollout(make
 def test_a_resumed_training_is_the_same_training(
     make: Callable, tmp_path: Path, tiny_model_folder: Path, strategy: Any
 ) -> None:
-    model = ModelConfig(
-        name=str(tiny_model_folder), dtype="float32", strategy=strategy, lora=LoRASettings(rank=4)
-    )
+    model = ModelConfig(dtype="float32", strategy=strategy, lora=LoRAConfig(rank=4))
     whole, resumed = make("whole", model=model), make("whole", model=model)
     whole.train()
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoints" / "checkpoint-2"))
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert completions(resumed) == completions(whole)[2:]
     assert losses(resumed) == losses(whole)
 
 
 def test_a_full_training_with_encoder_keeps_its_reference(make: Callable, tiny_model_folder: Path) -> None:
     model = ModelConfig(
-        name=str(tiny_model_folder),
         dtype="float32",
         strategy="full",
         freeze_encoder=False,
@@ -154,7 +153,7 @@ def test_a_full_training_with_encoder_keeps_its_reference(make: Callable, tiny_m
 
 def test_every_rollout_is_scored_with_its_own_sound(make: Callable) -> None:
     """The published trainer exchanged sounds when a device had more than one prompt."""
-    trainer = make("own", max_steps=1, batch_size=4, gradient_accumulation=1, beta=0.0)
+    trainer = make("own", max_steps=1, batch_size=4, gradient_accumulation_steps=1, beta=0.0)
     trainer._prepare_inputs([trainer.train_dataset[row] for row in (0, 5, 2, 9) for _ in range(4)])
     batch = trainer._passes[0]
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
@@ -222,9 +221,9 @@ def test_completions_end_with_their_first_end_token() -> None:
 
 def test_rollouts_that_cannot_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="num_rollouts must be at least 2"):
-        GRPOTrainConfig(questions=(Path("q"),), out=Path("o"), num_rollouts=1)
+        GRPOTrainConfig(**REQUIRED, num_rollouts=1)
     with pytest.raises(ValueError, match="temperature must be positive"):
-        GRPOTrainConfig(questions=(Path("q"),), out=Path("o"), temperature=0.0)
+        GRPOTrainConfig(**REQUIRED, temperature=0.0)
 
 
 def test_loss_and_gradients_are_the_papers(make: Callable, shared: Path) -> None:
@@ -235,7 +234,7 @@ def test_loss_and_gradients_are_the_papers(make: Callable, shared: Path) -> None
     for case in cases:
         beta = case["beta"]
         if beta not in trainers:
-            trainers[beta] = make(f"golden{beta}", beta=beta, gradient_accumulation=1)
+            trainers[beta] = make(f"golden{beta}", beta=beta, gradient_accumulation_steps=1)
             trainers[beta].current_gradient_accumulation_steps = 1
         trainer, name = trainers[beta], case["name"]
         ids = tensors[f"{name}/completion_ids"].long()

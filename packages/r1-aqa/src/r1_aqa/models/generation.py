@@ -1,37 +1,55 @@
-"""Greedy answers to encoded questions."""
+"""Answer questions: the one way that evaluation, validation in training and `Answerer` share.
+
+Questions of like length go together, each clip is decoded once for the questions about it, and the next batch
+is decoded while the model answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+from audio_common import AudioError
 from transformers import GenerationConfig
 
-from r1_aqa.models.log_probs import pad_left
+from r1_aqa.models.chat import pad_left
 from r1_aqa.models.prompt_cache import EncodedPrompts
 
+logger = logging.getLogger(__name__)
 
-def answer_greedily(
-    prompts: EncodedPrompts, rows: Sequence[int], *, batch_size: int, max_new_tokens: int
-) -> list[str]:
-    """The model's answer to each of some rows, in batches of prompts of like length.
 
-    A question whose sound cannot be read has the answer "", which is wrong.
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote about a question.
+
+    Attributes:
+        row: the question's.
+        text: the completion without special tokens, None when the question could not be asked.
+        error: why there is no text.
     """
-    order = sorted(rows, key=lambda row: len(prompts.texts[row]))
-    answers: dict[int, str] = {}
-    for start in range(0, len(order), batch_size):
-        batch = [row for row in order[start : start + batch_size] if prompts.is_readable(row)]
-        texts = answer_batch(prompts, batch, max_new_tokens=max_new_tokens) if batch else []
-        answers |= dict(zip(batch, texts, strict=True))
-    return [answers.get(row, "") for row in rows]
+
+    row: int
+    text: str | None
+    error: str | None = None
+
+
+def end_tokens(model: object, tokenizer: object) -> list[int]:
+    """Return all tokens that end an answer: the tokenizer's, and those of the model's generation settings."""
+    found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    more = found if isinstance(found, list) else [] if found is None else [found]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *more]))  # type: ignore[attr-defined]
 
 
 @torch.no_grad()
 def answer_batch(
     prompts: EncodedPrompts, rows: Sequence[int], *, max_new_tokens: int, temperature: float = 0.0
 ) -> list[str]:
-    """One batch; special tokens are left out. Sampled when `temperature` is not 0.
+    """Return the completions of one batch; greedy, or sampled when `temperature` is not 0.
 
     The model's own generation settings do not count: Qwen2-Audio's sample, with a repetition penalty.
     """
@@ -51,8 +69,56 @@ def answer_batch(
     return llm.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
 
-def end_tokens(model: object, tokenizer: object) -> list[int]:
-    """All tokens that end an answer: the tokenizer's, and those of the model's generation settings."""
-    found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    more = found if isinstance(found, list) else [] if found is None else [found]
-    return list(dict.fromkeys([tokenizer.eos_token_id, *more]))  # type: ignore[attr-defined]
+def generate_answers(
+    prompts: EncodedPrompts,
+    rows: Sequence[int],
+    *,
+    batch_size: int,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+) -> Iterator[list[Completion]]:
+    """Yield the completions of some questions, batch by batch; audio that cannot be read ends nothing."""
+    batches = in_batches(prompts, rows, batch_size)
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(read_ahead, prompts, batches[0]) if batches else None
+        for place, batch in enumerate(batches):
+            assert ahead is not None
+            prompts.sounds.decoded, unreadable = ahead.result()
+            prompts.sounds.unreadable |= unreadable
+            if place + 1 < len(batches):
+                ahead = pool.submit(read_ahead, prompts, batches[place + 1])
+            errors = {row: prompts.sounds.unreadable.get(prompts.questions[row].audio) for row in batch}
+            good = [row for row in batch if errors[row] is None]
+            for row in batch:
+                prompts.sounds.report(row)
+            settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+            texts = answer_batch(prompts, good, **settings) if good else []  # type: ignore[arg-type]
+            written = dict(zip(good, texts, strict=True))
+            yield [Completion(row, written.get(row), errors[row]) for row in batch]
+
+
+def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Return rows of like duration together, and those of one clip side by side."""
+    questions, seconds = prompts.questions, prompts.sounds.seconds
+    order = sorted(rows, key=lambda row: (seconds(row), str(questions[row].audio), row))
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def read_ahead(
+    prompts: EncodedPrompts, rows: Sequence[int]
+) -> tuple[dict[Path, np.ndarray], dict[Path, str]]:
+    """Decode the audio of some rows, in a thread: samples, and why other files could not be read.
+
+    Nothing more is done there, for a tokenizer cannot be used by two threads at once.
+    """
+    sounds, errors = dict[Path, np.ndarray](), dict[Path, str]()
+    for row in rows:
+        audio = prompts.questions[row].audio
+        known = audio in sounds or audio in errors or audio in prompts.sounds.unreadable
+        if known or not prompts.needs_sound(row):
+            continue
+        try:
+            sounds[audio] = prompts.sounds.decode(row)
+        except (AudioError, OSError) as error:
+            errors[audio] = str(error)
+    return sounds, errors

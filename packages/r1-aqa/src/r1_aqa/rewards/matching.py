@@ -1,4 +1,4 @@
-"""Which option a model's answer means: exactly one, or none.
+"""Decide which option a model's answer means: exactly one, or none.
 
 The paper's reward compares text with the solution and never looks at the options, so "Street 3" earns the
 reward for "Lane 3" (a symbolic comparison sees only the number), "Car" does not earn that for "car", and a
@@ -25,25 +25,25 @@ _EDGES = " \t\n.,;:!?\"'"
 
 
 def read_answer(completion: str, *, needs_block: bool = True) -> str | None:
-    """The text of the answer block, thinking left out; None when there is none or blocks disagree.
+    """Return the text of the answer block, thinking left out; None when there is none or blocks disagree.
 
     Args:
-        completion: what the model wrote.
+        completion: everything that the model wrote.
         needs_block: False: without any tag of ours the whole completion is the answer (paper's prompt 1).
     """
     rest = THINK_BLOCK.sub("", completion)
     answers = [_fold(text) for text in ANSWER_BLOCK.findall(rest)]
     if answers:
-        return answers[0] if len({each.casefold() for each in answers}) == 1 and answers[0] else None
+        return answers[0] if len({answer.casefold() for answer in answers}) == 1 and answers[0] else None
     if needs_block or re.search(r"</?(?:answer|think)>", rest):
         return None
     return _fold(rest) or None
 
 
 def match_choice(answer: str | None, choices: Sequence[str]) -> int | None:
-    """The index of the one option that the answer names, None when it names none or several.
+    """Return the index of the one option that the answer names, None when it names none or several.
 
-    Stages, each of which must name one option or is passed over: the text as it stands; without regard to
+    Stages, each of which must name one option or is skipped: the text as it stands; without regard to
     case; with typographical variants and markup folded; a letter (A is the first option), alone or before
     its own option; after "the answer is". Options that differ in text but not in a stage are told apart only
     by an earlier stage; of options with the very same text the first is meant.
@@ -87,7 +87,7 @@ def _fold_case(text: str) -> str:
 
 
 def _fold_typography(text: str) -> str:
-    """Compatibility forms, quotes, markup, underscores, commas, outer punctuation; never a number's sign."""
+    # Compatibility forms, quotes, markup, underscores, commas, outer punctuation; never a number's sign.
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_QUOTES)
     text = re.sub(r",(?!\d)", " ", _MARKUP.sub("", text).replace("_", " "))
     return _fold(text).strip(_EDGES).casefold()
