@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from audio_common import AudioError
 from audio_common.scenes.scene import random_scene, render
 from r1_aqa.answering.answerer import Answerer, answer, parse_answer
 from r1_aqa.config.answer import AnswerConfig
@@ -69,3 +70,20 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         answer(AnswerConfig(audio=tmp_path / "none.wav", question="What?"))
     with pytest.raises(ValueError, match="at least two, or none"):
         AnswerConfig(audio=Path("a.wav"), question="What?", choices=("one",))
+
+
+def test_several_files_are_answered_in_their_order(tiny_model_folder: Path, clip: Path) -> None:
+    answerer = Answerer.from_pretrained(tiny_model_folder, device="cpu")
+    other = clip.with_name("other.wav")
+    soundfile.write(other, render(random_scene(5, num_events=2, seconds=3.5)), 16_000)
+    several = answerer.answer([other, str(clip)], "What is heard?", ["a dog", "rain"], max_new_tokens=4)
+    alone = [
+        answerer.answer(path, "What is heard?", ["a dog", "rain"], max_new_tokens=4) for path in (other, clip)
+    ]
+    assert several == alone
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tiny_model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    with pytest.raises(AudioError, match=r"bad\.wav"):
+        Answerer.from_pretrained(tiny_model_folder, device="cpu").answer(tmp_path / "bad.wav", "What?")

@@ -116,3 +116,24 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, row: object, message: s
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no file of questions .*none\.jsonl"):
         read_questions(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b'{"id": "1", "audio": "a.wav", "question": null}',
+            r"q\.jsonl:1: question: expected text, got None",
+        ),
+        (
+            b'{"id": "1", "audio_id": "a.wav", "question": 3, "choices": []}',
+            r"question: expected text, got 3",
+        ),
+        (b"[1, 2", "is not JSON"),
+        (bytes(range(128, 200)), "is not text in UTF-8"),
+    ],
+)
+def test_a_malformed_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "q.jsonl").write_bytes(content)
+    with pytest.raises(QuestionError, match=message):
+        read_questions(tmp_path / "q.jsonl")

@@ -1,4 +1,4 @@
-"""What is trained and what is not."""
+"""The settings choose which parts are trained."""
 
 import pytest
 from peft import get_peft_model

@@ -33,7 +33,7 @@ class Answer:
     choice: str | None
     """The option that is meant; None without options, or when the answer names none or several."""
     thinking: str | None
-    """What was thought before, with a thinking prompt."""
+    """The thinking before it, with a thinking prompt; None without."""
     completion: str
     """Everything that the model wrote."""
 

@@ -87,6 +87,8 @@ def from_row(row: dict[str, Any], folder: Path) -> Question:
     unknown = sorted(row.keys() - known)
     if unknown:
         raise ValueError(f"unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    if not isinstance(row.get("question"), str):
+        raise ValueError(f"question: expected text, got {row['question']!r}")
     choices = tuple(map(str, row.get("choices") or ()))
     answer = row.get("answer")
     if isinstance(answer, int) and not isinstance(answer, bool):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 logger = logging.getLogger(__name__)
 
 PREFIX = "base_model.model."
-"""What peft puts before a layer's path."""
+"""Prefix of a layer's path in peft's files."""
 
 
 def find_model(source: str | Path) -> str:

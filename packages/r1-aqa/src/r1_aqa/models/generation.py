@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote about a question.
+    """A model's answer to a question, as it was written.
 
     Attributes:
         row: the question's.
