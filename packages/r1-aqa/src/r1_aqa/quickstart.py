@@ -81,6 +81,7 @@ def make_questions(config: QuickstartConfig) -> tuple[Path, Path, Path]:
     if not all(path.is_file() for path in paths):
         logger.info("synthesizing %d scenes", config.scenes + config.test_scenes)
         first = config.seed * 1_000_000
+        # Fine-tuning sees three quarters; reinforcement scenes that are new to it.
         half = config.scenes * 3 // 4
         ranges = ((0, half), (half, config.scenes), (config.scenes, config.scenes + config.test_scenes))
         for path, (start, stop) in zip(paths, ranges, strict=True):
@@ -153,7 +154,7 @@ def grpo_settings(config: QuickstartConfig, files: Sequence[Path]) -> GRPOTrainC
         data=DataConfig(train=(files[1],)),
         model=ModelConfig(dtype="float32", strategy="full"),
         max_steps=config.grpo_steps,
-        epochs=100,
+        epochs=100,  # max_steps decides
         batch_size=min(16, len(read_questions(files[1]))),
         num_rollouts=8,
         max_new_tokens=NEW_TOKENS,

@@ -88,6 +88,7 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, files = HUB[name]
+    # All of it: the audio lies beside the file of questions.
     folder = Path(snapshot_download(repository, repo_type="dataset"))
     for file in files:
         found = sorted(folder.rglob(file))

@@ -42,6 +42,7 @@ def fingerprint(samples: np.ndarray) -> Fingerprint:
     frames, bins = find_peaks(spectrogram(samples))
     order = np.argsort(frames, kind="stable")
     frames, bins = frames[order], bins[order]
+    # Pair each peak with its next ones at once: the peaks `ahead` places later.
     hashes, starts = [], []
     for ahead in range(1, NEIGHBORS + 1):
         gap = frames[ahead:] - frames[: len(frames) - ahead]
@@ -63,6 +64,7 @@ def spectrogram(samples: np.ndarray) -> np.ndarray:
     places = np.arange(WINDOW)[None] + HOP * np.arange(count)[:, None]
     spectrum = np.fft.rfft(samples[places] * np.hanning(WINDOW), axis=1)[:, : WINDOW // 2]
     peak = np.abs(samples).max()
+    # 1e-6: far below any peak, and the logarithm of digital silence is finite.
     return np.log(np.abs(spectrum) / (peak if peak > 0 else 1.0) + 1e-6)
 
 
@@ -75,11 +77,11 @@ def find_peaks(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = np.lib.stride_tricks.sliding_window_view(padded, 11, axis=0).max(-1)
     around = np.lib.stride_tricks.sliding_window_view(rows, 17, axis=1).max(-1)
     frames, bins = np.nonzero((levels == around) & (levels > np.median(levels)))
+    # Rank the maxima within their second and keep the first ones: a loud second must not take them all.
     strength, second = levels[frames, bins], frames * HOP // RATE
     order = np.lexsort((-strength, second))
-    place = np.zeros(len(order), int)
     starts = np.r_[0, np.nonzero(np.diff(second[order]))[0] + 1]
-    place[:] = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    place = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
     kept = order[place < PEAKS_A_SECOND]
     return frames[kept], bins[kept]
 
@@ -108,5 +110,6 @@ class FingerprintIndex:
         if not best:
             return None
         count, owner = max(best)
+        # A share of the smaller one: a few seconds out of a minute have few of its landmarks.
         needed = max(LEAST_AGREEING, LEAST_SHARE * min(len(query.hashes), self.sizes[owner]))
         return self.names[owner] if count >= needed else None

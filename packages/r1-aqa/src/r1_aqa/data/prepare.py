@@ -70,7 +70,7 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
     """
     checks = SoundChecks(config.out.with_suffix(".checked.jsonl"))
     sounds = checks.check([question.audio for _, question in rows], decode=config.check_sound)
-    shared: dict[Path, str] = {}
+    shared: dict[Path, str] = {}  # recordings that a benchmark has, too, and its file
     if config.against:
         tests = [
             q.audio for p in config.against for q in load_benchmark(str(p), config.against_audio).questions
@@ -100,6 +100,7 @@ def split_recordings(
     questions: Sequence[Question], share: float, seed: int
 ) -> tuple[list[Question], list[Question]]:
     """Return training and validation questions; no recording is in both."""
+    # Whole recordings: with questions about one clip on both sides validation would be too easy.
     sounds = sorted({str(question.audio) for question in questions})
     random.Random(seed).shuffle(sounds)
     chosen = set(sounds[: round(len(sounds) * share)])
@@ -134,6 +135,7 @@ def _avqa_rows(
 def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
     training, validation = split_recordings(kept, config.validation_share, config.seed)
     report.kept, report.validation = len(training), len(validation)
+    # The report comes first: it says why, if no question is left.
     path = config.out.with_suffix(".report.json")
     write_json(path, _summary(config, report))
     if not kept:

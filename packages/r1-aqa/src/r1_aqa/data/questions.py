@@ -69,6 +69,7 @@ def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
 
 def to_row(question: Question, folder: Path) -> dict[str, Any]:
     """Return a question as plain JSONL has it, without the fields that say nothing."""
+    # A field that says nothing is left out, and read again as the same default.
     row = {name: value for name, value in asdict(question).items() if value not in (None, (), False)}
     audio, base = question.audio.absolute(), folder.absolute()
     row["audio"] = str(audio.relative_to(base) if audio.is_relative_to(base) else audio)

@@ -137,7 +137,7 @@ def iterate_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | QuestionErr
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of questions {path}")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark before the text
         rows = json.loads(text) if text.lstrip().startswith("[") else None
     except UnicodeDecodeError as error:
         raise QuestionError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}") from error
@@ -148,6 +148,7 @@ def iterate_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | QuestionErr
             wrong = QuestionError(f"expected an object, got {str(row)[:40]}")
             yield f"{path} item {number}", row if isinstance(row, dict) else wrong
         return
+    # Not splitlines: a question may hold characters that count as the end of a line there.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield f"{path}:{number}", _parse_line(line)

@@ -52,6 +52,7 @@ def evaluate(config: EvaluateConfig) -> Scores:
         heard = require_heard(llm, benchmark.questions, config.sound, prompt=config.prompt)
         logger.info("%s", heard)
     runs = make_runs(benchmark.questions, config)
+    # Options in another order are other prompts about the same clips: the encoder runs once.
     clips = None
     for name, questions in runs.items():
         prompts = encode(llm, questions, config, silent=name == "silent", clips=clips)
@@ -101,7 +102,7 @@ def shuffle_choices(question: Question, seed: Sequence[int]) -> Question:
     count = len(question.choices)
     if count < 2:
         return question
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)  # of this question alone: a limit does not change the others
     order = list(range(count))
     while order == list(range(count)):
         order = rng.permutation(count).tolist()

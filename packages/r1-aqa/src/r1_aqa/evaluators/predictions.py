@@ -89,6 +89,7 @@ def read_outputs(path: Path, questions: Sequence[Question]) -> list[str | None]:
             by_id.setdefault(str(row.get("id")), []).append(output)
     if keys <= {None}:
         raise ValueError(f"{path}: no row has an answer under {', '.join(OUTPUT_KEYS)}")
+    # A mistaken file would otherwise be scored as all wrong.
     if not any(question.id in by_id for question in questions):
         raise ValueError(f"{path} answers none of the {len(questions)} questions; are they of another file?")
     return [by_id[q.id].pop(0) if by_id.get(q.id) else None for q in questions]

@@ -66,7 +66,7 @@ def plot_scores(scores: dict[str, Any], picture: Path) -> None:
     """Draw the strict accuracy of all questions, controls and groups, beside chance and the first option."""
     import matplotlib
 
-    matplotlib.use("Agg")
+    matplotlib.use("Agg")  # draws without a screen
     from matplotlib import pyplot
 
     bars = [("all", scores["strict"]["value"], scores["strict"])]
@@ -82,6 +82,7 @@ def plot_scores(scores: dict[str, Any], picture: Path) -> None:
         if interval:
             spread = [[value - interval["low"]], [interval["high"] - value]]
             axis.errorbar([value], [place], xerr=spread, color="black", capsize=3)
+        # The number stands behind the error bar.
         end = max(value, interval["high"] if interval else 0.0)
         axis.text(end + 0.015, place, f"{value:.0%}", va="center", fontsize=8)
     axis.axvline(scores["chance"], color="grey", ls=":", label="chance")

@@ -105,6 +105,7 @@ class AudioLLM:
             found["inputs_embeds"] = kwargs["inputs_embeds"]
             raise _Stop
 
+        # A hook, not the family's own function for merging: names and arguments of that differ and change.
         handle = self.language_model().register_forward_pre_hook(stop, with_kwargs=True)
         try:
             self.model(**inputs)

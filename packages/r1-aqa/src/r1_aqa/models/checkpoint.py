@@ -69,6 +69,7 @@ def load_adapters(model: nn.Module, source: str) -> nn.Module:
         config.target_modules = sorted({paths[layer_of(key)] for key in tensors if ".lora_" in key})
     adapted = get_peft_model(model, config)  # type: ignore[arg-type]
     renamed = {key.replace(layer_of(key), paths[layer_of(key)], 1): value for key, value in tensors.items()}
+    # peft itself loads what fits and says nothing of the rest.
     check_names(set(get_peft_model_state_dict(adapted, save_embedding_layers=False)), set(renamed), source)
     set_peft_model_state_dict(adapted, renamed)
     return adapted

@@ -85,6 +85,7 @@ def generate_answers(
             assert ahead is not None
             prompts.sounds.decoded, unreadable = ahead.result()
             prompts.sounds.unreadable |= unreadable
+            # The next batch is decoded while this one is answered.
             if place + 1 < len(batches):
                 ahead = pool.submit(read_ahead, prompts, batches[place + 1])
             errors = {row: prompts.sounds.unreadable.get(prompts.questions[row].audio) for row in batch}
@@ -100,6 +101,7 @@ def generate_answers(
 def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) -> list[list[int]]:
     """Return rows of like duration together, and those of one clip side by side."""
     questions, seconds = prompts.questions, prompts.sounds.seconds
+    # The row last, so that the order, and with it every batch, is the same each time.
     order = sorted(rows, key=lambda row: (seconds(row), str(questions[row].audio), row))
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 

@@ -81,6 +81,7 @@ def check_heard(
         for q in chosen
     ]
     targets = [format_target(q.answer or q.choices[0], prompt) for q in chosen]
+    # Dropout would change the answers, too.
     training = llm.model.training
     llm.model.eval()
     own = _answer_log_probs(llm, texts, sounds, targets)
@@ -105,7 +106,7 @@ def require_heard(
         raise DeafModelError(
             f"the model does not hear: {report}, where more than {LEAST_CHANGE:g} was expected. Its answers "
             "would be learnt or scored from the text alone. Check that the sounds are not silent, that the "
-            "folder holds an audio LLM with its encoder's weights (no message about newly initialised ones), "
+            "folder holds an audio LLM with its encoder's weights (no message about newly initialized ones), "
             "and that its processor belongs to it; --no_check_heard goes on regardless."
         )
     return report
@@ -131,6 +132,7 @@ def other_sounds(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
         other = next(
             (sound for sound in rest if not np.array_equal(np.resize(sound, own.shape), own)), own[::-1]
         )
+        # Repeated or cut to the own length: another number of audio tokens would change the answer, too.
         found.append(np.resize(other, own.shape).astype(np.float32))
     return found
 
@@ -140,6 +142,7 @@ def _answer_log_probs(
 ) -> Tensor:
     """Return the log-probability of each target, `(questions,)`."""
     device, totals = llm.device, []
+    # One by one: in a batch padding alone would change the numbers.
     for text, samples, target in zip(texts, sounds, targets, strict=True):
         inputs = {name: value.to(device) for name, value in llm.encode([text], [samples]).items()}
         ids = llm.tokenizer(target, add_special_tokens=False, return_tensors="pt")["input_ids"].to(device)

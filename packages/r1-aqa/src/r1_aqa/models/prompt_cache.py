@@ -123,6 +123,7 @@ class EncodedPrompts:
                 clip = self._clip(row)
                 sound = self.clips[clip] if clip in self.clips else self._sound_of(first[clip], new)
                 new[row] = self._beside(row, sound)
+        # Read before anything is kept: keeping may drop what a small cache holds.
         found = [new[row] if row in new else self._embeddings[row] for row in rows]
         for row, value in new.items():
             if self.frozen:
@@ -160,6 +161,7 @@ class EncodedPrompts:
             return {}
         inputs = {name: value.to(self.llm.device) for name, value in self.inputs(rows).items()}
         merged, mask = self._embed(inputs), inputs["attention_mask"].bool()
+        # Copies without padding: a view would keep the whole batch in memory.
         found = {row: merged[i, mask[i]].clone() for i, row in enumerate(rows)}
         for row in rows if self._reuses_clips else ():
             sound = self._sound_of(row, found)

@@ -66,6 +66,7 @@ def create_tiny_audio_llm(
             "encoder_layers": encoder_layers,
             "encoder_attention_heads": num_heads,
             "encoder_ffn_dim": 2 * encoder_width,
+            # 100 frames a second, halved by a convolution.
             "max_source_positions": 50 * max_seconds,
         },
         text_config={
@@ -101,6 +102,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=list(SPECIAL),
+        # All bytes, so that no text is unknown.
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -31,10 +31,11 @@ def read_answer(completion: str, *, needs_block: bool = True) -> str | None:
         completion: everything that the model wrote.
         needs_block: False: without any tag of ours the whole completion is the answer (paper's prompt 1).
     """
-    rest = THINK_BLOCK.sub("", completion)
+    rest = THINK_BLOCK.sub("", completion)  # an answer block inside thinking is no answer
     answers = [_fold(text) for text in ANSWER_BLOCK.findall(rest)]
     if answers:
         return answers[0] if len({answer.casefold() for answer in answers}) == 1 and answers[0] else None
+    # Half a tag: the format was meant and missed, so the rest is not an answer of prompt 1.
     if needs_block or re.search(r"</?(?:answer|think)>", rest):
         return None
     return _fold(rest) or None
@@ -53,11 +54,13 @@ def match_choice(answer: str | None, choices: Sequence[str]) -> int | None:
     """
     if not answer or not _fold(answer):
         return None
+    # From strict to lenient, so that options that differ in case alone are still told apart.
     for normalize in (_fold, _fold_case, _fold_typography):
         found = _equal_choice(answer, choices, normalize)
         if found is not None:
             return found
     bare = _fold(_MARKUP.sub("", answer)).strip(_EDGES)
+    # A letter counts only if nothing follows, or its own option does: "A dog" is no answer A.
     letter = _LETTER.fullmatch(bare)
     if letter and ord(letter[1].upper()) - ord("A") < len(choices):
         return _lettered_choice(letter, choices)
@@ -74,6 +77,7 @@ def _lettered_choice(letter: re.Match[str], choices: Sequence[str]) -> int | Non
 
 def _equal_choice(answer: str, choices: Sequence[str], normalize: Callable[[str], str]) -> int | None:
     wanted = normalize(answer)
+    # Several options that are the same text name one option; several texts are no answer.
     found = [index for index, choice in enumerate(choices) if wanted and normalize(choice) == wanted]
     return found[0] if len({_fold(choices[index]) for index in found}) == 1 else None
 

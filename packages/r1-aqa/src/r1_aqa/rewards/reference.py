@@ -55,6 +55,7 @@ def _is_equal(text: str, target: str) -> bool:
 
 
 def _first_block(text: str) -> str:
+    # Without a block the whole text is compared, so a bare option earns the reward, too.
     found = _BLOCK.search(text)
     return found[1].strip() if found else text.strip()
 

@@ -19,6 +19,7 @@ from r1_aqa.rewards.matching import THINK_BLOCK, match_choice, read_answer
 
 RewardFunction = Callable[..., list[float]]
 
+# Any text without a tag of ours: a second block must not hide inside the first.
 _NO_TAG = r"(?:(?!</?(?:answer|think)>).)*"
 _ANSWER_ONLY = re.compile(rf"<answer>(?P<answer>{_NO_TAG})</answer>", re.S)
 _THINK_ONLY = re.compile(rf"<think>(?P<thinking>{_NO_TAG})</think>", re.S)
@@ -119,6 +120,7 @@ def _length_score(parts: tuple[str, str] | None) -> float:
     words, (least, most) = len(parts[0].split()), THINKING_WORDS
     if words <= most:
         return min(1.0, words / least)
+    # From 1 at `most` words down to 0 at twice as many.
     return max(0.0, 2.0 - words / most)
 
 
@@ -126,6 +128,7 @@ def _is_consistent(text: str, choices: Sequence[str]) -> float:
     thinking = " ".join(THINK_BLOCK.findall(text)).casefold()
     answered = match_choice(read_answer(text), choices)
     places = [_last_place(choice.casefold(), thinking) for choice in choices]
+    # Thinking that names no option is consistent with none, and earns nothing.
     if answered is None or max(places, default=-1) < 0:
         return 0.0
     return float(places[answered] == max(places))

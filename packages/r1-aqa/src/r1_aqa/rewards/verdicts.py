@@ -55,6 +55,7 @@ def official_match(answer: str, prediction: str, choices: Sequence[str]) -> bool
     >>> official_match("a dog", "It is a dog.", ["a dog", "a cat"])
     True
     """
+    # Sets of words: order and repetition do not count, and an empty prediction is never right.
     predicted, right = _words(prediction), _words(answer)
     wrong: set[str] = set().union(*(_words(choice) - right for choice in choices if _words(choice) != right))
     return bool(predicted) and right <= predicted and not predicted & wrong

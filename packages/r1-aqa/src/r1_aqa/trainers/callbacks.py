@@ -29,6 +29,7 @@ class LogFile(TrainerCallback):
         """Drop what a killed run logged after the checkpoint from which this one goes on."""
         if state.is_world_process_zero and self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # It logs these updates once more.
             kept = [line for line in lines if _step_of(line) <= state.global_step]
             write_atomically(self.path, "".join(kept))
 
@@ -142,6 +143,7 @@ class SaveOnInterrupt(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop when any rank was asked to: all ranks after the same update, for saving needs all."""
         if args.world_size > 1:
+            # A launcher signals all processes, but they are not in the same update then.
             flag = torch.tensor(float(self.interrupted), device=args.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
             self.interrupted = bool(flag)
@@ -155,12 +157,14 @@ class SaveOnInterrupt(TrainerCallback):
 
     def _note(self, *_: Any) -> None:
         self.interrupted = True
+        # Whoever presses Ctrl-C again does not want to wait for the save.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def save_model(trainer: Trainer, llm: AudioLLM, folder: Path) -> None:
     """Save model or adapters with the processor, as `load_audio_llm` reads them."""
+    # All processes take part: with FSDP or ZeRO-3 each holds a part of the weights.
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
         llm.processor.save_pretrained(folder)

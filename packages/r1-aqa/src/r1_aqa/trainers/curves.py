@@ -29,7 +29,7 @@ def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
     """Draw the curves of a training, or of several by their names; return False if nothing was logged."""
     import matplotlib
 
-    matplotlib.use("Agg")
+    matplotlib.use("Agg")  # draws without a screen
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
 
@@ -76,7 +76,7 @@ def _draw(axis: Any, points: list[tuple[float, float]], color: str) -> None:
     if not points:
         return
     steps, values = zip(*points, strict=True)
-    width = max(1, len(values) // 20)
+    width = max(1, len(values) // 20)  # a twentieth of the training
     windows = [values[max(0, i - width + 1) : i + 1] for i in range(len(values))]
     smooth = [sum(window) / len(window) for window in windows]
     axis.plot(steps, smooth, color=color, marker="o" if len(values) < 15 else None, ms=3)

@@ -25,14 +25,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
 from torch import Tensor, nn
 from trl import GRPOConfig, GRPOTrainer
 from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.utils import RepeatSampler, split_tensor_dict
+from trl.trainer.utils import split_tensor_dict
 
 from r1_aqa.config.train import GRPOTrainConfig
-from r1_aqa.data.questions import Question
 from r1_aqa.models.audio_llm import AudioLLM, unwrap
 from r1_aqa.models.chat import pad_left
 from r1_aqa.models.generation import end_tokens
@@ -43,8 +41,8 @@ from r1_aqa.models.log_probs import (
     entropies,
     shared_prefix_logits,
 )
-from r1_aqa.models.prompt import format_target
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.trainers.dataset import EpochSampler, training_rows
 from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups, scatter
 from r1_aqa.trainers.run_folder import load_weights
 
@@ -54,39 +52,6 @@ _GIVES_AUX_LOSS = (
 """Whether this TRL wants a third value, the balance of a mixture's experts, with the log-probabilities."""
 
 Batch = dict[str, Any]
-
-
-def training_rows(questions: Sequence[Question], texts: Sequence[str]) -> Dataset:
-    """Return the data set that TRL draws from: `prompt`, and the columns that reward functions are given.
-
-    Raises:
-        ValueError: a question has no answer.
-    """
-    for question in questions:
-        if question.answer is None:
-            raise ValueError(f"question {question.id} has no answer; training needs one")
-    return Dataset.from_dict(
-        {
-            "prompt": list(texts),
-            "row": list(range(len(texts))),
-            "question_id": [question.id for question in questions],
-            "choices": [list(question.choices) for question in questions],
-            "answer": [question.answer for question in questions],
-            "solution": [format_target(question.answer or "") for question in questions],
-        }
-    )
-
-
-class EpochSampler(RepeatSampler):
-    """TRL's order of questions, drawn anew from the epoch's number.
-
-    TRL's own goes on with one generator, so that a training resumed in a later epoch would see the first
-    epoch's order again.
-    """
-
-    def set_epoch(self, epoch: int) -> None:
-        """Seed the order of an epoch; Trainer calls this before each."""
-        self.generator.manual_seed((self.seed or 0) + epoch)
 
 
 class AudioGRPOTrainer(GRPOTrainer):
@@ -117,7 +82,7 @@ class AudioGRPOTrainer(GRPOTrainer):
         self._group = config.num_rollouts
         self._rows: list[int] = []
         self._scored: list[dict[str, Any]] = []
-        self._passes: list[Batch] = []
+        self._passes: list[Batch] = []  # the batch of an update, split into forward passes
         super().__init__(
             model=llm.model,  # type: ignore[arg-type]
             reward_funcs=list(rewards),  # type: ignore[arg-type]
@@ -130,7 +95,9 @@ class AudioGRPOTrainer(GRPOTrainer):
         self.ends = end_tokens(llm.model, llm.tokenizer)
         if not self.use_vllm:
             self.generation_config.eos_token_id = self.ends
+            # A sampled audio token would be taken for a place that the audio belongs to.
             self.generation_config.suppress_tokens = [llm.audio_token_id]
+        # A shared prefix needs a mask of its own, which flash attention does not take, and plain positions.
         flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
         self._share_prefix = config.share and llm.family.plain_positions and not flash
 
@@ -208,6 +175,7 @@ class AudioGRPOTrainer(GRPOTrainer):
             mask.any(1).nonzero()[:, 0] if mask.any() else torch.zeros(1, dtype=torch.long, device=ids.device)
         )
         log_probs, bits = [], []
+        # As many rows at once as TRL says, for the memory of their logits.
         for chunk in live.split(batch_size or len(ids)):
             with self.accelerator.autocast():
                 logits = self._logits(model, [self._rows[i] for i in chunk.tolist()], ids[chunk], mask[chunk])
@@ -232,9 +200,11 @@ class AudioGRPOTrainer(GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
         """Do as TRL does, but keep the rollouts of a question together: it is read once for all of them."""
+        # TRL would shuffle the rollouts of a step, and split groups over passes.
         if not self.llm.model.training:
             return super()._prepare_inputs(generation_batch)
         steps = self.config.gradient_accumulation_steps
+        # Once for all passes of all updates that learn from these rollouts.
         if self._step % (steps * self.config.updates_per_rollout) == 0 or not self._passes:
             scored = self._generate_and_score_completions(generation_batch)
             self._passes = split_tensor_dict(scored, steps)
@@ -306,6 +276,7 @@ class AudioGRPOTrainer(GRPOTrainer):
         self, inputs: list[Batch], prompts: list, completions: list, completion_ids: list
     ) -> Tensor:
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids)
+        # TRL gathers the rewards of all processes; these are the own ones.
         start = self.accelerator.process_index * len(prompts)
         own = rewards[start : start + len(prompts)].tolist()
         self._scored = [
@@ -327,6 +298,6 @@ class AudioGRPOTrainer(GRPOTrainer):
         if self.on_rollouts is None:
             return
         rows = [row | {"advantage": a} for row, a in zip(self._scored, advantages, strict=True)]
-        rows = gather_object(rows)
+        rows = gather_object(rows)  # takes part in every process, writes in one
         if self.accelerator.is_main_process:
             self.on_rollouts(self.state.global_step + 1, rows)

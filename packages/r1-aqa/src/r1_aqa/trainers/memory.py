@@ -62,14 +62,18 @@ def estimate_memory(llm: AudioLLM, config: TrainConfig) -> MemoryEstimate:
     prompt = int(config.sound.max_seconds * TOKENS_A_SECOND) + QUESTION_TOKENS
     grpo = config if isinstance(config, GRPOTrainConfig) else None
     answer = grpo.num_rollouts * grpo.max_new_tokens if grpo else ANSWER_TOKENS
+    # With sharing a prompt is read once, else in front of each of its rollouts.
     read = prompt if grpo is None or grpo.share else prompt * grpo.num_rollouts
+    # Autocast keeps activations in half precision, whatever the weights are.
     value_bytes = 2 if config.precision != "fp32" or config.model.dtype != "float32" else 4
     # Recomputing keeps the input of each layer alone.
     kept = 2 if config.gradient_checkpointing else VALUES_KEPT * value_bytes // 2
     width = text.num_hidden_layers * text.hidden_size
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    # Keys and values of a token, in all layers.
     cached = 2 * text.num_hidden_layers * heads * (text.hidden_size // text.num_attention_heads)
     sampled = (prompt * grpo.num_rollouts + answer) * config.batch_size * cached * value_bytes if grpo else 0
+    # Adapters are switched off for the reference; only a full training needs a second model.
     keeps_copy = grpo is not None and grpo.beta > 0 and config.model.strategy == "full"
     return MemoryEstimate(
         weights=weights,

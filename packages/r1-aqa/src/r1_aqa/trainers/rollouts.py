@@ -31,6 +31,7 @@ def cut_at_end(ids: list[int], ends: Sequence[int]) -> list[int]:
 
 def flat_groups(advantages: Tensor, group: int) -> Tensor:
     """Return which groups of `group` rollouts have no advantage to learn from: `(groups,)` bool."""
+    # Not 0: the mean of equal rewards may differ from them by rounding.
     return (advantages.view(-1, group).abs() < 1e-6).all(1)
 
 

@@ -121,6 +121,7 @@ def find_checkpoint(out: Path) -> Path | None:
     while out.is_dir() and (found := get_last_checkpoint(str(out))):
         if is_whole(Path(found)):
             return Path(found)
+        # Left there it would count among the checkpoints to keep.
         shutil.rmtree(found, ignore_errors=True)
     return None
 
@@ -216,6 +217,7 @@ def audio_fault(audio: Path, sound: SoundConfig) -> str | None:
 
 def record_skipped(out: Path, skipped: Sequence[tuple[Question, str]]) -> None:
     """Append questions and why they are skipped to OUT/skipped.jsonl, unless they are there."""
+    # Resumed trainings and several epochs meet the same files again.
     path = out / "skipped.jsonl"
     known = set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set[str]()
     rows = ({"id": question.id, "audio": str(question.audio), "why": why} for question, why in skipped)

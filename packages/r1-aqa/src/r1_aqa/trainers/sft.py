@@ -92,7 +92,7 @@ class AudioSFTTrainer(SFTTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the cross entropy of the answers' tokens: their sum by their number in the whole update."""
-        labels = inputs["labels"][:, 1:]
+        labels = inputs["labels"][:, 1:]  # see `collate_targets`
         logits = self._answer_logits(model, inputs["row"].tolist(), labels)
         total = nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
@@ -106,6 +106,7 @@ class AudioSFTTrainer(SFTTrainer):
     def _answer_logits(self, model: nn.Module, rows: list[int], labels: Tensor) -> Tensor:
         prompts, index = self.prompts.distinct(rows, labels.device)
         mask = (labels != IGNORED).long()
+        # -100 is no token; masked positions may hold any.
         ids = labels.masked_fill(labels == IGNORED, self.llm.tokenizer.pad_token_id)
         return completion_logits(replace(self.llm, model=model), prompts, index, ids, mask)
 

@@ -124,7 +124,7 @@ def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
     if not checkpoint and PartialState().is_main_process:
         (config.out / "skipped.jsonl").unlink(missing_ok=True)
     questions = usable_questions(config)
-    set_seed(config.seed)
+    set_seed(config.seed)  # before the model: new adapters are random
     # Quantized weights are made on the GPU; all others go there when training begins.
     device = "cpu" if config.model.quantization == "none" else PartialState().device
     return load_audio_llm(config.init_from, config.model, device=device), questions, checkpoint
@@ -142,6 +142,7 @@ def set_up(llm: AudioLLM, config: TrainConfig) -> tuple[Any, bool]:
     if is_adapted(llm):
         prepare_adapters(llm)
         return None, prompts_are_frozen(llm)
+    # TRL adds new adapters itself, and then uses the model without them as the reference.
     llm.model.requires_grad_(False)
     return lora_config(llm, config.model), config.model.freeze_encoder and config.model.freeze_projector
 
@@ -193,6 +194,7 @@ def count_updates(config: TrainConfig, num_questions: int) -> int:
     """Return the number of updates of the whole training."""
     if config.max_steps:
         return config.max_steps
+    # Divisions rounded up, as transformers counts an unfinished pass or update.
     passes = -(-num_questions // (config.batch_size * PartialState().num_processes))
     return math.ceil(-(-passes // config.gradient_accumulation_steps) * config.epochs)
 
@@ -215,7 +217,7 @@ def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]
         **(not_reentrant if config.gradient_checkpointing else {}),
         "deepspeed": str(config.deepspeed) if config.deepspeed else None,
         "save_strategy": "steps" if config.save_steps else "epoch",
-        "save_steps": config.save_steps or 500,
+        "save_steps": config.save_steps or 500,  # not used after epochs
         "save_total_limit": config.keep_checkpoints,
         "logging_steps": config.logging_steps,
         "report_to": list(config.report_to) or "none",
@@ -223,7 +225,7 @@ def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]
         "seed": config.seed,
         "data_seed": config.seed,
         "remove_unused_columns": False,
-        "dataloader_num_workers": 0,
+        "dataloader_num_workers": 0,  # a row is a number; its audio comes from the cache
     }
 
 

@@ -31,7 +31,7 @@ def sample(trainer: Any, rows: Sequence[int]) -> tuple[list[list[int]], list[lis
         top_k=config.top_k,
         top_p=config.top_p,
         max_tokens=config.max_new_tokens,
-        logprobs=0,
+        logprobs=0,  # those of the sampled token alone
         stop_token_ids=list(trainer.ends),
     )
     outputs = trainer.vllm_generation.llm.generate(
