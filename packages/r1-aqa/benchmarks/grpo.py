@@ -108,7 +108,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 
 def length(completions: list[str], **_: Any) -> list[float]:
-    """Differs between rollouts, so that every group is learnt from."""
+    """Differs between rollouts, so that every group is learned from."""
     return [float(len(text)) for text in completions]
 
 

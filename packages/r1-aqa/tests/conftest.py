@@ -1,4 +1,4 @@
-"""A tiny audio LLM and synthesised questions, made once."""
+"""A tiny audio LLM and synthesized questions, made once."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace

@@ -83,7 +83,7 @@ def test_one_sound_a_text(tiny_audio_llm: AudioLLM) -> None:
 
 
 def test_weights_load_by_the_names_of_the_published_files(tiny_model_folder: Path, tmp_path: Path) -> None:
-    """mispeech/r1-aqa was saved by transformers 4.49, whose names are spelt out here."""
+    """mispeech/r1-aqa was saved by transformers 4.49, whose names are spelled out here."""
     import shutil
 
     from safetensors.torch import save_file

@@ -24,7 +24,7 @@ class PrepareConfig:
     check_sound: bool = True
     """Decode all audio and skip what is corrupt or silent; off: only look whether the file exists."""
     validation_share: float = 0.0
-    """Put all questions about this share of the recordings in OUT's neighbour `.validation.jsonl`."""
+    """Put all questions about this share of the recordings in OUT's neighbor `.validation.jsonl`."""
     seed: int = 0
     """Seed for the choice of validation recordings."""
 

@@ -128,7 +128,7 @@ class SFTTrainConfig(TrainConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOTrainConfig(TrainConfig):
-    """Group relative policy optimization: rollouts are rewarded, compared within their group, learnt from."""
+    """Group relative policy optimization: rollouts are rewarded and compared within their group."""
 
     rewards: tuple[str, ...] = ("accuracy", "format")
     """Names of built-in rewards (also reference_accuracy, ...) or FILE.py:FUNCTION."""
@@ -139,7 +139,7 @@ class GRPOTrainConfig(TrainConfig):
     max_new_tokens: int = 256
     """Longest rollout, in tokens."""
     temperature: float = 1.0
-    """Sampling temperature, also that of the log-probabilities that are learnt from."""
+    """Sampling temperature, also that of the log-probabilities that are learned from."""
     top_k: int = 0
     """Sample from this many of the likeliest tokens; 0: from all, as the log-probabilities assume."""
     top_p: float = 1.0
@@ -159,7 +159,7 @@ class GRPOTrainConfig(TrainConfig):
     scale_rewards: Literal["group", "batch", "none"] = "group"
     """Divide advantages by the deviation of the rewards of the group or the batch, or not at all."""
     updates_per_rollout: int = 1
-    """How often the same rollouts are learnt from; 1: strictly on-policy, as in the paper."""
+    """How often the same rollouts are learned from; 1: strictly on-policy, as in the paper."""
     ignore_truncated: bool = False
     """Learn nothing from rollouts that were cut at max_new_tokens."""
     zero_advantage: Literal["keep", "drop", "resample"] = "keep"

@@ -105,7 +105,7 @@ def require_heard(
     if not report.hears:
         raise DeafModelError(
             f"the model does not hear: {report}, where more than {LEAST_CHANGE:g} was expected. Its answers "
-            "would be learnt or scored from the text alone. Check that the sounds are not silent, that the "
+            "would be learned or scored from the text alone. Check that the sounds are not silent, that the "
             "folder holds an audio LLM with its encoder's weights (no message about newly initialized ones), "
             "and that its processor belongs to it; --no_check_heard goes on regardless."
         )
