@@ -2,8 +2,8 @@
 
 The same command runs in one process, or in many behind `accelerate launch`:
 
-    ml-clap train --config configs/esc10.yaml
-    accelerate launch --num_processes 8 -m ml_clap train --config configs/audiocaps.yaml
+    ml-clap train --config esc10
+    accelerate launch --num_processes 8 -m ml_clap train --config audiocaps
 
 What holds in either case:
 

@@ -25,6 +25,7 @@ from r1_aqa.models.checkpoint import find_model
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.heard import require_heard
 from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
+from r1_aqa.output import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -134,15 +135,13 @@ def ask(
     prompts: EncodedPrompts, file: PredictionFile, run: str, *, batch_size: int, max_new_tokens: int
 ) -> None:
     """Answer what is not answered yet; audio that cannot be read is recorded, and ends nothing."""
-    from rich.progress import Progress
-
     waiting = [row for row in range(len(prompts.questions)) if (run, row) not in file.found]
-    with Progress(transient=True) as progress:
-        task = progress.add_task(run, total=len(waiting))
+    count = len(prompts.questions)
+    with Progress(f"Answering ({run})", count, start=count - len(waiting)) as progress:
         for batch in generate_answers(prompts, waiting, batch_size=batch_size, max_new_tokens=max_new_tokens):
             asked = [(prompts.questions[completion.row], completion) for completion in batch]
             file.append(Prediction(c.row, q.id, run, q.choices, c.text, c.error) for q, c in asked)
-            progress.advance(task, len(batch))
+            progress.advance(len(batch))
 
 
 def outputs_of(file: PredictionFile, run: str, count: int) -> list[str | None]:

@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_callback import ProgressCallback
 
 from r1_aqa.config.train import TrainConfig
 from r1_aqa.files import write_atomically, write_json
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.output import Progress
 from r1_aqa.rewards.verdicts import judge
 
 
@@ -43,16 +43,38 @@ class LogFile(TrainerCallback):
                 file.write(json.dumps({"step": state.global_step} | numbers) + "\n")
 
 
-class QuietProgress(ProgressCallback):
-    """A bar with the latest reward or loss in place of a line for every log."""
+class ShowProgress(TrainerCallback):
+    """Shows the updates with the latest reward or loss, as all verbs show what they do."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._note = ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin, where a resumed training was."""
+        self._progress = Progress(
+            "Training", state.max_steps, start=state.global_step, shown=state.is_world_process_zero
+        )
+        self._progress.__enter__()
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        """Show what was logged beside the bar."""
-        if state.is_world_process_zero and self.training_bar is not None and logs:
-            shown = {name: logs[name] for name in ("loss", "reward", "kl", "eval_accuracy") if name in logs}
-            self.training_bar.set_postfix({name: f"{float(value):.3f}" for name, value in shown.items()})
+        """Note what was logged."""
+        names = ("loss", "reward", "kl", "eval_accuracy")
+        shown = [f"{name} {float(logs[name]):.3f}" for name in names if logs and name in logs]
+        self._note = ", ".join(shown) or self._note
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count an update."""
+        if self._progress is not None:
+            self._progress.advance(note=self._note)
+
+    def close(self, *error: Any) -> None:
+        """End the bar, after an error too: it hides the cursor."""
+        if self._progress is not None:
+            self._progress.__exit__(*(error or (None, None, None)))
+            self._progress = None
 
 
 class Validation(TrainerCallback):

@@ -37,7 +37,7 @@ from r1_aqa.models.lora import (
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.rewards.rewards import load_rewards
-from r1_aqa.trainers.callbacks import LogFile, QuietProgress, SaveOnInterrupt, Validation, save_model
+from r1_aqa.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, Validation, save_model
 from r1_aqa.trainers.curves import write_curves
 from r1_aqa.trainers.memory import estimate_memory
 from r1_aqa.trainers.rollouts import RolloutLog
@@ -169,7 +169,8 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
     interrupt, best = SaveOnInterrupt(), Validation(config, llm, trainer, validation)
     for callback in (ProgressCallback, PrinterCallback):  # which of them, depends on transformers' verbosity
         trainer.remove_callback(callback)
-    for added in (QuietProgress(), LogFile(config.out / "log.jsonl"), best, interrupt):
+    progress = ShowProgress()
+    for added in (progress, LogFile(config.out / "log.jsonl"), best, interrupt):
         trainer.add_callback(added)
     for prompts in (training, validation):
         prompts.sounds.on_unreadable = lambda question, why: record_skipped(config.out, [(question, why)])
@@ -178,7 +179,10 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
         logger.info("%s", heard)
     if trainer.is_world_process_zero():
         describe(config, llm, len(training.questions))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        progress.close()
     if interrupt.interrupted:
         raise KeyboardInterrupt(f"Saved in {config.out}; the same command goes on from there.")
     save_model(trainer, llm, config.out / "last")
