@@ -70,10 +70,10 @@ class ShowProgress(TrainerCallback):
         if self._progress is not None:
             self._progress.advance(note=self._note)
 
-    def close(self, *error: Any) -> None:
-        """End the bar, after an error too: it hides the cursor."""
+    def close(self) -> None:
+        """End the bar, after an error too: it would hide the cursor."""
         if self._progress is not None:
-            self._progress.__exit__(*(error or (None, None, None)))
+            self._progress.__exit__(None, None, None)
             self._progress = None
 
 
