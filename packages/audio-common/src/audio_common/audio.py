@@ -29,7 +29,8 @@ import soxr
 import torch
 from torch import Tensor
 
-from audio_common.decoder import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source, open_reader
+from audio_common.decoder import open_reader
+from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 
 __all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "stream_audio"]
 
@@ -150,11 +151,12 @@ def _decoded_blocks(
             yield block
         if not num_samples:
             declared = "an unknown length" if reader.duration is None else f"{reader.duration:.3f} s"
+            why = f" ({reader.complaints[-1]})" if reader.complaints else ""
             wanted = "to the end" if duration is None else f"for {duration} s"
             raise AudioError(
                 f"{reader.name}, which declares {declared}, has no sample at {sample_rate} Hz "
                 f"from {offset} s {wanted}; choose a segment of at least one sample before its end, or "
-                "replace a damaged file"
+                f"replace a damaged file{why}"
             )
 
 

@@ -129,7 +129,7 @@ class CED(nn.Module):
         """Write `model.safetensors` and `config.json` in `folder`, for `from_pretrained`."""
         from audio_common.checkpoint import save_checkpoint
 
-        save_checkpoint(self, Path(folder))
+        save_checkpoint(self.config, self.state_dict(), Path(folder))
 
     def forward(
         self,

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +26,6 @@ from torch import Tensor
 
 from audio_common.config import PATCH_FRAMES, CEDConfig
 from audio_common.mel import FFT_LENGTH, HOP_LENGTH, NUM_MELS, SAMPLE_RATE, mel_filterbank
-
-if TYPE_CHECKING:
-    from audio_common.ced import CED
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -67,12 +64,12 @@ def load_checkpoint(source: str | Path, **overrides: Any) -> tuple[CEDConfig, di
     return config, tensors
 
 
-def save_checkpoint(model: CED, folder: Path) -> None:
+def save_checkpoint(config: CEDConfig, tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Write `model.safetensors` and `config.json`; reading them back gives the same tensors bit for bit."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    settings = {"model_type": MODEL_TYPE, **asdict(model.config)}
+    settings = {"model_type": MODEL_TYPE, **asdict(config)}
     (folder / CONFIG_FILE).write_text(
         json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )

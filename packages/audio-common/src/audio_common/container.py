@@ -18,7 +18,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 
-from audio_common.decoder import BLOCK, AudioError
+from audio_common.reader import BLOCK, AudioError
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class ContainerReader:
 
     def __init__(self, source: Path | BinaryIO, name: str, problem: str = "") -> None:
         self.name = name
+        self.complaints: list[str] = []
         self._owned = isinstance(source, Path)
         self._file: BinaryIO = source.open("rb") if isinstance(source, Path) else source
         self._problem = f"libsndfile: {problem}; FFmpeg: " if problem else "FFmpeg: "
@@ -91,7 +92,7 @@ class ContainerReader:
             self._file.close()
 
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
-        """Float32 blocks (samples, channels); see `audio_common.decoder.Reader`."""
+        """Float32 blocks (samples, channels); see `audio_common.reader.Reader`."""
         with self._reported():
             position, frames = self._seek(start)
             stop = sys.maxsize if count is None else start + count

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from audio_common.audio import load_audio
 from audio_common.config import CEDConfig
+from audio_common.prefetch import AudioSpan
 from audio_common.scenes.scene import random_scene, render
 from audio_common.scenes.text import caption
 from ml_clap.config.evaluate import EvaluateConfig
@@ -30,7 +31,7 @@ from ml_clap.evaluators.retrieval import (
     rank_text_to_audio,
     summarize,
 )
-from ml_clap.models.encoding import AudioSpan, encode_files
+from ml_clap.models.encoding import encode_files
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from audio_common.prefetch import AudioSpan, BadFile
 
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.data.languages import LANGUAGES, resolve
@@ -42,7 +43,7 @@ from ml_clap.evaluators.retrieval import (
     summarize,
 )
 from ml_clap.evaluators.retrieval_report import RetrievalReport, RetrievalResult, plot_report, print_report
-from ml_clap.models.encoding import AudioSpan, BadFile, Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP

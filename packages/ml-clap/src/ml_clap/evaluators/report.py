@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from audio_common.prefetch import BadFile
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ml_clap.models.encoding import BadFile
     from ml_clap.models.ml_clap import MLCLAP
 
 LARGEST_NUMBERED = 24

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from audio_common.prefetch import BadFile
+
 from ml_clap.evaluators.report import plot_bars, print_bad_files, print_table
 from ml_clap.evaluators.retrieval import METRICS, Consistency, Interval, RetrievalMetrics
-from ml_clap.models.encoding import BadFile
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

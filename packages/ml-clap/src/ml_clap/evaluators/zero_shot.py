@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
+from audio_common.prefetch import AudioSpan, BadFile
 from torch import Tensor
 
 from ml_clap.config.classify import ClassifyConfig
@@ -31,7 +32,7 @@ from ml_clap.evaluators.report import (
     write_json,
 )
 from ml_clap.evaluators.retrieval import TIE, Interval, bootstrap_mean
-from ml_clap.models.encoding import AudioSpan, BadFile, Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
 
 UNLABELLED, LEFT_OUT = -1, -2
 """In the place of a clip's class."""

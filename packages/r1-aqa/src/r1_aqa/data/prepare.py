@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from audio_common import AudioError
+from audio_common.check import CheckMemory
 
 from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareConfig, PrepareQuestionsConfig
 from r1_aqa.data.benchmark import load_benchmark
-from r1_aqa.data.check import SoundChecks, find_contamination
+from r1_aqa.data.check import check_sounds, find_contamination, look_at_sounds
 from r1_aqa.data.questions import Question, QuestionError, write_questions
 from r1_aqa.data.readers import VIDEO, MediaIndex, iterate_rows, parse_avqa, parse_file, visual_reason
 from r1_aqa.data.sounds import extract_sound
@@ -68,14 +69,15 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
     Raises:
         ValueError: nothing is left.
     """
-    checks = SoundChecks(config.out.with_suffix(".checked.jsonl"))
-    sounds = checks.check([question.audio for _, question in rows], decode=config.check_sound)
+    memory = CheckMemory(config.out.with_suffix(".checked.jsonl"))
+    paths = [question.audio for _, question in rows]
+    sounds = check_sounds(paths, memory) if config.check_sound else look_at_sounds(paths)
     shared: dict[Path, str] = {}  # recordings that a benchmark has, too, and its file
     if config.against:
         tests = [
             q.audio for p in config.against for q in load_benchmark(str(p), config.against_audio).questions
         ]
-        shared = find_contamination(sounds, checks.check(tests))
+        shared = find_contamination(sounds, check_sounds(tests, memory))
     kept, seen = [], set()
     for where, question in rows:
         check = sounds[question.audio]

@@ -21,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from audio_common.files import walk_files
+
 from r1_aqa.data.questions import Question, QuestionError, from_row
 
 AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"}
@@ -198,7 +200,7 @@ class MediaIndex:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder} of sounds or videos")
         self._files: dict[str, Path] = {}
-        media = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO | VIDEO]
+        media = [path for path in walk_files(folder) if path.suffix.lower() in AUDIO | VIDEO]
         for path in sorted(media, key=lambda path: path.suffix.lower() in VIDEO):
             for name in known_names(path.stem):
                 self._files.setdefault(name, path)

@@ -6,21 +6,19 @@ is decoded while the model answers.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from audio_common import AudioError
+from audio_common.prefetch import load_ahead
 from transformers import GenerationConfig
 
 from r1_aqa.models.chat import pad_left
 from r1_aqa.models.prompt_cache import EncodedPrompts
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,22 +77,16 @@ def generate_answers(
 ) -> Iterator[list[Completion]]:
     """Yield the completions of some questions, batch by batch; audio that cannot be read ends nothing."""
     batches = in_batches(prompts, rows, batch_size)
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(read_ahead, prompts, batches[0]) if batches else None
-        for place, batch in enumerate(batches):
-            assert ahead is not None
-            prompts.sounds.decoded, unreadable = ahead.result()
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    with closing(read_ahead(prompts, batches)) as decoded:
+        for batch, (sounds, unreadable) in zip(batches, decoded, strict=True):
+            prompts.sounds.decoded = sounds
             prompts.sounds.unreadable |= unreadable
-            # The next batch is decoded while this one is answered.
-            if place + 1 < len(batches):
-                ahead = pool.submit(read_ahead, prompts, batches[place + 1])
             errors = {row: prompts.sounds.unreadable.get(prompts.questions[row].audio) for row in batch}
-            good = [row for row in batch if errors[row] is None]
             for row in batch:
                 prompts.sounds.report(row)
-            settings = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-            texts = answer_batch(prompts, good, **settings) if good else []  # type: ignore[arg-type]
-            written = dict(zip(good, texts, strict=True))
+            good = [row for row in batch if errors[row] is None]
+            written = dict(zip(good, answer_batch(prompts, good, **settings) if good else [], strict=True))
             yield [Completion(row, written.get(row), errors[row]) for row in batch]
 
 
@@ -107,20 +99,29 @@ def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) ->
 
 
 def read_ahead(
-    prompts: EncodedPrompts, rows: Sequence[int]
-) -> tuple[dict[Path, np.ndarray], dict[Path, str]]:
-    """Decode the audio of some rows, in a thread: samples, and why other files could not be read.
+    prompts: EncodedPrompts, batches: Iterable[Sequence[int]]
+) -> Generator[tuple[dict[Path, np.ndarray], dict[Path, str]], None, None]:
+    """Decode the audio of each batch of rows, in a thread while the batch before is answered.
 
     Nothing more is done there, for a tokenizer cannot be used by two threads at once.
+
+    Yields:
+        The samples of a batch's audio, and why other files could not be read.
     """
-    sounds, errors = dict[Path, np.ndarray](), dict[Path, str]()
+    needed = (_first_rows(prompts, rows) for rows in batches)
+    with closing(load_ahead(needed, prompts.sounds.decode, batches_ahead=1)) as decoded:
+        for loaded, failures in decoded:
+            yield (
+                {prompts.questions[row].audio: samples for row, samples in loaded},
+                {prompts.questions[row].audio: reason for row, reason in failures.items()},
+            )
+
+
+def _first_rows(prompts: EncodedPrompts, rows: Sequence[int]) -> list[int]:
+    """Return one row for each file that is not encoded yet, nor known to be unreadable."""
+    first: dict[Path, int] = {}
     for row in rows:
         audio = prompts.questions[row].audio
-        known = audio in sounds or audio in errors or audio in prompts.sounds.unreadable
-        if known or not prompts.needs_sound(row):
-            continue
-        try:
-            sounds[audio] = prompts.sounds.decode(row)
-        except (AudioError, OSError) as error:
-            errors[audio] = str(error)
-    return sounds, errors
+        if audio not in prompts.sounds.unreadable and prompts.needs_sound(row):
+            first.setdefault(audio, row)
+    return list(first.values())
