@@ -42,7 +42,7 @@ MAX_OFFSET = 1e9
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file says of itself; its word, which decoding may not bear out."""
+    """What a file's header says; decoding may find less."""
 
     sample_rate: int
     """Samples per second of the file, Hz."""
@@ -57,7 +57,7 @@ class AudioInfo:
 
 
 def audio_info(source: Source) -> AudioInfo:
-    """Rate, channels and length of a sound, from its header.
+    """Read the rate, channels and length of a sound from its header.
 
     Args:
         source: path, bytes or binary file object (read from its beginning, not closed).
@@ -87,7 +87,7 @@ def load_audio(
     encoder left to the decoder's random numbers.
 
     Raises:
-        AudioError: see the table above; or the segment lies beyond the end, or an argument is impossible.
+        AudioError: see the list above; or the segment lies beyond the end, or an argument is impossible.
     """
     _check(sample_rate, offset, duration)
     blocks = _decoded_blocks(open_reader(source), sample_rate, offset, duration)
@@ -102,7 +102,7 @@ def stream_audio(
     offset: float = 0.0,
     duration: float | None = None,
 ) -> Iterator[Tensor]:
-    """The same samples as `load_audio` in consecutive blocks of `block_seconds`; the last may be shorter.
+    """Yield the samples of `load_audio` in consecutive blocks of `block_seconds`; the last may be shorter.
 
     Raises:
         AudioError: as `load_audio`, but damage is found only when the blocks before it have been given.
@@ -161,7 +161,7 @@ def _decoded_blocks(
 
 
 def _averaged(reader: Reader, start: int, count: int | None) -> Iterator[np.ndarray]:
-    """Mean of the channels, (samples,), of samples that have been checked."""
+    """Average the channels of samples that have been checked, to (samples,)."""
     position = start
     for block in reader.blocks(start, count):
         # The maximum of values with a NaN is NaN, so one comparison finds all three faults.

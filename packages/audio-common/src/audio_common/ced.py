@@ -86,11 +86,13 @@ class CED(nn.Module):
         self.gradient_checkpointing = False
         self.frozen = False
         dim = config.embed_dim
-        self.front_end = LogMel() if config.mode == "masked" else ReferenceLogMel()
+        self.front_end = _make_front_end(config)
         self.init_bn = MelBatchNorm()
         self.patch_embed = PatchEmbed(dim)
-        self.time_pos_embed = nn.Parameter(torch.randn(1, dim, 1, config.num_columns) * 0.02)
-        self.freq_pos_embed = nn.Parameter(torch.randn(1, dim, NUM_ROWS, 1) * 0.02)
+        self.time_pos_embed = nn.Parameter(torch.empty(1, dim, 1, config.num_columns))
+        self.freq_pos_embed = nn.Parameter(torch.empty(1, dim, NUM_ROWS, 1))
+        for positions in (self.time_pos_embed, self.freq_pos_embed):
+            nn.init.normal_(positions, std=0.02)
         rates = [config.drop_path * i / max(1, config.depth - 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(Block(dim, config.num_heads, config.mlp_ratio, rate) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
@@ -99,7 +101,7 @@ class CED(nn.Module):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> CED:
-        """A randomly initialised `ced-tiny`, `-mini`, `-small` or `-base`; `overrides` of CEDConfig."""
+        """Make a randomly initialised `ced-tiny`, `-mini`, `-small` or `-base`; `overrides` of CEDConfig."""
         if name not in CED_PRESETS:
             raise ValueError(f"expected one of {', '.join(CED_PRESETS)}, got {name!r}")
         return cls(replace(CED_PRESETS[name], **overrides))
@@ -121,7 +123,9 @@ class CED(nn.Module):
         if mode is not None:
             overrides["mode"] = mode
         config, tensors = load_checkpoint(source, **overrides)
-        model = cls(config)
+        with torch.device("meta"):  # no memory and no random numbers for weights that are read next
+            model = cls(config)
+        model.to_empty(device="cpu").front_end = _make_front_end(config)
         load_tensors(model, tensors, source=str(source))
         return model.eval()
 
@@ -167,7 +171,7 @@ class CED(nn.Module):
         return replace(output, logits=logits, probabilities=probabilities)
 
     def classify(self, output: CEDOutput, pooling: Pooling = "mean") -> tuple[Tensor, Tensor]:
-        """AudioSet logits and probabilities `(batch, classes)`, float32, of encoded clips.
+        """Compute AudioSet logits and probabilities `(batch, classes)`, float32, of encoded clips.
 
         The logits are the head's on the mean token (reference mode: the mean over chunks of each chunk's
         logits). The probabilities are by `pooling`: `mean`, the sigmoid of those logits (reference mode:
@@ -191,7 +195,7 @@ class CED(nn.Module):
     def tag(
         self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None, *, top_k: int = 5
     ) -> list[list[tuple[str, float]]]:
-        """The `top_k` most probable classes of each clip as (label, probability), the most probable first."""
+        """Return the `top_k` most probable classes of each clip as (label, probability), the best first."""
         labels = self.config.labels or _audioset_labels(self.config.num_classes)
         probabilities = self(waveforms, lengths, classify=True).probabilities
         values, indices = probabilities.topk(min(top_k, len(labels)), dim=1)
@@ -210,13 +214,13 @@ class CED(nn.Module):
         self.init_bn.eval()
 
     def freeze(self) -> None:
-        """No gradients, and evaluation behaviour (BatchNorm, drop path, patch-out) even under `.train()`."""
+        """Switch off gradients; stay in evaluation (BatchNorm, drop path, patch-out) even in `.train()`."""
         self.requires_grad_(False)
         self.frozen = True
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """As `nn.Module.train`, but a frozen encoder stays in evaluation."""
+        """Set the mode as `nn.Module.train` does, but leave a frozen encoder in evaluation."""
         return super().train(mode and not self.frozen)
 
     def _frames_masked(
@@ -249,7 +253,7 @@ class CED(nn.Module):
             return self.init_bn(frames)
 
     def _embed(self, frames: Tensor, plan: Plan, batch: int) -> tuple[Tensor, int]:
-        """Patches with their positions `(tokens, dim)`, column after column, and the rows of a column."""
+        """Embed patches with their positions `(tokens, dim)`, by columns; and count the rows of a column."""
         device, dtype = frames.device, self.patch_embed.proj.weight.dtype
         tokens = self.patch_embed(cut_columns(frames, plan.frame.to(device)).to(dtype))  # (columns, 4, dim)
         times = self.time_pos_embed[0, :, 0].T[plan.position.to(device)]
@@ -260,7 +264,7 @@ class CED(nn.Module):
         return tokens.flatten(0, 1), tokens.shape[1]
 
     def _encode(self, tokens: Tensor, sizes: list[int]) -> Tensor:
-        """The transformer over pieces of `sizes` tokens; `(tokens, dim)` to the same."""
+        """Run the transformer over pieces of `sizes` tokens; `(tokens, dim)` to the same."""
         default = _CPU_GROUP if tokens.device.type == "cpu" else _GPU_GROUP
         groups = _group(sizes, self.tokens_per_group or default)
         parts = tokens.split([sum(group) for group in groups])
@@ -281,6 +285,10 @@ class CED(nn.Module):
         return self.norm(layout.leave(x))
 
 
+def _make_front_end(config: CEDConfig) -> LogMel | ReferenceLogMel:
+    return LogMel() if config.mode == "masked" else ReferenceLogMel()
+
+
 def _init_linear(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
@@ -288,7 +296,7 @@ def _init_linear(module: nn.Module) -> None:
 
 
 def _group(sizes: list[int], limit: int) -> list[list[int]]:
-    """Consecutive pieces in lists of at most `limit` tokens, or of one piece."""
+    """Put consecutive pieces in lists of at most `limit` tokens, or of one piece."""
     groups: list[list[int]] = [[]]
     for size in sizes:
         if groups[-1] and sum(groups[-1]) + size > limit:

@@ -41,7 +41,7 @@ class CheckpointError(ValueError):
 
 
 def load_checkpoint(source: str | Path, **overrides: Any) -> tuple[CEDConfig, dict[str, Tensor]]:
-    """The configuration and the tensors, under our names, of a checkpoint.
+    """Read the configuration of a checkpoint, and its tensors under our names.
 
     Args:
         source: a folder (`model.safetensors` or one `.pt`, and `config.json` if there is one), a
@@ -98,7 +98,7 @@ def load_tensors(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, sourc
 
 
 def convert_state_dict(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Tensors under either published scheme of names, or ours, to ours.
+    """Rename tensors from either published scheme of names, or ours, to ours.
 
     Raises:
         CheckpointError: a stored front end (`front_end.*`) is not the one computed here.
@@ -135,7 +135,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def resize_time_positions(positions: Tensor, columns: int) -> Tensor:
-    """Time positions `(1, dim, 1, length)` for `columns`: the first ones, or interpolated if too few."""
+    """Fit time positions `(1, dim, 1, length)` to `columns`: crop them, or interpolate if too few."""
     if positions.shape[-1] >= columns:
         return positions[..., :columns].contiguous()
     return F.interpolate(positions.float(), size=(1, columns), mode="bilinear").to(positions.dtype)
@@ -168,7 +168,7 @@ def _check_front_end(name: str, tensor: Tensor) -> None:
 
 
 def _shape_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """What the shapes of the tensors say of the configuration."""
+    """Infer the configuration from the shapes of the tensors."""
     needed = ("time_pos_embed", "outputlayer.1.weight", "blocks.0.mlp.fc1.weight")
     missing = [name for name in needed if name not in tensors]
     if missing:
@@ -212,7 +212,7 @@ _HF_FIXED: dict[str, tuple[Any, ...]] = {
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """Fields of `CEDConfig` from our own `config.json`, or from that of the Hugging Face port."""
+    """Read fields of `CEDConfig` from our own `config.json`, or from that of the Hugging Face port."""
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
@@ -245,7 +245,7 @@ def _convert_hf_config(settings: Mapping[str, Any], path: Path) -> dict[str, Any
 
 
 def _locate(source: str | Path) -> tuple[Path, Path | None]:
-    """The weights and, if there is one, the configuration that `source` names."""
+    """Find the weights that `source` names and, if there is one, their configuration."""
     path = Path(source)
     if path.is_file() or path.suffix in (".safetensors", *_TORCH_SUFFIXES):
         folder, weights = path.parent, path

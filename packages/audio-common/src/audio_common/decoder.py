@@ -74,7 +74,7 @@ class SoundFileReader:
         self._file.close()
 
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
-        """Float32 blocks (samples, channels); see `audio_common.reader.Reader`."""
+        """Yield float32 blocks (samples, channels); see `audio_common.reader.Reader`."""
         if self.num_frames is not None and start >= self.num_frames:
             return
         position = self._seek(start)
@@ -186,7 +186,7 @@ def _open_container(source: Path | BinaryIO, name: str, problem: str) -> Reader:
 
 
 def _readable(source: Source) -> tuple[Path | BinaryIO, str]:
-    """A path or seekable file object, not empty, and what to call it in a message."""
+    """Return a path or seekable file object, not empty, and what to call it in a message."""
     if isinstance(source, bytes | bytearray | memoryview):
         file: BinaryIO = io.BytesIO(source)
         name = f"<{len(source)} bytes>"
@@ -229,7 +229,7 @@ def _seekable(source: BinaryIO) -> tuple[BinaryIO, str]:
 
 
 def _head(source: Path | BinaryIO, count: int, offset: int = 0) -> bytes:
-    """`count` bytes from `offset`; a file object stays where it is, for libsndfile reads on from there."""
+    """Read `count` bytes from `offset`; a file object stays in its place, from which libsndfile reads on."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             return _head(file, count, offset)
@@ -241,7 +241,7 @@ def _head(source: Path | BinaryIO, count: int, offset: int = 0) -> bytes:
 
 
 def _mp3_declares_length(source: Path | BinaryIO) -> bool:
-    """Whether the first frame, which follows the ID3v2 tag, carries a number of frames."""
+    """Tell whether the first frame, which follows the ID3v2 tag, carries a number of frames."""
     tag = _head(source, 10)
     size = 0
     if tag[:3] == b"ID3" and len(tag) == 10:

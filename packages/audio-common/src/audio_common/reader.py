@@ -34,7 +34,7 @@ class Reader(Protocol):
     """What the library below said about the file, if anything."""
 
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
-        """`count` samples (None: all) from number `start` as float32 (samples, channels); once per reader."""
+        """Yield `count` samples (None: all) from `start` as float32 (samples, channels); once per reader."""
         ...
 
     def close(self) -> None:

@@ -9,6 +9,8 @@ The names below are loaded, with torch, when they are first used:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from audio_common import torchaudio_guard
+
 if TYPE_CHECKING:
     from audio_common import AudioError
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from r1_aqa.data.sounds import SoundTooLongError
     from r1_aqa.models.heard import DeafModelError
     from r1_aqa.trainers.train import train_grpo, train_sft
+
+torchaudio_guard.install()
 
 _HOMES = {
     "r1_aqa.answering.answerer": ("Answer", "Answerer"),
