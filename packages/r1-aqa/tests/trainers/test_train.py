@@ -172,6 +172,21 @@ def test_bad_sounds_are_listed_and_left_out(data: Path, tiny_model_folder: Path,
     assert [row["id"] for row in skipped] == ["bad", "gone"]
 
 
+def test_by_default_each_epoch_is_validated_and_saved(
+    data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    each_epoch = {"epochs": 2, "max_steps": None, "save_steps": None, "keep_checkpoints": 2}
+    config = settings(data, tiny_model_folder, tmp_path / "x", max_grad_norm=None, **each_epoch)
+    config["validation"] = ValidationConfig(max_new_tokens=2, max_questions=1, metric="official")
+    result = train_sft(SFTTrainConfig(**config))
+    assert result.steps == 8
+    log = read_log(tmp_path / "x" / "log.jsonl")
+    assert [row["step"] for row in log if "eval_accuracy" in row] == [4, 8]
+    names = {path.name for path in (tmp_path / "x").iterdir()}
+    assert {"checkpoint-4", "checkpoint-8", "best", "last", "curves.png", "config.json"} <= names
+    assert "README.md" not in names
+
+
 @pytest.mark.parametrize("method", ["sft", "grpo"])
 def test_a_damaged_sound_does_not_end_a_training(
     data: Path, tiny_model_folder: Path, tmp_path: Path, method: str
