@@ -66,8 +66,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     import torch
     from r1_aqa.models.audio_llm import load_audio_llm
     from r1_aqa.models.prompt_cache import EncodedPrompts
-    from r1_aqa.trainers.grpo import AudioGRPOTrainer
-    from r1_aqa.trainers.grpo_arguments import grpo_arguments
+    from r1_aqa.trainers.grpo import grpo_arguments
+    from r1_aqa.trainers.grpo_trainer import AudioGRPOTrainer
     from r1_aqa.trainers.train import set_up, trainer_arguments
     from transformers import TrainerCallback, set_seed
 
