@@ -3,10 +3,12 @@
 Run in every package's own environment; what is installed tells which package is under test.
 """
 
+import os
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -59,3 +61,25 @@ def test_import_leaves_heavy_modules_out(package: str, module: str, heavy: tuple
     program = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+if importlib.util.find_spec("transformers"):
+    from transformers import AutoModel, AutoProcessor
+"""
+
+
+@pytest.mark.slow
+def test_a_broken_torchaudio_breaks_nothing(tmp_path: Path) -> None:
+    broken = tmp_path / "torchaudio"
+    broken.mkdir()
+    (broken / "__init__.py").write_text('raise RuntimeError("compiled with different CUDA versions")')
+    module = package_under_test().replace("-", "_")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", IMPORT_EVERYTHING, module], env=environment, check=True)

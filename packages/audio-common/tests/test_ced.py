@@ -1,7 +1,6 @@
 """The encoder: a clip's features depend on that clip alone, however it is batched, cut and computed."""
 
 import inspect
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -398,21 +397,12 @@ def test_patch_out_leaves_each_patch_its_own_position() -> None:
     )  # the same bands throughout a clip
 
 
-def needs_torchaudio(test: Callable) -> Callable:
-    try:
-        import torchaudio.transforms  # noqa: F401
-    except (ImportError, OSError, RuntimeError) as e:
-        return pytest.mark.skip(reason=f"torchaudio cannot be imported: {e}")(test)
-    return test
-
-
 def same_weights(model: CED, **settings) -> CED:
     other = make_ced(**settings)
     other.load_state_dict(model.state_dict())
     return other
 
 
-@needs_torchaudio
 @pytest.mark.parametrize("frames", [16, 160, 1008])
 def test_modes_agree_where_the_authors_way_has_no_defect(frames: int) -> None:
     reference = same_weights(CED_SMALL, mode="reference")
@@ -424,7 +414,6 @@ def test_modes_agree_where_the_authors_way_has_no_defect(frames: int) -> None:
     torch.testing.assert_close(ours.column_times, theirs.column_times)
 
 
-@needs_torchaudio
 def test_reference_mode_loses_a_full_last_chunk() -> None:
     reference = make_ced(mode="reference")
     clip = torch.randn(160 * (2024 - 1)) * 0.1  # far above the dB floor, which is the whole recording's
@@ -434,7 +423,6 @@ def test_reference_mode_loses_a_full_last_chunk() -> None:
     torch.testing.assert_close(both.tokens, one_chunk.tokens, rtol=1e-4, atol=1e-4)
 
 
-@needs_torchaudio
 def test_reference_mode_counts_a_short_remainder_as_a_full_chunk() -> None:
     reference = make_ced(mode="reference")
     nn.init.normal_(reference.outputlayer[1].weight, std=2.0)
@@ -449,7 +437,6 @@ def test_reference_mode_counts_a_short_remainder_as_a_full_chunk() -> None:
     assert not torch.allclose(output.probabilities, output.logits.sigmoid(), atol=1e-3)
 
 
-@needs_torchaudio
 def test_reference_mode_takes_padding_and_neighbours_for_sound() -> None:
     reference = make_ced(mode="reference")
     quiet, loud = 1e-4 * torch.randn(16_000), torch.sin(torch.arange(48_000) * 0.4)

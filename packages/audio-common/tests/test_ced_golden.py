@@ -10,8 +10,6 @@ from audio_common.mel import LogMel, ReferenceLogMel
 from safetensors.torch import load_file
 from torch import Tensor
 
-pytest.importorskip("torchaudio", exc_type=(ImportError, OSError, RuntimeError))
-
 GOLDEN = Path(__file__).parent / "golden"
 MEL, TOKENS, LOGITS, PROBABILITIES = 2e-3, 5e-5, 1e-5, 2e-6  # limits of golden/README.md
 BATCHES = {"batchA": ("1s", "5s"), "batchB": ("1s", "10.12s")}

@@ -108,8 +108,20 @@ def test_saving_and_loading_is_exact(tmp_path: Path) -> None:
     assert_same(model, loaded)
 
 
+@pytest.mark.parametrize("mode", ["masked", "reference"])
+def test_loading_draws_no_random_numbers_and_makes_the_front_end(tmp_path: Path, mode: str) -> None:
+    model = tiny_ced()
+    model.save_pretrained(tmp_path)
+    before = torch.get_rng_state()
+    loaded = CED.from_pretrained(tmp_path, mode=mode)
+    assert torch.equal(torch.get_rng_state(), before)
+    buffers = dict(CED(loaded.config).front_end.named_buffers())
+    assert len(buffers) == 2
+    for name, buffer in loaded.front_end.named_buffers():
+        assert torch.equal(buffer, buffers[name])
+
+
 def test_saving_keeps_labels_mode_and_half_precision(tmp_path: Path) -> None:
-    pytest.importorskip("torchaudio", exc_type=(ImportError, OSError, RuntimeError))
     labels = tuple(f"été {i}" for i in range(6))
     config = CEDConfig(embed_dim=64, depth=1, num_heads=2, num_classes=6, labels=labels, mode="reference")
     model = CED(config).to(torch.bfloat16)

@@ -9,11 +9,15 @@ The names below are loaded, with torch, when they are first used:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from audio_common import torchaudio_guard
+
 if TYPE_CHECKING:
     from aac_llm.captioning.captioner import Captioner
     from aac_llm.config.model import BridgeConfig, LoRASettings, ModelConfig
     from aac_llm.metrics import score_captions
     from aac_llm.models.captioner_model import CaptionModel
+
+torchaudio_guard.install()
 
 __all__ = ["BridgeConfig", "CaptionModel", "Captioner", "LoRASettings", "ModelConfig", "score_captions"]
 

@@ -86,11 +86,13 @@ class CED(nn.Module):
         self.gradient_checkpointing = False
         self.frozen = False
         dim = config.embed_dim
-        self.front_end = LogMel() if config.mode == "masked" else ReferenceLogMel()
+        self.front_end = _make_front_end(config)
         self.init_bn = MelBatchNorm()
         self.patch_embed = PatchEmbed(dim)
-        self.time_pos_embed = nn.Parameter(torch.randn(1, dim, 1, config.num_columns) * 0.02)
-        self.freq_pos_embed = nn.Parameter(torch.randn(1, dim, NUM_ROWS, 1) * 0.02)
+        self.time_pos_embed = nn.Parameter(torch.empty(1, dim, 1, config.num_columns))
+        self.freq_pos_embed = nn.Parameter(torch.empty(1, dim, NUM_ROWS, 1))
+        for positions in (self.time_pos_embed, self.freq_pos_embed):
+            nn.init.normal_(positions, std=0.02)
         rates = [config.drop_path * i / max(1, config.depth - 1) for i in range(config.depth)]
         self.blocks = nn.ModuleList(Block(dim, config.num_heads, config.mlp_ratio, rate) for rate in rates)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
@@ -121,7 +123,9 @@ class CED(nn.Module):
         if mode is not None:
             overrides["mode"] = mode
         config, tensors = load_checkpoint(source, **overrides)
-        model = cls(config)
+        with torch.device("meta"):  # no memory and no random numbers for weights that are read next
+            model = cls(config)
+        model.to_empty(device="cpu").front_end = _make_front_end(config)
         load_tensors(model, tensors, source=str(source))
         return model.eval()
 
@@ -279,6 +283,10 @@ class CED(nn.Module):
             else:
                 x = block(x, layout)
         return self.norm(layout.leave(x))
+
+
+def _make_front_end(config: CEDConfig) -> LogMel | ReferenceLogMel:
+    return LogMel() if config.mode == "masked" else ReferenceLogMel()
 
 
 def _init_linear(module: nn.Module) -> None:

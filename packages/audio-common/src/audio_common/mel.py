@@ -6,11 +6,11 @@ Two front ends give the same numbers for one clip of at least 0.15 s:
   end, and the dB floor (120 dB below the loudest cell) is that of the clip's own frames, so neighbours in a
   batch and padding change nothing. A clip shorter than one patch (16 frames) is followed by digital silence
   up to one.
-- `ReferenceLogMel` is torchaudio's MelSpectrogram and AmplitudeToDB, as the authors use them: padding is
+- `ReferenceLogMel` gives what the authors get of torchaudio's MelSpectrogram and AmplitudeToDB: padding is
   sound, and there is one dB floor for the whole batch, so a loud neighbour lifts the floor of a quiet clip.
 
-Both always compute in float32: a dynamic range of 120 dB does not fit half precision. torchaudio is
-imported by `ReferenceLogMel` alone, since its wheels often fail to import beside another build of torch.
+Both always compute in float32: a dynamic range of 120 dB does not fit half precision. torchaudio itself is
+used by the tests alone, since its wheels often fail to import beside another build of torch.
 """
 
 from __future__ import annotations
@@ -106,6 +106,11 @@ class LogMel(Float32Module):
         Returns:
             Frames `(all frames, 64)` float32, and the number of frames of each clip.
         """
+        decibels, counts = self.decibels(waveforms, lengths)
+        return _clip_floor(decibels, counts), counts
+
+    def decibels(self, waveforms: Tensor, lengths: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """As `forward`, without a floor."""
         counts = [num_frames(length) for length in lengths]
         with torch.autocast(waveforms.device.type, enabled=False):
             signal = _reflect_ends(waveforms.float(), lengths)
@@ -113,8 +118,7 @@ class LogMel(Float32Module):
             views = [clip[:count] for clip, count in zip(windows, counts, strict=True)]
             limit = _CPU_BLOCK if waveforms.device.type == "cpu" else _GPU_BLOCK
             power = torch.cat([self._mel_power(block) for block in _blocks(views, limit)])
-            decibels = power.clamp(min=MIN_POWER).log10() * 10.0
-            return _clip_floor(decibels, counts), counts
+            return power.clamp(min=MIN_POWER).log10() * 10.0, counts
 
     def _mel_power(self, block: list[Tensor]) -> Tensor:
         frames = block[0] if len(block) == 1 else torch.cat(block)  # (frames, 512)
@@ -189,39 +193,19 @@ def _clip_floor(decibels: Tensor, counts: list[int]) -> Tensor:
 
 
 class ReferenceLogMel(Float32Module):
-    """The authors' front end: torchaudio's transforms on the zero-padded batch, one dB floor for all of it.
-
-    Raises:
-        ImportError: torchaudio cannot be imported here (only the reference mode needs it).
-    """
+    """The authors' front end: the zero-padded batch as it is, with one dB floor for all of it."""
 
     def __init__(self) -> None:
         super().__init__()
-        transforms = _import_torchaudio_transforms()
-        mel = transforms.MelSpectrogram(SAMPLE_RATE, n_fft=FFT_LENGTH, hop_length=HOP_LENGTH, n_mels=NUM_MELS)
-        for module in mel.modules():  # constants: not part of a checkpoint
-            for name, buffer in module.named_buffers(recurse=False):
-                module.register_buffer(name, buffer, persistent=False)
-        self.transform = nn.Sequential(mel, transforms.AmplitudeToDB(stype="power", top_db=TOP_DB))
+        self.log_mel = LogMel()
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """`(batch, samples)` at 16 kHz, at least 2400, to log-mel frames in dB `(batch, frames, 64)`."""
-        if waveforms.shape[1] < MIN_SAMPLES:
+        batch, samples = waveforms.shape
+        if samples < MIN_SAMPLES:
             raise ValueError(
-                f"the reference mode needs {MIN_SAMPLES} samples (0.15 s) or more, got {waveforms.shape[1]}; "
+                f"the reference mode needs {MIN_SAMPLES} samples (0.15 s) or more, got {samples}; "
                 "pad the audio, or use mode='masked'"
             )
-        with torch.autocast(waveforms.device.type, enabled=False):
-            return self.transform(waveforms.float()).transpose(1, 2)
-
-
-def _import_torchaudio_transforms() -> Any:
-    try:
-        from torchaudio import transforms
-    except (ImportError, OSError, RuntimeError) as e:
-        # A torchaudio built for another torch or CUDA fails with any of the three.
-        raise ImportError(
-            f"mode='reference' needs torchaudio, which cannot be imported here ({e}). Install the torchaudio "
-            "built for your torch. It is the only thing that is lost: the default mode='masked' does without."
-        ) from e
-    return transforms
+        decibels, _ = self.log_mel.decibels(waveforms, [samples] * batch)
+        return torch.maximum(decibels, decibels.amax() - TOP_DB).unflatten(0, (batch, -1))

@@ -206,6 +206,24 @@ def test_a_saved_model_loads_bit_for_bit_and_without_its_sources(
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "model" / name).read_bytes()
 
 
+def test_loading_a_model_draws_no_random_numbers_and_keeps_its_buffers(model: MLCLAP, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    before = torch.get_rng_state()
+    other = MLCLAP.from_pretrained(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    theirs, ours = dict(other.named_buffers()), dict(model.named_buffers())
+    assert theirs.keys() == ours.keys()
+    assert all(torch.equal(theirs[name], ours[name]) for name in ours)
+    assert [name for name, each in other.named_parameters() if each.is_meta] == []
+
+
+def test_a_model_can_be_saved_over_the_folder_it_was_loaded_from(model: MLCLAP, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    other = MLCLAP.from_pretrained(tmp_path)
+    other.save_pretrained(tmp_path)
+    assert MLCLAP.from_pretrained(tmp_path).fingerprint() == other.fingerprint() == model.fingerprint()
+
+
 def test_a_model_with_another_text_encoder_is_complete_in_its_folder(tmp_path: Path) -> None:
     from transformers import BertConfig, BertModel, BertTokenizerFast
 

@@ -11,7 +11,15 @@ import torch
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.sonar_languages import SONAR_LANGUAGES
 from ml_clap.models.sonar import sonar_config, to_fairseq2_layout, to_our_layout
-from ml_clap.models.text_encoder import TextEncoder, create_small_text_encoder, load_text_encoder
+from ml_clap.models.text_encoder import (
+    Backend,
+    TextEncoder,
+    build_empty,
+    build_text_encoder,
+    create_small_text_encoder,
+    load_text_encoder,
+)
+from ml_clap.models.text_source import read_text_source
 from ml_clap.models.tokenizer import SonarTokenizer
 from safetensors.torch import load_file, save_file
 
@@ -172,6 +180,44 @@ def test_layout_conversion_is_its_own_inverse(folder: Path) -> None:
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) for name in state)
     assert sonar_config(state).encoder_attention_heads == 2
+
+
+@pytest.mark.parametrize("backend", ["transformers", pytest.param("sonar", marks=needs_sonar)])
+def test_loading_gives_what_was_saved_and_draws_no_random_numbers(folder: Path, backend: Backend) -> None:
+    before = torch.get_rng_state()
+    loaded = load_text_encoder(folder, backend=backend)
+    assert torch.equal(torch.get_rng_state(), before)
+    state, saved = loaded.export_state(), load_file(folder / "model.safetensors")
+    assert state.keys() == saved.keys()
+    assert all(torch.equal(state[name], saved[name]) for name in saved)
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+
+@pytest.mark.parametrize("source", ["folder", "bert"])
+def test_buffers_that_are_not_saved_are_there_after_loading(
+    source: str, request: pytest.FixtureRequest
+) -> None:
+    parts = read_text_source(request.getfixturevalue(source), max_tokens=50)
+    built = dict(build_text_encoder(parts, backend="transformers").named_buffers())
+    loaded = dict(load_text_encoder(request.getfixturevalue(source), max_tokens=50).named_buffers())
+    assert loaded.keys() == built.keys() != set()
+    assert all(torch.equal(loaded[name], built[name]) for name in built)
+
+
+def test_empty_models_are_made_whatever_their_initialization() -> None:
+    class Drawn(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.empty(50, 50), requires_grad=False)
+            self.inner = build_empty(lambda: torch.nn.Linear(3, 3))
+            # torch 2.14 draws until all are in range: for ever, if drawing does nothing.
+            torch.nn.init.trunc_normal_(self.weight, std=0.02, a=-0.04, b=0.04)
+
+    before = torch.get_rng_state()
+    model = build_empty(Drawn)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert {each.device.type for each in model.parameters()} == {"cpu"}
+    assert (model.weight.requires_grad, model.inner.weight.requires_grad) == (False, True)
 
 
 CARD_SCRIPT = """

@@ -9,12 +9,16 @@ The names below are loaded, with torch, when they are first used:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from audio_common import torchaudio_guard
+
 if TYPE_CHECKING:
     from r1_aqa.answering.answerer import Answer, Answerer
     from r1_aqa.config.model import LoRASettings, ModelConfig
     from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
     from r1_aqa.data.questions import Question, read_questions, write_questions
     from r1_aqa.trainers.train import train_grpo, train_sft
+
+torchaudio_guard.install()
 
 __all__ = [
     "Answer",

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.sonar import sonar_config, to_our_layout
-from ml_clap.models.text_encoder import SkipRandomInit, build_text_encoder
+from ml_clap.models.text_encoder import build_empty, build_text_encoder
 from ml_clap.models.text_source import WEIGHTS_FILE, TextSource, fetch_folder, load_pt, read_text_source
 from ml_clap.models.tokenizer import SonarTokenizer, find_sentencepiece
 
@@ -73,14 +73,16 @@ def load_model(
     if not (folder / WEIGHTS_FILE).is_file():
         raise ValueError(f"{folder} has no {WEIGHTS_FILE}: the model was not saved completely")
     state = load_file(folder / WEIGHTS_FILE)
-    audio_encoder, text_encoder = None, None
-    with SkipRandomInit():
-        if "audio_encoder" not in omitted:
-            audio_encoder = CED(config.audio)
-        if "text_encoder" not in omitted:
-            parts = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
-            text_encoder = build_text_encoder(parts, backend=config.text_backend)
-        model = cls(config, audio_encoder=audio_encoder, text_encoder=text_encoder)
+    parts = None
+    if "text_encoder" not in omitted:
+        parts = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
+
+    def build() -> MLCLAP:
+        audio_encoder = None if "audio_encoder" in omitted else CED(config.audio)
+        text_encoder = None if parts is None else build_text_encoder(parts, backend=config.text_backend)
+        return cls(config, audio_encoder=audio_encoder, text_encoder=text_encoder)
+
+    model = build_empty(build)
     if omitted:
         reloaded = model.export_state()
         state |= {name: each for name, each in reloaded.items() if name.split(".")[0] in omitted}
@@ -147,9 +149,12 @@ def load_published(
     config = published_config(state, mode=mode, head_width=head_width)
     tokenizer = SonarTokenizer(tokenizer_file, max_tokens=config.max_text_tokens)
     parts = TextSource(sonar_config(text_state, head_width=head_width), tokenizer, None)
-    with SkipRandomInit():
+
+    def build() -> MLCLAP:
         text_encoder = build_text_encoder(parts, backend="transformers")
-        model = cls(config, audio_encoder=CED(config.audio), text_encoder=text_encoder)
+        return cls(config, audio_encoder=CED(config.audio), text_encoder=text_encoder)
+
+    model = build_empty(build)
     model.load_state(state)
     return model
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.text_encoder import build_empty
 
 _TRAINING_ONLY = ("drop_path", "time_patch_out", "freq_patch_out")
 
@@ -77,6 +78,6 @@ def _start_from(source: str, config: ModelConfig) -> MLCLAP:
         gradient_checkpointing=config.gradient_checkpointing,
     )
     text_encoder = trained.text_encoder.requires_grad_(True)
-    model = MLCLAP(settings, audio_encoder=CED(audio), text_encoder=text_encoder)
+    model = build_empty(lambda: MLCLAP(settings, audio_encoder=CED(audio), text_encoder=text_encoder))
     model.load_state(trained.export_state())
     return model

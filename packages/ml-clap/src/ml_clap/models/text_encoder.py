@@ -8,14 +8,14 @@ be loaded.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
+from accelerate import init_empty_weights
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.models.sonar import SonarTextEncoder, load_card, m2m100_config
@@ -26,20 +26,17 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 Backend = Literal["transformers", "sonar"]
-_RANDOM = {"normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_", "xavier_uniform_"}
+Module = TypeVar("Module", bound=nn.Module)
 
 
-class SkipRandomInit(TorchFunctionMode):
-    """Within it new modules keep whatever memory held: for weights that are loaded next, seconds saved."""
+def build_empty(build: Callable[[], Module]) -> Module:
+    """What `build` makes, its parameters holding whatever memory held: for weights that are loaded next.
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        # By name: both Tensor.normal_ and torch.nn.init.normal_.
-        if getattr(func, "__name__", "") in _RANDOM:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
+    Buffers are as `build` made them, since not all are loaded. No random numbers are drawn.
+    """
+    with init_empty_weights(include_buffers=False):
+        model = build()
+    return model._apply(lambda tensor: torch.empty_like(tensor, device="cpu") if tensor.is_meta else tensor)
 
 
 class TransformersTextEncoder(nn.Module):
@@ -104,8 +101,7 @@ def load_text_encoder(
         parts = read_text_source(source, max_tokens=max_tokens)
     if parts.state is None:
         raise ValueError(f"{source} has no {WEIGHTS_FILE}")
-    with SkipRandomInit():
-        encoder = build_text_encoder(parts, backend=backend)
+    encoder = build_empty(lambda: build_text_encoder(parts, backend=backend))
     encoder.load_state(parts.state)
     return encoder
 
