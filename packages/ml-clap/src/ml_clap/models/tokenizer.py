@@ -18,8 +18,7 @@ import sentencepiece
 import torch
 from torch import Tensor
 
-from ml_clap.data.languages import resolve
-from ml_clap.data.sonar_languages import SONAR_LANGUAGES
+from ml_clap.data.languages import SONAR_LANGUAGES, resolve
 from ml_clap.models.normalization import TextRule, normalize_text
 
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"
@@ -146,8 +145,10 @@ class TextPreparer:
     rule: TextRule
     prefix: str
 
-    def __call__(self, texts: Sequence[str], languages: str | Sequence[str]) -> TextBatch:
-        """Normalise, prefix, tokenise and truncate `texts`; `languages` is one code or one a text."""
+    def __call__(self, texts: str | Sequence[str], languages: str | Sequence[str]) -> TextBatch:
+        """Normalize, prefix, tokenize and truncate texts; `languages` is one code or one a text."""
+        if isinstance(texts, str):  # as a sequence it would be one text a letter
+            texts = [texts]
         if isinstance(languages, str):
             languages = [languages] * len(texts)
         if len(languages) != len(texts):
