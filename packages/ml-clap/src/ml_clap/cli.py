@@ -55,8 +55,8 @@ RESUMES = "What was done so far is kept; the same command goes on from there."
 VERBS = (
     Verb("quickstart", QuickstartConfig, "ml_clap.quickstart:quickstart"),
     Verb("train", TrainConfig, "ml_clap.trainers.train:train"),
-    Verb("evaluate", EvaluateConfig, "ml_clap.evaluators.evaluate:evaluate", ("model", "manifest")),
-    Verb("classify", ClassifyConfig, "ml_clap.evaluators.zero_shot:classify", ("model", "source")),
+    Verb("evaluate", EvaluateConfig, "ml_clap.evaluators.evaluate:evaluate", ("data",)),
+    Verb("classify", ClassifyConfig, "ml_clap.evaluators.zero_shot:classify", ("data",)),
     Verb("index", IndexConfig, "ml_clap.search.index:index", ("source",), RESUMES),
     Verb("search", SearchConfig, "ml_clap.search.search:search", ("index", "query")),
 )

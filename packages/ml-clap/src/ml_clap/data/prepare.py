@@ -27,7 +27,8 @@ from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_mani
 from ml_clap.data.readers.labelled import read_folder
 from ml_clap.data.readers.published import Problem, Reading, read_audiocaps, read_clotho, read_reference
 from ml_clap.data.readers.tuxpaint import read_tuxpaint
-from ml_clap.evaluators.report import print_table, show_progress, write_json
+from ml_clap.files import write_json
+from ml_clap.output import print_table, printable, show_progress, tables_beside_json
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareReferenceConfig: read_reference,
@@ -100,7 +101,11 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     report = _report(config.out, kept, len(usable) - len(kept), problems)
     if kept:
         write_manifest(config.out, kept)
-    _tell(report, config)
+    write_json(report_path(report.manifest), report)
+    if config.json is not None:
+        write_json(config.json, report)
+    with tables_beside_json(config.json):
+        print_report(report)
     if not kept:
         raise ManifestError(
             f"{config.source}: not one of {len(clips)} clips can be used; {report_path(config.out)} says why"
@@ -169,7 +174,7 @@ def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Che
         config.out.with_suffix(".checked.jsonl"), is_quick=config.quick, forget=config.recheck
     )
     paths = [clip.audio for clip in clips]
-    with show_progress("checking sounds") as progress:
+    with show_progress("Checking audio") as progress:
         return check_files(paths, memory, num_workers=config.num_workers, progress=progress)
 
 
@@ -211,22 +216,19 @@ def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[P
     )
 
 
-def _tell(report: PrepareReport, config: PrepareConfig) -> None:
-    """Write the report, and print its sum."""
-    write_json(report_path(report.manifest), report)
-    if config.json is not None:
-        write_json(config.json, report)
+def print_report(report: PrepareReport) -> None:
+    """Print how much there is, and some of each kind of problem."""
     rows = [["clips", f"{report.clips:,}"], ["hours", f"{report.hours:.2f}"]]
     rows += [[f"split {split}", f"{count:,}"] for split, count in report.splits.items()]
     rows += _caption_rows(report.captions)
     found = Counter(problem.kind for problem in report.problems)
     rows += [[text, f"{found[kind]:,}"] for kind, text in KINDS.items() if found[kind]]
-    rows += [["left out as overlapping", f"{report.dropped:,}"]] if report.dropped else []
+    rows += [["skipped as overlapping", f"{report.dropped:,}"]] if report.dropped else []
     print_table(str(report.manifest), ["", "number"], rows)
     for kind in KINDS:
         those = [problem for problem in report.problems if problem.kind == kind]
         for problem in those[:SHOWN]:
-            print(_printable(f"{kind}: {problem.where}: {problem.message}"))
+            print(printable(f"{kind}: {problem.where}: {problem.message}"))
         if len(those) > SHOWN:
             print(f"{kind}: {len(those) - SHOWN:,} more in {report_path(report.manifest)}")
 
@@ -240,8 +242,3 @@ def _caption_rows(captions: Mapping[str, int]) -> list[list[str]]:
             [f"captions in {rest} more languages", f"{sum(captions.values()) - sum(dict(listed).values()):,}"]
         )
     return rows
-
-
-def _printable(text: str) -> str:
-    """File names that are not valid Unicode cannot be printed as they are."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -30,7 +30,7 @@ from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_enc
 from ml_clap.models.tokenizer import TextBatch, TextPreparer
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Any, Self
 
     from audio_common.augment import SpecAugment
 
@@ -103,13 +103,13 @@ class MLCLAP(nn.Module):
         """Build the model that `read_model` read; encoders that were omitted are loaded from their source."""
         config, state = saved.config, saved.state
 
-        def build() -> Self:
+        def build() -> MLCLAP:
             audio_encoder = None if "audio_encoder" in saved.omitted else CED(config.audio)
             text = saved.text
             text_encoder = None if text is None else build_text_encoder(text, backend=config.text_backend)
             return cls(config, audio_encoder=audio_encoder, text_encoder=text_encoder)
 
-        model = build_empty(build)
+        model: Any = build_empty(build)
         if saved.omitted:
             there = model.export_state()
             state = state | {k: v for k, v in there.items() if k.split(".")[0] in saved.omitted}
