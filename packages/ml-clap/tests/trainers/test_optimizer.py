@@ -32,7 +32,8 @@ def settings(**changed: Any) -> TrainConfig:
 
 def test_rate_rises_then_falls_as_a_cosine() -> None:
     rates = [
-        learning_rate(done, peak=2.0, warmup_ratio=0.2, final_factor=0.1) for done in (0.0, 0.1, 0.2, 0.6, 1.0)
+        learning_rate(done, peak=2.0, warmup_ratio=0.2, final_factor=0.1)
+        for done in (0.0, 0.1, 0.2, 0.6, 1.0)
     ]
     assert rates == pytest.approx([0.0, 1.0, 2.0, 1.1, 0.2])
 
@@ -110,7 +111,12 @@ def test_moving_average_comes_back_from_a_checkpoint() -> None:
 
 
 def test_impossible_settings_are_refused_by_name() -> None:
-    for field, value in (("learning_rate", 0.0), ("warmup_ratio", 1.0), ("max_grad_norm", -1.0), ("eval_steps", 0)):
+    for field, value in (
+        ("learning_rate", 0.0),
+        ("warmup_ratio", 1.0),
+        ("max_grad_norm", -1.0),
+        ("eval_steps", 0),
+    ):
         with pytest.raises(ValueError, match=f"^{field} must be"):
             settings(**{field: value})
     for field, value in (("betas", (0.9, 1.0)), ("eps", 0.0), ("final_lr_factor", -1.0)):
