@@ -15,13 +15,13 @@ from aac_llm.captioning.caption import caption, caption_sources, safe_name
 from aac_llm.captioning.captioner import Captioner
 from aac_llm.captioning.journal import JournalError
 from aac_llm.captioning.predictions import read_predictions
-from aac_llm.captioning.prefetch import BatchLimits
 from aac_llm.captioning.sounds import find_sounds
 from aac_llm.cli import main
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectionSettings
 from aac_llm.data.manifest import Clip, write_manifest
 from audio_common.audio import load_audio, stream_audio
+from audio_common.prefetch import BatchLimits
 
 
 @pytest.fixture(scope="session")

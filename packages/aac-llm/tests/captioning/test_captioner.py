@@ -1,25 +1,13 @@
-import math
-import threading
-
 import numpy as np
 import pytest
 import soundfile
 import torch
-from aac_llm.captioning.captioner import Captioner, choose_dtype
-from aac_llm.captioning.prefetch import (
-    SAMPLE_RATE,
-    BadFile,
-    BatchLimits,
-    ahead,
-    batch_by_length,
-    decode_batches,
-)
+from aac_llm.captioning.captioner import SAMPLE_RATE, Captioner, choose_dtype
 from aac_llm.captioning.rerank import cider_similarity, consensus
 from aac_llm.config.caption import GenerationSettings
 from aac_llm.models.beam_search import beam_search
 from audio_common.audio import load_audio
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from audio_common.prefetch import BadFile, BatchLimits
 from transformers import LlamaConfig, LlamaForCausalLM
 
 SETTINGS = GenerationSettings(max_new_tokens=8)
@@ -44,61 +32,17 @@ def words(predictions):
     return [each.caption for each in predictions]
 
 
-# Batches
+# Files
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    seconds=st.lists(st.floats(0.1, 60.0) | st.just(math.inf), max_size=30),
-    limits=st.builds(BatchLimits, st.floats(1.0, 100.0), st.integers(1, 6)),
-)
-def test_batches_hold_every_sound_once_and_keep_both_limits(seconds, limits):
-    batches = batch_by_length(seconds, limits)
-    assert sorted(index for batch in batches for index in batch) == list(range(len(seconds)))
-    for batch in batches:
-        assert len(batch) <= limits.size
-        assert len(batch) == 1 or len(batch) * max(seconds[index] for index in batch) <= limits.seconds
-
-
-def test_each_file_is_decoded_once_and_bad_ones_are_named(tmp_path, paths, monkeypatch):
-    loaded = []
-    monkeypatch.setattr(
-        "audio_common.audio.load_audio",
-        lambda path, **options: loaded.append(path) or load_audio(path, **options),
-    )
-    (tmp_path / "bad.wav").write_bytes(b"RIFF no sound")
-    given = [*paths, tmp_path / "bad.wav", tmp_path / "none.wav"]
+def test_what_is_too_long_for_the_context_is_named_with_the_way_out(paths, tiny_model, monkeypatch):
     bad: list[BadFile] = []
-    batches = list(decode_batches(given, BatchLimits(6.0, 4), num_workers=2, bad_files=bad))
-    found = {index: waveform for batch in batches for index, waveform in batch}
-    assert sorted(loaded) == sorted(paths)
-    assert sorted(found) == list(range(len(paths)))
-    assert all(torch.equal(found[index], load_audio(path)) for index, path in enumerate(paths))
-    assert sorted((each.index, each.audio) for each in bad) == [(6, str(given[6])), (7, str(given[7]))]
-
-
-def test_what_is_too_long_for_the_context_is_named_with_the_way_out(paths):
-    bad: list[BadFile] = []
-    batches = list(decode_batches(paths, BatchLimits(), max_seconds=3.0, bad_files=bad))
-    assert sorted(index for batch in batches for index, _ in batch) == [0, 1]
+    monkeypatch.setattr(Captioner, "max_seconds", lambda *_: 3.0)
+    batches = Captioner(tiny_model).caption_files(paths, SETTINGS, bad)
+    assert sorted(index for batch in batches for index in batch) == [0, 1]
     assert sorted(each.index for each in bad) == [2, 3, 4, 5]
     assert bad[0].reason.startswith("3.2 s are more than the 3.0 s that fit into the decoder's context")
     assert "--segments" in bad[0].reason
-
-
-def test_the_next_items_are_made_while_the_caller_works():
-    made = threading.Event()
-
-    def items():
-        yield from range(4)
-        made.set()
-        yield 4
-
-    batches = ahead(items(), 2)
-    assert next(batches) == [0, 1]
-    assert next(batches) == [2, 3]
-    assert made.wait(10)  # by the thread: nothing here has asked for the third batch
-    assert list(batches) == [[4]]
 
 
 # Beam search
@@ -199,7 +143,7 @@ def test_a_corrupt_file_is_left_out_and_named(tiny_model, paths, tmp_path, caplo
     given = [paths[0], tmp_path / "bad.wav", paths[1]]
     found = Captioner(tiny_model).caption(given, bad_files=bad, max_new_tokens=4)
     assert [each.id for each in found] == [str(paths[0]), str(paths[1])]
-    assert [(each.index, each.audio) for each in bad] == [(1, str(tmp_path / "bad.wav"))]
+    assert [(file.index, file.path) for file in bad] == [(1, tmp_path / "bad.wav")]
     Captioner(tiny_model).caption(given, max_new_tokens=4)
     assert "left out" in caplog.text
     assert "bad.wav" in caplog.text

@@ -83,7 +83,7 @@ def test_second_run_reads_no_file_again(
     config = PrepareJSONLConfig(source=source, out=tmp_path / "m.jsonl")
     first = prepare(config)
     monkeypatch.setattr(
-        "aac_llm.data.checking.full_check", lambda path: pytest.fail(f"{path} was read again")
+        "audio_common.check.full_check", lambda path, *_: pytest.fail(f"{path} was read again")
     )
     (tmp_path / "broken.wav").unlink()  # failures are not remembered
     assert prepare(config).clips == first.clips

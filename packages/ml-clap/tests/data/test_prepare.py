@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from audio_common import check
+from audio_common.check import Check
 from ml_clap.config.prepare import PrepareFolderConfig, PrepareTuxpaintConfig
-from ml_clap.data import checking
-from ml_clap.data.checking import Check, CheckMemory, check_files
 from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_manifest
 from ml_clap.data.prepare import PrepareReport, prepare, report_path, unique_ids
 
@@ -131,15 +131,15 @@ def test_overlap_with_other_manifests_is_found_by_content(sounds: Path) -> None:
 def count_checks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     checked: list[Path] = []
 
-    def counting(real: Callable[[Path], Check]) -> Callable[[Path], Check]:
-        def check(path: Path) -> Check:
+    def counting(real: Callable[..., Check]) -> Callable[..., Check]:
+        def count(path: Path, *settings: Any) -> Check:
             checked.append(path)
-            return real(path)
+            return real(path, *settings)
 
-        return check
+        return count
 
     for name in ("full_check", "quick_check"):
-        monkeypatch.setattr(checking, name, counting(getattr(checking, name)))
+        monkeypatch.setattr(check, name, counting(getattr(check, name)))
     return checked
 
 
@@ -173,32 +173,6 @@ def test_quick_check_finds_what_headers_show_and_does_not_pass_for_a_full_one(
     checked.clear()
     run(sounds, quick=True)
     assert {path.name for path in checked} == {"bad.wav"}
-
-
-def test_stopped_check_goes_on_where_it_was(sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = count_checks(monkeypatch)
-    paths = sorted((sounds / "sounds").rglob("*.wav"))
-    path = sounds / "checked.jsonl"
-
-    def stop(done: int, total: int) -> None:
-        if done == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        check_files(paths, CheckMemory(path, is_quick=False), num_workers=1, progress=stop)
-    remembered = len(path.read_text().splitlines())
-    path.write_text(path.read_text() + '{"path": "half a li')
-    checked.clear()
-    checks, failures = check_files(paths, CheckMemory(path, is_quick=False), num_workers=1)
-    assert remembered == 3
-    assert (len(checks), failures, len(checked)) == (8, {}, 5)
-
-
-def test_file_named_twice_is_decoded_once(sounds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = count_checks(monkeypatch)
-    paths = sorted((sounds / "sounds").rglob("*.wav"))
-    check_files(paths * 2, CheckMemory(sounds / "checked.jsonl", is_quick=False))
-    assert sorted(checked) == paths
 
 
 def test_nothing_usable_is_an_error_that_leaves_the_report_and_no_manifest(sounds: Path) -> None:

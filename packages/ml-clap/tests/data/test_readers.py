@@ -23,7 +23,7 @@ from ml_clap.data.manifest import ManifestError
 from ml_clap.data.readers import labelled
 from ml_clap.data.readers import published as readers
 from ml_clap.data.readers.labelled import choose_validation, read_folder
-from ml_clap.data.readers.published import AudioFolder, read_audiocaps, read_clotho, read_reference
+from ml_clap.data.readers.published import read_audiocaps, read_clotho, read_reference
 from ml_clap.data.readers.tuxpaint import captions_by_language, read_tuxpaint
 
 OUT = Path("manifest.jsonl")
@@ -163,18 +163,6 @@ def test_csv_that_is_not_text_is_an_error_with_the_line(tmp_path: Path) -> None:
     source.write_bytes(b"file_name,caption_1\na.wav,caf\xe9\n")
     with pytest.raises(ManifestError, match=r"x\.csv:\d+: not CSV in UTF-8"):
         read_clotho(PrepareClothoConfig(source=source, out=OUT))
-
-
-def test_name_that_several_files_have_is_a_problem_and_not_a_guess(tmp_path: Path) -> None:
-    touch(tmp_path, "one/a.wav", "two/a.wav")
-    with pytest.raises(LookupError, match="several files"):
-        AudioFolder(tmp_path).find("a.wav")
-    assert AudioFolder(tmp_path).find("two/a.wav") == tmp_path / "two/a.wav"
-
-
-def test_missing_folder_of_sounds_says_how_to_name_it(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="name it with --audio"):
-        AudioFolder(tmp_path / "gone")
 
 
 # ----------------------------------------------------------------------------------------------- AudioCaps

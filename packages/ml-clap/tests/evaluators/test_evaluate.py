@@ -11,6 +11,7 @@ import soundfile
 import torch
 from audio_common.audio import load_audio
 from audio_common.config import CEDConfig
+from audio_common.prefetch import AudioSpan
 from audio_common.scenes.scene import random_scene, render
 from audio_common.scenes.text import caption
 from ml_clap.config.evaluate import EvaluateConfig
@@ -20,7 +21,7 @@ from ml_clap.evaluators.evaluate import choose_languages, evaluate, evaluate_ret
 from ml_clap.evaluators.results import METRICS, RetrievalMetrics
 from ml_clap.evaluators.retrieval import rank_audio_to_text, rank_text_to_audio
 from ml_clap.evaluators.statistics import summarize
-from ml_clap.models.encoding import AudioSpan, encode_files
+from ml_clap.models.encoding import encode_files
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 

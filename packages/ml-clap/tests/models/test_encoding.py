@@ -1,7 +1,5 @@
 """Encoding many sounds and texts: the model's own embeddings, each thing once, bad files left out."""
 
-import threading
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,15 +9,9 @@ import soundfile
 import torch
 from audio_common.audio import AudioError, load_audio
 from audio_common.config import CEDConfig
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from audio_common.prefetch import AudioSpan, BadFile
 from ml_clap.config.model import ModelConfig
-from ml_clap.models import encoding
 from ml_clap.models.encoding import (
-    BATCHES_AHEAD,
-    AudioSpan,
-    BadFile,
-    batch_by_seconds,
     encode_files,
     encode_spans,
     encode_texts,
@@ -93,19 +85,6 @@ def test_parts_of_a_file_are_those_parts(model: MLCLAP, sounds: list[AudioSpan])
     torch.testing.assert_close(found, alone(model, parts), rtol=0, atol=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    seconds=st.lists(st.floats(0.0, 40.0) | st.just(float("inf")), max_size=40), limit=st.floats(0.1, 200.0)
-)
-def test_batches_hold_each_sound_once_within_the_limit(seconds: list[float], limit: float) -> None:
-    batches = batch_by_seconds(seconds, limit)
-    assert sorted(index for batch in batches for index in batch) == list(range(len(seconds)))
-    for batch in batches:
-        assert len(batch) == 1 or max(seconds[index] for index in batch) * len(batch) <= limit
-    lengths = [seconds[index] for batch in batches for index in batch]
-    assert lengths == sorted(lengths, reverse=True)
-
-
 def bad_sounds(folder: Path) -> list[Path]:
     (folder / "empty.wav").write_bytes(b"")
     (folder / "words.mp3").write_text("no sound at all")
@@ -151,34 +130,6 @@ def test_an_embedding_that_is_not_finite_is_a_bad_file(
     indices = [index for batch, _ in encode_spans(model, sounds, bad_files=bad) for index in batch]
     assert sorted(indices) == [0, 2, 3, 4, 5, 6]
     assert [(each.index, "not finite" in each.reason) for each in bad] == [(1, True)]
-
-
-def test_each_file_is_decoded_once_and_not_far_ahead(
-    model: MLCLAP, sounds: list[AudioSpan], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decoded: Counter[Path] = Counter()
-    lock = threading.Lock()
-
-    def count(path: Path, **options: object) -> torch.Tensor:
-        with lock:
-            decoded[path] += 1
-        return load_audio(path, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(encoding, "load_audio", count)
-    many = sounds * 4
-    encoded = 0
-    for indices, _ in encode_spans(model, many, seconds_per_batch=0.01, num_workers=4):
-        encoded += len(indices)
-        assert decoded.total() <= encoded + BATCHES_AHEAD
-    assert decoded == {span.path: 4 for span in sounds}
-
-
-def test_who_stops_early_leaves_no_thread_behind(model: MLCLAP, sounds: list[AudioSpan]) -> None:
-    before = threading.active_count()
-    batches = encode_spans(model, sounds, seconds_per_batch=0.01, num_workers=2)
-    next(batches)
-    batches.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == before
 
 
 def test_progress_counts_every_sound(model: MLCLAP, sounds: list[AudioSpan], tmp_path: Path) -> None:

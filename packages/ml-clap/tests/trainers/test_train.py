@@ -9,9 +9,11 @@ import torch
 from ml_clap import cli
 from ml_clap.config.train import AugmentConfig, OptimizerConfig, TrainConfig, ValidationConfig
 from ml_clap.data.manifest import read_clips, read_manifest, write_manifest
+from ml_clap.models.checkpoint import find_model
 from ml_clap.models.initialization import make_model, measure_mel_statistics
 from ml_clap.models.ml_clap import MLCLAP
-from ml_clap.trainers.processes import TrainingError
+from ml_clap.trainers.interruption import Interruption
+from ml_clap.trainers.processes import TrainingError, check_same_run, describe_batch, run_settings
 from ml_clap.trainers.run_folder import read_log
 from ml_clap.trainers.train import Trainer, train
 from ml_clap.trainers.validation import prompts_of, validate
@@ -64,17 +66,86 @@ def test_more_workers_change_nothing(config: TrainConfig, tmp_path: Path) -> Non
     assert losses(config) == losses(with_workers)
 
 
-def test_the_best_model_is_the_best_of_all_validations(config: TrainConfig, tiny_recipe: Path) -> None:
-    data = replace(config.data, validation=config.data.train, validation_splits=("validation",))
-    config = replace(config, data=data, max_steps=30, ema_decay=0.5)
+def test_the_best_model_is_the_best_of_all_validations(config: TrainConfig) -> None:
+    config = replace(with_validation(config), max_steps=30, ema_decay=0.5)
     result = train(config)
     scores = [record["score"] for record in read_log(config.out / "log.jsonl") if "score" in record]
     assert len(scores) > 1
     assert result.score == max(scores)
     assert result.model == config.out / "best"
     model = MLCLAP.from_pretrained(result.model)
-    clips = read_clips(data.validation, data.validation_splits)
+    clips = read_clips(config.data.validation, config.data.validation_splits)
     assert validate(model, clips, ValidationConfig()).score == pytest.approx(result.score, abs=1e-6)
+
+
+def with_validation(config: TrainConfig) -> TrainConfig:
+    data = replace(config.data, validation=config.data.train, validation_splits=("validation",))
+    return replace(config, data=data)
+
+
+def validated_steps(config: TrainConfig) -> list[int]:
+    return [record["step"] for record in read_log(config.out / "log.jsonl") if "score" in record]
+
+
+def test_eval_steps_validates_after_updates_and_at_the_end(config: TrainConfig) -> None:
+    config = replace(with_validation(config), eval_steps=3, max_steps=8)
+    result = train(config)
+    assert validated_steps(config) == [3, 6, 8]
+    assert result.score is not None
+
+
+def test_validation_changes_no_update(config: TrainConfig, tmp_path: Path) -> None:
+    train(config)
+    often = replace(with_validation(config), eval_steps=1, out=tmp_path / "often")
+    train(often)
+    assert losses(config) == losses(often)
+
+
+def test_a_signal_between_update_and_validation_loses_no_validation(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(with_validation(config), eval_steps=3, max_steps=4)
+    whole = replace(config, out=tmp_path / "whole")
+    train(whole)
+
+    def is_wanted(self: Interruption) -> bool:
+        return len(losses(config)) == 3  # the signal comes during the third update
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruption, "is_wanted", property(is_wanted))
+        with pytest.raises(KeyboardInterrupt, match="saved up to step 3"):
+            train(config)
+    assert validated_steps(config) == []
+    train(config)
+    assert read_log(config.out / "log.jsonl") == read_log(whole.out / "log.jsonl")
+
+
+def test_a_run_folder_is_a_model(config: TrainConfig, caplog: pytest.LogCaptureFixture) -> None:
+    train(config)
+    last = MLCLAP.from_pretrained(config.out / "last")
+    with caplog.at_level("INFO"):
+        assert MLCLAP.from_pretrained(config.out).fingerprint() == last.fingerprint()
+    assert f"{config.out} is a training run: using its last model" in caplog.text
+    (config.out / "last").rename(config.out / "best")
+    assert find_model(config.out) == config.out / "best"
+    assert find_model(config.out / "best") == config.out / "best"
+    assert find_model("us/model") == "us/model"
+
+
+def test_the_batch_of_all_processes_must_stay_and_may_be_shared_anew(config: TrainConfig) -> None:
+    assert describe_batch(8, 1) == "batch of 8"
+    assert describe_batch(64, 2) == "batch of 128 = 64 x 2 processes"
+    one, two = run_settings(config, 1), run_settings(replace(config, batch_size=4), 2)
+    check_same_run(one, two, config.out)
+    with pytest.raises(TrainingError, match=r"batch_size was 8, is 16 \(of all processes\)"):
+        check_same_run(one, run_settings(config, 2), config.out)
+
+
+def test_a_device_that_is_not_there_is_named(config: TrainConfig) -> None:
+    if torch.accelerator.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(TrainingError, match="device: cuda:1 is not there"):
+        train(replace(config, device="cuda:1"))
 
 
 def test_validation_by_accuracy_uses_the_captions_of_each_label(config: TrainConfig) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from audio_common.check import CheckMemory
 from audio_common.scenes.scene import random_scene, render
 from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareQuestionsConfig
 from r1_aqa.data.avqa import MediaIndex, known_names, visual_reason
-from r1_aqa.data.check import SoundChecks
+from r1_aqa.data.check import check_sounds
 from r1_aqa.data.fingerprints import RATE, FingerprintIndex, fingerprint, fingerprint_file
 from r1_aqa.data.prepare import prepare_avqa, prepare_questions, split_recordings
 from r1_aqa.data.questions import Question, read_questions, write_questions
@@ -168,9 +169,9 @@ def test_no_recording_is_in_training_and_validation() -> None:
 
 def test_a_sound_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scene(tmp_path / "a.wav", 0)
-    first = SoundChecks(tmp_path / "journal.jsonl").check([path, path])
-    monkeypatch.setattr("r1_aqa.data.check.load_audio", lambda *_, **__: pytest.fail("decoded again"))
-    again = SoundChecks(tmp_path / "journal.jsonl").check([path])[path]
+    first = check_sounds([path, path], CheckMemory(tmp_path / "journal.jsonl"))
+    monkeypatch.setattr("audio_common.audio.stream_audio", lambda *_, **__: pytest.fail("decoded again"))
+    again = check_sounds([path], CheckMemory(tmp_path / "journal.jsonl"))[path]
     assert again.seconds == first[path].seconds == pytest.approx(4.0)
     assert np.array_equal(again.print.hashes, first[path].print.hashes)
 

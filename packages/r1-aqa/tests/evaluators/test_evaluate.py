@@ -116,7 +116,7 @@ def test_a_clip_is_decoded_once_for_the_questions_of_a_batch(
     decoded = []
     decode = prompts.decode
     monkeypatch.setattr(prompts, "decode", lambda row: decoded.append(row) or decode(row))
-    sounds, errors = read_sounds(prompts, range(9))
+    ((sounds, errors),) = read_sounds(prompts, [range(9)])
     assert decoded == [0, 1, 3, 5, 7]
     assert (len(sounds), [path.name for path in errors]) == (4, ["bad.wav"])
     prompts.decoded = sounds

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audio_common.prefetch import BadFile, BatchLimits
+
 from aac_llm.captioning.journal import Journal, in_order
 from aac_llm.captioning.predictions import Candidate, Prediction
-from aac_llm.captioning.prefetch import BadFile, BatchLimits
 from aac_llm.captioning.segments import group_by_sound, merge_equal, to_srt, to_vtt
 from aac_llm.captioning.sounds import Sound, find_sounds
 from aac_llm.config.caption import CaptionConfig, GenerationSettings

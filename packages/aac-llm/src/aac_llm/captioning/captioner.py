@@ -20,17 +20,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from audio_common.audio import AudioError, stream_audio
 from audio_common.batch import pad_waveforms
+from audio_common.prefetch import BadFile, BatchLimits, batch_ahead, batch_by_length, decode_ahead
 from torch import Tensor
 
 from aac_llm.captioning.predictions import Candidate, Prediction
-from aac_llm.captioning.prefetch import (
-    SAMPLE_RATE,
-    BadFile,
-    BatchLimits,
-    ahead,
-    batch_by_length,
-    decode_batches,
-)
 from aac_llm.captioning.rerank import Similarity, consensus
 from aac_llm.captioning.segments import cut_windows
 from aac_llm.config.caption import GenerationSettings
@@ -44,6 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+SAMPLE_RATE = 16_000  # Hz
+BATCH_SIZE = 32
+"""Sounds captioned at once."""
 BLOCK_SECONDS = 1.0
 """Long sound decoded at a time; damage costs the block that it is in."""
 
@@ -82,7 +78,7 @@ class Captioner:
         similarity: Similarity | None = None,
     ) -> None:
         self.model = model.eval()
-        self.limits = limits or BatchLimits()
+        self.limits = limits or BatchLimits(size=BATCH_SIZE)
         self.num_workers = num_workers
         self.similarity = similarity
 
@@ -149,7 +145,7 @@ class Captioner:
             batches = self._caption_waveforms([_as_waveform(sound) for sound in sounds], chosen)
         found = {index: candidates for batch in batches for index, candidates in batch.items()}
         for file in bad if bad_files is None else []:
-            logger.warning("left out %s: %s", file.audio, file.reason)
+            logger.warning("left out %s: %s", file.path, file.reason)
         return [
             self.predict(str(sounds[index]) if paths else str(index), found[index], bool(paths))
             for index in sorted(found)
@@ -172,16 +168,16 @@ class Captioner:
 
         Together all files but the bad ones, which come into `bad_files`.
         """
-        batches = decode_batches(
+        longest = self.max_seconds(settings)
+        batches = decode_ahead(
             paths,
             self.limits,
             num_workers=self.num_workers,
-            max_seconds=self.max_seconds(settings),
             bad_files=bad_files,
+            refuse=lambda seconds: too_long(seconds, longest) if seconds > longest else None,
         )
-        for batch in batches:
-            candidates = self._generate([waveform for _, waveform in batch], settings)
-            yield dict(zip((index for index, _ in batch), candidates, strict=True))
+        for indices, waveforms in batches:
+            yield dict(zip(indices, self._generate(waveforms, settings), strict=True))
 
     def caption_segments(
         self,
@@ -205,8 +201,8 @@ class Captioner:
         """
         window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
         sounds = _windows(paths, window, hop, bad_files, done or {})
-        size = max(1, min(self.limits.size, int(self.limits.seconds / window_seconds)))
-        for windows in ahead(sounds, size):
+        size = max(1, min(self.limits.size or BATCH_SIZE, int(self.limits.seconds / window_seconds)))
+        for windows in batch_ahead(sounds, size):
             found = dict(self._by_length([waveform for _, _, waveform in windows], settings))
             yield [
                 Segment(index, start, start + len(waveform) / SAMPLE_RATE, found[place])
@@ -304,7 +300,15 @@ def _windows(
                 if first / SAMPLE_RATE not in done.get(index, ()):
                     yield index, first / SAMPLE_RATE, waveform
         except (AudioError, OSError) as e:
-            bad_files.append(BadFile(str(path), str(e), index, partly=given))
+            bad_files.append(BadFile(path, str(e), index, partly=given))
+
+
+def too_long(seconds: float, max_seconds: float) -> str:
+    """Say why a sound is not captioned in one go."""
+    return (
+        f"{seconds:.1f} s are more than the {max_seconds:.1f} s that fit into the decoder's context; "
+        "caption it window by window (--segments)"
+    )
 
 
 def choose_device(device: str) -> str:

@@ -7,14 +7,14 @@ and the files that could not be read.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from audio_common.prefetch import BadFile
+
 from aac_llm.captioning.predictions import Prediction, append_predictions, read_predictions, write_predictions
-from aac_llm.captioning.prefetch import BadFile
 from aac_llm.captioning.sounds import Sound
 
 
@@ -114,8 +114,7 @@ class Journal:
 
     def _write_report(self, *, complete: bool, bad_files: list[BadFile]) -> None:
         listed = [
-            {name: value for name, value in dataclasses.asdict(each).items() if name != "index"}
-            for each in bad_files
+            {"audio": str(file.path), "reason": file.reason, "partly": file.partly} for file in bad_files
         ]
         report = {
             "settings": self.settings,

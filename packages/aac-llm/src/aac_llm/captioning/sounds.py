@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".aif", ".aiff", ".au", ".caf", ".rf64", ".w64"),
-    *(".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".mka", ".mp4", ".webm", ".wma"),
-)
-"""Files of a folder with these endings, in any case, are taken for sound."""
+from audio_common.files import AUDIO_SUFFIXES, find_audio
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound
 
 def _of_source(source: Path, split: str | None, *, alone: bool) -> Iterator[Sound]:
     if source.is_dir():
-        for path in _walk(source):
+        for path in find_audio(source):
             below = path.relative_to(source)
             yield Sound((below if alone else source / below).as_posix(), path.absolute())
     elif source.suffix.lower() == ".jsonl":
@@ -66,15 +61,3 @@ def _of_source(source: Path, split: str | None, *, alone: bool) -> Iterator[Soun
         yield Sound(source.as_posix(), source.absolute())
     else:
         raise FileNotFoundError(f"{source} is no file, folder or manifest: check the path")
-
-
-def _walk(folder: Path) -> list[Path]:
-    paths = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(parent, name) for name in names if _is_audio(name)]
-    return sorted(paths)
-
-
-def _is_audio(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audio_common.check import Check, CheckMemory, check_files
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -30,7 +31,6 @@ from aac_llm.config.prepare import (
     PrepareSLAMConfig,
     PrepareWavCapsConfig,
 )
-from aac_llm.data.checking import Check, CheckMemory, check_files
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest, write_manifest, write_text_atomically
 from aac_llm.data.readers.audiocaps import read_audiocaps
 from aac_llm.data.readers.autoacd import read_autoacd

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audio_common.check import Check, CheckMemory, check_files
+
 from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareClothoConfig,
@@ -22,7 +24,6 @@ from ml_clap.config.prepare import (
     PrepareReferenceConfig,
     PrepareTuxpaintConfig,
 )
-from ml_clap.data.checking import Check, CheckMemory, check_files
 from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_manifest
 from ml_clap.data.readers.labelled import read_folder
 from ml_clap.data.readers.published import Problem, Reading, read_audiocaps, read_clotho, read_reference

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from audio_common.prefetch import AudioSpan, BadFile
 
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.data.languages import LANGUAGES, resolve
@@ -29,7 +30,7 @@ from ml_clap.evaluators.retrieval import Ranking, rank_audio_to_text, rank_text_
 from ml_clap.evaluators.statistics import average_metrics, bootstrap, measure_consistency, summarize
 from ml_clap.files import write_json
 from ml_clap.models.device import choose_device, choose_dtype
-from ml_clap.models.encoding import AudioSpan, BadFile, Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
 from ml_clap.output import show_progress, tables_beside_json
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ml_clap.models.encoding import BadFile
+    from audio_common.prefetch import BadFile
 
 Interval = tuple[float, float]
 METRICS = ("r1", "r5", "r10", "r50", "medr", "meanr", "map10")

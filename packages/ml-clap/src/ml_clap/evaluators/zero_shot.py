@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
+from audio_common.files import find_audio
+from audio_common.prefetch import AudioSpan
 from torch import Tensor
 
 from ml_clap.config.classify import ClassifyConfig
@@ -26,7 +28,7 @@ from ml_clap.evaluators.retrieval import TIE
 from ml_clap.evaluators.statistics import wilson
 from ml_clap.files import write_json
 from ml_clap.models.device import choose_device, choose_dtype
-from ml_clap.models.encoding import AudioSpan, Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
 from ml_clap.output import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
@@ -178,14 +180,12 @@ def find_clips(sources: Sequence[Path], split: str | None = None) -> list[Clip |
         FileNotFoundError: there is no such file.
         ValueError: a folder without sound, or a manifest that cannot be used.
     """
-    from ml_clap.search.scan import scan
-
     clips: list[Clip | Path] = []
     for source in sources:
         if source.suffix.lower() == ".jsonl":
             clips += read_split(source, split)
         elif source.is_dir():
-            found = [clip.path for clip in scan(source)[0]]
+            found = find_audio(source.absolute())
             if not found:
                 raise ValueError(f"there is no sound in {source}")
             clips += found

@@ -1,8 +1,7 @@
 """Embeddings of many sounds and texts, each encoded once.
 
-Sounds are sorted by length and batched by seconds, longest first (what does not fit into memory shows at
-once), and decoded by threads while the model works on the batch before; soundfile and soxr release Python's
-lock. At most `BATCHES_AHEAD` batches wait. What cannot be read is reported and left out.
+Sounds are decoded ahead in batches of like length (see `audio_common.prefetch`). What cannot be read is
+reported and left out.
 
 A sound's embedding depends on it alone, so neither order nor batches matter; but in the reference mode they
 do, which is what the argument `batches` is for.
@@ -10,50 +9,23 @@ do, which is what the argument `batches` is for.
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from audio_common.audio import AudioError, audio_info, load_audio
+from audio_common.audio import AudioError
 from audio_common.batch import pad_waveforms
+from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, batch_by_length, decode_ahead
 from torch import Tensor
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
 
-BATCHES_AHEAD = 2
-"""Batches of waveforms decoded or being decoded while another one is encoded."""
 SAMPLE_RATE = 16_000
 
 Progress = Callable[[int, int], None]
 """Called with the number of sounds done and the number of all."""
-
-
-@dataclass(frozen=True)
-class AudioSpan:
-    """A file or a part of one; a long file is best encoded in several (see `ml_clap.search.windows`)."""
-
-    path: Path
-    offset: float = 0.0
-    """Seconds from the file's beginning."""
-    duration: float | None = None
-    """Seconds; None: to the file's end."""
-
-
-@dataclass(frozen=True)
-class BadFile:
-    """A sound that could not be encoded."""
-
-    path: Path
-    reason: str
-    index: int
-    """Its place among the spans that were given."""
 
 
 @contextmanager
@@ -65,14 +37,6 @@ def evaluation_mode(model: MLCLAP) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """A batch on its way to the model: the spans' numbers and what the threads make of them."""
-
-    indices: list[int]
-    waveforms: list[Future[Tensor]]
 
 
 def encode_spans(
@@ -104,24 +68,32 @@ def encode_spans(
         AudioError: a file cannot be read, and `bad_files` is not given.
         ValueError: the model is in training mode, or an argument is impossible.
     """
-    _check(model, seconds_per_batch, num_workers)
+    _check(model, seconds_per_batch)
+    waiting = set(range(len(spans)) if batches is None else (index for batch in batches for index in batch))
     bad: list[BadFile] = [] if bad_files is None else bad_files
-    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
-    try:
-        if batches is None:
-            batches = _plan_batches(pool, spans, seconds_per_batch, bad)
-        _raise_first(bad if bad_files is None else [])
-        done = set(range(len(spans))).difference(*batches)  # what cannot even be measured
-        for decoded in _decode_ahead(pool, spans, batches):
-            indices, embeddings = _encode_decoded(model, decoded, spans, bad)
-            _raise_first(bad if bad_files is None else [])
-            if indices:
-                yield indices, embeddings
-            done.update(decoded.indices)
-            if progress is not None:
-                progress(len(done), len(spans))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    decoded = decode_ahead(
+        spans,
+        BatchLimits(seconds_per_batch),
+        num_workers=num_workers,
+        bad_files=bad_files,
+        batches=batches,
+    )
+    for indices, waveforms in decoded:
+        vectors = _embed(model, waveforms)
+        finite = vectors.isfinite().all(dim=1)
+        for place in (~finite).nonzero().flatten().tolist():
+            path = spans[indices[place]].path
+            reason = f"the embedding of {path} is not finite"
+            if bad_files is None:
+                raise AudioError(reason)
+            bad_files.append(BadFile(path, reason, indices[place]))
+        if finite.any():
+            yield [indices[place] for place in finite.nonzero().flatten().tolist()], vectors[finite]
+        waiting -= {*indices, *(file.index for file in bad)}
+        if progress is not None:
+            progress(len(spans) - len(waiting), len(spans))
+    if progress is not None and waiting:  # the last ones could not be decoded
+        progress(len(spans), len(spans))
 
 
 def encode_files(
@@ -168,10 +140,10 @@ def encode_waveforms(
     Returns:
         `(waveforms, dim)` float32 on the CPU, in the order given.
     """
-    _check(model, seconds_per_batch, 1)
+    _check(model, seconds_per_batch)
     embeddings = torch.empty(len(waveforms), model.config.embed_dim)
     seconds = [len(waveform) / SAMPLE_RATE for waveform in waveforms]
-    for indices in batch_by_seconds(seconds, seconds_per_batch):
+    for indices in batch_by_length(seconds, BatchLimits(seconds_per_batch)):
         embeddings[indices] = _embed(model, [waveforms[index] for index in indices])
     return embeddings
 
@@ -190,8 +162,7 @@ def encode_texts(
     Returns:
         `(texts, dim)` float32 on the CPU, in the order given.
     """
-    if model.training:
-        raise ValueError("the model is in training mode, where dropout changes embeddings: call model.eval()")
+    _check(model)
     codes = [languages] * len(texts) if isinstance(languages, str) else languages
     places: dict[tuple[str, str], int] = {}
     rows = [places.setdefault(pair, len(places)) for pair in zip(texts, codes, strict=True)]
@@ -207,94 +178,11 @@ def encode_texts(
     return distinct[rows]
 
 
-def batch_by_seconds(seconds: Sequence[float], seconds_per_batch: float) -> list[list[int]]:
-    """Group numbers of sounds of like length so that none of the batches, padded, holds more than so much.
-
-    Longest first; a longer one is a batch of its own.
-
-    >>> batch_by_seconds([1.0, 30.0, 4.0, 2.0, 5.0], 10.0)
-    [[1], [4, 2], [3, 0]]
-    """
-    batches: list[list[int]] = []
-    for index in sorted(range(len(seconds)), key=lambda index: -seconds[index]):
-        longest = seconds[batches[-1][0]] if batches else math.inf
-        if not batches or longest * (len(batches[-1]) + 1) > seconds_per_batch:
-            batches.append([])
-        batches[-1].append(index)
-    return batches
-
-
-def _check(model: MLCLAP, seconds_per_batch: float, num_workers: int) -> None:
+def _check(model: MLCLAP, seconds_per_batch: float = 1.0) -> None:
     if model.training:
         raise ValueError("the model is in training mode, where dropout changes embeddings: call model.eval()")
     if not seconds_per_batch > 0:
         raise ValueError(f"seconds_per_batch must be above 0, got {seconds_per_batch}")
-    if num_workers < 1:
-        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
-
-
-def _plan_batches(
-    pool: ThreadPoolExecutor, spans: Sequence[AudioSpan], seconds_per_batch: float, bad: list[BadFile]
-) -> list[list[int]]:
-    measured = [pool.submit(_measure, span) for span in spans]
-    good, seconds = [], []
-    for index, future in enumerate(measured):
-        try:
-            seconds.append(future.result())
-            good.append(index)
-        except (AudioError, OSError) as e:
-            bad.append(BadFile(spans[index].path, str(e), index))
-    return [[good[place] for place in batch] for batch in batch_by_seconds(seconds, seconds_per_batch)]
-
-
-def _measure(span: AudioSpan) -> float:
-    """Seconds of a span as the file's header has it; where that is silent, enough for a batch of its own."""
-    if span.duration is not None:
-        return span.duration
-    duration = audio_info(span.path).duration
-    return math.inf if duration is None else max(0.0, duration - span.offset)
-
-
-def _load(span: AudioSpan) -> Tensor:
-    return load_audio(span.path, sample_rate=SAMPLE_RATE, offset=span.offset, duration=span.duration)
-
-
-def _decode_ahead(
-    pool: ThreadPoolExecutor, spans: Sequence[AudioSpan], batches: Sequence[Sequence[int]]
-) -> Iterator[_Decoded]:
-    waiting: deque[_Decoded] = deque()
-    for batch in batches:
-        waiting.append(_Decoded(list(batch), [pool.submit(_load, spans[index]) for index in batch]))
-        if len(waiting) > BATCHES_AHEAD:
-            yield waiting.popleft()
-    while waiting:
-        yield waiting.popleft()
-
-
-def _encode_decoded(
-    model: MLCLAP, decoded: _Decoded, spans: Sequence[AudioSpan], bad: list[BadFile]
-) -> tuple[list[int], Tensor]:
-    """Embeddings of what could be decoded; the rest goes to `bad`."""
-    indices, waveforms = [], []
-    for index, future in zip(decoded.indices, decoded.waveforms, strict=True):
-        try:
-            waveforms.append(future.result())
-            indices.append(index)
-        except (AudioError, OSError) as e:
-            bad.append(BadFile(spans[index].path, str(e), index))
-    if not indices:
-        return [], torch.empty(0, model.config.embed_dim)
-    vectors = _embed(model, waveforms)
-    good = vectors.isfinite().all(dim=1)
-    for place in (~good).nonzero().flatten().tolist():
-        path = spans[indices[place]].path
-        bad.append(BadFile(path, f"the embedding of {path} is not finite", indices[place]))
-    return [indices[place] for place in good.nonzero().flatten().tolist()], vectors[good]
-
-
-def _raise_first(bad: Sequence[BadFile]) -> None:
-    if bad:
-        raise AudioError(bad[0].reason)
 
 
 def _embed(model: MLCLAP, waveforms: Sequence[Tensor]) -> Tensor:

@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
+from audio_common.prefetch import AudioSpan, BadFile, batch_ahead
 
 from ml_clap.search.scan import Found, sha256
 from ml_clap.search.store import Entry, IndexWriter
@@ -31,8 +32,6 @@ FILES_AT_ONCE = 64
 CLIPS_AT_ONCE = 1024
 """Short clips batched by length together: enough for little padding."""
 SAMPLE_RATE = 16_000
-
-T = TypeVar("T")
 
 Window = tuple[int, float, float]
 """A clip's line number, start and end in seconds."""
@@ -200,7 +199,7 @@ class IndexFiller:
 
     def _encode_whole(self, clips: Sequence[list[Window]]) -> Iterator[None]:
         """Encode clips of one window each."""
-        from ml_clap.models.encoding import AudioSpan, BadFile, encode_spans
+        from ml_clap.models.encoding import encode_spans
 
         bad: list[BadFile] = []
         windows = [window for (window,) in clips]
@@ -225,12 +224,11 @@ class IndexFiller:
         shares = {windows[0][0]: 1 / len(windows) for windows in clips}
         sounds = (sound for windows in clips for sound in self._stream(windows))
         size = max(1, int(self.seconds_per_batch / self.writer.settings.window_seconds))
-        with ThreadPoolExecutor(1) as pool:
-            for batch in _ahead(pool, sounds, size):
-                waveforms = [waveform for _, waveform in batch]
-                embeddings = encode_waveforms(self.model, waveforms, seconds_per_batch=self.seconds_per_batch)
-                self._write([(window, shares[window[0]]) for window, _ in batch], embeddings)
-                yield
+        for batch in batch_ahead(sounds, size):
+            waveforms = [waveform for _, waveform in batch]
+            embeddings = encode_waveforms(self.model, waveforms, seconds_per_batch=self.seconds_per_batch)
+            self._write([(window, shares[window[0]]) for window, _ in batch], embeddings)
+            yield
 
     def _stream(self, windows: Sequence[Window]) -> Iterator[tuple[Window, Tensor]]:
         """Windows of one file with their sound, as far as it can be read."""
@@ -275,15 +273,3 @@ class IndexFiller:
 
     def _path(self, number: int) -> Path:
         return Path(self.writer.settings.root, self.writer.entries[number].file)
-
-
-def _ahead(pool: ThreadPoolExecutor, items: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items; a thread makes the next one while the caller works on one."""
-
-    def take() -> list[T]:
-        return list(islice(items, size))
-
-    coming = pool.submit(take)
-    while batch := coming.result():
-        coming = pool.submit(take)
-        yield batch

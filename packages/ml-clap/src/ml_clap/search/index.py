@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from audio_common.files import AUDIO_SUFFIXES
 
 from ml_clap.config.index import IndexConfig
 from ml_clap.files import write_atomically, write_json
 from ml_clap.output import printable, show_progress, tables_beside_json
 from ml_clap.search.filling import IndexFiller, Problem
-from ml_clap.search.scan import AUDIO_SUFFIXES, Plan, plan_update, scan
+from ml_clap.search.scan import Plan, plan_update, scan
 from ml_clap.search.store import (
     AudioIndexError,
     IndexSettings,

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from audio_common.audio import AudioError
+from audio_common.prefetch import AudioSpan
 from torch import Tensor
 
 from ml_clap.data.languages import resolve
 from ml_clap.models.checkpoint import find_model
 from ml_clap.models.device import Dtype, choose_device, choose_dtype
-from ml_clap.models.encoding import AudioSpan, encode_files, encode_texts, encode_waveforms
+from ml_clap.models.encoding import encode_files, encode_texts, encode_waveforms
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName

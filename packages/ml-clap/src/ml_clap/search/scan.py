@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ml_clap.search.store import Entry
+from audio_common.files import find_audio
 
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".aif", ".aiff", ".au", ".caf", ".rf64", ".w64"),
-    *(".mp3", ".ogg", ".oga", ".opus", ".aac", ".m4a", ".mka", ".mp4", ".webm", ".wma"),
-)
-"""Files of a folder with these endings, in any case, are taken for sound."""
+from ml_clap.search.store import Entry
 
 
 @dataclass(frozen=True)
@@ -77,12 +72,8 @@ def scan(source: Path) -> tuple[list[Found], list[Missing]]:
 
 
 def _scan_folder(folder: Path) -> tuple[list[Found], list[Missing]]:
-    paths = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(parent, name) for name in names if _is_audio(name)]
     found, missing = [], []
-    for path in sorted(paths):
+    for path in find_audio(folder):
         name = path.relative_to(folder).as_posix()
         try:
             status = path.stat()
@@ -91,10 +82,6 @@ def _scan_folder(folder: Path) -> tuple[list[Found], list[Missing]]:
         else:
             found.append(Found(name, path, name, status.st_size, status.st_mtime_ns))
     return found, missing
-
-
-def _is_audio(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES
 
 
 def _scan_manifest(manifest: Path) -> tuple[list[Found], list[Missing]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from audio_common.files import walk_files
 
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import parse_reference
@@ -29,7 +30,7 @@ class MediaIndex:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder {folder} of sounds or videos")
         self._files: dict[str, Path] = {}
-        media = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SOUNDS | VIDEOS]
+        media = [path for path in walk_files(folder) if path.suffix.lower() in SOUNDS | VIDEOS]
         for path in sorted(media, key=lambda each: each.suffix.lower() in VIDEOS):
             for name in known_names(path.stem):
                 self._files.setdefault(name, path)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from audio_common import AudioError
+from audio_common.check import CheckMemory
 
 from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareConfig, PrepareQuestionsConfig
 from r1_aqa.data.avqa import VIDEOS, MediaIndex, extract_sound, parse_avqa, visual_reason
 from r1_aqa.data.benchmark import load_benchmark
-from r1_aqa.data.check import SoundChecks, find_contamination
+from r1_aqa.data.check import check_sounds, find_contamination, look_at_sounds
 from r1_aqa.data.questions import Question, iterate_rows, parse_file, write_questions
 
 logger = logging.getLogger(__name__)
@@ -67,14 +68,15 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
     Raises:
         ValueError: nothing is left.
     """
-    checks = SoundChecks(config.out.with_suffix(".checked.jsonl"))
-    sounds = checks.check([question.audio for _, question in rows], decode=config.check_sound)
+    memory = CheckMemory(config.out.with_suffix(".checked.jsonl"))
+    paths = [question.audio for _, question in rows]
+    sounds = check_sounds(paths, memory) if config.check_sound else look_at_sounds(paths)
     shared: dict[Path, str] = {}
     if config.against:
         tests = [
             q.audio for p in config.against for q in load_benchmark(str(p), config.against_audio).questions
         ]
-        shared = find_contamination(sounds, checks.check(tests))
+        shared = find_contamination(sounds, check_sounds(tests, memory))
     kept, seen = [], set()
     for where, question in rows:
         check = sounds[question.audio]

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from audio_common import AudioError, audio_info
+from audio_common.prefetch import load_ahead
 
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.model import ModelConfig
@@ -149,17 +150,15 @@ def ask(
 
     waiting = [row for row in range(len(prompts.questions)) if (run, row) not in file.found]
     batches = list(in_batches(prompts, waiting, batch_size))
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(read_sounds, prompts, batches[0]) if batches else None
-        for place in track(range(len(batches)), description=run, transient=True):
-            sounds, errors = ahead.result() if ahead else ({}, {})
+    with closing(read_sounds(prompts, batches)) as decoded:
+        for rows, (sounds, errors) in zip(
+            track(batches, description=run, transient=True), decoded, strict=True
+        ):
             prompts.decoded = sounds
-            later = batches[place + 1 : place + 2]
-            ahead = pool.submit(read_sounds, prompts, later[0]) if later else None
-            good = [row for row in batches[place] if prompts.questions[row].audio not in errors]
+            good = [row for row in rows if prompts.questions[row].audio not in errors]
             texts = answer_batch(prompts, good, max_new_tokens=max_new_tokens) if good else []
             outputs = dict(zip(good, texts, strict=True))
-            file.append(_prediction(prompts, run, row, outputs.get(row), errors) for row in batches[place])
+            file.append(_prediction(prompts, run, row, outputs.get(row), errors) for row in rows)
 
 
 def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) -> Iterator[list[int]]:
@@ -180,23 +179,33 @@ def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) ->
 
 
 def read_sounds(
-    prompts: EncodedPrompts, rows: Sequence[int]
-) -> tuple[dict[Path, np.ndarray], dict[Path, str]]:
-    """Decode ahead, in a thread: samples of sounds, and why others could not be read.
+    prompts: EncodedPrompts, batches: Iterable[Sequence[int]]
+) -> Generator[tuple[dict[Path, np.ndarray], dict[Path, str]], None, None]:
+    """Decode the sounds of each batch of rows, in a thread while the batch before is answered.
 
     Nothing more is done there, for a tokenizer cannot be used by two threads at once.
+
+    Yields:
+        Samples of a batch's sounds, and why others could not be read.
     """
-    sounds, errors = dict[Path, np.ndarray](), dict[Path, str]()
+    needed = (_first_rows(prompts, rows) for rows in batches)
+    with closing(load_ahead(needed, prompts.decode, batches_ahead=1)) as decoded:
+        for loaded, failures in decoded:
+            for row, reason in failures.items():
+                logger.warning("question %s: %s", prompts.questions[row].id, reason)
+            yield (
+                {prompts.questions[row].audio: samples for row, samples in loaded},
+                {prompts.questions[row].audio: reason for row, reason in failures.items()},
+            )
+
+
+def _first_rows(prompts: EncodedPrompts, rows: Sequence[int]) -> list[int]:
+    """Choose one row for each sound that is not encoded yet."""
+    first: dict[Path, int] = {}
     for row in rows:
-        audio = prompts.questions[row].audio
-        if audio in sounds or audio in errors or not prompts.needs_sound(row):
-            continue
-        try:
-            sounds[audio] = prompts.decode(row)
-        except (AudioError, OSError) as error:
-            errors[audio] = str(error)
-            logger.warning("question %s: %s", prompts.questions[row].id, error)
-    return sounds, errors
+        if prompts.needs_sound(row):
+            first.setdefault(prompts.questions[row].audio, row)
+    return list(first.values())
 
 
 def outputs_of(file: PredictionFile, run: str, count: int) -> list[str | None]:

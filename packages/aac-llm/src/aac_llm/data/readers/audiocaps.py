@@ -6,9 +6,11 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+from audio_common.files import AudioFolder
+
 from aac_llm.config.prepare import PrepareAudioCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import AudioFolder, Reading, find_tables, numbered_captions, read_csv
+from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_csv
 
 CLIP_SECONDS = 10
 """Length of a clip, of which some file names are made."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from audio_common.files import AudioFolder
+
 from aac_llm.config.prepare import PrepareAutoACDConfig
 from aac_llm.data.manifest import Clip
-from aac_llm.data.readers.source import AudioFolder, Reading, read_csv
+from aac_llm.data.readers.source import Reading, read_csv
 
 
 def read_autoacd(config: PrepareAutoACDConfig) -> Reading:

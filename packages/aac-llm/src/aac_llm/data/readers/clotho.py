@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from audio_common.files import AudioFolder
+
 from aac_llm.config.prepare import PrepareClothoConfig
 from aac_llm.data.manifest import Clip
-from aac_llm.data.readers.source import AudioFolder, Reading, find_tables, numbered_captions, read_csv
+from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_csv
 
 SPLITS = {
     "clotho_captions_development.csv": "train",

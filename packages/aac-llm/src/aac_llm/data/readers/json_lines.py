@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from audio_common.files import AudioFolder
+
 from aac_llm.config.prepare import (
     PrepareConfig,
     PrepareJSONLConfig,
@@ -13,7 +15,7 @@ from aac_llm.config.prepare import (
     PrepareSLAMConfig,
 )
 from aac_llm.data.manifest import Clip, read_json_lines
-from aac_llm.data.readers.source import AudioFolder, Reading
+from aac_llm.data.readers.source import Reading
 
 
 def read_reference(config: PrepareReferenceConfig) -> Reading:

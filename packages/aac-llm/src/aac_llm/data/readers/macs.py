@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from audio_common.files import AudioFolder
+
 from aac_llm.config.prepare import PrepareMACSConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import AudioFolder, Reading
+from aac_llm.data.readers.source import Reading
 
 
 def read_macs(config: PrepareMACSConfig) -> Reading:

@@ -1,15 +1,12 @@
-"""What readers share: finding sound files by name, tables, and what was found."""
+"""What readers share: tables, and what was found."""
 
 from __future__ import annotations
 
 import csv
-import os
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aac_llm.captioning.sounds import AUDIO_SUFFIXES
 from aac_llm.data.manifest import Clip, ManifestError
 
 
@@ -34,60 +31,6 @@ class Reading:
     def add_problem(self, kind: str, where: str, message: object) -> None:
         """Note a problem."""
         self.problems.append(Problem(kind, where, str(message)))
-
-
-class AudioFolder:
-    """The files below a folder, found by name whatever the sub-folder.
-
-    Names are compared without regard to case, Unicode composition and the number of spaces, in which
-    published lists and unpacked archives differ; names without suffix exactly, as they are identifiers.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"the folder of sounds {folder} is not there; name it with --audio")
-        self.folder = folder
-        self._by_name: dict[str, list[Path]] = {}
-        self._by_stem: dict[str, list[Path]] = {}
-        for parent, folders, names in os.walk(folder, followlinks=True):
-            folders.sort()
-            for name in sorted(names):
-                path = Path(parent, name)
-                self._by_name.setdefault(_plain(name), []).append(path)
-                if path.suffix.lower() in AUDIO_SUFFIXES:
-                    self._by_stem.setdefault(path.stem, []).append(path)
-
-    def find(self, name: str) -> Path:
-        """The file with this path or name.
-
-        Raises:
-            LookupError: there is none, or there are several in different folders.
-        """
-        direct = self.folder / name
-        return direct if direct.is_file() else self._only(self._by_name, [_plain(Path(name).name)])
-
-    def find_stem(self, stems: Iterable[str]) -> Path:
-        """The first file with one of these names, whatever its suffix.
-
-        Raises:
-            LookupError: as for `find`.
-        """
-        return self._only(self._by_stem, list(stems))
-
-    def _only(self, table: Mapping[str, list[Path]], names: list[str]) -> Path:
-        for name in names:
-            found = table.get(name, [])
-            if len(found) > 1:
-                raise LookupError(
-                    f"several files below {self.folder} are named {name}: {found[0]}, {found[1]}"
-                )
-            if found:
-                return found[0]
-        raise LookupError(f"no file below {self.folder} is named {' or '.join(names[:3])}")
-
-
-def _plain(name: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def read_csv(

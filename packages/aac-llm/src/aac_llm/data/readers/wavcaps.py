@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from audio_common.files import AudioFolder
+
 from aac_llm.config.prepare import PrepareWavCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import AudioFolder, Reading
+from aac_llm.data.readers.source import Reading
 
 BLACKLIST = "blacklist_exclude_test_ac.json"
 SOURCES = {"as_final": "AudioSet", "bbc_final": "BBC", "fsd_final": "FreeSound", "sb_final": "SoundBible"}

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audio_common.files import find_audio
+
 from ml_clap.config.prepare import PrepareFolderConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip, ManifestError, read_json_lines
 from ml_clap.data.readers.published import Problem, Reading, read_csv
-from ml_clap.search.scan import AUDIO_SUFFIXES
 
 Captions = Mapping[str, Mapping[str, tuple[str, ...]]]
 """Label -> language -> captions."""
@@ -86,7 +87,7 @@ def _languages(path: Path, label: str, value: Any) -> dict[str, tuple[str, ...]]
 
 def _rows_of_folder(folder: Path) -> list[Row]:
     """Each sound below the folder, labelled by the folder it lies in."""
-    files = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+    files = find_audio(folder)
     names = [path.relative_to(folder).as_posix() for path in files]
     rows = zip(files, names, strict=True)
     return [Row(path, name, path.parent.name, {"label": path.parent.name}, name) for path, name in rows]

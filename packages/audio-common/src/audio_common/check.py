@@ -1,0 +1,225 @@
+"""Check whether sound files can be used: decoded once, in threads, and remembered until they change.
+
+A check finds what is damaged, silent or shorter than its header says, how long each sound is, and which files
+are copies of each other. It is appended to a JSON Lines file as soon as it is made, so that work which is
+stopped goes on where it was. A file is known by its path, size and time of last change. Failures are not
+remembered: a missing decoder may be installed, a missing file may come.
+
+    >>> from audio_common.check import CheckMemory, check_files
+    >>> checks, failures = check_files(paths, CheckMemory("checked.jsonl"))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, fields
+from math import log10
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SILENT_DB = -999.0
+"""Level, in dB of full scale, that stands for digital silence."""
+DESCRIBED_SECONDS = 60
+"""The most sound, from a file's beginning, that `describe` is given."""
+PLACEHOLDER_BYTES = 0x7FFF_0000
+"""Sizes from here on stand in .wav files that were written to a pipe."""
+
+Describe = Callable[["np.ndarray"], Any]
+"""Samples `(samples,)` float32 of a file's beginning -> anything that JSON can hold."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What decoding a file found."""
+
+    seconds: float | None
+    """Length; after a quick check what the header says, which may be nothing."""
+    declared_seconds: float | None
+    """Length by the header."""
+    peak_db: float | None
+    """Level of the loudest sample, dB of full scale: `SILENT_DB` if all are 0, None after a quick check."""
+    digest: str
+    """Hash of the decoded sound, or after a quick check of the file's bytes: the same for copies."""
+    description: Any = None
+    """What `describe` made of the sound."""
+
+
+class CheckMemory:
+    """The checks of earlier runs, and the file to which this one's are appended.
+
+    Args:
+        path: JSON Lines, made on the first check. A last line that was cut off is passed over.
+        is_quick: a quick check (header and bytes, nothing decoded) is enough; a full one always is.
+        forget: begin anew.
+    """
+
+    def __init__(self, path: str | Path, *, is_quick: bool = False, forget: bool = False) -> None:
+        self.path = Path(path)
+        self.is_quick = is_quick
+        self._known: dict[str, dict[str, Any]] = {}
+        if forget:
+            self.path.unlink(missing_ok=True)
+        elif self.path.is_file():
+            self._known = {row["path"]: row for row in _rows(self.path)}
+
+    def get(self, path: Path) -> Check | None:
+        """Return the check of a file that has not changed since, or None."""
+        row = self._known.get(str(path))
+        if row is None or row["state"] != _state(path) or (row["quick"] and not self.is_quick):
+            return None
+        stored: dict[str, Any] = {field.name: row.get(field.name) for field in fields(Check)}
+        return Check(**stored)
+
+    def add(self, path: Path, check: Check) -> None:
+        """Remember a check."""
+        row = {"path": str(path), "state": _state(path), "quick": self.is_quick} | asdict(check)
+        self._known[str(path)] = row
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="ascii") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the whole lines: a run that was killed may have left half of one."""
+    needed = {"path", "state", "quick", "seconds", "declared_seconds", "peak_db", "digest"}
+    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and needed <= row.keys():
+            yield row
+
+
+def _state(path: Path) -> list[int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def check_files(
+    paths: Iterable[Path],
+    memory: CheckMemory,
+    *,
+    num_workers: int = 4,
+    sample_rate: int = 16_000,
+    describe: Describe | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[Path, Check], dict[Path, str]]:
+    """Check files, each once.
+
+    Args:
+        paths: files, in which one may come several times.
+        memory: what is known already; what is found is added. It decides between full and quick checks.
+        num_workers: threads that decode.
+        sample_rate: Hz, at which sounds are decoded; the same for all checks in one memory.
+        describe: makes the description of each check from the file's first `DESCRIBED_SECONDS`, in the
+            threads; not called by quick checks.
+        progress: called with the number of files done, and of all, after each file.
+
+    Returns:
+        The check of each usable file, and the reason why each other one is not.
+    """
+    from audio_common.audio import AudioError  # here, so that importing this module does not load torch
+
+    wanted = list(dict.fromkeys(paths))
+    checks: dict[Path, Check] = {}
+    failures: dict[Path, str] = {}
+    for path in wanted:
+        known = memory.get(path)
+        lacks_description = describe is not None and not memory.is_quick
+        if known is not None and not (lacks_description and known.description is None):
+            checks[path] = known
+    todo = [path for path in wanted if path not in checks]
+
+    def check(path: Path) -> Check | str:
+        try:
+            return quick_check(path) if memory.is_quick else full_check(path, sample_rate, describe)
+        except (AudioError, OSError, UnicodeError) as e:  # UnicodeError: a name that libsndfile cannot take
+            return str(e)
+
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="check") as pool:
+        running = {pool.submit(check, path): path for path in todo}
+        try:
+            for done, future in enumerate(as_completed(running), start=1):
+                path, outcome = running[future], future.result()
+                if isinstance(outcome, Check):
+                    checks[path] = outcome
+                    memory.add(path, outcome)
+                else:
+                    failures[path] = outcome
+                if progress is not None:
+                    progress(len(wanted) - len(todo) + done, len(wanted))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return checks, failures
+
+
+def full_check(path: Path, sample_rate: int = 16_000, describe: Describe | None = None) -> Check:
+    """Decode a file from end to end, in bounded memory.
+
+    Args:
+        path: the file.
+        sample_rate: Hz, at which it is decoded.
+        describe: makes the check's description from the first `DESCRIBED_SECONDS`.
+
+    Raises:
+        AudioError: it is not, or not wholly, sound.
+    """
+    import numpy as np
+
+    from audio_common.audio import audio_info, stream_audio
+
+    declared = audio_info(path).duration
+    digest = hashlib.blake2b(digest_size=16)
+    samples, peak = 0, 0.0
+    beginning: list[np.ndarray] = []
+    for block in stream_audio(path, sample_rate=sample_rate):
+        if describe is not None and samples < DESCRIBED_SECONDS * sample_rate:
+            beginning.append(block[: DESCRIBED_SECONDS * sample_rate - samples].numpy())
+        samples += len(block)
+        peak = max(peak, float(block.abs().max()))
+        digest.update(block.numpy().tobytes())
+    return Check(
+        seconds=samples / sample_rate,
+        declared_seconds=_longer_wav_seconds(path, samples / sample_rate) or declared,
+        peak_db=round(20 * log10(peak), 2) if peak else SILENT_DB,
+        digest="sound:" + digest.hexdigest(),
+        description=None if describe is None else describe(np.concatenate(beginning)),
+    )
+
+
+def _longer_wav_seconds(path: Path, seconds: float) -> float | None:
+    """Read the length that a .wav's first words declare, where it is more than the `seconds` that are there.
+
+    libsndfile corrects such a header without a word. None also for the placeholder of a writer that could not
+    go back to fill in the length.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+    size, declared = path.stat().st_size, int.from_bytes(head[4:8], "little") + 8
+    is_wav = head[:4] == b"RIFF" and head[8:] == b"WAVE"
+    return seconds * declared / size if is_wav and size < declared < PLACEHOLDER_BYTES else None
+
+
+def quick_check(path: Path) -> Check:
+    """Read a file's header, and its bytes for their digest; decode nothing.
+
+    Raises:
+        AudioError: it does not begin as sound does.
+    """
+    from audio_common.audio import audio_info
+
+    seconds = audio_info(path).duration
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+    return Check(seconds, seconds, None, "bytes:" + digest.hexdigest())

@@ -1,0 +1,242 @@
+"""Decode sounds ahead, in threads, into batches of like length, while a model works on the batch before.
+
+soundfile and soxr release Python's lock, so one thread usually keeps up. Each sound is opened once to read
+its length from the header and decoded once. Memory is bounded: at most `BATCHES_AHEAD` batches wait.
+
+    >>> from audio_common.prefetch import BadFile, BatchLimits, decode_ahead
+    >>> bad_files: list[BadFile] = []
+    >>> batches = decode_ahead(paths, BatchLimits(seconds=160.0), bad_files=bad_files)  # doctest: +SKIP
+    >>> for indices, waveforms in batches:  # doctest: +SKIP
+    ...     ced(*pad_waveforms(waveforms))
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCHES_AHEAD = 2
+"""Batches decoded or being decoded while the caller works on another one."""
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class AudioSpan:
+    """A file, or a part of one."""
+
+    path: Path
+    offset: float = 0.0
+    """Seconds from the file's beginning."""
+    duration: float | None = None
+    """Seconds; None: to the file's end."""
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A sound that could not be used, or not all of it."""
+
+    path: Path
+    reason: str
+    index: int
+    """Its place among the sounds that were given."""
+    partly: bool = False
+    """Whether some of it was used."""
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """The most sound in one batch."""
+
+    seconds: float = 160.0
+    """Seconds, padding included: the longest sound times their number. A longer one is a batch of its own."""
+    size: int | None = None
+    """Number of sounds; None: as many as `seconds` allow."""
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise ValueError(f"seconds of a batch must be above 0, got {self.seconds}")
+        if self.size is not None and self.size < 1:
+            raise ValueError(f"size of a batch must be at least 1, got {self.size}")
+
+
+def batch_by_length(seconds: Sequence[float], limits: BatchLimits) -> list[list[int]]:
+    """Group numbers of sounds of like length, longest first: what does not fit into memory shows at once.
+
+    >>> batch_by_length([1.0, 30.0, 4.0, 2.0, 5.0], BatchLimits(10.0))
+    [[1], [4, 2], [3, 0]]
+    """
+    batches: list[list[int]] = []
+    for index in sorted(range(len(seconds)), key=lambda index: -seconds[index]):
+        last = batches[-1] if batches else []
+        longest = seconds[last[0]] if last else math.inf
+        if not last or len(last) == limits.size or longest * (len(last) + 1) > limits.seconds:
+            batches.append([])
+        batches[-1].append(index)
+    return batches
+
+
+def decode_ahead(
+    sounds: Sequence[Path | AudioSpan],
+    limits: BatchLimits,
+    *,
+    sample_rate: int = 16_000,
+    num_workers: int = 1,
+    bad_files: list[BadFile] | None = None,
+    refuse: Callable[[float], str | None] | None = None,
+    batches: Iterable[Sequence[int]] | None = None,
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Decode sounds in batches of like length, some batches ahead of the caller.
+
+    Args:
+        sounds: files, or parts of them.
+        limits: of a batch, by the lengths that were decoded, whatever the headers say.
+        sample_rate: Hz.
+        num_workers: threads that decode.
+        bad_files: gets what cannot be read or is refused; without it that is an error.
+        refuse: gets a sound's length in seconds and returns why it is not wanted, or None. It is asked before
+            decoding where the header tells the length, and after it.
+        batches: numbers of sounds to decode together, in this order, instead of batches by length.
+
+    Yields:
+        Numbers of sounds, and their waveforms, each (samples,) float32. Together all sounds but the bad ones.
+
+    Raises:
+        AudioError: a sound cannot be read or is refused, and `bad_files` is not given.
+        ValueError: `num_workers` is below 1.
+    """
+    from audio_common.audio import AudioError, load_audio  # here, so that importing this does not load torch
+
+    _check_workers(num_workers)
+    spans = [sound if isinstance(sound, AudioSpan) else AudioSpan(sound) for sound in sounds]
+
+    def report(index: int, reason: str) -> None:
+        if bad_files is None:
+            raise AudioError(reason)
+        bad_files.append(BadFile(spans[index].path, reason, index))
+
+    def is_wanted(index: int, seconds: float) -> bool:
+        reason = None if refuse is None or seconds == math.inf else refuse(seconds)
+        if reason is not None:
+            report(index, reason)
+        return reason is None
+
+    def load(index: int) -> Tensor:
+        span = spans[index]
+        return load_audio(span.path, sample_rate=sample_rate, offset=span.offset, duration=span.duration)
+
+    plan = batches
+    if plan is None:
+        measured: dict[int, float] = {}
+        for index, (seconds, failure) in enumerate(_measure_all(spans, num_workers)):
+            if failure is not None:
+                report(index, failure)
+            elif is_wanted(index, seconds):
+                measured[index] = seconds
+        good = list(measured)
+        plan = [
+            [good[place] for place in batch] for batch in batch_by_length(list(measured.values()), limits)
+        ]
+    with closing(load_ahead(plan, load, num_workers=num_workers)) as decoded:
+        for loaded, failures in decoded:
+            for index, failure in failures.items():
+                report(index, failure)
+            kept = [(index, sound) for index, sound in loaded if is_wanted(index, len(sound) / sample_rate)]
+            if not kept:
+                continue
+            # The same batch again, unless a header was wrong about a length.
+            lengths = [len(sound) / sample_rate for _, sound in kept]
+            for places in batch_by_length(lengths, limits) if batches is None else [range(len(kept))]:
+                yield [kept[place][0] for place in places], [kept[place][1] for place in places]
+
+
+def load_ahead(
+    batches: Iterable[Sequence[Item]],
+    load: Callable[[Item], Value],
+    *,
+    num_workers: int = 1,
+    batches_ahead: int = BATCHES_AHEAD,
+) -> Generator[tuple[list[tuple[Item, Value]], dict[Item, str]], None, None]:
+    """Load whatever stands for sounds, batch by batch and ahead of the caller.
+
+    Args:
+        batches: items to load together; taken one batch at a time, `batches_ahead` before its turn.
+        load: makes an item's sound in a thread; it may raise AudioError, OSError or UnicodeError.
+        num_workers: threads.
+        batches_ahead: batches loaded or being loaded while the caller works on another one.
+
+    Yields:
+        The items of a batch with their sounds, in order; and the reason why each other one failed.
+
+    Raises:
+        ValueError: `num_workers` is below 1.
+    """
+    from audio_common.audio import AudioError
+
+    _check_workers(num_workers)
+    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")
+    source = iter(batches)
+    waiting: deque[list[tuple[Item, Future[Value]]]] = deque()
+    try:
+        while True:
+            for batch in islice(source, batches_ahead + 1 - len(waiting)):
+                waiting.append([(item, pool.submit(load, item)) for item in batch])
+            if not waiting:
+                return
+            loaded, failures = [], {}
+            for item, future in waiting.popleft():
+                try:
+                    loaded.append((item, future.result()))
+                except (AudioError, OSError, UnicodeError) as e:
+                    failures[item] = str(e)
+            yield loaded, failures
+    finally:
+        # Whoever stops early waits for what is being decoded, but for nothing more, and leaves no thread.
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_workers(num_workers: int) -> None:
+    if num_workers < 1:
+        raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+
+
+def batch_ahead(items: Iterable[Value], size: int) -> Iterator[list[Value]]:
+    """Group items in lists of `size`; a thread makes the next list while the caller works on one."""
+    source = iter(items)
+
+    def take() -> list[Value]:
+        return list(islice(source, size))
+
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
+        coming = pool.submit(take)
+        while batch := coming.result():
+            coming = pool.submit(take)
+            yield batch
+
+
+def _measure_all(spans: Sequence[AudioSpan], num_workers: int) -> list[tuple[float, str | None]]:
+    """Seconds of each span by its file's header, infinity where that is silent; or why it cannot be read."""
+    from audio_common.audio import AudioError, audio_info
+
+    def measure(span: AudioSpan) -> tuple[float, str | None]:
+        if span.duration is not None:
+            return span.duration, None
+        try:
+            duration = audio_info(span.path).duration
+        except (AudioError, OSError, UnicodeError) as e:
+            return 0.0, str(e)
+        return math.inf if duration is None else max(0.0, duration - span.offset), None
+
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="decode") as pool:
+        return list(pool.map(measure, spans))
