@@ -14,10 +14,10 @@ def test_tables_print_all_of_their_cells(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_tables_leave_standard_output_to_json(capsys: pytest.CaptureFixture[str]) -> None:
     with tables_beside_json(Path("-")):
-        print_table("Title", ["name"], [["a"]])
+        print_table("Title", ["a name"], [["a"]])
     assert capsys.readouterr().out == ""
     with tables_beside_json(Path("results.json")):
-        print_table("Title", ["name"], [["a"]])
+        print_table("Title", ["a name"], [["a"]])
     assert "Title" in capsys.readouterr().out
 
 

@@ -1,6 +1,6 @@
 """The whole path in a few minutes, with no data: `ml-clap quickstart`.
 
-Sound scenes are synthesised and described in eight languages; a small model is trained on them from scratch
+Sound scenes are synthesized and described in eight languages; a small model is trained on them from scratch
 by the same `train` as any other, evaluated by the same `evaluate` on scenes it has not heard and sentence
 patterns it has not read, and put to use by the same `index` and `search`. Only the data and the sizes are
 particular.
@@ -52,9 +52,9 @@ class QuickstartResult:
 
 
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
-    """Synthesise, train, evaluate, index and search; prints each step and where its files are."""
+    """Synthesize, train, evaluate, index and search; prints each step and where its files are."""
     out = config.out
-    _say(1, f"synthesising {config.clips} training scenes with captions in {len(LANGUAGES)} languages")
+    _say(1, f"synthesizing {config.clips} training scenes with captions in {len(LANGUAGES)} languages")
     manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)
     _say(2, f"training a small model from scratch for {config.steps} steps")
     training = train(training_settings(config, manifest))
@@ -78,7 +78,7 @@ def chance(report: RetrievalReport, k: int) -> float:
 
 
 def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
-    """Synthesise training, validation and test scenes, and write them with their manifest.
+    """Synthesize training, validation and test scenes, and write them with their manifest.
 
     Training and test captions use different sentence patterns; each training clip has four paraphrases in
     every language.
@@ -170,7 +170,7 @@ All of it is in {out}. The same with your own recordings:
   ml-clap index FOLDER --out index --model {model}
   ml-clap search index "a dog barks"
 
-This model knows only the synthesised sounds. To train one on real data:
+This model knows only the synthesized sounds. To train one on real data:
 
   ml-clap prepare clotho data/clotho --out data/clotho/manifest.jsonl
   ml-clap train --config packages/ml-clap/configs/clotho.yaml""")

@@ -1,5 +1,6 @@
 """The model from Python: paths, waveforms and texts, one or many; an index and its search."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -83,7 +84,8 @@ def test_an_index_is_made_and_searched(
     assert by_sound.hits[0].score == pytest.approx(1.0, abs=1e-5)
     opened = AudioIndex.open(tmp_path / "index")
     assert opened.settings.model == str(folder / "run" / "best")  # found again from any folder
-    assert retriever.search(opened, ["a dog barks"], top_k=2)[0].hits == by_text.hits
+    again = retriever.search(opened, ["a dog barks"], top_k=2)[0].hits
+    assert [hit.id for hit in again] == [hit.id for hit in by_text.hits]
     assert retriever.search(opened) == []
 
 
@@ -96,7 +98,9 @@ def test_what_cannot_be_used_is_an_error_of_the_package(
     with pytest.raises(AudioIndexError, match="not an index"):
         retriever.search(tmp_path, "a dog barks")
     retriever.index(folder / "sounds", tmp_path / "index")
-    other = Retriever(MLCLAP(retriever.model.config, text_encoder=retriever.model.text_encoder))
+    other = Retriever(copy.deepcopy(retriever.model))
+    with torch.no_grad():
+        other.model.audio_proj[0].weight[0, 0] += 1.0
     with pytest.raises(AudioIndexError, match="was made with the model"):
         other.search(tmp_path / "index", "a dog barks")
 

@@ -25,7 +25,7 @@ SAMPLE_RATE = 16_000
 LONG_SECONDS = 120.0
 """Files longer than this are not kept in memory; each time only the crop is decoded."""
 MAX_BAD_IN_A_ROW = 20
-"""As many unreadable files one after the other mean that the data is gone, not that a file is bad."""
+"""Number of unreadable files in a row that means that the data is gone, not that a file is bad."""
 
 Crop = Literal["random", "center", "start"]
 

@@ -95,7 +95,7 @@ _TAG = re.compile(
 
 @lru_cache(maxsize=4096)
 def resolve(tag: str) -> str:
-    """The FLORES code that `tag` means.
+    """Return the FLORES code that `tag` means.
 
     Accepts FLORES codes in any case and with `-` for `_`, ISO 639-1/2/3 codes, locales with a region, script
     or encoding (`pt_BR`, `zh_TW`, `fr_FR.UTF-8`), and the English names of the eight languages.
@@ -140,5 +140,5 @@ def _nearest(wanted: str) -> str:
 
 
 def language_name(code: str) -> str:
-    """English name of one of the eight languages; any other code as it is."""
+    """Return the English name of one of the eight languages; any other code as it is."""
     return LANGUAGE_NAMES.get(code, code)

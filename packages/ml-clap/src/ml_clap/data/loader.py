@@ -56,7 +56,7 @@ class EpochBatches(Sampler[list[Draw]]):
         self.epoch, self.done = epoch, done
 
     def __len__(self) -> int:
-        """Batches of the whole epoch, the same on every process."""
+        """Count the batches of the whole epoch, the same on every process."""
         return len(self._all())
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -112,11 +112,11 @@ class CaptionLoader:
         self._batches.set_epoch(epoch, skip)
 
     def __len__(self) -> int:
-        """Batches of the current epoch, done ones included; the same on every process."""
+        """Count the batches of the current epoch, done ones included; the same on every process."""
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the epoch that are left."""
+        """Give the batches of the epoch that are left."""
         self._is_finished = False
         for batch in self._loader:
             self._batches.done += 1
@@ -225,7 +225,7 @@ def make_loader(
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
-    """Ctrl-C and SIGTERM reach a whole group of processes; the parent must be able to save before all end."""
+    """Outlive Ctrl-C and SIGTERM, which reach all processes: the parent must be able to save first."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(PATIENCE_SECONDS))
     # Status 0: to torch any other is a crash, which it would raise in the parent.

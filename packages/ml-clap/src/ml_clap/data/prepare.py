@@ -61,9 +61,9 @@ class PrepareReport:
 
     manifest: Path
     clips: int
-    """In the manifest."""
+    """Clips in the manifest."""
     hours: float
-    """Of sound in it."""
+    """Hours of audio in the manifest."""
     splits: dict[str, int]
     """Split -> clips; clips without one are under `(none)`."""
     captions: dict[str, int]
@@ -115,12 +115,12 @@ def prepare(config: PrepareConfig) -> PrepareReport:
 
 
 def report_path(manifest: Path) -> Path:
-    """Where the report of a manifest is."""
+    """Return where the report of a manifest is."""
     return manifest.with_suffix(".report.json")
 
 
 def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
-    """The clips with `-2`, `-3`, ... after ids that others before them have."""
+    """Return the clips with `-2`, `-3`, ... after ids that others before them have."""
     taken: set[str] = set()
     named = []
     for clip in clips:
@@ -134,7 +134,7 @@ def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:
-    """Clips of one split with the same sound."""
+    """Find clips of one split with the same audio."""
     groups: dict[tuple[str, str | None], list[str]] = defaultdict(list)
     for clip in clips:
         groups[checks[clip.audio].digest, clip.split].append(clip.id)
@@ -144,7 +144,7 @@ def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list
 def find_overlaps(
     clips: Sequence[Clip], others: Sequence[Clip], checks: Mapping[Path, Check]
 ) -> tuple[list[Problem], set[str]]:
-    """Sounds in more than one split, or in another manifest, and the ids of the training clips among them."""
+    """Find audio in two splits or in another manifest; returns also the ids of its training clips."""
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         groups[checks[clip.audio].digest].append(clip)

@@ -1,6 +1,6 @@
 """Where training starts: a model from scratch, from pretrained encoders, or from a trained model.
 
-CED normalises its spectrograms by a BatchNorm over mel bands. In training its statistics stay fixed here,
+CED normalizes its spectrograms by a BatchNorm over mel bands. In training its statistics stay fixed here,
 those of the pretrained weights or, from scratch, those measured once on the training clips: statistics of a
 batch would make a clip's embedding depend on its neighbours and on how a batch is spread over processes.
 """

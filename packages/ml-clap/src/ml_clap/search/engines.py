@@ -49,7 +49,7 @@ class NumpyEngine:
         self.vectors = vectors
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See `vectors.search_exact`."""
+        """Search exactly, see `vectors.search_exact`."""
         return search_exact(queries, self.vectors, k)
 
 

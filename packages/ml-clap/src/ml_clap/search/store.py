@@ -3,7 +3,7 @@
 A folder of
 - `index.json`: the settings, the model's fingerprint and the generation N of the files below;
 - `entries-N.jsonl`: one line per clip (file, size, content hash, duration, captions);
-- `vectors-N.npy`: (windows, dim) L2-normalised embeddings, float32 or float16;
+- `vectors-N.npy`: (windows, dim) L2-normalized embeddings, float32 or float16;
 - `spans-N.npy`: (windows,) of which clip (line of the entries, from 0) a vector is, from and to which second;
 - `bad_files.jsonl`: what could not be read at the last run, and why.
 

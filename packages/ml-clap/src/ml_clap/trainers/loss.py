@@ -1,4 +1,4 @@
-"""The loss of ML-CLAP (arXiv 2406.07012): symmetric InfoNCE with soft same-clip targets, and its regulariser.
+"""The loss of ML-CLAP (arXiv 2406.07012): symmetric InfoNCE with soft same-clip targets, and its regularizer.
 
 All functions are pure. Over several processes, gather the embeddings first: the loss of the gathered batch is
 the loss that one process would compute on the concatenation, and so are the gradients once
@@ -17,10 +17,10 @@ from torch.autograd.function import FunctionCtx
 def contrastive_loss(
     audio: Tensor, text: Tensor, temperature: Tensor | float, clip_ids: Tensor | None = None
 ) -> Tensor:
-    """Symmetric InfoNCE: the mean of the audio-to-text and text-to-audio cross-entropies.
+    """Return symmetric InfoNCE: the mean of the audio-to-text and text-to-audio cross-entropies.
 
     Args:
-        audio: Embeddings `(batch, dim)`, L2-normalised.
+        audio: Embeddings `(batch, dim)`, L2-normalized.
         text: Embeddings `(batch, dim)`, row i describing row i of `audio`.
         temperature: Similarities are divided by it.
         clip_ids: Number of the clip of each row, `(batch,)`. Rows of one clip are positives of each other and
@@ -45,7 +45,7 @@ def contrastive_loss(
 
 
 def embedding_regularizer(audio: Tensor, text: Tensor) -> Tensor:
-    """The paper's embedding regularisation: for each tower mean|e| / sqrt(sum e²), added.
+    """Return the paper's embedding regularization: mean|e| / sqrt(sum e²) of each tower, added.
 
     Mean and sum run over the whole batch matrix `(batch, dim)`, so the value depends on the batch's size:
     gather before calling it. Scalar, float32.
@@ -92,7 +92,7 @@ def _row_counts(tensor: Tensor) -> list[int]:
     count = torch.tensor([len(tensor)], device=tensor.device)
     counts = [torch.empty_like(count) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, count)
-    return [int(each) for each in torch.cat(counts).tolist()]
+    return [int(rows) for rows in torch.cat(counts).tolist()]
 
 
 def _check_pair(audio: Tensor, text: Tensor) -> None:
