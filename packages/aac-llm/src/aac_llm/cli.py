@@ -1,22 +1,22 @@
 """The command `aac-llm`: each verb's flags are the fields of its dataclass in `aac_llm.config`.
 
-A verb names the function that does the work; its module (and torch) is imported after the arguments are
-parsed, so that `--help` is quick. `python -m aac_llm` is the same command.
+`python -m aac_llm` is the same command.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import import_module
+from collections.abc import Sequence
 from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
-
+from aac_llm.command_line import (
+    Program,
+    Verb,
+    require_any,
+    require_file,
+    require_folder,
+    require_model,
+    require_module,
+)
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.config.evaluate import EvaluateConfig
@@ -24,6 +24,7 @@ from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareAutoACDConfig,
     PrepareClothoConfig,
+    PrepareConfig,
     PrepareJSONLConfig,
     PrepareMACSConfig,
     PrepareReferenceConfig,
@@ -32,142 +33,120 @@ from aac_llm.config.prepare import (
 )
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.train import TrainConfig
-from aac_llm.flags import construct, first_sentence, settings_parser
 
-TRACEBACK_VARIABLE = "AAC_LLM_TRACEBACK"
-
-
-@dataclass(frozen=True)
-class Verb:
-    """A command: its settings, its work, and which settings are written without a flag."""
-
-    name: str
-    settings: type
-    function: str
-    """`module:name`."""
-    positional: tuple[str, ...] = ()
-    interrupted: str = "Nothing was saved."
-    """Said after Ctrl-C, unless the function says something itself."""
-
-
-PREPARE = "aac_llm.data.prepare:prepare"
 RESUMES = "What was done so far is kept; the same command goes on from there."
 
+
+def check_prepare(config: PrepareConfig) -> None:
+    """Refuse what is not there before a decoder is loaded."""
+    require_any(config.source)
+    require_file(*config.against)
+    require_folder(config.audio)
+
+
+def check_train(config: TrainConfig) -> None:
+    """Refuse missing manifests, model or extra before torch is loaded."""
+    require_file(*config.data.train, *config.data.validation)
+    if config.start_from:
+        require_model(config.start_from)
+    if config.model.quantization != "none":
+        require_module("bitsandbytes")
+
+
+def check_caption(config: CaptionConfig) -> None:
+    """Refuse missing files, model or extra before torch is loaded."""
+    require_any(*config.files)
+    require_model(config.model)
+    if config.quantization not in (None, "none"):
+        require_module("bitsandbytes")
+
+
+def check_evaluate(config: EvaluateConfig) -> None:
+    """Refuse missing files or model before torch is loaded."""
+    require_any(config.source)
+    require_file(config.references, config.captions, config.compare)
+    if config.model:
+        require_model(config.model)
+
+
+def reader(name: str, settings: type, source: str) -> Verb:
+    """Return the verb that reads a kind of data set."""
+    return Verb(
+        name=f"prepare {name}",
+        settings=settings,
+        function="aac_llm.data.prepare:prepare",
+        positional=("source",),
+        interrupted=RESUMES,
+        example=f"prepare {name} {source} --out data/{name}.jsonl",
+        check=check_prepare,
+        has_model=False,
+    )
+
+
 VERBS = (
-    Verb("quickstart", QuickstartConfig, "aac_llm.quickstart:quickstart", (), RESUMES),
-    Verb("train", TrainConfig, "aac_llm.trainers.train:train", (), RESUMES),
-    Verb("caption", CaptionConfig, "aac_llm.captioning.caption:caption", ("files",), RESUMES),
-    Verb("correct", CorrectConfig, "aac_llm.correction.correct:correct", ("predictions",), RESUMES),
-    Verb("evaluate", EvaluateConfig, "aac_llm.evaluators.evaluate:evaluate", ("source",)),
+    Verb(
+        name="quickstart",
+        settings=QuickstartConfig,
+        function="aac_llm.quickstart:quickstart",
+        interrupted=RESUMES,
+        example="quickstart --out runs/quickstart-captions",
+    ),
+    reader("clotho", PrepareClothoConfig, "clotho"),
+    reader("audiocaps", PrepareAudioCapsConfig, "audiocaps"),
+    reader("wavcaps", PrepareWavCapsConfig, "wavcaps"),
+    reader("macs", PrepareMACSConfig, "macs"),
+    reader("autoacd", PrepareAutoACDConfig, "autoacd"),
+    reader("reference", PrepareReferenceConfig, "reference.json"),
+    reader("slam", PrepareSLAMConfig, "slam.jsonl"),
+    reader("jsonl", PrepareJSONLConfig, "clips.jsonl"),
+    Verb(
+        name="train",
+        settings=TrainConfig,
+        function="aac_llm.trainers.train:train",
+        interrupted=RESUMES,
+        example="train --config qlora --data.train data/clotho.jsonl --out runs/clotho",
+        check=check_train,
+    ),
+    Verb(
+        name="evaluate",
+        settings=EvaluateConfig,
+        function="aac_llm.evaluators.evaluate:evaluate",
+        positional=("source",),
+        example="evaluate data/clotho.jsonl --model runs/clotho/best --json results.json",
+        check=check_evaluate,
+    ),
+    Verb(
+        name="caption",
+        settings=CaptionConfig,
+        function="aac_llm.captioning.caption:caption",
+        positional=("files",),
+        interrupted=RESUMES,
+        example="caption sounds --model runs/clotho/best --out captions.jsonl",
+        check=check_caption,
+    ),
+    Verb(
+        name="correct",
+        settings=CorrectConfig,
+        function="aac_llm.correction.correct:correct",
+        positional=("predictions",),
+        interrupted=RESUMES,
+        example="correct captions.jsonl --llm Qwen/Qwen3-4B-Instruct-2507 --out corrected.jsonl",
+        check=lambda config: require_file(config.predictions),
+    ),
 )
-READERS = (
-    Verb("clotho", PrepareClothoConfig, PREPARE, ("source",), RESUMES),
-    Verb("audiocaps", PrepareAudioCapsConfig, PREPARE, ("source",), RESUMES),
-    Verb("wavcaps", PrepareWavCapsConfig, PREPARE, ("source",), RESUMES),
-    Verb("macs", PrepareMACSConfig, PREPARE, ("source",), RESUMES),
-    Verb("autoacd", PrepareAutoACDConfig, PREPARE, ("source",), RESUMES),
-    Verb("reference", PrepareReferenceConfig, PREPARE, ("source",), RESUMES),
-    Verb("slam", PrepareSLAMConfig, PREPARE, ("source",), RESUMES),
-    Verb("jsonl", PrepareJSONLConfig, PREPARE, ("source",), RESUMES),
+PROGRAM = Program(
+    purpose="Captions from any sound: train a captioner, score it, caption files, correct captions.",
+    verbs=VERBS,
+    groups={"prepare": "Make a manifest of a data set"},
+    extras={"av": "av", "bitsandbytes": "qlora"},
 )
-"""What `aac-llm prepare` can read."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; exits with 2 after a user's mistake and with 130 after Ctrl-C."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    wants_traceback = "--traceback" in words or bool(os.environ.get(TRACEBACK_VARIABLE))
-    words = [word for word in words if word != "--traceback"]
-    verb: Verb | None = None
-    try:
-        parsed = build_parser().parse_args(words)
-        verb, settings = read_settings(parsed)
-        _quiet_libraries()
-        _load(verb.function)(settings)
-        leave_processes()
-    except KeyboardInterrupt as stop:
-        if str(stop):  # all is saved, in every process
-            leave_processes()
-        if wants_traceback:
-            raise
-        saved = str(stop) or (verb.interrupted if verb else "")
-        print(f"\naac-llm: interrupted. {saved}".rstrip(), file=sys.stderr)
-        sys.exit(130)
-    except (ArgumentError, ValueError, FileNotFoundError) as error:
-        if wants_traceback:
-            raise
-        print(f"aac-llm: error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(2)
+    """Run a command."""
+    PROGRAM.main(arguments)
 
 
-def build_parser() -> ArgumentParser:
-    """The whole command line; `parse_args` raises `jsonargparse.ArgumentError` on a mistake."""
-    parser = ArgumentParser(
-        prog="aac-llm",
-        description="Captions from any sound: train a captioner, score it, caption files, correct captions.",
-        epilog="A mistake is told in one line; --traceback shows where it arose.",
-        exit_on_error=False,
-    )
-    commands = parser.add_subcommands(dest="verb", metavar="VERB", title="verbs", description="")
-    for verb in VERBS:
-        _add_verb(commands, verb)
-    readers = ArgumentParser(description="Make a manifest of a data set.", exit_on_error=False)
-    commands.add_subcommand("prepare", readers, help="Make a manifest of a data set")
-    # jsonargparse wants the outer level added before the inner one.
-    kinds = readers.add_subcommands(dest="reader", metavar="READER", title="readers", description="")
-    for verb in READERS:
-        _add_verb(kinds, verb)
-    return parser
-
-
-def read_settings(parsed: Namespace) -> tuple[Verb, Any]:
-    """The verb that was chosen, and its settings as a dataclass."""
-    if parsed.verb == "prepare":
-        reader = next(each for each in READERS if each.name == parsed.prepare.reader)
-        return reader, construct(reader.settings, parsed.prepare[reader.name])
-    verb = next(each for each in VERBS if each.name == parsed.verb)
-    return verb, construct(verb.settings, parsed[verb.name])
-
-
-def _add_verb(commands: Any, verb: Verb) -> None:
-    parser = settings_parser(verb.settings, verb.positional)
-    commands.add_subcommand(verb.name, parser, help=first_sentence(verb.settings))
-
-
-def leave_processes() -> None:
-    """Part from the other processes of a launcher, if there are any.
-
-    A process that just ends is aborted now and then by the threads of its process group (pytorch issue
-    190489), and the launcher then kills the others, which may still be saving. After an error nothing is
-    done: the others may be waiting for this one.
-    """
-    distributed: Any = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
-
-
-def _load(function: str) -> Callable[[Any], object]:
-    module, _, name = function.partition(":")
-    return getattr(import_module(module), name)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _quiet_libraries() -> None:
-    """Our own messages plainly on the standard error; of libraries only what is wrong."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_StderrHandler()])
-    logging.getLogger("aac_llm").setLevel(logging.INFO)
-
-
-class _StderrHandler(logging.StreamHandler):
-    """Writes to what `sys.stderr` is at the moment, which a progress bar may have replaced."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stderr
-        super().emit(record)
+def read(words: Sequence[str]) -> Any:
+    """Return the settings of a command, without running it."""
+    return PROGRAM.read(words)[1]

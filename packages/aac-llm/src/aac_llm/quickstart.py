@@ -206,4 +206,4 @@ Everything is in {out}. The same with your own recordings:
 This captioner knows only the synthesised sounds. To train one on real data:
 
   aac-llm prepare clotho data/clotho --out data/clotho.jsonl
-  aac-llm train --config packages/aac-llm/configs/qlora.yaml""")
+  aac-llm train --config qlora""")

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from aac_llm.cli import build_parser, read_settings
+from aac_llm.cli import read
 from aac_llm.config.train import TrainConfig
 
-CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parent.parent.parent / "src" / "aac_llm" / "recipes"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_training_settings_are_read(path: Path) -> None:
-    _, settings = read_settings(build_parser().parse_args(["train", "--config", str(path)]))
+    settings = read(["train", "--config", str(path)])
     assert isinstance(settings, TrainConfig)
     assert isinstance(settings.learning_rate, float)
 
@@ -21,7 +21,7 @@ def test_stages_have_the_authors_numbers() -> None:
     found = {}
     for stage in ("pretrain", "audiocaps", "clotho"):
         words = ["train", "--config", str(CONFIGS / f"{stage}.yaml")]
-        _, settings = read_settings(build_parser().parse_args(words))
+        settings = read(words)
         found[stage] = (
             settings.data.max_seconds,
             settings.batch_size,

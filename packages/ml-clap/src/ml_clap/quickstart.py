@@ -173,4 +173,4 @@ All of it is in {out}. The same with your own recordings:
 This model knows only the synthesized sounds. To train one on real data:
 
   ml-clap prepare clotho data/clotho --out data/clotho/manifest.jsonl
-  ml-clap train --config packages/ml-clap/configs/clotho.yaml""")
+  ml-clap train --config clotho""")

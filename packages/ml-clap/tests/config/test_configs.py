@@ -7,11 +7,13 @@ import yaml
 from ml_clap import cli
 from ml_clap.config.train import TrainConfig
 
-CONFIGS = sorted((Path(__file__).resolve().parent.parent.parent / "configs").glob("*.yaml"))
+CONFIGS = sorted(
+    (Path(__file__).resolve().parent.parent.parent / "src" / "ml_clap" / "recipes").glob("*.yaml")
+)
 
 
 def settings_of(path: Path) -> TrainConfig:
-    settings = cli.read_settings(cli.build_parser().parse_args(["train", "--config", str(path)]))[1]
+    settings = cli.read(["train", "--config", str(path)])
     assert isinstance(settings, TrainConfig)
     return settings
 
@@ -27,7 +29,7 @@ def test_the_recipe_parses_and_writes_below_runs(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_recipe_names_its_own_command(path: Path) -> None:
-    assert f"packages/ml-clap/configs/{path.name}" in path.read_text(encoding="utf-8")
+    assert f"--config {path.stem}\n" in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["pretrain", "audiocaps", "clotho"])

@@ -22,7 +22,7 @@ LAUNCH = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"
 
 
 def in_one_process(command: list[str]) -> None:
-    train(cli.read_settings(cli.build_parser().parse_args(command))[1])
+    train(cli.read(command))
 
 
 def in_two_processes(command: list[str]) -> None:

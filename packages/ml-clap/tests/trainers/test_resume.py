@@ -23,7 +23,7 @@ def start(recipe: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
 def finish(recipe: Path, out: Path, *words: str) -> None:
     """Run to the end, in this process, which is quicker and has the same arithmetic."""
     command = ["train", "--config", str(recipe), "--out", str(out), *words]
-    train(cli.read_settings(cli.build_parser().parse_args(command))[1])
+    train(cli.read(command))
 
 
 def send_when_logged(process: subprocess.Popen[bytes], out: Path, lines: int, number: int) -> None:

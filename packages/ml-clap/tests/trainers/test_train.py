@@ -23,7 +23,7 @@ from ml_clap.trainers.validation import prompts_of, validate
 def config(tiny_recipe: Path, tmp_path: Path) -> TrainConfig:
     """The tiny recipe for four updates, without validation."""
     words = ["train", "--config", str(tiny_recipe), "--out", str(tmp_path / "run"), "--max_steps", "4"]
-    settings = cli.read_settings(cli.build_parser().parse_args(words))[1]
+    settings = cli.read(words)
     assert isinstance(settings, TrainConfig)
     return replace(settings, data=replace(settings.data, validation=()), ema_decay=None)
 

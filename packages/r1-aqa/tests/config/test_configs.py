@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from r1_aqa.cli import build_parser, read_settings
+from r1_aqa import cli
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
 from r1_aqa.rewards.rewards import load_rewards
 
-CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parent.parent.parent / "src" / "r1_aqa" / "recipes"
 
 
 def read(path: Path) -> GRPOTrainConfig | SFTTrainConfig:
     """With the command in the file's first line."""
     words = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# r1-aqa ").split()
-    assert words[-1] == f"packages/r1-aqa/configs/{path.name}"
-    return read_settings(build_parser().parse_args([*words[:-1], str(path)]))[1]
+    assert words[-1] == path.stem
+    return cli.read(words)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

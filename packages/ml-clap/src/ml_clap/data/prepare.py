@@ -29,7 +29,7 @@ from ml_clap.data.readers.labelled import read_folder
 from ml_clap.data.readers.published import Problem, Reading, read_audiocaps, read_clotho, read_reference
 from ml_clap.data.readers.tuxpaint import read_tuxpaint
 from ml_clap.files import write_json
-from ml_clap.output import print_table, printable, show_progress, tables_beside_json
+from ml_clap.tables import print_table, printable, show_progress, tables_beside_json
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareReferenceConfig: read_reference,

@@ -31,7 +31,7 @@ from ml_clap.evaluators.statistics import average_metrics, bootstrap, measure_co
 from ml_clap.files import write_json
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
-from ml_clap.output import show_progress, tables_beside_json
+from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP

@@ -17,7 +17,7 @@ from ml_clap.evaluators.results import (
     ZeroShotReport,
 )
 from ml_clap.files import to_plain
-from ml_clap.output import print_skipped, print_table
+from ml_clap.tables import print_skipped, print_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

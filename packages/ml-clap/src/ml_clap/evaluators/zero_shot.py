@@ -29,7 +29,7 @@ from ml_clap.evaluators.statistics import wilson
 from ml_clap.files import write_json
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
-from ml_clap.output import show_progress, tables_beside_json
+from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.data.manifest import Clip

@@ -19,7 +19,6 @@ from audio_common.files import AUDIO_SUFFIXES
 
 from ml_clap.config.index import IndexConfig
 from ml_clap.files import write_atomically, write_json
-from ml_clap.output import printable, show_progress, tables_beside_json
 from ml_clap.search.filling import IndexFiller, Problem
 from ml_clap.search.scan import Plan, plan_update, scan
 from ml_clap.search.store import (
@@ -30,6 +29,7 @@ from ml_clap.search.store import (
     read_settings,
     writer_lock,
 )
+from ml_clap.tables import printable, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP

@@ -9,10 +9,10 @@ from typing import Any
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.files import write_json
-from ml_clap.output import printable, tables_beside_json
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
 from ml_clap.search.queries import Query, embed_queries, read_queries
+from ml_clap.tables import printable, tables_beside_json
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,241 @@
+"""A command line made of verbs, each a dataclass of settings and a function.
+
+A field is a flag (`--data.train`), a key of the YAML files that `--config` names, and a line of
+`--print_config`. The work's module, and torch with it, is imported after all has been read and checked, so
+that help and mistakes are quick. The same folder is in r1-aqa, aac-llm and ml-clap; a test compares them.
+
+Exit codes: 0 done, 1 done but for some items (listed), 2 refused or impossible, 70 a bug, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from .checks import require_any, require_file, require_folder, require_model, require_module
+from .failures import describe
+from .fields import construct, first_sentence, nearest, options
+from .help import COMMON, columns, config_text, usage, verb_help
+from .recipe import find_recipe, read_recipe
+from .words import UsageError, is_flag, missing, read_words, swallowed
+
+__all__ = [
+    "Program",
+    "UsageError",
+    "Verb",
+    "leave_processes",
+    "require_any",
+    "require_file",
+    "require_folder",
+    "require_model",
+    "require_module",
+]
+
+PACKAGE = __name__.partition(".")[0]
+NAME = PACKAGE.replace("_", "-")
+SWITCHES = {
+    **dict.fromkeys(("-h", "--help"), "help"),
+    **dict.fromkeys(("-q", "--quiet"), "quiet"),
+    **dict.fromkeys(("-v", "--verbose"), "verbose"),
+    **{f"--{name}": name for name in ("version", "traceback", "print_config")},
+}
+"""Flags of every verb, accepted anywhere before `--`."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: its settings and its work."""
+
+    name: str
+    """One word, or two: `train grpo`."""
+    settings: type
+    """Dataclass; its docstring describes the verb, those under its fields the flags."""
+    function: str
+    """`module:name`, called with the settings; what it returns, if a number, is the exit code."""
+    positional: tuple[str, ...] = ()
+    """Settings that may be written without a flag, in this order; one of many values last."""
+    interrupted: str = "Nothing was saved."
+    """Said after Ctrl-C, unless the function says something itself."""
+    example: str = ""
+    """A command that works, without the program's name."""
+    check: Callable[[Any], object] | None = None
+    """Looks at the settings before anything heavy is imported: `require_file(config.data)`, ..."""
+    has_model: bool = True
+    """Whether it loads a model, and with it transformers."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """The whole command line of a package."""
+
+    purpose: str
+    verbs: tuple[Verb, ...]
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """What the first of two words is for: {"train": "Train an audio LLM"}."""
+    extras: Mapping[str, str] = field(default_factory=dict)
+    """Modules that need not be installed -> the extra that brings them."""
+
+    def main(self, arguments: Sequence[str] | None = None) -> None:
+        """Run a command; exits unless all went well."""
+        words, switches = _split_switches(sys.argv[1:] if arguments is None else arguments)
+        try:
+            self._run(words, switches)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, BrokenPipeError) and _leave_broken_pipe():
+                sys.exit(141)  # what a shell calls an end by SIGPIPE
+            if "traceback" in switches or os.environ.get(f"{PACKAGE.upper()}_TRACEBACK"):
+                import traceback
+
+                traceback.print_exc()
+            sys.exit(self._failed(error, words))
+
+    def read(self, words: Sequence[str]) -> tuple[Verb, Any]:
+        """Return the verb that is meant and its settings; UsageError or ValueError says what is wrong."""
+        verb, rest = self._find(_split_switches(words)[0])
+        values = _read_values(verb, rest)
+        known = options(verb.settings)
+        if lacking := missing(values, known, verb.positional):
+            command = usage(f"{NAME} {verb.name}", known, verb.positional)
+            raise UsageError(f"{', '.join(lacking)} missing{swallowed(values, lacking)}; usage: {command}")
+        return verb, construct(verb.settings, values)
+
+    def _run(self, words: list[str], switches: set[str]) -> None:
+        if "version" in switches:
+            from importlib.metadata import version
+
+            print(NAME, version(NAME))
+        elif "help" in switches:
+            print(self._help(words), end="")
+        elif not words:
+            print(self._help([]), end="", file=sys.stderr)
+            sys.exit(2)
+        elif "print_config" in switches:
+            verb, rest = self._find(words)
+            print(
+                config_text(verb.settings, _read_values(verb, rest), f"{NAME} {verb.name} --config FILE"),
+                end="",
+            )
+        else:
+            self._work(words, switches)
+
+    def _work(self, words: list[str], switches: set[str]) -> None:
+        from ..output import set_up
+
+        verb, settings = self.read(words)
+        if verb.check:
+            verb.check(settings)
+        set_up(quiet="quiet" in switches, verbose="verbose" in switches, has_model=verb.has_model)
+        code = _load(verb.function)(settings)
+        leave_processes()
+        if isinstance(code, int) and code:
+            sys.exit(int(code))
+
+    def _find(self, words: Sequence[str]) -> tuple[Verb, list[str]]:
+        """Return the verb of the first one or two words, and the words after it."""
+        for verb in self.verbs:
+            length = len(verb.name.split())
+            if verb.name == " ".join(words[:length]):
+                return verb, list(words[length:])
+        if words and is_flag(words[0]):
+            raise UsageError(f"write the verb first, then {words[0]}")
+        return self._unknown(list(words))
+
+    def _unknown(self, words: list[str]) -> Any:
+        kinds = [verb.name.split()[1] for verb in self.verbs if verb.name.split()[:1] == words[:1]]
+        if kinds and (len(words) < 2 or is_flag(words[1])):
+            raise UsageError(f"{words[0]} what? One of: {', '.join(kinds)}")
+        word, names = (
+            (words[1], kinds) if kinds else (words[0], [verb.name.split()[0] for verb in self.verbs])
+        )
+        group = f"{words[0]} " if kinds else ""
+        names = list(dict.fromkeys(names))
+        raise UsageError(
+            f"unknown verb {group}{word}{nearest(word, names) or '; known: ' + ', '.join(names)}"
+        )
+
+    def _help(self, words: list[str]) -> str:
+        if self._is_group(words):
+            return self._overview(words)
+        verb, _ = self._find(words)
+        return verb_help(f"{NAME} {verb.name}", verb.settings, verb.positional, verb.example)
+
+    def _is_group(self, words: list[str]) -> bool:
+        return not words or (
+            len(words) == 1 and words[0] in {v.name.split()[0] for v in self.verbs if " " in v.name}
+        )
+
+    def _overview(self, words: list[str]) -> str:
+        """Return the help of the program, or of the verbs that begin with a word."""
+        rows = (
+            (v.name, first_sentence(v.settings)) for v in self.verbs if v.name.split()[: len(words)] == words
+        )
+        purpose = f"{self.groups.get(words[0], '')}." if words else self.purpose
+        verbs = "\n".join(["verbs:", *columns(rows)])
+        shared = "\n".join(
+            ["for every verb:", *columns([*COMMON[:-1], ("VERB --help", "All about a verb.")])]
+        )
+        return f"usage: {' '.join([NAME, *words])} VERB ...\n\n{purpose}\n\n{verbs}\n\n{shared}\n"
+
+    def _failed(self, error: BaseException, words: list[str]) -> int:
+        """Say in one line what went wrong; return the exit code."""
+        if not isinstance(error, KeyboardInterrupt):
+            line, code = describe(error, PACKAGE, self.extras)
+            print(f"{NAME}: {line}", file=sys.stderr)
+            return code
+        if str(error):  # all is saved, in every process
+            leave_processes()
+        known = [verb for verb in self.verbs if verb.name == " ".join(words[: len(verb.name.split())])]
+        saved = str(error) or "".join(verb.interrupted for verb in known)
+        print(f"\n{NAME}: interrupted. {saved}".rstrip(), file=sys.stderr)
+        return 130
+
+
+def leave_processes() -> None:
+    """Part from the other processes of a launcher, if there are any.
+
+    A process that just ends is aborted now and then by the threads of its process group (pytorch issue
+    190489), and the launcher then kills the others, which may still be saving. After an error nothing is
+    done: the others may be waiting for this one.
+    """
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _split_switches(words: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Return the words without the flags of every verb, and these flags."""
+    end = words.index("--") if "--" in words else len(words)
+    found = {SWITCHES[word] for word in words[:end] if word in SWITCHES}
+    return [word for word in words[:end] if word not in SWITCHES] + list(words[end:]), found
+
+
+def _read_values(verb: Verb, words: Sequence[str]) -> dict[str, Any]:
+    """Return the settings that were given: those of files, and over them those of flags."""
+    known = options(verb.settings)
+    given, files = read_words(words, known, verb.positional)
+    values: dict[str, Any] = {}
+    for name in files:
+        values |= read_recipe(find_recipe(name), known)
+    return values | given
+
+
+def _load(function: str) -> Callable[[Any], object]:
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _leave_broken_pipe() -> bool:
+    """Return whether nobody reads our output any more (`| head`), and then drop what is still buffered."""
+    import select
+
+    poll = select.poll()  # a worker's broken pipe is another matter
+    poll.register(sys.stdout.fileno(), select.POLLERR)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
