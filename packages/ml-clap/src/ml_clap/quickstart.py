@@ -137,6 +137,7 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
 
 def _draw(seed: int, split: str, size: int) -> Iterator[tuple[str, Scene]]:
     """Draw scenes, different ones for every split."""
+    # A scene's number is its seed: no number may be in two splits.
     first = seed * 3_000_000 + {"train": 0, "validation": 1_000_000, "test": 2_000_000}[split]
     for number in range(size):
         yield f"{split}-{number:05d}", random_scene(first + number, num_events=EVENTS, seconds=SECONDS)

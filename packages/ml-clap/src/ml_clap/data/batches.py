@@ -140,6 +140,7 @@ def plan_epoch(
     Raises:
         ValueError: no batch is left.
     """
+    # The place in the epoch seeds a draw's crop, so it must not depend on the shuffling that follows.
     draws = [Draw(sample, epoch, place) for place, sample in enumerate(samples)]
     if unique_clips == "epoch":
         kept = set(one_caption_per_clip(samples, seed=seed, epoch=epoch))
@@ -159,7 +160,7 @@ def plan_epoch(
         )
         sampler.set_epoch(epoch)
         batches += [_count_repeats([dealt[place] for place in places]) for places in sampler]
-    if shuffle and len(rounds) > 1:
+    if shuffle and len(rounds) > 1:  # or a clip's captions would come far apart, round after round
         order = np.random.default_rng((seed, epoch, 0, 3)).permutation(len(batches))
         batches = [batches[place] for place in order]
     batches = [batch for batch in batches if len(batch) >= min_rows]

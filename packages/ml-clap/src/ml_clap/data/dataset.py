@@ -67,6 +67,7 @@ class CaptionDataset(Dataset[Item]):
         """
         first, language, caption = draw.sample
         bad: list[BadClip] = []
+        # Onward from the bad clip, round the list: every process finds the same substitute.
         for number in range(first, first + len(self.clips)):
             clip = number % len(self.clips)
             texts = self.clips[clip].captions.get(language)
@@ -100,6 +101,7 @@ class CaptionDataset(Dataset[Item]):
     def _crop_of_file(self, clip: int, share: float) -> Tensor:
         audio, seconds = self.clips[clip].audio, self.clips[clip].duration or 0.0
         if seconds > max(LONG_SECONDS, self.max_seconds):
+            # A minute-long decode for a crop of seconds: seek instead, and keep nothing.
             offset = share * (seconds - self.max_seconds)
             return load_audio(audio, sample_rate=SAMPLE_RATE, offset=offset, duration=self.max_seconds)
         waveform = self._cache.get(clip)

@@ -70,6 +70,7 @@ def epoch_captions(
         for caption, text in enumerate(clip.captions.get(language, ()))
         if max_caption_length is None or caption_length(text, language) <= max_caption_length
     ]
+    # One draw a caption, in a fixed order: what is drawn for one does not depend on the others.
     drawn = np.random.default_rng([seed, epoch]).random(len(further)) < probability
     source = [
         Sample(number, source_language, caption)

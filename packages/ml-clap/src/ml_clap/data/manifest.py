@@ -116,7 +116,7 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
     ids: set[str] = set()
     for number, clip in enumerate(clips, start=1):
         row = _row_of(clip, path)
-        _parse_clip(row, path, number)
+        _parse_clip(row, path, number)  # what is written must be readable
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)

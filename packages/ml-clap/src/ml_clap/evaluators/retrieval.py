@@ -84,6 +84,7 @@ def rank_audio_to_text(
         top1[rows] = scores.argmax(1)
         right = scores.gather(1, own[rows].clamp(min=0)).masked_fill(own[rows] < 0, -torch.inf)
         clips = torch.arange(len(audio), device=audio.device)[rows, None]
+        # In place: the largest array of all is needed no more as it was.
         wrong = scores.masked_fill_(owner == clips, -torch.inf)
         # Beyond the cutoff nothing is read: a clip of a thousand captions costs no more than one of ten.
         best = right.sort(1, descending=True).values[:, :PRECISION_CUTOFF]
@@ -151,4 +152,5 @@ def _check(
     for name, values in (("audio", audio), ("captions", captions)):
         if not values.isfinite().all():
             raise ValueError(f"the {name} embeddings are not all finite: leave out what could not be encoded")
+    # Cosines: only then is TIE the same for every model.
     return F.normalize(audio.float(), dim=1), F.normalize(captions.float(), dim=1), owner

@@ -83,6 +83,7 @@ def bootstrap(
     generator = np.random.default_rng(seed)
     for sample in range(num_samples):
         picked = generator.integers(len(clips), size=len(clips))
+        # Counting a query as often as its clip was drawn is the same as repeating it, and much quicker.
         weights = np.bincount(picked, minlength=len(clips)).astype(np.float64)
         for number, (places, ranks, values) in enumerate(prepared):
             drawn[sample, number] = _weighted_metrics(ranks, values, weights[places])

@@ -92,7 +92,7 @@ def classify_clips(
         }
     if len(bad) == len(clips):
         raise ValueError(f"none of the {len(clips)} sounds could be read; the first: {bad[0].reason}")
-    truth[[file.index for file in bad]] = SKIPPED
+    truth[[file.index for file in bad]] = SKIPPED  # neither right nor wrong
     labelled, unlabelled = truth >= 0, np.flatnonzero(truth == UNLABELLED)
     results = {
         code: measure_accuracy(cosines[labelled], truth[labelled], labels)
@@ -117,7 +117,7 @@ def is_correct(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Return `(clips,)` bool: the true class's score `(clips, labels)` is above every other's, not equal."""
     rows = np.arange(len(truth))
     others = scores.copy()
-    others[rows, truth] = -np.inf
+    others[rows, truth] = -np.inf  # not the class itself
     return scores[rows, truth] > others.max(axis=1) + TIE
 
 

@@ -116,6 +116,7 @@ def write_folder(
 ) -> None:
     """Write a model folder; see `MLCLAP.save_pretrained`."""
     omitted = [] if save_frozen else _reloadable_encoders(config)
+    # Contiguous copies: safetensors refuses views and tensors that share memory.
     kept = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in state.items()
@@ -154,6 +155,7 @@ def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
 
 def _in_mode(config: ModelConfig, mode: Mode) -> ModelConfig:
     """Return `config` with the audio encoder in a mode; `reference` brings the authors' text rule too."""
+    # Published weights have seen texts with the authors' rule only.
     rule = "reference" if mode == "reference" else config.text_normalization
     return replace(config, audio=replace(config.audio, mode=mode), text_normalization=rule)
 

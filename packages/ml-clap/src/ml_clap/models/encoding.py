@@ -165,6 +165,7 @@ def encode_texts(
     _check(model)
     codes = [languages] * len(texts) if isinstance(languages, str) else languages
     places: dict[tuple[str, str], int] = {}
+    # Captions repeat (labels, several clips of one scene): each distinct one is encoded once.
     rows = [places.setdefault(pair, len(places)) for pair in zip(texts, codes, strict=True)]
     # By bytes: a character of Chinese or Japanese makes about as many tokens as three Latin ones.
     order = sorted(places, key=lambda pair: len(pair[0].encode("utf-8", "replace")), reverse=True)

@@ -262,6 +262,7 @@ class MLCLAP(nn.Module):
         text backend is not either, since both give the same embeddings.
         """
         digest = blake2b(digest_size=12)
+        # Exported names are the same for both text backends, and sorting makes the hash independent of order.
         for name, tensor in sorted(self.export_state().items()):
             if not name.endswith(("temperature", "num_batches_tracked")) and ".outputlayer." not in name:
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

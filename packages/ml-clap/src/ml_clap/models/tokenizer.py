@@ -95,6 +95,7 @@ class SonarTokenizer:
         return digest.hexdigest()
 
     def _encode(self, text: str) -> list[int]:
+        # Two places are for language and </s>, without which SONAR's vectors mean nothing.
         pieces = self._pieces.encode(text)[: self.max_tokens - 2]
         # sentencepiece numbers <unk> 0, <s> 1, </s> 2; every other piece is one further here.
         return [UNK if piece == 0 else piece + 1 for piece in pieces]

@@ -159,6 +159,7 @@ class AudioIndex:
         self, queries: np.ndarray, top_k: int, all_windows: bool, engine: Engine
     ) -> list[list[tuple[float, int]]]:
         """Return (score, row) of each query's hits; asks for rows until every query has `top_k` clips."""
+        # Several windows of a clip are one hit, so more rows than hits are asked for.
         wanted = top_k if all_windows else 4 * top_k
         while True:
             scores, rows = engine.search(queries, wanted)

@@ -137,6 +137,7 @@ class IndexFiller:
         Returns:
             What could not be read, now or in earlier runs.
         """
+        # What an earlier run could not read is still not there: it belongs in every report.
         for number, entry in enumerate(self.writer.entries):
             if entry.problem:
                 self._note(number, entry.problem, partly=True)

@@ -203,6 +203,7 @@ def _open_or_create(out: Path, settings: IndexSettings) -> IndexWriter:
 
 def _prepare(writer: IndexWriter, plan: Plan, settings: IndexSettings, keep_vanished: bool) -> None:
     """Take out what is gone or changed, before anything is added."""
+    # A disk that is not mounted looks like an empty folder: refuse rather than empty the index.
     if plan.vanished and not plan.kept and not plan.changed and not keep_vanished:
         raise AudioIndexError(
             f"none of the {len(plan.vanished):,} clips of {writer.folder} (of {writer.settings.source}) "

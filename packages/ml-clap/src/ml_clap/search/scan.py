@@ -133,6 +133,7 @@ def plan_update(
     unplaced, changed = [], set()
     for clip in found:
         number = known.pop(clip.id, None)
+        # A clip of the same name and content is kept; its hash is computed only where its time differs.
         if number is not None and _is_same(entries[number], clip, digest):
             kept.append((number, _renewed(entries[number], clip)))
         else:

@@ -196,6 +196,7 @@ class IndexWriter:
 
     def add_windows(self, spans: Sequence[tuple[int, float, float]], vectors: np.ndarray) -> None:
         """Append windows (entry, start, end) and their vectors (windows, dim); on disk when this returns."""
+        # In this order: a span without its vector would be a window that cannot be searched.
         self._vectors.append(vectors)
         self._spans.append(np.array(list(spans), SPAN))
 
@@ -228,6 +229,7 @@ class IndexWriter:
         self._entries_file.seek(0, os.SEEK_END)
         self._vectors = NpyLog(vectors_path(self.folder, generation))
         self._spans = NpyLog(spans_path(self.folder, generation))
+        # A kill between the two appends leaves vectors without spans: they are encoded again.
         rows = min(self._vectors.rows, self._spans.rows)
         self._vectors.truncate(rows)
         self._spans.truncate(rows)

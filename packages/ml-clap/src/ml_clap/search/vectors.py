@@ -70,6 +70,7 @@ class NpyLog:
         """Add rows of shape (rows, *row_shape); they are on disk when this returns."""
         if rows.shape[1:] != self._row_shape:
             raise ValueError(f"expected rows of shape (rows, {self._row_shape}), got {rows.shape}")
+        # Where the counted rows end; what a killed append left behind is overwritten.
         self._file.seek(self._offset + self.rows * self._row_bytes)
         self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
         self._sync()

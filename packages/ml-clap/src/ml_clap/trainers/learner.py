@@ -58,6 +58,7 @@ class Learner:
         Raises:
             TrainingError: Loss or gradient is not finite.
         """
+        # A seed for each update: a resumed run draws the same dropout as one that was never stopped.
         torch.manual_seed(random_seed(self.config.seed, step, self.accelerator.process_index))
         rate = learning_rate(
             done,

@@ -33,12 +33,14 @@ def contrastive_loss(
         ValueError: The shapes do not fit each other.
     """
     _check_pair(audio, text)
+    # In float32: with a temperature of 0.01, bfloat16's rounding of a cosine would be 0.4 in a logit.
     logits = audio.float() @ text.float().T / temperature  # (audio rows, text rows)
     if clip_ids is None:
         targets = torch.eye(len(logits), device=logits.device)
     else:
         if clip_ids.shape != (len(logits),):
             raise ValueError(f"expected clip_ids of shape ({len(logits)},), got {tuple(clip_ids.shape)}")
+        # Captions of one clip are no negatives of each other; they share the probability evenly.
         targets = (clip_ids[:, None] == clip_ids[None, :]).float()
         targets = targets / targets.sum(dim=1, keepdim=True)
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
@@ -83,6 +85,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        # Every process computed the same loss: its rows' gradients on all of them belong together.
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total[ctx.rows]  # type: ignore[attr-defined]

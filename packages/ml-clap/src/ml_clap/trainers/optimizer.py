@@ -90,6 +90,7 @@ class MovingAverage:
     def update(self, model: nn.Module) -> None:
         """Add the model's present parameters to the average."""
         self.num_updates += 1
+        # As in TensorFlow's moving average: short at first, or random weights would stay in it for long.
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         for name, parameter in _trainable(model):
             self.average[name].lerp_(parameter.detach(), 1.0 - decay)

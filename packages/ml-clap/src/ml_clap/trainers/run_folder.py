@@ -81,6 +81,7 @@ def replace_folder(folder: Path, save: Callable[[Path], object]) -> None:
         flush(file)
     if folder.exists():
         folder.rename(old)
+    # Between the two renamings there is no folder of that name: see recover_folder.
     partial.rename(folder)
     flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
@@ -103,6 +104,7 @@ class RunLog:
     """
 
     def __init__(self, path: Path, *, step: int) -> None:
+        # Updates after the checkpoint are taken again, and logged again.
         kept = [record for record in read_log(path) if record["step"] <= step]
         write_atomically(path, b"".join(to_json(record) + b"\n" for record in kept))
         self._file = path.open("ab", buffering=0)

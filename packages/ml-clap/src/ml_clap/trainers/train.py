@@ -109,6 +109,7 @@ class Trainer:
         self.interruption = Interruption()
         clips = read_clips(config.data.train, config.data.train_splits)
         self.validation_clips = read_clips(config.data.validation, config.data.validation_splits)
+        # New weights are the same on every process, and in every start of a run.
         torch.manual_seed(random_seed(config.seed))
         with self.accelerator.main_process_first():  # one process fills the cache of downloads
             self.model = make_model(
@@ -122,6 +123,7 @@ class Trainer:
             world_size=self.accelerator.num_processes,
             pin_memory=self.accelerator.device.type == "cuda",
         )
+        # A checkpoint has the statistics among its buffers.
         if is_from_scratch(config.model, config.init_from) and not list_checkpoints(config.out):
             measure_mel_statistics(self.model.audio_encoder, self.data.some_audio(STATISTICS_CLIPS))
         self.model.to(self.accelerator.device).train()
@@ -277,6 +279,7 @@ class Trainer:
         """After Ctrl-C or SIGTERM in any process, end all of them after the same update."""
         stop = self.interruption.is_wanted
         if self.accelerator.num_processes > 1:
+            # A signal may reach the processes in different updates: one more each would never meet.
             flag = torch.tensor(float(stop), device=self.accelerator.device)
             stop = bool(self.accelerator.reduce(flag, reduction="sum").item())
         if stop:
