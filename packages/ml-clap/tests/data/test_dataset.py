@@ -256,7 +256,7 @@ def test_program_ends_at_once_with_a_loader_in_use(clips: list[Clip]) -> None:
 import sys
 from pathlib import Path
 import torch
-from ml_clap.data.dataset import make_loader
+from ml_clap.data.loader import make_loader
 from ml_clap.data.enhancement import Sample
 from ml_clap.data.manifest import Clip
 from ml_clap.models.tokenizer import pad_tokens
