@@ -7,7 +7,7 @@ order of the files, adapters beside the weights, and `transformers.generate`, wh
 each beam. Ours: `Captioner`. Both decode the same files and generate with the same settings. The encoder and
 the bridge have random weights and the authors' sizes (CED-base, window-level Q-Former, LoRA at both ends), so
 the captions mean nothing, but take the time of real ones. Before the clock starts, ours in float32 is checked
-against `CaptionModel.generate` of each clip alone.
+against `transformers.generate` of each clip alone.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from typing import Any
 
 import torch
 from aac_llm.captioning.captioner import Captioner
-from aac_llm.captioning.sounds import find_sounds
-from aac_llm.config.caption import GenerationSettings
+from aac_llm.config.caption import GenerationConfig
 from aac_llm.config.model import ModelConfig
+from aac_llm.data.sounds import find_sounds
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.models.generation import generate_tokens
 from audio_common.audio import load_audio
 
 SAMPLE_RATE = 16_000
@@ -38,7 +39,7 @@ NUM_CHECKED = 3
 def main() -> None:
     options = read_options()
     torch.manual_seed(options.seed)
-    settings = GenerationSettings(num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
+    settings = GenerationConfig(num_beams=options.num_beams, max_new_tokens=options.max_new_tokens)
     with tempfile.TemporaryDirectory() as folder:
         paths = make_clips(Path(folder), options)
         seconds = [len(load_audio(path)) / SAMPLE_RATE for path in paths]
@@ -125,7 +126,7 @@ def make_decoder(folder: Path) -> Path:
 
 
 def measure_all(
-    checkpoint: Path, paths: Sequence[Path], settings: GenerationSettings, options: argparse.Namespace
+    checkpoint: Path, paths: Sequence[Path], settings: GenerationConfig, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Captions per second of each way."""
     rows: dict[str, Any] = {}
@@ -153,7 +154,7 @@ def measure(run: Callable[[Sequence[Path]], None], paths: Sequence[Path]) -> dic
 
 
 def caption_as_authors(
-    model: CaptionModel, paths: Sequence[Path], settings: GenerationSettings, batch_size: int
+    model: CaptionModel, paths: Sequence[Path], settings: GenerationConfig, batch_size: int
 ) -> None:
     size = round(PADDED_SECONDS * SAMPLE_RATE)
     for first in range(0, len(paths), batch_size):
@@ -161,35 +162,41 @@ def caption_as_authors(
         for row, path in zip(waveforms, paths[first : first + batch_size], strict=True):
             waveform = load_audio(path)[:size]
             row[: len(waveform)] = waveform
-        model.generate(
-            waveforms.to(model.device),
-            num_beams=settings.num_beams,
-            max_new_tokens=settings.max_new_tokens,
-            min_new_tokens=settings.min_new_tokens,
-        )
+        generate_by_transformers(model, waveforms, settings)
 
 
-def caption_as_we(captioner: Captioner, paths: Sequence[Path], settings: GenerationSettings) -> None:
+@torch.no_grad()
+def generate_by_transformers(
+    model: CaptionModel, waveforms: torch.Tensor, settings: GenerationConfig
+) -> list[str]:
+    sequences = model.assemble(model.encode_audio(waveforms.to(model.device)))
+    tokens, _ = generate_tokens(
+        model.decoder,
+        sequences,
+        num_beams=settings.num_beams,
+        max_new_tokens=settings.max_new_tokens,
+        min_new_tokens=settings.min_new_tokens,
+        do_sample=False,
+    )
+    return [text.strip() for text in model.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+
+def caption_as_we(captioner: Captioner, paths: Sequence[Path], settings: GenerationConfig) -> None:
     for _ in captioner.caption_files(paths, settings, []):
         pass
 
 
 def check(
-    model: CaptionModel, captioner: Captioner, paths: Sequence[Path], settings: GenerationSettings
+    model: CaptionModel, captioner: Captioner, paths: Sequence[Path], settings: GenerationConfig
 ) -> None:
-    """Stop if a caption is another one than `generate` finds for the clip alone."""
+    """Stop if a caption is another one than transformers finds for the clip alone."""
     found: dict[int, Any] = {}
     for batch in captioner.caption_files(paths, settings, []):
         found |= batch
     for index, path in enumerate(paths):
-        ((expected,),) = model.generate(
-            load_audio(path)[None].to(model.device),
-            num_beams=settings.num_beams,
-            max_new_tokens=settings.max_new_tokens,
-            min_new_tokens=settings.min_new_tokens,
-        )
-        if found[index][0].text != expected.text:
-            raise SystemExit(f"captions differ: {found[index][0].text!r} and {expected.text!r} of {path}")
+        (expected,) = generate_by_transformers(model, load_audio(path)[None], settings)
+        if found[index][0].text != expected:
+            raise SystemExit(f"captions differ: {found[index][0].text!r} and {expected!r} of {path}")
     print(f"checked: {len(paths)} captions equal to those of each clip alone")
 
 

@@ -49,10 +49,10 @@ class Recording:
 
 
 def read_recordings(source: Path) -> list[Recording]:
-    """The clips of `clips.jsonl`, with the split of the field recording that each was cut from."""
+    """Read the clips of `clips.jsonl`, with the split of the field recording that each was cut from."""
     rows = [json.loads(line) for line in (source / "clips.jsonl").read_text().splitlines()]
     origins = sorted({(row["label"], origin(row["audio"])) for row in rows if row["fold"] < 4})
-    held_out = {each for index, each in enumerate(origins) if index % 5 == 0}
+    held_out = {one for index, one in enumerate(origins) if index % 5 == 0}
     recordings = []
     for row in rows:
         split = "validation" if (row["label"], origin(row["audio"])) in held_out else "train"
@@ -63,12 +63,12 @@ def read_recordings(source: Path) -> list[Recording]:
 
 
 def origin(audio: str) -> str:
-    """The field recording of a clip: `1-100032-A.ogg` was cut from recording 100032."""
+    """Return the field recording of a clip: `1-100032-A.ogg` was cut from recording 100032."""
     return Path(audio).stem.split("-")[1]
 
 
 def load_event(path: Path) -> np.ndarray:
-    """A recording without the digital silence at its end, at most 4 s, at a mean level of -25 dBFS."""
+    """Load a recording without the digital silence at its end, at most 4 s, at a mean level of -25 dBFS."""
     samples = load_audio(path).numpy()
     loud = np.flatnonzero(np.abs(samples) > 1e-3)
     samples = samples[: max(SAMPLE_RATE // 2, loud[-1] + 1 if loud.size else 0)][: 4 * SAMPLE_RATE]
@@ -77,7 +77,7 @@ def load_event(path: Path) -> np.ndarray:
 
 
 def mix(events: Sequence[np.ndarray], relations: Sequence[str]) -> np.ndarray:
-    """`while`: a sound begins with the one before it; `then`: a quarter second after all is over."""
+    """Mix sounds; `while`: a sound begins with the one before it; `then`: a quarter second after the end."""
     starts, end = [0], len(events[0])
     for event, relation in zip(events[1:], relations, strict=True):
         starts.append(starts[-1] if relation == "while" else end + SAMPLE_RATE // 4)
@@ -89,7 +89,7 @@ def mix(events: Sequence[np.ndarray], relations: Sequence[str]) -> np.ndarray:
 
 
 def join(wordings: Sequence[str], relations: Sequence[str]) -> str:
-    """One caption of several: "A dog barks.", "Rain is falling." -> "A dog barks, then rain is falling."."""
+    """Join captions to one: "A dog barks.", "Rain is falling." -> "A dog barks, then rain is falling."."""
     text = wordings[0].rstrip(".")
     for wording, relation in zip(wordings[1:], relations, strict=True):
         before_clause, before_noun = JOINTS[relation]
@@ -101,11 +101,11 @@ def join(wordings: Sequence[str], relations: Sequence[str]) -> str:
 def draw_scene(
     recordings: Sequence[Recording], num_events: int, rng: random.Random
 ) -> tuple[list[Recording], list[str]]:
-    """Recordings of different classes, and how each follows the one before."""
+    """Draw recordings of different classes, and how each follows the one before."""
     chosen = [rng.choice(recordings)]
     while len(chosen) < num_events:
         other = rng.choice(recordings)
-        if other.label not in {each.label for each in chosen}:
+        if other.label not in {recording.label for recording in chosen}:
             chosen.append(other)
     return chosen, [rng.choice(("then", "while")) for _ in pairwise(chosen)]
 
@@ -116,34 +116,34 @@ def compose(source: Path, out: Path, seed: int = 0) -> None:
     Args:
         source: folder of ESC-10 with clips.jsonl and captions.json.
         out: folder to write.
-        seed: of the choice of recordings and wordings.
+        seed: for the choice of recordings and wordings.
     """
     rng = random.Random(seed)
     captions = {k: v["eng_Latn"] for k, v in json.loads((source / "captions.json").read_text()).items()}
     recordings = read_recordings(source)
-    sounds = {each.audio: load_event(each.audio) for each in recordings}
+    sounds = {recording.audio: load_event(recording.audio) for recording in recordings}
     (out / "audio").mkdir(parents=True, exist_ok=True)
     rows = []
     for split in ("train", "validation", "test"):
-        own = [each for each in recordings if each.split == split]
-        scenes = [([each], list[str]()) for each in own]
+        own = [recording for recording in recordings if recording.split == split]
+        scenes = [([recording], list[str]()) for recording in own]
         scenes += [draw_scene(own, 2, rng) for _ in range(NUM_PAIRS[split])]
         scenes += [draw_scene(own, 3, rng) for _ in range(NUM_TRIPLES[split])]
         for number, (chosen, relations) in enumerate(scenes):
             name = f"{split}-{number:04d}"
-            sound = mix([sounds[each.audio] for each in chosen], relations)
+            sound = mix([sounds[recording.audio] for recording in chosen], relations)
             soundfile.write(out / "audio" / f"{name}.flac", sound, SAMPLE_RATE)
             rows.append(
                 {
                     "id": name,
                     "audio": f"audio/{name}.flac",
                     "captions": scene_captions(
-                        [captions[each.label] for each in chosen], relations, split, rng
+                        [captions[recording.label] for recording in chosen], relations, split, rng
                     ),
                     "split": split,
                     "duration": round(len(sound) / SAMPLE_RATE, 3),
                     "dataset": "esc10",
-                    "events": [each.label for each in chosen],
+                    "events": [recording.label for recording in chosen],
                     "relations": relations,
                 }
             )
@@ -154,7 +154,7 @@ def compose(source: Path, out: Path, seed: int = 0) -> None:
 def scene_captions(
     wordings: Sequence[Sequence[str]], relations: Sequence[str], split: str, rng: random.Random
 ) -> list[str]:
-    """Three captions for training; for the others one more, in the wordings that training never sees."""
+    """Write three captions for training; for the others a fourth, in wordings that training never sees."""
     orders = [rng.sample(range(NUM_TRAINING_WORDINGS), NUM_TRAINING_WORDINGS) for _ in wordings]
     found = [
         join([texts[order[index]] for texts, order in zip(wordings, orders, strict=True)], relations)
@@ -173,7 +173,7 @@ def pretrain_encoder(data: Path, out: Path, steps: int = 3000, batch_size: int =
         out: folder for the encoder.
         steps: training steps.
         batch_size: scenes of a step, of at most 4 s.
-        seed: of weights and batches.
+        seed: for weights and batches.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -192,7 +192,7 @@ def pretrain_encoder(data: Path, out: Path, steps: int = 3000, batch_size: int =
     for step in range(steps):
         batch = [rng.sample(train, rng.choice((1, 1, 2))) for _ in range(batch_size)]
         waveforms, lengths = pad_waveforms(
-            [overlay([sounds[row["id"]] for row in each], rng) for each in batch]
+            [overlay([sounds[row["id"]] for row in scene], rng) for scene in batch]
         )
         logits = model(waveforms, lengths, classify=True, spec_augment=augment).logits
         loss = binary_cross_entropy_with_logits(logits, targets(batch, labels))
@@ -207,7 +207,7 @@ def pretrain_encoder(data: Path, out: Path, steps: int = 3000, batch_size: int =
 
 
 def fix_mel_statistics(model: CED, sounds: Sequence[Tensor]) -> None:
-    """The mel BatchNorm's statistics of the training sounds, kept: a batch's own depend on its padding."""
+    """Keep the mel BatchNorm's statistics of the training sounds: a batch's own depend on its padding."""
     with torch.inference_mode():
         frames = torch.cat([model.front_end(sound[None], [len(sound)])[0] for sound in sounds])
     model.init_bn.running_mean.copy_(frames.mean(0))
@@ -216,7 +216,7 @@ def fix_mel_statistics(model: CED, sounds: Sequence[Tensor]) -> None:
 
 
 def overlay(sounds: Sequence[Tensor], rng: random.Random) -> Tensor:
-    """Recordings together, each from a random place on and at a level of up to 9 dB more or less."""
+    """Add recordings, each from a random place on and at a level of up to 9 dB more or less."""
     scene = torch.zeros(max(len(sound) for sound in sounds))
     for sound in sounds:
         shifted = sound.roll(rng.randrange(len(sound)))
@@ -226,14 +226,14 @@ def overlay(sounds: Sequence[Tensor], rng: random.Random) -> Tensor:
 
 
 def targets(scenes: Sequence[Sequence[dict]], labels: Sequence[str]) -> Tensor:
-    """Which classes sound in each scene, `(batch, classes)`."""
+    """Return which classes sound in each scene, `(batch, classes)`."""
     heard = [{event for row in rows for event in row["events"]} for rows in scenes]
     return torch.tensor([[float(label in events) for label in labels] for events in heard])
 
 
 @torch.inference_mode()
 def describe(model: CED, rows: Sequence[dict], sounds: dict[str, Tensor], labels: Sequence[str]) -> str:
-    """Accuracy on single events and mean average recall of the right classes among as many guesses."""
+    """Describe accuracy on single events, and mean recall of the right classes among as many guesses."""
     model.eval()
     hits, recalls = [], []
     for row in rows:

@@ -78,7 +78,7 @@ def test_correct_and_evaluate_take_one_file() -> None:
     assert (corrected.predictions, corrected.out) == (Path("captions.jsonl"), Path("corrected.jsonl"))
     scored = read("evaluate", "captions.jsonl", "--metrics", "bleu", "cider", "--compare", "other.jsonl")
     assert isinstance(scored, EvaluateConfig)
-    assert (scored.source, scored.metrics) == (Path("captions.jsonl"), ("bleu", "cider"))
+    assert (scored.data, scored.metrics) == (Path("captions.jsonl"), ("bleu", "cider"))
 
 
 def test_numbers_lists_and_null_are_read_from_yaml(tmp_path: Path) -> None:
@@ -161,7 +161,8 @@ def test_settings_of_settings_are_dotted_and_flags_override_the_file(tmp_path: P
         "model: {decoder: some/llama, lora: {rank: 4}, encoder: {depth: 3}}\n"
     )
     settings = train_settings(
-        *("--config", str(recipe), "--model.lora.rank", "16", "--data.train", "b.jsonl", "c.jsonl", "--bf16")
+        *("--config", str(recipe), "--model.lora.rank", "16", "--data.train", "b.jsonl", "c.jsonl"),
+        *("--precision", "bf16"),
     )
     assert settings.learning_rate == 2e-4
     assert (settings.model.decoder, settings.model.lora.rank, settings.model.encoder.depth) == (
@@ -170,15 +171,14 @@ def test_settings_of_settings_are_dotted_and_flags_override_the_file(tmp_path: P
         3,
     )
     assert settings.data.train == (Path("b.jsonl"), Path("c.jsonl"))
-    assert (settings.data.num_workers, settings.bf16, settings.out) == (3, True, Path("runs/x"))
+    assert (settings.data.num_workers, settings.precision, settings.out) == (3, "bf16", Path("runs/x"))
 
 
 def test_a_switch_can_be_taken_back(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("out: runs/x\nbf16: true\ngradient_checkpointing: true\n")
-    settings = train_settings("--config", str(recipe), "--no_bf16", "--gradient_checkpointing=false")
-    assert not settings.bf16
-    assert not settings.gradient_checkpointing
+    recipe.write_text("out: runs/x\ngradient_checkpointing: true\n")
+    for taken_back in ("--no_gradient_checkpointing", "--gradient_checkpointing=false"):
+        assert not train_settings("--config", str(recipe), taken_back).gradient_checkpointing
 
 
 def test_print_config_can_be_read_back(tmp_path: Path) -> None:

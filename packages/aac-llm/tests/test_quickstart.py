@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from aac_llm.captioning.predictions import Prediction, read_predictions
+from aac_llm.cli import main
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.data.manifest import read_manifest
+from aac_llm.data.predictions import Prediction, read_predictions
 from aac_llm.quickstart import METRICS, QuickstartResult, make_scenes, quickstart, shift_captions
 
 
@@ -50,6 +51,17 @@ def test_it_prints_the_control_beside_the_numbers(
         result.evaluation.comparison["event_recall"].other,
     )
     assert f"recall {mine:.2f} (chance {other:.2f})" in printed
+
+
+def test_the_commands_that_it_names_last_work(result: QuickstartResult, out: Path, capfd) -> None:
+    quickstart(QuickstartConfig(out=out, clips=40, steps=4))
+    shown = [
+        line.split()[1:] for line in capfd.readouterr().out.splitlines() if line.startswith("  aac-llm ")
+    ]
+    assert [words[0] for words in shown] == ["caption", "evaluate", "prepare", "train"]
+    for words in shown[:2]:
+        main(words)
+    assert "4 clips, 5 references each" in capfd.readouterr().out
 
 
 def test_the_control_keeps_the_captions_and_changes_their_clips() -> None:

@@ -47,8 +47,8 @@ def check_prepare(config: PrepareConfig) -> None:
 def check_train(config: TrainConfig) -> None:
     """Refuse missing manifests, model or extra before torch is loaded."""
     require_file(*config.data.train, *config.data.validation)
-    if config.start_from:
-        require_model(config.start_from)
+    if config.init_from:
+        require_model(config.init_from)
     if config.model.quantization != "none":
         require_module("bitsandbytes")
 
@@ -63,8 +63,8 @@ def check_caption(config: CaptionConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse missing files or model before torch is loaded."""
-    require_any(config.source)
-    require_file(config.references, config.captions, config.compare)
+    require_any(config.data)
+    require_file(config.references, config.compare)
     if config.model:
         require_model(config.model)
 
@@ -111,8 +111,8 @@ VERBS = (
         name="evaluate",
         settings=EvaluateConfig,
         function="aac_llm.evaluators.evaluate:evaluate",
-        positional=("source",),
-        example="evaluate data/clotho.jsonl --model runs/clotho/best --json results.json",
+        positional=("data",),
+        example="evaluate data/clotho.jsonl --model runs/clotho --json results.json",
         check=check_evaluate,
     ),
     Verb(
@@ -121,7 +121,7 @@ VERBS = (
         function="aac_llm.captioning.caption:caption",
         positional=("files",),
         interrupted=RESUMES,
-        example="caption sounds --model runs/clotho/best --out captions.jsonl",
+        example="caption sounds --model runs/clotho --out captions.jsonl",
         check=check_caption,
     ),
     Verb(

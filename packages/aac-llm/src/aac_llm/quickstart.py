@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import soundfile
+import torch
 from audio_common.config import CEDConfig
 from audio_common.scenes.scene import Scene, random_scene, render
 from audio_common.scenes.text import NUM_VARIANTS, TRAINING_VARIANTS
@@ -20,39 +21,41 @@ from audio_common.scenes.text import caption as describe
 from transformers.utils.logging import disable_progress_bar
 
 from aac_llm.captioning.caption import caption_sources
-from aac_llm.captioning.predictions import Prediction, write_predictions
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.config.model import ACOUSTIC_TOKENS, BridgeConfig, ModelConfig
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.train import DataConfig, TrainConfig, ValidationConfig
 from aac_llm.data.manifest import Clip, read_manifest, write_manifest
+from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.evaluators.evaluate import Evaluation, evaluate
 from aac_llm.models.tiny import create_tiny_decoder
+from aac_llm.trainers.run_folder import CURVES
 from aac_llm.trainers.train import TrainResult, train
 
 SECONDS = 3.0
 NUM_EVENTS = (1, 2)
-"""Of scenes in turn; two follow one another or sound at the same time."""
+"""Events of the scenes, in turn; two follow one another or sound at the same time."""
 METRICS = ("bleu", "rouge", "cider", "events", "diversity")
 NUM_SAMPLES = 5
 
 
 @dataclass(frozen=True)
 class QuickstartResult:
-    """What came out."""
+    """Results of the quickstart."""
 
     training: TrainResult
     evaluation: Evaluation
-    """Of the test scenes, compared with the control."""
+    """Scores of the test scenes, compared with the control."""
     page: Path
-    """To listen to them, worst first."""
+    """Page to listen to them, worst first."""
 
 
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
     """Synthesise, train, caption, score; prints each step and where its files are."""
     out = config.out
     disable_progress_bar()  # of loading weights; those of training and captioning stay
+    torch.set_num_threads(1)  # two threads on a busy machine are slower than one for a model this small
     _say(1, f"synthesising {config.clips} training scenes with {len(TRAINING_VARIANTS)} captions each")
     manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)
     _say(2, f"training a small captioner from random weights for {config.steps} steps")
@@ -63,7 +66,7 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
     print_control(evaluation)
     _say(4, "what it says of them")
     print_samples(evaluation)
-    _say_what_next(out, model, page)
+    _say_what_next(out, page)
     return QuickstartResult(training=training, evaluation=evaluation, page=page)
 
 
@@ -87,7 +90,7 @@ def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
 
 
 def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
-    """Settings of the training run; its decoder is made here, with a tokenizer of the captions' words."""
+    """Return the settings of the training; makes its decoder, with a tokenizer of the captions' words."""
     texts = [text for clip in read_manifest(manifest, split="train") for text in clip.captions]
     decoder = create_tiny_decoder(
         config.out / "decoder",
@@ -98,6 +101,7 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
         num_heads=4,
         seed=config.seed,
     )
+    # Four validations are enough to see a curve.
     quarter = max(1, config.steps // 4)
     return TrainConfig(
         out=config.out / "model",
@@ -117,9 +121,10 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
         learning_rate=2e-3,
         weight_decay=0.05,
         warmup_ratio=0.1,
-        validation=ValidationConfig(every_steps=quarter, batch_size=64),
-        log_every_steps=max(1, config.steps // 20),
-        save_every_steps=quarter,
+        validation=ValidationConfig(batch_size=64),
+        eval_steps=quarter,
+        save_steps=quarter,
+        logging_steps=max(1, config.steps // 20),
         device="cpu",
         seed=config.seed,
     )
@@ -137,7 +142,7 @@ def score(out: Path, manifest: Path, model: str) -> tuple[Evaluation, Path]:
     write_predictions(control, shift_captions(report.predictions))
     evaluation = evaluate(
         EvaluateConfig(
-            source=captions,
+            data=captions,
             references=manifest,
             split="test",
             metrics=METRICS,
@@ -150,32 +155,32 @@ def score(out: Path, manifest: Path, model: str) -> tuple[Evaluation, Path]:
 
 
 def shift_captions(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Each caption given to the next clip, the last one's to the first."""
-    texts = [each.caption for each in predictions]
+    """Give each caption to the next clip, the last one's to the first."""
+    texts = [prediction.caption for prediction in predictions]
     return [
-        replace(each, caption=text, candidates=())
-        for each, text in zip(predictions, texts[-1:] + texts[:-1], strict=True)
+        replace(prediction, caption=text, candidates=())
+        for prediction, text in zip(predictions, texts[-1:] + texts[:-1], strict=True)
     ]
 
 
 def print_control(evaluation: Evaluation) -> None:
-    """How well events are named, beside what the same captions score on other clips."""
+    """Print how well events are named, beside what the same captions score on other clips."""
     values = {
         name: (evaluation.corpus[f"event_{name}"], evaluation.comparison[f"event_{name}"].other)
         for name in ("precision", "recall")
     }
-    said = ", ".join(f"{name} {mine:.2f} (chance {other:.2f})" for name, (mine, other) in values.items())
-    print(f"Sound events named: {said}. Chance: the same captions, each given to another clip.")
+    shares = ", ".join(f"{name} {mine:.2f} (chance {other:.2f})" for name, (mine, other) in values.items())
+    print(f"Sound events named: {shares}. Chance: the same captions, each given to another clip.")
 
 
 def print_samples(evaluation: Evaluation) -> None:
-    """The first test clips' captions, right and wrong as they come."""
+    """Print the first test clips' captions, right and wrong as they come."""
     for clip in evaluation.clips[:NUM_SAMPLES]:
         print(f"{clip.id}\n  caption    {clip.caption}\n  reference  {clip.references[0]}")
 
 
 def _draw(seed: int, split: str, size: int) -> Iterator[tuple[str, Scene]]:
-    """Different scenes for every split."""
+    # Different scenes for every split.
     first = seed * 3_000_000 + {"train": 0, "validation": 1_000_000, "test": 2_000_000}[split]
     for number in range(size):
         num_events = NUM_EVENTS[number % len(NUM_EVENTS)]
@@ -187,7 +192,7 @@ def _write_scene(folder: Path, scene: Scene, split: str, name: str) -> Clip:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, render(scene), 16_000, subtype="PCM_16")
     variants = TRAINING_VARIANTS if split == "train" else range(NUM_VARIANTS)
-    captions = tuple(describe(scene, "eng_Latn", variant=each) for each in variants)
+    captions = tuple(describe(scene, "eng_Latn", variant=variant) for variant in variants)
     return Clip(id=name, audio=path, captions=captions, split=split, duration=scene.seconds)
 
 
@@ -195,15 +200,17 @@ def _say(step: int, what: str) -> None:
     print(f"\n[{step}/4] {what}", flush=True)
 
 
-def _say_what_next(out: Path, model: str, page: Path) -> None:
+def _say_what_next(out: Path, page: Path) -> None:
+    run = out / "model"
     print(f"""
 Listen to all of them, worst first: {page}
-Everything is in {out}. The same with your own recordings:
+Loss and scores of the training: {run / CURVES}
+Everything is in {out}. The same again, and with your own recordings (a file, a folder or a manifest):
 
-  aac-llm caption FOLDER --model {model} --out captions.jsonl
-  aac-llm evaluate MANIFEST.jsonl --model {model} --page page.html
+  aac-llm caption {out / "data" / "audio" / "test-00001.wav"} --model {run}
+  aac-llm evaluate {out / "data" / "manifest.jsonl"} --split test --model {run}
 
-This captioner knows only the synthesised sounds. To train one on real data:
+This captioner knows only the synthesised sounds. To train one on real data, with a GPU of 24 GB:
 
   aac-llm prepare clotho data/clotho --out data/clotho.jsonl
   aac-llm train --config qlora""")

@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import re
@@ -11,15 +12,16 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from aac_llm.captioning.caption import caption, caption_sources, safe_name
+from aac_llm.captioning.caption import caption, caption_sources
 from aac_llm.captioning.captioner import Captioner
-from aac_llm.captioning.journal import JournalError
-from aac_llm.captioning.predictions import read_predictions
-from aac_llm.captioning.sounds import find_sounds
+from aac_llm.captioning.subtitles import safe_name
 from aac_llm.cli import main
 from aac_llm.config.caption import CaptionConfig
-from aac_llm.config.correct import CorrectionSettings
+from aac_llm.config.correct import CorrectionConfig
+from aac_llm.data.journal import JournalError
 from aac_llm.data.manifest import Clip, write_manifest
+from aac_llm.data.predictions import read_predictions
+from aac_llm.data.sounds import find_sounds
 from audio_common.audio import load_audio, stream_audio
 from audio_common.prefetch import BatchLimits
 
@@ -66,16 +68,18 @@ class Counting(Captioner):
 
     stop_after = 1000
 
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
+    def __init__(self, model, **options):
+        super().__init__(copy.deepcopy(model), **options)
         self.seconds = []
+        self._encode = self.model.encode_audio
+        self.model.encode_audio = self._count
 
-    def _generate(self, waveforms, settings):
+    def _count(self, waveforms, lengths):
         if self.stop_after == 0:
             raise KeyboardInterrupt
         self.stop_after -= 1
-        self.seconds += [round(len(waveform) / 16_000, 1) for waveform in waveforms]
-        return super()._generate(waveforms, settings)
+        self.seconds += [round(length / 16_000, 1) for length in lengths.tolist()]
+        return self._encode(waveforms, lengths)
 
 
 @pytest.fixture
@@ -240,18 +244,18 @@ def test_a_file_of_something_else_is_not_touched(config, captioner):
 
 KILLED_AFTER_TWO_BATCHES = """
 import os, signal, sys
-from aac_llm.captioning import captioner
 from aac_llm.cli import main
+from aac_llm.models import inference
 
-generate, batches = captioner.Captioner._generate, []
+caption_batch, batches = inference.caption_batch, []
 
-def dying(self, waveforms, settings):
+def dying(model, waveforms, config):
     if len(batches) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     batches.append(1)
-    return generate(self, waveforms, settings)
+    return caption_batch(model, waveforms, config)
 
-captioner.Captioner._generate = dying
+inference.caption_batch = dying
 main(sys.argv[1:])
 """
 
@@ -380,13 +384,13 @@ def test_a_long_sound_is_never_decoded_far_ahead(segments_config, tiny_model, tm
     monkeypatch.setattr("aac_llm.captioning.captioner.stream_audio", counted)
     config = replace(segments_config, files=(path,), window_seconds=1.0, max_new_tokens=2, num_beams=1)
     counting = Counting(tiny_model, limits=BatchLimits(4.0, 4))
-    generate, most = counting._generate, []
+    encode, most = counting.model.encode_audio, []
 
-    def watching(waveforms, settings):
+    def watching(waveforms, lengths):
         most.append(num_decoded / 16_000 - len(counting.seconds))
-        return generate(waveforms, settings)
+        return encode(waveforms, lengths)
 
-    counting._generate = watching
+    counting.model.encode_audio = watching
     caption_sources(config, counting)
     assert len(most) == 15
     assert max(most) <= 4 + 4 + 2  # the batch, the next one, and what shows that a window is not the last
@@ -407,10 +411,10 @@ def test_correction_repairs_what_the_gate_holds_back(config, captioner, monkeypa
     def load(self):
         return lambda captions: ["a dog barks"] * len(captions)
 
-    from aac_llm.correction.correct import Corrector
+    from aac_llm.correction.corrector import Corrector
 
     monkeypatch.setattr(Corrector, "llm", property(load))
-    chosen = replace(config, correct=True, correction=CorrectionSettings(llm="any", threshold=0.0))
+    chosen = replace(config, correct=True, correction=CorrectionConfig(llm="any", threshold=0.0))
     found = caption_sources(chosen, captioner).predictions
     assert all(each.correction is not None for each in found)
     assert report_of(chosen)["settings"]["correction"]["llm"] == "any"
@@ -426,7 +430,7 @@ def test_correction_repairs_what_the_gate_holds_back(config, captioner, monkeypa
         ({"rerank": "cider"}, "give num_candidates 2 or more"),
         ({"cider_captions": Path("train.jsonl")}, "cider_captions goes with rerank cider"),
         ({"correct": True}, "give --correction.llm"),
-        ({"correction": CorrectionSettings(llm="x")}, "correction.* goes with --correct"),
+        ({"correction": CorrectionConfig(llm="x")}, "correction.* goes with --correct"),
         ({"seconds_per_batch": 0.0}, "seconds_per_batch must be above 0"),
     ],
 )

@@ -2,15 +2,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from aac_llm.captioning.captioner import SAMPLE_RATE, Captioner, choose_dtype
+from aac_llm.captioning.captioner import SAMPLE_RATE, Captioner
 from aac_llm.captioning.rerank import cider_similarity, consensus
-from aac_llm.config.caption import GenerationSettings
+from aac_llm.config.caption import GenerationConfig
 from aac_llm.models.beam_search import beam_search
+from aac_llm.models.generation import generate_tokens
+from aac_llm.models.inference import choose_dtype, longest_seconds
 from audio_common.audio import load_audio
 from audio_common.prefetch import BadFile, BatchLimits
 from transformers import LlamaConfig, LlamaForCausalLM
 
-SETTINGS = GenerationSettings(max_new_tokens=8)
+SETTINGS = GenerationConfig(max_new_tokens=8)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +39,7 @@ def words(predictions):
 
 def test_what_is_too_long_for_the_context_is_named_with_the_way_out(paths, tiny_model, monkeypatch):
     bad: list[BadFile] = []
-    monkeypatch.setattr(Captioner, "max_seconds", lambda *_: 3.0)
+    monkeypatch.setattr("aac_llm.models.inference.longest_seconds", lambda *_: 3.0)
     batches = Captioner(tiny_model).caption_files(paths, SETTINGS, bad)
     assert sorted(index for batch in batches for index in batch) == [0, 1]
     assert sorted(each.index for each in bad) == [2, 3, 4, 5]
@@ -106,14 +108,27 @@ def test_too_few_beams_are_an_error():
 # Captioner
 
 
-def test_the_captioner_finds_what_the_model_generates(lively_model, paths):
+@torch.no_grad()
+def test_the_captioner_finds_what_transformers_generates(lively_model, paths):
     found = Captioner(lively_model).caption(paths, max_new_tokens=8, num_candidates=2)
     for path, prediction in zip(paths, found, strict=True):
-        (expected,) = lively_model.generate(load_audio(path)[None], max_new_tokens=8, num_return=2)
-        assert [each.text for each in prediction.candidates] == [each.text for each in expected]
-        scores = [each.score for each in prediction.candidates]
-        assert scores == pytest.approx([each.score for each in expected], abs=1e-4)
-        assert prediction.caption == expected[0].text
+        sequences = lively_model.assemble(lively_model.encode_audio(load_audio(path)[None]))
+        tokens, expected = generate_tokens(
+            lively_model.decoder,
+            sequences,
+            num_beams=3,
+            num_return_sequences=2,
+            max_new_tokens=8,
+            min_new_tokens=2,
+            do_sample=False,
+        )
+        texts = [
+            text.strip() for text in lively_model.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        ]
+        assert [candidate.text for candidate in prediction.candidates] == texts
+        scores = [candidate.score for candidate in prediction.candidates]
+        assert scores == pytest.approx(expected.tolist(), abs=1e-4)
+        assert prediction.caption == texts[0]
         assert prediction.id == prediction.audio == str(path)
     assert len(set(words(found))) > 1
 
@@ -135,6 +150,13 @@ def test_waveforms_and_files_have_the_same_captions(lively_model, paths):
     found = captioner.caption([waveforms[0].numpy(), *waveforms[1:]], max_new_tokens=8)
     assert words(found) == words(captioner.caption(paths, max_new_tokens=8))
     assert [(each.id, each.audio) for each in found[:2]] == [("0", None), ("1", None)]
+
+
+def test_one_sound_needs_no_list(tiny_model, paths):
+    captioner = Captioner(tiny_model)
+    expected = words(captioner.caption([paths[0]], max_new_tokens=4))
+    for sound in (paths[0], str(paths[0]), load_audio(paths[0]), load_audio(paths[0]).numpy()):
+        assert words(captioner.caption(sound, max_new_tokens=4)) == expected
 
 
 def test_a_corrupt_file_is_left_out_and_named(tiny_model, paths, tmp_path, caplog):
@@ -181,9 +203,8 @@ def test_windows_are_captioned_as_the_same_sounds_alone(lively_model, paths, tmp
 
 
 def test_the_longest_sound_fits_into_the_context_and_a_longer_one_does_not(tiny_model):
-    captioner = Captioner(tiny_model)
-    seconds = captioner.max_seconds(SETTINGS)
-    prompt = sum(len(ids) for ids in tiny_model.prompt_ids())
+    seconds = longest_seconds(tiny_model, SETTINGS)
+    prompt = len(tiny_model.prompt)
     context = tiny_model.decoder.config.max_position_embeddings
     assert tiny_model.token_budget(seconds) + prompt + 8 <= context
     assert tiny_model.token_budget(seconds + 1) + prompt + 8 > context
@@ -244,4 +265,4 @@ def test_the_number_format_is_by_the_device_unless_it_is_named():
 )
 def test_impossible_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        GenerationSettings(**options)
+        GenerationConfig(**options)

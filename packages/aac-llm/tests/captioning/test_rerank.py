@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from aac_llm.captioning.predictions import Candidate
 from aac_llm.captioning.rerank import cider_similarity, consensus, mean_similarity, sentence_similarity
+from aac_llm.data.predictions import Candidate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,8 +2,9 @@ from itertools import pairwise
 
 import pytest
 import torch
-from aac_llm.captioning.predictions import Candidate, Prediction
-from aac_llm.captioning.segments import cut_windows, group_by_sound, merge_equal, plan_windows, to_srt, to_vtt
+from aac_llm.captioning.segments import cut_windows, group_by_sound, merge_equal, plan_windows
+from aac_llm.captioning.subtitles import to_srt, to_vtt
+from aac_llm.data.predictions import Candidate, Prediction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

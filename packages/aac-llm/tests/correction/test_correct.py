@@ -10,21 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aac_llm.captioning.journal import JournalError
-from aac_llm.captioning.predictions import Prediction, read_predictions, write_predictions
-from aac_llm.config.correct import CorrectConfig, CorrectionSettings
+from aac_llm.config.correct import CorrectConfig, CorrectionConfig
 from aac_llm.correction.acceptance import Correction, clean_answer, judge, people
-from aac_llm.correction.correct import (
-    Corrector,
-    correct,
-    correct_file,
-    correct_predictions,
-    difference,
-)
+from aac_llm.correction.correct import correct, correct_file, difference
+from aac_llm.correction.corrector import Corrector
 from aac_llm.correction.gate import Gate
 from aac_llm.correction.llm import LLM, LLMError
+from aac_llm.data.journal import JournalError
+from aac_llm.data.predictions import Prediction, read_predictions, write_predictions
 
-SETTINGS = CorrectionSettings(llm="a function")
+SETTINGS = CorrectionConfig(llm="a function")
 REPAIRS = {
     "a dog dog barks and": "a dog barks",
     "rain is falling on a": "rain is falling on a roof while a cat meows",
@@ -74,14 +69,14 @@ def test_captions_that_the_gate_passes_are_not_shown_to_the_model() -> None:
 
 
 def test_captions_without_faults_need_no_model() -> None:
-    config = CorrectionSettings(llm="m", endpoint="http://127.0.0.1:9/v1")
+    config = CorrectionConfig(llm="m", endpoint="http://127.0.0.1:9/v1")
     assert Corrector(config).correct([]) == []
     assert Corrector(config).correct(["a dog barks"])[0].reason == "fluent"
 
 
 def test_a_wrong_name_is_told_at_once(tmp_path: Path, source: Path) -> None:
     with pytest.raises(ValueError, match="expected a folder or a hub id of a language model"):
-        Corrector(CorrectionSettings(llm=str(tmp_path))).check()
+        Corrector(CorrectionConfig(llm=str(tmp_path))).check()
     config = config_of(source, llm=str(tmp_path))
     with pytest.raises(ValueError, match="language model"):
         correct_file(config)
@@ -175,7 +170,7 @@ def test_people_are_compared_by_kind() -> None:
 
 
 def test_a_random_model_changes_nothing(tiny_decoder: Path) -> None:
-    config = CorrectionSettings(llm=str(tiny_decoder), device="cpu", max_new_tokens=6)
+    config = CorrectionConfig(llm=str(tiny_decoder), device="cpu", max_new_tokens=6)
     captions = ["a dog dog barks and", "a bell rings", "rain is falling on a"]
     results = Corrector(config).correct(captions)
     assert [result.after for result in results] == captions
@@ -183,9 +178,7 @@ def test_a_random_model_changes_nothing(tiny_decoder: Path) -> None:
 
 
 def test_surprise_of_the_local_model_can_be_the_gate(tiny_decoder: Path) -> None:
-    config = CorrectionSettings(
-        llm=str(tiny_decoder), gate="lm", threshold=0.0, device="cpu", max_new_tokens=4
-    )
+    config = CorrectionConfig(llm=str(tiny_decoder), gate="lm", threshold=0.0, device="cpu", max_new_tokens=4)
     corrector = Corrector(config)
     (result,) = corrector.correct(["a dog barks"])
     assert corrector.gate.name == "lm"
@@ -228,7 +221,7 @@ def test_the_fluency_detector_can_be_the_gate(detector: Path) -> None:
     better, worse = sorted(
         texts, key=lambda text: FluencyDetector.from_pretrained(detector).error_probability([text])[0]
     )
-    config = CorrectionSettings(llm="f", fluency_model=str(detector), threshold=0.0)
+    config = CorrectionConfig(llm="f", fluency_model=str(detector), threshold=0.0)
     corrector = Corrector(config, llm=Scripted({worse: better, better: worse}))
     repaired, kept = corrector.correct([worse, better])
     assert corrector.gate.name == "fluency"
@@ -283,7 +276,7 @@ def test_a_file_says_what_was_decided_and_why(source: Path) -> None:
 
 def test_the_first_original_stays_when_a_file_is_corrected_twice() -> None:
     first = Prediction("x", None, "a dog dog barks", original="a dog dog dog barks")
-    (found,) = correct_predictions(Corrector(SETTINGS, llm=Scripted({}, "a dog barks")), [first])
+    (found,) = Corrector(SETTINGS, llm=Scripted({}, "a dog barks")).correct_predictions([first])
     assert (found.caption, found.original) == ("a dog barks", "a dog dog dog barks")
 
 
@@ -356,16 +349,16 @@ def test_the_verb_prints_a_summary_and_the_changes(
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CorrectionSettings(gate="fluency"), "gate fluency needs fluency_model"),
-        (lambda: CorrectionSettings(gate="rules", fluency_model="x"), "fluency_model goes with gate fluency"),
-        (lambda: CorrectionSettings(gate="lm", endpoint="http://x/v1"), "gate lm needs a local"),
-        (lambda: CorrectionSettings(endpoint="localhost:8000"), "must begin with http"),
-        (lambda: CorrectionSettings(concurrency=0), "concurrency must be at least 1, got 0"),
-        (lambda: CorrectionSettings(request_timeout=0), "request_timeout must be above 0"),
-        (lambda: CorrectionSettings(max_retries=-1), "max_retries must not be negative"),
+        (lambda: CorrectionConfig(gate="fluency"), "gate fluency needs fluency_model"),
+        (lambda: CorrectionConfig(gate="rules", fluency_model="x"), "fluency_model goes with gate fluency"),
+        (lambda: CorrectionConfig(gate="lm", endpoint="http://x/v1"), "gate lm needs a local"),
+        (lambda: CorrectionConfig(endpoint="localhost:8000"), "must begin with http"),
+        (lambda: CorrectionConfig(concurrency=0), "concurrency must be at least 1, got 0"),
+        (lambda: CorrectionConfig(request_timeout=0), "request_timeout must be above 0"),
+        (lambda: CorrectionConfig(max_retries=-1), "max_retries must not be negative"),
         (lambda: CorrectConfig(predictions=Path("a"), out=Path("b")), "give --llm"),
         (lambda: CorrectConfig(predictions=Path("a"), out=Path("a"), llm="m"), "out must be another file"),
-        (lambda: Corrector(CorrectionSettings()), "no language model"),
+        (lambda: Corrector(CorrectionConfig()), "no language model"),
     ],
 )
 def test_impossible_settings_are_refused(make: Callable[[], object], message: str) -> None:
@@ -374,5 +367,5 @@ def test_impossible_settings_are_refused(make: Callable[[], object], message: st
 
 
 def test_the_gate_follows_the_model_that_is_given() -> None:
-    assert CorrectionSettings().gate_used == "rules"
-    assert CorrectionSettings(fluency_model="x").gate_used == "fluency"
+    assert CorrectionConfig().gate_used == "rules"
+    assert CorrectionConfig(fluency_model="x").gate_used == "fluency"

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from aac_llm.config.correct import CorrectionSettings
-from aac_llm.correction.correct import Corrector
+from aac_llm.config.correct import CorrectionConfig
+from aac_llm.correction.corrector import Corrector
 from aac_llm.correction.endpoint import GIVE_UP_AFTER, EndpointLLM, read_answer
 from aac_llm.correction.llm import LLMError, messages
 
@@ -235,7 +235,7 @@ def test_the_corrector_asks_the_endpoint_with_the_key_of_the_environment(
 ) -> None:
     server = serve(says('Here is the corrected caption: "A dog barks."'))
     monkeypatch.setenv("MY_KEY", f"{KEY}\n")
-    config = CorrectionSettings(llm="tiny", endpoint=server.url, api_key_variable="MY_KEY")
+    config = CorrectionConfig(llm="tiny", endpoint=server.url, api_key_variable="MY_KEY")
     results = Corrector(config).correct(["a dog dog barks", "a cat meows"])
     assert [result.after for result in results] == ["a dog barks", "a cat meows"]
     assert [result.reason for result in results] == ["accepted", "fluent"]
@@ -244,7 +244,7 @@ def test_the_corrector_asks_the_endpoint_with_the_key_of_the_environment(
 
 
 def test_an_endpoint_that_fails_keeps_the_captions(serve: Callable[..., Server]) -> None:
-    config = CorrectionSettings(llm="tiny", endpoint=serve(fails(400)).url)
+    config = CorrectionConfig(llm="tiny", endpoint=serve(fails(400)).url)
     (result,) = Corrector(config).correct(["a dog dog barks"])
     assert (result.after, result.accepted) == ("a dog dog barks", False)
     assert result.reason == "kept: no answer (HTTP 400: {})"

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from aac_llm.captioning.predictions import Prediction, write_predictions
-from aac_llm.config.evaluate import METRICS, EvaluateConfig, MetricSettings
+from aac_llm.config.evaluate import METRICS, EvaluateConfig, MetricsConfig
+from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.evaluators.evaluate import evaluate, evaluate_predictions
 from aac_llm.evaluators.score_table import score_texts
 from aac_llm.metrics.score import score_captions
 from aac_llm.metrics.statistics import bootstrap_interval
+from aac_llm.models import inference
 
 PURE = ("bleu", "rouge", "cider", "diversity", "events")
 REFERENCES = {
@@ -41,11 +42,11 @@ def nothing_installed(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("AAC_LLM_CACHE", str(tmp_path / "cache"))
-    return MetricSettings(sentence_model=str(tmp_path / "no-encoder"), device="cpu")
+    return MetricsConfig(sentence_model=str(tmp_path / "no-encoder"), device="cpu")
 
 
 def test_scores_are_those_of_the_metrics_alone():
-    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=PURE, num_samples=0)
+    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=PURE, bootstrap=0)
     alone = score_captions(list(GOOD.values()), list(REFERENCES.values()))
     for name, value in alone.corpus.items():
         assert found.corpus[name] == pytest.approx(value), name
@@ -57,10 +58,10 @@ def test_scores_are_those_of_the_metrics_alone():
 
 
 def test_references_may_lie_in_the_predictions():
-    inside = evaluate_predictions(predict(GOOD, REFERENCES), metrics=("cider",), num_samples=0)
+    inside = evaluate_predictions(predict(GOOD, REFERENCES), metrics=("cider",), bootstrap=0)
     assert (
         inside.corpus
-        == evaluate_predictions(predict(GOOD), REFERENCES, metrics=("cider",), num_samples=0).corpus
+        == evaluate_predictions(predict(GOOD), REFERENCES, metrics=("cider",), bootstrap=0).corpus
     )
 
 
@@ -68,7 +69,7 @@ def test_clips_of_one_side_only_are_named_and_not_scored():
     captions = dict(GOOD) | {"cat.wav": "a cat meows", "odd.wav": "something"}
     del captions["bell.wav"]
     found = evaluate_predictions(
-        predict(captions), REFERENCES | {"odd.wav": ()}, metrics=("cider",), num_samples=0
+        predict(captions), REFERENCES | {"odd.wav": ()}, metrics=("cider",), bootstrap=0
     )
     assert (found.num_clips, found.missing) == (3, ("bell.wav",))
     assert found.extra == ("cat.wav", "odd.wav")
@@ -78,17 +79,14 @@ def test_clips_of_one_side_only_are_named_and_not_scored():
 def test_the_order_of_the_predictions_does_not_matter():
     turned = dict(reversed(GOOD.items()))
     one, other = (
-        evaluate_predictions(predict(each), REFERENCES, metrics=PURE, num_samples=20)
-        for each in (GOOD, turned)
+        evaluate_predictions(predict(each), REFERENCES, metrics=PURE, bootstrap=20) for each in (GOOD, turned)
     )
     assert (one.corpus, one.intervals, one.clips) == (other.corpus, other.intervals, other.clips)
 
 
 def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeypatch):
     settings = nothing_installed(tmp_path, monkeypatch)
-    found = evaluate_predictions(
-        predict(GOOD), REFERENCES, metrics=("all",), settings=settings, num_samples=0
-    )
+    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("all",), settings=settings, bootstrap=0)
     named = {"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense"}
     assert set(found.unavailable) == named
     assert not named & set(found.corpus), "SPIDEr without SPICE is not SPIDEr"
@@ -116,7 +114,7 @@ def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
         REFERENCES,
         metrics=("fer", "sbert", "fense", "spider_fl"),
         settings=settings,
-        num_samples=0,
+        bootstrap=0,
     )
     assert found.corpus == pytest.approx({"fer": 0.25, "sbert_sim": 0.4375, "fense": (0.05 + 1.25) / 4})
     assert set(found.unavailable) == {"spider_fl"}
@@ -132,7 +130,7 @@ def test_corpus_bleu_has_the_interval_of_the_corpus_and_not_of_the_mean():
 
 
 def test_a_score_of_the_whole_only_has_no_interval():
-    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("diversity", "cider"), num_samples=10)
+    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("diversity", "cider"), bootstrap=10)
     assert set(found.intervals) == {"cider_d"}
     assert "vocabulary" in found.corpus
     assert "vocabulary" not in found.clips[0].scores
@@ -143,14 +141,14 @@ def test_a_better_system_is_told_from_a_worse_one_and_not_from_itself():
     references = {id: (f"a dog barks {place} times", "a dog is barking") for place, id in enumerate(ids)}
     good = predict(dict.fromkeys(ids, "a dog is barking"))
     bad = predict({id: "a dog is barking" if place % 3 else "rain" for place, id in enumerate(ids)})
-    ahead = evaluate_predictions(good, references, metrics=("rouge",), compare=bad, num_samples=400)
+    ahead = evaluate_predictions(good, references, metrics=("rouge",), compare=bad, bootstrap=400)
     change = ahead.comparison["rouge_l"]
     assert change.difference == pytest.approx(ahead.corpus["rouge_l"] - change.other)
     assert change.difference > 0
     assert change.interval[0] > 0
     assert change.p_value < 0.02
     assert ahead.clips[0].other_caption == "rain"
-    same = evaluate_predictions(good, references, metrics=("rouge",), compare=good, num_samples=100)
+    same = evaluate_predictions(good, references, metrics=("rouge",), compare=good, bootstrap=100)
     assert (same.comparison["rouge_l"].difference, same.comparison["rouge_l"].p_value) == (0, 1)
 
 
@@ -178,7 +176,7 @@ def test_nothing_in_common_is_told_with_ids():
 )
 def test_impossible_settings_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        EvaluateConfig(source=Path("p.jsonl"), **changes)
+        EvaluateConfig(data=Path("p.jsonl"), **changes)
 
 
 def test_the_verb_reads_scores_prints_and_writes(tmp_path, capsys):
@@ -187,7 +185,7 @@ def test_the_verb_reads_scores_prints_and_writes(tmp_path, capsys):
     rows = [{"id": id, "audio": id, "captions": list(texts)} for id, texts in REFERENCES.items()]
     (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     config = EvaluateConfig(
-        source=tmp_path / "p.jsonl",
+        data=tmp_path / "p.jsonl",
         references=tmp_path / "test.jsonl",
         metrics=PURE,
         compare=tmp_path / "q.jsonl",
@@ -210,7 +208,7 @@ def test_the_verb_reads_scores_prints_and_writes(tmp_path, capsys):
 def test_a_manifest_without_a_model_is_told_what_is_missing(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"id": "a", "audio": "a.wav", "captions": ["x"]}\n')
     with pytest.raises(ValueError, match=r"m\.jsonl:1.*--model"):
-        evaluate(EvaluateConfig(source=tmp_path / "m.jsonl"))
+        evaluate(EvaluateConfig(data=tmp_path / "m.jsonl"))
 
 
 def test_several_splits_need_a_choice(tmp_path):
@@ -221,7 +219,7 @@ def test_several_splits_need_a_choice(tmp_path):
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     write_predictions(tmp_path / "p.jsonl", predict({"test": "x"}))
     with pytest.raises(ValueError, match="splits test, train: choose one with --split"):
-        evaluate(EvaluateConfig(source=tmp_path / "p.jsonl", references=tmp_path / "m.jsonl"))
+        evaluate(EvaluateConfig(data=tmp_path / "p.jsonl", references=tmp_path / "m.jsonl"))
 
 
 def test_a_model_captions_the_manifest_first(tiny_model_folder, tmp_path):
@@ -239,7 +237,7 @@ def test_a_model_captions_the_manifest_first(tiny_model_folder, tmp_path):
     rows.append({"id": "gone", "audio": "gone.wav", "captions": ["a dog barks"]})
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     config = EvaluateConfig(
-        source=tmp_path / "m.jsonl",
+        data=tmp_path / "m.jsonl",
         model=str(tiny_model_folder),
         captions=tmp_path / "p.jsonl",
         metrics=("cider", "events"),
@@ -252,8 +250,61 @@ def test_a_model_captions_the_manifest_first(tiny_model_folder, tmp_path):
     assert found.missing == ("gone",)
     assert len(found.bad_files) == 1
     assert "gone.wav" in found.bad_files[0]
-    again = evaluate(EvaluateConfig(source=tmp_path / "p.jsonl", metrics=("cider", "events"), bootstrap=10))
+    again = evaluate(EvaluateConfig(data=tmp_path / "p.jsonl", metrics=("cider", "events"), bootstrap=10))
     assert again.corpus == found.corpus, "the file of captions holds the references too"
+
+
+def test_captions_of_a_model_go_on_after_a_kill(tiny_model_folder, scene_manifest, tmp_path, monkeypatch):
+    config = EvaluateConfig(
+        data=scene_manifest,
+        model=str(tiny_model_folder),
+        captions=tmp_path / "p.jsonl",
+        metrics=("cider",),
+        num_beams=1,
+        batch_size=1,
+        bootstrap=0,
+        device="cpu",
+    )
+    caption_batch, sizes = inference.caption_batch, []
+
+    def dying(model, waveforms, settings):
+        if len(sizes) == 2:
+            raise KeyboardInterrupt
+        sizes.append(len(waveforms))
+        return caption_batch(model, waveforms, settings)
+
+    monkeypatch.setattr(inference, "caption_batch", dying)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(config)
+    held = (tmp_path / "p.jsonl").read_text().splitlines()
+    assert len(held) == 2
+    monkeypatch.setattr(inference, "caption_batch", caption_batch)
+    found = evaluate(config)
+    assert found.num_clips == 6
+    assert set(held) < set((tmp_path / "p.jsonl").read_text().splitlines())
+
+
+def test_a_limit_takes_the_first_clips(tiny_model_folder, scene_manifest):
+    found = evaluate(
+        EvaluateConfig(
+            data=scene_manifest,
+            model=str(tiny_model_folder),
+            limit=2,
+            metrics=("cider",),
+            bootstrap=0,
+            device="cpu",
+        )
+    )
+    assert [clip.id for clip in found.clips] == ["scene0", "scene1"]
+
+
+def test_a_dash_prints_the_numbers_and_nothing_else(tmp_path, capsys):
+    write_predictions(tmp_path / "p.jsonl", predict(GOOD, REFERENCES))
+    config = EvaluateConfig(data=tmp_path / "p.jsonl", metrics=("rouge",), bootstrap=0, json=Path("-"))
+    found = evaluate(config)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["results"]["corpus"] == found.corpus
+    assert "ROUGE-L" in printed.err
 
 
 def test_golden_corpus_values_come_out_of_the_whole(shared):
@@ -263,7 +314,7 @@ def test_golden_corpus_values_come_out_of_the_whole(shared):
     captions = {row["fname"]: row["candidate"] for row in rows}
     references = {row["fname"]: row["references"] for row in rows}
     metrics = ("bleu", "rouge", "cider")
-    found = evaluate_predictions(predict(captions), references, metrics=metrics, num_samples=100)
+    found = evaluate_predictions(predict(captions), references, metrics=metrics, bootstrap=100)
     for name in ("bleu_1", "bleu_4", "rouge_l", "cider_d"):
         assert found.corpus[name] == pytest.approx(golden[name], abs=1e-6), name
         low, high = found.intervals[name]

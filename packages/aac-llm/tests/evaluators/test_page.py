@@ -7,7 +7,6 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
-from aac_llm.evaluators.evaluate import Evaluation, ScoredClip
 from aac_llm.evaluators.page import (
     EMBED_BYTES,
     audio_source,
@@ -16,6 +15,7 @@ from aac_llm.evaluators.page import (
     sort_clips,
     write_page,
 )
+from aac_llm.evaluators.report import Evaluation, ScoredClip
 from aac_llm.evaluators.score_table import Unavailable
 
 VOID = {"meta", "input", "br", "link", "img"}

@@ -1,20 +1,19 @@
 """The terminal table and the JSON of an evaluation."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
 from aac_llm.config.evaluate import EvaluateConfig
-from aac_llm.evaluators.evaluate import Difference, Evaluation, ScoredClip
 from aac_llm.evaluators.report import (
+    Difference,
+    Evaluation,
+    ScoredClip,
     display_name,
     format_score,
     notes,
     print_report,
     table_rows,
-    to_plain,
-    write_atomically,
     write_json_report,
 )
 from aac_llm.evaluators.score_table import Unavailable
@@ -70,27 +69,13 @@ def test_a_comparison_adds_its_columns(evaluation):
 
 
 def test_the_json_holds_every_clip_and_what_made_it(evaluation, tmp_path):
-    write_json_report(tmp_path / "new" / "r.json", evaluation, EvaluateConfig(source=Path("p.jsonl")))
+    write_json_report(tmp_path / "new" / "r.json", evaluation, EvaluateConfig(data=Path("p.jsonl")))
     record = json.loads((tmp_path / "new" / "r.json").read_text())
-    assert record["settings"]["source"] == "p.jsonl"
+    assert record["settings"]["data"] == "p.jsonl"
     assert record["aac_llm"]
     assert record["results"]["clips"][1]["id"] == "c\udce9.wav"
     assert record["results"]["clips"][0]["scores"] == {"cider_d": 0.4}
     assert record["results"]["unavailable"]["spice"] == {"reason": "no CoreNLP", "remedy": "fetch it"}
-
-
-def test_numbers_that_are_none_become_null():
-    assert to_plain({"a": math.nan, "b": (1.5, math.inf)}) == {"a": None, "b": [1.5, None]}
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
-    target = tmp_path / "x.json"
-    write_atomically(target, b"old")
-    monkeypatch.setattr(Path, "replace", lambda self, other: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
-        write_atomically(target, b"new")
-    assert target.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_names_and_numbers_in_print():

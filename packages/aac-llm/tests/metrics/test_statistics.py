@@ -2,12 +2,35 @@ import numpy as np
 import pytest
 from aac_llm.metrics.bleu import bleu_counts, bleu_from_sums
 from aac_llm.metrics.ngrams import CaptionSet
-from aac_llm.metrics.statistics import bootstrap_interval, compare_systems
+from aac_llm.metrics.statistics import bootstrap_interval, compare_systems, wilson_interval
 
 
 def test_interval_of_equal_scores_is_that_score():
     found = bootstrap_interval([0.5] * 20, draws=50)
     assert (found.value, found.low, found.high, found.num_clips) == (0.5, 0.5, 0.5, 20)
+
+
+def test_none_of_six_is_not_surely_none():
+    found = bootstrap_interval([0.0] * 6)
+    assert (found.value, found.low) == (0, 0)
+    assert found.high == pytest.approx(0.3903, abs=1e-4)  # Wilson's: z^2 / (n + z^2)
+    assert bootstrap_interval([1.0] * 6).low == pytest.approx(1 - found.high)
+
+
+def test_a_proportion_has_the_interval_of_wilson():
+    found = bootstrap_interval([1.0, 0.0, 0.0, 1.0, 0.0])
+    assert (found.low, found.high) == wilson_interval(2, 5)
+
+
+def test_two_systems_that_agree_on_six_clips_may_differ_on_others():
+    found = compare_systems([0.0] * 6, [0.0] * 6, draws=50)
+    assert (found.difference, found.p_value) == (0, 1)
+    assert found.low == -found.high < -0.3
+
+
+def test_one_clip_has_no_spread_and_no_significance():
+    found = compare_systems([0.5], [0.2], draws=50)
+    assert (found.low, found.high, found.p_value) == (pytest.approx(0.3), pytest.approx(0.3), 1.0)
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_approximation():

@@ -15,7 +15,7 @@ def test_loss_and_captions_of_a_clip_do_not_depend_on_its_batch_mates(tiny_model
     waveforms, lengths, captions = _batch(scene_files)
     labels = tiny_model.tokenize_captions(captions)
     together = tiny_model(waveforms, lengths, labels).logits
-    for settings in ({"num_beams": 1}, {"num_beams": 3, "num_return": 2}, {"repetition_penalty": 1.3}):
+    for settings in ({"num_beams": 1}, {"num_beams": 3, "num_candidates": 2}, {"repetition_penalty": 1.3}):
         candidates = tiny_model.generate(waveforms, lengths, max_new_tokens=8, **settings)
         for index in range(len(captions)):
             alone = waveforms[index : index + 1, : lengths[index]]

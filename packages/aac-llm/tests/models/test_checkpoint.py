@@ -1,7 +1,12 @@
 """Saving and loading captioners."""
 
+import logging
+
+import pytest
 import torch
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.models.checkpoint import find_model
+from aac_llm.models.tensors import CheckpointError
 
 
 def test_a_saved_model_gives_the_same_logits_bit_for_bit(tiny_model, tmp_path):
@@ -12,6 +17,23 @@ def test_a_saved_model_gives_the_same_logits_bit_for_bit(tiny_model, tmp_path):
     loaded = CaptionModel.from_pretrained(tmp_path)
     expected = tiny_model(waveforms, [30_000, 9000], labels).logits
     torch.testing.assert_close(loaded(waveforms, [30_000, 9000], labels).logits, expected, rtol=0, atol=0)
+
+
+def test_a_run_folder_means_its_best_model_else_its_last_and_says_so(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "aac_llm")
+    for name in ("last", "best"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        assert find_model(tmp_path) == tmp_path / name
+        assert f"using {tmp_path / name}" in caplog.text
+    assert find_model(tmp_path / "last") == tmp_path / "last"
+
+
+def test_what_is_no_captioner_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
+        find_model(tmp_path)
+    with pytest.raises(CheckpointError, match="expected the folder of a captioner or a hub id"):
+        find_model(tmp_path / "nowhere")
 
 
 def _disturb(model):

@@ -10,15 +10,13 @@ from typing import Any
 import pytest
 import torch
 from aac_llm.config.model import BridgeConfig, ModelConfig
-from aac_llm.models.bridge import Bridge
+from aac_llm.models.bridge import Bridge, cut_windows
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.models.checkpoint import load_part
-from aac_llm.models.checkpoint_config import CheckpointError
+from aac_llm.models.checkpoint import CheckpointError, load_part
 from aac_llm.models.generation import generate_tokens
 from aac_llm.models.lora import adapters_disabled
 from aac_llm.models.prompt import tokenize_prompt
 from aac_llm.models.reference_checkpoint import convert_name, convert_tensors
-from aac_llm.models.windows import cut_windows
 from audio_common.config import CEDConfig
 from safetensors.torch import load_file
 

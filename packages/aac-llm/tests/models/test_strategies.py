@@ -8,7 +8,7 @@ import pytest
 import torch
 from aac_llm.config.model import BridgeConfig, ModelConfig
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.models.checkpoint_config import CheckpointError
+from aac_llm.models.checkpoint import CheckpointError
 from aac_llm.models.tiny import create_tiny_decoder
 from torch import Tensor
 

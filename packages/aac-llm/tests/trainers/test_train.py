@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from aac_llm.config.model import ModelConfig
-from aac_llm.config.train import DataConfig, SpecAugmentConfig, TrainConfig, ValidationConfig
+from aac_llm.config.train import AugmentConfig, DataConfig, TrainConfig, ValidationConfig
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, write_manifest
 from aac_llm.models.captioner_model import CaptionModel
@@ -31,16 +31,17 @@ def config(tiny_config: ModelConfig, scene_manifest: Path, tmp_path: Path) -> Tr
         epochs=10,
         batch_size=2,
         learning_rate=3e-3,
-        log_every_steps=1,
-        save_every_steps=2,
-        validation=ValidationConfig(every_steps=3, max_clips=4),
-        spec_augment=SpecAugmentConfig(time_masks=1, freq_masks=1),
+        logging_steps=1,
+        save_steps=2,
+        eval_steps=3,
+        validation=ValidationConfig(max_clips=4),
+        augment=AugmentConfig(time_masks=1, freq_masks=1),
         device="cpu",
     )
 
 
 def logged(out: Path, name: str) -> list[float]:
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [row[name] for row in rows if name in row]
 
 
@@ -57,14 +58,42 @@ def test_train_writes_models_that_caption_and_what_happened(config: TrainConfig)
         assert CaptionModel.from_pretrained(config.out / folder).generate(waveform)[0][0].text is not None
     assert (config.out / "curves.png").stat().st_size > 1000
     assert len(losses(config.out)) == 6
-    assert len(list((config.out / "checkpoints").iterdir())) == 1
+    assert len(list(config.out.glob("checkpoint-*"))) == 1
+
+
+def test_the_last_update_is_validated_too(config: TrainConfig) -> None:
+    train(replace(config, max_steps=5))
+    rows = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [3, 5]
+
+
+def test_without_numbers_of_updates_each_epoch_is_validated_and_saved(config: TrainConfig) -> None:
+    steps = train(replace(config, max_steps=None, epochs=2, eval_steps=None, save_steps=None)).steps
+    rows = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "eval_loss" in row] == [steps // 2, steps]
+    assert find_checkpoint(config.out) == config.out / f"checkpoint-{steps}"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"precision": "fp16"}, "precision fp16 needs a GPU"),
+        ({"device": "xpu"}, "device xpu: PyTorch sees no such device"),
+    ],
+)
+def test_what_the_machine_lacks_is_refused_before_anything_is_written(
+    config: TrainConfig, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(replace(config, **options))
+    assert not config.out.exists()
 
 
 def test_training_lowers_the_loss(config: TrainConfig) -> None:
     result = train(
         replace(
-            config, max_steps=40, learning_rate=1e-2, save_every_steps=40, spec_augment=SpecAugmentConfig(),
-            validation=ValidationConfig(every_steps=40, max_clips=2),
+            config, max_steps=40, learning_rate=1e-2, save_steps=40, augment=AugmentConfig(),
+            eval_steps=40, validation=ValidationConfig(max_clips=2),
             model=replace(config.model, decoder_strategy="full"),
         )
     )  # fmt: skip
@@ -74,7 +103,7 @@ def test_training_lowers_the_loss(config: TrainConfig) -> None:
 
 
 def test_checkpoints_hold_adapters_and_no_decoder(config: TrainConfig, tiny_decoder: Path) -> None:
-    train(replace(config, max_steps=2, validation=ValidationConfig(every_steps=2, max_clips=1)))
+    train(replace(config, max_steps=2, eval_steps=2, validation=ValidationConfig(max_clips=1)))
     saved = sum(path.stat().st_size for path in (config.out / "last").glob("*.safetensors"))
     assert not (config.out / "last" / "decoder").exists()
     assert (config.out / "last" / "decoder_adapter.safetensors").stat().st_size < 60_000
@@ -87,8 +116,8 @@ def test_accumulating_gradients_equals_one_large_batch(
 ) -> None:
     """The loss is over caption tokens, which differ in number: a mean of means would not be equal."""
     settings = replace(
-        config, batch_size=batch_size, gradient_accumulation=accumulation, max_steps=1, max_grad_norm=1e9,
-        spec_augment=SpecAugmentConfig(), learning_rate=1e-9,
+        config, batch_size=batch_size, gradient_accumulation_steps=accumulation, max_steps=1,
+        max_grad_norm=1e9, augment=AugmentConfig(), learning_rate=1e-9,
         model=replace(config.model, lora=replace(config.model.lora, dropout=0.0)),
     )  # fmt: skip
     torch.manual_seed(0)
@@ -131,18 +160,18 @@ def test_accumulating_gradients_equals_one_large_batch(
 
 
 def test_a_second_stage_goes_on_from_the_first(config: TrainConfig, tmp_path: Path) -> None:
-    first = train(replace(config, max_steps=2, validation=ValidationConfig(every_steps=2, max_clips=1)))
+    first = train(replace(config, max_steps=2, eval_steps=2, validation=ValidationConfig(max_clips=1)))
     second = replace(
-        config, out=tmp_path / "second", start_from=str(first.model), max_steps=1, learning_rate=1e-12,
-        validation=ValidationConfig(every_steps=1, max_clips=1),
+        config, out=tmp_path / "second", init_from=str(first.model), max_steps=1, learning_rate=1e-12,
+        eval_steps=1, validation=ValidationConfig(max_clips=1),
     )  # fmt: skip
     result = train(second)
     assert result.scores["loss"] == pytest.approx(first.scores["loss"], abs=1e-4)
 
 
 def test_training_with_other_settings_is_not_resumed(config: TrainConfig) -> None:
-    train(replace(config, max_steps=2, validation=ValidationConfig(every_steps=2, max_clips=1)))
-    other = replace(config, validation=ValidationConfig(every_steps=2, max_clips=1), batch_size=3)
+    train(replace(config, max_steps=2, eval_steps=2, validation=ValidationConfig(max_clips=1)))
+    other = replace(config, eval_steps=2, validation=ValidationConfig(max_clips=1), batch_size=3)
     with pytest.raises(ValueError, match=r"other settings \(batch_size: 2 -> 3\)"):
         train(other)
 
@@ -159,8 +188,8 @@ def test_broken_validation_clip_is_left_out(
     broken = Clip(id="b", audio=tmp_path / "broken.wav", captions=("x",), split="train", duration=1.0)
     write_manifest(tmp_path / "m.jsonl", [broken, *scene_clips[:2]])
     data = replace(config.data, validation=(tmp_path / "m.jsonl",))
-    steps = ValidationConfig(every_steps=1, max_clips=3)
-    result = train(replace(config, data=data, max_steps=1, validation=steps))
+    steps = ValidationConfig(max_clips=3)
+    result = train(replace(config, data=data, max_steps=1, eval_steps=1, validation=steps))
     assert result.scores["cider_d"] >= 0
 
 
@@ -171,7 +200,7 @@ def test_killed_training_resumes_to_the_last_bit(config: TrainConfig, tmp_path: 
     killed = replace(config, out=tmp_path / "killed", max_steps=8)
     words = command(killed)
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    checkpoint = killed.out / "checkpoints" / "checkpoint-4" / "trainer_state.json"
+    checkpoint = killed.out / "checkpoint-4" / "trainer_state.json"
     while not checkpoint.is_file():
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.01)
@@ -187,10 +216,10 @@ def test_killed_training_resumes_to_the_last_bit(config: TrainConfig, tmp_path: 
 @pytest.mark.slow
 def test_two_processes_train_as_one_and_go_on(config: TrainConfig, tmp_path: Path) -> None:
     still = replace(
-        config, spec_augment=SpecAugmentConfig(), max_steps=0, epochs=1, batch_size=2, save_every_steps=1,
+        config, augment=AugmentConfig(), max_steps=None, epochs=1, batch_size=2, save_steps=1,
         keep_checkpoints=2,
         model=replace(config.model, lora=replace(config.model.lora, dropout=0.0)),
-        validation=ValidationConfig(every_steps=1, max_clips=2),
+        eval_steps=1, validation=ValidationConfig(max_clips=2),
     )  # fmt: skip
     one = replace(still, out=tmp_path / "one")
     steps = train(one).steps
@@ -201,8 +230,8 @@ def test_two_processes_train_as_one_and_go_on(config: TrainConfig, tmp_path: Pat
     assert logged(two.out, "learning_rate") == logged(one.out, "learning_rate")
     assert json.loads((two.out / "best" / "validation.json").read_text())["step"] <= steps
     before = losses(two.out)
-    shutil.rmtree(two.out / "checkpoints" / f"checkpoint-{steps}")
-    assert find_checkpoint(two.out) == two.out / "checkpoints" / f"checkpoint-{steps - 1}"
+    shutil.rmtree(two.out / f"checkpoint-{steps}")
+    assert find_checkpoint(two.out) == two.out / f"checkpoint-{steps - 1}"
     in_two_processes(two)
     assert losses(two.out) == before
 
@@ -240,14 +269,18 @@ def command(config: TrainConfig) -> list[str]:
         "epochs": config.epochs,
         "batch_size": config.batch_size,
         "learning_rate": config.learning_rate,
-        "log_every_steps": 1,
-        "save_every_steps": config.save_every_steps,
+        "logging_steps": 1,
+        "save_steps": config.save_steps,
+        "eval_steps": config.eval_steps,
         "keep_checkpoints": config.keep_checkpoints,
-        "validation.every_steps": config.validation.every_steps,
         "validation.max_clips": config.validation.max_clips,
-        "spec_augment.time_masks": config.spec_augment.time_masks,
-        "spec_augment.freq_masks": config.spec_augment.freq_masks,
+        "augment.time_masks": config.augment.time_masks,
+        "augment.freq_masks": config.augment.freq_masks,
         "device": "cpu",
     }
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    words = [
+        word
+        for name, value in flags.items()
+        for word in (f"--{name}", "null" if value is None else str(value))
+    ]
     return [sys.executable, "-m", "aac_llm", "train", *words]

@@ -1,4 +1,4 @@
-"""Audio loading and the CED audio encoder: what the audio-language packages share.
+"""Audio loading and the CED audio encoder, which the audio-language packages share.
 
     >>> from audio_common import CED, load_audio  # doctest: +SKIP
     >>> ced = CED.from_pretrained("mispeech/ced-base")  # doctest: +SKIP
@@ -12,37 +12,82 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audio_common.audio import AudioError, AudioInfo, audio_info, load_audio, stream_audio
+    from audio_common.audio import AudioInfo, audio_info, load_audio, stream_audio
+    from audio_common.augment import SpecAugment
     from audio_common.batch import LengthBucketSampler, pad_waveforms
-    from audio_common.ced import CED, CEDOutput
+    from audio_common.ced import CED
+    from audio_common.check import Check, CheckMemory, check_files
+    from audio_common.checkpoint import CheckpointError
     from audio_common.config import CED_PRESETS, CEDConfig
+    from audio_common.files import AUDIO_SUFFIXES, AudioFolder, find_audio, is_audio, walk_files
+    from audio_common.labels import AUDIOSET_LABELS
+    from audio_common.output import CEDOutput
+    from audio_common.prefetch import (
+        AudioSpan,
+        BadFile,
+        BatchLimits,
+        batch_ahead,
+        batch_by_length,
+        decode_ahead,
+        load_ahead,
+    )
+    from audio_common.reader import AudioError
 
-_HOME = {
-    "AudioError": "audio",
-    "AudioInfo": "audio",
-    "audio_info": "audio",
-    "load_audio": "audio",
-    "stream_audio": "audio",
-    "LengthBucketSampler": "batch",
-    "pad_waveforms": "batch",
-    "CED": "ced",
-    "CEDOutput": "ced",
-    "CED_PRESETS": "config",
-    "CEDConfig": "config",
+_NAMES = {
+    "audio": ("AudioInfo", "audio_info", "load_audio", "stream_audio"),
+    "augment": ("SpecAugment",),
+    "batch": ("LengthBucketSampler", "pad_waveforms"),
+    "ced": ("CED",),
+    "check": ("Check", "CheckMemory", "check_files"),
+    "checkpoint": ("CheckpointError",),
+    "config": ("CED_PRESETS", "CEDConfig"),
+    "files": ("AUDIO_SUFFIXES", "AudioFolder", "find_audio", "is_audio", "walk_files"),
+    "labels": ("AUDIOSET_LABELS",),
+    "output": ("CEDOutput",),
+    "prefetch": (
+        "AudioSpan",
+        "BadFile",
+        "BatchLimits",
+        "batch_ahead",
+        "batch_by_length",
+        "decode_ahead",
+        "load_ahead",
+    ),
+    "reader": ("AudioError",),
 }
+"""Module -> its public names."""
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "AUDIOSET_LABELS",
+    "AUDIO_SUFFIXES",
     "CED",
     "CED_PRESETS",
     "AudioError",
+    "AudioFolder",
     "AudioInfo",
+    "AudioSpan",
+    "BadFile",
+    "BatchLimits",
     "CEDConfig",
     "CEDOutput",
+    "Check",
+    "CheckMemory",
+    "CheckpointError",
     "LengthBucketSampler",
+    "SpecAugment",
     "audio_info",
+    "batch_ahead",
+    "batch_by_length",
+    "check_files",
+    "decode_ahead",
+    "find_audio",
+    "is_audio",
+    "load_ahead",
     "load_audio",
     "pad_waveforms",
     "stream_audio",
+    "walk_files",
 ]
 
 

@@ -29,7 +29,8 @@ import soxr
 import torch
 from torch import Tensor
 
-from audio_common.decoder import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source, open_reader
+from audio_common.decoder import open_reader
+from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 
 __all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "stream_audio"]
 
@@ -41,7 +42,7 @@ MAX_OFFSET = 1e9
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file says of itself; its word, which decoding may not bear out."""
+    """What a file's header says; decoding may find less."""
 
     sample_rate: int
     """Samples per second of the file, Hz."""
@@ -56,7 +57,7 @@ class AudioInfo:
 
 
 def audio_info(source: Source) -> AudioInfo:
-    """Rate, channels and length of a sound, from its header.
+    """Read the rate, channels and length of a sound from its header.
 
     Args:
         source: path, bytes or binary file object (read from its beginning, not closed).
@@ -86,7 +87,7 @@ def load_audio(
     encoder left to the decoder's random numbers.
 
     Raises:
-        AudioError: see the table above; or the segment lies beyond the end, or an argument is impossible.
+        AudioError: see the list above; or the segment lies beyond the end, or an argument is impossible.
     """
     _check(sample_rate, offset, duration)
     blocks = _decoded_blocks(open_reader(source), sample_rate, offset, duration)
@@ -101,7 +102,7 @@ def stream_audio(
     offset: float = 0.0,
     duration: float | None = None,
 ) -> Iterator[Tensor]:
-    """The same samples as `load_audio` in consecutive blocks of `block_seconds`; the last may be shorter.
+    """Yield the samples of `load_audio` in consecutive blocks of `block_seconds`; the last may be shorter.
 
     Raises:
         AudioError: as `load_audio`, but damage is found only when the blocks before it have been given.
@@ -150,16 +151,17 @@ def _decoded_blocks(
             yield block
         if not num_samples:
             declared = "an unknown length" if reader.duration is None else f"{reader.duration:.3f} s"
+            why = f" ({reader.complaints[-1]})" if reader.complaints else ""
             wanted = "to the end" if duration is None else f"for {duration} s"
             raise AudioError(
                 f"{reader.name}, which declares {declared}, has no sample at {sample_rate} Hz "
                 f"from {offset} s {wanted}; choose a segment of at least one sample before its end, or "
-                "replace a damaged file"
+                f"replace a damaged file{why}"
             )
 
 
 def _averaged(reader: Reader, start: int, count: int | None) -> Iterator[np.ndarray]:
-    """Mean of the channels, (samples,), of samples that have been checked."""
+    """Average the channels of samples that have been checked, to (samples,)."""
     position = start
     for block in reader.blocks(start, count):
         # The maximum of values with a NaN is NaN, so one comparison finds all three faults.

@@ -19,7 +19,7 @@ MASK_VALUE = 0.0  # dB
 
 
 class SpecAugment(nn.Module):
-    """Masks on log-mel frames, each clip by itself; pass it to `CED.forward` in training.
+    """Mask log-mel frames, each clip by itself; pass it to `CED.forward` in training.
 
     Args:
         time_masks: masks on the time axis of each clip.
@@ -59,7 +59,7 @@ class SpecAugment(nn.Module):
         self.generator = generator
 
     def forward(self, frames: Tensor, counts: Sequence[int]) -> Tensor:
-        """Frames `(all frames, bands)` in dB, clips of `counts` frames one after another; to the same."""
+        """Mask frames `(all frames, bands)` in dB, clips of `counts` frames one after another."""
         frames = frames.clone()
         num_bands = frames.shape[1]
         for end, count in zip(accumulate(counts), counts, strict=True):
@@ -72,7 +72,7 @@ class SpecAugment(nn.Module):
         return frames
 
     def _stretch(self, length: int, widest: int) -> slice:
-        """A random stretch of `length`: its width uniform in 0..`widest`, then its place uniform."""
+        """Draw a random stretch of `length`: its width uniform in 0..`widest`, then its place uniform."""
         width_draw, place_draw = torch.rand(2, generator=self.generator).tolist()
         width = int(width_draw * (widest + 1))
         start = int(place_draw * (length - width + 1))

@@ -119,7 +119,7 @@ class LengthBucketSampler(Sampler[list[int]]):
             yield items[self.rank :: self.world_size].tolist()
 
     def __len__(self) -> int:
-        """Batches of this epoch, the same on every rank; epochs can differ with `seconds_per_batch`."""
+        """Count the batches of this epoch, the same on every rank; epochs may differ in their number."""
         return len(self._batches)
 
     def set_epoch(self, epoch: int) -> None:
@@ -130,7 +130,7 @@ class LengthBucketSampler(Sampler[list[int]]):
             self._batches = self._make_batches()
 
     def state_dict(self, num_batches: int | None = None) -> dict[str, Any]:
-        """Where this epoch stands; the same on every rank.
+        """Return where this epoch stands; the same on every rank.
 
         Args:
             num_batches: batches of this epoch that training has used. Give it with a DataLoader that has
@@ -167,7 +167,7 @@ class LengthBucketSampler(Sampler[list[int]]):
         }
 
     def _make_batches(self) -> list[np.ndarray]:
-        """This epoch's batches of all ranks together, each a multiple of `world_size` items."""
+        """Make this epoch's batches of all ranks together, each a multiple of `world_size` items."""
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.lengths)) if self.shuffle else np.arange(len(self.lengths))
         batches: list[np.ndarray] = []
@@ -194,7 +194,7 @@ class LengthBucketSampler(Sampler[list[int]]):
         return [order[start : start + length] for start in range(0, len(order), length)]
 
     def _cut(self, items: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Complete batches of the items, longest first, and the items that are left."""
+        """Cut complete batches of the items, longest first, and the items that are left."""
         items = items[np.argsort(-self.lengths[items], kind="stable")]
         batches = []
         start = 0

@@ -101,7 +101,7 @@ class CED(nn.Module):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> CED:
-        """A randomly initialised `ced-tiny`, `-mini`, `-small` or `-base`; `overrides` of CEDConfig."""
+        """Make a randomly initialised `ced-tiny`, `-mini`, `-small` or `-base`; `overrides` of CEDConfig."""
         if name not in CED_PRESETS:
             raise ValueError(f"expected one of {', '.join(CED_PRESETS)}, got {name!r}")
         return cls(replace(CED_PRESETS[name], **overrides))
@@ -133,7 +133,7 @@ class CED(nn.Module):
         """Write `model.safetensors` and `config.json` in `folder`, for `from_pretrained`."""
         from audio_common.checkpoint import save_checkpoint
 
-        save_checkpoint(self, Path(folder))
+        save_checkpoint(self.config, self.state_dict(), Path(folder))
 
     def forward(
         self,
@@ -171,7 +171,7 @@ class CED(nn.Module):
         return replace(output, logits=logits, probabilities=probabilities)
 
     def classify(self, output: CEDOutput, pooling: Pooling = "mean") -> tuple[Tensor, Tensor]:
-        """AudioSet logits and probabilities `(batch, classes)`, float32, of encoded clips.
+        """Compute AudioSet logits and probabilities `(batch, classes)`, float32, of encoded clips.
 
         The logits are the head's on the mean token (reference mode: the mean over chunks of each chunk's
         logits). The probabilities are by `pooling`: `mean`, the sigmoid of those logits (reference mode:
@@ -195,7 +195,7 @@ class CED(nn.Module):
     def tag(
         self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None, *, top_k: int = 5
     ) -> list[list[tuple[str, float]]]:
-        """The `top_k` most probable classes of each clip as (label, probability), the most probable first."""
+        """Return the `top_k` most probable classes of each clip as (label, probability), the best first."""
         labels = self.config.labels or _audioset_labels(self.config.num_classes)
         probabilities = self(waveforms, lengths, classify=True).probabilities
         values, indices = probabilities.topk(min(top_k, len(labels)), dim=1)
@@ -214,13 +214,13 @@ class CED(nn.Module):
         self.init_bn.eval()
 
     def freeze(self) -> None:
-        """No gradients, and evaluation behaviour (BatchNorm, drop path, patch-out) even under `.train()`."""
+        """Switch off gradients; stay in evaluation (BatchNorm, drop path, patch-out) even in `.train()`."""
         self.requires_grad_(False)
         self.frozen = True
         self.eval()
 
     def train(self, mode: bool = True) -> Self:
-        """As `nn.Module.train`, but a frozen encoder stays in evaluation."""
+        """Set the mode as `nn.Module.train` does, but leave a frozen encoder in evaluation."""
         return super().train(mode and not self.frozen)
 
     def _frames_masked(
@@ -253,7 +253,7 @@ class CED(nn.Module):
             return self.init_bn(frames)
 
     def _embed(self, frames: Tensor, plan: Plan, batch: int) -> tuple[Tensor, int]:
-        """Patches with their positions `(tokens, dim)`, column after column, and the rows of a column."""
+        """Embed patches with their positions `(tokens, dim)`, by columns; and count the rows of a column."""
         device, dtype = frames.device, self.patch_embed.proj.weight.dtype
         tokens = self.patch_embed(cut_columns(frames, plan.frame.to(device)).to(dtype))  # (columns, 4, dim)
         times = self.time_pos_embed[0, :, 0].T[plan.position.to(device)]
@@ -264,7 +264,7 @@ class CED(nn.Module):
         return tokens.flatten(0, 1), tokens.shape[1]
 
     def _encode(self, tokens: Tensor, sizes: list[int]) -> Tensor:
-        """The transformer over pieces of `sizes` tokens; `(tokens, dim)` to the same."""
+        """Run the transformer over pieces of `sizes` tokens; `(tokens, dim)` to the same."""
         default = _CPU_GROUP if tokens.device.type == "cpu" else _GPU_GROUP
         groups = _group(sizes, self.tokens_per_group or default)
         parts = tokens.split([sum(group) for group in groups])
@@ -296,7 +296,7 @@ def _init_linear(module: nn.Module) -> None:
 
 
 def _group(sizes: list[int], limit: int) -> list[list[int]]:
-    """Consecutive pieces in lists of at most `limit` tokens, or of one piece."""
+    """Put consecutive pieces in lists of at most `limit` tokens, or of one piece."""
     groups: list[list[int]] = [[]]
     for size in sizes:
         if groups[-1] and sum(groups[-1]) + size > limit:

@@ -128,7 +128,7 @@ def check_files(
     Returns:
         The check of each usable file, and the reason why each other one is not.
     """
-    from audio_common.audio import AudioError  # here, so that importing this module does not load torch
+    from audio_common.reader import AudioError  # here, so that importing this module loads no numpy
 
     wanted = list(dict.fromkeys(paths))
     checks: dict[Path, Check] = {}

@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +26,6 @@ from torch import Tensor
 
 from audio_common.config import PATCH_FRAMES, CEDConfig
 from audio_common.mel import FFT_LENGTH, HOP_LENGTH, NUM_MELS, SAMPLE_RATE, mel_filterbank
-
-if TYPE_CHECKING:
-    from audio_common.ced import CED
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -44,7 +41,7 @@ class CheckpointError(ValueError):
 
 
 def load_checkpoint(source: str | Path, **overrides: Any) -> tuple[CEDConfig, dict[str, Tensor]]:
-    """The configuration and the tensors, under our names, of a checkpoint.
+    """Read the configuration of a checkpoint, and its tensors under our names.
 
     Args:
         source: a folder (`model.safetensors` or one `.pt`, and `config.json` if there is one), a
@@ -67,12 +64,12 @@ def load_checkpoint(source: str | Path, **overrides: Any) -> tuple[CEDConfig, di
     return config, tensors
 
 
-def save_checkpoint(model: CED, folder: Path) -> None:
+def save_checkpoint(config: CEDConfig, tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Write `model.safetensors` and `config.json`; reading them back gives the same tensors bit for bit."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    settings = {"model_type": MODEL_TYPE, **asdict(model.config)}
+    settings = {"model_type": MODEL_TYPE, **asdict(config)}
     (folder / CONFIG_FILE).write_text(
         json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
@@ -101,7 +98,7 @@ def load_tensors(model: torch.nn.Module, tensors: Mapping[str, Tensor], *, sourc
 
 
 def convert_state_dict(tensors: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Tensors under either published scheme of names, or ours, to ours.
+    """Rename tensors from either published scheme of names, or ours, to ours.
 
     Raises:
         CheckpointError: a stored front end (`front_end.*`) is not the one computed here.
@@ -138,7 +135,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def resize_time_positions(positions: Tensor, columns: int) -> Tensor:
-    """Time positions `(1, dim, 1, length)` for `columns`: the first ones, or interpolated if too few."""
+    """Fit time positions `(1, dim, 1, length)` to `columns`: crop them, or interpolate if too few."""
     if positions.shape[-1] >= columns:
         return positions[..., :columns].contiguous()
     return F.interpolate(positions.float(), size=(1, columns), mode="bilinear").to(positions.dtype)
@@ -171,7 +168,7 @@ def _check_front_end(name: str, tensor: Tensor) -> None:
 
 
 def _shape_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """What the shapes of the tensors say of the configuration."""
+    """Infer the configuration from the shapes of the tensors."""
     needed = ("time_pos_embed", "outputlayer.1.weight", "blocks.0.mlp.fc1.weight")
     missing = [name for name in needed if name not in tensors]
     if missing:
@@ -215,7 +212,7 @@ _HF_FIXED: dict[str, tuple[Any, ...]] = {
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """Fields of `CEDConfig` from our own `config.json`, or from that of the Hugging Face port."""
+    """Read fields of `CEDConfig` from our own `config.json`, or from that of the Hugging Face port."""
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
@@ -248,7 +245,7 @@ def _convert_hf_config(settings: Mapping[str, Any], path: Path) -> dict[str, Any
 
 
 def _locate(source: str | Path) -> tuple[Path, Path | None]:
-    """The weights and, if there is one, the configuration that `source` names."""
+    """Find the weights that `source` names and, if there is one, their configuration."""
     path = Path(source)
     if path.is_file() or path.suffix in (".safetensors", *_TORCH_SUFFIXES):
         folder, weights = path.parent, path

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import av
 import numpy as np
 
-from audio_common.decoder import BLOCK, AudioError
+from audio_common.reader import BLOCK, AudioError
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class ContainerReader:
 
     def __init__(self, source: Path | BinaryIO, name: str, problem: str = "") -> None:
         self.name = name
+        self.complaints: list[str] = []
         self._owned = isinstance(source, Path)
         self._file: BinaryIO = source.open("rb") if isinstance(source, Path) else source
         self._problem = f"libsndfile: {problem}; FFmpeg: " if problem else "FFmpeg: "
@@ -91,7 +92,7 @@ class ContainerReader:
             self._file.close()
 
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
-        """Float32 blocks (samples, channels); see `audio_common.decoder.Reader`."""
+        """Yield float32 blocks (samples, channels); see `audio_common.reader.Reader`."""
         with self._reported():
             position, frames = self._seek(start)
             stop = sys.maxsize if count is None else start + count
@@ -102,7 +103,7 @@ class ContainerReader:
     def _cut(
         self, frames: Iterator[av.AudioFrame], position: int, start: int, stop: int
     ) -> Iterator[np.ndarray]:
-        """The samples from `start` to `stop` of frames whose first sample is number `position`."""
+        """Cut the samples from `start` to `stop` of frames whose first sample is number `position`."""
         for frame in frames:
             if (frame.sample_rate, frame.layout.nb_channels) != (self.sample_rate, self.num_channels):
                 changed = f"from {self.sample_rate} Hz x {self.num_channels} to {frame.sample_rate} Hz"
@@ -117,7 +118,7 @@ class ContainerReader:
                 return
 
     def _seek(self, start: int) -> tuple[int, Iterator[av.AudioFrame]]:
-        """Frames that begin at or before sample `start`, and the number of their first sample."""
+        """Find frames that begin at or before sample `start`, and the number of their first sample."""
         assert self._first is not None
         second = next(self._frames, None)
         head = [self._first] if second is None else [self._first, second]
@@ -185,7 +186,7 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
 
 
 def _joined(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same samples in blocks of about `BLOCK`: a call of the resampler for each frame is slow."""
+    """Join the samples to blocks of about `BLOCK`: a call of the resampler for each frame is slow."""
     pending: list[np.ndarray] = []
     for piece in pieces:
         pending.append(piece)

@@ -18,50 +18,30 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
+from audio_common.raw_lines import caught_lines
+from audio_common.reader import BLOCK, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
+
 logger = logging.getLogger(__name__)
 
-Source = str | os.PathLike[str] | bytes | BinaryIO
-
-BLOCK = 1 << 16
-"""Samples per channel that are decoded at once."""
 PREROLL = {"MP3": 64 * 1152, "OGG": 20_000}
 """Samples decoded and dropped before a segment: mp3's small frames draw on data of many before them."""
 OGG_TAIL = 1 << 18
 """More than the samples in one Ogg page: at most 255 packets of 1,024."""
-MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 MAX_CHANNELS = 64
+QUIET_FORMATS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
+"""First bytes of files that libmpg123 is not asked about."""
+MAX_COMPLAINTS = 10
+"""Kept of one file."""
 UNKNOWN_FRAMES = 1 << 62
 """libsndfile gives more than this where the file does not say."""
-
-
-class AudioError(ValueError):
-    """A sound that cannot be read, or arguments that ask for none of it: which, what is wrong, what to do."""
-
-
-class Reader(Protocol):
-    """An open sound."""
-
-    name: str
-    sample_rate: int
-    num_channels: int
-    num_frames: int | None
-    duration: float | None
-    format: str
-
-    def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
-        """`count` samples (None: all) from number `start` as float32 (samples, channels); once per reader."""
-        ...
-
-    def close(self) -> None:
-        """Close what was opened here; a file object that was passed in stays open."""
-        ...
 
 
 class _SequentialFile(soundfile.SoundFile):
@@ -75,9 +55,14 @@ class SoundFileReader:
     """A sound that libsndfile can read."""
 
     def __init__(self, source: Path | BinaryIO, name: str) -> None:
-        # As bytes, since a file's name need not be valid Unicode.
-        self._file = _SequentialFile(os.fsencode(source) if isinstance(source, Path) else source)
         self.name = name
+        self.complaints: list[str] = []
+        # libsndfile asks libmpg123 about whatever it does not know itself.
+        self._is_noisy = not _head(source, 4).startswith(QUIET_FORMATS)
+        with self._caught():
+            # As bytes, since a file's name need not be valid Unicode.
+            self._file = _SequentialFile(os.fsencode(source) if isinstance(source, Path) else source)
+        self._is_noisy = self._file.format == "MP3"
         self.sample_rate = self._file.samplerate
         self.num_channels = self._file.channels
         self.num_frames = None if self._file.frames >= UNKNOWN_FRAMES else self._file.frames
@@ -89,7 +74,7 @@ class SoundFileReader:
         self._file.close()
 
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
-        """Float32 blocks (samples, channels); see `Reader`."""
+        """Yield float32 blocks (samples, channels); see `audio_common.reader.Reader`."""
         if self.num_frames is not None and start >= self.num_frames:
             return
         position = self._seek(start)
@@ -103,7 +88,23 @@ class SoundFileReader:
             if skipped < len(block):
                 yield block[skipped:]
         if self.num_frames is not None and position < min(stop, self.num_frames):
-            logger.warning("%s ends after %d of %d samples", self.name, position, self.num_frames)
+            why = f" ({self.complaints[-1]})" if self.complaints else ""
+            logger.warning("%s ends after %d of %d samples%s", self.name, position, self.num_frames, why)
+        elif self.complaints:  # odd tags, mostly; a frame that is left out is short
+            logger.debug("%s: %s", self.name, "; ".join(self.complaints))
+
+    @contextmanager
+    def _caught(self) -> Iterator[None]:
+        """Keep what libmpg123 says instead of letting it print."""
+        if not self._is_noisy:
+            yield
+            return
+        lines: list[str] = []
+        try:
+            with caught_lines() as lines:
+                yield
+        finally:
+            self.complaints += lines[: MAX_COMPLAINTS - len(self.complaints)]
 
     def _seek(self, start: int) -> int:
         position = start - PREROLL.get(self._file.format, 0)
@@ -112,14 +113,16 @@ class SoundFileReader:
         if position <= 0:
             return 0
         try:
-            return self._file.seek(position)
+            with self._caught():
+                return self._file.seek(position)
         except soundfile.LibsndfileError as error:
             raise self._damaged(start, error) from error
 
     def _read(self, count: int, position: int) -> np.ndarray:
         buffer = np.empty((count, self.num_channels), np.float32)
         try:
-            return self._file.read(out=buffer)
+            with self._caught():
+                return self._file.read(out=buffer)
         except soundfile.LibsndfileError as error:
             reached = self._file.tell()
             if self._file.format == "FLAC":
@@ -183,7 +186,7 @@ def _open_container(source: Path | BinaryIO, name: str, problem: str) -> Reader:
 
 
 def _readable(source: Source) -> tuple[Path | BinaryIO, str]:
-    """A path or seekable file object, not empty, and what to call it in a message."""
+    """Return a path or seekable file object, not empty, and what to call it in a message."""
     if isinstance(source, bytes | bytearray | memoryview):
         file: BinaryIO = io.BytesIO(source)
         name = f"<{len(source)} bytes>"
@@ -226,7 +229,7 @@ def _seekable(source: BinaryIO) -> tuple[BinaryIO, str]:
 
 
 def _head(source: Path | BinaryIO, count: int, offset: int = 0) -> bytes:
-    """`count` bytes from `offset`; a file object stays where it is, for libsndfile reads on from there."""
+    """Read `count` bytes from `offset`; a file object stays in its place, from which libsndfile reads on."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             return _head(file, count, offset)
@@ -238,7 +241,7 @@ def _head(source: Path | BinaryIO, count: int, offset: int = 0) -> bytes:
 
 
 def _mp3_declares_length(source: Path | BinaryIO) -> bool:
-    """Whether the first frame, which follows the ID3v2 tag, carries a number of frames."""
+    """Tell whether the first frame, which follows the ID3v2 tag, carries a number of frames."""
     tag = _head(source, 10)
     size = 0
     if tag[:3] == b"ID3" and len(tag) == 10:

@@ -46,21 +46,21 @@ class CEDOutput:
         return self.mask.unflatten(1, (-1, self.num_rows))[:, :, 0]
 
     def grid(self) -> Tensor:
-        """Tokens by time and frequency: `(batch, columns, rows, dim)`, the lowest band first."""
+        """Arrange tokens by time and frequency: `(batch, columns, rows, dim)`, the lowest band first."""
         if not self.band_major:
             return self.tokens.unflatten(1, (-1, self.num_rows))
         chunks = self.tokens.unflatten(1, (-1, self.num_rows, self.chunk_columns))
         return chunks.transpose(2, 3).flatten(1, 2)
 
     def time_features(self) -> tuple[Tensor, Tensor]:
-        """Features every 160 ms: the mean over bands `(batch, columns, dim)` and `column_mask`.
+        """Return features every 160 ms: the mean over bands `(batch, columns, dim)` and `column_mask`.
 
         `column_times` says where in the clip each one is.
         """
         return self.grid().mean(2), self.column_mask
 
     def chunk_features(self) -> tuple[Tensor, Tensor]:
-        """The mean over each piece of a clip `(batch, pieces, dim)`, and a mask `(batch, pieces)`."""
+        """Average each piece of a clip `(batch, pieces, dim)`, and a mask `(batch, pieces)`."""
         features, mask = self.time_features()
         missing = -features.shape[1] % self.chunk_columns
         features = _pad_columns(features, missing).unflatten(1, (-1, self.chunk_columns))
@@ -76,7 +76,7 @@ def _pad_columns(x: Tensor, missing: int) -> Tensor:
 
 
 def assemble(encoded: Tensor, plan: Plan, *, rows: int, chunk_columns: int, band_major: bool) -> CEDOutput:
-    """Tokens `(tokens, dim)` in the plan's order, `rows` for each column, to one padded row for each clip."""
+    """Arrange tokens `(tokens, dim)` in the plan's order, `rows` per column, as one padded row per clip."""
     device = encoded.device
     columns = encoded.unflatten(0, (-1, rows))  # (columns, rows, dim)
     shape = len(plan.clip_columns), max(plan.clip_columns)
@@ -99,5 +99,5 @@ def assemble(encoded: Tensor, plan: Plan, *, rows: int, chunk_columns: int, band
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """The mean over dimension 1 of `x` `(batch, length, dim)` where `mask` `(batch, length)` is True."""
+    """Average over dimension 1 of `x` `(batch, length, dim)` where `mask` `(batch, length)` is True."""
     return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)

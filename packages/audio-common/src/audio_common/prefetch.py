@@ -182,7 +182,7 @@ def load_ahead(
     Raises:
         ValueError: `num_workers` is below 1.
     """
-    from audio_common.audio import AudioError
+    from audio_common.reader import AudioError
 
     _check_workers(num_workers)
     pool = ThreadPoolExecutor(num_workers, thread_name_prefix="decode")

@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from torch import Tensor
 GOLDEN = Path(__file__).parent.parent / "golden"
 needs_sonar = pytest.mark.skipif(
     importlib.util.find_spec("sonar") is None,
-    reason="sonar-space and fairseq2 have no wheels for this platform",
+    reason="needs the extra `sonar`",
 )
 TEXTS = ["A dog barks twice.", "Un chien aboie.", "犬が吠える。"]
 TEXT_LANGUAGES = ["eng_Latn", "fra_Latn", "jpn_Jpan"]
@@ -239,6 +240,31 @@ def test_a_model_with_another_text_encoder_is_complete_in_its_folder(tmp_path: P
     other = MLCLAP.from_pretrained(tmp_path / "model")
     assert torch.equal(embed(other), embed(model))
     assert other.fingerprint() == model.fingerprint()
+
+
+def test_a_model_of_the_sonar_backend_loads_without_the_extra(
+    model: MLCLAP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model.config = replace(model.config, text_backend="sonar")
+    model.save_pretrained(tmp_path)
+    monkeypatch.setitem(sys.modules, "fairseq2", None)
+    with caplog.at_level("INFO", logger="ml_clap"):
+        other = MLCLAP.from_pretrained(tmp_path)
+    assert "the extra `sonar`, is not installed" in caplog.text
+    assert other.config.text_backend == "transformers"
+    assert torch.equal(embed(other), embed(model))
+
+
+@needs_sonar
+def test_a_model_of_the_sonar_backend_loads_in_it(model: MLCLAP, tmp_path: Path) -> None:
+    expected = embed(model)
+    model.config = replace(model.config, text_backend="sonar")
+    model.save_pretrained(tmp_path)
+    before = torch.get_rng_state()
+    other = MLCLAP.from_pretrained(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert type(other.text_encoder).__name__ == "SonarTextEncoder"
+    torch.testing.assert_close(embed(other), expected, atol=1e-5, rtol=0)
 
 
 def test_a_mode_can_be_chosen_on_loading(model: MLCLAP, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 GOLDEN = Path(__file__).parent.parent / "golden"
 needs_sonar = pytest.mark.skipif(
     importlib.util.find_spec("sonar") is None,
-    reason="sonar-space and fairseq2 have no wheels for this platform",
+    reason="needs the extra `sonar`",
 )
 SMALL_CED = CEDConfig(embed_dim=48, depth=2, num_heads=3, num_classes=10)
 TEXTS = ["A dog barks twice.", "Un chien aboie sous la pluie.", "犬が吠える。", "一只狗在叫。", ""]

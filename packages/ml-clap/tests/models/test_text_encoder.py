@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 
 needs_sonar = pytest.mark.skipif(
     importlib.util.find_spec("sonar") is None,
-    reason="sonar-space and fairseq2 have no wheels for this platform",
+    reason="needs the extra `sonar`",
 )
 TEXTS = [
     "A dog barks twice while rain falls on a tin roof.",
@@ -321,6 +321,16 @@ def test_an_encoder_with_missing_weights_is_refused(bert: Path, tmp_path: Path) 
 def test_the_sonar_backend_refuses_another_encoder(bert: Path) -> None:
     with pytest.raises(ValueError, match="runs SONAR only, and this encoder is a bert"):
         load_text_encoder(bert, backend="sonar")
+
+
+def test_the_sonar_backend_without_its_extra_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fairseq2", None)
+    with pytest.raises(ImportError, match=r'pip install "ml-clap\[sonar\]".*text_backend: transformers'):
+        load_text_encoder(folder, backend="sonar")
+    with pytest.raises(ImportError, match=r"ml-clap\[sonar\]"):
+        load_text_encoder("text_sonar_basic_encoder", backend="sonar")
 
 
 def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:

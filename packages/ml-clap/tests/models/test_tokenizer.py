@@ -13,7 +13,7 @@ from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, TextPreparer
 
 needs_sonar = pytest.mark.skipif(
     importlib.util.find_spec("sonar") is None,
-    reason="sonar-space and fairseq2 have no wheels for this platform",
+    reason="needs the extra `sonar`",
 )
 CAPTIONS = {
     "eng_Latn": "A dog barks twice while rain falls on a tin roof.",

@@ -1,4 +1,4 @@
-"""The best of several captions: the one most like the others.
+"""Choose the best of several captions: the one most like the others.
 
 Under minimum Bayes risk the best caption is the one with the greatest expected similarity to what could have
 been said, and the other candidates stand for that. A caption that says what none of the others says, often an
@@ -12,17 +12,17 @@ from typing import Protocol
 
 import numpy as np
 
-from aac_llm.captioning.predictions import Candidate
+from aac_llm.data.predictions import Candidate
 
 Similarity = Callable[[Sequence[str]], np.ndarray]
-"""Of n sentences, (n, n): in row i how like sentence i is to each; the diagonal is not used."""
+"""From n sentences to (n, n): how like sentence i is to sentence j; the diagonal is not used."""
 
 DIGITS = 9
 """Risks are compared after rounding, so that the order of a sum does not decide between equal ones."""
 
 
 def consensus(candidates: Sequence[Candidate], similarity: Similarity) -> Candidate:
-    """The candidate most like the others; among equals the more probable one, then the first by alphabet.
+    """Return the candidate most like the others; among equals the more probable, then the first by alphabet.
 
     Its choice does not depend on the order of the candidates. One that was drawn several times counts so
     often.
@@ -38,22 +38,26 @@ def consensus(candidates: Sequence[Candidate], similarity: Similarity) -> Candid
         raise ValueError("expected at least one candidate, got none")
     if len(candidates) == 1:
         return candidates[0]
-    agreement = mean_similarity(similarity([each.text for each in candidates])).round(DIGITS)
-    ranks = [(-value, -each.score, each.text) for value, each in zip(agreement, candidates, strict=True)]
+    agreement = mean_similarity(similarity([candidate.text for candidate in candidates])).round(DIGITS)
+    ranks = [
+        (-value, -candidate.score, candidate.text)
+        for value, candidate in zip(agreement, candidates, strict=True)
+    ]
     return candidates[min(range(len(candidates)), key=ranks.__getitem__)]
 
 
 def mean_similarity(similarities: np.ndarray) -> np.ndarray:
-    """Of each sentence, the mean similarity to the others: (n, n) to (n,), n at least 2."""
+    """Average the similarity of each sentence to the others: (n, n) to (n,), n at least 2."""
     size = len(similarities)
     if similarities.shape != (size, size) or size < 2 or not np.isfinite(similarities).all():
         raise ValueError(f"expected finite similarities (n, n), n >= 2, got shape {similarities.shape}")
+    # A caption's likeness to itself would favour none, but CIDEr-D of short ones is below 10.
     others = ~np.eye(size, dtype=bool)
     return (similarities * others).sum(axis=1) / (size - 1)
 
 
 def cider_similarity(references: Sequence[Sequence[str]] | None = None) -> Similarity:
-    """CIDEr-D of each sentence with each other.
+    """Compare sentences by CIDEr-D.
 
     Args:
         references: the captions of each clip of a training set: words that are common there count for less.
@@ -66,15 +70,15 @@ def cider_similarity(references: Sequence[Sequence[str]] | None = None) -> Simil
 
 
 class TextEncoder(Protocol):
-    """What turns texts into vectors of length one, as `metrics.sentence.SentenceEncoder` does."""
+    """Turns texts into vectors of length one, as `metrics.sentence.SentenceEncoder` does."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """(texts, dim), each of length one."""
+        """Return vectors (texts, dim) of length one."""
         ...
 
 
 def sentence_similarity(encoder: TextEncoder) -> Similarity:
-    """Cosine similarity of sentence embeddings."""
+    """Compare sentences by the cosine of their embeddings."""
 
     def similarity(sentences: Sequence[str]) -> np.ndarray:
         vectors = np.asarray(encoder.encode(sentences), dtype=np.float64)

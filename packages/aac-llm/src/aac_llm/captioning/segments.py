@@ -1,4 +1,4 @@
-"""Long sound cut into windows as it is decoded, and captions with times: merging them, SRT and WebVTT.
+"""Long sound cut into windows as it is decoded, and captions with times put together again.
 
 A window starts at every hop, and together they cover the sound exactly. The last one ends with the sound;
 what is left after it and shorter than a quarter of a hop joins it, since half a second of sound makes a poor
@@ -8,17 +8,17 @@ caption. No more than a window, that quarter and one block of sound is held at a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from aac_llm.captioning.predictions import Prediction
+from aac_llm.data.predictions import Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def plan_windows(num_samples: int, window: int, hop: int) -> list[tuple[int, int]]:
-    """The first sample of each window and the one after its last.
+    """Return the first sample of each window and the one after its last.
 
     Args:
         num_samples: of the sound.
@@ -40,7 +40,7 @@ def plan_windows(num_samples: int, window: int, hop: int) -> list[tuple[int, int
 
 
 def cut_windows(blocks: Iterable[Tensor], window: int, hop: int) -> Iterator[tuple[int, Tensor]]:
-    """The same windows of a sound that comes in consecutive blocks, each as soon as it is certain.
+    """Cut the same windows of a sound that comes in consecutive blocks, each as soon as it is certain.
 
     Where the blocks end with an error, the windows of the sound before it are given first.
 
@@ -61,6 +61,7 @@ def cut_windows(blocks: Iterable[Tensor], window: int, hop: int) -> Iterator[tup
         if block is None:
             break
         held = torch.cat([held, block])
+        # Certain only then: with less, this may be the last window, which is longer.
         while len(held) > window + hop // 4:
             yield first, held[:window]
             held, first = held[hop:], first + hop
@@ -71,7 +72,7 @@ def cut_windows(blocks: Iterable[Tensor], window: int, hop: int) -> Iterator[tup
 
 
 def merge_equal(predictions: Iterable[Prediction]) -> list[Prediction]:
-    """Neighbouring parts of one sound with the same caption as one part, with the first one's candidates."""
+    """Join neighbouring parts of one sound with the same caption; the first one's candidates are kept."""
     merged: list[Prediction] = []
     for prediction in predictions:
         last = merged[-1] if merged else None
@@ -85,55 +86,16 @@ def merge_equal(predictions: Iterable[Prediction]) -> list[Prediction]:
 def _continues(last: Prediction, following: Prediction) -> bool:
     if last.id != following.id or last.caption != following.caption:
         return False
+    # A microsecond of rounding is no gap.
     return last.end is not None and following.start is not None and following.start <= last.end + 1e-6
 
 
 def group_by_sound(predictions: Iterable[Prediction]) -> list[list[Prediction]]:
-    """Parts of one sound together, in order of their starts; sounds in the order in which they come."""
+    """Group the parts of each sound in order of their starts; sounds in the order in which they come."""
     parts: dict[str, list[Prediction]] = {}
     for prediction in predictions:
         parts.setdefault(prediction.id, []).append(prediction)
-    return [sorted(each, key=lambda part: part.start or 0.0) for each in parts.values()]
-
-
-def to_srt(predictions: Sequence[Prediction]) -> str:
-    """The parts of one sound as SubRip subtitles.
-
-    >>> print(to_srt([Prediction("a", None, "rain", start=0.0, end=61.5)]))
-    1
-    00:00:00,000 --> 00:01:01,500
-    rain
-    <BLANKLINE>
-    """
-    cues = [
-        f"{number}\n{_times(prediction, ',')}\n{_one_line(prediction)}\n"
-        for number, prediction in enumerate(predictions, 1)
-    ]
-    return "\n".join(cues)
-
-
-def to_vtt(predictions: Sequence[Prediction]) -> str:
-    """The parts of one sound as WebVTT, for `<track>` beside an audio player."""
-    escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-    cues = [f"{_times(each, '.')}\n{_one_line(each).translate(escapes)}\n" for each in predictions]
-    return "\n".join(["WEBVTT\n", *cues])
-
-
-def _one_line(prediction: Prediction) -> str:
-    """A blank line would end the cue."""
-    return " ".join(prediction.caption.split())
-
-
-def _times(prediction: Prediction, point: str) -> str:
-    if prediction.start is None or prediction.end is None:
-        raise ValueError(f"subtitles need times, and {prediction.id!r} has none: caption with segments")
-    return f"{_time(prediction.start, point)} --> {_time(prediction.end, point)}"
-
-
-def _time(seconds: float, point: str) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{point}{rest % 1000:03}"
+    return [sorted(group, key=lambda part: part.start or 0.0) for group in parts.values()]
 
 
 def _check(window: int, hop: int) -> None:

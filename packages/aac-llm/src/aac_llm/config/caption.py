@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from aac_llm.config.correct import CorrectionSettings
+from aac_llm.config.correct import CorrectionConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationSettings:
-    """How captions are generated; the defaults are the authors'."""
+class GenerationConfig:
+    """Generation of captions; the defaults are the authors'."""
 
     num_beams: int = 3
     """Beams of the search; 1 is greedy. Not used when sampling."""
@@ -54,7 +54,7 @@ class GenerationSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaptionConfig(GenerationSettings):
+class CaptionConfig(GenerationConfig):
     """Caption sound files, folders of them or manifests.
 
     The same command goes on after a kill. Exit code 0: all were captioned; 1: some files could not be read
@@ -64,21 +64,21 @@ class CaptionConfig(GenerationSettings):
     files: tuple[Path, ...]
     """Sound files, folders (searched for sound, hidden files left out) and manifests (.jsonl)."""
     model: str
-    """The captioner: folder or hub id."""
+    """Captioner: folder, run folder of a training (its best model) or hub id."""
     out: Path | None = None
     """File of captions, one JSON object a line (none: print one line a file). What it holds already is not
     captioned again; beside it, OUT.report.json has the settings and the files that could not be read."""
     overwrite: bool = False
-    """Begin anew where --out exists."""
+    """Begin anew if --out exists."""
     split: str | None = None
-    """Of manifests, only the clips of this split."""
+    """Use only the clips of this split of manifests."""
     seed: int = 0
-    """Of sampling. A run that was killed and continued draws others than one in one go."""
+    """Seed for sampling. A run that was killed and continued draws others than one in one go."""
     rerank: Literal["score", "cider", "sentence"] = "score"
     """Which of several candidates is the caption: `score` the most probable, `cider` the one most like the
     others by CIDEr-D (minimum Bayes risk), `sentence` the one most like the others in meaning."""
     cider_captions: Path | None = None
-    """For `rerank cider`: manifest whose training captions tell how common each phrase is (none: all count
+    """For `rerank cider`: manifest whose training captions say how common each phrase is (none: all count
     the same)."""
     sentence_encoder: str = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
     """For `rerank sentence`: folder or hub id of a sentence encoder."""
@@ -94,8 +94,8 @@ class CaptionConfig(GenerationSettings):
     """With segments: also write subtitles, one file for each sound, in the folder OUT.srt or OUT.vtt."""
     correct: bool = False
     """Repair captions with a second language model, as `aac-llm correct` does: give --correction.llm."""
-    correction: CorrectionSettings = field(default_factory=CorrectionSettings)
-    """With correct: which captions, and by which model."""
+    correction: CorrectionConfig = field(default_factory=CorrectionConfig)
+    """With correct: which captions are repaired, and by which model."""
     seconds_per_batch: float = 160.0
     """Sound captioned at once, padding included; a longer file is a batch of its own."""
     batch_size: int = 32
@@ -107,7 +107,7 @@ class CaptionConfig(GenerationSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the model; auto: bfloat16 on a GPU, float32 elsewhere."""
     decoder: str | None = None
-    """Folder or hub id of the decoder, where it is not the one that the model names."""
+    """Folder or hub id of the decoder, if it is not the one that the model names."""
     quantization: Literal["none", "8bit", "4bit"] | None = None
     """Load the decoder in 8 or 4 bits (none given: as the model says)."""
 
@@ -119,7 +119,7 @@ class CaptionConfig(GenerationSettings):
         self._check_segments()
         if self.correct and self.correction.llm is None:
             raise ValueError("correct needs a language model: give --correction.llm (folder, hub id or name)")
-        if not self.correct and self.correction != CorrectionSettings():
+        if not self.correct and self.correction != CorrectionConfig():
             raise ValueError("correction.* goes with --correct")
         if self.rerank in ("cider", "sentence") and self.num_candidates < 2:
             raise ValueError(f"rerank {self.rerank} chooses among candidates: give num_candidates 2 or more")

@@ -8,38 +8,38 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorrectionSettings:
+class CorrectionConfig:
     """Which captions are repaired, and by which language model."""
 
     llm: str | None = None
-    """The language model: folder or hub id of an instruction-tuned causal model; with an endpoint, the name
-    by which it knows the model."""
+    """Language model: folder or hub id of an instruction-tuned causal model; with an endpoint, the name by
+    which it knows the model."""
     endpoint: str | None = None
     """Address of an OpenAI-compatible service up to its version, e.g. http://localhost:8000/v1 (none: the
     model runs here)."""
     api_key_variable: str = "AAC_LLM_API_KEY"
     """Environment variable with the endpoint's key; unset: none is sent."""
     gate: Literal["auto", "rules", "fluency", "lm"] = "auto"
-    """Who says which captions need repair: `rules` (repetition, dangling ends ...), `fluency` (FENSE's
+    """Detector of captions that need repair: `rules` (repetition, dangling ends ...), `fluency` (FENSE's
     detector, see fluency_model), `lm` (surprise of the local language model); auto: fluency if a model is
     given, else rules."""
     fluency_model: str | None = None
     """For gate fluency: name of FENSE's published detector, its .ckpt file, or a folder with it."""
     threshold: float | None = None
-    """Captions whose score reaches it are repaired; none: 0.5 of rules, 0.9 of fluency (probability of an
-    error), 7 of lm (nats per token)."""
+    """Repair captions whose score is at least this; none: 0.5 for rules, 0.9 for fluency (probability of an
+    error), 7 for lm (nats per token)."""
     max_new_tokens: int = 64
     """Most tokens of an answer."""
     batch_size: int = 16
     """Captions that the local model answers at once."""
     device: str = "auto"
-    """Of the local model: `cpu`, `cuda` ...; auto: the first GPU if there is one."""
+    """Device of the local model: `cpu`, `cuda`, `cuda:1` ...; auto: the first GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the local model; auto: bfloat16 on a GPU, float32 elsewhere."""
     request_timeout: float = 30.0
-    """Seconds until an answer of the endpoint is given up."""
+    """Seconds to wait for an answer of the endpoint."""
     max_retries: int = 3
-    """How often a request is repeated when the endpoint is busy, broken or not there."""
+    """Retries of a request when the endpoint is busy, broken or not there."""
     concurrency: int = 4
     """Requests to the endpoint at the same time."""
 
@@ -61,7 +61,7 @@ class CorrectionSettings:
         if self.gate in ("rules", "lm") and self.fluency_model is not None:
             raise ValueError(f"fluency_model goes with gate fluency, got gate {self.gate}")
         if self.gate == "lm" and self.endpoint is not None:
-            raise ValueError("gate lm needs a local language model: an endpoint tells no probabilities")
+            raise ValueError("gate lm needs a local language model: an endpoint gives no probabilities")
 
     @property
     def gate_used(self) -> Literal["rules", "fluency", "lm"]:
@@ -72,7 +72,7 @@ class CorrectionSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorrectConfig(CorrectionSettings):
+class CorrectConfig(CorrectionConfig):
     """Repair captions with a language model; a caption stays as it was unless the repair is sound.
 
     A repair must be no worse by the gate and neither add nor drop a sound event. The same command goes on
@@ -85,7 +85,7 @@ class CorrectConfig(CorrectionSettings):
     """The same captions, repaired, with what they were and why; beside it, OUT.report.json has the
     settings."""
     overwrite: bool = False
-    """Begin anew where --out exists."""
+    """Begin anew if --out exists."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

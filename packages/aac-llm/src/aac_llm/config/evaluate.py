@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 METRICS = (
     "bleu",
@@ -19,12 +20,12 @@ METRICS = (
     "events",
     "diversity",
 )
-"""What can be asked for; `all` is all of them, `available` those that need nothing that is not here."""
+"""Names of metrics; `all` stands for all of them, `available` for those that need no download."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricSettings:
-    """What the metrics need that is not in this package."""
+class MetricsConfig:
+    """Models and programs of metrics that are not in this package."""
 
     jars: Path | None = None
     """Folder of METEOR's and SPICE's jars (none: environment variable AAC_LLM_JARS, then pycocoevalcap)."""
@@ -37,39 +38,45 @@ class MetricSettings:
     fluency_backbone: str | None = None
     """Hub id or folder of that detector's BERT configuration and tokenizer (none: what it names itself)."""
     device: str = "auto"
-    """Where the models run: `auto` (a GPU if there is one), `cpu`, `cuda`, ..."""
+    """Device of the models: `cpu`, `cuda`, `cuda:1` ...; auto: the first GPU if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateConfig(MetricSettings):
+class EvaluateConfig(MetricsConfig):
     """Score captions against references, compare two systems, and write a page to listen to.
 
-    SOURCE is a manifest, which `--model` captions first, or a file of captions (`aac-llm caption --out`).
+    DATA is a manifest, which `--model` captions first, or a file of captions (`aac-llm caption --out`).
     """
 
-    source: Path
+    data: Path
     """Manifest (with --model), or file of captions."""
     model: str | None = None
-    """Captioner for the clips of a manifest: folder or hub id."""
+    """Captioner for the clips of a manifest: folder, run folder of a training (its best model) or hub id."""
     references: Path | None = None
     """Manifest with the references of a file of captions (none: the file holds them itself)."""
     split: str | None = None
-    """Of a manifest, only the clips of this split."""
+    """Use only the clips of this split of a manifest."""
+    limit: int | None = None
+    """Evaluate only this many clips, the first ones (none: all)."""
     captions: Path | None = None
     """Keep the model's captions in this file; the same command then goes on after a kill."""
     num_beams: int = 3
     """Beams of the model's captions."""
+    batch_size: int = 32
+    """Most sounds captioned at once."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the captioner; auto: bfloat16 on a GPU, float32 elsewhere."""
     metrics: tuple[str, ...] = ("available",)
     """Any of bleu, rouge, cider, meteor, spice, spider, fer, spider_fl, sbert, fense, events, diversity; or
     `all`, which downloads models; or `available`, which does not. Those that cannot run are listed."""
     compare: Path | None = None
-    """Captions of a second system for the same clips: differences, their intervals and p values."""
+    """Captions of a second system for the same clips; differences, intervals and p values are added."""
     bootstrap: int = 1000
-    """Draws of clips for the 95 % intervals and the comparison; 0: none."""
+    """Bootstrap draws of clips for the 95 % intervals, and permutations for p values; 0: neither."""
     seed: int = 0
-    """Of the draws."""
+    """Seed for the draws."""
     json: Path | None = None
-    """Write all numbers here, clip by clip."""
+    """Write all numbers, clip by clip, to this JSON file; `-`: to the standard output."""
     page: Path | None = None
     """Write an HTML page here: audio players, captions, references, scores, worst first."""
     embed: bool = False
@@ -86,13 +93,16 @@ class EvaluateConfig(MetricSettings):
             raise ValueError("metrics: expected at least one")
         if self.bootstrap < 0:
             raise ValueError(f"bootstrap must be at least 0, got {self.bootstrap}")
-        if self.num_beams < 1:
-            raise ValueError(f"num_beams must be at least 1, got {self.num_beams}")
+        for name in ("num_beams", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be at least 1, got {self.limit}")
         if self.model is not None and self.references is not None:
             raise ValueError(
                 "references: with --model the manifest itself holds them; leave --references out"
             )
         for name in ("json", "page", "captions"):
             path = getattr(self, name)
-            if path is not None and path in (self.source, self.references, self.compare):
+            if path is not None and path in (self.data, self.references, self.compare):
                 raise ValueError(f"{name}: {path} is read and would be overwritten; choose another file")

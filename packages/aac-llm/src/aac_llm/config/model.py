@@ -8,7 +8,7 @@ from typing import Literal
 from audio_common.config import CEDConfig
 
 ACOUSTIC_TOKENS = "<AcousticTokens>"
-"""Stands in a prompt for the sound."""
+"""Placeholder of the sound in a prompt."""
 
 REFERENCE_PROMPT = f"Describe the detail of this audio:{ACOUSTIC_TOKENS}\n---\nDetailed: "
 """The authors' one prompt."""
@@ -17,7 +17,7 @@ Strategy = Literal["frozen", "lora", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoRASettings:
+class LoRAConfig:
     """Low-rank adapters of the encoder and of the decoder; the defaults are the authors'."""
 
     rank: int = 8
@@ -27,9 +27,9 @@ class LoRASettings:
     dropout: float = 0.1
     """Dropout before the adapters, in training."""
     encoder_targets: tuple[str, ...] = ("q", "v")
-    """Linear layers of CED's blocks that are adapted: of q, k, v, proj, fc1, fc2."""
+    """Linear layers of CED's blocks to adapt: any of q, k, v, proj, fc1, fc2."""
     decoder_targets: tuple[str, ...] = ("q_proj", "v_proj")
-    """Names of the decoder's linear layers that are adapted."""
+    """Names of the decoder's linear layers to adapt."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -60,7 +60,7 @@ class BridgeConfig:
     intermediate_size: int = 3072
     """Width of the Q-Former's feed-forward layers."""
     cross_attention_frequency: int = 1
-    """Every so many-th layer looks at the sound."""
+    """Layers from one that looks at the sound to the next; 1: all look."""
 
     def __post_init__(self) -> None:
         for name in ("window", "num_queries", "num_layers", "num_heads", "cross_attention_frequency"):
@@ -79,7 +79,7 @@ class ModelConfig:
     decoder: str = "meta-llama/Llama-2-7b-hf"
     """Hub id or folder of the causal language model."""
     decoder_strategy: Strategy = "lora"
-    """`frozen`: as it is; `lora`: adapters are trained; `full`: all of it is trained."""
+    """What to train of the decoder: `frozen` nothing, `lora` adapters, `full` all of it."""
     decoder_dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Number format of the decoder's frozen weights (trained ones are kept in float32)."""
     quantization: Literal["none", "8bit", "4bit"] = "none"
@@ -87,13 +87,13 @@ class ModelConfig:
     encoder: CEDConfig = field(default_factory=CEDConfig)
     """Architecture of the audio encoder."""
     encoder_weights: str | None = None
-    """Where the encoder's weights start: hub id (mispeech/ced-base), folder or file; none: random."""
+    """Initial weights of the encoder: hub id (mispeech/ced-base), folder or file; none: random."""
     encoder_strategy: Strategy = "lora"
-    """As decoder_strategy, for the encoder."""
+    """What to train of the encoder; as decoder_strategy."""
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
-    """Between the two."""
-    lora: LoRASettings = field(default_factory=LoRASettings)
-    """The adapters."""
+    """Bridge between the two."""
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+    """Low-rank adapters of both."""
     layout: Literal["time_major", "reference"] = "time_major"
     """`time_major`: windows of time, nothing dropped, padding masked; `reference`: the authors' windows
     along time within one mel band, the tail dropped (needs encoder.mode reference)."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """What every reader of `aac-llm prepare` has in common: what is checked, and where the manifest goes."""
+    """Settings that all readers of `aac-llm prepare` share: checks, and where the manifest goes."""
 
     source: Path
-    """What to read."""
+    """Data set to read."""
     out: Path | None = None
     """The manifest to write (.jsonl); a report and what was checked are kept beside it."""
     audio: Path | None = None
@@ -35,7 +35,7 @@ class PrepareConfig:
     num_workers: int = 4
     """Threads that read files."""
     json: Path | None = None
-    """Also write the report to this file."""
+    """Also write the report to this JSON file; `-`: to the standard output."""
 
     def __post_init__(self) -> None:
         if self.out is None:

@@ -17,7 +17,7 @@ class QuickstartConfig:
     steps: int = 1600
     """Updates of the captioner."""
     seed: int = 0
-    """Of the sounds and the training."""
+    """Seed for the sounds and the training."""
 
     def __post_init__(self) -> None:
         if self.clips < 40:

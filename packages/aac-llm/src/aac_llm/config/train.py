@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from aac_llm.config.model import ModelConfig
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What a captioner is trained on, and what it is validated on."""
+    """Clips to train on and to validate on."""
 
     train: tuple[Path, ...] = ()
     """JSONL manifests of training clips."""
@@ -22,9 +23,9 @@ class DataConfig:
     validation_splits: tuple[str, ...] = ("validation",)
     """Use only these splits of them; none: every clip."""
     max_seconds: float = 30.0
-    """Longer clips are cut: at a random place in training, to their beginning in validation."""
+    """Crop longer clips: at a random place in training, to their beginning in validation."""
     captions: Literal["one", "all"] = "one"
-    """Of a clip with several captions: `one`, drawn anew each epoch, or `all`, each as an example."""
+    """Use of a clip's several captions: `one`, drawn anew each epoch, or `all`, each as an example."""
     cache_gigabytes: float = 2.0
     """Decoded sound kept in memory by each process, so that no epoch decodes it again."""
     num_workers: int = 1
@@ -33,34 +34,40 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.max_seconds <= 0:
             raise ValueError(f"data.max_seconds must be positive, got {self.max_seconds}")
-        if self.num_workers < 0:
-            raise ValueError(f"data.num_workers must not be negative, got {self.num_workers}")
+        for name in ("num_workers", "cache_gigabytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"data.{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpecAugmentConfig:
-    """Masks on the log-mel frames in training; none by default, as in the paper's code."""
+class AugmentConfig:
+    """Masks on the log-mel frames in training (SpecAugment); none by default, as in the paper's code."""
 
     time_masks: int = 0
     """Masks on the time axis of each clip."""
-    time_width: int = 64
-    """Frames of 10 ms; a mask is up to this long."""
+    time_mask_frames: int = 64
+    """Longest time mask, in frames of 10 ms."""
     freq_masks: int = 0
     """Masks on the frequency axis of each clip."""
-    freq_width: int = 16
-    """Mel bands of 64; a mask is up to this wide."""
+    freq_mask_bins: int = 16
+    """Widest frequency mask, in mel bands of 64."""
+
+    def __post_init__(self) -> None:
+        for name in ("time_masks", "time_mask_frames", "freq_masks"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"augment.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.freq_mask_bins <= 64:
+            raise ValueError(f"augment.freq_mask_bins must be 0 to 64, got {self.freq_mask_bins}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """Captions of validation clips, written and scored while training goes on."""
+    """Validation during training: loss, and captions that are generated and scored."""
 
     metric: Literal["cider_d", "loss"] = "cider_d"
-    """What decides which checkpoint is the best."""
-    every_steps: int = 0
-    """Validate after so many updates; 0: after each epoch."""
+    """Score that decides which checkpoint is the best."""
     max_clips: int = 200
-    """Caption only the first so many clips; the loss is of all. 0: no captions (metric must be loss)."""
+    """Caption only this many clips, the first ones; the loss is of all. 0: no captions (metric loss)."""
     num_beams: int = 1
     """Beams for these captions."""
     batch_size: int = 16
@@ -69,12 +76,12 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         if self.metric == "cider_d" and self.max_clips < 1:
             raise ValueError(
-                "validation.metric cider_d needs captions: set validation.max_clips or metric loss"
+                f"validation.metric cider_d needs captions, got validation.max_clips {self.max_clips}; "
+                "raise it or set validation.metric loss"
             )
-        if self.num_beams < 1 or self.batch_size < 1 or self.every_steps < 0:
-            raise ValueError(
-                "validation: num_beams and batch_size must be at least 1, every_steps at least 0"
-            )
+        for name in ("num_beams", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"validation.{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,60 +90,68 @@ class TrainConfig:
 
     out: Path
     """Folder of checkpoints, logs and curves; the same command again resumes there."""
+    init_from: str | None = None
+    """Start from this trained captioner (folder, run folder or hub id); `model` is then ignored."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """The model, when it is a new one."""
-    start_from: str | None = None
-    """Folder or hub id of a trained captioner to go on from (a second stage); `model` is then ignored."""
+    """Model to train, when it is a new one."""
     data: DataConfig = field(default_factory=DataConfig)
     """Clips."""
     epochs: int = 15
     """Passes over the training clips."""
-    max_steps: int = 0
-    """Stop after so many updates whatever the epochs; 0: epochs decide."""
+    max_steps: int | None = None
+    """Stop after this many updates (none: epochs decide)."""
     batch_size: int = 8
-    """Clips of a forward pass on each device."""
-    gradient_accumulation: int = 1
-    """Passes of an update."""
+    """Clips in a forward pass on each device."""
+    gradient_accumulation_steps: int = 1
+    """Forward passes for each update."""
     learning_rate: float = 5e-5
-    """Highest rate, of AdamW."""
+    """Peak learning rate (AdamW)."""
     bridge_learning_rate: float | None = None
-    """Of the bridge, which starts from random weights; none: as of the rest."""
-    weight_decay: float = 1e-6
-    """Of AdamW."""
+    """Peak learning rate of the bridge, which starts from random weights (none: learning_rate)."""
     warmup_ratio: float = 0.13
-    """Share of the updates over which the rate rises; it then falls along a cosine."""
-    max_grad_norm: float = 1.0
-    """Longer gradients are shortened to this."""
-    bf16: bool = False
-    """Compute in bfloat16 (weights that are trained stay in float32)."""
+    """Share of the updates over which the learning rate rises; it then falls along a cosine."""
+    weight_decay: float = 1e-6
+    """Weight decay (AdamW)."""
+    max_grad_norm: float | None = 1.0
+    """Clip the gradient norm to this value (none: never)."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of the computations; weights that are trained stay in float32. fp16 needs a GPU."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
-    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Masks on the sound."""
+    eval_steps: int | None = None
+    """Validate after this many updates, and at the end (none: after each epoch)."""
+    save_steps: int | None = None
+    """Save a checkpoint to resume from after this many updates (none: after each epoch)."""
+    keep_checkpoints: int = 1
+    """Number of recent checkpoints to keep; the best model is always kept."""
+    logging_steps: int = 10
+    """Log loss and learning rate after this many updates."""
+    report_to: tuple[str, ...] = ()
+    """Also log to tensorboard, wandb, ... (whatever transformers knows)."""
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     """Scores during training."""
-    save_every_steps: int = 0
-    """Save where training can resume after so many updates; 0: after each epoch."""
-    keep_checkpoints: int = 1
-    """So many of these are kept, the latest; the best model is kept besides."""
-    log_every_steps: int = 10
-    """Write loss and rate after so many updates."""
-    report_to: tuple[str, ...] = ()
-    """Also log to tensorboard, wandb, ... (what transformers knows)."""
-    device: Literal["auto", "cpu"] = "auto"
-    """`auto`: the GPU if there is one."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1` ...; auto: the GPU if there is one."""
     seed: int = 20
-    """Of weights, order, crops and choice of captions."""
+    """Seed for weights, order, crops and the choice of captions."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "gradient_accumulation", "log_every_steps", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_steps < 0 or self.save_every_steps < 0:
-            raise ValueError("max_steps and save_every_steps must not be negative")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.bridge_learning_rate is not None and not self.bridge_learning_rate > 0:
-            raise ValueError(f"bridge_learning_rate must be positive, got {self.bridge_learning_rate}")
+        for name in (
+            *("epochs", "max_steps", "batch_size", "gradient_accumulation_steps"),
+            *("eval_steps", "save_steps", "keep_checkpoints", "logging_steps"),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("learning_rate", "bridge_learning_rate", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
         if not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"warmup_ratio must be in [0, 1), got {self.warmup_ratio}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?", self.device):
+            raise ValueError(f"device must be auto, cpu, cuda, cuda:1 or the like, got {self.device!r}")

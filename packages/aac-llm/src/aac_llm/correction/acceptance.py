@@ -1,4 +1,4 @@
-"""What is made of a language model's answer: a repair that is accepted, or the reason why a caption stays."""
+"""From a language model's answer to a repair that is accepted, or the reason why the caption stays."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 from aac_llm.correction.llm import LLMError
-from aac_llm.evaluators.events import sound_events
+from aac_llm.metrics.events import sound_events
 
 FLUENT = "fluent"
 ACCEPTED = "accepted"
@@ -35,12 +35,12 @@ _QUOTES = "\"'`*\u201c\u201d\u2018\u2019\u00ab\u00bb "
 
 @dataclass(frozen=True)
 class Correction:
-    """What became of a caption."""
+    """Decision on a caption."""
 
     before: str
     """The caption."""
     after: str
-    """The caption that stands now: the repair if it was accepted, else `before`."""
+    """The caption afterwards: the repair if it was accepted, else `before`."""
     accepted: bool
     """Whether the repair was taken."""
     reason: str
@@ -50,7 +50,7 @@ class Correction:
     score_after: float | None = None
     """The gate's score of the answer; None where it was not scored."""
     answer: str | None = None
-    """What the model proposed, without what it wrapped it in; None where there was no answer."""
+    """The model's proposal, without the words around it; None where there was no answer."""
 
     @property
     def considered(self) -> bool:
@@ -59,15 +59,17 @@ class Correction:
 
 
 def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
-    """The caption in an answer, written as the original is; or why there is none.
+    """Return the caption in an answer, written as the original is; or why there is none.
 
     >>> clean_answer('Here is the corrected caption: "A dog barks."', "a dog barks and")
     'a dog barks'
     """
     if isinstance(answer, LLMError):
         return LLMError(f"{NO_ANSWER} ({answer})")
+    # Reasoning models think aloud; an answer that was cut off within is empty.
     text = re.sub(r"<think>.*?(?:</think>|\Z)", "", answer, flags=re.DOTALL)
     lines = [line.strip() for line in text.splitlines() if line.strip(_QUOTES)]
+    # "Sure, here is the caption:" on a line of its own.
     if lines and lines[0].endswith(":") and len(lines) > 1:
         lines.pop(0)
     if not lines:
@@ -77,13 +79,14 @@ def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
     line = _WRAPPER.sub("", lines[0].strip(_QUOTES)).strip(_QUOTES)
     if not re.search(r"[^\W\d_]", line):
         return LLMError("kept: empty answer")
+    # An explanation instead of a caption. The 6 lets short captions gain a verb.
     if len(line.split()) > 1.5 * len(caption.split()) + 6:
         return LLMError("kept: the answer is too long")
     return _in_style(line, caption)
 
 
 def _in_style(text: str, caption: str) -> str:
-    """Lower case and no full stop where the original has none."""
+    """Write in lower case and without a full stop where the original is."""
     text = " ".join(text.split())
     if caption == caption.lower():
         text = text.lower()
@@ -100,6 +103,7 @@ def judge(held_back: Correction, proposal: str, score: float) -> Correction:
     """
     considered = replace(held_back, answer=proposal, score_after=score)
     before, after = sound_events(held_back.before), sound_events(proposal)
+    # A change of case alone is no repair.
     if proposal.casefold() == held_back.before.strip().casefold():
         return keep(considered, "kept: the model changed nothing")
     if added := after - before:
@@ -108,13 +112,14 @@ def judge(held_back: Correction, proposal: str, score: float) -> Correction:
         return keep(considered, f"kept: drops {', '.join(sorted(dropped))}")
     if people(held_back.before) != people(proposal):
         return keep(considered, "kept: changes who is heard")
+    # Written so that NaN keeps the caption.
     if not score <= held_back.score_before:
         return keep(considered, f"kept: worse by the gate ({held_back.score_before:.2f} to {score:.2f})")
     return replace(considered, after=proposal, accepted=True, reason=ACCEPTED)
 
 
 def people(caption: str) -> frozenset[str]:
-    """Of `male`, `female` and `young`, what a caption says of who is heard.
+    """Return what a caption says of who is heard: any of `male`, `female` and `young`.
 
     >>> sorted(people("A man talks to a girl"))
     ['female', 'male', 'young']
@@ -124,5 +129,5 @@ def people(caption: str) -> frozenset[str]:
 
 
 def keep(held_back: Correction, reason: str) -> Correction:
-    """The caption stays, and this is why."""
+    """Keep the caption, for this reason."""
     return replace(held_back, after=held_back.before, accepted=False, reason=reason)

@@ -15,7 +15,7 @@ from aac_llm.correction.llm import LLMError, messages
 if TYPE_CHECKING:
     import httpx
 
-    from aac_llm.config.correct import CorrectionSettings
+    from aac_llm.config.correct import CorrectionConfig
 
 GIVE_UP_AFTER = 5
 """Captions in a row without an answer until no more requests are made."""
@@ -73,8 +73,8 @@ class EndpointLLM:
         self._lock = threading.Lock()
 
     @classmethod
-    def from_settings(cls, settings: CorrectionSettings) -> EndpointLLM:
-        """The endpoint of settings that name one, its key from the environment."""
+    def from_settings(cls, settings: CorrectionConfig) -> EndpointLLM:
+        """Make the endpoint that settings name, with its key from the environment."""
         return cls(
             str(settings.endpoint),
             str(settings.llm),
@@ -86,7 +86,7 @@ class EndpointLLM:
         )
 
     def __call__(self, captions: Sequence[str]) -> list[str | LLMError]:
-        """The service's answer to each caption."""
+        """Return the service's answer to each caption."""
         import httpx
 
         headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
@@ -98,6 +98,7 @@ class EndpointLLM:
                 pool.shutdown(cancel_futures=True)
 
     def _ask(self, client: httpx.Client, caption: str) -> str | LLMError:
+        # Other threads may have found the endpoint dead meanwhile.
         if self._failures >= GIVE_UP_AFTER:
             return LLMError(f"the endpoint was given up after {GIVE_UP_AFTER} failures: {self._last_failure}")
         try:
@@ -131,6 +132,7 @@ class EndpointLLM:
         body = {
             "model": self.model,
             "messages": messages(caption),
+            # The same caption gets the same repair again, as far as the service allows.
             "temperature": 0,
             "max_tokens": self.max_new_tokens,
         }
@@ -141,17 +143,19 @@ class EndpointLLM:
             raise _BusyError(f"{type(e).__name__}: {self._hide(str(e))}") from e
         except (httpx.InvalidURL, UnicodeError) as e:
             raise LLMError(f"endpoint {self.url} is no address: {e}") from e
+        # Busy or broken: later it may work. Other codes (a wrong key, no such model) will not change.
         if response.status_code == 429 or response.status_code >= 500:
             raise _BusyError(
                 f"HTTP {response.status_code}", _retry_after(response.headers.get("retry-after"))
             )
         if response.status_code != 200:
+            # Services may echo headers in their errors; the key must not reach a log or a file.
             said = self._hide(content[:200].decode("utf-8", "replace"))
             raise LLMError(f"HTTP {response.status_code}: {' '.join(said.split())}")
         return read_answer(content)
 
     def _read(self, response: httpx.Response) -> bytes:
-        """The body; httpx's time-out is for each piece of it, ours for all."""
+        """Read the body; httpx's time-out is for a piece of it, ours for all."""
         end = time.monotonic() + self.timeout
         content = b""
         for piece in response.iter_bytes():
@@ -175,7 +179,7 @@ class _BusyError(Exception):
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds; of a date, which is rare, nothing."""
+    """Return seconds; None for a date, which is rare."""
     try:
         seconds = float(value or "")
     except ValueError:
@@ -184,7 +188,7 @@ def _retry_after(value: str | None) -> float | None:
 
 
 def read_answer(content: bytes) -> str:
-    """The text in an answer of the protocol.
+    """Return the text in an answer of the protocol.
 
     Raises:
         LLMError: it is not JSON, or not of the protocol.

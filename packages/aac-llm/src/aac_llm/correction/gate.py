@@ -1,4 +1,4 @@
-"""Which captions need repair: a score for each, higher is worse, and the threshold that it must reach.
+"""Gates: a score for each caption, higher is worse, and the threshold from which it needs repair.
 
     >>> sorted(faults("a dog dog barks and"))
     ['dangling end', 'doubled word']
@@ -58,26 +58,27 @@ class Gate:
     """Decides which captions need repair."""
 
     name: str
-    """As in the settings: rules, fluency, lm."""
+    """Name in the settings: rules, fluency, lm."""
     threshold: float
     """Captions of this score or above need repair."""
     score: Score
-    """Captions -> (captions,), higher is worse."""
+    """From captions to (captions,), higher is worse."""
 
 
 def rule_gate(threshold: float | None = None) -> Gate:
-    """The gate that needs no model."""
+    """Make the gate that needs no model."""
     return Gate("rules", THRESHOLDS["rules"] if threshold is None else threshold, rule_scores)
 
 
 def rule_scores(captions: Sequence[str]) -> np.ndarray:
-    """How surely each caption has a fault, (captions,) in [0, 1]: faults count as independent evidence."""
+    """Return how surely captions have a fault, (captions,) in [0, 1]; faults are independent evidence."""
     return np.array([1 - prod(1 - weight for weight in faults(caption).values()) for caption in captions])
 
 
 def faults(caption: str) -> dict[str, float]:
-    """What is wrong with an English caption, as name -> how surely it is wrong, in (0, 1]."""
+    """Find faults of an English caption: name -> how surely it is one, in (0, 1]."""
     words = _WORD.findall(caption.lower())
+    # A trailing comma is no word, and would hide a dangling end.
     while words and words[-1] == ",":
         words.pop()
     if not words:
@@ -103,7 +104,8 @@ def _has_doubled_word(words: list[str]) -> bool:
 
 
 def _repeats_phrase(words: list[str]) -> bool:
-    """The same two or more words twice in a row, the same four anywhere, or the same clause twice."""
+    """Look for two or more words twice in a row, the same four anywhere, or the same clause twice."""
+    # Captions are short: all lengths and places cost nothing.
     for length in range(2, len(words) // 2 + 1):
         for start in range(len(words) - 2 * length + 1):
             if words[start : start + length] == words[start + length : start + 2 * length]:
@@ -120,8 +122,9 @@ def _clauses(words: list[str]) -> list[str]:
 
 
 def _repeats_word(words: list[str]) -> bool:
-    """A word that carries meaning three times, and is a quarter of the caption or more."""
+    """Look for a word that carries meaning three times, and is a quarter of the caption or more."""
     most = max(Counter(word for word in words if word not in _LIGHT).values(), default=0)
+    # Three dogs in forty words are no fault.
     return most > 2 and 4 * most >= len(words)
 
 

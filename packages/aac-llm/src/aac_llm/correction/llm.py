@@ -1,4 +1,4 @@
-"""What a language model is asked to do with a caption, and a model of transformers that does it here.
+"""The task that a language model is given with a caption, and a model of transformers that does it here.
 
 A model is called with captions and gives for each an answer, or an `LLMError` that says why there is none: a
 bad endpoint (`endpoint.py`) costs answers, never the job. Both show the model the same conversation: the task
@@ -32,11 +32,11 @@ class LLMError(Exception):
 
 
 LLM: TypeAlias = Callable[[Sequence[str]], Sequence["str | LLMError"]]
-"""Captions -> an answer for each, or why there is none. A plain function will do."""
+"""From captions to an answer for each, or why there is none. A plain function will do."""
 
 
 def messages(caption: str) -> list[dict[str, str]]:
-    """The conversation that asks for a repair; no system turn, which some models refuse."""
+    """Return the conversation that asks for a repair; no system turn, which some models refuse."""
     turns = []
     for number, (broken, repaired) in enumerate(EXAMPLES):
         ask = f"{TASK}\n\n{broken}" if number == 0 else broken
@@ -45,13 +45,13 @@ def messages(caption: str) -> list[dict[str, str]]:
 
 
 def plain_prompt(caption: str) -> str:
-    """The same for a model without a chat template: a text that it goes on with."""
+    """Return the same for a model without a chat template: a text to continue."""
     shown = "\n\n".join(f"Caption: {broken}\nFixed: {repaired}" for broken, repaired in EXAMPLES)
     return f"{TASK}\n\n{shown}\n\nCaption: {caption}\nFixed:"
 
 
 def check_source(source: str | Path) -> None:
-    """Raises ValueError where there is no model of transformers; loads its configuration only."""
+    """Load a model's configuration; raise ValueError if there is no model of transformers."""
     from transformers import AutoConfig
 
     try:
@@ -112,16 +112,18 @@ class LocalLLM:
         return cls(model, tokenizer, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
     def __call__(self, captions: Sequence[str]) -> list[str | LLMError]:
-        """What the model writes of each caption."""
+        """Return the model's answer to each caption, or why there is none."""
         import torch
 
         answers: list[str | LLMError] = [""] * len(captions)
+        # Like lengths together: less padding.
         order = sorted(range(len(captions)), key=lambda place: len(captions[place]))
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
             found: Sequence[str | LLMError]
             try:
                 found = self._answer([captions[place] for place in places])
+            # One batch without answers; the next, of shorter captions, may fit.
             except torch.OutOfMemoryError:
                 found = [LLMError(f"no memory for {len(places)} captions at once")] * len(places)
             for place, answer in zip(places, found, strict=True):
@@ -129,7 +131,7 @@ class LocalLLM:
         return answers
 
     def surprise(self, texts: Sequence[str]) -> np.ndarray:
-        """Mean negative log-probability of each text's tokens in nats, (texts,); of no tokens: infinite."""
+        """Return the mean negative log-probability of texts' tokens, (texts,) nats; infinite without any."""
         found = np.full(len(texts), np.inf)
         order = [place for place in range(len(texts)) if texts[place].strip()]
         for start in range(0, len(order), self.batch_size):
@@ -138,7 +140,7 @@ class LocalLLM:
         return found
 
     def prompt(self, caption: str) -> str:
-        """What the model reads, special tokens included."""
+        """Return what the model reads, special tokens included."""
         if not self.tokenizer.chat_template:
             return (self.tokenizer.bos_token or "") + plain_prompt(caption)
         # Models that think aloud by default (Qwen3) are told not to; templates of others ignore it.
@@ -162,6 +164,7 @@ class LocalLLM:
                 max_new_tokens=self.max_new_tokens,
                 do_sample=False,
                 num_beams=1,
+                # Named, or a chat model's own sampling settings would stay and be warned of.
                 temperature=None,
                 top_p=None,
                 top_k=None,
@@ -172,7 +175,7 @@ class LocalLLM:
         return self.tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
     def _surprise(self, texts: list[str]) -> np.ndarray:
-        """(texts,), the first token told from a separator, so that one-word texts have a value."""
+        """Return (texts,); a separator comes first, so that texts of one token have a value."""
         import torch
 
         start = self.tokenizer.bos_token or self.tokenizer.eos_token or ""
@@ -186,6 +189,6 @@ class LocalLLM:
                 input_ids=batch["input_ids"], attention_mask=mask, position_ids=positions
             ).logits  # (texts, tokens, vocabulary)
         log_probs = logits[:, :-1].float().log_softmax(-1)
-        told = log_probs.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]  # (texts, tokens - 1)
+        chosen = log_probs.gather(-1, batch["input_ids"][:, 1:, None])[..., 0]  # (texts, tokens - 1)
         counted = mask[:, :-1] * mask[:, 1:]
-        return (-(told * counted).sum(1) / counted.sum(1).clamp(min=1)).cpu().numpy().astype(np.float64)
+        return (-(chosen * counted).sum(1) / counted.sum(1).clamp(min=1)).cpu().numpy().astype(np.float64)

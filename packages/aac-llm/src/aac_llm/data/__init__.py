@@ -1,1 +1,1 @@
-"""What goes in: manifests, readers of published data sets, the clips that training draws."""
+"""What goes in: manifests, readers of data sets, clips that training draws, sounds and captions on disk."""

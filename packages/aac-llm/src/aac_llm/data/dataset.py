@@ -27,19 +27,19 @@ logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000
 LONG_SECONDS = 120.0
-"""Of files longer than this only the crop is decoded, and it is not kept."""
+"""Seconds; of longer files only the crop is decoded, and it is not kept."""
 MAX_REPLACEMENTS = 20
-"""So many clips in a row that cannot be decoded end the training: the folder is gone, not a file broken."""
+"""This many clips in a row that cannot be decoded end the training: the folder is gone, not a file broken."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """What is learnt from at once."""
+    """A clip's sound and one of its captions."""
 
     waveform: Tensor
     """`(samples,)` float, 16 kHz."""
     caption: str
-    """As the manifest has it."""
+    """One of the clip's captions, as the manifest has it."""
     bad: dict[int, str] = field(default_factory=dict)
     """Clips (numbers) that this one replaces, and why they could not be decoded."""
 
@@ -85,10 +85,12 @@ class CaptionDataset(Dataset[Example]):
 
     def __getitem__(self, key: tuple[int, int] | int) -> Example:
         index, epoch = key if isinstance(key, tuple) else (key, 0)
+        # Not from a generator that goes on: what an example draws must not depend on what came before it.
         draw = np.random.default_rng((self.seed, epoch, index))
         number, caption = self.pairs[index]
         bad: dict[int, str] = {}
         for _ in range(MAX_REPLACEMENTS):
+            # Drawn also where no crop is needed, so that the draws after it do not depend on max_seconds.
             share = float(draw.random()) if self.random else 0.0
             waveform = self._read(number, share)
             if waveform is not None:
@@ -104,7 +106,7 @@ class CaptionDataset(Dataset[Example]):
         )
 
     def can_read(self, index: int) -> bool:
-        """Whether the example's own clip can be decoded; a validation clip must not be replaced."""
+        """Tell whether the example's own clip can be decoded; a validation clip must not be replaced."""
         number = self.pairs[index][0]
         readable = self._read(number, 0.0) is not None
         if not readable:
@@ -112,7 +114,7 @@ class CaptionDataset(Dataset[Example]):
         return readable
 
     def note_bad(self, bad: dict[int, str]) -> None:
-        """Take down clips (number: reason) that could not be decoded, here or in a worker; log new ones."""
+        """Record clips (number: reason) that could not be decoded, here or in a worker; log new ones."""
         for number, reason in bad.items():
             if number not in self._noted:
                 self._noted.add(number)
@@ -127,7 +129,7 @@ class CaptionDataset(Dataset[Example]):
         return [min(max(seconds[number], 0.01), longest) for number, _ in self.pairs]
 
     def _read(self, number: int, share: float) -> Tensor | None:
-        """A clip, cropped so that `share` of what is left out is before; None if it cannot be decoded."""
+        """Read a clip, cropped so that `share` of what is left out is before; None: it cannot be decoded."""
         if number in self.bad:
             return None
         try:
@@ -141,6 +143,7 @@ class CaptionDataset(Dataset[Example]):
 
     def _crop(self, number: int, share: float) -> Tensor:
         clip, longest = self.clips[number], self.max_samples / SAMPLE_RATE
+        # A podcast of an hour would fill the cache and take seconds to decode for one crop.
         if clip.duration and clip.duration > max(LONG_SECONDS, longest):
             return load_audio(clip.audio, offset=share * (clip.duration - longest), duration=longest)
         waveform = self._whole(number)
@@ -151,6 +154,7 @@ class CaptionDataset(Dataset[Example]):
         if number in self._cache:
             return self._cache[number]
         waveform = load_audio(self.clips[number].audio)
+        # First come, first kept: the order is new each epoch, so evicting the oldest would gain nothing.
         if waveform.nbytes <= self._room:
             self._room -= waveform.nbytes
             self._cache[number] = waveform
@@ -158,7 +162,7 @@ class CaptionDataset(Dataset[Example]):
 
 
 class EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of like length that tell each item its epoch, so that worker processes draw the right one."""
+    """Batches of like length that give each item its epoch, so that worker processes draw the right one."""
 
     def __init__(self, sampler: LengthBucketSampler) -> None:
         self.sampler = sampler
@@ -172,7 +176,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
         return len(self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        """Take order, crops and captions of an epoch."""
+        """Set the epoch, which decides order, crops and captions."""
         self.epoch = epoch
         self.sampler.set_epoch(epoch)
 
@@ -181,7 +185,7 @@ class EpochLoader(DataLoader):
     """A DataLoader that transformers' Trainer can tell the epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Pass it on to the batches."""
+        """Pass the epoch on to the batches."""
         self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
 
 
@@ -193,10 +197,10 @@ class Collate:
     """Captions to labels: `CaptionModel.tokenize_captions`."""
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """`waveforms (batch, samples)`, `lengths`, `labels (batch, tokens)`; `bad` for `note_bad`."""
-        waveforms, lengths = pad_waveforms([each.waveform for each in examples])
-        labels = self.tokenize([each.caption for each in examples])
-        bad = {number: reason for each in examples for number, reason in each.bad.items()}
+        """Return `waveforms (batch, samples)`, `lengths`, `labels (batch, tokens)`; `bad` for `note_bad`."""
+        waveforms, lengths = pad_waveforms([example.waveform for example in examples])
+        labels = self.tokenize([example.caption for example in examples])
+        bad = {number: reason for example in examples for number, reason in example.bad.items()}
         return {"waveforms": waveforms, "lengths": lengths, "labels": labels, "bad": bad}
 
 
@@ -211,7 +215,7 @@ def make_loader(
     rank: int = 0,
     world_size: int = 1,
 ) -> EpochLoader:
-    """Batches of like length, this rank's share of each."""
+    """Make a loader of batches of like length, of each this rank's share."""
     sampler = LengthBucketSampler(
         dataset.durations,
         batch_size=batch_size,
@@ -234,7 +238,7 @@ def make_loader(
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:
-    """Ctrl-C reaches a whole group of processes; the parent must be able to save before all end."""
+    """Ignore Ctrl-C, which reaches a whole group of processes; the parent must save before all end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aac_llm.files import encode_json, write_atomically
+
 
 class ManifestError(ValueError):
     """A manifest or a source of one cannot be used; the message begins with `file:line`."""
@@ -38,15 +40,15 @@ class Clip:
     duration: float | None = None
     """Seconds."""
     dataset: str | None = None
-    """Where the clip comes from."""
+    """Data set that the clip comes from."""
     licence: str | None = None
     """Licence of the recording."""
     sound_id: str | None = None
-    """What the recording is called at its source: Freesound id, YouTube id and start, ..."""
+    """Name of the recording at its source: Freesound id, YouTube id and start, ..."""
 
 
 def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:
-    """The clips of a manifest, of one split if `split` is given, in the file's order.
+    """Read the clips of a manifest, of one split if `split` is given, in the file's order.
 
     Raises:
         ManifestError: a line cannot be used, an id occurs twice, there is no clip or none of that split.
@@ -77,20 +79,21 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
         ManifestError: a clip could not be read back (no captions, an id twice, ...); nothing is written.
     """
     path = Path(path)
-    lines: list[str] = []
+    lines: list[bytes] = []
     ids: set[str] = set()
     for number, clip in enumerate(clips, start=1):
         row = _row_of(clip, path)
+        # What cannot be read back is refused before anything is written.
         _parse_clip(row, path, number)
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)
-        lines.append(_to_json(row) + "\n")
-    write_text_atomically(path, "".join(lines))
+        lines.append(encode_json(row) + b"\n")
+    write_atomically(path, b"".join(lines))
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) of each line of a JSON Lines file that is not blank.
+    """Yield (line number, object) for each line of a JSON Lines file that is not blank.
 
     Raises:
         ManifestError: a line is not UTF-8, not JSON or not an object.
@@ -100,17 +103,6 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             yield number, _parse_line(line, path, number)
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a file so that no reader, and no interruption, ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
@@ -143,6 +135,7 @@ def _parse_clip(row: dict[str, Any], path: Path, number: int) -> Clip:
 
 
 def _absolute(folder: Path) -> Path:
+    # Not resolve(): a link to the sounds should stay a link.
     return Path(os.path.abspath(folder))
 
 
@@ -164,6 +157,7 @@ def _optional_text(row: dict[str, Any], key: str) -> str | None:
 def _duration(value: Any) -> float | None:
     if value is None:
         return None
+    # bool is an int for Python, not for us.
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ValueError(f"duration must be a number of seconds, got {value!r}")
     return float(value)
@@ -196,16 +190,6 @@ def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
         "sound_id": clip.sound_id,
     }
     return {key: value for key, value in row.items() if value is not None}
-
-
-def _to_json(row: dict[str, Any]) -> str:
-    """One line of JSON; in ASCII where a file name is not valid Unicode, which UTF-8 could not hold."""
-    line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    try:
-        line.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(row, allow_nan=False)
-    return line
 
 
 def _of_split(clips: list[Clip], split: str, path: Path) -> list[Clip]:

@@ -8,16 +8,15 @@ that was killed goes on: files checked before are not read again unless they cha
 
 from __future__ import annotations
 
-import json
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from audio_common.check import Check, CheckMemory, check_files
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from aac_llm.config.prepare import (
@@ -31,7 +30,7 @@ from aac_llm.config.prepare import (
     PrepareSLAMConfig,
     PrepareWavCapsConfig,
 )
-from aac_llm.data.manifest import Clip, ManifestError, read_manifest, write_manifest, write_text_atomically
+from aac_llm.data.manifest import Clip, ManifestError, read_manifest, write_manifest
 from aac_llm.data.readers.audiocaps import read_audiocaps
 from aac_llm.data.readers.autoacd import read_autoacd
 from aac_llm.data.readers.clotho import read_clotho
@@ -39,6 +38,8 @@ from aac_llm.data.readers.json_lines import read_jsonl, read_reference, read_sla
 from aac_llm.data.readers.macs import read_macs
 from aac_llm.data.readers.source import Problem, Reading
 from aac_llm.data.readers.wavcaps import read_wavcaps
+from aac_llm.files import write_json
+from aac_llm.output import Progress
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareAudioCapsConfig: read_audiocaps,
@@ -69,14 +70,14 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What was made, and what is wrong with it."""
+    """The manifest that was made, and problems of its clips."""
 
     manifest: Path
     clips: int
-    """In the manifest."""
+    """Clips in the manifest."""
     captions: int
     hours: float
-    """Of sound in it."""
+    """Hours of sound in it."""
     splits: dict[str, int]
     """Split -> clips; clips without one are under `(none)`."""
     dropped: int
@@ -99,6 +100,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     clips = [replace(clip, licence=clip.licence or config.licence) for clip in clips]
     others = [clip for path in config.against for clip in _named(read_manifest(path), path)]
     checks, failures = _check(clips + others, config)
+    # The decoded length counts: headers are wrong now and then.
     usable = [replace(clip, duration=checks[clip.audio].seconds) for clip in clips if clip.audio in checks]
     usable, long = _split_long(usable, config.max_seconds)
     there = [clip for clip in others if clip.audio in checks]
@@ -115,7 +117,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     report = _report(config.out, kept, len(usable) - len(kept), problems)
     if kept:
         write_manifest(config.out, kept)
-    _tell(report, config)
+    _show(report, config)
     if not kept:
         raise ManifestError(
             f"{config.source}: not one of {len(clips)} clips can be used; {report_path(config.out)} says why"
@@ -124,12 +126,12 @@ def prepare(config: PrepareConfig) -> PrepareReport:
 
 
 def report_path(manifest: Path) -> Path:
-    """Where the report of a manifest is."""
+    """Return where the report of a manifest is."""
     return manifest.with_suffix(".report.json")
 
 
 def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
-    """The clips with `-2`, `-3`, ... after ids that others before them have."""
+    """Append `-2`, `-3`, ... to ids that earlier clips have."""
     taken: set[str] = set()
     named = []
     for clip in clips:
@@ -143,7 +145,7 @@ def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:
-    """Clips of one split with the same sound."""
+    """Find clips of one split with the same sound."""
     groups: dict[tuple[str, str | None], list[str]] = defaultdict(list)
     for clip in clips:
         groups[checks[clip.audio].digest, clip.split].append(clip.id)
@@ -153,26 +155,27 @@ def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list
 def find_overlaps(
     clips: Sequence[Clip], others: Sequence[Clip], checks: Mapping[Path, Check]
 ) -> tuple[list[Problem], set[str]]:
-    """Recordings in more than one split or in another manifest, and the ids of training clips among them.
+    """Find recordings in several splits or in another manifest, and the ids of training clips among them.
 
     A recording is known by its sound, and by its number at the source (`sound_id`): WavCaps and Clotho have
     different pieces of the same Freesound recordings.
     """
     problems: list[Problem] = []
     leaking: set[str] = set()
-    told: set[tuple[str, ...]] = set()
+    seen: set[tuple[str, ...]] = set()
     for what, key in (("sound", lambda c: checks[c.audio].digest), ("recording", lambda c: c.sound_id)):
         mine, foreign = _grouped(clips, key), _grouped(others, key)
         for name, group in mine.items():
             splits = sorted({str(clip.split) for clip in group})
             elsewhere = [clip.id for clip in foreign.get(name, [])]
             ids = tuple(clip.id for clip in group)
-            if (len(splits) == 1 and not elsewhere) or ids in told:
+            if (len(splits) == 1 and not elsewhere) or ids in seen:
                 continue
-            told.add(ids)
+            seen.add(ids)
             where = [f"the same {what} in the splits {', '.join(splits)}"] if len(splits) > 1 else []
             where += [f"the same {what} as {', '.join(elsewhere)}"] if elsewhere else []
             problems.append(Problem("overlap", ", ".join(ids), "; ".join(where)))
+            # Only training clips can be left out: a test set stays what it was published as.
             leaking |= {clip.id for clip in group if clip.split in ("train", None)}
     return problems, leaking
 
@@ -194,13 +197,13 @@ def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Che
     assert config.out is not None
     path = config.out.with_suffix(".checked.jsonl")
     memory = CheckMemory(path, is_quick=config.quick, forget=config.recheck)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("checking sounds", total=len(clips))
+    paths = list(dict.fromkeys(clip.audio for clip in clips))
+    with Progress("Checking sounds", len(paths)) as progress:
         return check_files(
-            [clip.audio for clip in clips],
+            paths,
             memory,
             num_workers=config.num_workers,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, _: progress.advance(done - progress.done),
         )
 
 
@@ -227,6 +230,7 @@ def _odd(clips: Sequence[Clip], checks: Mapping[Path, Check], config: PrepareCon
     for clip in clips:
         check = checks[clip.audio]
         seconds, declared = check.seconds, check.declared_seconds
+        # Encoders pad and headers round: a hundredth and 50 ms are no damage.
         if seconds is not None and declared is not None and seconds < declared * 0.99 - 0.05:
             message = f"the header says {declared:.2f} s, {seconds:.2f} s can be decoded"
             problems.append(Problem("cut off", clip.id, message))
@@ -249,12 +253,13 @@ def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[P
     )
 
 
-def _tell(report: PrepareReport, config: PrepareConfig) -> None:
-    """Write the report, and print its sum."""
-    text = json.dumps(asdict(report), default=str, indent=2) + "\n"
+def _show(report: PrepareReport, config: PrepareConfig) -> None:
+    """Write the report, and print a summary of it."""
     for path in (report_path(report.manifest), config.json):
         if path is not None:
-            write_text_atomically(path, text)
+            write_json(path, report)
+    # `--json -`: the standard output is for the JSON alone.
+    screen = sys.stderr if str(config.json) == "-" else sys.stdout
     found = Counter(problem.kind for problem in report.problems)
     rows = [
         ("clips", f"{report.clips:,}"),
@@ -267,15 +272,16 @@ def _tell(report: PrepareReport, config: PrepareConfig) -> None:
     table = Table("", "number", title=str(report.manifest))
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(file=screen).print(table)
     for kind in KINDS:
         those = [problem for problem in report.problems if problem.kind == kind]
         for problem in those[:SHOWN]:
-            print(_printable(f"{kind}: {problem.where}: {problem.message}"))
+            print(_printable(f"{kind}: {problem.where}: {problem.message}"), file=screen)
         if len(those) > SHOWN:
-            print(f"{kind}: {len(those) - SHOWN:,} more in {report_path(report.manifest)}")
+            more = len(those) - SHOWN
+            print(f"{kind}: {more:,} more in {report_path(report.manifest)}", file=screen)
 
 
 def _printable(text: str) -> str:
-    """File names that are not valid Unicode cannot be printed as they are."""
+    """Replace bytes of file names that are not valid Unicode, which cannot be printed as they are."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

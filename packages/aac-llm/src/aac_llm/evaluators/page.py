@@ -11,26 +11,25 @@ import mimetypes
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from aac_llm.evaluators.report import (
     LOWER_IS_BETTER,
+    Evaluation,
+    ScoredClip,
     display_name,
     format_score,
     notes,
     table_rows,
-    write_atomically,
 )
-
-if TYPE_CHECKING:
-    from aac_llm.evaluators.evaluate import Evaluation, ScoredClip
+from aac_llm.files import write_atomically
 
 TEMPLATE = "page.html.jinja"
 EMBED_BYTES = 2_000_000
 """Larger sounds are linked."""
 TELLING = ("fense", "spider_fl", "spider", "cider_d", "meteor", "rouge_l", "event_f1", "bleu_1")
-"""By which score clips are worst, the first that there is."""
+"""Scores by which clips are worst; the first that there is counts."""
 
 
 def write_page(
@@ -60,7 +59,7 @@ def render_page(
     sort_by: str = "auto",
     embed: bool = False,
 ) -> str:
-    """The page as text, for a file in `folder`; see `write_page`."""
+    """Return the page as text, for a file in `folder`; see `write_page`."""
     from jinja2 import Environment, FileSystemLoader
 
     names = list(evaluation.clips[0].scores) if evaluation.clips else []
@@ -77,12 +76,12 @@ def render_page(
         notes=notes(evaluation),
         scores=[(name, display_name(name), name in LOWER_IS_BETTER) for name in names],
         order=order,
-        clips=[_clip(each, folder, embed) for each in sort_clips(evaluation.clips, order)],
+        clips=[_clip(clip, folder, embed) for clip in sort_clips(evaluation.clips, order)],
     )
 
 
 def choose_order(names: Sequence[str], sort_by: str) -> str:
-    """The score that clips are sorted by, empty if they have none.
+    """Choose the score that clips are sorted by, empty if they have none.
 
     Raises:
         ValueError: there is no such score; with those that there are.
@@ -95,16 +94,18 @@ def choose_order(names: Sequence[str], sort_by: str) -> str:
 
 
 def sort_clips(clips: Sequence[ScoredClip], order: str) -> list[ScoredClip]:
-    """Worst first; clips of the same score as they came."""
+    """Sort clips worst first; those of the same score stay as they came."""
     if not order:
         return list(clips)
+    # sorted keeps the order of equal clips, so the page does not change from run to run.
     sign = -1 if order in LOWER_IS_BETTER else 1
     return sorted(clips, key=lambda clip: sign * clip.scores[order])
 
 
 def audio_source(audio: str, folder: Path, embed: bool) -> str:
-    """What an audio element plays: a link relative to the page's folder, or the sound itself."""
+    """Return what an audio element plays: a link relative to the page's folder, or the sound itself."""
     path = Path(audio)
+    # Base64 makes a third more of it, and browsers grow slow with pages of hundreds of megabytes.
     if embed and path.is_file() and path.stat().st_size <= EMBED_BYTES:
         kind = mimetypes.guess_type(path.name)[0] or "audio/wav"
         return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
@@ -114,6 +115,7 @@ def audio_source(audio: str, folder: Path, embed: bool) -> str:
         relative = os.path.relpath(path, folder.absolute())
     except ValueError:  # another drive of Windows
         return path.as_uri()
+    # Bytes of file names that are not Unicode are quoted as they are.
     return quote(Path(relative).as_posix().encode("utf-8", "surrogateescape"))
 
 

@@ -1,18 +1,16 @@
-"""How results of captions are shown and kept: a table on the terminal, and JSON that says what made it."""
+"""Results of an evaluation: their types, a table on the terminal, and JSON that says what made them."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import math
-import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TextIO
 
-if TYPE_CHECKING:
-    from aac_llm.evaluators.evaluate import Evaluation
+from aac_llm.evaluators.score_table import Unavailable
+from aac_llm.files import write_json
 
 NAMES = {
     "bleu_1": "BLEU-1",
@@ -38,19 +36,70 @@ NAMES = {
     "events": "events",
     "diversity": "diversity",
 }
-"""What scores and metrics are called in print."""
+"""Names of scores and metrics in print."""
 LOWER_IS_BETTER = frozenset({"fer"})
 NUM_SHOWN = 5
 """Ids and files named on the terminal; all are in the JSON."""
 
 
+@dataclass(frozen=True)
+class ScoredClip:
+    """A clip with its captions, references and scores."""
+
+    id: str
+    audio: str | None
+    caption: str
+    references: tuple[str, ...]
+    scores: dict[str, float]
+    """Scores of the metrics that score single clips."""
+    other_caption: str | None = None
+    """The caption of the system that is compared with."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better a system is than another one by one score."""
+
+    other: float
+    """The other system's score."""
+    difference: float
+    """Ours less the other's."""
+    interval: tuple[float, float] | None = None
+    """95 % interval of a paired bootstrap over clips; None: the score cannot be drawn."""
+    p_value: float | None = None
+    """Two-sided, of a permutation test."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All results of a system."""
+
+    num_clips: int
+    corpus: dict[str, float]
+    """Score -> value over all clips."""
+    intervals: dict[str, tuple[float, float]]
+    """95 % intervals, by the bootstrap over clips."""
+    clips: tuple[ScoredClip, ...]
+    """In the order of the references."""
+    unavailable: dict[str, Unavailable]
+    """Metrics that were asked for and could not run, with what to do."""
+    comparison: dict[str, Difference]
+    """Differences to a second system, by score."""
+    missing: tuple[str, ...] = ()
+    """Ids with references but without a caption; not scored."""
+    extra: tuple[str, ...] = ()
+    """Ids with a caption but without references; not scored."""
+    bad_files: tuple[str, ...] = ()
+    """Sounds that the model could not read, and why."""
+
+
 def display_name(name: str) -> str:
-    """What a score is called in print; one without an entry, its words."""
+    """Return what a score is called in print; a name without an entry becomes words."""
     return NAMES.get(name, name.replace("_", " "))
 
 
 def format_score(name: str, value: float) -> str:
-    """Four decimals; whole numbers, as of words, without any.
+    """Format a score: four decimals, or none for whole numbers, as of words.
 
     >>> format_score("cider_d", 0.48178), format_score("vocabulary", 68.0)
     ('0.4818', '68')
@@ -60,7 +109,7 @@ def format_score(name: str, value: float) -> str:
 
 
 def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
-    """The corpus table as text: column names, and a row for each score."""
+    """Return the corpus table as text: column names, and a row for each score."""
     columns = ["score", "value"]
     columns += ["95 % interval"] if evaluation.intervals else []
     # What the other system scored, and how far ours is ahead.
@@ -76,7 +125,7 @@ def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """What a reader must know beside the numbers: clips and metrics that are not in them, a line each."""
+    """Return notes to the numbers, a line each: clips and metrics that are not in them."""
     lines = [_listing("without a caption, not scored", evaluation.missing)]
     lines += [_listing("without references, not scored", evaluation.extra)]
     lines += [_listing("could not be read", evaluation.bad_files)]
@@ -84,8 +133,8 @@ def notes(evaluation: Evaluation) -> list[str]:
     return [line for line in lines if line]
 
 
-def print_report(evaluation: Evaluation) -> None:
-    """The table and its notes on the standard output."""
+def print_report(evaluation: Evaluation, file: TextIO | None = None) -> None:
+    """Print the table and its notes, to the standard output by default."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -98,50 +147,24 @@ def print_report(evaluation: Evaluation) -> None:
         table.add_column(Text(name), justify="right" if place else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console()
+    console = Console(file=file or sys.stdout)
     if not console.is_terminal:  # a file or a pipe has no width
-        console = Console(width=120, soft_wrap=True)
+        console = Console(file=file or sys.stdout, width=120, soft_wrap=True)
     console.print(table)
     for line in notes(evaluation):
         console.print(Text(_printable(line)))
 
 
 def write_json_report(path: Path, evaluation: Evaluation, config: Any) -> None:
-    """Keep all numbers, clip by clip, with the version and the settings that made them."""
-    record = {"aac_llm": version("aac-llm"), "settings": to_plain(config), "results": to_plain(evaluation)}
-    text = json.dumps(record, indent=2, allow_nan=False, ensure_ascii=False)
-    write_atomically(path, (_escape_surrogates(text) + "\n").encode())
-
-
-def to_plain(value: Any) -> Any:
-    """A value in JSON's own types: dataclasses become objects, paths text, numbers that are none null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: to_plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(name): to_plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_plain(each) for each in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value) if isinstance(value, Path) else value
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that no reader, and no interruption, sees half of it; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write all numbers, clip by clip, with the version and the settings that made them; `-`: print them."""
+    write_json(path, {"aac_llm": version("aac-llm"), "settings": config, "results": evaluation})
 
 
 def _references(evaluation: Evaluation) -> str:
     counts = [len(clip.references) for clip in evaluation.clips]
     low, high = min(counts), max(counts)
-    each = f"{low}" if low == high else f"{low} to {high}"
-    return f"{each} reference{'s' if high > 1 else ''} each"
+    number = f"{low}" if low == high else f"{low} to {high}"
+    return f"{number} reference{'s' if high > 1 else ''} each"
 
 
 def _comparison(name: str, evaluation: Evaluation) -> list[str]:
@@ -162,11 +185,6 @@ def _listing(what: str, names: Sequence[str]) -> str:
         return ""
     more = f" and {len(names) - NUM_SHOWN:,} more" if len(names) > NUM_SHOWN else ""
     return f"{len(names):,} {what}: {', '.join(names[:NUM_SHOWN])}{more}"
-
-
-def _escape_surrogates(text: str) -> str:
-    """File names that are no valid Unicode cannot be UTF-8; JSON's escapes can hold them."""
-    return "".join(f"\\u{ord(each):04x}" if "\ud800" <= each <= "\udfff" else each for each in text)
 
 
 def _printable(text: str) -> str:

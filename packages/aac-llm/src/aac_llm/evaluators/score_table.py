@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aac_llm.config.evaluate import METRICS, MetricSettings
+from aac_llm.config.evaluate import METRICS, MetricsConfig
 from aac_llm.metrics import combined
 from aac_llm.metrics.bleu import bleu_from_sums
 from aac_llm.metrics.java import JavaError
@@ -36,13 +36,13 @@ class Column:
     """One score of a system."""
 
     corpus: float
-    """Of all clips together."""
+    """Score of all clips together."""
     clips: Floats | None = None
-    """Of each clip, (clips,); None: it is a score of the whole only."""
+    """Score of each clip, (clips,); None: it is a score of the whole only."""
     table: Floats | None = None
     """(clips,) scores or (clips, columns) counts, whose sums `statistic` scores; None: no interval."""
     statistic: Statistic = mean_of_sums
-    """As in `aac_llm.metrics.statistics`."""
+    """From sums of the table to scores; see `aac_llm.metrics.statistics`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Unavailable:
 
     reason: str
     remedy: str
-    """What to do."""
+    """How to make it run."""
 
     def __str__(self) -> str:
         return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
@@ -59,7 +59,7 @@ class Unavailable:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What a system scored."""
+    """Scores of a system."""
 
     num_clips: int
     columns: dict[str, Column] = field(default_factory=dict)
@@ -72,7 +72,7 @@ def score_texts(
     candidates: Sequence[str],
     references: Sequence[Sequence[str]],
     metrics: Sequence[str] = ("available",),
-    settings: MetricSettings | None = None,
+    settings: MetricsConfig | None = None,
 ) -> ScoreTable:
     """Score captions by several metrics.
 
@@ -89,8 +89,9 @@ def score_texts(
         raise ValueError(f"expected clips with references, got {len(candidates)} and {len(references)}")
     if not all(references):
         raise ValueError("every clip needs a reference: leave the others out before scoring")
-    scorer = _Scorer(candidates, references, settings or MetricSettings(), set(metrics) == {"available"})
+    scorer = _Scorer(candidates, references, settings or MetricsConfig(), set(metrics) == {"available"})
     table = ScoreTable(len(candidates))
+    # In this order, whatever order they were asked in.
     for name in METRICS:
         if name in metrics or {"all", "available"} & set(metrics):
             try:
@@ -103,7 +104,7 @@ def score_texts(
 
 
 def mean_column(clips: Any) -> Column:
-    """A score whose corpus value is the mean over the clips."""
+    """Make the column of a score whose corpus value is the mean over the clips."""
     values = np.asarray(clips, dtype=np.float64)
     return Column(float(values.mean()), values, values)
 
@@ -115,10 +116,11 @@ class _Scorer:
         self,
         candidates: Sequence[str],
         references: Sequence[Sequence[str]],
-        settings: MetricSettings,
+        settings: MetricsConfig,
         local_only: bool,
     ) -> None:
         self.raw = candidates, references
+        # As in the tools of the published numbers, metrics get the tokenized texts; events get the raw ones.
         self.candidates = [" ".join(tokenize(text)) for text in candidates]
         self.references = [[" ".join(tokenize(text)) for text in texts] for texts in references]
         self.settings = settings
@@ -129,6 +131,7 @@ class _Scorer:
         if name not in self._parts:
             try:
                 self._parts[name] = compute()
+            # Kept: SPIDEr and SPIDEr-FL would each start Java again to fail in the same way.
             except (MissingMetricError, JavaError) as error:
                 self._parts[name] = error
         if isinstance(self._parts[name], Exception):
@@ -209,6 +212,7 @@ def _bleu_columns(scores: Scores) -> dict[str, Column]:
 
 
 def _bleu_of_sums(order: int, sums: Floats) -> Floats:
+    # The last column is the number of clips, which a corpus's BLEU does not need.
     return bleu_from_sums(sums[..., :-1])[..., order]
 
 
@@ -222,7 +226,7 @@ def _meteor(scorer: _Scorer) -> dict[str, Column]:
 
 
 def _events(scorer: _Scorer) -> dict[str, Column]:
-    from aac_llm.evaluators.events import event_scores
+    from aac_llm.metrics.events import event_scores
 
     found = event_scores(*scorer.raw)
     return {f"event_{name}": mean_column(clips) for name, clips in found.clips.items()}

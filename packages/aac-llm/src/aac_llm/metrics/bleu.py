@@ -20,7 +20,7 @@ _TINY = 1e-15
 
 @dataclass(frozen=True, kw_only=True)
 class BleuCounts:
-    """All that BLEU needs to know of each clip; sums over clips give the corpus."""
+    """Counts of each clip for BLEU; their sums over clips give the corpus."""
 
     matches: Ints
     """(clips, 4) n-grams of the candidate that a reference has, clipped."""
@@ -32,12 +32,12 @@ class BleuCounts:
     """(clips,) words of the reference closest in length."""
 
     def table(self) -> Floats:
-        """(clips, 10): what `bleu_from_sums` takes, for sums over any choice of clips."""
+        """Return counts (clips, 10) for `bleu_from_sums`, to be summed over any choice of clips."""
         return np.column_stack([self.matches, self.ngrams, self.length, self.reference_length]).astype(float)
 
 
 def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[Floats, Floats]:
-    """BLEU-1..4: (4,) of the corpus and (clips, 4) of the clips, each in 0..1.
+    """Compute BLEU-1..4: (4,) of the corpus and (clips, 4) of the clips, each in 0..1.
 
     Args:
         candidates: one caption a clip.
@@ -51,15 +51,16 @@ def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tupl
 
 
 def bleu_from_sums(sums: Floats) -> Floats:
-    """BLEU-1..4 (..., 4) of counts (..., 10): matches, n-grams, length, reference length."""
+    """Compute BLEU-1..4 (..., 4) of counts (..., 10): matches, n-grams, length, reference length."""
     matches, ngrams, length, reference_length = np.split(sums, [MAX_ORDER, 2 * MAX_ORDER, -1], axis=-1)
+    # Geometric mean of the n-gram precisions, as the n-th root of their product (Papineni et al., eq. 3).
     precision = np.cumprod((matches + _TINY) / (ngrams + _SMALL), axis=-1)
     ratio = (length + _TINY) / (reference_length + _SMALL)
     return precision ** (1 / np.arange(1, MAX_ORDER + 1)) * np.exp(np.minimum(0, 1 - 1 / ratio))
 
 
 def bleu_counts(captions: CaptionSet) -> BleuCounts:
-    """Matches and lengths of each clip."""
+    """Count matches and lengths of each clip."""
     orders = range(1, MAX_ORDER + 1)
     length = captions.counted.lengths[: captions.num_clips]
     return BleuCounts(
@@ -73,6 +74,7 @@ def bleu_counts(captions: CaptionSet) -> BleuCounts:
 def _matches(captions: CaptionSet, order: int) -> Ints:
     candidate, reference = captions.of_candidates(order), captions.of_references(order)
     size = len(candidate.start)
+    # The greatest count in any one reference of the clip allows as many matches.
     keys = pair_keys(captions.clip[reference.sentence], reference.ngram, size)
     by_key = np.lexsort((reference.count, keys))  # within a key the greatest count is last
     last = np.flatnonzero(np.diff(keys[by_key], append=-1))
@@ -87,5 +89,6 @@ def _closest_lengths(captions: CaptionSet) -> Ints:
     lengths = captions.counted.lengths
     references = lengths[captions.num_clips :]
     distance = np.abs(references - lengths[captions.clip])
+    # Within a clip by distance, then by length: the first is the closest, the shorter of two.
     ranked = np.lexsort((references, distance, captions.clip))
     return references[ranked[np.flatnonzero(np.diff(captions.clip, prepend=-1))]]

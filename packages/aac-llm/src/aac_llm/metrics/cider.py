@@ -62,7 +62,7 @@ class DocumentFrequencies:
         return cls(num_documents=len(references), counts=dict(counts))
 
     def weights(self, ngrams: Iterable[tuple[str, ...]]) -> Floats:
-        """log(clips / clips with the n-gram); an n-gram never seen weighs as one seen once."""
+        """Compute log(clips / clips with the n-gram); an n-gram never seen weighs as one seen once."""
         log_size = math.log(self.num_documents)
         return np.array([log_size - math.log(self.counts.get(ngram, 1)) for ngram in ngrams])
 
@@ -88,7 +88,7 @@ class CiderD:
         self.document_frequencies = document_frequencies or DocumentFrequencies.from_references(references)
 
     def __call__(self, candidates: Sequence[str]) -> tuple[float, Floats]:
-        """CIDEr-D of one candidate a clip: the mean, and (clips,)."""
+        """Compute CIDEr-D of one candidate a clip: the mean, and (clips,)."""
         return cider_d(candidates, self.references, self.document_frequencies)
 
 
@@ -97,7 +97,7 @@ def cider_d(
     references: Sequence[Sequence[str]],
     document_frequencies: DocumentFrequencies | None = None,
 ) -> tuple[float, Floats]:
-    """CIDEr-D: the mean over clips, and (clips,) of each, in 0..10.
+    """Compute CIDEr-D: the mean over clips, and (clips,) of each, in 0..10.
 
     Args:
         candidates: one caption a clip.
@@ -112,7 +112,7 @@ def cider_d(
 
 
 def cider_d_clips(captions: CaptionSet, document_frequencies: DocumentFrequencies | None = None) -> Floats:
-    """(clips,) CIDEr-D of tokenised captions."""
+    """Compute CIDEr-D (clips,) of tokenised captions."""
     similarity = np.zeros(len(captions.clip))
     for order in range(1, MAX_ORDER + 1):
         if document_frequencies is None:
@@ -122,27 +122,30 @@ def cider_d_clips(captions: CaptionSet, document_frequencies: DocumentFrequencie
         similarity += _cosine(captions, order, weights)
     lengths = captions.counted.lengths
     similarity *= _length_penalty(lengths[captions.clip], lengths[captions.num_clips :])
+    # Mean over a clip's references, then over n, times 10 (eq. 5).
     total = np.bincount(captions.clip, similarity, captions.num_clips)
     return SCALE / MAX_ORDER * total / np.bincount(captions.clip)
 
 
 def _own_weights(captions: CaptionSet, order: int) -> Floats:
-    """(n-grams,) log(clips / clips with the n-gram in a reference)."""
+    """Compute log(clips / clips with the n-gram in a reference), (n-grams,)."""
     counts = captions.of_references(order)
     size = len(counts.start)
+    # A clip counts once for an n-gram, however many of its references have it.
     pairs = np.unique(pair_keys(captions.clip[counts.sentence], counts.ngram, size))
     frequency = np.bincount(pairs % max(1, size), minlength=size)
     return np.log(captions.num_clips) - np.log(np.maximum(1, frequency))
 
 
 def _cosine(captions: CaptionSet, order: int, weights: Floats) -> Floats:
-    """(references,) clipped cosine similarity of each reference and its clip's candidate."""
+    """Compute the clipped cosine of references and their clips' candidates, (references,)."""
     candidate, reference = captions.of_candidates(order), captions.of_references(order)
     size = len(weights)
     candidate_values, reference_values = _values(candidate, weights), _values(reference, weights)
     clip = captions.clip[reference.sentence]
     wanted = pair_keys(clip, reference.ngram, size)
     common = look_up(pair_keys(candidate.sentence, candidate.ngram, size), candidate_values, wanted)
+    # Clipping: what a candidate says more often than the reference counts as often as there (the D).
     products = np.minimum(common, reference_values) * reference_values
     num_references = len(captions.clip)
     dot = np.bincount(reference.sentence, products, num_references)
@@ -159,12 +162,12 @@ def _norms(counts: NgramCounts, values: Floats, num_sentences: int) -> Floats:
 
 
 def _divide(numerator: NDArray, denominator: Floats) -> Floats:
-    """0 where the denominator is."""
+    """Divide; 0 where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator > 0)
 
 
 def _length_penalty(first: Ints, second: Ints) -> Floats:
-    """Gaussian of the difference in length, which coco-caption counts in bigrams: 0 and 1 word are alike."""
+    """Compute the Gaussian of the difference in length, in bigrams as coco-caption: 0 words equal 1."""
     difference = np.maximum(0, first - 1) - np.maximum(0, second - 1)
     return np.exp(-(difference**2) / (2 * SIGMA**2))
 
@@ -172,7 +175,7 @@ def _length_penalty(first: Ints, second: Ints) -> Floats:
 def pairwise_cider_d(
     sentences: Sequence[str], document_frequencies: DocumentFrequencies | None = None
 ) -> Floats:
-    """CIDEr-D of each sentence with each other, symmetric (n, n), in 0..10; for choosing among candidates.
+    """Compare all sentences by CIDEr-D, symmetric (n, n), in 0..10; for choosing among candidates.
 
     CIDEr-D itself is not symmetric (counts are clipped to the reference's), so this is the mean of the two
     directions. Without document frequencies every n-gram weighs the same: those of the sentences themselves
@@ -188,6 +191,7 @@ def pairwise_cider_d(
     for order in range(1, MAX_ORDER + 1):
         vectors = _dense_vectors(counted, order, document_frequencies)
         norms = np.sqrt((vectors**2).sum(axis=1))
+        # Row i as the candidate, column j as the reference.
         dot = (np.minimum(vectors[:, None], vectors[None]) * vectors[None]).sum(axis=-1)
         similarity += _divide(dot, np.outer(norms, norms))
     similarity *= _length_penalty(counted.lengths[:, None], counted.lengths[None])
@@ -195,7 +199,7 @@ def pairwise_cider_d(
 
 
 def _dense_vectors(counted: Counted, order: int, frequencies: DocumentFrequencies | None) -> Floats:
-    """(sentences, n-grams) tf-idf of one order."""
+    """Compute tf-idf (sentences, n-grams) of one order."""
     counts = counted.orders[order - 1]
     size = len(counts.start)
     weights = np.ones(size) if frequencies is None else frequencies.weights(counted.ngrams(order))

@@ -16,7 +16,7 @@ PENALTY = 0.9
 
 
 def spider(cider_d: ArrayLike, spice: ArrayLike) -> NDArray[np.float64]:
-    """Mean of CIDEr-D and SPICE of each clip.
+    """Average CIDEr-D and SPICE of each clip.
 
     >>> spider([1.0, 0.5], [0.2, 0.1]).tolist()
     [0.6, 0.3]
@@ -27,7 +27,7 @@ def spider(cider_d: ArrayLike, spice: ArrayLike) -> NDArray[np.float64]:
 def fluency_errors(
     error_probability: ArrayLike, *, threshold: float = ERROR_THRESHOLD
 ) -> NDArray[np.float64]:
-    """1 for captions with an error, 0 for fluent ones; the mean is the fluency error rate (FER).
+    """Return 1 for captions with an error, 0 for fluent ones; the mean is the fluency error rate (FER).
 
     >>> fluency_errors([0.9, 0.91, 0.1]).tolist()
     [0.0, 1.0, 0.0]
@@ -38,12 +38,12 @@ def fluency_errors(
 def spider_fl(
     cider_d: ArrayLike, spice: ArrayLike, error_probability: ArrayLike, *, penalty: float = PENALTY
 ) -> NDArray[np.float64]:
-    """SPIDEr of each clip, less the penalty where the caption is not fluent."""
+    """Compute SPIDEr of each clip, less the penalty where the caption is not fluent."""
     return spider(cider_d, spice) * (1 - penalty * fluency_errors(error_probability))
 
 
 def fense(
     similarity: ArrayLike, error_probability: ArrayLike, *, penalty: float = PENALTY
 ) -> NDArray[np.float64]:
-    """Sentence similarity of each clip, less the penalty where the caption is not fluent."""
+    """Return the sentence similarity of each clip, less the penalty where the caption is not fluent."""
     return np.asarray(similarity, dtype=np.float64) * (1 - penalty * fluency_errors(error_probability))

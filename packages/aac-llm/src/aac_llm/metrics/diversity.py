@@ -15,7 +15,7 @@ from aac_llm.metrics.tokenizer import tokenize
 
 
 def diversity(candidates: Sequence[str]) -> dict[str, float]:
-    """Measures of variety of one caption a clip, see `diversity_of`.
+    """Measure the variety of one caption a clip, see `diversity_of`.
 
     Raises:
         ValueError: no caption.
@@ -24,7 +24,7 @@ def diversity(candidates: Sequence[str]) -> dict[str, float]:
 
 
 def diversity_of(candidates: Sequence[Tokens]) -> dict[str, float]:
-    """Measures of variety of tokenised captions.
+    """Measure the variety of tokenised captions.
 
     - `vocabulary`: different words, in all captions together
     - `mean_length`: words a caption
@@ -49,15 +49,16 @@ def diversity_of(candidates: Sequence[Tokens]) -> dict[str, float]:
 
 
 def _self_similarity(counted: Counted) -> float:
-    """Mean cosine of all pairs: of unit vectors u, (|sum u|^2 - sum |u|^2) / (number of ordered pairs)."""
+    """Average the cosine of all pairs: for unit vectors u, (|sum u|^2 - sum |u|^2) / ordered pairs."""
     size = len(counted.lengths)
     if size < 2:
         return 0.0
-    squares = sum(np.bincount(each.sentence, each.count**2, size) for each in counted.orders)
+    squares = sum(np.bincount(order.sentence, order.count**2, size) for order in counted.orders)
     norms = np.sqrt(np.maximum(1, squares))
     total = 0.0
-    for each in counted.orders:
-        summed = np.bincount(each.ngram, each.count / norms[each.sentence], len(each.start))
+    for order in counted.orders:
+        summed = np.bincount(order.ngram, order.count / norms[order.sentence], len(order.start))
         total += float((summed**2).sum())
+    # Empty captions have no unit vector.
     of_itself = int(np.count_nonzero(squares))
     return float(np.clip((total - of_itself) / (size * (size - 1)), 0, 1))

@@ -84,6 +84,7 @@ class FluencyDetector(nn.Module):
         Raises:
             ValueError: names or shapes differ; they are listed.
         """
+        # A buffer of old checkpoints, which transformers makes anew.
         kept = {name: value for name, value in weights.items() if name != POSITION_IDS}
         try:
             self.load_state_dict(kept, strict=True)
@@ -92,13 +93,14 @@ class FluencyDetector(nn.Module):
 
     @torch.inference_mode()
     def error_probability(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
-        """How likely each caption has any error, (texts,); it does not depend on the batch."""
+        """Return the probability of any error in each caption, (texts,), whatever its batch."""
         return self.class_probabilities(texts, batch_size=batch_size)[:, -1]
 
     @torch.inference_mode()
     def class_probabilities(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
-        """Probabilities of every kind of error, (texts, classes)."""
+        """Return the probability of every kind of error, (texts, classes)."""
         clean = [strip_punctuation(text) for text in texts]
+        # Like lengths together: less padding.
         order = sorted(range(len(clean)), key=lambda place: len(clean[place]))
         found = np.zeros((len(clean), self.clf.out_features))
         for first in range(0, len(order), batch_size):
@@ -107,7 +109,7 @@ class FluencyDetector(nn.Module):
         return found
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Tokenised texts (each value (batch, tokens)) to logits (batch, classes)."""
+        """Turn tokenised texts (each value (batch, tokens)) into logits (batch, classes)."""
         return self.clf(self.encoder(**batch).last_hidden_state[:, 0])
 
     def _tokenize(self, texts: list[str]) -> Mapping[str, torch.Tensor]:
@@ -118,7 +120,7 @@ class FluencyDetector(nn.Module):
 
 
 def strip_punctuation(text: str) -> str:
-    """What the detector was trained on.
+    """Normalize a caption as the detector was trained on it.
 
     >>> strip_punctuation("A dog, barking.")
     'a dog barking'
@@ -127,7 +129,7 @@ def strip_punctuation(text: str) -> str:
 
 
 def find_checkpoint(source: str | Path, *, local_only: bool = False) -> Path:
-    """The checkpoint's file, downloaded to the cache when it is a published one.
+    """Find the checkpoint's file, downloaded to the cache if it is a published one.
 
     Raises:
         MissingMetricError: it cannot be had; with what to do.
@@ -155,7 +157,7 @@ def find_checkpoint(source: str | Path, *, local_only: bool = False) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where checkpoints are kept: `AAC_LLM_CACHE`, else `~/.cache/aac-llm`."""
+    """Return the folder of checkpoints: `AAC_LLM_CACHE`, else `~/.cache/aac-llm`."""
     return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/aac-llm").expanduser()
 
 
@@ -185,7 +187,7 @@ def download(name: str = FENSE_DETECTOR, folder: Path | None = None) -> Path:
 
 
 def check_digest(path: Path, expected: str) -> None:
-    """Raises MissingMetricError when a file's SHA-256 is another one."""
+    """Raise MissingMetricError if a file's SHA-256 is another one."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != expected:
@@ -193,7 +195,7 @@ def check_digest(path: Path, expected: str) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The three entries of a published checkpoint; nothing in the file is run.
+    """Read the three entries of a published checkpoint; nothing in the file is run.
 
     Raises:
         ValueError: the file holds something else.

@@ -46,7 +46,7 @@ class JavaError(RuntimeError):
 
 
 def find_java(java: str | Path | None = None) -> Path:
-    """The Java executable: `java` if given, else of `AAC_LLM_JAVA`, `JAVA_HOME` or the `PATH`.
+    """Find the Java executable: `java` if given, else of `AAC_LLM_JAVA`, `JAVA_HOME` or the `PATH`.
 
     Raises:
         MissingMetricError: there is none; with what to do.
@@ -65,7 +65,7 @@ def find_java(java: str | Path | None = None) -> Path:
 
 
 def java_version(java: Path) -> int:
-    """The feature release of an executable, as 8, 17 or 21.
+    """Return the feature release of an executable, as 8, 17 or 21.
 
     Raises:
         JavaError: it does not say, so it is no Java.
@@ -78,7 +78,7 @@ def java_version(java: Path) -> int:
 
 
 def parse_java_version(text: str) -> int:
-    """The feature release in what `java -version` prints.
+    """Find the feature release in what `java -version` prints.
 
     >>> parse_java_version('openjdk version "17.0.15" 2025-04-15')
     17
@@ -88,19 +88,20 @@ def parse_java_version(text: str) -> int:
     match = re.search(r'version "(\d+)(?:\.(\d+))?', text)
     if match is None:
         raise JavaError(f"expected the version of a Java, got {text.strip()[:200]!r}")
+    # Java 8 calls itself 1.8.
     major = int(match[1])
     return int(match[2] or 0) if major == 1 else major
 
 
 def open_packages(version: int) -> list[str]:
-    """Flags for libraries of Java 8's time that reach into the JDK, which Java 9 began to close."""
+    """Return flags for libraries of Java 8's time that reach into the JDK, which Java 9 began to close."""
     return (
         [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in OPENED_PACKAGES] if version >= 9 else []
     )
 
 
 def jar_folders(jars: str | Path | None = None) -> list[Path]:
-    """Where jars are looked for, first first: `jars`, else of `AAC_LLM_JARS`; then `pycocoevalcap`."""
+    """Return where to look for jars, in order: `jars`, else of `AAC_LLM_JARS`; then `pycocoevalcap`."""
     wanted = jars or os.environ.get(JARS_VARIABLE)
     folders = [Path(wanted).expanduser()] if wanted else []
     spec = importlib.util.find_spec("pycocoevalcap")
@@ -109,7 +110,7 @@ def jar_folders(jars: str | Path | None = None) -> list[Path]:
 
 
 def find_jar(name: str, places: Sequence[str], jars: str | Path | None, command: str) -> Path:
-    """The first file `name` in the sub-folders `places`, or directly in a folder of jars.
+    """Find the first file `name` in the sub-folders `places`, or directly in a folder of jars.
 
     Raises:
         MissingMetricError: it is nowhere; with `command`, which gets it.
@@ -163,4 +164,4 @@ def _candidates(name: str, places: Sequence[str], jars: str | Path | None) -> It
 
 
 def _name(arguments: Sequence[str | Path]) -> str:
-    return next((Path(each).name for each in arguments if str(each).endswith(".jar")), "the Java program")
+    return next((Path(word).name for word in arguments if str(word).endswith(".jar")), "the Java program")

@@ -22,7 +22,7 @@ NUM_COUNTS = 23
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 """Recall against precision; the penalty's exponent and weight; content words against function words."""
 STAGE_WEIGHTS = (1.0, 0.6, 0.8, 0.6)
-"""Of exact matches, stems, synonyms and paraphrases."""
+"""Weights of exact matches, stems, synonyms and paraphrases."""
 SEPARATOR = "|||"
 
 
@@ -36,7 +36,7 @@ class Meteor:
 
     @property
     def table(self) -> NDArray[np.float64]:
-        """What corpora sum up, (clips, 23); a caption that matches as a whole has no chunk, as in the jar."""
+        """Counts to sum up, (clips, 23); a caption that matches as a whole has no chunk, as in the jar."""
         whole = (self.counts[:, 0:2] == self.counts[:, 21:23]).all(axis=1) & (self.counts[:, 20] == 1)
         table = self.counts.copy()
         table[whole, 20] = 0
@@ -83,14 +83,14 @@ def meteor(
     executable, jar = find_meteor(jars, java)
     if not lines:
         return Meteor(np.zeros((0, NUM_COUNTS)))
-    allowed = timeout or 60 + 0.1 * sum(1 + len(each) for each in references)
+    allowed = timeout or 60 + 0.1 * sum(1 + len(texts) for texts in references)
     arguments: list[str | Path] = ["-Xmx2G", "-jar", jar, "-", "-", "-stdio", "-l", "en", "-norm"]
     said = run_java(executable, arguments, stdin="".join(line + "\n" for line in lines), timeout=allowed)
     return Meteor(read_counts(said, len(lines)))
 
 
 def find_meteor(jars: str | Path | None = None, java: str | Path | None = None) -> tuple[Path, Path]:
-    """The Java executable and the jar, beside which its paraphrase table lies.
+    """Find the Java executable and the jar, beside which its paraphrase table lies.
 
     Raises:
         MissingMetricError: one of the three is missing.
@@ -104,7 +104,7 @@ def find_meteor(jars: str | Path | None = None, java: str | Path | None = None) 
 
 
 def score_line(candidate: str, references: Sequence[str]) -> str:
-    """A clip in the jar's protocol; the separator and line breaks inside a caption become spaces.
+    """Write a clip in the jar's protocol; separators and line breaks inside a caption become spaces.
 
     Raises:
         ValueError: no references.
@@ -115,12 +115,12 @@ def score_line(candidate: str, references: Sequence[str]) -> str:
     if not references:
         raise ValueError(f"METEOR needs at least one reference, got none for {candidate!r}")
     # A trailing space keeps an empty caption a field of its own.
-    fields = ["SCORE", *(_clean(each) for each in references), _clean(candidate)]
+    fields = ["SCORE", *(_clean(text) for text in references), _clean(candidate)]
     return f" {SEPARATOR} ".join(fields)
 
 
 def read_counts(said: str, num_clips: int) -> NDArray[np.float64]:
-    """The jar's answer as (clips, 23).
+    """Parse the jar's answer to (clips, 23).
 
     Raises:
         JavaError: it is something else.
@@ -139,7 +139,7 @@ def read_counts(said: str, num_clips: int) -> NDArray[np.float64]:
 
 
 def score_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scores of counts, (..., 23) -> (...): weighted F times one minus the penalty for scattered matches."""
+    """Score counts, (..., 23) -> (...): weighted F times one minus the penalty for scattered matches."""
     lengths, function_words = counts[..., 0:2], counts[..., 2:4]
     weighted_lengths = DELTA * (lengths - function_words) + (1 - DELTA) * function_words
     # (..., stage, content or function, caption or reference)
@@ -147,7 +147,9 @@ def score_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     words = np.einsum("...skw,s,k->...w", stages, np.array(STAGE_WEIGHTS), np.array([DELTA, 1 - DELTA]))
     shares = _divide(words, weighted_lengths)
     precision, recall = shares[..., 0], shares[..., 1]
+    # Parameterized harmonic mean, eq. 3 of the paper.
     mean = _divide(precision * recall, ALPHA * precision + (1 - ALPHA) * recall)
+    # Chunks per matched word: 1 if no two matches are neighbours.
     scattered = _divide(counts[..., 20], counts[..., 21:23].mean(axis=-1))
     return mean * (1 - GAMMA * scattered**BETA)
 

@@ -1,4 +1,4 @@
-"""What a metric says that cannot run here."""
+"""The error of a metric that cannot run here."""
 
 from __future__ import annotations
 

@@ -50,12 +50,12 @@ class Counted:
     """Counts for n = 1, 2, 3, 4."""
 
     def ngrams(self, order: int) -> list[tuple[str, ...]]:
-        """The n-grams of this order by their numbers."""
+        """Return the n-grams of this order by their numbers."""
         return [tuple(self.words[at : at + order]) for at in self.orders[order - 1].start.tolist()]
 
 
 def count_ngrams(sentences: Sequence[Tokens], max_order: int = MAX_ORDER) -> Counted:
-    """The n-grams of sentences, for n up to `max_order`."""
+    """Count the n-grams of sentences, for n up to `max_order`."""
     words = [word for sentence in sentences for word in sentence]
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
     numbers: dict[str, int] = {}
@@ -65,6 +65,7 @@ def count_ngrams(sentences: Sequence[Tokens], max_order: int = MAX_ORDER) -> Cou
     orders, ids = [], np.zeros(len(words), np.int64)
     for order in range(1, max_order + 1):
         starts = np.flatnonzero(rest >= order)
+        # An n-gram is its first n-1 words, numbered in the round before, and its last word.
         keys = ids[starts] * max(1, len(numbers)) + word_ids[starts + order - 1]
         _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         ids[starts] = inverse
@@ -84,9 +85,10 @@ def pair_keys(row: Ints, column: Ints, num_columns: int) -> Ints:
 
 
 def look_up(keys: Ints, values: NDArray, wanted: Ints) -> NDArray:
-    """Of sorted keys with values, the values of the wanted keys; 0 for those that are not there."""
+    """Return the values of the wanted keys, sorted as `keys` are; 0 for those that are not there."""
     if not len(keys):
         return np.zeros(len(wanted), values.dtype)
+    # Where it would stand; past the end means that it is not there.
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, values[at], 0)
 

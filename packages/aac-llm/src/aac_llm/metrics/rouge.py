@@ -17,7 +17,7 @@ BETA = 1.2
 
 
 def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, Floats]:
-    """ROUGE-L: the mean over clips, and (clips,) of each, in 0..1.
+    """Compute ROUGE-L: the mean over clips, and (clips,) of each, in 0..1.
 
     Args:
         candidates: one caption a clip.
@@ -31,19 +31,20 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> t
 
 
 def rouge_l_clips(captions: CaptionSet) -> Floats:
-    """(clips,) ROUGE-L of tokenised captions."""
+    """Compute ROUGE-L (clips,) of tokenised captions."""
     pairs = list(zip(captions.clip.tolist(), captions.references, strict=True))
     common = np.array([common_subsequence(captions.candidates[clip], words) for clip, words in pairs])
     lengths = captions.counted.lengths
     first = np.flatnonzero(np.diff(captions.clip, prepend=-1))  # of each clip's references
     precision = np.maximum.reduceat(common / np.maximum(1, lengths[captions.clip]), first)
     recall = np.maximum.reduceat(common / np.maximum(1, lengths[captions.num_clips :]), first)
+    # coco-caption has beta at precision, which weighs recall more.
     denominator = recall + BETA**2 * precision
     return (1 + BETA**2) * precision * recall / np.where(denominator == 0, 1, denominator)
 
 
 def common_subsequence(first: Tokens, second: Tokens) -> int:
-    """Length of the longest common subsequence.
+    """Return the length of the longest common subsequence.
 
     One row of the usual table is the bits of one integer (Hyyrö 2004), so a word costs a few operations on
     integers and not a loop over the other sentence.
@@ -57,6 +58,7 @@ def common_subsequence(first: Tokens, second: Tokens) -> int:
     ones = (1 << len(first)) - 1
     row = ones
     for word in second:
+        # A 0 bit is a step of the table: where the common subsequence grows by one.
         if matches := row & places.get(word, 0):
             row = (row + matches | row - matches) & ones
     return len(first) - row.bit_count()

@@ -1,4 +1,4 @@
-"""All the metrics that need nothing but the captions, from one tokenisation and one count of n-grams."""
+"""Metrics that need nothing but the captions, from one tokenisation and one count of n-grams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aac_llm.metrics.rouge import rouge_l_clips
 
 BLEU_NAMES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
 PURE_METRICS = ("bleu", "rouge", "cider", "diversity")
-"""What `score_captions` computes; `rouge` is named rouge_l and `cider` cider_d in its scores."""
+"""Metrics of `score_captions`; `rouge` is named rouge_l and `cider` cider_d in its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +25,12 @@ class Scores:
     num_clips: int
     """N: quote it with every score, since published subsets of the same test set differ."""
     corpus: dict[str, float]
-    """Of the whole set, by name: bleu_1..4 from all clips' counts, rouge_l and cider_d means over the clips,
-    and the measures of `diversity`, which have no value for one clip."""
+    """Scores of the whole set, by name: bleu_1..4 from all clips' counts, rouge_l and cider_d means over the
+    clips, and the measures of `diversity`, which have no value for one clip."""
     clips: dict[str, Floats]
     """(clips,) of each clip, by name: bleu_1..4, rouge_l, cider_d."""
     bleu_counts: BleuCounts | None = None
-    """What corpus BLEU is made of, for its confidence intervals; none where BLEU was not asked for."""
+    """Counts that corpus BLEU is made of, for its intervals; none where BLEU was not asked for."""
 
 
 def score_captions(

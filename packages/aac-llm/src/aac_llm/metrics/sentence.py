@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from aac_llm.metrics.missing import MissingMetricError
 
 FENSE_ENCODER = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
-"""What FENSE compares captions with (Zhou et al. 2022, section 4)."""
+"""The encoder with which FENSE compares captions (Zhou et al. 2022, section 4)."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 OTHER_FILES = ("*.json", "*.txt", "*.model")
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """What a sentence-transformers folder says about its encoder."""
+    """How a sentence-transformers folder makes one vector of a text."""
 
     encoder: str = "."
     """Folder of the encoder inside the repository."""
@@ -73,7 +73,8 @@ class SentenceEncoder:
     def encode(
         self, texts: Sequence[str], *, batch_size: int = 64, normalize: bool = True
     ) -> NDArray[np.float32]:
-        """Embeddings, (texts, dim), of length one if `normalize`; similar lengths are batched together."""
+        """Return embeddings (texts, dim), of length one if `normalize`; like lengths are batched together."""
+        # Like lengths together: less padding.
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         vectors = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
         for first in range(0, len(order), batch_size):
@@ -86,20 +87,22 @@ class SentenceEncoder:
     def similarity(
         self, candidates: Sequence[str], references: Sequence[Sequence[str]], *, batch_size: int = 64
     ) -> NDArray[np.float64]:
-        """Mean cosine of each caption with its references, any number of them, (clips,)."""
+        """Average the cosine of each caption with its references, any number of them, (clips,)."""
         if len(candidates) != len(references) or not all(references):
             raise ValueError("expected at least one reference for each caption")
-        distinct = list(dict.fromkeys([*candidates, *(each for refs in references for each in refs)]))
+        # References are often shared, and captions of a poor model even more so.
+        distinct = list(dict.fromkeys([*candidates, *(text for refs in references for text in refs)]))
         place = {text: number for number, text in enumerate(distinct)}
         vectors = self.encode(distinct, batch_size=batch_size).astype(np.float64)
         return np.array(
             [
-                float(np.mean(vectors[[place[each] for each in refs]] @ vectors[place[candidate]]))
+                float(np.mean(vectors[[place[text] for text in refs]] @ vectors[place[candidate]]))
                 for candidate, refs in zip(candidates, references, strict=True)
             ]
         )
 
     def _encode_batch(self, texts: list[str]) -> torch.Tensor:
+        # Some tokenizers say that they take 10^30 tokens.
         limit = self.pooling.max_tokens or min(self.tokenizer.model_max_length, 512)
         batch = self.tokenizer(
             texts, padding=True, truncation=True, max_length=limit, return_tensors="pt"
@@ -111,13 +114,13 @@ class SentenceEncoder:
 
 
 def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over each text's tokens: hidden (batch, tokens, dim), mask (batch, tokens) -> (batch, dim)."""
+    """Average over each text's tokens: hidden (batch, tokens, dim), mask (batch, tokens) -> (batch, dim)."""
     weights = mask.unsqueeze(-1).to(hidden.dtype)
     return (hidden * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
 
 
 def fetch_folder(source: str | Path, *, local_only: bool = False) -> Path:
-    """The folder itself, or a hub repository's files in the cache, fetched if need be.
+    """Return the folder itself, or a hub repository's files in the cache, fetched if need be.
 
     Raises:
         MissingMetricError: it cannot be had; with the command that gets it.
@@ -141,14 +144,14 @@ def fetch_folder(source: str | Path, *, local_only: bool = False) -> Path:
 
 
 def read_pooling(folder: Path) -> Pooling:
-    """What the files of sentence-transformers say; without them, the mean.
+    """Read the pooling in the files of sentence-transformers; without them, it is the mean.
 
     Raises:
         ValueError: another pooling, or a module (as Dense) that is not known here.
     """
     if not (folder / "modules.json").is_file():
         return Pooling()
-    modules = {each["type"].rsplit(".", 1)[-1]: each["path"] for each in _read(folder / "modules.json")}
+    modules = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in _read(folder / "modules.json")}
     unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
     if unknown or "Transformer" not in modules:
         raise ValueError(

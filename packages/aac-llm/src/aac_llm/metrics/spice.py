@@ -53,7 +53,7 @@ def spice(
     memory: str = MEMORY,
     num_threads: int | None = None,
 ) -> NDArray[np.float64]:
-    """The SPICE of each clip, (clips,); the corpus value is their mean.
+    """Compute the SPICE of each clip, (clips,); the corpus value is their mean.
 
     Args:
         candidates: one caption for each clip, tokenised as for every other metric.
@@ -73,7 +73,7 @@ def spice(
     executable, class_path = find_spice(jars, java)
     if not record:
         return np.zeros(0)
-    allowed = timeout or 300 + 0.5 * sum(1 + len(each) for each in references)
+    allowed = timeout or 300 + 0.5 * sum(1 + len(texts) for texts in references)
     with tempfile.TemporaryDirectory(prefix="aac-llm-spice-") as folder:
         source, target = Path(folder) / "captions.json", Path(folder) / "scores.json"
         source.write_text(json.dumps(record), encoding="utf-8")
@@ -85,7 +85,7 @@ def spice(
 
 
 def find_spice(jars: str | Path | None = None, java: str | Path | None = None) -> tuple[Path, list[Path]]:
-    """The Java executable and the class path: SPICE, Stanford CoreNLP 3.6.0, and SPICE's other libraries.
+    """Find the Java executable and the class path: SPICE, Stanford CoreNLP 3.6.0, and other libraries.
 
     Raises:
         MissingMetricError: something is missing; with the command that gets it.
@@ -100,17 +100,17 @@ def find_spice(jars: str | Path | None = None, java: str | Path | None = None) -
         f"{' and '.join(CORENLP_JARS)} into a folder that --jars or {JARS_VARIABLE} names)"
     )
     corenlp = [find_jar(name, ("spice/lib", "lib"), jars, get) for name in CORENLP_JARS]
-    return executable, [jar, *corenlp, *(each for each in libraries if each.name not in CORENLP_JARS)]
+    return executable, [jar, *corenlp, *(path for path in libraries if path.name not in CORENLP_JARS)]
 
 
 def class_path_flags(class_path: Sequence[Path], version: int) -> list[str]:
-    """The flags that let a Java of this feature release run SPICE to its end."""
+    """Return the flags that let a Java of this feature release run SPICE to its end."""
     places = [*class_path, *([OUTPUT_ENGINE] if version >= FIRST_JAVA_WITHOUT_ENGINE else [])]
     return [*open_packages(version), "-cp", os.pathsep.join(map(str, places))]
 
 
 def input_record(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> list[dict[str, object]]:
-    """What the jar reads; clips are numbered in their order.
+    """Write what the jar reads; clips are numbered in their order.
 
     Raises:
         ValueError: a clip without references, or another number of clips in the two.
@@ -126,14 +126,14 @@ def input_record(candidates: Sequence[str], references: Sequence[Sequence[str]])
         {
             "image_id": number,
             "test": " ".join(candidate.split()),
-            "refs": [" ".join(each.split()) for each in refs],
+            "refs": [" ".join(text.split()) for text in refs],
         }
         for number, (candidate, refs) in enumerate(zip(candidates, references, strict=True))
     ]
 
 
 def read_scores(path: Path, num_clips: int) -> NDArray[np.float64]:
-    """F1 over all tuples of each clip, in the clips' order, whatever the file's order; undefined is 0.
+    """Return F1 over all tuples of each clip, in the clips' order, not the file's; undefined is 0.
 
     Raises:
         JavaError: the file is missing or is not what SPICE writes, or clips are missing in it.
@@ -148,4 +148,5 @@ def read_scores(path: Path, num_clips: int) -> NDArray[np.float64]:
         raise JavaError(
             f"SPICE left {len(missing)} of {num_clips} clips out; the first is number {missing[0]}"
         )
+    # No tuples in both: precision and recall are 0 of 0.
     return np.nan_to_num([found[number] for number in range(num_clips)])

@@ -40,7 +40,7 @@ dept elec govs insp intl invt kans mich minn mlle mont msgr natl okla penn pres 
 tenn tues univ wisc assoc attys calif comdr lieut profs supts thurs treas messrs
 """
 _ABBREVIATIONS = frozenset(_SHORTENED.split())
-"""A full stop after one of these belongs to it."""
+"""Abbreviations, whose full stop belongs to them."""
 _NAMES = frozenset(["Ark", "Az", "Del", "Ill", "La", "Mass", "Miss", "Ore", "Pa", "Tex", "Wash"])
 """Such abbreviations that are words when they begin with a small letter."""
 _BEFORE_NUMBER = frozenset(["art", "ca", "fig", "figs", "no", "nos", "op", "pp", "prop"])
@@ -66,7 +66,7 @@ _SPELLED = {
     "&gt;": ">",
     "…": "",
 }
-"""How some tokens are written; what is written as nothing is punctuation."""
+"""Spellings of some tokens; those spelled as nothing are punctuation."""
 _PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -109,6 +109,7 @@ def tokenize(text: str) -> list[str]:
     words: list[str] = []
     chunks = (text if text.isascii() and text.isprintable() else _clean(text)).split()
     for chunk, following in zip(chunks, [*chunks[1:], ""], strict=False):
+        # Most chunks are plain words, and the patterns are slow.
         if chunk.isalpha() and chunk.isascii():
             word = chunk.lower()
             words += _SPLIT.get(word, (word,))
@@ -118,13 +119,13 @@ def tokenize(text: str) -> list[str]:
 
 
 def _clean(text: str) -> str:
-    """Soft hyphens join, and what has no place in a text parts."""
+    """Remove soft hyphens, and split at what has no place in a text."""
     return _SILENT.sub(" ", text.replace("\u00ad", ""))
 
 
 @lru_cache(maxsize=1 << 16)
 def _chunk_words(chunk: str, before_number: bool) -> tuple[str, ...]:
-    """Words of what stands between two spaces."""
+    """Split what stands between two spaces into words."""
     words: list[str] = []
     text = _ENTITY.sub(lambda found: "'" if found[0] == "&apos;" else '"', chunk)
     at = 0
@@ -136,10 +137,12 @@ def _chunk_words(chunk: str, before_number: bool) -> tuple[str, ...]:
 
 
 def _token_end(text: str, at: int, before_number: bool) -> int:
-    """Where the longest token from here ends."""
+    """Return where the longest token from here ends."""
+    # The longest match wins, as in a lexer; the last pattern matches anything.
     end = max(found.end() for pattern in _PATTERNS if (found := pattern.match(text, at)))
     if (contracted := _CONTRACTED.match(text, at)) and at < contracted.end() < end <= contracted.end() + 1:
         return contracted.end()  # the n of `don't` belongs to what follows
+    # A full stop before a comma cannot end a sentence, so it belongs to the word.
     if _BEFORE_COMMA.match(text, end) and text[end - 1].isalnum():
         return end + 1
     if text[end : end + 1] == "." and _is_abbreviation(text[at:end], text[end + 1 :], before_number):
@@ -155,11 +158,11 @@ def _is_abbreviation(word: str, rest: str, before_number: bool) -> bool:
 
 
 def _spell(token: str) -> list[str]:
-    """How a token is written: nothing for punctuation, two words for some."""
+    """Return how a token is written: nothing for punctuation, two words for some."""
     lower = token.replace("’", "'").lower()
     if lower in _SPLIT:
         return _SPLIT[lower]
     if (len(token) == 3 and token[0] in ":;=") or (token[:1] in ":;=" and len(token) == 2):
-        return ["".join(_SPELLED.get(each) or each for each in lower)]
+        return ["".join(_SPELLED.get(character) or character for character in lower)]
     word = _SPELLED.get(token, lower)
     return [word] if word else []

@@ -28,11 +28,11 @@ class Hypothesis:
 
 
 def supports(decoder: Any) -> bool:
-    """Whether the decoder keeps keys and values of each token (no recurrent state), which can be copied."""
+    """Tell whether the decoder keeps keys and values of each token, which can be copied (no state)."""
     return not getattr(decoder, "_is_stateful", False)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference mode would spoil weights that FSDP gathers within for the training that goes on
 def beam_search(
     decoder: Any,
     embeddings: Tensor,
@@ -44,7 +44,7 @@ def beam_search(
     repetition_penalty: float = 1.0,
     num_return: int = 1,
 ) -> list[list[Hypothesis]]:
-    """The most probable continuations of each prompt, best first.
+    """Find the most probable continuations of each prompt, best first.
 
     Args:
         decoder: a causal language model of transformers, in evaluation mode; its generation_config has the
@@ -82,6 +82,7 @@ class _State:
     def __init__(self, decoder: Any, embeddings: Tensor, mask: Tensor, num_beams: int) -> None:
         self.decoder = decoder
         self.num_beams = num_beams
+        # Chat models end in several ways (end of turn, end of text).
         ends = decoder.generation_config.eos_token_id
         ends = [ends] if isinstance(ends, int) else list(ends or [])
         self.end_tokens = torch.tensor(ends, dtype=torch.long, device=embeddings.device)
@@ -89,6 +90,7 @@ class _State:
         self.finished: list[list[Hypothesis]] = [[] for _ in self.items]
         batch, device = len(embeddings), embeddings.device
         self.mask = mask.long()
+        # Padding is on the left: a prompt's positions begin at its own first token.
         positions = (self.mask.cumsum(1) - 1).clamp(min=0)
         output = decoder(
             inputs_embeds=embeddings,
@@ -111,9 +113,11 @@ class _State:
         """Append the best next tokens; sequences end, and sounds that cannot improve are done."""
         log_probs = self.logits.float().log_softmax(-1)
         if repetition_penalty != 1.0 and length > 1:
+            # CTRL (arXiv:1909.05858, section 4.1) divides positive scores; log-probabilities are negative.
             seen = log_probs.gather(2, self.tokens)
             log_probs = log_probs.scatter(2, self.tokens, seen * repetition_penalty)
         if length <= min_new_tokens:
+            # After the log-softmax, as in transformers: the other tokens gain nothing.
             log_probs = log_probs.index_fill(2, self.end_tokens, -math.inf)
         totals = (log_probs + self.scores[..., None]).flatten(1)  # (items, beams * vocabulary)
         # So many that as many as there are beams go on, even if all the others end.
@@ -124,6 +128,7 @@ class _State:
         parents = self.tokens.gather(1, beams[..., None].expand(-1, -1, length - 1))
         sequences = torch.cat([parents, tokens[..., None]], dim=2)  # (items, width, length)
         self._finish(sequences, best, ends | is_last, length)
+        # Ended sequences must not be followed, whatever their rank.
         going = best.masked_fill(ends, -math.inf)
         self.scores, chosen = going.topk(self.num_beams, dim=1)
         self.tokens = sequences.gather(1, chosen[..., None].expand(-1, -1, length))
@@ -134,14 +139,19 @@ class _State:
         """Keep the best sequences that end here; only those among the first `num_beams` count."""
         for place, rank in ends[:, : self.num_beams].nonzero().tolist():
             score = scores[place, rank].item()
+            # Minus infinity: a beam that does not exist yet, or an end that came too early.
             if math.isfinite(score):
                 kept = self.finished[self.items[place]]
                 kept.append(Hypothesis(sequences[place, rank].tolist(), score / length))
         for item in self.items:
-            self.finished[item] = sorted(self.finished[item], key=lambda each: -each.score)[: self.num_beams]
+            self.finished[item] = sorted(self.finished[item], key=lambda found: -found.score)[
+                : self.num_beams
+            ]
 
     def _drop_done(self, length: int) -> None:
         """Leave out sounds whose best beam, were it to end here, is worse than what is finished."""
+        # With length_penalty 1 a score is a mean, which a longer sequence may still raise; transformers with
+        # early_stopping False judges by the mean at this length, and so do we.
         hopes = (self.scores[:, 0] / length).tolist()
         left = [
             place
@@ -155,14 +165,16 @@ class _State:
             self.positions, self.mask = self.positions[chosen], self.mask[chosen]
 
     def forward(self) -> None:
-        """Logits after the tokens that were appended last."""
+        """Compute logits after the tokens that were appended last."""
         rows = self.rows.flatten()
         if self.cache is not None and not self._is_in_place(rows):
+            # At first this copies each prompt to all its beams; later it also drops sounds that are done.
             self.cache.batch_select_indices(rows)
         self.rows = torch.arange(len(rows), device=rows.device).view(-1, self.num_beams)
         self.positions = self.positions + 1
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
         output = self.decoder(
+            # One token a beam: all before it is in the cache.
             input_ids=self.tokens[..., -1].reshape(-1, 1),
             attention_mask=self.mask.repeat_interleave(self.num_beams, 0),
             position_ids=self.positions.repeat_interleave(self.num_beams)[:, None],
@@ -173,6 +185,6 @@ class _State:
         self.logits = output.logits[:, -1].view(-1, self.num_beams, output.logits.shape[-1])
 
     def _is_in_place(self, rows: Tensor) -> bool:
-        """Whether each beam goes on from its own row, so that nothing is to be copied."""
+        """Tell whether each beam goes on from its own row, so that nothing is to be copied."""
         held = self.cache.layers[0].keys.shape[0]
         return len(rows) == held and torch.equal(rows, torch.arange(held, device=rows.device))

@@ -13,152 +13,57 @@
 A frozen part is named in `config.json` (`decoder`, `encoder_weights`); a folder is named relative to the
 checkpoint where it is near, so that both can be moved together. Files are written beside their place and then
 renamed, `config.json` last: a folder that has one is whole. Everything is read strictly and without pickle.
+
+Nothing here knows the class of the model, which loads and saves itself with these functions.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from audio_common.ced import CED
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from audio_common.config import CEDConfig
+from torch import Tensor, nn
 
-from aac_llm.config.model import ModelConfig
-from aac_llm.models.checkpoint_config import (
-    CONFIG_FILE,
-    CheckpointError,
-    beside,
-    named_from,
-    read_config,
-    write_config,
-)
-from aac_llm.models.decoder import DecoderError, Quantization, load_decoder
+from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
+from aac_llm.files import replace_entries, write_json
+from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
 from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
+from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
+from aac_llm.models.tensors import CheckpointError, load_part, read_tensors, select_part, write_tensors
 
-if TYPE_CHECKING:
-    from aac_llm.models.captioner_model import CaptionModel
-
+FORMAT_VERSION = 1
+MODEL_TYPE = "aac_llm"
 BRIDGE_FILE = "bridge.safetensors"
 ENCODER_FILE = "encoder.safetensors"
 ADAPTER_FILES = {"encoder": "encoder_adapter.safetensors", "decoder": "decoder_adapter.safetensors"}
 DECODER_FOLDER, ENCODER_FOLDER = "decoder", "encoder"
 
 
-def save(model: CaptionModel, folder: Path, state_dict: Mapping[str, Tensor] | None = None) -> None:
-    """Write a checkpoint; see the module's docstring.
+def find_model(source: str | Path) -> Path:
+    """Find the folder of a captioner.
 
     Args:
-        model: what to write.
-        folder: created if need be; other files in it are left alone.
-        state_dict: tensors under the model's names, if not the model's own.
-    """
-    config = model.config
-    tensors = state_dict if state_dict is not None else model.state_dict()
-    parts = {part: _part(tensors, part) for part in ("encoder", "bridge", "decoder")}
-    with _Replacing(folder) as new:
-        _write_tensors(parts["bridge"], new / BRIDGE_FILE)
-        for part, strategy in (("encoder", config.encoder_strategy), ("decoder", config.decoder_strategy)):
-            if strategy == "lora":
-                _write_tensors(adapter_tensors(parts[part]), new / ADAPTER_FILES[part])
-        if config.encoder_strategy == "full" or config.encoder_weights is None:
-            _write_tensors(base_tensors(parts["encoder"]), new / ENCODER_FILE)
-        if config.decoder_strategy == "full":
-            model.decoder.save_pretrained(new / DECODER_FOLDER, state_dict=parts["decoder"])
-            model.tokenizer.save_pretrained(new / DECODER_FOLDER)
-        model.tokenizer.save_pretrained(new)
-        write_config(named_from(config, folder), new)
-
-
-def save_merged(model: CaptionModel, folder: Path) -> None:
-    """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them."""
-    config = replace(
-        model.config,
-        decoder=DECODER_FOLDER,
-        encoder_weights=ENCODER_FOLDER,
-        decoder_strategy="frozen",
-        encoder_strategy="frozen",
-        quantization="none",
-    )
-    encoder = CED(model.config.encoder)
-    encoder.load_state_dict(merged_tensors(model.encoder))
-    with _Replacing(folder) as new:
-        _write_tensors(_part(model.state_dict(), "bridge"), new / BRIDGE_FILE)
-        encoder.save_pretrained(new / ENCODER_FOLDER)
-        model.decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(model.decoder))
-        model.tokenizer.save_pretrained(new / DECODER_FOLDER)
-        model.tokenizer.save_pretrained(new)
-        write_config(config, new)
-
-
-def push(model: CaptionModel, repo_id: str, *, private: bool, token: str | None) -> str:
-    """Upload a checkpoint to the Hugging Face hub; the address of the commit."""
-    from huggingface_hub import HfApi
-
-    api = HfApi(token=token)
-    api.create_repo(repo_id, private=private, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        save(model, Path(folder))
-        return str(
-            api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="Upload a captioner")
-        )
-
-
-def load(
-    source: str | Path,
-    *,
-    device: str | torch.device = "cpu",
-    dtype: torch.dtype | None = None,
-    decoder: str | None = None,
-    quantization: Quantization | None = None,
-) -> CaptionModel:
-    """Read a checkpoint; see `CaptionModel.from_pretrained`.
+        source: the folder, the run folder of a training, or a hub id, which is fetched.
 
     Raises:
-        CheckpointError: no checkpoint, a damaged one, or a decoder of another width or depth.
-        DecoderError: the decoder cannot be loaded.
+        CheckpointError: there is no captioner.
     """
-    from aac_llm.models.captioner_model import DTYPES, CaptionModel
-
-    folder = find_checkpoint(source)
-    config = read_config(folder)
-    if quantization is not None:
-        config = replace(config, quantization=quantization)
-    config, encoder = _load_encoder(config, folder)
-    name = decoder or _decoder_source(config, folder)
-    try:
-        language_model, tokenizer = load_decoder(
-            name, dtype=dtype or DTYPES[config.decoder_dtype], quantization=config.quantization, device=device
-        )
-    except DecoderError as e:
-        raise DecoderError(
-            f"{folder} is a captioner for {name!r}; give another place with decoder=: {e}"
-        ) from e
-    model = CaptionModel(
-        replace(config, decoder=str(name)), encoder=encoder, decoder=language_model, tokenizer=tokenizer
-    )
-    _load_trained(model, folder)
-    if dtype is not None and config.quantization == "none":
-        model.to(dtype)
-    return model.eval().to(device)
-
-
-def find_checkpoint(source: str | Path) -> Path:
-    """The folder of a checkpoint, fetched from the hub if `source` is the id of one."""
-    path = Path(source)
+    path = Path(resolve_model(source))
     if path.is_dir():
         if not (path / CONFIG_FILE).is_file():
             raise CheckpointError(
                 f"{path} is no captioner: it has no {CONFIG_FILE} (an unfinished checkpoint?)"
             )
         return path
+    # Anything else cannot be a hub id, and asking the hub for a mistyped path helps nobody.
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise CheckpointError(f"expected the folder of a captioner or a hub id, got {str(source)!r}")
     from huggingface_hub import snapshot_download
@@ -171,121 +76,234 @@ def find_checkpoint(source: str | Path) -> Path:
         ) from e
 
 
-def load_part(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: str, *, kept: str = "") -> None:
-    """Copy tensors into a module.
+# config.json
 
-    Args:
-        module: where to.
-        tensors: under the module's names.
-        source: where they are from, for the error's message.
-        kept: pattern of the names that need not be given.
+
+def read_config(folder: Path) -> ModelConfig:
+    """Read the configuration of a checkpoint.
 
     Raises:
-        CheckpointError: listing missing, unexpected and misshapen tensors.
+        CheckpointError: unreadable, of something else, or of a newer version.
     """
-    wanted = module.state_dict()
-    problems = [f"missing: {n}" for n in wanted if n not in tensors and not (kept and re.search(kept, n))]
-    problems += [f"unexpected: {n}" for n in tensors if n not in wanted]
-    problems += [
-        f"shape of {n}: expected {tuple(wanted[n].shape)}, got {tuple(tensor.shape)}"
-        for n, tensor in tensors.items()
-        if n in wanted and wanted[n].shape != tensor.shape
-    ]
-    if problems:
-        shown = "\n  ".join(problems[:50]) + ("\n  ..." if len(problems) > 50 else "")
+    path = folder / CONFIG_FILE
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise CheckpointError(f"{path} cannot be read as JSON: {e}") from e
+    if not isinstance(settings, dict) or settings.pop("model_type", None) != MODEL_TYPE:
+        raise CheckpointError(f"{path} does not describe a captioner (model_type {MODEL_TYPE!r})")
+    version = settings.pop("format_version", None)
+    if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{source} does not fit {type(module).__name__} ({len(problems)} tensors):\n  {shown}"
+            f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; written by a newer aac-llm?"
         )
-    module.load_state_dict(tensors, strict=False)
+    try:
+        return config_from_dict(settings)
+    except (TypeError, ValueError) as e:
+        raise CheckpointError(f"{path}: {e}") from e
 
 
-def _load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, CED]:
-    from aac_llm.models.captioner_model import build_encoder
+def config_from_dict(settings: Mapping[str, Any]) -> ModelConfig:
+    """Make a configuration of what `dataclasses.asdict` made of one and JSON made of that."""
+    parts: dict[str, Any] = {"encoder": CEDConfig, "bridge": BridgeConfig, "lora": LoRAConfig}
+    converted = dict(settings)
+    for name, kind in parts.items():
+        if name in converted:
+            known = {field.name for field in fields(kind)}
+            given = {key: _tuple(value) for key, value in converted[name].items()}
+            if set(given) - known:
+                raise ValueError(f"unknown settings of {name}: {', '.join(sorted(set(given) - known))}")
+            converted[name] = kind(**given)
+    unknown = set(converted) - {field.name for field in fields(ModelConfig)}
+    if unknown:
+        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
+    return ModelConfig(**converted)
 
+
+def _write_config(config: ModelConfig, folder: Path) -> None:
+    """Write the configuration, whose folders are named relative to the checkpoint already."""
+    settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
+    write_json(folder / CONFIG_FILE, settings)
+
+
+def _beside(name: str, folder: Path) -> str:
+    """Return a path relative to the checkpoint, if there is something; else the name as it is."""
+    return str(folder / name) if (folder / name).exists() else name
+
+
+def _named_from(name: str, folder: Path) -> str:
+    """Name a folder relative to the checkpoint if it is near, else in full; a hub id stays."""
+    if not Path(name).exists():
+        return name
+    # Two levels up are siblings of the run folder; what is farther is unlikely to move along.
+    relative = os.path.relpath(Path(name).resolve(), folder.resolve())
+    return relative if relative.count("..") <= 2 else str(Path(name).resolve())
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+# Saving
+
+
+def save(
+    folder: Path, config: ModelConfig, decoder: Any, tokenizer: Any, tensors: Mapping[str, Tensor]
+) -> None:
+    """Write a checkpoint; see the module's docstring.
+
+    Args:
+        folder: created if need be; other files in it are left alone.
+        config: of the model.
+        decoder: its language model.
+        tokenizer: the language model's.
+        tensors: all of the model's, by their names in it.
+    """
+    parts = {part: select_part(tensors, part) for part in ("encoder", "bridge", "decoder")}
+    weights = config.encoder_weights
+    named = replace(
+        config,
+        decoder=_named_from(config.decoder, folder),
+        encoder_weights=None if weights is None else _named_from(weights, folder),
+    )
+    with replace_entries(folder, last=CONFIG_FILE) as new:
+        write_tensors(parts["bridge"], new / BRIDGE_FILE)
+        for part, strategy in (("encoder", config.encoder_strategy), ("decoder", config.decoder_strategy)):
+            if strategy == "lora":
+                write_tensors(adapter_tensors(parts[part]), new / ADAPTER_FILES[part])
+        # An encoder that began from random weights has no name under which it could be found again.
+        if config.encoder_strategy == "full" or config.encoder_weights is None:
+            write_tensors(base_tensors(parts["encoder"]), new / ENCODER_FILE)
+        if config.decoder_strategy == "full":
+            decoder.save_pretrained(new / DECODER_FOLDER, state_dict=parts["decoder"])
+            tokenizer.save_pretrained(new / DECODER_FOLDER)
+        tokenizer.save_pretrained(new)
+        _write_config(named, new)
+
+
+def save_merged(
+    folder: Path, config: ModelConfig, encoder: nn.Module, bridge: nn.Module, decoder: Any, tokenizer: Any
+) -> None:
+    """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.
+
+    Raises:
+        ValueError: the decoder is quantized.
+    """
+    merged = replace(
+        config,
+        decoder=DECODER_FOLDER,
+        encoder_weights=ENCODER_FOLDER,
+        decoder_strategy="frozen",
+        encoder_strategy="frozen",
+        quantization="none",
+    )
+    plain_encoder = CED(config.encoder)
+    plain_encoder.load_state_dict(merged_tensors(encoder))
+    with replace_entries(folder, last=CONFIG_FILE) as new:
+        write_tensors(bridge.state_dict(), new / BRIDGE_FILE)
+        plain_encoder.save_pretrained(new / ENCODER_FOLDER)
+        decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(decoder))
+        tokenizer.save_pretrained(new / DECODER_FOLDER)
+        tokenizer.save_pretrained(new)
+        _write_config(merged, new)
+
+
+# Loading
+
+
+def build_encoder(config: ModelConfig) -> tuple[ModelConfig, CED]:
+    """Make the encoder with the weights that the configuration names, which then say its architecture."""
+    if config.encoder_weights is None:
+        return config, CED(config.encoder)
+    wanted = config.encoder
+    encoder = CED.from_pretrained(
+        config.encoder_weights,
+        mode=wanted.mode,
+        drop_path=wanted.drop_path,
+        time_patch_out=wanted.time_patch_out,
+        freq_patch_out=wanted.freq_patch_out,
+    )
+    return replace(config, encoder=encoder.config), encoder
+
+
+def load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, CED]:
+    """Load a checkpoint's encoder, its own or the one that it names.
+
+    Raises:
+        CheckpointError: it has neither.
+    """
     if (folder / ENCODER_FILE).is_file():
         encoder = CED(config.encoder)
-        load_part(encoder, _read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
+        load_part(encoder, read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
         return config, encoder
     if config.encoder_weights is None:
         raise CheckpointError(f"{folder} has no {ENCODER_FILE}, and no encoder_weights in {CONFIG_FILE}")
-    return build_encoder(replace(config, encoder_weights=beside(config.encoder_weights, folder)))
+    return build_encoder(replace(config, encoder_weights=_beside(config.encoder_weights, folder)))
 
 
-def _load_trained(model: CaptionModel, folder: Path) -> None:
-    bridge = _read_tensors(folder / BRIDGE_FILE)
-    _check_width(model, bridge, folder)
-    load_part(model.bridge, bridge, str(folder / BRIDGE_FILE))
-    strategies = {"encoder": model.config.encoder_strategy, "decoder": model.config.decoder_strategy}
-    for part, strategy in strategies.items():
-        if strategy == "lora":
+def load_language_model(
+    config: ModelConfig,
+    folder: Path,
+    *,
+    source: str | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+) -> tuple[ModelConfig, Any, Any]:
+    """Load a checkpoint's decoder and tokenizer, its own, the one that it names, or `source`.
+
+    Raises:
+        DecoderError: it cannot be loaded.
+    """
+    own = (
+        str(folder / DECODER_FOLDER) if config.decoder_strategy == "full" else _beside(config.decoder, folder)
+    )
+    name = source or own
+    dtype = dtype or DTYPES[config.decoder_dtype]
+    try:
+        decoder, tokenizer = load_decoder(name, dtype=dtype, quantization=config.quantization, device=device)
+    except DecoderError as e:
+        raise DecoderError(
+            f"{folder} is a captioner for {name!r}; give another place with decoder=: {e}"
+        ) from e
+    return replace(config, decoder=str(name)), decoder, tokenizer
+
+
+def load_trained(
+    config: ModelConfig, folder: Path, *, encoder: nn.Module, bridge: nn.Module, decoder: nn.Module
+) -> None:
+    """Copy a checkpoint's bridge and adapters into the parts of a model with the same settings.
+
+    Raises:
+        CheckpointError: they do not fit, for instance a decoder of another width.
+    """
+    tensors = read_tensors(folder / BRIDGE_FILE)
+    _check_width(config, bridge, tensors, folder)
+    load_part(bridge, tensors, str(folder / BRIDGE_FILE))
+    strategies = {"encoder": config.encoder_strategy, "decoder": config.decoder_strategy}
+    for part, module in (("encoder", encoder), ("decoder", decoder)):
+        if strategies[part] == "lora":
             path = folder / ADAPTER_FILES[part]
-            tensors = {name_in_module(name): tensor for name, tensor in _read_tensors(path).items()}
-            load_part(getattr(model, part), tensors, str(path), kept=r"^(?!.*\.lora_[AB]\.)")
+            # Base weights are not in the file; of adapters every one must be there.
+            adapter = {name_in_module(name): tensor for name, tensor in read_tensors(path).items()}
+            load_part(module, adapter, str(path), kept=r"^(?!.*\.lora_[AB]\.)")
 
 
-def restore(model: CaptionModel, folder: Path) -> None:
-    """Put what a checkpoint with the same settings trained into a model that is already there."""
-    _load_trained(model, folder)
-    if model.config.encoder_strategy == "full":
-        load_part(model.encoder, _read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
-    if model.config.decoder_strategy == "full":
+def load_whole(config: ModelConfig, folder: Path, *, encoder: nn.Module, decoder: nn.Module) -> None:
+    """Copy those parts of a checkpoint that were trained in full into a model with the same settings."""
+    if config.encoder_strategy == "full":
+        load_part(encoder, read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
+    if config.decoder_strategy == "full":
         tensors: dict[str, Tensor] = {}
+        # Large models are stored in several shards.
         for path in sorted((folder / DECODER_FOLDER).glob("*.safetensors")):
-            tensors |= _read_tensors(path)
-        model.decoder.load_state_dict(tensors, strict=False)  # tied weights are stored once
+            tensors |= read_tensors(path)
+        decoder.load_state_dict(tensors, strict=False)  # tied weights are stored once
 
 
-def _check_width(model: CaptionModel, bridge: Mapping[str, Tensor], folder: Path) -> None:
-    trained, width = bridge["projector.weight"].shape[0], model.bridge.projector.out_features
+def _check_width(config: ModelConfig, bridge: Any, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    trained, width = tensors["projector.weight"].shape[0], bridge.projector.out_features
     if trained != width:
         raise CheckpointError(
-            f"{folder} was trained for a decoder of width {trained}, but {model.config.decoder} has {width}; "
+            f"{folder} was trained for a decoder of width {trained}, but {config.decoder} has {width}; "
             "give one of the right width with decoder="
         )
-
-
-def _decoder_source(config: ModelConfig, folder: Path) -> str:
-    if config.decoder_strategy == "full":
-        return str(folder / DECODER_FOLDER)
-    return beside(config.decoder, folder)
-
-
-def _part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    prefix = f"{part}."
-    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, path, metadata={"format": "pt"})
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; is the checkpoint whole?") from None
-    except Exception as e:  # safetensors raises a few kinds for a damaged file
-        raise CheckpointError(f"{path} cannot be read as safetensors: {e}") from e
-
-
-class _Replacing:
-    """A new folder within `folder` whose entries replace those of `folder` in the end, `config.json` last."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.new = Path(tempfile.mkdtemp(prefix=".saving-", dir=self.folder))
-        return self.new
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            (self.folder / CONFIG_FILE).unlink(missing_ok=True)
-            for entry in sorted(self.new.iterdir(), key=lambda entry: entry.name == CONFIG_FILE):
-                place = self.folder / entry.name
-                if place.is_dir():
-                    shutil.rmtree(place)
-                os.replace(entry, place)
-        shutil.rmtree(self.new, ignore_errors=True)

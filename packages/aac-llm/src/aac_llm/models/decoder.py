@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import torch
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 Quantization = Literal["none", "8bit", "4bit"]
 
 
@@ -22,7 +24,7 @@ def load_decoder(
     quantization: Quantization = "none",
     device: str | torch.device = "cpu",
 ) -> tuple[Any, Any]:
-    """A causal language model and its tokenizer.
+    """Load a causal language model and its tokenizer.
 
     Args:
         source: hub id or folder.
@@ -38,6 +40,7 @@ def load_decoder(
     options: dict[str, Any] = {"dtype": dtype}
     if quantization != "none":
         options |= {"quantization_config": _quantization_config(quantization, dtype)}
+        # bitsandbytes quantizes while it loads, on the device itself.
         options |= {"device_map": {"": str(device)}}
     model: Any
     try:
@@ -55,8 +58,28 @@ def load_decoder(
     return model.eval(), tokenizer
 
 
+def create_decoder(source: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Make a language model of random weights with the configuration at `source`, and load its tokenizer.
+
+    Raises:
+        DecoderError: configuration or tokenizer cannot be loaded.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as e:
+        raise DecoderError(
+            f"configuration and tokenizer of the decoder {str(source)!r} cannot be loaded: {e}"
+        ) from e
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    set_generation_defaults(model, tokenizer)
+    return model, tokenizer
+
+
 def set_generation_defaults(model: Any, tokenizer: Any) -> None:
-    """Leave only special tokens of a model's own generation settings.
+    """Reduce a model's own generation settings to its special tokens.
 
     Chat models bring sampling and repetition penalties, which would mix with ours. Padding never reaches
     the model's output, so its token may be EOS; captions end at the tokenizer's EOS or the model's.
@@ -64,6 +87,7 @@ def set_generation_defaults(model: Any, tokenizer: Any) -> None:
     from transformers import GenerationConfig
 
     own = getattr(model, "generation_config", None)
+    # Chat models end a turn with a token that is not the tokenizer's EOS.
     ends = _as_list(tokenizer.eos_token_id) + _as_list(getattr(own, "eos_token_id", None))
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
@@ -72,7 +96,7 @@ def set_generation_defaults(model: Any, tokenizer: Any) -> None:
 
 
 def embedding_width(model: Any) -> int:
-    """Width of the model's input embeddings."""
+    """Return the width of the model's input embeddings."""
     return int(model.get_input_embeddings().weight.shape[1])
 
 
@@ -96,6 +120,7 @@ def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
+        # As in QLoRA (arXiv:2305.14314, section 3).
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype if dtype != torch.float32 else torch.bfloat16,

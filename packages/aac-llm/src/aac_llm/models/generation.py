@@ -1,21 +1,26 @@
-"""Captions from sequences of embeddings: greedy, beams or sampling, by `transformers`' generate."""
+"""Generate captions from sequences of embeddings: beams, greedy or sampling.
+
+Beams are followed by our own search where the decoder allows it (`beam_search.py`), which finds the same in
+less time; all else is done by transformers' `generate`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessor, LogitsProcessorList
 
-from aac_llm.captioning.predictions import Candidate
-
-if TYPE_CHECKING:
-    from aac_llm.models.captioner_model import Sequences
+from aac_llm.config.caption import GenerationConfig
+from aac_llm.data.predictions import Candidate
+from aac_llm.models.beam_search import beam_search, supports
+from aac_llm.models.prompt import Sequences
 
 
 class CaptionRepetitionPenalty(LogitsProcessor):
-    """Makes tokens that a caption already has less likely (arXiv:1909.05858, section 4.1).
+    """Make tokens that a caption already has less likely (arXiv:1909.05858, section 4.1).
 
     Transformers' own looks at padding and, in 5.x, leaves out the first tokens where a prompt was padded, so
     that captions would depend on batch-mates.
@@ -25,83 +30,93 @@ class CaptionRepetitionPenalty(LogitsProcessor):
         self.penalty = penalty
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
-        """Log-probabilities (or logits) `(captions, vocabulary)` after tokens `(captions, length)`."""
+        """Return log-probabilities (or logits) `(captions, vocabulary)` after tokens `(captions, length)`."""
         seen = scores.gather(1, input_ids)
         penalized = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
         return scores.scatter(1, input_ids, penalized)
 
 
 def generate(
-    decoder: Any,
-    tokenizer: Any,
-    sequences: Sequences,
-    *,
-    num_beams: int = 3,
-    max_new_tokens: int = 30,
-    min_new_tokens: int = 2,
-    do_sample: bool = False,
-    temperature: float = 1.0,
-    top_p: float = 0.9,
-    repetition_penalty: float = 1.0,
-    num_return: int = 1,
-) -> list[list[Candidate]]:
-    """Continue each sequence.
+    decoder: Any, tokenizer: Any, sequences: Sequences, settings: GenerationConfig | None = None
+) -> list[tuple[Candidate, ...]]:
+    """Continue each sequence with captions.
 
     Args:
         decoder: a causal language model in evaluation mode.
         tokenizer: its tokenizer.
         sequences: prompts and sounds.
-        num_beams: beams that are followed; 1: the most probable token each time.
-        max_new_tokens: longest caption, in tokens.
-        min_new_tokens: shortest.
-        do_sample: draw tokens instead (one by one: `num_beams` does not matter).
-        temperature: of drawing.
-        top_p: draw from the most probable tokens that together have this probability.
-        repetition_penalty: divides the chance of tokens that the caption already has; 1: none.
-        num_return: captions for each sound; at most `num_beams` unless they are drawn.
+        settings: how to generate; None: the authors' way.
 
     Returns:
-        Captions without special tokens and their mean log-probability per token (the end counts), best first.
-
-    Raises:
-        ValueError: more captions than beams.
+        For each sequence `settings.num_candidates` captions without special tokens, best first, with their
+        mean log-probability per token (the end counts).
     """
-    if not do_sample and num_return > num_beams:
-        raise ValueError(
-            f"num_return {num_return} needs as many beams, got num_beams {num_beams}; or set do_sample"
-        )
-    num_beams = 1 if do_sample else num_beams
+    settings = settings or GenerationConfig()
+    if not settings.do_sample and settings.num_beams > 1 and supports(decoder):
+        return _search(decoder, tokenizer, sequences, settings)
+    # top_k 0: transformers would cut to the 50 most probable tokens before top_p does.
+    drawing = {"temperature": settings.temperature, "top_p": settings.top_p, "top_k": 0}
     tokens, scores = generate_tokens(
         decoder,
         sequences,
-        repetition_penalty=repetition_penalty,
-        num_beams=num_beams,
-        max_new_tokens=max_new_tokens,
-        min_new_tokens=min_new_tokens,
-        num_return_sequences=num_return,
-        do_sample=do_sample,
-        **({"temperature": temperature, "top_p": top_p, "top_k": 0} if do_sample else {}),
+        repetition_penalty=settings.repetition_penalty,
+        num_beams=1 if settings.do_sample else settings.num_beams,
+        max_new_tokens=settings.max_new_tokens,
+        min_new_tokens=settings.min_new_tokens,
+        num_return_sequences=settings.num_candidates,
+        do_sample=settings.do_sample,
+        **(drawing if settings.do_sample else {}),
     )
     texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     found = [Candidate(text.strip(), score) for text, score in zip(texts, scores.tolist(), strict=True)]
-    groups = [found[start : start + num_return] for start in range(0, len(found), num_return)]
-    return [sorted(group, key=lambda candidate: -candidate.score) for group in groups]
+    size = settings.num_candidates
+    groups = [found[start : start + size] for start in range(0, len(found), size)]
+    return [tuple(sorted(group, key=lambda candidate: -candidate.score)) for group in groups]
+
+
+def _search(
+    decoder: Any, tokenizer: Any, sequences: Sequences, settings: GenerationConfig
+) -> list[tuple[Candidate, ...]]:
+    found = beam_search(
+        decoder,
+        sequences.embeddings,
+        sequences.mask,
+        num_beams=settings.num_beams,
+        max_new_tokens=settings.max_new_tokens,
+        min_new_tokens=settings.min_new_tokens,
+        repetition_penalty=settings.repetition_penalty,
+        num_return=settings.num_candidates,
+    )
+    tokens = [hypothesis.tokens for hypotheses in found for hypothesis in hypotheses]
+    texts = iter(tokenizer.batch_decode(tokens, skip_special_tokens=True))
+    return [
+        tuple(Candidate(next(texts).strip(), hypothesis.score) for hypothesis in hypotheses)
+        for hypotheses in found
+    ]
 
 
 def generate_tokens(
     decoder: Any, sequences: Sequences, *, repetition_penalty: float = 1.0, **settings: Any
 ) -> tuple[Tensor, Tensor]:
-    """New tokens `(sounds * captions, length)` and mean log-probabilities `(sounds * captions,)`.
+    """Continue each sequence by transformers' `generate`.
 
-    `settings` are those of `transformers.GenerationConfig`, `num_beams` and `do_sample` among them.
+    Args:
+        decoder: a causal language model in evaluation mode.
+        sequences: prompts and sounds.
+        repetition_penalty: divides the chance of tokens that the caption already has; 1: none.
+        settings: of `transformers.GenerationConfig`, `num_beams` and `do_sample` among them.
+
+    Returns:
+        New tokens `(sounds * captions, length)` and mean log-probabilities `(sounds * captions,)`.
     """
     processors = [] if repetition_penalty == 1.0 else [CaptionRepetitionPenalty(repetition_penalty)]
+    # Only the special tokens of the model; all else comes from our settings, or chat models would sample.
     own = decoder.generation_config
     output = decoder.generate(
         inputs_embeds=sequences.embeddings,
         attention_mask=sequences.mask,
         logits_processor=LogitsProcessorList(processors),
-        generation_config=GenerationConfig(
+        generation_config=transformers.GenerationConfig(
             bos_token_id=own.bos_token_id,
             eos_token_id=own.eos_token_id,
             pad_token_id=own.pad_token_id,
@@ -111,13 +126,15 @@ def generate_tokens(
             **settings,
         ),
     )
+    # transformers gives scores of beams itself (length_penalty 1: means); those of single sequences are made
+    # of the logits, before temperature and top_p changed them.
     if settings["num_beams"] > 1:
         return output.sequences, output.sequences_scores
     return output.sequences, _mean_log_probability(output, own.eos_token_id)
 
 
 def _mean_log_probability(output: Any, ends: int | list[int] | None) -> Tensor:
-    """Of the tokens up to the first end, by the model's own distribution."""
+    """Average over the tokens up to the first end, by the model's own distribution."""
     sequences: Tensor = output.sequences
     steps = [logits.float().log_softmax(-1) for logits in output.logits]
     chosen = torch.stack(

@@ -1,4 +1,4 @@
-"""What is trained of encoder and decoder: nothing, low-rank adapters (LoRA, arXiv:2106.09685) or all of it.
+"""Training of encoder and decoder: nothing, low-rank adapters (LoRA, arXiv:2106.09685) or all of it.
 
 Adapters are put into a module in place (`peft.inject_adapter_in_model`), so that it keeps its class, its
 methods and its names; only the adapted linear layers are wrapped. Trained weights are kept in float32 also
@@ -18,13 +18,13 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from aac_llm.config.model import LoRASettings, Strategy
+from aac_llm.config.model import LoRAConfig, Strategy
 
 ADAPTER = "default"
 """Peft's name of the adapter."""
 
 
-def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRASettings) -> None:
+def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRAConfig) -> None:
     """Set what is trained of the encoder; frozen or adapted, its BatchNorm keeps the statistics it has."""
     if strategy == "frozen":
         encoder.freeze()
@@ -32,13 +32,14 @@ def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRASettings) ->
     if strategy == "lora":
         names = "|".join(settings.encoder_targets)
         _inject(encoder, rf"blocks\.\d+\.(attn|mlp)\.({names})", settings)
+        # Statistics of a batch would depend on its padding, and a small batch's are poor.
         encoder.freeze_batch_norm()
         _train_adapters(encoder)
     else:
         encoder.requires_grad_(True)
 
 
-def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRASettings) -> None:
+def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRAConfig) -> None:
     """Set what is trained of the decoder.
 
     Raises:
@@ -51,10 +52,11 @@ def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRASettin
         _inject(decoder, rf"(.*\.)?({names})", settings)
         _train_adapters(decoder)
     else:
+        # Trained in full: small updates would be lost in bfloat16.
         decoder.float().requires_grad_(True)
 
 
-def _inject(module: nn.Module, pattern: str, settings: LoRASettings) -> None:
+def _inject(module: nn.Module, pattern: str, settings: LoRAConfig) -> None:
     if not any(re.fullmatch(pattern, name) for name, _ in module.named_modules()):
         linear = {name.split(".")[-1] for name, m in module.named_modules() if isinstance(m, nn.Linear)}
         raise ValueError(
@@ -78,29 +80,29 @@ def _train_adapters(module: nn.Module) -> None:
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a tensor of this name is part of an adapter."""
+    """Tell whether a tensor of this name is part of an adapter."""
     return ".lora_A." in name or ".lora_B." in name
 
 
 def adapter_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The adapters' tensors among a module's, without peft's name of the adapter."""
+    """Select the adapters' tensors among a module's, without peft's name of the adapter."""
     return {name.replace(f".{ADAPTER}.", "."): tensor for name, tensor in tensors.items() if is_adapter(name)}
 
 
 def base_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A module's tensors without adapters, under the names that they have in the plain module."""
+    """Select a module's tensors without adapters, under their names in the plain module."""
     return {
         name.replace(".base_layer.", "."): tensor for name, tensor in tensors.items() if not is_adapter(name)
     }
 
 
 def name_in_module(name: str) -> str:
-    """The name in the adapted module of a tensor that `adapter_tensors` gave."""
+    """Return the name in the adapted module of a tensor that `adapter_tensors` gave."""
     return re.sub(r"\.(lora_[AB])\.", rf".\1.{ADAPTER}.", name)
 
 
 def merged_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the plain module that computes what the adapted one does; `module` is left as it is.
+    """Return the tensors of a plain module that computes what the adapted one does; `module` stays as it is.
 
     Raises:
         ValueError: the weights are quantized.
@@ -114,6 +116,7 @@ def merged_tensors(module: nn.Module) -> dict[str, Tensor]:
                 raise ValueError(
                     f"the weights of {name} are quantized; load the model with quantization='none' to merge"
                 )
+            # Added in float32 and rounded once.
             delta = adapted.get_delta_weight(ADAPTER)
             tensors[f"{name}.weight"] = (weight.float() + delta.float()).to(weight.dtype)
     return {name: tensor.detach() for name, tensor in tensors.items()}
@@ -121,7 +124,7 @@ def merged_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def adapters_disabled(module: nn.Module) -> Iterator[None]:
-    """Within, `module` computes what it did before it was adapted."""
+    """Let `module` compute, within, what it did before it was adapted."""
     layers = [layer for layer in module.modules() if isinstance(layer, LoraLayer)]
     for layer in layers:
         layer.enable_adapters(False)
@@ -133,7 +136,7 @@ def adapters_disabled(module: nn.Module) -> Iterator[None]:
 
 
 def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are trained."""
+    """Return the parameters that are trained."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 

@@ -18,23 +18,17 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from audio_common.ced import CED
 from audio_common.checkpoint import convert_state_dict
 from audio_common.config import CEDConfig
 from safetensors.torch import load_file
 from torch import Tensor
 
 from aac_llm.config.model import ModelConfig, Strategy
-from aac_llm.models.checkpoint import load_part
-from aac_llm.models.checkpoint_config import CheckpointError
-from aac_llm.models.decoder import DecoderError, set_generation_defaults
 from aac_llm.models.lora import is_adapter
-
-if TYPE_CHECKING:
-    from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.models.tensors import CheckpointError
 
 _PREFIXES = (
     ("speech_former.bert.embeddings.LayerNorm.", "bridge.qformer.layernorm."),
@@ -48,40 +42,26 @@ _PREFIXES = (
 _UNUSED = re.compile(r"encoder\.(base_model\.model\.)?front_end\..+|speech_former\..+\.position_ids")
 
 
-def load_reference(
-    source: str | Path | Mapping[str, Any],
-    *,
-    decoder: str,
-    config: ModelConfig | None = None,
-    device: str | torch.device = "cpu",
-) -> CaptionModel:
-    """A captioner from a checkpoint of the authors' code, in evaluation mode.
+def read_reference(
+    source: str | Path | Mapping[str, Any], config: ModelConfig | None = None
+) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Read a checkpoint of the authors' code: its configuration, and its tensors under our names.
 
     Args:
         source: a `.pt`, `.bin` or `.safetensors` file, or the tensors.
-        decoder: hub id or folder of the language model; its configuration and tokenizer are used, its
-            weights are those of the checkpoint.
         config: of other sizes than the published one (CED-base, a Q-Former of 768).
-        device: where it goes.
 
     Raises:
-        CheckpointError: unreadable, or with missing, unexpected or misshapen tensors, which it lists.
-        DecoderError: the decoder's configuration or tokenizer cannot be loaded.
+        CheckpointError: unreadable, or with names that are not theirs.
     """
-    from aac_llm.models.captioner_model import CaptionModel
-
     name = "the checkpoint" if isinstance(source, Mapping) else str(source)
     theirs = dict(source) if isinstance(source, Mapping) else _read(Path(source))
     tensors = convert_tensors(theirs, name)
-    config = replace(config or reference_config(tensors), decoder=decoder, encoder_weights=None)
-    language_model, tokenizer = _empty_decoder(config)
-    model = CaptionModel(config, encoder=CED(config.encoder), decoder=language_model, tokenizer=tokenizer)
-    load_part(model, tensors, name)
-    return model.eval().to(device)
+    return replace(config or reference_config(tensors), encoder_weights=None), tensors
 
 
 def reference_config(names: Iterable[str]) -> ModelConfig:
-    """The published sizes, with adapters at the ends where tensors of such names (ours) are."""
+    """Return the published sizes, with adapters at the ends where tensors of such names (ours) are."""
     names = list(names)
 
     def strategy(part: str) -> Strategy:
@@ -97,7 +77,7 @@ def reference_config(names: Iterable[str]) -> ModelConfig:
 
 
 def convert_name(name: str) -> str | None:
-    """Our name of a tensor of theirs; None: it has no place here.
+    """Return our name of a tensor of theirs; None: it has no place here.
 
     >>> convert_name("speech_former.bert.encoder.layer.0.crossattention.self.key.weight")
     'bridge.qformer.encoder.layer.0.crossattention.attention.key.weight'
@@ -125,7 +105,7 @@ def _rename(name: str) -> str:
 
 
 def convert_tensors(tensors: Mapping[str, Tensor], source: str = "the checkpoint") -> dict[str, Tensor]:
-    """Their tensors under our names.
+    """Put their tensors under our names.
 
     Raises:
         CheckpointError: names that are not theirs, or a front end that is not CED's.
@@ -139,6 +119,7 @@ def convert_tensors(tensors: Mapping[str, Tensor], source: str = "the checkpoint
             continue
         if ours is not None:
             converted[ours] = tensor
+        # Their front end has no place here, but it must be the one that ours computes.
         elif "front_end." in name:
             convert_state_dict({name[name.index("front_end.") :]: tensor})  # raises if it is another
     if foreign:
@@ -153,6 +134,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        # mmap: a file of 27 GB is not read at once. weights_only: nothing in it is run.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
@@ -161,21 +143,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"expected {path} to hold a dictionary of tensors")
     return content
-
-
-def _empty_decoder(config: ModelConfig) -> tuple[Any, Any]:
-    """A language model whose weights are still to come, and its tokenizer."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    from aac_llm.models.captioner_model import DTYPES
-
-    try:
-        described = AutoConfig.from_pretrained(config.decoder)
-        tokenizer = AutoTokenizer.from_pretrained(config.decoder)
-    except (OSError, ValueError) as e:
-        raise DecoderError(
-            f"configuration and tokenizer of the decoder {config.decoder!r} cannot be loaded: {e}"
-        ) from e
-    model = AutoModelForCausalLM.from_config(described, dtype=DTYPES[config.decoder_dtype])
-    set_generation_defaults(model, tokenizer)
-    return model, tokenizer

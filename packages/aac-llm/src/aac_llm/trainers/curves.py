@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+from aac_llm.files import write_atomically
 
-def plot_curves(metrics: Path, picture: Path) -> None:
-    """Draw what `metrics.jsonl` logged, if it logged anything."""
+
+def plot_curves(log: Path, picture: Path) -> None:
+    """Draw what `log.jsonl` holds, if it holds anything."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = (
-        [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-        if metrics.is_file()
-        else []
-    )
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    rows = [json.loads(line) for line in lines]
     panels = [
         ("loss", ("loss", "eval_loss")),
         ("CIDEr-D", ("eval_cider_d",)),
@@ -41,5 +41,7 @@ def plot_curves(metrics: Path, picture: Path) -> None:
         if len(names) > 1:
             axis.legend()
     figure.tight_layout()
-    figure.savefig(picture, dpi=120)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format="png")
     pyplot.close(figure)
+    write_atomically(picture, content.getvalue())

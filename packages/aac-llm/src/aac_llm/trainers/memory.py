@@ -1,4 +1,4 @@
-"""How much memory training will need on a device, told before it starts.
+"""Estimate how much memory training will need on a device, before it starts.
 
 Weights, gradients and AdamW's two moments are counted; activations are estimated from sizes, to within some
 tens of percent: enough to see whether a 24 GB GPU will do. What is not in it: the CUDA context (about 0.5 GB)
@@ -28,7 +28,7 @@ class MemoryEstimate:
     weights: int
     """All weights, trained or not."""
     gradients: int
-    """Of what is trained, in float32."""
+    """Gradients of what is trained, in float32."""
     optimizer: int
     """AdamW's two moments of what is trained, in float32."""
     activations: int
@@ -37,10 +37,10 @@ class MemoryEstimate:
     @property
     def total(self) -> int:
         """The sum."""
-        return sum(getattr(self, each.name) for each in fields(self))
+        return sum(getattr(self, field.name) for field in fields(self))
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{each.name} {getattr(self, each.name) / 1e9:.1f}" for each in fields(self))
+        parts = ", ".join(f"{field.name} {getattr(self, field.name) / 1e9:.1f}" for field in fields(self))
         return f"about {self.total / 1e9:.1f} GB ({parts})"
 
 
@@ -53,7 +53,7 @@ def estimate_memory(
     half_precision: bool = False,
     gradient_checkpointing: bool = False,
 ) -> MemoryEstimate:
-    """What training a model needs.
+    """Estimate what training a model needs.
 
     Args:
         model: built, on any device.
@@ -63,14 +63,16 @@ def estimate_memory(
         half_precision: activations are in bfloat16.
         gradient_checkpointing: only the input of each layer is kept.
     """
-    trained = sum(each.numel() for each in model.trainable_parameters())
-    prompt = sum(map(len, model.prompt_ids()))
+    trained = sum(parameter.numel() for parameter in model.trainable_parameters())
+    prompt = len(model.prompt)
     decoder = model.decoder.config.get_text_config()
     length = prompt + model.token_budget(seconds) + caption_tokens
     value_bytes = 2 if half_precision else 4
+    # With recomputation only the input of each layer, 2 bytes a value in half precision.
     kept = 2 if gradient_checkpointing else VALUES_KEPT
     tokens = batch_size * length * decoder.num_hidden_layers * decoder.hidden_size
     if model.config.encoder_strategy != "frozen":
+        # 100 frames a second, 16 frames and one of 4 mel bands a patch; a frozen encoder keeps nothing.
         columns = int(seconds * 100 / 16) + 1
         tokens += batch_size * columns * 4 * model.config.encoder.depth * model.config.encoder.embed_dim
     logits = batch_size * caption_tokens * decoder.vocab_size * 12  # float32, its softmax and its gradient
@@ -83,5 +85,5 @@ def estimate_memory(
 
 
 def count_bytes(module: nn.Module | Any) -> int:
-    """Bytes of a module's parameters as they are stored (4 bits: half a byte each)."""
-    return sum(each.numel() * each.element_size() for each in module.parameters())
+    """Count the bytes of a module's parameters as they are stored (4 bits: half a byte each)."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())

@@ -11,13 +11,13 @@ from audio_common import pad_waveforms
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip
 from aac_llm.metrics import score_captions
-from aac_llm.models.captioner_model import AcousticTokens, CaptionModel
+from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.prompt import IGNORED
 
 
 @dataclass(frozen=True)
 class ValidationClip:
-    """What came out for one clip."""
+    """Loss and caption of one clip."""
 
     index: int
     """Its place in the data set."""
@@ -26,7 +26,7 @@ class ValidationClip:
     tokens: int
     """Tokens of that caption."""
     caption: str | None
-    """As generated, where one was asked for."""
+    """The generated caption; None: it was not captioned."""
 
 
 @torch.no_grad()
@@ -39,12 +39,12 @@ def validate_clips(
     num_beams: int = 1,
     batch_size: int = 16,
 ) -> list[ValidationClip]:
-    """Loss of the clips `indices`, and captions of those below `captioned`; each sound is encoded once.
+    """Compute the loss of the clips `indices`, and caption those below `captioned`; each is encoded once.
 
     Clips are taken longest first in batches of like length; the model should be in evaluation mode.
     """
     lengths = dataset.durations
-    order = sorted(indices, key=lambda index: -lengths[index])
+    order = sorted(indices, key=lambda index: -lengths[index])  # what does not fit shows at once
     found: list[ValidationClip] = []
     for start in range(0, len(order), batch_size):
         found += _validate_batch(model, dataset, order[start : start + batch_size], captioned, num_beams)
@@ -52,15 +52,15 @@ def validate_clips(
 
 
 def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[str, float]:
-    """`loss` per token, and `cider_d` of the captions against all references of their clips."""
-    unique = {each.index: each for each in found}  # ranks may have shared a clip to fill up
+    """Return `loss` per token, and `cider_d` of the captions against all references of their clips."""
+    unique = {clip.index: clip for clip in found}  # ranks may have shared a clip to fill up
     scores = {
-        "loss": sum(each.loss for each in unique.values()) / sum(each.tokens for each in unique.values())
+        "loss": sum(clip.loss for clip in unique.values()) / sum(clip.tokens for clip in unique.values())
     }
-    captioned = [each for _, each in sorted(unique.items()) if each.caption is not None]
+    captioned = [clip for _, clip in sorted(unique.items()) if clip.caption is not None]
     if captioned:
-        references = [clips[each.index].captions for each in captioned]
-        captions = [each.caption or "" for each in captioned]
+        references = [clips[clip.index].captions for clip in captioned]
+        captions = [clip.caption or "" for clip in captioned]
         scores["cider_d"] = score_captions(captions, references, metrics=("cider",)).corpus["cider_d"]
     return scores
 
@@ -72,18 +72,18 @@ def _validate_batch(
     if not batch:
         return []
     examples = [dataset[index] for index in batch]
-    waveforms, lengths = pad_waveforms([each.waveform for each in examples])
+    waveforms, lengths = pad_waveforms([example.waveform for example in examples])
     acoustic = model.encode_audio(waveforms.to(model.device), lengths)
-    labels = model.tokenize_captions([each.caption for each in examples]).to(model.device)
+    labels = model.tokenize_captions([example.caption for example in examples]).to(model.device)
     logits = model.caption_logits(acoustic, labels)
     losses = torch.nn.functional.cross_entropy(
         logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
     ).sum(1)
+    # The sounds are encoded once, for the loss; captions take them from there.
     chosen = [place for place, index in enumerate(batch) if index < captioned]
     captions: dict[int, str] = {}
     if chosen:
-        sounds = AcousticTokens(acoustic.embeddings[chosen], acoustic.mask[chosen])
-        made = model.generate(acoustic=sounds, num_beams=num_beams)
+        made = model.generate(acoustic=acoustic[chosen], num_beams=num_beams)
         captions = {place: candidates[0].text for place, candidates in zip(chosen, made, strict=True)}
     counts = (labels != IGNORED).sum(1).tolist()
     return [

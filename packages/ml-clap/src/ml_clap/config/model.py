@@ -22,7 +22,7 @@ class ModelConfig:
     audio_weights: str | None = None
     """Where the audio encoder's weights start: hub id (mispeech/ced-base), folder or file; else random."""
     text_backend: Literal["transformers", "sonar"] = "transformers"
-    """`transformers` runs any encoder of that library; `sonar` the authors' sonar-space and fairseq2."""
+    """`transformers` runs any encoder of that library; `sonar` SONAR's own library (`ml-clap[sonar]`)."""
     text_encoder: str = "cointegrated/SONAR_200_text_encoder"
     """Hub id, folder or SONAR's own .pt of the text encoder (for `sonar` also a fairseq2 card's name)."""
     text_prefix: str = ""

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.files import write_atomically, write_json
-from ml_clap.models.sonar import sonar_config, to_our_layout
+from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder
 from ml_clap.models.text_source import WEIGHTS_FILE, TextSource, fetch_folder, load_pt, read_text_source
 from ml_clap.models.tokenizer import SonarTokenizer, find_sentencepiece
@@ -101,6 +101,7 @@ def read_folder(folder: Path, *, mode: Mode | None = None) -> SavedModel:
         raise ValueError(f"{folder} has no {WEIGHTS_FILE}: the model was not saved completely")
     text = None
     if "text_encoder" not in omitted:
+        config = _with_installed_backend(config)
         text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
     state = load_file(folder / WEIGHTS_FILE)
     return SavedModel(config if mode is None else _in_mode(config, mode), state, text, omitted)
@@ -151,6 +152,16 @@ def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
     if unknown:
         raise ValueError(f"{path} has settings that this ml-clap does not know: {', '.join(sorted(unknown))}")
     return ModelConfig(audio=CEDConfig(**audio), **settings), tuple(description["omitted"])
+
+
+def _with_installed_backend(config: ModelConfig) -> ModelConfig:
+    """Return `config` with a text backend that can run here: both embed alike with the same weights."""
+    if config.text_backend != "sonar" or has_sonar():
+        return config
+    logger.info(
+        "the text encoder runs in transformers: SONAR's own library, the extra `sonar`, is not installed"
+    )
+    return replace(config, text_backend="transformers")
 
 
 def _in_mode(config: ModelConfig, mode: Mode) -> ModelConfig:

@@ -1,4 +1,4 @@
-"""SONAR's text encoder: its weight layouts, and the authors' own implementation (sonar-space, fairseq2).
+"""SONAR's text encoder: its weight layouts, and the authors' own implementation (the extra `sonar`).
 
 Weights come in three layouts: fairseq2's (the published encoder and the ML-CLAP checkpoints), that of the
 first fairseq, and transformers' M2M100 encoder. The last one is the package's own: everything is saved in it,
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,7 @@ class SonarTextEncoder(nn.Module):
         tokenizer: Its tokenizer.
 
     Raises:
-        ImportError: sonar-space or fairseq2 is missing.
+        ImportError: The extra `sonar` is not installed.
     """
 
     def __init__(self, config: M2M100Config, tokenizer: SonarTokenizer) -> None:
@@ -200,17 +201,22 @@ def _build_fairseq2_model(config: M2M100Config) -> nn.Module:
     return SonarTextEncoderFactory(settings).create_model()
 
 
+def has_sonar() -> bool:
+    """Whether the extra `sonar` is installed."""
+    return find_spec("fairseq2") is not None and find_spec("sonar") is not None
+
+
 def import_sonar() -> None:
-    """Import fairseq2 and sonar, or say how to do without them."""
+    """Import fairseq2 and sonar, or say how to get them or do without."""
     try:
         # In this order: soundfile's wheel brings the libsndfile that fairseq2 looks for.
         for module in ("soundfile", "fairseq2", "sonar"):
             import_module(module)
     except (ImportError, OSError) as e:
         raise ImportError(
-            f"the text backend `sonar` needs fairseq2 and sonar-space, and they do not import here: {e}. "
-            "They have wheels for Python 3.11 and 3.12 on Linux x86-64 and Apple silicon; "
-            "text_backend: transformers runs the same encoder everywhere"
+            "text_backend: sonar needs SONAR's own library, which does not import here: "
+            'pip install "ml-clap[sonar]" (Python 3.11 or 3.12, on Linux x86-64 or Apple silicon). '
+            f"text_backend: transformers runs the same encoder everywhere ({e})"
         ) from e
 
 

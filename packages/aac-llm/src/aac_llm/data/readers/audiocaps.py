@@ -19,7 +19,7 @@ FILE_COLUMNS = ("file_name", "file_path")
 
 
 def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
-    """Clips of one table or of the folder of all; rows of one `youtube_id` and `start_time` are one clip."""
+    """Read one table or the folder of all; rows of one `youtube_id` and `start_time` are one clip."""
     folder = config.audio or (config.source if config.source.is_dir() else config.source.parent)
     files, reading = AudioFolder(folder), Reading()
     for table, split in _tables(config):
@@ -38,7 +38,7 @@ def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
 
 
 def clip_names(youtube_id: str, start: float, audiocap_id: str = "") -> list[str]:
-    """The names, without suffix, that downloaders give a clip.
+    """Return the names, without suffix, that downloaders give a clip.
 
     Those with the start come first, as one video can give several clips.
 
@@ -46,6 +46,7 @@ def clip_names(youtube_id: str, start: float, audiocap_id: str = "") -> list[str
     ['dQw4w9WgXcQ_30', 'YdQw4w9WgXcQ_30', 'dQw4w9WgXcQ_30_40']
     """
     end = start + CLIP_SECONDS
+    # Whole and decimal seconds, milliseconds, with the end and without: as the known downloaders write them.
     spans = [
         f"_{start:g}",
         f"_{start:g}_{end:g}",
@@ -86,6 +87,7 @@ def _read_original(table: Path, split: str | None, files: AudioFolder, reading: 
         line, audiocap_id = first[key]
         name = f"{key[0]}_{key[1]:g}"
         try:
+            # An audiocap_id names one caption, so it names the clip only where there is one.
             audio = files.find_stem(clip_names(*key, audiocap_id if len(texts) == 1 else ""))
         except LookupError:
             message = f"no file below {files.folder} is named Y{key[0]}, {name} or in another known way"
@@ -105,6 +107,7 @@ def _read_variant(table: Path, named: str, split: str | None, files: AudioFolder
         except LookupError as e:
             reading.add_problem("missing", f"{table}:{line}", e)
             continue
+        # A YouTube id has eleven characters.
         stem = Path(name).stem
         reading.clips.append(_clip(stem, audio, captions, split, stem.removeprefix("Y")[:11]))
 

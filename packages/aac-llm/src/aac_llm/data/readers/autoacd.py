@@ -10,7 +10,7 @@ from aac_llm.data.readers.source import Reading, read_csv
 
 
 def read_autoacd(config: PrepareAutoACDConfig) -> Reading:
-    """Clips of the table; the files may be named with or without a `Y` before the id."""
+    """Read the table; the files may be named with or without a `Y` before the id."""
     files, reading = AudioFolder(config.audio or config.source.parent), Reading()
     for line, row in read_csv(config.source, ("youtube_id", "caption")):
         name, caption = row["youtube_id"].strip(), row["caption"].strip()

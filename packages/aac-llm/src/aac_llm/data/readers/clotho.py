@@ -63,7 +63,7 @@ def read_sound_ids(table: Path) -> dict[str, str]:
 
 
 def _tables(config: PrepareClothoConfig) -> Iterator[tuple[Path, Path, str | None]]:
-    """CSV file, folder of its sounds, split."""
+    """Yield CSV file, folder of its sounds, split."""
     if not config.source.is_dir():
         yield config.source, config.audio or config.source.parent, config.split
         return

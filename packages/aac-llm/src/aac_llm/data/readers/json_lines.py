@@ -19,18 +19,18 @@ from aac_llm.data.readers.source import Reading
 
 
 def read_reference(config: PrepareReferenceConfig) -> Reading:
-    """The reference code's: `label` is a caption, or in a test set several with tabs between."""
+    """Read the reference code's: `label` is a caption, or in a test set several with tabs between."""
     reading = Reading()
     find = _finder(config)
     for line, row in read_json_lines(config.source):
         where = f"{config.source}:{line}"
-        captions = tuple(each.strip() for each in str(row.get("label") or "").split("\t") if each.strip())
+        captions = tuple(text.strip() for text in str(row.get("label") or "").split("\t") if text.strip())
         _add(reading, where, find, row.get("wav"), captions, row.get("key"), config.split)
     return reading
 
 
 def read_slam(config: PrepareSLAMConfig) -> Reading:
-    """SLAM-LLM's: `target` is a caption; rows with the same `source` are one clip."""
+    """Read SLAM-LLM's: `target` is a caption; rows with the same `source` are one clip."""
     captions: dict[str, list[str]] = {}
     first: dict[str, tuple[int, Any]] = {}
     reading = Reading()
@@ -41,6 +41,7 @@ def read_slam(config: PrepareSLAMConfig) -> Reading:
                 "row", f"{config.source}:{line}", f"no source or target; there are {sorted(row)}"
             )
             continue
+        # SLAM-LLM repeats a clip for each of its captions.
         captions.setdefault(str(source), []).append(target)
         first.setdefault(str(source), (line, row.get("key")))
     find = _finder(config)
@@ -51,7 +52,7 @@ def read_slam(config: PrepareSLAMConfig) -> Reading:
 
 
 def read_jsonl(config: PrepareJSONLConfig) -> Reading:
-    """Ours, of which `id` may be missing and `captions` may be one `caption`."""
+    """Read ours, of which `id` may be missing and `captions` may be one `caption`."""
     reading = Reading()
     find = _finder(config)
     for line, row in read_json_lines(config.source):
@@ -73,11 +74,12 @@ def read_jsonl(config: PrepareJSONLConfig) -> Reading:
 
 
 def _finder(config: PrepareConfig) -> Callable[[str], Path]:
-    """Finds a file by the path in a row, or, in a folder of sounds, by its name."""
+    """Return a function that finds a file by the path in a row, or by its name in a folder of sounds."""
     folder = AudioFolder(config.audio) if config.audio else None
     base = config.source.parent
 
     def find(name: str) -> Path:
+        # As written first: a path in a row is relative to its file, as in a manifest.
         if (base / name).is_file():
             return base / name
         if folder is None:
@@ -101,7 +103,7 @@ def _add(
 ) -> None:
     if not name or not isinstance(name, str):
         return reading.add_problem("row", where, "the row names no sound file")
-    if not captions or not all(isinstance(each, str) and each.strip() for each in captions):
+    if not captions or not all(isinstance(text, str) and text.strip() for text in captions):
         return reading.add_problem(
             "row", where, f"captions must be texts that are not empty, got {captions!r}"
         )

@@ -13,13 +13,13 @@ from aac_llm.data.readers.source import Reading
 
 
 def read_macs(config: PrepareMACSConfig) -> Reading:
-    """Clips of MACS.yaml: `files: [{filename, annotations: [{sentence, ...}]}]`."""
+    """Read MACS.yaml: `files: [{filename, annotations: [{sentence, ...}]}]`."""
     files, reading = AudioFolder(config.audio or config.source.parent), Reading()
     for number, entry in enumerate(_entries(config.source)):
         where = f"{config.source}: entry {number}"
         try:
             name = str(entry["filename"])
-            captions = tuple(str(each["sentence"]).strip() for each in entry["annotations"])
+            captions = tuple(str(annotation["sentence"]).strip() for annotation in entry["annotations"])
             if not all(captions) or not captions:
                 raise ValueError("a sentence is empty")
             audio = files.find(name)

@@ -1,4 +1,4 @@
-"""What readers share: tables, and what was found."""
+"""Shared by the readers: tables, and the result of a reading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Problem:
     """Something that a user should know about one clip or row."""
 
     kind: str
-    """A key of `aac_llm.data.prepare.KINDS`."""
+    """One of `aac_llm.data.prepare.KINDS`."""
     where: str
     """Ids of the clips, or `file:line`."""
     message: str
@@ -23,20 +23,20 @@ class Problem:
 
 @dataclass
 class Reading:
-    """What a reader found."""
+    """Clips and problems that a reader found."""
 
     clips: list[Clip] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def add_problem(self, kind: str, where: str, message: object) -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(Problem(kind, where, str(message)))
 
 
 def read_csv(
     path: Path, needed: Iterable[str], *, encoding: str = "utf-8-sig"
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row by column) of a CSV file; cells that are not there are empty.
+    """Yield (line number, row by column) for each row of a CSV file; missing cells are empty.
 
     Raises:
         ManifestError: a needed column is missing, or the file is not in that encoding or not CSV.
@@ -58,7 +58,7 @@ def read_csv(
 
 
 def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> Iterator[tuple[Path, str]]:
-    """The tables of a published set that are in a folder, with our name of their split.
+    """Yield the tables of a published set that are in a folder, with our name of their split.
 
     Raises:
         ValueError: a split was named for all of them.
@@ -73,5 +73,5 @@ def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> It
 
 
 def numbered_captions(row: Mapping[str, str]) -> tuple[str, ...]:
-    """The texts of caption_1, caption_2, ... that are not empty."""
+    """Return the texts of caption_1, caption_2, ... that are not empty."""
     return tuple(text for key, text in row.items() if key.startswith("caption_") and (text or "").strip())

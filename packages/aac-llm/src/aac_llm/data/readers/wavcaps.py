@@ -41,10 +41,12 @@ def read_wavcaps(config: PrepareWavCapsConfig) -> Reading:
             except ValueError as e:
                 reading.add_problem("row", where, e)
                 continue
+            # Named in the report: it is a reason why counts differ from the paper's.
             if Path(name).stem in excluded:
                 reading.add_problem("blacklisted", name, f"in a test set, by {BLACKLIST}")
                 continue
             try:
+                # AudioSet's clips are packed with and without a Y before the id of the video.
                 audio = files.find_stem([Path(name).stem, f"Y{Path(name).stem.removeprefix('Y')}"])
             except LookupError as e:
                 reading.add_problem("missing", where, e)
@@ -63,7 +65,7 @@ def read_wavcaps(config: PrepareWavCapsConfig) -> Reading:
 
 
 def read_blacklist(config: PrepareWavCapsConfig) -> dict[str, set[str]]:
-    """Part of WavCaps -> names, without suffix, that must not be trained on.
+    """Return, by part of WavCaps, the names, without suffix, that must not be trained on.
 
     Raises:
         ValueError: there is no list.
@@ -87,6 +89,7 @@ def _parts(source: Path) -> Iterator[Path]:
     if not source.is_dir():
         yield source
         return
+    # WavCaps packs each part into a folder of its own; other JSON files (the blacklists) are no parts.
     found = [path for path in sorted(source.rglob("*.json")) if path.stem in SOURCES]
     if not found:
         raise FileNotFoundError(f"{source} has none of {', '.join(f'{name}.json' for name in SOURCES)}")
@@ -97,6 +100,7 @@ def _entries(path: Path) -> list[Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as e:
+        # A clone without git LFS holds three lines of text in place of each file.
         hint = (
             "; it is a pointer of git LFS: fetch the file itself" if "oid sha256" in path.read_text() else ""
         )

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aac_llm.files import encode_json, write_atomically
+
 
 class PredictionError(ValueError):
     """A file of predictions that cannot be read; the message names the file and the line."""
@@ -50,25 +52,27 @@ class Prediction:
     end: float | None = None
     """Seconds from the sound's beginning until where the caption holds."""
     references: tuple[str, ...] = ()
-    """What people wrote of the sound, where a manifest had it."""
+    """The manifest's captions of the sound, if there are any."""
     original: str | None = None
     """The caption before correction, if it was corrected."""
     correction: dict[str, Any] | None = None
-    """What correction decided and why."""
+    """Decision of the correction, and its reason."""
 
     @property
     def key(self) -> tuple[str, float | None]:
-        """What no two predictions of a file share: the sound's name and where the part starts."""
+        """The sound's name and where the part starts, which no two predictions of a file share."""
         return self.id, self.start
 
 
 def to_json(prediction: Prediction) -> dict[str, Any]:
-    """The keys of a line; those without content are left out."""
+    """Return the object of a line; keys without content are left out."""
     row: dict[str, Any] = {"id": prediction.id, "audio": prediction.audio, "caption": prediction.caption}
     if prediction.start is not None:
         row |= {"start": prediction.start, "end": prediction.end}
     if prediction.candidates:
-        row["candidates"] = [{"caption": each.text, "score": each.score} for each in prediction.candidates]
+        row["candidates"] = [
+            {"caption": candidate.text, "score": candidate.score} for candidate in prediction.candidates
+        ]
     if prediction.references:
         row["references"] = list(prediction.references)
     if prediction.original is not None:
@@ -79,7 +83,7 @@ def to_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def from_json(row: Any) -> Prediction:
-    """The prediction of a line's object.
+    """Make the prediction of a line's object.
 
     Raises:
         PredictionError: a key is missing or holds something else than it must.
@@ -90,17 +94,17 @@ def from_json(row: Any) -> Prediction:
         id=_text(row, "id"),
         audio=None if row.get("audio") is None else _text(row, "audio"),
         caption=_text(row, "caption"),
-        candidates=tuple(_candidate(each) for each in _list(row, "candidates")),
+        candidates=tuple(_candidate(value) for value in _list(row, "candidates")),
         start=_seconds(row, "start"),
         end=_seconds(row, "end"),
-        references=tuple(_reference(each) for each in _list(row, "references")),
+        references=tuple(_reference(value) for value in _list(row, "references")),
         original=None if row.get("original") is None else _text(row, "original"),
         correction=_object(row, "correction"),
     )
 
 
 def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Prediction]:
-    """All predictions of a file, in order.
+    """Read all predictions of a file, in order.
 
     Args:
         path: a JSONL file.
@@ -113,6 +117,7 @@ def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Pred
     path = Path(path)
     lines = path.read_bytes().split(b"\n")
     tail = lines.pop()  # empty, unless the file does not end with a line's end
+    # A file of other systems may lack the last line break; a killed run of ours may have half a line.
     if tail.strip() and not ignore_cut:
         lines.append(tail)
     predictions = []
@@ -141,23 +146,11 @@ def append_predictions(path: str | Path, predictions: Iterable[Prediction]) -> N
 
 def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
     """Write a file anew; a reader, or a kill meanwhile, finds the old one or the new one."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        file.writelines(_lines(predictions))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_atomically(path, b"".join(_lines(predictions)))
 
 
 def _lines(predictions: Iterable[Prediction]) -> Iterator[bytes]:
-    for prediction in predictions:
-        # A file name may hold bytes that are no UTF-8 (surrogates in Python); JSON's escapes keep them.
-        text = json.dumps(to_json(prediction), ensure_ascii=False, allow_nan=False)
-        try:
-            yield f"{text}\n".encode()
-        except UnicodeEncodeError:
-            yield f"{json.dumps(to_json(prediction), allow_nan=False)}\n".encode()
+    return (encode_json(to_json(prediction)) + b"\n" for prediction in predictions)
 
 
 def _parse(line: bytes, place: str) -> Prediction:
@@ -180,6 +173,7 @@ def _seconds(row: dict[str, Any], key: str) -> float | None:
     value = row.get(key)
     if value is None:
         return None
+    # bool is an int for Python, not for us.
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise PredictionError(f"expected seconds under {key!r}, got {value!r}")
     return float(value)

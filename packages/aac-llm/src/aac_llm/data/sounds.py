@@ -1,4 +1,4 @@
-"""What there is to caption: sound files, folders of them, and manifests."""
+"""Sounds to caption: files, folders of them, and manifests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Sound:
     """A sound to caption, before its file is opened."""
 
     id: str
-    """A file: its path as given; of a folder: the path below it; of a manifest: the clip's id."""
+    """Path of a file as given, path below a folder, or id of a manifest's clip."""
     path: Path
     """Absolute."""
     references: tuple[str, ...] = ()
@@ -22,14 +22,14 @@ class Sound:
 
 
 def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound]:
-    """All sounds of files, folders and manifests (.jsonl), in this order, each once.
+    """Find all sounds of files, folders and manifests (.jsonl), in this order, each once.
 
     Below a folder they are sorted by path and hidden ones are left out. With several sources the ids of a
     folder's sounds begin with the folder as given.
 
     Args:
         sources: the files, folders and manifests.
-        split: of manifests, only this split.
+        split: use only this split of manifests.
 
     Raises:
         FileNotFoundError: a source is not there.

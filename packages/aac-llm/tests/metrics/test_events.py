@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aac_llm.evaluators.events import event_scores, known_events, sound_events, stem
+from aac_llm.metrics.events import event_scores, known_events, sound_events, stem
 from audio_common.labels import AUDIOSET_LABELS
 from audio_common.scenes.scene import KINDS, Event, Scene, random_scene
 from audio_common.scenes.text import NUM_VARIANTS, caption

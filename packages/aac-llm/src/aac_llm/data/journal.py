@@ -7,6 +7,8 @@ and the files that could not be read.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,8 +16,13 @@ from typing import Any
 
 from audio_common.prefetch import BadFile
 
-from aac_llm.captioning.predictions import Prediction, append_predictions, read_predictions, write_predictions
-from aac_llm.captioning.sounds import Sound
+from aac_llm.config.caption import CaptionConfig, GenerationConfig
+from aac_llm.data.predictions import Prediction, append_predictions, read_predictions, write_predictions
+from aac_llm.data.sounds import Sound
+from aac_llm.files import write_json
+
+CORRECTION_FIELDS = ("llm", "endpoint", "gate_used", "fluency_model", "threshold", "max_new_tokens", "dtype")
+"""Settings on which a corrected caption depends; the others say how the model is run or asked."""
 
 
 class JournalError(ValueError):
@@ -71,30 +78,31 @@ class Journal:
                 f"{self.out} was made with other settings ({', '.join(changed)}): "
                 "use the same, give another --out, or --overwrite"
             )
-        bad = {each["audio"] for each in report["bad_files"] if each["partly"]}
+        bad = {file["audio"] for file in report["bad_files"] if file["partly"]}
         held = read_predictions(self.out, ignore_cut=True)
-        self.predictions = [each for each in held if each.audio not in bad]  # tried again from the start
+        self.predictions = [one for one in held if one.audio not in bad]  # tried again from the start
         self._was_complete = report["complete"]
         write_predictions(self.out, self.predictions)  # without the line that a kill cut
         self._write_report(complete=False, bad_files=[])
 
     def lacking(self, sounds: Sequence[Sound]) -> list[Sound]:
-        """The sounds that have no caption yet."""
-        done = {(each.id, each.audio) for each in self.predictions}
+        """Return the sounds that have no caption yet."""
+        done = {(prediction.id, prediction.audio) for prediction in self.predictions}
         return [sound for sound in sounds if (sound.id, str(sound.path)) not in done]
 
     def lacking_segments(self, sounds: Sequence[Sound]) -> tuple[list[Sound], dict[int, set[float]]]:
-        """The sounds that may lack segments, and by their number the starts that they do not lack.
+        """Return the sounds that may lack segments, and by their number the starts that they do not lack.
 
         Sounds are captioned one after another, so only the last one of a run that was killed can lack some.
         """
         lacking = {sound.id for sound in self.lacking(sounds)}
+        # A killed run may have been in the midst of its last sound.
         if self.predictions and not self._was_complete:
             lacking.add(self.predictions[-1].id)
         left = [sound for sound in sounds if sound.id in lacking]
         starts: dict[str, set[float]] = {}
-        for each in self.predictions:
-            starts.setdefault(each.id, set()).add(each.start or 0.0)
+        for prediction in self.predictions:
+            starts.setdefault(prediction.id, set()).add(prediction.start or 0.0)
         return left, {n: starts[sound.id] for n, sound in enumerate(left) if sound.id in starts}
 
     def append(self, predictions: Sequence[Prediction]) -> None:
@@ -103,7 +111,7 @@ class Journal:
         self.predictions += predictions
 
     def note_bad(self, bad_files: Iterable[BadFile]) -> None:
-        """Write down what could not be read so far, in a run that goes on."""
+        """Record what could not be read so far, in a run that goes on."""
         self._write_report(complete=False, bad_files=list(bad_files))
 
     def finish(self, predictions: Sequence[Prediction], bad_files: Iterable[BadFile]) -> None:
@@ -122,12 +130,47 @@ class Journal:
             "num_captions": len(self.predictions),
             "bad_files": listed,
         }
-        partial = self.report_path.with_name(f"{self.report_path.name}.partial")
-        partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        partial.replace(self.report_path)
+        write_json(self.report_path, report)
 
 
 def in_order(predictions: Iterable[Prediction], sounds: Sequence[Sound]) -> list[Prediction]:
-    """Predictions in the order of the sounds, parts by their starts; those of other sounds come first."""
+    """Sort predictions in the order of the sounds, parts by their starts; other sounds' come first."""
     place = {sound.id: number for number, sound in enumerate(sounds)}
-    return sorted(predictions, key=lambda each: (place.get(each.id, -1), each.start or 0.0))
+    return sorted(predictions, key=lambda one: (place.get(one.id, -1), one.start or 0.0))
+
+
+def describe_settings(config: CaptionConfig) -> dict[str, Any]:
+    """Return the settings on which a caption depends, which all captions of a file share."""
+    settings: dict[str, Any] = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(GenerationConfig)
+    }
+    settings |= {"model": identify(config.model), "dtype": config.dtype, "rerank": config.rerank}
+    settings |= {"quantization": config.quantization, "segments": config.segments}
+    settings["decoder"] = config.decoder and identify(config.decoder)
+    if config.do_sample:
+        settings["seed"] = config.seed
+    if config.segments:
+        settings |= {
+            "window_seconds": config.window_seconds,
+            "hop_seconds": config.hop,
+            "merge": config.merge,
+        }
+    if config.rerank == "cider":
+        settings["cider_captions"] = config.cider_captions and str(config.cider_captions.absolute())
+    if config.rerank == "sentence":
+        settings["sentence_encoder"] = config.sentence_encoder
+    if config.correct:
+        settings["correction"] = {name: getattr(config.correction, name) for name in CORRECTION_FIELDS}
+    return settings
+
+
+def identify(source: str) -> str:
+    """Return a hub id as it is, a folder with a digest of its files' names, sizes and times of change."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return source
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        status = path.stat()
+        digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return f"{folder.absolute()} ({digest.hexdigest()[:12]})"

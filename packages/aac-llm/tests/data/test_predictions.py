@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from aac_llm.captioning.predictions import (
+from aac_llm.data.predictions import (
     Candidate,
     Prediction,
     PredictionError,

@@ -101,21 +101,24 @@ _NO_SOURCE = (
 
 
 def stem(word: str) -> str:
-    """What the inflections of a lower-case English word have in common: a key, not always a word.
+    """Return what the inflections of a lower-case English word share: a key, not always a word.
 
     >>> stem("barking"), stem("barks"), stem("cries"), stem("humming"), stem("chimes")
     ('bark', 'bark', 'cri', 'hum', 'chim')
     """
     word = _IRREGULAR.get(word, word)
+    # Not of glass, bus or hiss; nor of "gas" and shorter words.
     if word.endswith("s") and not word.endswith(("ss", "us", "is")) and len(word) > 3:
         word = word[:-1]
     for ending in ("ing", "ed"):
         base = word.removesuffix(ending)
+        # Not of "sing" or "bed", which have no vowel left, nor of "feed".
         if base != word and len(base) > 1 and _VOWEL.search(base) and not word.endswith("eed"):
             word = base
             break
     if word.endswith("e") and len(word) > 2:
         word = word[:-1]
+    # humming, hum; but hiss stays.
     if len(word) > 3 and word[-1] == word[-2] != "s":
         word = word[:-1]
     return word[:-1] + "i" if word.endswith("y") and len(word) > 2 else word
@@ -148,7 +151,7 @@ def _hand_made() -> _Lexicon:
     weak: dict[str, list[str]] = {}
     neutral: set[str] = set()
     events: list[str] = []
-    text = resources.files("aac_llm.evaluators").joinpath("event_lexicon.txt").read_text(encoding="utf-8")
+    text = resources.files("aac_llm.metrics").joinpath("event_lexicon.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
         event, _, words = line.partition(":")
         if not words or line.startswith("#"):
@@ -169,12 +172,13 @@ def _hand_made() -> _Lexicon:
 
 @cache
 def _lexicon() -> _Lexicon:
-    """The file and AudioSet's labels: new events, or what qualifies an event of the file (folk music)."""
+    """Add AudioSet's labels to the file: new events, or what qualifies an event of it (folk music)."""
     base = _hand_made()
     strong, neutral, events = dict(base.strong), set(base.neutral), list(base.events)
     for label in AUDIOSET_LABELS:
         name = re.sub(r"\(.*?\)", "", label).strip().lower()
         found = _read(name, base)
+        # "Folk music" is music: the rest of the label is no event of its own.
         if known := found & set(base.events):
             neutral.update(found - known)
         elif found:
@@ -184,12 +188,12 @@ def _lexicon() -> _Lexicon:
 
 
 def known_events() -> tuple[str, ...]:
-    """Names of the events that the lexicon knows, AudioSet's among them."""
+    """Return the names of the events that the lexicon knows, AudioSet's among them."""
     return _lexicon().events
 
 
 def _cut(stems: Sequence[str], lexicon: _Lexicon) -> Iterator[str]:
-    """The clause as phrases of the lexicon, the longest first, and single stems."""
+    """Yield the clause as phrases of the lexicon, the longest first, and single stems."""
     start = 0
     while start < len(stems):
         for length in range(min(_LONGEST_PHRASE, len(stems) - start), 0, -1):
@@ -203,6 +207,7 @@ def _cut(stems: Sequence[str], lexicon: _Lexicon) -> Iterator[str]:
 def _clause_events(clause: str, lexicon: _Lexicon) -> set[str]:
     phrases = list(dict.fromkeys(_cut(_stems(clause), lexicon)))
     found = {lexicon.strong[phrase] for phrase in phrases if phrase in lexicon.strong}
+    # A word that may belong to an event already found is explained by it.
     rest = [
         phrase
         for phrase in phrases
@@ -212,7 +217,7 @@ def _clause_events(clause: str, lexicon: _Lexicon) -> set[str]:
 
 
 def _explain(phrases: list[str], lexicon: _Lexicon) -> set[str]:
-    """The fewest events that account for the phrases: again and again the one that accounts for most."""
+    """Find the fewest events that account for the phrases: greedily, the one that accounts for most."""
     found = set()
     while open_ones := [phrase for phrase in phrases if _says_something(phrase, lexicon)]:
         first = open_ones[0]
@@ -235,16 +240,16 @@ def _read(caption: str, lexicon: _Lexicon) -> frozenset[str]:
 
 
 def sound_events(caption: str) -> frozenset[str]:
-    """Names of the sound events that an English caption mentions."""
+    """Return the names of the sound events that an English caption mentions."""
     return _read(caption, _lexicon())
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventScores:
-    """How many of the right events captions name, each a mean over the clips (in [0, 1])."""
+    """Precision, recall and F1 of the events that captions name, means over the clips (in [0, 1])."""
 
     num_clips: int
-    """How many clips."""
+    """Number of clips."""
     precision: float
     """Share of the candidate's events that some reference of the clip mentions."""
     recall: float
@@ -256,7 +261,7 @@ class EventScores:
 
 
 def event_scores(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> EventScores:
-    """Event precision, recall and F1 of candidates against any number of references per clip.
+    """Compute event precision, recall and F1 of candidates against any number of references per clip.
 
     A candidate without events has precision 0, unless its references have none either (then all three are 1).
     An event that only some references mention weighs less in recall.

@@ -1,0 +1,162 @@
+"""One run over many sounds: caption those that lack a caption, choose, correct, keep, order.
+
+Each batch is on disk before the next one (`data/journal.py`), so a run that was killed is continued by the
+same command. A file that cannot be read costs itself only: it is named at the end and in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from audio_common.prefetch import BadFile
+
+from aac_llm.captioning.segments import merge_equal
+from aac_llm.captioning.subtitles import write_subtitles
+from aac_llm.config.caption import CaptionConfig
+from aac_llm.data.journal import Journal, in_order
+from aac_llm.data.predictions import Candidate, Prediction
+from aac_llm.data.sounds import Sound
+from aac_llm.output import Progress
+
+if TYPE_CHECKING:
+    from aac_llm.captioning.captioner import Captioner
+    from aac_llm.correction.corrector import Corrector
+
+
+class CaptionRun:
+    """Caption some sounds.
+
+    Args:
+        config: settings.
+        captioner: the model.
+        sounds: what to caption.
+        journal: the output; None: captions are printed.
+        corrector: what repairs captions, if they are to be.
+
+    Attributes:
+        bad_files: sounds that could not be captioned, or not to their end.
+        num_new: captions made.
+    """
+
+    def __init__(
+        self,
+        config: CaptionConfig,
+        captioner: Captioner,
+        sounds: Sequence[Sound],
+        journal: Journal | None = None,
+        corrector: Corrector | None = None,
+    ) -> None:
+        self.config = config
+        self.captioner = captioner
+        self.sounds = sounds
+        self.journal = journal
+        self.corrector = corrector
+        self.bad_files: list[BadFile] = []
+        self.num_new = 0
+        self._predictions: list[Prediction] = []  # without a journal
+
+    def run(self) -> list[Prediction]:
+        """Caption what is lacking; return all captions of the output, in order."""
+        num_noted = 0
+        with Progress("Captioning", len(self.sounds), start=self._num_done()) as progress:
+            for predictions, num_left in self._segments() if self.config.segments else self._whole():
+                self._keep(predictions)
+                if self.journal and len(self.bad_files) > num_noted:
+                    # Before the next batch, so that a killed run has named them, too.
+                    self.journal.note_bad(self.bad_files)
+                    num_noted = len(self.bad_files)
+                progress.advance(len(self.sounds) - num_left - progress.done)
+        return self._finish()
+
+    def _num_done(self) -> int:
+        return len(self.sounds) - len(self.journal.lacking(self.sounds)) if self.journal else 0
+
+    def _finish(self) -> list[Prediction]:
+        """Order, merge, and write or print all captions."""
+        held = self.journal.predictions if self.journal else self._predictions
+        predictions = in_order(held, self.sounds)
+        if self.config.merge:
+            predictions = merge_equal(predictions)
+        if self.journal:
+            self.journal.finish(predictions, self.bad_files)
+            if self.config.subtitles != "none":
+                folder = self.journal.out.with_suffix(f".{self.config.subtitles}")
+                write_subtitles(predictions, folder, self.config.subtitles)
+        elif not self.config.segments:
+            for prediction in predictions:
+                print(format_line(prediction))
+        return predictions
+
+    def _keep(self, predictions: Sequence[Prediction]) -> None:
+        self.num_new += len(predictions)
+        if self.corrector:
+            predictions = self.corrector.correct_predictions(predictions)
+        if self.journal:
+            self.journal.append(predictions)
+            return
+        self._predictions += predictions
+        if self.config.segments:  # they come in order
+            for prediction in predictions:
+                print(format_line(prediction), flush=True)
+
+    def _whole(self) -> Iterator[tuple[list[Prediction], int]]:
+        """Yield captions of whole sounds, and how many sounds are left."""
+        sounds = self.journal.lacking(self.sounds) if self.journal else list(self.sounds)
+        num_done = 0
+        paths = [sound.path for sound in sounds]
+        for batch in self.captioner.caption_files(paths, self.config, self.bad_files):
+            num_done += len(batch)
+            found = [self._predict(sounds[index], candidates) for index, candidates in batch.items()]
+            yield found, len(sounds) - num_done - len(self.bad_files)
+
+    def _segments(self) -> Iterator[tuple[list[Prediction], int]]:
+        """Yield captions of windows, and how many sounds are left."""
+        sounds: list[Sound] = list(self.sounds)
+        done: dict[int, set[float]] = {}
+        if self.journal:
+            sounds, done = self.journal.lacking_segments(self.sounds)
+        batches = self.captioner.caption_segments(
+            [sound.path for sound in sounds],
+            self.config,
+            window_seconds=self.config.window_seconds,
+            hop_seconds=self.config.hop,
+            bad_files=self.bad_files,
+            done=done,
+        )
+        for batch in batches:
+            found = [
+                self._predict(sounds[segment.index], segment.candidates, segment.start, segment.end)
+                for segment in batch
+            ]
+            # The last sound of the batch may have more windows.
+            yield found, len(sounds) - batch[-1].index
+
+    def _predict(
+        self,
+        sound: Sound,
+        candidates: Sequence[Candidate],
+        start: float | None = None,
+        end: float | None = None,
+    ) -> Prediction:
+        return Prediction(
+            id=sound.id,
+            audio=str(sound.path),
+            caption=self.captioner.choose(candidates).text,
+            candidates=tuple(candidates) if len(candidates) > 1 else (),
+            start=start,
+            end=end,
+            # The references are of the whole sound.
+            references=() if self.config.segments else sound.references,
+        )
+
+
+def format_line(prediction: Prediction) -> str:
+    """Return a prediction as a line to print: id, times if there are any, caption."""
+    times = "" if prediction.start is None else f"\t{prediction.start:.2f}\t{prediction.end:.2f}"
+    return printable(f"{prediction.id}{times}\t{prediction.caption}")
+
+
+def printable(text: str) -> str:
+    """Escape bytes of file names that no terminal takes."""
+    return text.encode("utf-8", "backslashreplace").decode()

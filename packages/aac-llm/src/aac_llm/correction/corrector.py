@@ -1,0 +1,158 @@
+"""Repair captions by a second language model.
+
+A gate (`gate.py`) says which captions need repair, and the model proposes one. It is accepted only if it is
+no worse by the gate and names the same sound events (`metrics/events.py`) and the same people; all else keeps
+the caption as it was (`acceptance.py`). What was decided, and why, stands beside every caption that the gate
+held back.
+
+The paper corrects with "another pre-trained LLM" and tells neither its name, nor its prompt, nor which
+captions it was shown; the authors' code has none of it. This is our own design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+
+from aac_llm.config.correct import CorrectionConfig
+from aac_llm.correction.acceptance import FLUENT, Correction, clean_answer, judge, keep
+from aac_llm.correction.gate import THRESHOLDS, Gate, rule_gate
+from aac_llm.correction.llm import LLM, LLMError, LocalLLM, check_source
+from aac_llm.data.predictions import Prediction
+
+MAX_WORDS = 200
+"""Longer texts are not shown to a model."""
+
+
+class Corrector:
+    """Repairs captions; the models are loaded when the first caption needs them.
+
+    Args:
+        config: settings.
+        llm: instead of loading `config.llm`: a function from captions to answers.
+        gate: instead of `config.gate`.
+
+    Raises:
+        ValueError: neither a language model nor the name of one is given.
+    """
+
+    def __init__(self, config: CorrectionConfig, *, llm: LLM | None = None, gate: Gate | None = None) -> None:
+        if llm is None and config.llm is None:
+            raise ValueError("no language model: llm must name one (folder, hub id, or the endpoint's name)")
+        self.config = config
+        self._llm = llm
+        self._gate = gate
+
+    def check(self) -> None:
+        """Look for the local model's configuration, so that a wrong name is an error before a long job.
+
+        Raises:
+            ValueError: there is no such model.
+        """
+        if self._llm is None and self.config.endpoint is None:
+            check_source(str(self.config.llm))
+
+    @cached_property
+    def llm(self) -> LLM:
+        """A function from captions to answers."""
+        if self._llm is not None:
+            return self._llm
+        if self.config.endpoint is not None:
+            from aac_llm.correction.endpoint import EndpointLLM
+
+            return EndpointLLM.from_settings(self.config)
+        return self._local
+
+    @cached_property
+    def gate(self) -> Gate:
+        """What says which captions need repair."""
+        if self._gate is not None:
+            return self._gate
+        name, threshold = self.config.gate_used, self.config.threshold
+        if name == "rules":
+            return rule_gate(threshold)
+        threshold = THRESHOLDS[name] if threshold is None else threshold
+        if name == "lm":
+            return Gate("lm", threshold, self._local.surprise)
+        from aac_llm.metrics.fluency import FluencyDetector
+
+        detector = FluencyDetector.from_pretrained(str(self.config.fluency_model))
+        return Gate("fluency", threshold, detector.error_probability)
+
+    @cached_property
+    def _local(self) -> LocalLLM:
+        return LocalLLM.from_pretrained(
+            str(self.config.llm),
+            device=self.config.device,
+            dtype=self.config.dtype,
+            max_new_tokens=self.config.max_new_tokens,
+            batch_size=self.config.batch_size,
+        )
+
+    def correct(self, captions: Sequence[str]) -> list[Correction]:
+        """Repair what needs it; return one result for each caption, in order."""
+        if not captions:
+            return []
+        scores = [float(score) for score in self.gate.score(captions)]
+        places = [place for place, score in enumerate(scores) if score >= self.gate.threshold]
+        results = [
+            Correction(text, text, False, FLUENT, score) for text, score in zip(captions, scores, strict=True)
+        ]
+        for place, result in zip(places, self._repair([results[place] for place in places]), strict=True):
+            results[place] = result
+        return results
+
+    def correct_predictions(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Return the predictions with repaired captions; those held back by the gate say what was decided."""
+        found = self.correct([prediction.caption for prediction in predictions])
+        return [
+            self._with_correction(prediction, result)
+            for prediction, result in zip(predictions, found, strict=True)
+        ]
+
+    def _with_correction(self, prediction: Prediction, result: Correction) -> Prediction:
+        if not result.considered:
+            return prediction
+        record = {name: value for name, value in asdict(result).items() if value is not None}
+        original = prediction.original
+        # A second correction keeps what the captioner said, not what the first made of it.
+        if result.accepted and original is None:
+            original = result.before
+        return replace(
+            prediction,
+            caption=result.after,
+            original=original,
+            correction=record | {"gate": self.gate.name, "llm": self.config.llm},
+        )
+
+    def _repair(self, held_back: list[Correction]) -> list[Correction]:
+        captions = [correction.before for correction in held_back]
+        answers = self._ask(captions)
+        proposals = [clean_answer(answer, text) for answer, text in zip(answers, captions, strict=True)]
+        texts = [proposal for proposal in proposals if isinstance(proposal, str)]
+        # Scored together: the gate may be a model.
+        scores = iter(self.gate.score(texts) if texts else ())
+        return [
+            keep(result, str(proposal))
+            if isinstance(proposal, LLMError)
+            else judge(result, proposal, float(next(scores)))
+            for result, proposal in zip(held_back, proposals, strict=True)
+        ]
+
+    def _ask(self, captions: list[str]) -> Sequence[str | LLMError]:
+        """Return an answer for each, whatever the model does; what cannot be a caption is not asked about."""
+        asked = [place for place, caption in enumerate(captions) if 0 < len(caption.split()) <= MAX_WORDS]
+        answers: list[str | LLMError] = [LLMError(f"a caption has 1 to {MAX_WORDS} words")] * len(captions)
+        if not asked:
+            return answers
+        try:
+            found = self.llm([captions[place] for place in asked])
+        # A model that fails as a whole costs answers, not the job.
+        except LLMError as error:
+            found = [error] * len(asked)
+        if len(found) != len(asked):
+            raise ValueError(f"the language model gave {len(found)} answers to {len(asked)} captions")
+        for place, answer in zip(asked, found, strict=True):
+            answers[place] = answer
+        return answers

@@ -1,0 +1,157 @@
+"""Making, loading and saving of a captioner, as methods of its class."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from audio_common.ced import CED
+from torch import Tensor, nn
+
+from aac_llm.config.model import ModelConfig
+from aac_llm.models import checkpoint
+from aac_llm.models.bridge import Bridge
+from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
+from aac_llm.models.reference_checkpoint import read_reference
+from aac_llm.models.tensors import load_part
+
+
+class PretrainedModule(nn.Module):
+    """Constructors and savers of `CaptionModel`; see `checkpoint.py` for the files."""
+
+    config: ModelConfig
+    tokenizer: Any
+    encoder: CED
+    bridge: Bridge
+    decoder: Any
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, *, device: str | torch.device = "cpu") -> Self:
+        """Make a model to train: the named encoder and decoder, and a random bridge.
+
+        Raises:
+            DecoderError: the decoder cannot be loaded.
+            CheckpointError: the encoder's weights cannot.
+        """
+        config, encoder = checkpoint.build_encoder(config)
+        decoder, tokenizer = load_decoder(
+            config.decoder,
+            dtype=DTYPES[config.decoder_dtype],
+            quantization=config.quantization,
+            device=device,
+        )
+        return cls(config, encoder=encoder, decoder=decoder, tokenizer=tokenizer).eval().to(device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        decoder: str | None = None,
+        quantization: Quantization | None = None,
+    ) -> Self:
+        """Load what `save_pretrained` wrote, in evaluation mode.
+
+        Args:
+            source: a folder, the run folder of a training, or a model's id on the Hugging Face hub.
+            device: where it goes.
+            dtype: of all weights, for inference; None: as trained, i.e. trained weights in float32 and the
+                decoder's frozen ones in the configuration's `decoder_dtype`.
+            decoder: hub id or folder of the language model, if it is not the one that the model names.
+            quantization: of the decoder; None: as the model says.
+
+        Raises:
+            CheckpointError: no checkpoint, a damaged one, or a decoder of another width or depth.
+            DecoderError: the decoder cannot be loaded.
+        """
+        folder = checkpoint.find_model(source)
+        config = checkpoint.read_config(folder)
+        if quantization is not None:
+            config = replace(config, quantization=quantization)
+        config, encoder = checkpoint.load_encoder(config, folder)
+        config, language_model, tokenizer = checkpoint.load_language_model(
+            config, folder, source=decoder, dtype=dtype, device=device
+        )
+        # The model first, which injects the adapters that are then loaded.
+        model = cls(config, encoder=encoder, decoder=language_model, tokenizer=tokenizer)
+        checkpoint.load_trained(config, folder, **model.parts())
+        # Quantized weights have no other format to be cast to.
+        if dtype is not None and config.quantization == "none":
+            model.to(dtype)
+        return model.eval().to(device)
+
+    @classmethod
+    def from_reference(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        *,
+        decoder: str,
+        config: ModelConfig | None = None,
+        device: str | torch.device = "cpu",
+    ) -> Self:
+        """Load a checkpoint of the authors' code, in evaluation mode.
+
+        Args:
+            source: a `.pt`, `.bin` or `.safetensors` file, or the tensors.
+            decoder: hub id or folder of the language model; its configuration and tokenizer are used, its
+                weights are those of the checkpoint.
+            config: of other sizes than the published one (CED-base, a Q-Former of 768).
+            device: where it goes.
+
+        Raises:
+            CheckpointError: unreadable, or with missing, unexpected or misshapen tensors, which it lists.
+            DecoderError: the decoder's configuration or tokenizer cannot be loaded.
+        """
+        name = "the checkpoint" if isinstance(source, Mapping) else str(source)
+        config, tensors = read_reference(source, config)
+        language_model, tokenizer = create_decoder(decoder, dtype=DTYPES[config.decoder_dtype])
+        config = replace(config, decoder=decoder)
+        model = cls(config, encoder=CED(config.encoder), decoder=language_model, tokenizer=tokenizer)
+        # Strictly: their file holds the whole model, frozen weights included.
+        load_part(model, tensors, name)
+        return model.eval().to(device)
+
+    def restore(self, folder: Path) -> None:
+        """Take over what a checkpoint with the same settings trained."""
+        checkpoint.load_trained(self.config, folder, **self.parts())
+        checkpoint.load_whole(self.config, folder, encoder=self.encoder, decoder=self.decoder)
+
+    def parts(self) -> dict[str, Any]:
+        """Return encoder, bridge and decoder by name."""
+        return {"encoder": self.encoder, "bridge": self.bridge, "decoder": self.decoder}
+
+    def save_pretrained(self, folder: str | Path, *, state_dict: Mapping[str, Tensor] | None = None) -> None:
+        """Write what was trained, and the names of the rest, for `from_pretrained`.
+
+        Args:
+            folder: created if need be; other files in it are left alone.
+            state_dict: the tensors to write under the model's names, if they are not the model's own
+                (gathered from many GPUs).
+        """
+        tensors = state_dict if state_dict is not None else self.state_dict()
+        checkpoint.save(Path(folder), self.config, self.decoder, self.tokenizer, tensors)
+
+    def save_merged(self, folder: str | Path) -> None:
+        """Write everything, adapters merged into the weights: `decoder/` and `encoder/` are plain models.
+
+        Raises:
+            ValueError: the decoder is quantized.
+        """
+        checkpoint.save_merged(Path(folder), self.config, tokenizer=self.tokenizer, **self.parts())
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face hub; return the address of the commit."""
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            message = "Upload a captioner"
+            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message))

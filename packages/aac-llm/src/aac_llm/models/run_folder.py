@@ -1,0 +1,20 @@
+"""The model that is meant where the run folder of a training is named; imports nothing heavy."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.json"
+"""File of a checkpoint that is written last."""
+
+
+def resolve_model(source: str | Path) -> str:
+    """Return the model that is meant: of a run folder its `best`, else its `last`, which is logged."""
+    for name in ("best", "last"):
+        if (Path(source) / name / CONFIG_FILE).is_file():
+            logger.info("using %s", Path(source) / name)
+            return str(Path(source) / name)
+    return str(source)

@@ -1,0 +1,96 @@
+"""What happens beside the updates of a training: the log, the last validation, saving on Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
+
+from aac_llm.files import write_atomically
+
+
+class LogFile(TrainerCallback):
+    """Write what is logged to a JSON Lines file, an object each time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Drop what a killed run logged after the checkpoint from which this one goes on."""
+        if state.is_world_process_zero and self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
+            write_atomically(self.path, "".join(kept))
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Append a line."""
+        if state.is_world_process_zero and logs:
+            row = {"step": state.global_step} | {k: v for k, v in logs.items() if isinstance(v, int | float)}
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+class ValidateAtEnd(TrainerCallback):
+    """Validate after the last update also where validation is by number of updates."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Ask for a validation after the last update; by epochs Trainer does so itself."""
+        if args.eval_strategy == IntervalStrategy.STEPS and state.global_step >= state.max_steps:
+            control.should_evaluate = True
+
+
+class SaveOnInterrupt(TrainerCallback):
+    """The first Ctrl-C or SIGTERM ends the running update, saves, and stops; the next ends at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._before: dict[int, Any] = {}
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Listen to signals, where that is possible."""
+        try:
+            self._before = {
+                number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+        except ValueError:  # not in the main thread
+            self._before = {}
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Stop when any rank was asked to: all ranks after the same update, for saving needs all."""
+        if args.world_size > 1:
+            # A launcher signals its processes one by one; saving needs all of them after the same update.
+            flag = torch.tensor(float(self.interrupted), device=args.device)
+            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+            self.interrupted = bool(flag)
+        if self.interrupted:
+            control.should_save = control.should_training_stop = True
+            # Whoever interrupts wants to wait for no validation.
+            control.should_evaluate = False
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Put back what signals did before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, *_: Any) -> None:
+        self.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
