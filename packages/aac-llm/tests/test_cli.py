@@ -174,7 +174,7 @@ def test_settings_of_settings_are_dotted_and_flags_override_the_file(tmp_path: P
 
 def test_a_switch_can_be_taken_back(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("out: runs/x\ngradient_checkpointing: true\n")
+    recipe.write_text("out: runs/x\ndata: {train: [a.jsonl]}\ngradient_checkpointing: true\n")
     for taken_back in ("--no_gradient_checkpointing", "--gradient_checkpointing=false"):
         assert not train_settings("--config", str(recipe), taken_back).gradient_checkpointing
 

@@ -39,7 +39,7 @@ class EvaluateConfig:
     """Threads that read files."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
-    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Precision of the model's weights; `auto`: bfloat16 on a GPU that computes in it."""
     json: Path | None = None
     """Also write all numbers to this file; `-`: to standard output."""

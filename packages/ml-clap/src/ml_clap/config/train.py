@@ -14,7 +14,7 @@ from ml_clap.config.model import ModelConfig
 class DataConfig:
     """Clips to train and to validate on."""
 
-    train: tuple[Path, ...] = ()
+    train: tuple[Path, ...]
     """Manifests (.jsonl) of training clips."""
     train_splits: tuple[str, ...] = ()
     """Use only these splits of them (default: every clip)."""
@@ -42,6 +42,8 @@ class DataConfig:
     """Memory for decoded audio, of all workers together."""
 
     def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError("data.train: name at least one manifest of training clips")
         if not 0.0 <= self.language_rate <= 1.0:
             raise ValueError(f"data.language_rate must be in [0, 1], got {self.language_rate}")
         if self.max_seconds <= 0:
@@ -129,7 +131,7 @@ class TrainConfig:
     init_from: str | None = None
     """Trained model to start from (folder, run, hub id, or the authors' .pt): fine-tuning. Only what concerns
     training is then taken from `model`: freezing, patch-out, drop path."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig
     """The clips."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Random changes of the training audio."""
@@ -199,5 +201,3 @@ class TrainConfig:
             raise ValueError(f"ema_decay must be between 0 and 1, or null for none, got {self.ema_decay}")
         if self.precompute_text and not self.model.freeze_text:
             raise ValueError("precompute_text needs a text encoder that does not change: --model.freeze_text")
-        if not self.data.train:
-            raise ValueError("data.train: name the manifests to train on, --data.train FILE.jsonl ...")

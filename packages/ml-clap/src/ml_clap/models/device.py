@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-Dtype = Literal["float32", "bfloat16", "float16", "auto"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def choose_device(device: str) -> str:
