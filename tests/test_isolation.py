@@ -53,6 +53,12 @@ def test_undeclared_packages_are_absent(module: str) -> None:
         ("r1-aqa", "r1_aqa.config.train", ("torch", "transformers", "numpy")),
         ("r1-aqa", "r1_aqa.cli", ("torch", "transformers", "numpy", "trl", "matplotlib", "rich")),
         ("r1-aqa", "r1_aqa.rewards.rewards", ("torch", "transformers", "numpy", "math_verify")),
+        (
+            "r1-aqa",
+            "r1_aqa.answering.answerer",
+            ("trl", "datasets", "matplotlib", "scipy", "r1_aqa.trainers"),
+        ),
+        ("r1-aqa", "r1_aqa.evaluators.evaluate", ("trl", "datasets", "matplotlib", "r1_aqa.trainers")),
     ],
 )
 def test_import_leaves_heavy_modules_out(package: str, module: str, heavy: tuple[str, ...]) -> None:

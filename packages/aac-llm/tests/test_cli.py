@@ -10,7 +10,6 @@ import pytest
 import yaml
 from aac_llm import cli
 from aac_llm.command_line import UsageError, leave_processes
-from aac_llm.command_line.fields import helps, options
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.config.evaluate import EvaluateConfig
@@ -45,8 +44,7 @@ assert not heavy, heavy
 
 @pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)
 def test_every_setting_has_a_help_text(verb: cli.Verb) -> None:
-    texts = helps(verb.settings)
-    assert [name for name in options(verb.settings) if not texts.get(name)] == []
+    assert [name for name, text in verb.options.helps.items() if not text] == []
 
 
 @pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)
@@ -177,7 +175,7 @@ def test_settings_of_settings_are_dotted_and_flags_override_the_file(tmp_path: P
 
 def test_a_switch_can_be_taken_back(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("out: runs/x\ngradient_checkpointing: true\n")
+    recipe.write_text("out: runs/x\ndata: {train: [a.jsonl]}\ngradient_checkpointing: true\n")
     for taken_back in ("--no_gradient_checkpointing", "--gradient_checkpointing=false"):
         assert not train_settings("--config", str(recipe), taken_back).gradient_checkpointing
 

@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ml_clap.evaluators.report import plot_heat_map, save_figure
+from ml_clap.evaluators.figures import plot_heat_map, save_figure
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ from audio_common.ced import CED
 from audio_common.config import CED_PRESETS
 from ml_clap.config.model import ModelConfig
 from ml_clap.data.batches import Batch
-from ml_clap.data.dataset import CaptionLoader, make_loader
 from ml_clap.data.enhancement import Sample, epoch_captions
+from ml_clap.data.loader import CaptionLoader, make_loader
 from ml_clap.data.manifest import Clip
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder

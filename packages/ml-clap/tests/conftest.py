@@ -40,11 +40,11 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "gain_db": 6.0,
             "time_shift": True,
         },
-        "optimizer": {"lr": 1.0e-3},
+        "learning_rate": 1.0e-3,
         "batch_size": 8,
         "epochs": 2,
         "ema_decay": 0.9,
-        "checkpoint_every": 3,
+        "save_steps": 3,
         "device": "cpu",
     }
     path = folder / "recipe.yaml"

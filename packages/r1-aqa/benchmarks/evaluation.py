@@ -1,6 +1,6 @@
 """Questions answered per second: `r1-aqa evaluate` against a loop like the published one, in one run.
 
-    python packages/r1-aqa/benchmarks/evaluation.py --model runs/aqa/start-merged --questions QUESTIONS.jsonl
+    python packages/r1-aqa/benchmarks/evaluation.py --model runs/aqa/start-merged --data QUESTIONS.jsonl
 
 The published loop takes the questions in the file's order, 32 at once, and calls `generate` with features:
 the logits of the whole prompt over the whole vocabulary, prompts of other lengths padded together, and every
@@ -24,11 +24,12 @@ from typing import Any
 import torch
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.sound import SoundConfig
-from r1_aqa.data.questions import Question, read_questions
+from r1_aqa.data.questions import Question
+from r1_aqa.data.readers import read_questions
 from r1_aqa.data.sounds import load_sound
-from r1_aqa.evaluators.evaluate import ask, encode, load_for_answers, make_runs
+from r1_aqa.evaluators.evaluate import ask, encode, make_runs
 from r1_aqa.evaluators.predictions import PredictionFile
-from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import end_tokens
 from r1_aqa.models.prompt import format_prompt
 
@@ -37,9 +38,9 @@ def main() -> None:
     options = read_options()
     torch.set_num_threads(1)
     llm = load_for_answers(str(options.model), dtype=options.dtype)
-    questions = read_questions(options.questions)[: options.limit or None]
+    questions = read_questions(options.data)[: options.limit]
     config = EvaluateConfig(
-        benchmark=str(options.questions),
+        data=str(options.data),
         model=str(options.model),
         out=Path("unused"),
         batch_size=options.batch_size,
@@ -47,7 +48,7 @@ def main() -> None:
         shuffles=options.orders - 1,
     )
     runs = make_runs(questions, config)
-    asked = [question for each in runs.values() for question in each]
+    asked = [question for questions in runs.values() for question in questions]
     clips = len({question.audio for question in asked})
     print(f"{len(asked)} questions on {clips} clips, {options.batch_size} at once, {options.dtype}")
     theirs, their_time = timed(lambda: published_loop(llm, asked, options))
@@ -64,17 +65,19 @@ def main() -> None:
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--questions", type=Path, required=True)
-    parser.add_argument("--limit", type=int, default=0, help="only the first so many questions")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--limit", type=int, help="ask only this many questions, the first ones")
     parser.add_argument("--orders", type=int, default=1)
-    parser.add_argument("--batch_size", type=int, default=32, help="of both; 32 is the published one")
+    parser.add_argument(
+        "--batch_size", type=int, default=32, help="questions at once in both; 32 is the published number"
+    )
     parser.add_argument("--max_new_tokens", type=int, default=32)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     return parser.parse_args()
 
 
 def timed(work: Callable[[], list[str]]) -> tuple[list[str], tuple[float, float]]:
-    """What it returns, and its seconds by the clock and of the processor."""
+    """Return the result of some work, and its seconds by the clock and of the processor."""
     wall, cpu = time.perf_counter(), time.process_time()
     found = work()
     return found, (time.perf_counter() - wall, time.process_time() - cpu)
@@ -82,21 +85,20 @@ def timed(work: Callable[[], list[str]]) -> tuple[list[str], tuple[float, float]
 
 @torch.no_grad()
 def published_loop(llm: AudioLLM, questions: Sequence[Question], options: argparse.Namespace) -> list[str]:
-    """File order, features, one generate call for each batch."""
+    """Answer in file order, from features, with one generate call for each batch."""
     answers: list[str] = []
     for start in range(0, len(questions), options.batch_size):
         batch = questions[start : start + options.batch_size]
-        texts = [llm.format_chat(format_prompt(each.question, each.choices)) for each in batch]
-        inputs = llm.encode(texts, [load_sound(each.audio, SoundConfig()) for each in batch])
+        texts = [llm.format_chat(format_prompt(question.question, question.choices)) for question in batch]
+        inputs = llm.encode(texts, [load_sound(question.audio, SoundConfig()) for question in batch])
         ids = whole_generate(llm, inputs, options.max_new_tokens)
         answers += llm.tokenizer.batch_decode(ids, skip_special_tokens=True)
     return answers
 
 
 def whole_generate(llm: AudioLLM, inputs: dict[str, Any], max_new_tokens: int) -> torch.Tensor:
-    device = next(llm.model.parameters()).device
     ids = llm.model.generate(  # type: ignore[operator]
-        **{name: value.to(device) for name, value in inputs.items()},
+        **{name: value.to(llm.device) for name, value in inputs.items()},
         max_new_tokens=max_new_tokens,
         do_sample=False,
         repetition_penalty=1.0,
@@ -107,7 +109,7 @@ def whole_generate(llm: AudioLLM, inputs: dict[str, Any], max_new_tokens: int) -
 
 
 def evaluate_runs(llm: AudioLLM, runs: dict[str, list[Question]], config: EvaluateConfig) -> list[str]:
-    """What `r1-aqa evaluate` does after loading the model."""
+    """Return the answers of `r1-aqa evaluate`, the model already loaded."""
     answers, clips = [], None
     with tempfile.TemporaryDirectory() as folder:
         file = PredictionFile(Path(folder) / "predictions.jsonl")
@@ -115,7 +117,7 @@ def evaluate_runs(llm: AudioLLM, runs: dict[str, list[Question]], config: Evalua
             prompts = encode(llm, questions, replace(config, out=Path(folder)), clips=clips)
             clips = prompts.clips
             ask(prompts, file, name, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
-            answers += [each.output if each else "" for each in file.run(name, len(questions))]
+            answers += [found.output if found else "" for found in file.run(name, len(questions))]
     return [answer or "" for answer in answers]
 
 

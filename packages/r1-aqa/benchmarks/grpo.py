@@ -48,7 +48,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, help="folder of an audio LLM (none: a random tiny one)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the sounds")
-    parser.add_argument("--updates", type=int, default=2, help="that are timed, after one that is not")
+    parser.add_argument("--updates", type=int, default=2, help="updates to time, after one that is not timed")
     parser.add_argument("--batch_size", type=int, default=2)
     parser.add_argument("--num_rollouts", type=int, default=8)
     parser.add_argument("--max_new_tokens", type=int, default=16)
@@ -66,8 +66,8 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     import torch
     from r1_aqa.models.audio_llm import load_audio_llm
     from r1_aqa.models.prompt_cache import EncodedPrompts
-    from r1_aqa.trainers.grpo import AudioGRPOTrainer
-    from r1_aqa.trainers.grpo_arguments import grpo_arguments
+    from r1_aqa.trainers.grpo import grpo_arguments
+    from r1_aqa.trainers.grpo_trainer import AudioGRPOTrainer
     from r1_aqa.trainers.train import set_up, trainer_arguments
     from transformers import TrainerCallback, set_seed
 
@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         questions = make_questions(Path(folder), options)
         config = make_config(Path(folder), questions, options)
         set_seed(0)
-        llm = load_audio_llm(config.model)
+        llm = load_audio_llm(config.init_from, config.model)
         adapters, frozen = set_up(llm, config)
         prompts = EncodedPrompts(
             llm, questions, sound=config.sound, style="answer", frozen=frozen, cache_bytes=2**30
@@ -108,12 +108,12 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 
 def length(completions: list[str], **_: Any) -> list[float]:
-    """Differs between rollouts, so that every group is learnt from."""
+    """Differs between rollouts, so that every group is learned from."""
     return [float(len(text)) for text in completions]
 
 
 def make_questions(folder: Path, options: argparse.Namespace) -> list[Any]:
-    """One on each scene; enough for every update."""
+    """Write scenes and return a question on each; enough for every update."""
     import soundfile
     from audio_common.scenes.scene import random_scene, render
     from audio_common.scenes.text import questions
@@ -123,38 +123,39 @@ def make_questions(folder: Path, options: argparse.Namespace) -> list[Any]:
     for seed in range((options.updates + 1) * options.batch_size):
         scene = random_scene(seed, num_events=2, seconds=options.seconds)
         soundfile.write(folder / f"{seed}.wav", render(scene), 16_000)
-        each = questions(scene, seed)[0]
+        asked = questions(scene, seed)[0]
         found.append(
             Question(
                 id=str(seed),
                 audio=folder / f"{seed}.wav",
-                question=each.text,
-                choices=tuple(each.choices),
-                answer=each.choices[each.answer],
+                question=asked.text,
+                choices=tuple(asked.choices),
+                answer=asked.choices[asked.answer],
             )
         )
     return found
 
 
 def make_config(folder: Path, questions: list[Any], options: argparse.Namespace) -> Any:
-    from r1_aqa.config.model import LoRASettings, ModelConfig
-    from r1_aqa.config.train import GRPOTrainConfig
+    from r1_aqa.config.model import LoRAConfig, ModelConfig
+    from r1_aqa.config.train import DataConfig, GRPOTrainConfig
     from r1_aqa.models.prompt import format_prompt
     from r1_aqa.models.tiny import create_tiny_audio_llm
 
     model = options.model
     if model is None:
-        texts = [format_prompt(each.question, each.choices) for each in questions]
+        texts = [format_prompt(question.question, question.choices) for question in questions]
         model = create_tiny_audio_llm(folder / "model", texts, max_seconds=30)
     return GRPOTrainConfig(
-        questions=(folder / "unused.jsonl",),
         out=folder / "out",
-        model=ModelConfig(name=str(model), dtype=options.dtype, lora=LoRASettings(dropout=0.0)),
+        init_from=str(model),
+        data=DataConfig(train=(folder / "unused.jsonl",)),
+        model=ModelConfig(dtype=options.dtype, lora=LoRAConfig(dropout=0.0)),
         batch_size=options.batch_size,
         num_rollouts=options.num_rollouts,
         max_new_tokens=options.max_new_tokens,
         max_steps=options.updates + 1,
-        bf16=options.dtype == "bfloat16",
+        precision="bf16" if options.dtype == "bfloat16" else "fp32",
         share=options.way == "shared",
         device="cpu" if not has_gpu() else "auto",
     )

@@ -1,6 +1,7 @@
-"""A tiny audio LLM and synthesised questions, made once."""
+"""A tiny audio LLM and synthesized questions, made once."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import soundfile
 from audio_common.scenes.scene import random_scene, render
 from audio_common.scenes.text import questions
 from r1_aqa.config.model import ModelConfig
-from r1_aqa.data.questions import Question
+from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.models.prompt import format_prompt
 from r1_aqa.models.tiny import create_tiny_audio_llm
@@ -25,14 +26,14 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_audio_llm(tiny_model_folder: Path) -> AudioLLM:
-    return load_audio_llm(ModelConfig(name=str(tiny_model_folder), dtype="float32"))
+    return load_audio_llm(tiny_model_folder, ModelConfig(dtype="float32"))
 
 
 @pytest.fixture(scope="session")
 def deaf_model_folder(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model with a projector that lets nothing through."""
     folder = tmp_path_factory.mktemp("deaf")
-    llm = load_audio_llm(ModelConfig(name=str(tiny_model_folder), dtype="float32"))
+    llm = load_audio_llm(tiny_model_folder, ModelConfig(dtype="float32"))
     for name, parameter in llm.model.named_parameters():
         if "multi_modal_projector" in name:
             parameter.data.zero_()
@@ -63,3 +64,18 @@ def ask_about_scenes() -> Callable[..., list[Question]]:
         return found
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def benchmark(
+    tmp_path_factory: pytest.TempPathFactory, ask_about_scenes: Callable[..., list[Question]]
+) -> Path:
+    """A sound that is no sound, then scenes of unlike length, two questions each."""
+    folder, found = tmp_path_factory.mktemp("bench"), []
+    for seed in range(4):
+        asked = ask_about_scenes(folder, [seed], seconds=2.5 + 0.4 * seed)
+        found += [replace(question, task="sound" if seed % 2 else "music") for question in asked]
+    (folder / "bad.wav").write_bytes(b"no sound")
+    found.insert(0, replace(found[0], id="bad", audio=folder / "bad.wav"))
+    write_questions(folder / "questions.jsonl", found)
+    return folder / "questions.jsonl"

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from r1_aqa import cli
 from r1_aqa.command_line import leave_processes
-from r1_aqa.command_line.fields import helps, options
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.train import GRPOTrainConfig
@@ -43,8 +42,7 @@ assert not heavy, heavy
 
 @pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)
 def test_every_setting_has_a_help_text(verb: cli.Verb) -> None:
-    texts = helps(verb.settings)
-    assert [name for name in options(verb.settings) if not texts.get(name)] == []
+    assert [name for name, text in verb.options.helps.items() if not text] == []
 
 
 @pytest.mark.parametrize("verb", cli.VERBS, ids=lambda verb: verb.name)
@@ -56,7 +54,7 @@ def test_every_verb_names_a_function_and_its_words(verb: cli.Verb) -> None:
 
 def test_flags_reach_nested_settings(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(
-        "questions: [a.jsonl]\nout: runs/x\nlearning_rate: 2e-5\nmodel: {dtype: float32}\n"
+        "data: {train: [a.jsonl]}\nout: runs/x\ninit_from: m\nlearning_rate: 2e-5\nmodel: {dtype: float32}\n"
     )
     found = read(
         "train",
@@ -78,17 +76,21 @@ def test_flags_reach_nested_settings(tmp_path: Path) -> None:
 def test_words_without_flags() -> None:
     asked = read("answer", "a.wav", "What is heard?", "--choices", "a dog", "rain", "--model", "m")
     assert isinstance(asked, AnswerConfig)
-    assert (asked.clip, asked.question, asked.choices) == (Path("a.wav"), "What is heard?", ("a dog", "rain"))
+    assert (asked.audio, asked.question, asked.choices) == (
+        Path("a.wav"),
+        "What is heard?",
+        ("a dog", "rain"),
+    )
     scored = read("evaluate", "mmar", "--model", "m", "--out", "o", "--silent", "--shuffles", "2")
     assert isinstance(scored, EvaluateConfig)
-    assert (scored.benchmark, scored.silent, scored.shuffles) == ("mmar", True, 2)
+    assert (scored.data, scored.silent, scored.shuffles) == ("mmar", True, 2)
 
 
 @pytest.mark.parametrize(
     ("words", "same"),
     [
-        (["evaluate", "--benchmark", "mmar"], ["evaluate", "mmar"]),
-        (["answer", "--question", "What?", "--clip", "a.wav"], ["answer", "a.wav", "What?"]),
+        (["evaluate", "--data", "mmar"], ["evaluate", "mmar"]),
+        (["answer", "--question", "What?", "--audio", "a.wav"], ["answer", "a.wav", "What?"]),
         (["answer", "--question", "What?", "a.wav"], ["answer", "a.wav", "What?"]),
         (["prepare", "avqa", "--source", "q.json"], ["prepare", "avqa", "q.json"]),
     ],
@@ -103,20 +105,31 @@ def test_what_needs_no_flag_may_have_one(words: list[str], same: list[str]) -> N
     ("words", "message"),
     [
         (
-            ["train", "grpo", "--questions", "q.jsonl", "--out", "o", "--num_rollouts", "1"],
+            [
+                "train",
+                "grpo",
+                "--data.train",
+                "q.jsonl",
+                "--init_from",
+                "m",
+                "--out",
+                "o",
+                "--num_rollouts",
+                "1",
+            ],
             "at least 2 to compare",
         ),
         (
-            ["train", "sft", "--questions", "none.jsonl", "--out", "o"],
+            ["train", "sft", "--data.train", "none.jsonl", "--init_from", "m", "--out", "o"],
             "there is no file none.jsonl",
         ),
         (["answer", "none.wav", "What?"], "there is no file none.wav"),
         (["evaluate", "none.json", "--model", "m", "--out", "o"], "known benchmarks: mmau-test-mini"),
         (
-            ["evaluate", "--model", "m", "--out", "o", "--benchmark", "none.json"],
+            ["evaluate", "--model", "m", "--out", "o", "--data", "none.json"],
             "there is no file none.json",
         ),
-        (["evaluate", "--model", "m", "--out", "o", "--benchmark"], "--benchmark"),
+        (["evaluate", "--model", "m", "--out", "o", "--data"], "--data"),
         (["rollouts", "nowhere"], "there is no folder nowhere"),
         (
             ["prepare", "avqa", "/dev/null", "--audio", "nowhere", "--out", "o.jsonl"],

@@ -25,7 +25,7 @@ from r1_aqa.command_line import (
     require_model,
 )
 from r1_aqa.command_line.failures import describe
-from r1_aqa.command_line.recipe import RECIPES
+from r1_aqa.command_line.options import RECIPES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +174,9 @@ def run(
         (["a", "--rate", "1e-5", "--steps", "+3"], {"rate": 1e-5, "steps": 3}),
         (["a", "--steps", "3", "--steps", "null", "--name", "null"], {"steps": None, "name": None}),
         (["a", "--lang", "null", "--lang", "7"], {"lang": "7"}),
+        (["0:", "--name", "~", "--lang", "&x"], {"data": Path("0:"), "name": "~", "lang": "&x"}),
+        (["{a: 1}", "[1", "~", "no", "012"], {"data": Path("{a: 1}"), "query": ("[1", "~", "no", "012")}),
+        (["a", "--steps", "012", "--rate", "-.5e1", "--rate", "1E5"], {"steps": 12, "rate": 1e5}),
         (["--metrics", "bleu", "cider", "a"], {"metrics": ("bleu", "cider"), "data": Path("a")}),
         (["--betas", "0.8", "-.5", "a"], {"betas": (0.8, -0.5), "data": Path("a")}),
         (["a", "--others", "b", "c", "--fast"], {"others": (Path("b"), Path("c")), "fast": True}),
@@ -208,6 +211,9 @@ def test_defaults_of_a_section_stay_where_it_is_given_in_part() -> None:
         (["work", "a", "--rate", "nan"], "--rate: expected FLOAT, got 'nan'"),
         (["work", "a", "--steps", "1.0"], "--steps: expected INT, got '1.0'"),
         (["work", "a", "--steps", "1_000"], "--steps: expected INT"),
+        (["work", "a", "--steps", "+012"], "--steps: expected INT"),
+        (["work", "a", "--rate", "1:30"], "--rate: expected FLOAT, got '1:30'"),
+        (["work", "a", "--fast=yes"], "--fast: expected {true,false}, got 'yes'"),
         (["work", "a", "--rate", "null"], "--rate: expected FLOAT, got 'null'"),
         (["work", "a", "--precision", "bf61"], "expected {fp32,bf16}, got 'bf61'; did you mean bf16?"),
         (["work", "a", "--betas", "1"], "--betas: expected FLOAT FLOAT, got 1 values"),
@@ -248,7 +254,7 @@ def test_a_flag_of_many_values_that_took_the_data_is_pointed_at() -> None:
         ("rate: 1", {"rate": 1.0}),
         ("lang: no", {"lang": "no"}),
         ("lang: 012", {"lang": "012"}),
-        ('lang: "null"\nname: "null"', {"lang": "null", "name": "null"}),
+        ('lang: "null"\nname: "a"', {"lang": "null", "name": "a"}),
         ("name: ~\nsteps:", {"name": None, "steps": None}),
         ("fast: True\ncheck: false", {"fast": True, "check": False}),
         ("others: [a, 'b']\nmetrics: [bleu]", {"others": (Path("a"), Path("b")), "metrics": ("bleu",)}),
@@ -291,6 +297,7 @@ def test_a_file_is_read_as_its_fields_types_say(tmp_path: Path, text: str, expec
         ("steps: 7.0", "c.yaml, line 1: steps: expected INT, got '7.0'"),
         ("steps: [1]", "c.yaml, line 1: steps: expected INT, got a list"),
         ("rate: null", "c.yaml, line 1: rate: expected FLOAT, got nothing"),
+        ('name: "null"', "c.yaml, line 1: name: write null without quotes"),
         ("lang:", "c.yaml, line 1: lang: expected TEXT, got nothing"),
         ("others: a", "c.yaml, line 1: others: expected a list of PATH, got 'a'"),
         ("others: [a, null]", "c.yaml, line 1: others: expected PATH, got nothing"),
@@ -340,7 +347,7 @@ def test_flags_override_files_and_files_earlier_ones(tmp_path: Path) -> None:
 def test_a_shipped_recipe_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert list(RECIPES.glob("*.yaml"))
-    monkeypatch.setattr("r1_aqa.command_line.recipe.RECIPES", tmp_path / "shipped")
+    monkeypatch.setattr("r1_aqa.command_line.options.RECIPES", tmp_path / "shipped")
     (tmp_path / "shipped").mkdir()
     (tmp_path / "shipped" / "clotho.yaml").write_text("rate: 7")
     (tmp_path / "clotho").mkdir()  # a folder of that name is no file of settings
@@ -389,7 +396,7 @@ def test_help_has_types_defaults_and_an_example(
         "  --steps INT               Stop after this many. (default: null)",
         "  --fast                    Be quick. (default: false)",
         "  --check, --no_check       Look first. (default: true)",
-        "reading.adapter: The adapters.\n  --reading.adapter.rank INT",
+        "The adapters (reading.adapter):\n  --reading.adapter.rank INT",
         "100 % of them",
         "--print_config",
     ):
@@ -403,6 +410,19 @@ def test_the_overview_lists_the_verbs(run: Callable[..., tuple[int, str, str]]) 
     assert "  work " not in text
     code, printed, errors = run()
     assert (code, printed, errors.startswith("usage: r1-aqa VERB")) == (2, "", True)
+
+
+def test_what_needs_no_options_does_not_import_jsonargparse() -> None:
+    script = """
+import sys
+from r1_aqa.cli import main
+main(["--version"])
+main(["--help"])
+main(["train", "--help"])
+assert not {"jsonargparse", "yaml", "rich"} & set(sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_version_is_told(run: Callable[..., tuple[int, str, str]]) -> None:

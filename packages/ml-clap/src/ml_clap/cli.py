@@ -50,13 +50,13 @@ def check_train(config: TrainConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
-    require_file(config.manifest)
+    require_file(config.data)
     require_model(config.model)
 
 
 def check_classify(config: ClassifyConfig) -> None:
     """Refuse missing sounds or model before torch is loaded."""
-    require_any(*config.source)
+    require_any(*config.data)
     require_file(config.prompts)
     require_model(config.model)
 
@@ -95,7 +95,7 @@ VERBS = (
         name="quickstart",
         settings=QuickstartConfig,
         function="ml_clap.quickstart:quickstart",
-        example="quickstart --out runs/quickstart",
+        example="quickstart --out runs/quickstart-ml-clap",
     ),
     reader("clotho", PrepareClothoConfig, "clotho"),
     reader("audiocaps", PrepareAudioCapsConfig, "audiocaps"),
@@ -113,16 +113,16 @@ VERBS = (
         name="evaluate",
         settings=EvaluateConfig,
         function="ml_clap.evaluators.evaluate:evaluate",
-        positional=("model", "manifest"),
-        example="evaluate runs/clotho/best data/clotho.jsonl --languages fra_Latn --json results.json",
+        positional=("data",),
+        example="evaluate data/clotho.jsonl --model runs/clotho --languages fra_Latn --json results.json",
         check=check_evaluate,
     ),
     Verb(
         name="classify",
         settings=ClassifyConfig,
         function="ml_clap.evaluators.zero_shot:classify",
-        positional=("model", "source"),
-        example="classify runs/clotho/best sounds --languages eng_Latn fra_Latn",
+        positional=("data",),
+        example="classify sounds --model runs/clotho --prompts classes.json --languages eng_Latn fra_Latn",
         check=check_classify,
     ),
     Verb(
@@ -131,7 +131,7 @@ VERBS = (
         function="ml_clap.search.index:index",
         positional=("source",),
         interrupted=RESUMES,
-        example="index sounds --model runs/clotho/best --out sounds.index",
+        example="index sounds --model runs/clotho --out sounds.index",
         check=check_index,
     ),
     Verb(

@@ -1,6 +1,6 @@
 """The whole path in a few minutes, with no data: `ml-clap quickstart`.
 
-Sound scenes are synthesised and described in eight languages; a small model is trained on them from scratch
+Sound scenes are synthesized and described in eight languages; a small model is trained on them from scratch
 by the same `train` as any other, evaluated by the same `evaluate` on scenes it has not heard and sentence
 patterns it has not read, and put to use by the same `index` and `search`. Only the data and the sizes are
 particular.
@@ -22,26 +22,27 @@ from ml_clap.config.index import IndexConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
-from ml_clap.config.train import DataConfig, OptimizerConfig, TrainConfig
+from ml_clap.config.train import DataConfig, TrainConfig
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.manifest import Clip, read_manifest, write_manifest
 from ml_clap.evaluators.evaluate import evaluate
-from ml_clap.evaluators.retrieval_report import RetrievalReport
+from ml_clap.evaluators.results import RetrievalReport
 from ml_clap.models.text_encoder import create_small_text_encoder
+from ml_clap.search.audio_index import Hit
 from ml_clap.search.index import index
-from ml_clap.search.search import Hit, search
+from ml_clap.search.search import search
 from ml_clap.trainers.train import TrainResult, train
 
 SECONDS = 4.0
 EVENTS = 2
-"""Of a scene, one after the other or at the same time."""
+"""Events in a scene, one after the other or at the same time."""
 QUERIES = {"eng_Latn": "A dog barks, then a bell rings.", "jpn_Jpan": "雨が降っている。"}
 """The searches, by language."""
 
 
 @dataclass(frozen=True)
 class QuickstartResult:
-    """What came out."""
+    """What a quickstart made and found."""
 
     training: TrainResult
     report: RetrievalReport
@@ -51,18 +52,16 @@ class QuickstartResult:
 
 
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
-    """Synthesise, train, evaluate, index and search; prints each step and where its files are."""
+    """Synthesize, train, evaluate, index and search; prints each step and where its files are."""
     out = config.out
-    _say(1, f"synthesising {config.clips} training scenes with captions in {len(LANGUAGES)} languages")
+    _say(1, f"synthesizing {config.clips} training scenes with captions in {len(LANGUAGES)} languages")
     manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)
     _say(2, f"training a small model from scratch for {config.steps} steps")
     training = train(training_settings(config, manifest))
     print(f"The loss ended at {training.loss:.2f}. Curves: {out / 'model' / 'curves.png'}")
-    model = str(training.model)
+    model = str(out / "model")
     _say(3, "evaluating on scenes and sentence patterns that were not in training")
-    report = evaluate(
-        EvaluateConfig(model=model, manifest=manifest, split="test", plot=out / "retrieval.png")
-    )
+    report = evaluate(EvaluateConfig(data=manifest, model=model, split="test", plot=out / "retrieval.png"))
     print(f"Chance: R@1 {chance(report, 1):.1f} %, R@10 {chance(report, 10):.1f} %.")
     _say(4, "indexing the test scenes, and searching them")
     sounds = manifest.parent / "test.jsonl"
@@ -74,12 +73,12 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
 
 
 def chance(report: RetrievalReport, k: int) -> float:
-    """R@k, in percent, of guessing: text to audio with one right clip for a caption."""
+    """Return R@k, in percent, of guessing: text to audio with one right clip for a caption."""
     return 100.0 * min(1.0, k / report.num_clips)
 
 
 def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
-    """Synthesise training, validation and test scenes, and write them with their manifest.
+    """Synthesize training, validation and test scenes, and write them with their manifest.
 
     Training and test captions use different sentence patterns; each training clip has four paraphrases in
     every language.
@@ -99,7 +98,7 @@ def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
 
 
 def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
-    """Settings of the training run; its text encoder is made here, for the captions' words."""
+    """Return the settings of the training run; its text encoder is made here, for the captions' words."""
     texts = [
         text
         for clip in read_manifest(manifest, split="train")
@@ -126,7 +125,8 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
             language_rate=1.0,
             num_workers=0,
         ),
-        optimizer=OptimizerConfig(lr=1e-3, warmup_fraction=0.1),
+        learning_rate=1e-3,
+        warmup_ratio=0.1,
         batch_size=32,
         epochs=config.steps,  # more than enough: max_steps ends the run
         max_steps=config.steps,
@@ -136,7 +136,8 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
 
 
 def _draw(seed: int, split: str, size: int) -> Iterator[tuple[str, Scene]]:
-    """Different scenes for every split."""
+    """Draw scenes, different ones for every split."""
+    # A scene's number is its seed: no number may be in two splits.
     first = seed * 3_000_000 + {"train": 0, "validation": 1_000_000, "test": 2_000_000}[split]
     for number in range(size):
         yield f"{split}-{number:05d}", random_scene(first + number, num_events=EVENTS, seconds=SECONDS)
@@ -148,7 +149,8 @@ def _write_scene(folder: Path, scene: Scene, split: str, name: str) -> Clip:
     soundfile.write(path, render(scene), 16_000, subtype="PCM_16")
     variants = TRAINING_VARIANTS if split == "train" else (HELD_OUT_VARIANT,)
     captions = {
-        language: tuple(caption(scene, language, variant=each) for each in variants) for language in LANGUAGES
+        language: tuple(caption(scene, language, variant=variant) for variant in variants)
+        for language in LANGUAGES
     }
     return Clip(id=name, audio=path, captions=captions, split=split, duration=scene.seconds)
 
@@ -169,7 +171,7 @@ All of it is in {out}. The same with your own recordings:
   ml-clap index FOLDER --out index --model {model}
   ml-clap search index "a dog barks"
 
-This model knows only the synthesised sounds. To train one on real data:
+This model knows only the synthesized sounds. To train one on real data:
 
   ml-clap prepare clotho data/clotho --out data/clotho/manifest.jsonl
   ml-clap train --config clotho""")

@@ -38,7 +38,7 @@ def test_the_papers_recipes_mark_where_values_come_from(name: str) -> None:
     unmarked = [
         line
         for line in path.read_text(encoding="utf-8").splitlines()
-        if line.startswith(("  lr", "batch_size", "epochs", "  language_rate", "  clip_grad_norm"))
+        if line.startswith(("learning_rate", "batch_size", "epochs", "  language_rate", "max_grad_norm"))
         and not any(mark in line for mark in ("[repo default", "[ancestor recipe", "[ours"))
     ]
     assert not unmarked
@@ -46,5 +46,5 @@ def test_the_papers_recipes_mark_where_values_come_from(name: str) -> None:
 
 def test_no_recipe_has_numbers_that_yaml_reads_as_words() -> None:
     for path in CONFIGS:
-        optimizer = yaml.safe_load(path.read_text(encoding="utf-8"))["optimizer"]
-        assert isinstance(optimizer["lr"], float), f"{path.name}: write {optimizer['lr']} with a point"
+        rate = yaml.safe_load(path.read_text(encoding="utf-8"))["learning_rate"]
+        assert isinstance(rate, float), f"{path.name}: write {rate} with a point"

@@ -23,8 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_clap.data import dataset as dataset_module
 from ml_clap.data.batches import Batch, Draw, plan_epoch
-from ml_clap.data.dataset import CaptionDataset, CaptionLoader, clip_seconds, make_loader
+from ml_clap.data.dataset import CaptionDataset, clip_seconds
 from ml_clap.data.enhancement import Sample, epoch_captions
+from ml_clap.data.loader import CaptionLoader, make_loader
 from ml_clap.data.manifest import Clip
 from ml_clap.models.tokenizer import TextBatch, pad_tokens
 
@@ -228,7 +229,7 @@ def test_bad_files_are_replaced_reported_once_and_do_not_end_the_run(
                 for text, clip in zip(decode(batch), batch.clip_ids.tolist(), strict=True)
             )
     assert set(loader.bad_files) == {tmp_path / "bad.wav", tmp_path / "gone.wav"}
-    assert sum("left out of training" in record.message for record in caplog.records) == 2
+    assert sum("skipped in training" in record.message for record in caplog.records) == 2
 
 
 def test_when_nothing_can_be_read_the_error_says_so(clips: list[Clip], tmp_path: Path) -> None:
@@ -255,7 +256,7 @@ def test_program_ends_at_once_with_a_loader_in_use(clips: list[Clip]) -> None:
 import sys
 from pathlib import Path
 import torch
-from ml_clap.data.dataset import make_loader
+from ml_clap.data.loader import make_loader
 from ml_clap.data.enhancement import Sample
 from ml_clap.data.manifest import Clip
 from ml_clap.models.tokenizer import pad_tokens

@@ -16,21 +16,11 @@ from audio_common.scenes.scene import random_scene, render
 from audio_common.scenes.text import caption
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.config.model import ModelConfig
-from ml_clap.data.manifest import Clip, ManifestError, write_manifest
-from ml_clap.evaluators.evaluate import (
-    choose_languages,
-    evaluate,
-    evaluate_retrieval,
-    read_split,
-    reference_batches,
-)
-from ml_clap.evaluators.retrieval import (
-    METRICS,
-    RetrievalMetrics,
-    rank_audio_to_text,
-    rank_text_to_audio,
-    summarize,
-)
+from ml_clap.data.manifest import Clip, ManifestError, read_split, write_manifest
+from ml_clap.evaluators.evaluate import choose_languages, evaluate, evaluate_retrieval, reference_batches
+from ml_clap.evaluators.results import METRICS, RetrievalMetrics
+from ml_clap.evaluators.retrieval import rank_audio_to_text, rank_text_to_audio
+from ml_clap.evaluators.statistics import summarize
 from ml_clap.models.encoding import encode_files
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
@@ -139,7 +129,7 @@ def test_a_language_is_evaluated_on_the_clips_that_have_it(model: MLCLAP, clips:
     assert report.consistency is None
 
 
-def test_bad_files_are_left_out_and_told(model: MLCLAP, clips: list[Clip], tmp_path: Path) -> None:
+def test_bad_files_are_skipped_and_reported(model: MLCLAP, clips: list[Clip], tmp_path: Path) -> None:
     broken = dataclasses.replace(clips[0], id="broken", audio=tmp_path / "broken.wav")
     broken.audio.write_bytes(b"RIFF")
     report = evaluate_retrieval(model, [*clips[:4], broken, *clips[4:]])
@@ -233,7 +223,7 @@ def test_the_authors_way_depends_on_the_batch_and_ours_does_not(
 
 
 def run(model: Path, manifest: Path, out: Path, **options: object) -> dict[str, object]:
-    config = EvaluateConfig(model=str(model), manifest=manifest, json=out / "new" / "report.json", **options)  # type: ignore[arg-type]
+    config = EvaluateConfig(data=manifest, model=str(model), json=out / "new" / "report.json", **options)  # type: ignore[arg-type]
     evaluate(config)
     return json.loads((out / "new" / "report.json").read_text("utf-8"))
 
@@ -263,7 +253,7 @@ def test_the_command_prints_writes_and_draws(
     expected["intervals"] = {name: list(each) for name, each in expected["intervals"].items()}
     assert written == expected
     assert (record["fingerprint"], record["mode"]) == (model.fingerprint(), "masked")
-    assert record["settings"]["manifest"] == str(manifest)  # type: ignore[index]
+    assert record["settings"]["data"] == str(manifest)  # type: ignore[index]
     assert plot.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     metrics = report.languages["fra_Latn"].text_to_audio
@@ -271,6 +261,26 @@ def test_the_command_prints_writes_and_draws(
     assert row[1] == f"{metrics.r1:.1f}"
     assert row[-2:] == ["24", "12"]
     assert "12 clips" in printed
+
+
+def test_json_goes_to_standard_output_alone(
+    model_folder: Path, manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(EvaluateConfig(data=manifest, model=str(model_folder), bootstrap=0, json=Path("-")))
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["results"]["num_clips"] == 12
+    assert "Text to audio" in captured.err
+
+
+def test_half_precision_finds_nearly_the_same(model_folder: Path, manifest: Path, tmp_path: Path) -> None:
+    exact = run(model_folder, manifest, tmp_path, bootstrap=0)
+    half = run(model_folder, manifest, tmp_path, bootstrap=0, dtype="bfloat16")
+    meanr = [
+        record["results"]["average"]["text_to_audio"]["meanr"]  # type: ignore[index]
+        for record in (exact, half)
+    ]
+    assert meanr[0] == pytest.approx(meanr[1], rel=0.1)
+    assert exact["fingerprint"] != half["fingerprint"]
 
 
 def test_the_same_command_finds_the_same(model_folder: Path, manifest: Path, tmp_path: Path) -> None:
@@ -282,7 +292,7 @@ def test_the_same_command_finds_the_same(model_folder: Path, manifest: Path, tmp
 
 
 def test_limits_take_the_first_clips_and_captions(model_folder: Path, manifest: Path, tmp_path: Path) -> None:
-    record = run(model_folder, manifest, tmp_path, max_clips=7, num_captions=1, bootstrap=0)
+    record = run(model_folder, manifest, tmp_path, limit=7, num_captions=1, bootstrap=0)
     metrics = record["results"]["languages"]["eng_Latn"]["text_to_audio"]  # type: ignore[index]
     assert (metrics["num_queries"], metrics["num_candidates"], metrics["intervals"]) == (7, 7, {})
 
@@ -324,8 +334,8 @@ def test_languages_come_in_the_papers_order_and_once(clips: list[Clip]) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("batch_size", 0), ("bootstrap", -1), ("num_captions", 0), ("seconds_per_batch", 0.0)],
+    [("batch_size", 0), ("limit", 0), ("bootstrap", -1), ("num_captions", 0), ("seconds_per_batch", 0.0)],
 )
 def test_impossible_settings_are_refused_by_their_flags_name(option: str, value: float) -> None:
     with pytest.raises(ValueError, match=option):
-        EvaluateConfig(model="m", manifest=Path("clips.jsonl"), **{option: value})  # type: ignore[arg-type]
+        EvaluateConfig(data=Path("clips.jsonl"), model="m", **{option: value})  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
-"""Retrieval metrics: the reference's numbers, a naive version, ties, invariances, intervals."""
+"""Ranks and the metrics of them: the reference's numbers, a naive version, ties, invariances."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_clap.evaluators import retrieval
-from ml_clap.evaluators.retrieval import (
-    METRICS,
-    Ranking,
-    average_metrics,
-    bootstrap,
-    bootstrap_mean,
-    measure_consistency,
-    rank_audio_to_text,
-    rank_text_to_audio,
-    summarize,
-)
+from ml_clap.evaluators.results import METRICS
+from ml_clap.evaluators.retrieval import Ranking, rank_audio_to_text, rank_text_to_audio
+from ml_clap.evaluators.statistics import summarize
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = json.loads((GOLDEN / "metrics_cases.json").read_text("utf-8"))
@@ -221,84 +212,3 @@ def test_embeddings_that_are_not_finite_are_refused() -> None:
         rank_text_to_audio(audio, torch.eye(2), [0, 1])
     with pytest.raises(ValueError, match=r"got \(2, 2\) and \(2, 3\)"):
         rank_text_to_audio(torch.eye(2), torch.eye(2, 3), [0, 1])
-
-
-def test_intervals_are_seeded_and_hold_the_estimate() -> None:
-    ranking = both_ways(*random_case(1, 60, 5))["t2a"]
-    (interval,), average = bootstrap([ranking], num_samples=300, seed=4)
-    assert bootstrap([ranking], num_samples=300, seed=4)[0] == [interval]
-    assert bootstrap([ranking], num_samples=300, seed=5)[0] != [interval]
-    assert average == interval
-    metrics = summarize(ranking)
-    for name in METRICS:
-        low, high = interval[name]
-        assert low <= getattr(metrics, name) <= high
-    assert interval["r1"][0] < interval["r1"][1]
-
-
-def test_intervals_resample_clips_and_not_captions() -> None:
-    """Captions of a clip that stand or fall together: ten times as many of them tell nothing more."""
-    hit = np.arange(50) % 2
-    one = Ranking(hit * 60, 1.0 - hit, hit, np.arange(50), 50)
-    ranks, precision, top1, clips = (
-        np.repeat(each, 10) for each in (hit * 60, 1.0 - hit, hit, np.arange(50))
-    )
-    ten = Ranking(ranks, precision, top1, clips, 50)
-    (of_one,), _ = bootstrap([one], num_samples=400)
-    (of_ten,), _ = bootstrap([ten], num_samples=400)
-    for name in METRICS:
-        assert of_ten[name] == pytest.approx(of_one[name]), name
-
-
-def test_an_interval_has_the_width_that_theory_gives() -> None:
-    generator = np.random.default_rng(0)
-    ranks = np.where(generator.random(400) < 0.3, 0, 99)
-    ranking = Ranking(ranks, np.zeros(400), np.zeros(400), np.arange(400), 100)
-    (interval,), _ = bootstrap([ranking], num_samples=2000)
-    share = (ranks == 0).mean()
-    assert np.diff(interval["r1"]) == pytest.approx(
-        100 * 2 * 1.96 * np.sqrt(share * (1 - share) / 400), rel=0.1
-    )
-    expected = tuple(each / 100 for each in interval["r1"])
-    assert bootstrap_mean(ranks == 0, num_samples=2000) == pytest.approx(expected, abs=0.01)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 1000))
-def test_a_draw_weighs_as_if_its_clips_were_repeated(seed: int) -> None:
-    audio, captions, owner = random_case(seed, 12, 4, noise=3.0)
-    ranking = both_ways(audio, captions, owner)["t2a"]
-    picked = np.random.default_rng(seed).integers(12, size=12)
-    queries = np.concatenate([np.flatnonzero(ranking.clips == clip) for clip in picked])
-    repeated = replace(ranking, ranks=ranking.ranks[queries], precision=ranking.precision[queries])
-    (interval,), _ = bootstrap([ranking], num_samples=1, seed=seed)
-    for name in METRICS:
-        assert interval[name] == pytest.approx((getattr(summarize(repeated), name),) * 2)
-
-
-def test_the_average_keeps_what_languages_share() -> None:
-    """Equal languages: their average varies as each does, not less, as it would with draws of their own."""
-    ranking = both_ways(*random_case(2, 50, 3, noise=2.0))["t2a"]
-    each, average = bootstrap([ranking] * 4, num_samples=200)
-    assert average["r1"] == pytest.approx(each[0]["r1"])
-    metrics = summarize(ranking)
-    assert average_metrics([metrics, replace(metrics, r1=0.0)]).r1 == pytest.approx(metrics.r1 / 2)
-
-
-def test_languages_without_a_drawn_clip_do_not_spoil_the_interval() -> None:
-    everywhere = both_ways(*random_case(3, 30, 3))["t2a"]
-    once = Ranking(np.array([2]), np.array([1 / 3]), np.array([0]), np.array([7]), 30)
-    (_, interval), average = bootstrap([everywhere, once], num_samples=50)
-    assert interval["meanr"] == (3.0, 3.0)
-    assert np.isfinite(average["r1"]).all()
-
-
-def test_consistency_compares_the_same_caption_across_languages() -> None:
-    ranks, top1 = np.array([0, 4]), np.array([3, 5])
-    first = Ranking(ranks, np.zeros(2), top1, np.arange(2), 9)
-    second = replace(first, ranks=np.array([2, 4]), top1=np.array([3, 6]))
-    found = measure_consistency([first, second])
-    assert (found.rank_std, found.same_top1, found.num_queries, found.num_languages) == (0.5, 50.0, 2, 2)
-    assert measure_consistency([first, first, first]).rank_std == 0.0
-    with pytest.raises(ValueError, match="at least two languages"):
-        measure_consistency([first])

@@ -14,9 +14,9 @@ import torch
 from audio_common.ced import CED
 from audio_common.config import CEDConfig
 from ml_clap.config.model import ModelConfig
-from ml_clap.data.sonar_languages import SONAR_LANGUAGES
-from ml_clap.models.checkpoint import convert_published, load_published, published_config
-from ml_clap.models.ml_clap import MLCLAP, check_fit
+from ml_clap.data.languages import SONAR_LANGUAGES
+from ml_clap.models.checkpoint import check_fit, convert_published, published_config, read_published
+from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.sonar import m2m100_config, sonar_config, to_fairseq2_layout
 from ml_clap.models.text_encoder import TransformersTextEncoder, create_small_text_encoder
 from ml_clap.models.tokenizer import SonarTokenizer
@@ -67,7 +67,7 @@ def published(text_folder: Path) -> dict[str, Tensor]:
 
 
 def load_small(path: Path, **options: Any) -> MLCLAP:
-    return load_published(MLCLAP, path, head_width=16, **options).eval()
+    return MLCLAP.from_saved(read_published(path, head_width=16, **options)).eval()
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ml_clap.data.languages import LANGUAGES
-from ml_clap.data.sonar_languages import SONAR_LANGUAGES
+from ml_clap.data.languages import LANGUAGES, SONAR_LANGUAGES
 from ml_clap.models.sonar import sonar_config, to_fairseq2_layout, to_our_layout
 from ml_clap.models.text_encoder import (
     Backend,

@@ -6,8 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml_clap.data.languages import LANGUAGES
-from ml_clap.data.sonar_languages import SONAR_LANGUAGES
+from ml_clap.data.languages import LANGUAGES, SONAR_LANGUAGES
 from ml_clap.models.sonar import to_fairseq2_ids
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, TextPreparer

@@ -1,10 +1,11 @@
 """Groups, learning rate and moving average of the weights, against values worked out by hand."""
 
-import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from ml_clap.config.train import OptimizerConfig
+from ml_clap.config.train import DataConfig, OptimizerConfig, TrainConfig
 from ml_clap.trainers.optimizer import (
     MovingAverage,
     learning_rate,
@@ -25,19 +26,25 @@ class TwoTowers(nn.Module):
         self.frozen = nn.Linear(2, 2).requires_grad_(False)
 
 
+def settings(**changed: Any) -> TrainConfig:
+    return TrainConfig(out=Path("run"), data=DataConfig(train=(Path("clips.jsonl"),)), **changed)
+
+
 def test_rate_rises_then_falls_as_a_cosine() -> None:
-    config = OptimizerConfig(lr=2.0, warmup_fraction=0.2, final_lr_factor=0.1)
-    rates = [learning_rate(done, config) for done in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    rates = [
+        learning_rate(done, peak=2.0, warmup_ratio=0.2, final_factor=0.1)
+        for done in (0.0, 0.1, 0.2, 0.6, 1.0)
+    ]
     assert rates == pytest.approx([0.0, 1.0, 2.0, 1.1, 0.2])
 
 
 def test_without_warmup_the_rate_starts_at_its_highest() -> None:
-    assert learning_rate(0.0, OptimizerConfig(lr=3.0, warmup_fraction=0.0)) == 3.0
+    assert learning_rate(0.0, peak=3.0) == 3.0
 
 
 def test_only_matrices_that_learn_are_decayed_and_encoders_have_their_own_rate() -> None:
     model = TwoTowers()
-    groups = parameter_groups(model, OptimizerConfig(encoder_lr_factor=0.1, weight_decay=0.5))
+    groups = parameter_groups(model, weight_decay=0.5, encoder_lr_factor=0.1)
     place = {
         id(each): (group["lr_factor"], group["weight_decay"]) for group in groups for each in group["params"]
     }
@@ -57,7 +64,7 @@ def test_only_matrices_that_learn_are_decayed_and_encoders_have_their_own_rate()
 
 
 def test_each_group_takes_its_share_of_the_rate() -> None:
-    optimizer = make_optimizer(TwoTowers(), OptimizerConfig(encoder_lr_factor=0.1))
+    optimizer = make_optimizer(TwoTowers(), settings(optimizer=OptimizerConfig(encoder_lr_factor=0.1)))
     set_learning_rate(optimizer, 0.5)
     assert {group["lr"] for group in optimizer.param_groups} == {0.05, 0.5}
 
@@ -66,7 +73,9 @@ def test_each_group_takes_its_share_of_the_rate() -> None:
 def test_adam_decays_through_the_gradient_and_adamw_beside_it(name: str) -> None:
     model = TwoTowers()
     nn.init.ones_(model.audio_proj.weight)
-    optimizer = make_optimizer(model, OptimizerConfig(name=name, lr=0.1, weight_decay=0.5))
+    optimizer = make_optimizer(
+        model, settings(optimizer=OptimizerConfig(name=name), learning_rate=0.1, weight_decay=0.5)
+    )
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -103,11 +112,13 @@ def test_moving_average_comes_back_from_a_checkpoint() -> None:
 
 def test_impossible_settings_are_refused_by_name() -> None:
     for field, value in (
-        ("lr", 0.0),
-        ("warmup_fraction", 1.0),
-        ("clip_grad_norm", -1.0),
-        ("betas", (0.9, 1.0)),
+        ("learning_rate", 0.0),
+        ("warmup_ratio", 1.0),
+        ("max_grad_norm", -1.0),
+        ("eval_steps", 0),
     ):
-        with pytest.raises(ValueError, match=f"optimizer.{field}"):
+        with pytest.raises(ValueError, match=f"^{field} must be"):
+            settings(**{field: value})
+    for field, value in (("betas", (0.9, 1.0)), ("eps", 0.0), ("final_lr_factor", -1.0)):
+        with pytest.raises(ValueError, match=f"^optimizer.{field} must"):
             OptimizerConfig(**{field: value})
-    assert math.isclose(OptimizerConfig().lr, 1e-4)

@@ -5,6 +5,7 @@ gain and shift are drawn by clip, and stay on. The mel BatchNorm's statistics ar
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ def in_two_processes(command: list[str]) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
-    assert "2 processes share each batch" in result.stderr
+    assert "batch of 8 = 4 x 2 processes" in result.stderr
 
 
 def losses(out: Path) -> list[dict]:
@@ -38,17 +39,18 @@ def losses(out: Path) -> list[dict]:
 
 @pytest.mark.slow
 def test_two_processes_take_the_updates_of_one_and_go_on(no_dropout: Path, tmp_path: Path) -> None:
-    command = ["train", "--config", str(no_dropout), "--epochs", "1", "--accumulation_steps", "2", "--out"]
-    in_one_process([*command, str(tmp_path / "one")])
-    in_two_processes([*command, str(tmp_path / "two")])
+    command = ["train", "--config", str(no_dropout), "--epochs", "1", "--gradient_accumulation_steps", "2"]
+    halves = [*command, "--batch_size", "4", "--out", str(tmp_path / "two")]
+    in_one_process([*command, "--batch_size", "8", "--out", str(tmp_path / "one")])
+    in_two_processes(halves)
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) > 3
     for expected, got in zip(one, two, strict=True):
         assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5)
         assert got["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3)
-    expected, got = (load_file(tmp_path / name / "final" / "model.safetensors") for name in ("one", "two"))
+    expected, got = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(expected[key], got[key], rtol=1e-3, atol=1e-4) for key in expected)
-    (tmp_path / "two" / "checkpoints" / "000006.pt").unlink()
-    in_two_processes([*command, str(tmp_path / "two")])
+    shutil.rmtree(tmp_path / "two" / "checkpoint-6")
+    in_two_processes(halves)
     again = losses(tmp_path / "two")
     assert [each["loss"] for each in again] == [each["loss"] for each in two]

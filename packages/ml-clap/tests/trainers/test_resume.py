@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from ml_clap import cli
-from ml_clap.trainers.run_folder import list_checkpoints, read_log
+from ml_clap.trainers.run_folder import list_checkpoints, read_log, step_of
 from ml_clap.trainers.train import train
 from safetensors.torch import load_file
 
@@ -38,7 +38,7 @@ def send_when_logged(process: subprocess.Popen[bytes], out: Path, lines: int, nu
 
 def assert_same_run(one: Path, other: Path) -> None:
     assert read_log(one / "log.jsonl") == read_log(other / "log.jsonl")
-    for name in ("final", "best"):
+    for name in ("last", "best"):
         expected, got = (load_file(out / name / "model.safetensors") for out in (one, other))
         assert expected.keys() == got.keys()
         assert all(torch.equal(expected[key], got[key]) for key in expected), name
@@ -57,17 +57,17 @@ def test_killed_runs_continue_exactly(tiny_recipe: Path, uninterrupted: Path, tm
     total = len(read_log(uninterrupted / "log.jsonl"))
     for lines in (total // 3, total - 4):
         send_when_logged(start(tiny_recipe, out), out, lines, signal.SIGKILL)
-    finish(tiny_recipe, out, "--data.num_workers", "1", "--checkpoint_every", "5")
+    finish(tiny_recipe, out, "--data.num_workers", "1", "--save_steps", "5")
     assert_same_run(uninterrupted, out)
 
 
 @pytest.mark.slow
 def test_sigterm_saves_where_the_run_is(tiny_recipe: Path, uninterrupted: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = start(tiny_recipe, out, "--checkpoint_every", "1000")
+    process = start(tiny_recipe, out, "--save_steps", "1000")
     send_when_logged(process, out, 4, signal.SIGTERM)
     assert process.returncode == 130
     logged = [record["step"] for record in read_log(out / "log.jsonl")]
-    assert int(list_checkpoints(out / "checkpoints")[-1].stem) == logged[-1]
+    assert step_of(list_checkpoints(out)[-1]) == logged[-1]
     finish(tiny_recipe, out)
     assert_same_run(uninterrupted, out)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from ml_clap import cli
-from ml_clap.config.train import AugmentConfig, OptimizerConfig, TrainConfig
-from ml_clap.data.manifest import read_manifest, write_manifest
-from ml_clap.data.training_data import read_clips
+from ml_clap.config.train import AugmentConfig, OptimizerConfig, TrainConfig, ValidationConfig
+from ml_clap.data.manifest import read_clips, read_manifest, write_manifest
+from ml_clap.models.checkpoint import find_model
 from ml_clap.models.initialization import make_model, measure_mel_statistics
 from ml_clap.models.ml_clap import MLCLAP
-from ml_clap.trainers.processes import TrainingError
+from ml_clap.trainers.interruption import Interruption
+from ml_clap.trainers.processes import TrainingError, check_same_run, describe_batch, run_settings
 from ml_clap.trainers.run_folder import read_log
 from ml_clap.trainers.train import Trainer, train
 from ml_clap.trainers.validation import prompts_of, validate
@@ -38,8 +39,8 @@ def without_augmentation(config: TrainConfig) -> TrainConfig:
 
 def test_training_learns(config: TrainConfig) -> None:
     data = replace(config.data, languages=(), unique_clips="epoch")
-    optimizer = OptimizerConfig(lr=5e-3, encoder_lr_factor=0.4)
-    config = replace(without_augmentation(config), data=data, optimizer=optimizer, max_steps=120, epochs=40)
+    config = replace(without_augmentation(config), data=data, max_steps=120, epochs=40)
+    config = replace(config, learning_rate=5e-3, optimizer=OptimizerConfig(encoder_lr_factor=0.4))
     train(config)
     found = losses(config)
     assert sum(found[-6:]) / 6 < 0.6 * found[0]
@@ -65,35 +66,105 @@ def test_more_workers_change_nothing(config: TrainConfig, tmp_path: Path) -> Non
     assert losses(config) == losses(with_workers)
 
 
-def test_the_best_model_is_the_best_of_all_validations(config: TrainConfig, tiny_recipe: Path) -> None:
-    data = replace(config.data, validation=config.data.train, validation_splits=("validation",))
-    config = replace(config, data=data, max_steps=30, ema_decay=0.5)
+def test_the_best_model_is_the_best_of_all_validations(config: TrainConfig) -> None:
+    config = replace(with_validation(config), max_steps=30, ema_decay=0.5)
     result = train(config)
     scores = [record["score"] for record in read_log(config.out / "log.jsonl") if "score" in record]
     assert len(scores) > 1
     assert result.score == max(scores)
     assert result.model == config.out / "best"
     model = MLCLAP.from_pretrained(result.model)
-    clips = read_clips(data.validation, data.validation_splits)
-    assert validate(model, clips, (), "retrieval").score == pytest.approx(result.score, abs=1e-6)
+    clips = read_clips(config.data.validation, config.data.validation_splits)
+    assert validate(model, clips, ValidationConfig()).score == pytest.approx(result.score, abs=1e-6)
+
+
+def with_validation(config: TrainConfig) -> TrainConfig:
+    data = replace(config.data, validation=config.data.train, validation_splits=("validation",))
+    return replace(config, data=data)
+
+
+def validated_steps(config: TrainConfig) -> list[int]:
+    return [record["step"] for record in read_log(config.out / "log.jsonl") if "score" in record]
+
+
+def test_eval_steps_validates_after_updates_and_at_the_end(config: TrainConfig) -> None:
+    config = replace(with_validation(config), eval_steps=3, max_steps=8)
+    result = train(config)
+    assert validated_steps(config) == [3, 6, 8]
+    assert result.score is not None
+
+
+def test_validation_changes_no_update(config: TrainConfig, tmp_path: Path) -> None:
+    train(config)
+    often = replace(with_validation(config), eval_steps=1, out=tmp_path / "often")
+    train(often)
+    assert losses(config) == losses(often)
+
+
+def test_a_signal_between_update_and_validation_loses_no_validation(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(with_validation(config), eval_steps=3, max_steps=4)
+    whole = replace(config, out=tmp_path / "whole")
+    train(whole)
+
+    def is_wanted(self: Interruption) -> bool:
+        return len(losses(config)) == 3  # the signal comes during the third update
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruption, "is_wanted", property(is_wanted))
+        with pytest.raises(KeyboardInterrupt, match="saved up to step 3"):
+            train(config)
+    assert validated_steps(config) == []
+    train(config)
+    assert read_log(config.out / "log.jsonl") == read_log(whole.out / "log.jsonl")
+
+
+def test_a_run_folder_is_a_model(config: TrainConfig, caplog: pytest.LogCaptureFixture) -> None:
+    train(config)
+    last = MLCLAP.from_pretrained(config.out / "last")
+    with caplog.at_level("INFO"):
+        assert MLCLAP.from_pretrained(config.out).fingerprint() == last.fingerprint()
+    assert f"{config.out} is a training run: using its last model" in caplog.text
+    (config.out / "last").rename(config.out / "best")
+    assert find_model(config.out) == config.out / "best"
+    assert find_model(config.out / "best") == config.out / "best"
+    assert find_model("us/model") == "us/model"
+
+
+def test_the_batch_of_all_processes_must_stay_and_may_be_shared_anew(config: TrainConfig) -> None:
+    assert describe_batch(8, 1) == "batch of 8"
+    assert describe_batch(64, 2) == "batch of 128 = 64 x 2 processes"
+    one, two = run_settings(config, 1), run_settings(replace(config, batch_size=4), 2)
+    check_same_run(one, two, config.out)
+    with pytest.raises(TrainingError, match=r"batch_size was 8, is 16 \(of all processes\)"):
+        check_same_run(one, run_settings(config, 2), config.out)
+
+
+def test_a_device_that_is_not_there_is_named(config: TrainConfig) -> None:
+    if torch.accelerator.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(TrainingError, match="device: cuda:1 is not there"):
+        train(replace(config, device="cuda:1"))
 
 
 def test_validation_by_accuracy_uses_the_captions_of_each_label(config: TrainConfig) -> None:
     clips = read_clips(config.data.train, ("validation",))
     prompts = prompts_of(clips)
     assert set(prompts) == {clip.label for clip in clips}
-    result = validate(make_model(config.model, None).eval(), clips, ("eng_Latn",), "accuracy")
+    accuracy = ValidationConfig(metric="accuracy", languages=("eng_Latn",))
+    result = validate(make_model(config.model, None).eval(), clips, accuracy)
     assert set(result.scores) == {"eng_Latn"}
     assert 0.0 <= result.score <= 100.0
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_clips(config: TrainConfig) -> None:
-    config = replace(config, optimizer=OptimizerConfig(lr=1e30, warmup_fraction=0.0, clip_grad_norm=None))
+    config = replace(config, learning_rate=1e30, warmup_ratio=0.0, max_grad_norm=None)
     with pytest.raises(TrainingError, match=r"at step [2-4], with clips clip-\d\d"):
         train(config)
 
 
-def test_unreadable_files_are_left_out_and_reported(config: TrainConfig, tmp_path: Path) -> None:
+def test_unreadable_files_are_skipped_and_reported(config: TrainConfig, tmp_path: Path) -> None:
     clips = read_clips(config.data.train, ("train",))
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF, they said")
@@ -118,21 +189,21 @@ def test_a_run_is_not_continued_with_other_settings(config: TrainConfig) -> None
 def test_a_finished_run_is_left_as_it_is(config: TrainConfig) -> None:
     first = train(config)
     log = (config.out / "log.jsonl").read_bytes()
-    assert train(replace(config, log_every=1)) == first
+    assert train(replace(config, logging_steps=1)) == first
     assert (config.out / "log.jsonl").read_bytes() == log
 
 
 def test_accumulation_averages_the_gradients_of_its_batches(config: TrainConfig) -> None:
     config = without_augmentation(config)
-    trainer = Trainer(replace(config, optimizer=OptimizerConfig(clip_grad_norm=None)))
+    trainer = Trainer(replace(config, max_grad_norm=None))
     trainer.model.eval()  # no dropout
     batches, _ = trainer.data.epoch(0, skip=0)
     pair = [next(batches), next(batches)]
     parameters = [each for each in trainer.model.parameters() if each.requires_grad]
-    gradients = [torch.autograd.grad(trainer._loss(batch), parameters) for batch in pair]
+    gradients = [torch.autograd.grad(trainer.learner.objective(batch, 0), parameters) for batch in pair]
     mean = [(one + other) / 2 for one, other in zip(*gradients, strict=True)]
     expected = torch.cat([each.flatten() for each in mean]).norm().item()
-    assert trainer._update(pair, 0.5)["grad_norm"] == pytest.approx(expected, rel=1e-5)
+    assert trainer.learner.update(pair, step=0, done=0.5)["grad_norm"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_precomputed_texts_give_the_same_losses(config: TrainConfig, tmp_path: Path) -> None:
@@ -168,7 +239,7 @@ def test_mel_statistics_are_those_of_the_clips_and_stay(config: TrainConfig) -> 
     trainer = Trainer(config)
     encoder = trainer.model.audio_encoder
     frames = []
-    for waveforms, lengths in trainer.data.some_sounds(100):
+    for waveforms, lengths in trainer.data.some_audio(100):
         frames.append(encoder.front_end(waveforms, lengths.tolist())[0])
     everything = torch.cat(frames)
     assert torch.allclose(encoder.init_bn.running_mean, everything.mean(0), atol=1e-3)

@@ -12,44 +12,57 @@ from typing import TYPE_CHECKING, Any
 from audio_common import torchaudio_guard
 
 if TYPE_CHECKING:
+    from audio_common import AudioError
+
     from r1_aqa.answering.answerer import Answer, Answerer
-    from r1_aqa.config.model import LoRASettings, ModelConfig
-    from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
-    from r1_aqa.data.questions import Question, read_questions, write_questions
+    from r1_aqa.config.model import LoRAConfig, ModelConfig
+    from r1_aqa.config.sound import SoundConfig
+    from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig, ValidationConfig
+    from r1_aqa.data.questions import Question, QuestionError, write_questions
+    from r1_aqa.data.readers import read_questions
+    from r1_aqa.data.sounds import SoundTooLongError
+    from r1_aqa.models.heard import DeafModelError
     from r1_aqa.trainers.train import train_grpo, train_sft
 
 torchaudio_guard.install()
 
+_HOMES = {
+    "r1_aqa.answering.answerer": ("Answer", "Answerer"),
+    "r1_aqa.config.model": ("LoRAConfig", "ModelConfig"),
+    "r1_aqa.config.sound": ("SoundConfig",),
+    "r1_aqa.config.train": ("DataConfig", "GRPOTrainConfig", "SFTTrainConfig", "ValidationConfig"),
+    "r1_aqa.data.questions": ("Question", "QuestionError", "write_questions"),
+    "r1_aqa.data.readers": ("read_questions",),
+    "r1_aqa.data.sounds": ("SoundTooLongError",),
+    "r1_aqa.models.heard": ("DeafModelError",),
+    "r1_aqa.trainers.train": ("train_grpo", "train_sft"),
+    "audio_common": ("AudioError",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
 __all__ = [
     "Answer",
     "Answerer",
+    "AudioError",
+    "DataConfig",
+    "DeafModelError",
     "GRPOTrainConfig",
-    "LoRASettings",
+    "LoRAConfig",
     "ModelConfig",
     "Question",
+    "QuestionError",
     "SFTTrainConfig",
+    "SoundConfig",
+    "SoundTooLongError",
+    "ValidationConfig",
     "read_questions",
     "train_grpo",
     "train_sft",
     "write_questions",
 ]
 
-_HOMES = {
-    "Answer": "r1_aqa.answering.answerer",
-    "Answerer": "r1_aqa.answering.answerer",
-    "GRPOTrainConfig": "r1_aqa.config.train",
-    "LoRASettings": "r1_aqa.config.model",
-    "ModelConfig": "r1_aqa.config.model",
-    "Question": "r1_aqa.data.questions",
-    "SFTTrainConfig": "r1_aqa.config.train",
-    "read_questions": "r1_aqa.data.questions",
-    "train_grpo": "r1_aqa.trainers.train",
-    "train_sft": "r1_aqa.trainers.train",
-    "write_questions": "r1_aqa.data.questions",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _HOME:
         raise AttributeError(f"module 'r1_aqa' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_HOME[name]), name)

@@ -29,8 +29,8 @@ def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig) -> None:
 
 def check_train(config: TrainConfig) -> None:
     """Refuse missing questions, model or extra before torch is loaded."""
-    require_file(*config.questions, *config.validation)
-    require_model(config.model.name)
+    require_file(*config.data.train, *config.data.validation)
+    require_model(config.init_from)
     if config.model.quantization != "none":
         require_module("bitsandbytes")
     if isinstance(config, GRPOTrainConfig) and config.vllm != "off":
@@ -44,8 +44,8 @@ def check_evaluate(config: EvaluateConfig) -> None:
 
 
 def check_answer(config: AnswerConfig) -> None:
-    """Refuse a missing sound or model before torch is loaded."""
-    require_file(config.clip)
+    """Refuse a missing audio file or model before torch is loaded."""
+    require_file(config.audio)
     require_model(config.model)
 
 
@@ -55,7 +55,7 @@ VERBS = (
         settings=QuickstartConfig,
         function="r1_aqa.quickstart:quickstart",
         interrupted=RESUMES,
-        example="quickstart --out runs/quickstart",
+        example="quickstart --out runs/quickstart-r1-aqa",
     ),
     Verb(
         name="prepare avqa",
@@ -82,7 +82,7 @@ VERBS = (
         settings=SFTTrainConfig,
         function="r1_aqa.trainers.train:train_sft",
         interrupted=RESUMES,
-        example="train sft --config sft_lora --questions data/avqa.jsonl --out runs/sft",
+        example="train sft --config sft_lora --data.train data/avqa.jsonl --out runs/sft",
         check=check_train,
     ),
     Verb(
@@ -90,16 +90,16 @@ VERBS = (
         settings=GRPOTrainConfig,
         function="r1_aqa.trainers.train:train_grpo",
         interrupted=RESUMES,
-        example="train grpo --config recommended --questions data/avqa.jsonl --out runs/grpo",
+        example="train grpo --config recommended --data.train data/avqa.jsonl --out runs/grpo",
         check=check_train,
     ),
     Verb(
         name="evaluate",
         settings=EvaluateConfig,
         function="r1_aqa.evaluators.evaluate:evaluate",
-        positional=("benchmark",),
+        positional=("data",),
         interrupted=RESUMES,
-        example="evaluate data/mmar.jsonl --model runs/grpo/best --out runs/mmar",
+        example="evaluate data/mmar.jsonl --model runs/grpo --out runs/mmar",
         check=check_evaluate,
     ),
     Verb(
@@ -107,15 +107,15 @@ VERBS = (
         settings=ScoreConfig,
         function="r1_aqa.evaluators.scores:score",
         positional=("predictions",),
-        example="score runs/mmar/predictions.jsonl --questions data/mmar.jsonl",
-        check=lambda config: require_file(config.predictions, config.questions, config.versus),
+        example="score runs/mmar/predictions.jsonl --data data/mmar.jsonl",
+        check=lambda config: require_file(config.predictions, config.data, config.versus),
         has_model=False,
     ),
     Verb(
         name="answer",
         settings=AnswerConfig,
         function="r1_aqa.answering.answerer:answer",
-        positional=("clip", "question"),
+        positional=("audio", "question"),
         example='answer dog.wav "What is heard?" --choices "a dog" rain',
         check=check_answer,
     ),
@@ -123,17 +123,17 @@ VERBS = (
         name="rollouts",
         settings=RolloutsConfig,
         function="r1_aqa.trainers.rollout_page:show_rollouts",
-        positional=("folder",),
-        example="rollouts runs/grpo/rollouts --out rollouts.html",
-        check=lambda config: require_folder(config.folder),
+        positional=("run",),
+        example="rollouts runs/grpo --out rollouts.html",
+        check=lambda config: require_folder(config.run),
         has_model=False,
     ),
     Verb(
         name="merge",
         settings=MergeConfig,
-        function="r1_aqa.models.merge:merge",
+        function="r1_aqa.models.lora:merge",
         positional=("source",),
-        example="merge runs/grpo/best --out runs/grpo/merged",
+        example="merge runs/grpo --out runs/grpo-merged",
         check=lambda config: require_folder(config.source),
     ),
 )

@@ -1,17 +1,64 @@
-"""Settings kept beside what was made with them, so that nothing made with others is mixed in."""
+"""Write files whole or not at all, and compare the settings kept beside results with those of now."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file under a temporary name in its folder, then rename it; text is UTF-8.
+
+    A reader sees the old file or the new one, and after a power cut there is one of them.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The process id: two processes that write the same file do not write into each other's.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON to a file, or to standard output when `path` is `-`."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+    else:
+        write_atomically(path, text)
+
+
 def plain(value: Any) -> Any:
-    """As JSON has it: paths are texts, tuples are lists."""
+    """Return a value as JSON gives it back: paths are texts, tuples are lists."""
     return json.loads(json.dumps(value, default=str))
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """`name: before -> now` of every setting of `now` that was another before."""
-    return [f"{name}: {before.get(name)} -> {now[name]}" for name in now if before.get(name) != now[name]]
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names, as flags have them.
+
+    >>> flatten({"seed": 0, "model": {"dtype": "float32"}})
+    {'seed': 0, 'model.dtype': 'float32'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str] = ()) -> list[str]:
+    """Return `name: before -> now` of every setting that differs, apart from those `free` to change.
+
+    A setting that one of the two lacks is passed over: it is of another version of this package.
+    """
+    old, new = flatten(before), flatten(now)
+    names = [name for name in new if name in old and name not in free]
+    return [f"{name}: {old[name]} -> {new[name]}" for name in names if old[name] != new[name]]

@@ -1,14 +1,15 @@
-"""`r1-aqa quickstart`: a small audio LLM from nothing, in minutes and without downloads.
+"""`r1-aqa quickstart`: train a small audio LLM from nothing, in minutes and without downloads.
 
-Scenes of one to three synthesised sounds with questions about them; a tiny Qwen2-Audio with random weights;
+Scenes of one to three synthesized sounds with questions about them; a tiny Qwen2-Audio with random weights;
 supervised fine-tuning teaches it words, sounds and the answer's format; reinforcement then raises what it
 was taught. Accuracy on held-out scenes before, between and after, with silence as control.
 """
 
 from __future__ import annotations
 
-import json
+import io
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
-from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
-from r1_aqa.data.questions import Question, read_questions, write_questions
-from r1_aqa.trainers.callbacks import write_json
+from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig
+from r1_aqa.data.questions import Question, write_questions
+from r1_aqa.data.readers import read_questions
+from r1_aqa.files import plain, write_atomically, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +34,19 @@ class QuickstartResult:
     """Accuracy on held-out scenes."""
 
     before: float
-    """Of the random model."""
+    """Accuracy of the random model."""
     sft: float
-    """After supervised fine-tuning."""
+    """Accuracy after supervised fine-tuning."""
     grpo: float
-    """After reinforcement from there."""
+    """Accuracy after reinforcement from there."""
     silent: float
-    """Of the last model, given silence."""
+    """Accuracy of the last model, given silence."""
     chance: float
-    """Of guesses."""
+    """Accuracy of guesses."""
 
 
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
-    """Run all of it in `config.out`, or go on where it was interrupted."""
+    """Run all stages in `config.out`, or resume where they were interrupted."""
     import torch
 
     torch.set_num_threads(1)  # two threads on a busy machine are slower than one for a model this small
@@ -74,46 +76,48 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
 
 
 def make_questions(config: QuickstartConfig) -> tuple[Path, Path, Path]:
-    """Training, reinforcement and test questions; made once."""
+    """Write questions for fine-tuning, reinforcement and test, once, and return the three files."""
     paths = tuple(config.out / "data" / f"{name}.jsonl" for name in ("sft", "grpo", "test"))
     if not all(path.is_file() for path in paths):
-        logger.info("synthesising %d scenes", config.scenes + config.test_scenes)
+        logger.info("synthesizing %d scenes", config.scenes + config.test_scenes)
         first = config.seed * 1_000_000
+        # Fine-tuning sees three quarters; reinforcement scenes that are new to it.
         half = config.scenes * 3 // 4
         ranges = ((0, half), (half, config.scenes), (config.scenes, config.scenes + config.test_scenes))
         for path, (start, stop) in zip(paths, ranges, strict=True):
-            write_questions(path, synthesise(path.parent / "audio", range(first + start, first + stop)))
+            write_questions(path, synthesize(path.parent / "audio", range(first + start, first + stop)))
     return paths  # type: ignore[return-value]
 
 
-def synthesise(folder: Path, seeds: Sequence[int]) -> list[Question]:
-    """Scenes as files, and the questions about them."""
+def synthesize(folder: Path, seeds: Sequence[int]) -> list[Question]:
+    """Write scenes as audio files and return the questions about them."""
     import soundfile
     from audio_common.scenes.scene import random_scene, render
     from audio_common.scenes.text import questions
 
-    folder.mkdir(parents=True, exist_ok=True)
     found = []
     for seed in seeds:
         scene = random_scene(seed, num_events=1 + seed % 2, seconds=SECONDS)
         path = folder / f"{seed}.flac"
-        soundfile.write(path, render(scene), 16_000)
+        memory = io.BytesIO()
+        soundfile.write(memory, render(scene), 16_000, format="FLAC")
+        write_atomically(path, memory.getvalue())
         found += [
             Question(
                 id=f"{seed}-{number}",
                 audio=path,
-                question=each.text,
-                choices=tuple(each.choices),
-                answer=each.choices[each.answer],
+                question=asked.text,
+                choices=tuple(asked.choices),
+                answer=asked.choices[asked.answer],
                 dataset="scenes",
             )
-            for number, each in enumerate(questions(scene, seed))
+            for number, asked in enumerate(questions(scene, seed))
         ]
     return found
 
 
 def tokenizer_texts(file: Path) -> list[str]:
-    """What the tokenizer is trained on: prompts and answers."""
+    """Return the texts that the tokenizer is trained on: prompts and answers."""
     from r1_aqa.models.prompt import format_prompt, format_target
 
     texts = []
@@ -124,57 +128,53 @@ def tokenizer_texts(file: Path) -> list[str]:
 
 
 def sft_settings(config: QuickstartConfig, files: Sequence[Path]) -> SFTTrainConfig:
-    """All weights, encoder too: they are random."""
+    """Return the settings of fine-tuning: all weights are trained, encoder too, for they are random."""
     return SFTTrainConfig(
-        questions=(files[0],),
         out=config.out / "sft",
-        model=ModelConfig(
-            name=str(config.out / "base"),
-            dtype="float32",
-            strategy="full",
-            freeze_encoder=False,
-            freeze_projector=False,
-        ),
+        init_from=str(config.out / "base"),
+        data=DataConfig(train=(files[0],)),
+        model=ModelConfig(dtype="float32", strategy="full", freeze_encoder=False, freeze_projector=False),
         epochs=config.sft_epochs,
         batch_size=16,
         learning_rate=5e-4,
-        schedule="cosine",
+        lr_scheduler_type="cosine",
         warmup_ratio=0.05,
-        save_every=50,
-        log_every=10,
+        save_steps=50,
+        logging_steps=10,
         device="cpu",
         seed=config.seed,
     )
 
 
 def grpo_settings(config: QuickstartConfig, files: Sequence[Path]) -> GRPOTrainConfig:
-    """Corrected settings: choice-grounded reward, groups without difference dropped, frozen encoder."""
+    """Return the settings of reinforcement: groups without a difference dropped, frozen encoder."""
     return GRPOTrainConfig(
-        questions=(files[1],),
         out=config.out / "grpo",
-        model=ModelConfig(name=str(config.out / "sft" / "last"), dtype="float32", strategy="full"),
+        init_from=str(config.out / "sft"),
+        data=DataConfig(train=(files[1],)),
+        model=ModelConfig(dtype="float32", strategy="full"),
         max_steps=config.grpo_steps,
-        epochs=100,
+        epochs=100,  # max_steps decides
         batch_size=min(16, len(read_questions(files[1]))),
         num_rollouts=8,
         max_new_tokens=NEW_TOKENS,
         learning_rate=5e-4,
-        schedule="cosine",
+        lr_scheduler_type="cosine",
         beta=0.02,
         zero_advantage="drop",
-        save_every=20,
+        save_steps=20,
         device="cpu",
         seed=config.seed,
     )
 
 
 def accuracy(config: QuickstartConfig, model: Path, name: str, file: Path, *, silent: bool = False) -> dict:
-    """Scores on the held-out scenes."""
+    """Return the scores of a model on the held-out scenes."""
     from r1_aqa.evaluators.evaluate import evaluate
 
     return evaluate(
         EvaluateConfig(
-            benchmark=str(file),
+            data=str(file),
             model=str(model),
             out=config.out / "scores" / name,
             batch_size=32,
@@ -186,7 +186,7 @@ def accuracy(config: QuickstartConfig, model: Path, name: str, file: Path, *, si
 
 
 def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Path]) -> QuickstartResult:
-    """Print and write what came out; the curves of both trainings and the page of rollouts."""
+    """Write the scores, the curves of both trainings and the page of rollouts, and print the results."""
     from r1_aqa.trainers.curves import write_curves
     from r1_aqa.trainers.rollout_page import show_rollouts
 
@@ -198,26 +198,35 @@ def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Pa
         silent=last["runs"]["silent"]["value"],
         chance=last["chance"],
     )
-    write_json(config.out / "result.json", asdict(result) | {"scores": json.loads(json.dumps(scores))})
+    write_json(config.out / "result.json", asdict(result) | {"scores": plain(scores)})
     write_curves(
         {name: config.out / name / "log.jsonl" for name in ("sft", "grpo")}, config.out / "curves.png"
     )
-    page = RolloutsConfig(
-        folder=config.out / "grpo" / "rollouts", out=config.out / "rollouts.html", questions=(files[1],)
-    )
+    page = RolloutsConfig(run=config.out / "grpo", out=config.out / "rollouts.html", data=(files[1],))
     show_rollouts(page)
-    first, last_rollouts = rollout_accuracy(config.out / "grpo" / "log.jsonl")
+    first, late = rollout_accuracy(config.out / "grpo" / "log.jsonl")
     print(
-        f"\nheld-out accuracy: {result.before:.0%} random, {result.sft:.0%} after SFT, "
+        f"held-out accuracy: {result.before:.0%} random, {result.sft:.0%} after SFT, "
         f"{result.grpo:.0%} after GRPO ({result.silent:.0%} with silence, {result.chance:.0%} by chance)\n"
-        f"right rollouts of GRPO: {first:.0%} in its first updates, {last_rollouts:.0%} in its last\n"
-        f"curves: {config.out / 'curves.png'}   rollouts: {page.out}   model: {config.out / 'grpo' / 'last'}"
+        f"right rollouts of GRPO: {first:.0%} in its first updates, {late:.0%} in its last\n"
+        f"curves:   {config.out / 'curves.png'}\n"
+        f"scores:   {config.out / 'scores' / 'grpo' / 'scores.png'} (also sft, before)\n"
+        f"rollouts: {page.out}\n"
+        f"model:    {config.out / 'grpo' / 'last'}\n"
+        f"next:     {next_command(config, files[2])}"
     )
     return result
 
 
+def next_command(config: QuickstartConfig, test: Path) -> str:
+    """Return a command that asks the trained model a held-out question."""
+    question = read_questions(test)[0]
+    words = ["r1-aqa", "answer", str(question.audio), question.question, "--choices", *question.choices]
+    return shlex.join([*words, "--model", str(config.out / "grpo")])
+
+
 def rollout_accuracy(log: Path) -> tuple[float, float]:
-    """Share of right rollouts in the first and in the last sixth of the updates."""
+    """Return the share of right rollouts in the first and in the last sixth of the updates."""
     from r1_aqa.trainers.curves import read_log
 
     name = "rewards/accuracy_reward/mean"

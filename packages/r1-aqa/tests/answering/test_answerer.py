@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from audio_common import AudioError
 from audio_common.scenes.scene import random_scene, render
 from r1_aqa.answering.answerer import Answerer, answer, parse_answer
 from r1_aqa.config.answer import AnswerConfig
@@ -52,13 +53,13 @@ def test_the_verb_prints_json(
     tiny_model_folder: Path, clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = AnswerConfig(
-        clip=clip,
+        audio=clip,
         question="What?",
         choices=("a dog", "rain"),
         model=str(tiny_model_folder),
         max_new_tokens=4,
         device="cpu",
-        json=True,
+        json=Path("-"),
     )
     found = answer(config)
     assert json.loads(capsys.readouterr().out)["completion"] == found.completion
@@ -66,6 +67,23 @@ def test_the_verb_prints_json(
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no sound"):
-        answer(AnswerConfig(clip=tmp_path / "none.wav", question="What?"))
+        answer(AnswerConfig(audio=tmp_path / "none.wav", question="What?"))
     with pytest.raises(ValueError, match="at least two, or none"):
-        AnswerConfig(clip=Path("a.wav"), question="What?", choices=("one",))
+        AnswerConfig(audio=Path("a.wav"), question="What?", choices=("one",))
+
+
+def test_several_files_are_answered_in_their_order(tiny_model_folder: Path, clip: Path) -> None:
+    answerer = Answerer.from_pretrained(tiny_model_folder, device="cpu")
+    other = clip.with_name("other.wav")
+    soundfile.write(other, render(random_scene(5, num_events=2, seconds=3.5)), 16_000)
+    several = answerer.answer([other, str(clip)], "What is heard?", ["a dog", "rain"], max_new_tokens=4)
+    alone = [
+        answerer.answer(path, "What is heard?", ["a dog", "rain"], max_new_tokens=4) for path in (other, clip)
+    ]
+    assert several == alone
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tiny_model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    with pytest.raises(AudioError, match=r"bad\.wav"):
+        Answerer.from_pretrained(tiny_model_folder, device="cpu").answer(tmp_path / "bad.wav", "What?")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from r1_aqa import cli
-from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
+from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig, ValidationConfig
 from r1_aqa.rewards.rewards import load_rewards
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "src" / "r1_aqa" / "recipes"
@@ -30,10 +30,11 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
     paper = read(CONFIGS / "paper.yaml")
     assert isinstance(paper, GRPOTrainConfig)
     assert (paper.beta, paper.num_rollouts, paper.temperature, paper.learning_rate) == (0.04, 8, 1.0, 1e-6)
-    assert (paper.batch_size, paper.gradient_accumulation, paper.max_steps) == (1, 2, 1000)
+    assert (paper.batch_size, paper.gradient_accumulation_steps, paper.max_steps) == (1, 2, 1000)
     assert (paper.max_new_tokens, paper.top_k, paper.prompt) == (256, 50, "answer")
     assert (paper.model.strategy, paper.model.freeze_encoder, paper.seed) == ("full", False, 42)
     assert paper.rewards == ("reference_accuracy", "reference_format")
+    assert (paper.init_from, paper.precision) == ("Qwen/Qwen2-Audio-7B-Instruct", "bf16")
     assert (paper.loss, paper.correct_kl, paper.zero_advantage) == ("grpo", False, "keep")
 
 
@@ -44,3 +45,23 @@ def test_accelerate_takes_its_settings(path: Path) -> None:
     config = ClusterConfig.from_yaml_file(yaml_file=str(path))
     assert config.mixed_precision == "bf16"
     assert yaml.safe_load(path.read_text())["distributed_type"] in ("FSDP", "DEEPSPEED")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_validation_questions_are_those_that_prepare_writes(path: Path) -> None:
+    data = read(path).data
+    if data.train == (Path("data/avqa.jsonl"),):
+        assert data.validation in ((), (data.train[0].with_suffix(".validation.jsonl"),))
+
+
+def test_impossible_values_name_flag_and_value() -> None:
+    required = {"out": Path("o"), "init_from": "m", "data": DataConfig(train=(Path("q"),))}
+    for name, value in (("max_steps", 0), ("eval_steps", 0), ("save_steps", -1), ("batch_size", 0)):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got {value}"):
+            SFTTrainConfig(**required, **{name: value})
+    with pytest.raises(ValueError, match=r"max_grad_norm must be positive or none, got 0.0"):
+        SFTTrainConfig(**required, max_grad_norm=0.0)
+    with pytest.raises(ValueError, match=r"validation.max_questions must be at least 1, got 0"):
+        ValidationConfig(max_questions=0)
+    with pytest.raises(ValueError, match=r"data.train: name at least one file"):
+        DataConfig(train=())

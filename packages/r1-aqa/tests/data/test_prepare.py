@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from audio_common import load_audio
 from audio_common.check import CheckMemory
 from audio_common.scenes.scene import random_scene, render
 from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareQuestionsConfig
-from r1_aqa.data.avqa import MediaIndex, known_names, visual_reason
 from r1_aqa.data.check import check_sounds
-from r1_aqa.data.fingerprints import RATE, FingerprintIndex, fingerprint, fingerprint_file
+from r1_aqa.data.fingerprints import RATE, FingerprintIndex, fingerprint
 from r1_aqa.data.prepare import prepare_avqa, prepare_questions, split_recordings
-from r1_aqa.data.questions import Question, read_questions, write_questions
+from r1_aqa.data.questions import Question, write_questions
+from r1_aqa.data.readers import MediaIndex, known_names, read_questions, visual_reason
 
 
 def scene(path: Path, seed: int, seconds: float = 4.0) -> Path:
@@ -93,7 +94,7 @@ def test_avqa_becomes_questions_and_a_report(tmp_path: Path) -> None:
         "cannot be read": 1,
     }
     written = json.loads((tmp_path / "avqa.report.json").read_text())
-    assert written["left_out"] == dict(report.reasons)
+    assert written["skipped"] == dict(report.reasons)
     assert any("ddddddddddd_000000" in row["why"] for row in written["rows"])
 
 
@@ -130,7 +131,7 @@ def test_bad_rows_are_left_out_and_named(tmp_path: Path) -> None:
         PrepareQuestionsConfig(source=tmp_path / "q.jsonl", out=tmp_path / "out.jsonl")
     )
     assert report.kept == 1
-    assert [row["where"].rpartition(":")[2] for row in report.left_out] == ["2", "3", "4"]
+    assert [row["where"].rpartition(":")[2] for row in report.skipped] == ["2", "3", "4"]
     (tmp_path / "q.jsonl").write_text("{\n{\n{")
     with pytest.raises(ValueError, match=r"no question is left; .*report\.json says why \(3 cannot be read"):
         prepare_questions(PrepareQuestionsConfig(source=tmp_path / "q.jsonl", out=tmp_path / "out.jsonl"))
@@ -157,7 +158,7 @@ def test_recordings_of_a_benchmark_are_left_out_whatever_they_are_called(tmp_pat
         )
     )
     assert [q.id for q in read_questions(tmp_path / "out.jsonl")] == ["0", "1", "3"]
-    assert "x.ogg" in report.left_out[0]["why"]
+    assert "x.ogg" in report.skipped[0]["why"]
 
 
 def test_no_recording_is_in_training_and_validation() -> None:
@@ -180,11 +181,9 @@ def test_real_recordings_are_found_again_and_others_are_not(shared: Path) -> Non
     files = sorted((shared / "data" / "esc10").rglob("*.ogg"))[::10][:30]
     if len(files) < 30:
         pytest.skip("needs 30 recordings of ESC-10")
-    prints = [fingerprint_file(path) for path in files]
+    prints = [fingerprint(np.asarray(load_audio(path, sample_rate=RATE))) for path in files]
     index = FingerprintIndex([str(path) for path in files[:15]], prints[:15])
     assert sum(index.find(each) is not None for each in prints[15:]) <= 1
-    from audio_common import load_audio
-
     found = 0
     for path in files[:15]:
         samples = np.asarray(load_audio(path, sample_rate=RATE))

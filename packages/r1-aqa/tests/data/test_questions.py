@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from r1_aqa.data.questions import Question, QuestionError, read_questions, write_questions
+from r1_aqa.data.questions import Question, QuestionError, write_questions
+from r1_aqa.data.readers import read_questions
 
 TEXT = st.text(min_size=1, max_size=20).filter(
     lambda text: text.strip() and not set(text) & set("\ud800\udfff")
@@ -115,3 +116,24 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, row: object, message: s
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no file of questions .*none\.jsonl"):
         read_questions(tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b'{"id": "1", "audio": "a.wav", "question": null}',
+            r"q\.jsonl:1: question: expected text, got None",
+        ),
+        (
+            b'{"id": "1", "audio_id": "a.wav", "question": 3, "choices": []}',
+            r"question: expected text, got 3",
+        ),
+        (b"[1, 2", "is not JSON"),
+        (bytes(range(128, 200)), "is not text in UTF-8"),
+    ],
+)
+def test_a_malformed_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "q.jsonl").write_bytes(content)
+    with pytest.raises(QuestionError, match=message):
+        read_questions(tmp_path / "q.jsonl")

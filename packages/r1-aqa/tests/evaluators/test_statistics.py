@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from r1_aqa.evaluators.statistics import bootstrap, mcnemar
+from r1_aqa.evaluators.statistics import interval, mcnemar
 
 VERDICTS = st.lists(st.booleans(), min_size=1, max_size=60)
 
@@ -12,14 +12,14 @@ VERDICTS = st.lists(st.booleans(), min_size=1, max_size=60)
 @given(VERDICTS)
 @settings(max_examples=30, deadline=None)
 def test_the_interval_holds_the_accuracy(verdicts: list[bool]) -> None:
-    found = bootstrap(verdicts, draws=200)
+    found = interval(verdicts, draws=200)
     assert 0 <= found.low <= found.value <= found.high <= 1
     assert found.value == pytest.approx(np.mean(verdicts))
 
 
 def test_a_thousand_questions_are_three_points_either_way() -> None:
     verdicts = [True] * 645 + [False] * 355
-    found = bootstrap(verdicts)
+    found = interval(verdicts)
     assert found.low == pytest.approx(0.645 - 0.0297, abs=0.004)
     assert found.high == pytest.approx(0.645 + 0.0297, abs=0.004)
 
@@ -27,8 +27,21 @@ def test_a_thousand_questions_are_three_points_either_way() -> None:
 def test_questions_about_one_clip_are_drawn_together() -> None:
     verdicts = [True, True, True, True, False, False, False, False] * 5
     clips = [str(i // 4) for i in range(40)]
-    alone, together = bootstrap(verdicts), bootstrap(verdicts, clips)
+    alone, together = interval(verdicts), interval(verdicts, clips)
     assert together.high - together.low > 1.5 * (alone.high - alone.low)
+
+
+@given(st.integers(1, 40))
+def test_none_right_is_no_proof_that_none_ever_will_be(count: int) -> None:
+    wilson = 1.96**2 / (count + 1.96**2)  # the upper end for 0 of `count`
+    none, everything = interval([False] * count), interval([True] * count)
+    assert (none.low, none.high) == (0.0, pytest.approx(wilson, rel=1e-3))
+    assert (everything.low, everything.high) == (pytest.approx(1 - wilson, rel=1e-3), 1.0)
+
+
+def test_one_clip_with_many_questions_is_one_draw() -> None:
+    found = interval([True] * 10, ["a.wav"] * 10)
+    assert found.low == pytest.approx(0.2065, abs=1e-3)  # Wilson's for 1 of 1
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:
@@ -50,4 +63,4 @@ def test_unlike_question_sets_are_refused() -> None:
     with pytest.raises(ValueError, match="got 1 and 2 verdicts"):
         mcnemar([True], [True, False])
     with pytest.raises(ValueError, match="no verdict"):
-        bootstrap([])
+        interval([])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from r1_aqa.config.model import ModelConfig
-from r1_aqa.models.audio_llm import AudioLLM, find_family, load_audio_llm
+from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
+from r1_aqa.models.families import find_family
 from torch import Tensor
 
 
@@ -73,7 +74,7 @@ def test_a_text_model_is_refused(tmp_path: Path) -> None:
 
     LlamaConfig().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="type 'llama'; r1-aqa knows the audio LLMs qwen2_audio"):
-        load_audio_llm(ModelConfig(name=str(tmp_path)))
+        load_audio_llm(tmp_path)
 
 
 def test_one_sound_a_text(tiny_audio_llm: AudioLLM) -> None:
@@ -82,12 +83,12 @@ def test_one_sound_a_text(tiny_audio_llm: AudioLLM) -> None:
 
 
 def test_weights_load_by_the_names_of_the_published_files(tiny_model_folder: Path, tmp_path: Path) -> None:
-    """mispeech/r1-aqa was saved by transformers 4.49, whose names are spelt out here."""
+    """mispeech/r1-aqa was saved by transformers 4.49, whose names are spelled out here."""
     import shutil
 
     from safetensors.torch import save_file
 
-    expected = load_audio_llm(ModelConfig(name=str(tiny_model_folder), dtype="float32")).model
+    expected = load_audio_llm(tiny_model_folder, ModelConfig(dtype="float32")).model
     folder = tmp_path / "renamed"
     shutil.copytree(tiny_model_folder, folder)
     published = {}
@@ -110,6 +111,6 @@ def test_weights_load_by_the_names_of_the_published_files(tiny_model_folder: Pat
     }
     assert wanted <= published.keys()
     save_file(published, folder / "model.safetensors", metadata={"format": "pt"})
-    found = load_audio_llm(ModelConfig(name=str(folder), dtype="float32")).model.state_dict()
+    found = load_audio_llm(folder, ModelConfig(dtype="float32")).model.state_dict()
     for name, value in expected.state_dict().items():
         assert torch.equal(found[name], value), name

@@ -1,19 +1,21 @@
 """Saved adapters are put back whole, on whichever line of transformers they were trained."""
 
 import json
+import logging
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from peft import get_peft_model
-from r1_aqa.config.model import LoRASettings, ModelConfig
+from r1_aqa.config.model import LoRAConfig, ModelConfig
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
-from r1_aqa.models.checkpoint import PREFIX, load_adapters
+from r1_aqa.models.checkpoint import PREFIX, find_model, load_adapters
 from r1_aqa.models.lora import is_adapted, lora_config
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-CONFIG = ModelConfig(freeze_projector=False, lora=LoRASettings(rank=2))
+CONFIG = ModelConfig(freeze_projector=False, lora=LoRAConfig(rank=2))
 PARTS = ("language_model", "multi_modal_projector")
 
 
@@ -60,7 +62,7 @@ def test_adapters_speak_as_they_were_trained(adapters: Path, other: bool) -> Non
     wanted = torch.load(adapters.parent / "wanted.pt", weights_only=True)
     if other:
         move_to_the_other_line(adapters)
-    llm = load_audio_llm(ModelConfig(name=str(adapters), dtype="float32"))
+    llm = load_audio_llm(adapters, ModelConfig(dtype="float32"))
     assert is_adapted(llm)
     assert torch.equal(logits(llm), wanted)
     with llm.model.disable_adapter():  # type: ignore[operator]
@@ -76,9 +78,32 @@ def test_adapters_that_lack_a_tensor_are_refused(adapters: Path, lost: str) -> N
     with pytest.raises(
         ValueError, match=r"does not fit its adapter_config.json: 1 tensors are missing, 0 have no place"
     ):
-        load_audio_llm(ModelConfig(name=str(adapters), dtype="float32"))
+        load_audio_llm(adapters, ModelConfig(dtype="float32"))
 
 
 def test_adapters_of_another_model_are_refused(adapters: Path) -> None:
     with pytest.raises(ValueError, match=r"adapts .*language_model.* a layer that Linear does not have"):
         load_adapters(torch.nn.Linear(2, 2), str(adapters))
+
+
+def test_a_run_stands_for_its_best_model_or_else_its_last(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="r1_aqa")
+    (tmp_path / "checkpoint-2").mkdir()
+    (tmp_path / "checkpoint-2" / "trainer_state.json").touch()
+    (tmp_path / "config.json").touch()  # the settings of the training
+    with pytest.raises(FileNotFoundError, match="is a run without a model"):
+        find_model(tmp_path)
+    for name, file in (("last", "adapter_config.json"), ("best", "config.json")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+        assert find_model(tmp_path) == str(tmp_path / name)
+        assert f"using its model {tmp_path / name}" in caplog.text
+    assert find_model(tmp_path / "last") == str(tmp_path / "last")
+    assert find_model("mispeech/r1-aqa") == "mispeech/r1-aqa"
+
+
+def test_a_run_is_loaded(tiny_model_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "last")
+    assert not is_adapted(load_audio_llm(tmp_path, ModelConfig(dtype="float32")))

@@ -11,13 +11,13 @@ import soundfile
 import torch
 import transformers
 from r1_aqa.config.model import ModelConfig
-from r1_aqa.models.audio_llm import FAMILIES, AudioLLM, find_family, head_of
+from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.chat import voxtral_chat
 from r1_aqa.models.checkpoint import spelling
-from r1_aqa.models.log_probs import Prompts, completion_logits
+from r1_aqa.models.families import FAMILIES, find_family
+from r1_aqa.models.log_probs import Prompts, completion_logits, shared_prefix_logits
 from r1_aqa.models.lora import adapter_targets, lora_config, prompts_are_frozen
-from r1_aqa.models.shared_prefix import shared_prefix_logits
 from r1_aqa.models.tiny import train_tokenizer
-from r1_aqa.models.voxtral import make_chat
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -215,10 +215,10 @@ def test_completions_are_scored_as_by_the_model_itself(tiny: tuple[str, AudioLLM
     kept = inputs["attention_mask"].bool()
     embeddings = [each[m] for each, m in zip(llm.embed_prompts(inputs), kept, strict=True)]
     for prompts in (Prompts(inputs=inputs), Prompts(embeddings=embeddings)):
-        found = completion_logits(llm.model, llm.family, prompts, rows, ids, mask)
+        found = completion_logits(llm, prompts, rows, ids, mask)
         torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=0, atol=1e-5)
         if llm.family.plain_positions:
-            packed = shared_prefix_logits(llm.model, llm.family, prompts, rows, ids, mask)
+            packed = shared_prefix_logits(llm, prompts, rows, ids, mask)
             torch.testing.assert_close(packed[mask.bool()], expected[mask.bool()], rtol=0, atol=1e-5)
 
 
@@ -248,7 +248,7 @@ def test_adapters_reach_the_language_model_alone(tiny: tuple[str, AudioLLM, dict
     llm.model = wrapped
     assert prompts_are_frozen(llm)
     assert llm.embed_prompts(inputs).shape[-1] == WIDTH
-    assert head_of(llm.model, llm.family).weight.shape == (WORDS, WIDTH)
+    assert llm.head().weight.shape == (WORDS, WIDTH)
 
 
 def test_layers_of_one_model_have_spellings_of_their_own(
@@ -261,7 +261,7 @@ def test_layers_of_one_model_have_spellings_of_their_own(
 def test_layers_that_are_not_there_are_named(tiny: tuple[str, AudioLLM, dict[str, Tensor]]) -> None:
     _, llm, _ = tiny
     with pytest.raises(ValueError, match=r"no layer named query_key_value"):
-        adapter_targets(llm.model, llm.family, ("query_key_value",))
+        adapter_targets(llm, ("query_key_value",))
 
 
 def test_the_part_of_a_whole_omni_model_that_hears_is_loaded(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_granite_is_asked_in_plain_text_and_hears() -> None:
 def test_a_sound_for_voxtral_loses_nothing() -> None:
     sound = np.random.default_rng(0).normal(0, 0.1, 1600).astype(np.float32)
     decoded, rate = soundfile.read(
-        io.BytesIO(base64.b64decode(make_chat("What?", sound)[0]["content"][0]["base64"])), dtype="float32"
+        io.BytesIO(base64.b64decode(voxtral_chat("What?", sound)[0]["content"][0]["base64"])), dtype="float32"
     )
     assert rate == 16_000
     np.testing.assert_array_equal(decoded, sound)

@@ -34,7 +34,7 @@ def test_a_model_that_hears_passes(tiny_audio_llm: AudioLLM, tmp_path: Path) -> 
 
 
 def test_a_model_whose_projector_is_dead_is_refused(deaf_model_folder: Path, tmp_path: Path) -> None:
-    deaf = load_audio_llm(ModelConfig(name=str(deaf_model_folder), dtype="float32"))
+    deaf = load_audio_llm(deaf_model_folder, ModelConfig(dtype="float32"))
     with pytest.raises(DeafModelError, match="does not hear"):
         require_heard(deaf, make_questions(tmp_path), SoundConfig())
 

@@ -1,14 +1,18 @@
+"""Log-probabilities of completions are those of the plain way, however prompts are shared."""
+
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.chat import pad_left
 from r1_aqa.models.log_probs import (
     Prompts,
     completion_log_probs,
     completion_logits,
     entropies,
-    pad_left,
 )
 from torch import Tensor
 
@@ -52,7 +56,7 @@ def test_shared_encoding_equals_the_naive_path(
         embedded = tiny_audio_llm.embed_prompts(inputs).detach()
         sounding = inputs["attention_mask"].bool()
         prompts = Prompts(embeddings=[each[keep] for each, keep in zip(embedded, sounding, strict=True)])
-    logits = completion_logits(tiny_audio_llm.model, tiny_audio_llm.family, prompts, ROWS, ids, mask)
+    logits = completion_logits(tiny_audio_llm, prompts, ROWS, ids, mask)
     found, expected = completion_log_probs(logits, ids), naive_log_probs(tiny_audio_llm, inputs, ids, mask)
     torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=0, atol=2e-5)
 
@@ -68,7 +72,7 @@ def test_gradients_equal_those_of_the_naive_path(
         if way == "naive":
             values = naive_log_probs(tiny_audio_llm, inputs, ids, mask)
         else:
-            logits = completion_logits(model, tiny_audio_llm.family, Prompts(inputs=inputs), ROWS, ids, mask)
+            logits = completion_logits(tiny_audio_llm, Prompts(inputs=inputs), ROWS, ids, mask)
             values = completion_log_probs(logits, ids)
         (values * mask).sum().backward()
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
@@ -86,16 +90,14 @@ def test_the_encoder_hears_each_clip_once(
     clips = []
     encoder = next(m for name, m in tiny_audio_llm.model.named_modules() if name.endswith("audio_tower"))
     encoder.register_forward_hook(lambda _m, args, _out: clips.append(len(args[0])))
-    completion_logits(tiny_audio_llm.model, tiny_audio_llm.family, Prompts(inputs=inputs), ROWS, *completions)
+    completion_logits(tiny_audio_llm, Prompts(inputs=inputs), ROWS, *completions)
     assert clips == [2]
 
 
 def test_the_head_sees_completions_alone(
     tiny_audio_llm: AudioLLM, inputs: dict[str, Tensor], completions: tuple[Tensor, Tensor]
 ) -> None:
-    logits = completion_logits(
-        tiny_audio_llm.model, tiny_audio_llm.family, Prompts(inputs=inputs), ROWS, *completions
-    )
+    logits = completion_logits(tiny_audio_llm, Prompts(inputs=inputs), ROWS, *completions)
     assert logits.shape[:2] == (5, 7)
     again = tiny_audio_llm.model(**inputs).logits
     assert again.shape[1] == inputs["input_ids"].shape[1]  # the hooks are gone
@@ -106,13 +108,13 @@ def test_adapters_are_reached_and_can_be_switched_off(
 ) -> None:
     ids, mask = completions
     llm = tiny_audio_llm
-    plain = completion_logits(llm.model, llm.family, Prompts(inputs=inputs), ROWS, ids, mask)
+    plain = completion_logits(llm, Prompts(inputs=inputs), ROWS, ids, mask)
     wrapped = get_peft_model(
         llm.model, LoraConfig(r=4, target_modules=r".*language_model.*\.q_proj", init_lora_weights=False)
     )
-    adapted = completion_logits(wrapped, llm.family, Prompts(inputs=inputs), ROWS, ids, mask)
+    adapted = completion_logits(replace(llm, model=wrapped), Prompts(inputs=inputs), ROWS, ids, mask)
     with wrapped.disable_adapter():
-        switched_off = completion_logits(wrapped, llm.family, Prompts(inputs=inputs), ROWS, ids, mask)
+        switched_off = completion_logits(replace(llm, model=wrapped), Prompts(inputs=inputs), ROWS, ids, mask)
     assert (adapted - plain).abs().max() > 1e-3
     torch.testing.assert_close(switched_off, plain)
 

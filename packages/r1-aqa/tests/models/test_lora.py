@@ -1,8 +1,8 @@
-"""What is trained and what is not."""
+"""The settings choose which parts are trained."""
 
 import pytest
 from peft import get_peft_model
-from r1_aqa.config.model import LoRASettings, ModelConfig
+from r1_aqa.config.model import LoRAConfig, ModelConfig
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.lora import is_adapted, lora_config, prepare_adapters, prepare_full, prompts_are_frozen
 
@@ -33,7 +33,7 @@ def test_full_training_leaves_out_what_is_frozen(
 
 
 def test_adapters_with_a_projector_that_is_trained_whole(tiny_audio_llm: AudioLLM) -> None:
-    config = ModelConfig(freeze_projector=False, lora=LoRASettings(rank=4))
+    config = ModelConfig(freeze_projector=False, lora=LoRAConfig(rank=4))
     tiny_audio_llm.model.requires_grad_(False)
     tiny_audio_llm.model = get_peft_model(tiny_audio_llm.model, lora_config(tiny_audio_llm, config))
     names = trained(tiny_audio_llm)

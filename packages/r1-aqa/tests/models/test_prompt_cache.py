@@ -9,7 +9,7 @@ from audio_common.scenes.scene import random_scene, render
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.models.audio_llm import AudioLLM
-from r1_aqa.models.prompt_cache import EncodedPrompts, Kept
+from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
 
 
 @pytest.fixture
@@ -74,12 +74,12 @@ def test_another_question_stands_in_for_one_without_sound(
     bad = questions[0].audio
     bad.write_bytes(b"no sound")
     prompts, told = make(tiny_audio_llm, questions), []
-    prompts.on_unreadable = lambda question, why: told.append((question.id, bad.name in why))
+    prompts.sounds.on_unreadable = lambda question, why: told.append((question.id, bad.name in why))
     assert [prompts.readable_row(row) for row in (0, 1, 2, 0)] == [1, 1, 1, 1]
     assert told == [("0", True), ("2", True)]
-    assert list(prompts.decoded) == [questions[1].audio]
+    assert list(prompts.sounds.decoded) == [questions[1].audio]
     prompts.embeddings([1])
-    assert prompts.decoded == {}
+    assert prompts.sounds.decoded == {}
     with pytest.raises(ValueError, match=r"none of 1 questions can be read; the first: .*0\.wav"):
         make(tiny_audio_llm, questions[:1]).readable_row(0)
 
@@ -111,7 +111,7 @@ def test_what_training_changes_is_not_kept(tiny_audio_llm: AudioLLM, questions: 
 
 
 def test_the_least_recently_used_is_thrown_out() -> None:
-    kept: Kept[str] = Kept(10)
+    kept: LRUCache[str] = LRUCache(10)
     kept.keep(0, "a", 4)
     kept.keep(1, "b", 4)
     assert kept[0] == "a"

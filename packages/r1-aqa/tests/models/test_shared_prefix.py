@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import torch
 from r1_aqa.models.audio_llm import AudioLLM
-from r1_aqa.models.log_probs import Prompts, completion_logits
-from r1_aqa.models.shared_prefix import prefix_attention, prefix_positions, shared_prefix_logits
+from r1_aqa.models.log_probs import (
+    Prompts,
+    completion_logits,
+    prefix_attention,
+    prefix_positions,
+    shared_prefix_logits,
+)
 from torch import Tensor
 
 ROWS = torch.tensor([0, 0, 0, 1, 1])  # unlike numbers of rollouts: one place of the second prompt stays empty
@@ -38,7 +43,7 @@ def test_logits_are_those_of_the_rollouts_one_by_one(
     tiny_audio_llm: AudioLLM, inputs: dict[str, Tensor], ids: Tensor, kept: bool
 ) -> None:
     prompts = as_embeddings(tiny_audio_llm, inputs) if kept else Prompts(inputs=inputs)
-    arguments = (tiny_audio_llm.model, tiny_audio_llm.family, prompts, ROWS, ids, MASK)
+    arguments = (tiny_audio_llm, prompts, ROWS, ids, MASK)
     with torch.no_grad():
         expected, found = completion_logits(*arguments), shared_prefix_logits(*arguments)
     counted = MASK.bool()
@@ -51,7 +56,7 @@ def test_gradients_are_those_of_the_rollouts_one_by_one(
     gradients = []
     for score in (completion_logits, shared_prefix_logits):
         tiny_audio_llm.model.zero_grad()
-        logits = score(tiny_audio_llm.model, tiny_audio_llm.family, Prompts(inputs=inputs), ROWS, ids, MASK)
+        logits = score(tiny_audio_llm, Prompts(inputs=inputs), ROWS, ids, MASK)
         (logits.log_softmax(-1) * MASK[..., None]).square().mean().backward()
         gradients.append(
             {n: p.grad.clone() for n, p in tiny_audio_llm.model.named_parameters() if p.grad is not None}

@@ -2,24 +2,28 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from r1_aqa.config.model import LoRASettings, ModelConfig
-from r1_aqa.config.train import GRPOTrainConfig
+from r1_aqa.config.model import LoRAConfig, ModelConfig
+from r1_aqa.config.train import DataConfig, GRPOTrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.models.audio_llm import load_audio_llm
 from r1_aqa.models.log_probs import completion_log_probs
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.rewards.rewards import accuracy_reward
-from r1_aqa.trainers.grpo import AudioGRPOTrainer
-from r1_aqa.trainers.grpo_arguments import grpo_arguments
+from r1_aqa.trainers.grpo import group_advantages, grpo_arguments, grpo_loss
+from r1_aqa.trainers.grpo_trainer import _GIVES_AUX_LOSS, AudioGRPOTrainer
 from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups
 from r1_aqa.trainers.train import set_up, trainer_arguments
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import TrainerCallback, set_seed
+
+REQUIRED: dict[str, Any] = {"out": Path("o"), "init_from": "m", "data": DataConfig(train=(Path("q"),))}
 
 
 def length_reward(completions: list[str], **_: Any) -> list[float]:
@@ -45,25 +49,25 @@ def make(
 ) -> Callable[..., AudioGRPOTrainer]:
     def make_trainer(name: str, reward: Any = length_reward, **settings: Any) -> AudioGRPOTrainer:
         config = GRPOTrainConfig(
-            questions=(Path("unused"),),
             out=tmp_path / name,
-            model=settings.pop("model", None)
-            or ModelConfig(name=str(tiny_model_folder), dtype="float32", lora=LoRASettings(rank=4)),
+            init_from=str(tiny_model_folder),
+            data=DataConfig(train=(Path("unused"),)),
+            model=settings.pop("model", None) or ModelConfig(dtype="float32", lora=LoRAConfig(rank=4)),
             **{
                 "num_rollouts": 4,
                 "max_new_tokens": 5,
                 "batch_size": 2,
-                "gradient_accumulation": 2,
+                "gradient_accumulation_steps": 2,
                 "learning_rate": 1e-3,
                 "max_steps": 4,
-                "save_every": 2,
+                "save_steps": 2,
                 "keep_checkpoints": 9,
                 "device": "cpu",
             }
             | settings,
         )
         set_seed(1)
-        llm = load_audio_llm(config.model)
+        llm = load_audio_llm(config.init_from, config.model)
         adapters, frozen = set_up(llm, config)
         prompts = EncodedPrompts(
             llm, questions, sound=config.sound, style="answer", frozen=frozen, cache_bytes=2**27
@@ -122,19 +126,16 @@ def test_sharing_gives_the_rollouts_and_gradients_of_encoding_every_rollout(make
 def test_a_resumed_training_is_the_same_training(
     make: Callable, tmp_path: Path, tiny_model_folder: Path, strategy: Any
 ) -> None:
-    model = ModelConfig(
-        name=str(tiny_model_folder), dtype="float32", strategy=strategy, lora=LoRASettings(rank=4)
-    )
+    model = ModelConfig(dtype="float32", strategy=strategy, lora=LoRAConfig(rank=4))
     whole, resumed = make("whole", model=model), make("whole", model=model)
     whole.train()
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoints" / "checkpoint-2"))
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-2"))
     assert completions(resumed) == completions(whole)[2:]
     assert losses(resumed) == losses(whole)
 
 
 def test_a_full_training_with_encoder_keeps_its_reference(make: Callable, tiny_model_folder: Path) -> None:
     model = ModelConfig(
-        name=str(tiny_model_folder),
         dtype="float32",
         strategy="full",
         freeze_encoder=False,
@@ -154,7 +155,7 @@ def test_a_full_training_with_encoder_keeps_its_reference(make: Callable, tiny_m
 
 def test_every_rollout_is_scored_with_its_own_sound(make: Callable) -> None:
     """The published trainer exchanged sounds when a device had more than one prompt."""
-    trainer = make("own", max_steps=1, batch_size=4, gradient_accumulation=1, beta=0.0)
+    trainer = make("own", max_steps=1, batch_size=4, gradient_accumulation_steps=1, beta=0.0)
     trainer._prepare_inputs([trainer.train_dataset[row] for row in (0, 5, 2, 9) for _ in range(4)])
     batch = trainer._passes[0]
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
@@ -222,55 +223,153 @@ def test_completions_end_with_their_first_end_token() -> None:
 
 def test_rollouts_that_cannot_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="num_rollouts must be at least 2"):
-        GRPOTrainConfig(questions=(Path("q"),), out=Path("o"), num_rollouts=1)
+        GRPOTrainConfig(**REQUIRED, num_rollouts=1)
     with pytest.raises(ValueError, match="temperature must be positive"):
-        GRPOTrainConfig(questions=(Path("q"),), out=Path("o"), temperature=0.0)
+        GRPOTrainConfig(**REQUIRED, temperature=0.0)
 
 
-def test_loss_and_gradients_are_the_papers(make: Callable, shared: Path) -> None:
-    """Golden values of the published trainer: the settings of preset `paper` make TRL compute the same."""
+LOOSE = ("zero_variance_float_constant", "tiny_variance")
+"""Golden cases in which float32 rounding is magnified by the 1e-4 beside the deviation."""
+
+
+@dataclass
+class Golden:
+    """A case of the published trainer, computed by its own code (shared/golden/grpo)."""
+
+    about: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    def __getitem__(self, field: str) -> Tensor:
+        return self.tensors[f"{self.about['name']}/{field}"]
+
+    @property
+    def tolerance(self) -> float:
+        return 1e-3 if self.about["name"] in LOOSE else 1e-6
+
+    def policy(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the leaf, its log-probabilities, and the gradient that the loss should have at the leaf."""
+        ids = self["completion_ids"].long()
+        if self.about["vocab"] is None:
+            given = self["policy_logps"].clone().requires_grad_()
+            return given, given, self["grad_policy_logps"]
+        given = self["policy_logits"].clone().requires_grad_()
+        log_probs = completion_log_probs(given[:, -ids.shape[1] - 1 : -1], ids)
+        torch.testing.assert_close(log_probs.detach(), self["policy_logps"], atol=1e-5, rtol=0)
+        return given, log_probs, self["grad_policy_logits"]
+
+
+@pytest.fixture
+def golden(shared: Path) -> list[Golden]:
     tensors = load_file(shared / "golden" / "grpo" / "grpo.safetensors")
     cases = json.loads((shared / "golden" / "grpo" / "cases.json").read_text())
-    trainers: dict[float, AudioGRPOTrainer] = {}
-    for case in cases:
-        beta = case["beta"]
-        if beta not in trainers:
-            trainers[beta] = make(f"golden{beta}", beta=beta, gradient_accumulation=1)
-            trainers[beta].current_gradient_accumulation_steps = 1
-        trainer, name = trainers[beta], case["name"]
-        ids = tensors[f"{name}/completion_ids"].long()
-        if f"{name}/policy_logits" in tensors:
-            kind = "logits"
-            given = tensors[f"{name}/policy_logits"].clone().requires_grad_()
-            policy = completion_log_probs(given[:, -ids.shape[1] - 1 : -1], ids)
-            torch.testing.assert_close(policy.detach(), tensors[f"{name}/policy_logps"], atol=1e-5, rtol=0)
-        else:
-            kind = "logps"
-            given = policy = tensors[f"{name}/policy_logps"].clone().requires_grad_()
-        mask = tensors[f"{name}/completion_mask"].long()
-        trainer._get_per_token_logps_and_entropies = lambda *_, p=policy, **__: (p, p.detach() * 0, None)  # type: ignore[method-assign]
-        rewards = tensors[f"{name}/rewards"].view(-1, case["generations"])
-        spread = rewards.std(1, keepdim=True) + 1e-4
-        advantages = ((rewards - rewards.mean(1, keepdim=True)) / spread).flatten()
-        loose = name in ("zero_variance_float_constant", "tiny_variance")
-        torch.testing.assert_close(
-            advantages, tensors[f"{name}/advantages"], atol=1e-2 if loose else 1e-5, rtol=0
-        )
-        loss = trainer._compute_loss(
-            trainer.model,
-            {
-                "prompt_ids": mask[:, :1],
-                "prompt_mask": mask[:, :1],
-                "completion_ids": ids,
-                "completion_mask": mask,
-                "advantages": tensors[f"{name}/advantages"],
-                "ref_per_token_logps": tensors[f"{name}/ref_logps"],
-                "row": torch.zeros(len(mask), dtype=torch.long),
-                "num_items_in_batch": mask.sum(),
-            },
-        )
+    return [Golden(case, tensors) for case in cases]
+
+
+def test_advantages_are_the_papers(golden: list[Golden]) -> None:
+    for case in golden:
+        found = group_advantages(case["rewards"], case.about["generations"])
+        tolerance = 1e-2 if case.about["name"] in LOOSE else 1e-5
+        torch.testing.assert_close(found, case["advantages"], atol=tolerance, rtol=0)
+
+
+def test_the_objective_is_the_papers(golden: list[Golden]) -> None:
+    for case in golden:
+        given, log_probs, gradient = case.policy()
+        mask, beta = case["completion_mask"].long(), case.about["beta"]
+        loss = grpo_loss(log_probs, None, case["ref_logps"], case["advantages"], mask, beta=beta)
         loss.backward()
-        tolerance = 1e-3 if loose else 1e-6
-        expected = tensors[f"{name}/loss"].reshape(())
-        torch.testing.assert_close(loss.detach(), expected, atol=tolerance, rtol=0)
-        torch.testing.assert_close(given.grad, tensors[f"{name}/grad_policy_{kind}"], atol=tolerance, rtol=0)
+        torch.testing.assert_close(loss.detach(), case["loss"].reshape(()), atol=case.tolerance, rtol=0)
+        torch.testing.assert_close(given.grad, gradient, atol=case.tolerance, rtol=0)
+
+
+def trl_loss(trainer: Any, log_probs: Tensor, mask: Tensor, advantages: Tensor, **more: Tensor) -> Tensor:
+    """The loss that TRL computes in a training, of given log-probabilities."""
+    trainer.current_gradient_accumulation_steps = 1
+    values = (log_probs, torch.zeros_like(log_probs), None)[: 3 if _GIVES_AUX_LOSS else 2]
+    trainer._get_per_token_logps_and_entropies = lambda *_, **__: values
+    ids = torch.zeros_like(mask)
+    return trainer._compute_loss(
+        trainer.model,
+        {
+            "prompt_ids": mask[:, :1],
+            "prompt_mask": mask[:, :1],
+            "completion_ids": ids,
+            "completion_mask": mask,
+            "advantages": advantages,
+            "row": torch.zeros(len(mask), dtype=torch.long),
+            "num_items_in_batch": mask.sum(),
+        }
+        | more,
+    )
+
+
+def test_training_computes_the_papers_loss(make: Callable, golden: list[Golden]) -> None:
+    """The settings of preset `paper` make TRL compute what the published trainer computed."""
+    trainers: dict[float, Any] = {}
+    for case in golden:
+        beta = case.about["beta"]
+        if beta not in trainers:
+            trainers[beta] = make(f"golden{beta}", beta=beta, gradient_accumulation_steps=1)
+        given, log_probs, gradient = case.policy()
+        mask, reference = case["completion_mask"].long(), case["ref_logps"]
+        loss = trl_loss(trainers[beta], log_probs, mask, case["advantages"], ref_per_token_logps=reference)
+        loss.backward()
+        torch.testing.assert_close(loss.detach(), case["loss"].reshape(()), atol=case.tolerance, rtol=0)
+        torch.testing.assert_close(given.grad, gradient, atol=case.tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("loss", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"beta": 0.0},
+        {"clip": 0.1, "clip_high": 0.28},
+        {"sequence_ratio": True},
+        {"correct_kl": True},
+        {"sequence_ratio": True, "correct_kl": True, "clip_high": 3.0},
+    ],
+    ids=lambda more: "-".join(more) or "plain",
+)
+def test_training_computes_the_objective(make: Callable, loss: Any, more: dict[str, Any]) -> None:
+    """TRL's loss and gradients are those of the pure function, off-policy and with masked rollouts."""
+    settings: dict[str, Any] = {"beta": 0.04, "clip": 0.2, "clip_high": None} | more
+    trainer = make("objective", loss=loss, gradient_accumulation_steps=1, **settings)
+    generator = torch.Generator().manual_seed(7)
+    policy, step, away = (torch.randn(8, 5, generator=generator) for _ in range(3))
+    policy = policy - 3
+    mask = (torch.arange(5) < torch.tensor([5, 3, 1, 5, 2, 4, 0, 5])[:, None]).long()
+    advantages = torch.randn(8, generator=generator)
+    old, reference = policy + 0.3 * step, policy + 0.5 * away
+    results = []
+    for compute in ("function", "TRL"):
+        log_probs = policy.clone().requires_grad_()
+        if compute == "TRL":
+            tensors = {"old_per_token_logps": old, "ref_per_token_logps": reference}
+            found = trl_loss(trainer, log_probs, mask, advantages, **tensors)
+        else:
+            found = grpo_loss(
+                log_probs,
+                old,
+                reference if settings["beta"] else None,
+                advantages,
+                mask,
+                loss=loss,
+                max_length=trainer.config.max_new_tokens,
+                **settings,
+            )
+        found.backward()
+        results.append((found.detach(), log_probs.grad))
+    torch.testing.assert_close(results[0][0], results[1][0], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(results[0][1], results[1][1], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_training_computes_the_advantages(make: Callable, scale: Any) -> None:
+    trainer = make(f"scale-{scale}", scale_rewards=scale, max_steps=1)
+    trainer._prepare_inputs([trainer.train_dataset[row] for row in (0, 5, 2, 9) for _ in range(4)])
+    rows = trainer.seen[0][1]
+    rewards = torch.tensor([row["reward"] for row in rows])
+    found = torch.tensor([row["advantage"] for row in rows])
+    assert found.abs().max() > 0
+    torch.testing.assert_close(group_advantages(rewards, 4, scale), found, atol=1e-5, rtol=1e-5)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 from r1_aqa.config.model import ModelConfig
-from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
+from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.lora import prepare_full
 from r1_aqa.trainers.memory import estimate_memory
 
 CONFIG = GRPOTrainConfig(
-    questions=(Path("unused"),), out=Path("unused"), model=ModelConfig(dtype="float32", strategy="full")
+    out=Path("unused"),
+    init_from="unused",
+    data=DataConfig(train=(Path("unused"),)),
+    model=ModelConfig(dtype="float32", strategy="full"),
 )
 
 
@@ -47,11 +50,11 @@ def test_more_work_needs_more_memory(tiny_audio_llm: AudioLLM, more: dict) -> No
 def test_checkpointing_and_bf16_need_less(tiny_audio_llm: AudioLLM) -> None:
     plain = estimate_memory(tiny_audio_llm, CONFIG).activations
     assert estimate_memory(tiny_audio_llm, replace(CONFIG, gradient_checkpointing=True)).activations < plain
-    assert estimate_memory(tiny_audio_llm, replace(CONFIG, bf16=True)).activations < plain
+    assert estimate_memory(tiny_audio_llm, replace(CONFIG, precision="bf16")).activations < plain
 
 
 def test_fine_tuning_samples_nothing(tiny_audio_llm: AudioLLM) -> None:
-    config = SFTTrainConfig(questions=(Path("unused"),), out=Path("unused"))
+    config = SFTTrainConfig(out=CONFIG.out, init_from="unused", data=CONFIG.data)
     found = estimate_memory(tiny_audio_llm, config)
     assert found.rollouts == 0
     assert str(found).startswith("about 0.")

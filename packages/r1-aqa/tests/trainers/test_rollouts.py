@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.data.questions import Question, write_questions
-from r1_aqa.trainers.rollout_log import RolloutLog, read_rollouts
 from r1_aqa.trainers.rollout_page import group_rollouts, show_rollouts
+from r1_aqa.trainers.rollouts import RolloutLog, read_rollouts
 
 
 def rollout(question: str, completion: str, reward: float, advantage: float) -> dict[str, object]:
@@ -67,7 +67,7 @@ def test_the_page_shows_all_and_escapes_what_models_write(folder: Path, tmp_path
     questions = tmp_path / "questions.jsonl"
     write_questions(questions, [Question(id="q1", audio=tmp_path / "a.wav", question="?")])
     page = show_rollouts(
-        RolloutsConfig(folder=folder, out=tmp_path / "pages" / "r.html", questions=(questions,))
+        RolloutsConfig(run=folder, out=tmp_path / "pages" / "r.html", data=(questions,))
     ).read_text(encoding="utf-8")
     assert page.count("<article") == 3
     assert 'src="../a.wav"' in page

@@ -8,12 +8,13 @@ import soundfile
 import torch
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.config.sound import SoundConfig
-from r1_aqa.config.train import SFTTrainConfig
+from r1_aqa.config.train import DataConfig, SFTTrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.models.lora import prepare_full
+from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.trainers.sft import IGNORED, AudioSFTTrainer, answer_ids, collate_targets, make_sft_trainer
-from r1_aqa.trainers.train import trainer_arguments
+from r1_aqa.trainers.train import encode, trainer_arguments
 from transformers import set_seed
 from trl import SFTConfig
 
@@ -36,26 +37,28 @@ def questions(tmp_path: Path) -> list[Question]:
 def make_trainer(
     folder: Path, questions: list[Question], out: Path, *, batch_size: int, accumulation: int
 ) -> AudioSFTTrainer:
-    model = ModelConfig(name=str(folder), dtype="float32", strategy="full", freeze_projector=False)
+    model = ModelConfig(dtype="float32", strategy="full", freeze_projector=False)
     config = SFTTrainConfig(
-        questions=(Path("unused"),),
         out=out,
+        init_from=str(folder),
+        data=DataConfig(train=(Path("unused"),)),
         model=model,
         batch_size=batch_size,
-        gradient_accumulation=accumulation,
+        gradient_accumulation_steps=accumulation,
         max_steps=1,
         learning_rate=1e-3,
         device="cpu",
     )
     set_seed(0)
-    llm = load_audio_llm(model)
+    llm = load_audio_llm(folder, model)
     prepare_full(llm, model)
     args = SFTConfig(
         **trainer_arguments(config, len(questions)),
         per_device_train_batch_size=batch_size,
         gradient_accumulation_steps=accumulation,
     )
-    return make_sft_trainer(llm, questions, sound=config.sound, prompt="answer", args=args, cache_bytes=2**24)
+    prompts = encode(config, llm, questions, frozen=False)
+    return make_sft_trainer(llm, prompts, prompt="answer", args=args)
 
 
 def first_step(trainer: AudioSFTTrainer) -> tuple[float, float]:
@@ -115,9 +118,14 @@ def test_a_question_without_answer_is_refused(tiny_audio_llm: AudioLLM, tmp_path
     with pytest.raises(ValueError, match="question q7 has no answer"):
         make_sft_trainer(
             tiny_audio_llm,
-            [Question(id="q7", audio=tmp_path / "none.wav", question="What is it?")],
-            sound=SoundConfig(),
+            EncodedPrompts(
+                tiny_audio_llm,
+                [Question(id="q7", audio=tmp_path / "none.wav", question="What is it?")],
+                sound=SoundConfig(),
+                style="answer",
+                frozen=False,
+                cache_bytes=0,
+            ),
             prompt="answer",
             args=SFTConfig(output_dir=str(tmp_path), use_cpu=True),
-            cache_bytes=0,
         )

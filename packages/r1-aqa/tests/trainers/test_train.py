@@ -17,14 +17,15 @@ import soundfile
 import torch
 import yaml
 from r1_aqa.config.merge import MergeConfig
-from r1_aqa.config.model import LoRASettings, ModelConfig
-from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig
-from r1_aqa.data.questions import Question, read_questions, write_questions
+from r1_aqa.config.model import LoRAConfig, ModelConfig
+from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig, ValidationConfig
+from r1_aqa.data.questions import Question, write_questions
+from r1_aqa.data.readers import read_questions
 from r1_aqa.models.audio_llm import load_audio_llm
 from r1_aqa.models.heard import DeafModelError
-from r1_aqa.models.merge import merge
+from r1_aqa.models.lora import merge
 from r1_aqa.trainers.curves import read_log
-from r1_aqa.trainers.rollout_log import read_rollouts
+from r1_aqa.trainers.rollouts import read_rollouts
 from r1_aqa.trainers.train import train_grpo, train_sft
 from safetensors.torch import load_file
 
@@ -43,18 +44,16 @@ def data(tmp_path_factory: pytest.TempPathFactory, ask_about_scenes: AskAboutSce
     return folder
 
 
-def settings(data: Path, model: Path | ModelConfig, out: Path, **changes: Any) -> dict[str, Any]:
+def settings(folder: Path, model: Path, out: Path, /, **changes: Any) -> dict[str, Any]:
     return {
-        "questions": (data / "train.jsonl",),
-        "validation": (data / "validation.jsonl",),
         "out": out,
-        "model": model
-        if isinstance(model, ModelConfig)
-        else ModelConfig(name=str(model), dtype="float32", lora=LoRASettings(rank=4, dropout=0.0)),
+        "init_from": str(model),
+        "data": DataConfig(train=(folder / "train.jsonl",), validation=(folder / "validation.jsonl",)),
+        "model": ModelConfig(dtype="float32", lora=LoRAConfig(rank=4, dropout=0.0)),
         "batch_size": 2,
         "max_steps": 3,
-        "save_every": 1,
-        "validation_new_tokens": 4,
+        "save_steps": 1,
+        "validation": ValidationConfig(max_new_tokens=4),
         "learning_rate": 1e-3,
         "device": "cpu",
     } | changes
@@ -63,16 +62,14 @@ def settings(data: Path, model: Path | ModelConfig, out: Path, **changes: Any) -
 def test_fine_tuning_saves_what_can_be_loaded_and_merged(
     data: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    result = train_sft(
-        SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "sft", validate_every=2))
-    )
+    result = train_sft(SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "sft", eval_steps=2)))
     assert (result.steps, result.model) == (3, tmp_path / "sft" / "best")
     log = read_log(tmp_path / "sft" / "log.jsonl")
     assert [row["step"] for row in log if "eval_accuracy" in row] == [0, 2, 3]
     assert (tmp_path / "sft" / "curves.png").stat().st_size > 5000
-    adapters = load_audio_llm(ModelConfig(name=str(tmp_path / "sft" / "last"), dtype="float32"))
+    adapters = load_audio_llm(tmp_path / "sft" / "last", ModelConfig(dtype="float32"))
     merge(MergeConfig(source=tmp_path / "sft" / "last", out=tmp_path / "merged", dtype="float32"))
-    merged = load_audio_llm(ModelConfig(name=str(tmp_path / "merged"), dtype="float32"))
+    merged = load_audio_llm(tmp_path / "merged", ModelConfig(dtype="float32"))
     inputs = adapters.encode(
         [adapters.format_chat("What?")], [soundfile.read(data / "0.wav", dtype="float32")[0]]
     )
@@ -85,8 +82,11 @@ def test_fine_tuning_saves_what_can_be_loaded_and_merged(
 def test_the_same_command_after_the_end_changes_nothing(
     data: Path, tiny_model_folder: Path, tmp_path: Path, strategy: Any
 ) -> None:
-    model = ModelConfig(name=str(tiny_model_folder), dtype="float32", strategy=strategy)
-    config = SFTTrainConfig(**settings(data, model, tmp_path / "sft", validation=()))
+    model = ModelConfig(dtype="float32", strategy=strategy)
+    unvalidated = DataConfig(train=(data / "train.jsonl",))
+    config = SFTTrainConfig(
+        **settings(data, tiny_model_folder, tmp_path / "sft", model=model, data=unvalidated)
+    )
     train_sft(config)
     (file,) = (tmp_path / "sft" / "last").glob("*model.safetensors")
     before = load_file(file)
@@ -99,9 +99,12 @@ def test_the_same_command_after_the_end_changes_nothing(
 def test_a_full_fine_tuning_goes_on_with_its_weights(
     data: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    model = ModelConfig(name=str(tiny_model_folder), dtype="float32", strategy="full", freeze_encoder=False)
-    same = {"validation": (), "schedule": "constant"}
-    whole = SFTTrainConfig(**settings(data, model, tmp_path / "whole", **same))
+    same = {
+        "model": ModelConfig(dtype="float32", strategy="full", freeze_encoder=False),
+        "data": DataConfig(train=(data / "train.jsonl",)),
+        "lr_scheduler_type": "constant",
+    }
+    whole = SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "whole", **same))
     train_sft(whole)
     parts = replace(whole, out=tmp_path / "parts")
     train_sft(replace(parts, max_steps=1))
@@ -116,9 +119,8 @@ def test_reinforcement_goes_on_from_fine_tuned_adapters(
     data: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     train_sft(SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "sft", max_steps=2)))
-    start = ModelConfig(name=str(tmp_path / "sft" / "last"), dtype="float32")
     config = GRPOTrainConfig(
-        **settings(data, start, tmp_path / "grpo"),
+        **settings(data, tmp_path / "sft" / "last", tmp_path / "grpo"),
         num_rollouts=4,
         max_new_tokens=5,
         rewards=("accuracy", f"{data / 'bonus.py'}:bonus"),
@@ -131,7 +133,7 @@ def test_reinforcement_goes_on_from_fine_tuned_adapters(
     rows = read_rollouts(tmp_path / "grpo" / "rollouts")
     assert len(rows) == 3 * 2 * 4
     assert {"reward.accuracy_reward", "reward.bonus"} <= rows[0].keys()
-    assert load_audio_llm(ModelConfig(name=str(tmp_path / "grpo" / "last"), dtype="float32"))
+    assert load_audio_llm(tmp_path / "grpo" / "last", ModelConfig(dtype="float32"))
 
 
 def test_other_settings_are_refused_on_resuming(data: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
@@ -159,11 +161,30 @@ def test_bad_sounds_are_listed_and_left_out(data: Path, tiny_model_folder: Path,
     questions += [json.dumps(row | {"id": "gone", "audio": str(tmp_path / "gone.wav")})]
     (tmp_path / "q.jsonl").write_text("\n".join(questions))
     config = settings(
-        data, tiny_model_folder, tmp_path / "out", questions=(tmp_path / "q.jsonl",), max_steps=1
+        data,
+        tiny_model_folder,
+        tmp_path / "out",
+        data=DataConfig(train=(tmp_path / "q.jsonl",)),
+        max_steps=1,
     )
     train_sft(SFTTrainConfig(**config))
     skipped = [json.loads(line) for line in (tmp_path / "out" / "skipped.jsonl").read_text().splitlines()]
     assert [row["id"] for row in skipped] == ["bad", "gone"]
+
+
+def test_by_default_each_epoch_is_validated_and_saved(
+    data: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    each_epoch = {"epochs": 2, "max_steps": None, "save_steps": None, "keep_checkpoints": 2}
+    config = settings(data, tiny_model_folder, tmp_path / "x", max_grad_norm=None, **each_epoch)
+    config["validation"] = ValidationConfig(max_new_tokens=2, max_questions=1, metric="official")
+    result = train_sft(SFTTrainConfig(**config))
+    assert result.steps == 8
+    log = read_log(tmp_path / "x" / "log.jsonl")
+    assert [row["step"] for row in log if "eval_accuracy" in row] == [4, 8]
+    names = {path.name for path in (tmp_path / "x").iterdir()}
+    assert {"checkpoint-4", "checkpoint-8", "best", "last", "curves.png", "config.json"} <= names
+    assert "README.md" not in names
 
 
 @pytest.mark.parametrize("method", ["sft", "grpo"])
@@ -182,8 +203,7 @@ def test_a_damaged_sound_does_not_end_a_training(
         data,
         tiny_model_folder,
         tmp_path / method,
-        questions=(tmp_path / "train.jsonl",),
-        validation=(tmp_path / "validation.jsonl",),
+        data=DataConfig(train=(tmp_path / "train.jsonl",), validation=(tmp_path / "validation.jsonl",)),
         batch_size=4,
         max_steps=2,
     )
@@ -206,16 +226,17 @@ def command(config: Path, *launcher: str) -> list[str]:
 
 def write_config(data: Path, model: Path, out: Path, **changes: Any) -> Path:
     values = {
-        "questions": [str(data / "train.jsonl")],
         "out": str(out),
-        "model": {"name": str(model), "dtype": "float32", "lora": {"rank": 4, "dropout": 0.0}},
+        "init_from": str(model),
+        "data": {"train": [str(data / "train.jsonl")]},
+        "model": {"dtype": "float32", "lora": {"rank": 4, "dropout": 0.0}},
         "rewards": ["accuracy", f"{data / 'bonus.py'}:bonus"],
         "num_rollouts": 4,
         "max_new_tokens": 5,
         "batch_size": 2,
-        "gradient_accumulation": 2,
+        "gradient_accumulation_steps": 2,
         "max_steps": 6,
-        "save_every": 2,
+        "save_steps": 2,
         "learning_rate": 1e-3,
         "device": "cpu",
     } | changes
@@ -231,7 +252,7 @@ def test_a_killed_training_goes_on_to_the_same_end(
     subprocess.run(command(whole), check=True, capture_output=True)
     killed = write_config(data, tiny_model_folder, tmp_path / "killed")
     process = subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    state = tmp_path / "killed" / "checkpoints" / "checkpoint-2" / "trainer_state.json"
+    state = tmp_path / "killed" / "checkpoint-2" / "trainer_state.json"
     for _ in range(600):
         if state.is_file() or process.poll() is not None:
             break
@@ -260,13 +281,13 @@ def test_two_processes_train_together_and_go_on_together(
 ) -> None:
     out = tmp_path / "two"
     changes = {
-        "gradient_accumulation": 1,
-        "max_steps": 0,
+        "gradient_accumulation_steps": 1,
+        "max_steps": None,
         "epochs": 1,
-        "save_every": 1,
+        "save_steps": 1,
         "keep_checkpoints": 2,
     }
-    schedule = {"schedule": "linear", "warmup_ratio": 0.5, "zero_advantage": "resample"}
+    schedule = {"lr_scheduler_type": "linear", "warmup_ratio": 0.5, "zero_advantage": "resample"}
     config = write_config(data, tiny_model_folder, out, **changes, **schedule)
     # torch's launcher: on a processor accelerate's starts one process, whatever number it is told.
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -285,7 +306,7 @@ def test_two_processes_train_together_and_go_on_together(
     assert [row["learning_rate"] for row in log] == [0, 1e-3]  # warm-up is half of the updates of all
     first = [row["question_id"] for row in rollouts if row["step"] == 1][:16]
     assert len(set(first)) == 4
-    shutil.rmtree(out / "checkpoints" / "checkpoint-2")
+    shutil.rmtree(out / "checkpoint-2")
     (out / "finished.json").unlink()
     again, more = train()
     numbers = [[(row["loss"], row["grad_norm"], row["reward"]) for row in each] for each in (log, again)]

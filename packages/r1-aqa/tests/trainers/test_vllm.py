@@ -1,4 +1,4 @@
-"""What is given to vLLM and read from it; vLLM itself needs a GPU."""
+"""The input of vLLM and its output are right; vLLM itself needs a GPU."""
 
 from dataclasses import dataclass
 from pathlib import Path

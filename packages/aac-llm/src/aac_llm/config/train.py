@@ -14,7 +14,7 @@ from aac_llm.config.model import ModelConfig
 class DataConfig:
     """Clips to train on and to validate on."""
 
-    train: tuple[Path, ...] = ()
+    train: tuple[Path, ...]
     """JSONL manifests of training clips."""
     train_splits: tuple[str, ...] = ("train",)
     """Use only these splits of them; none: every clip."""
@@ -32,6 +32,8 @@ class DataConfig:
     """Processes that decode and crop; 0: in the training process."""
 
     def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError("data.train: name at least one manifest of training clips")
         if self.max_seconds <= 0:
             raise ValueError(f"data.max_seconds must be positive, got {self.max_seconds}")
         for name in ("num_workers", "cache_gigabytes"):
@@ -94,7 +96,7 @@ class TrainConfig:
     """Start from this trained captioner (folder, run folder or hub id); `model` is then ignored."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """Model to train, when it is a new one."""
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig
     """Clips."""
     epochs: int = 15
     """Passes over the training clips."""

@@ -9,6 +9,7 @@ Exit codes: 0 done, 1 done but for some items (listed), 2 refused or impossible,
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +17,15 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from .checks import require_any, require_file, require_folder, require_model, require_module
-from .failures import describe
-from .fields import construct, first_sentence, nearest, options
-from .help import COMMON, columns, config_text, usage, verb_help
-from .recipe import find_recipe, read_recipe
-from .words import UsageError, is_flag, missing, read_words, swallowed
+from ml_clap.command_line.checks import (
+    require_any,
+    require_file,
+    require_folder,
+    require_model,
+    require_module,
+)
+from ml_clap.command_line.failures import UsageError, describe
+from ml_clap.output import set_up
 
 __all__ = [
     "Program",
@@ -44,6 +48,14 @@ SWITCHES = {
     **{f"--{name}": name for name in ("version", "traceback", "print_config")},
 }
 """Flags of every verb, accepted anywhere before `--`."""
+COMMON = """\
+for every verb:
+  --config NAME|FILE        A shipped recipe, or a YAML file of settings; flags override it.
+  --print_config            Print all settings as such a file, with comments, and stop.
+  -q, --quiet               Say nothing but warnings, errors and results.
+  -v, --verbose             Say more, to find a fault.
+  --traceback               Print the full trace of an error.
+  -h, --help                Print this help and stop."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,13 @@ class Verb:
     """Looks at the settings before anything heavy is imported: `require_file(config.data)`, ..."""
     has_model: bool = True
     """Whether it loads a model, and with it transformers."""
+
+    @property
+    def options(self) -> Any:
+        """Its options; jsonargparse is imported here, and not for `--version` and lists of verbs."""
+        return import_module(f"{__name__}.options").Options(
+            f"{NAME} {self.name}", self.settings, self.positional
+        )
 
 
 @dataclass(frozen=True)
@@ -97,12 +116,8 @@ class Program:
     def read(self, words: Sequence[str]) -> tuple[Verb, Any]:
         """Return the verb that is meant and its settings; UsageError or ValueError says what is wrong."""
         verb, rest = self._find(_split_switches(words)[0])
-        values = _read_values(verb, rest)
-        known = options(verb.settings)
-        if lacking := missing(values, known, verb.positional):
-            command = usage(f"{NAME} {verb.name}", known, verb.positional)
-            raise UsageError(f"{', '.join(lacking)} missing{swallowed(values, lacking)}; usage: {command}")
-        return verb, construct(verb.settings, values)
+        options = verb.options
+        return verb, options.construct(options.read(rest))
 
     def _run(self, words: list[str], switches: set[str]) -> None:
         if "version" in switches:
@@ -116,70 +131,48 @@ class Program:
             sys.exit(2)
         elif "print_config" in switches:
             verb, rest = self._find(words)
-            print(
-                config_text(verb.settings, _read_values(verb, rest), f"{NAME} {verb.name} --config FILE"),
-                end="",
-            )
+            print(verb.options.config_text(verb.options.read(rest)), end="")
         else:
-            self._work(words, switches)
+            verb, settings = self.read(words)
+            if verb.check:
+                verb.check(settings)
+            set_up(quiet="quiet" in switches, verbose="verbose" in switches, has_model=verb.has_model)
+            code = _load(verb.function)(settings)
+            leave_processes()
+            if isinstance(code, int) and code:
+                sys.exit(int(code))
 
-    def _work(self, words: list[str], switches: set[str]) -> None:
-        from ..output import set_up
-
-        verb, settings = self.read(words)
-        if verb.check:
-            verb.check(settings)
-        set_up(quiet="quiet" in switches, verbose="verbose" in switches, has_model=verb.has_model)
-        code = _load(verb.function)(settings)
-        leave_processes()
-        if isinstance(code, int) and code:
-            sys.exit(int(code))
-
-    def _find(self, words: Sequence[str]) -> tuple[Verb, list[str]]:
+    def _find(self, words: list[str]) -> tuple[Verb, list[str]]:
         """Return the verb of the first one or two words, and the words after it."""
         for verb in self.verbs:
             length = len(verb.name.split())
             if verb.name == " ".join(words[:length]):
-                return verb, list(words[length:])
-        if words and is_flag(words[0]):
-            raise UsageError(f"write the verb first, then {words[0]}")
-        return self._unknown(list(words))
+                return verb, words[length:]
+        from ml_clap.command_line.options import FLAG, nearest
 
-    def _unknown(self, words: list[str]) -> Any:
-        kinds = [verb.name.split()[1] for verb in self.verbs if verb.name.split()[:1] == words[:1]]
-        if kinds and (len(words) < 2 or is_flag(words[1])):
-            raise UsageError(f"{words[0]} what? One of: {', '.join(kinds)}")
-        word, names = (
-            (words[1], kinds) if kinds else (words[0], [verb.name.split()[0] for verb in self.verbs])
-        )
-        group = f"{words[0]} " if kinds else ""
-        names = list(dict.fromkeys(names))
-        raise UsageError(
-            f"unknown verb {group}{word}{nearest(word, names) or '; known: ' + ', '.join(names)}"
-        )
+        verbs = [verb.name.split() for verb in self.verbs]
+        if kinds := [names[1] for names in verbs if names[1:] and names[0] == words[0]]:
+            if len(words) < 2 or FLAG.match(words[1]):
+                raise UsageError(f"{words[0]} what? One of: {', '.join(kinds)}")
+        elif FLAG.match(words[0]):
+            raise UsageError(f"write the verb first, then {words[0]}")
+        known = kinds or list(dict.fromkeys(names[0] for names in verbs))
+        words = words[: 2 if kinds else 1]
+        hint = nearest(words[-1], known) or f"; known: {', '.join(known)}"
+        raise UsageError(f"unknown verb {' '.join(words)}{hint}")
 
     def _help(self, words: list[str]) -> str:
-        if self._is_group(words):
-            return self._overview(words)
-        verb, _ = self._find(words)
-        return verb_help(f"{NAME} {verb.name}", verb.settings, verb.positional, verb.example)
-
-    def _is_group(self, words: list[str]) -> bool:
-        return not words or (
-            len(words) == 1 and words[0] in {v.name.split()[0] for v in self.verbs if " " in v.name}
-        )
-
-    def _overview(self, words: list[str]) -> str:
-        """Return the help of the program, or of the verbs that begin with a word."""
-        rows = (
-            (v.name, first_sentence(v.settings)) for v in self.verbs if v.name.split()[: len(words)] == words
-        )
+        """Return the help of a verb, or of the program or the verbs that begin with a word."""
+        rows = [verb for verb in self.verbs if verb.name.split()[: len(words)] == words]
+        if len(words) > 1 or not rows or rows[0].name == " ".join(words):
+            verb, _ = self._find(words)
+            return verb.options.help(f"{NAME} {verb.example}", COMMON)
+        lines = [
+            f"  {v.name:25} {(inspect.getdoc(v.settings) or '').splitlines()[0].rstrip('.')}" for v in rows
+        ]
         purpose = f"{self.groups.get(words[0], '')}." if words else self.purpose
-        verbs = "\n".join(["verbs:", *columns(rows)])
-        shared = "\n".join(
-            ["for every verb:", *columns([*COMMON[:-1], ("VERB --help", "All about a verb.")])]
-        )
-        return f"usage: {' '.join([NAME, *words])} VERB ...\n\n{purpose}\n\n{verbs}\n\n{shared}\n"
+        usage = f"usage: {' '.join([NAME, *words])} VERB ..."
+        return "\n".join([usage, "", purpose, "", "verbs:", *lines, "", COMMON, ""])
 
     def _failed(self, error: BaseException, words: list[str]) -> int:
         """Say in one line what went wrong; return the exit code."""
@@ -212,16 +205,6 @@ def _split_switches(words: Sequence[str]) -> tuple[list[str], set[str]]:
     end = words.index("--") if "--" in words else len(words)
     found = {SWITCHES[word] for word in words[:end] if word in SWITCHES}
     return [word for word in words[:end] if word not in SWITCHES] + list(words[end:]), found
-
-
-def _read_values(verb: Verb, words: Sequence[str]) -> dict[str, Any]:
-    """Return the settings that were given: those of files, and over them those of flags."""
-    known = options(verb.settings)
-    given, files = read_words(words, known, verb.positional)
-    values: dict[str, Any] = {}
-    for name in files:
-        values |= read_recipe(find_recipe(name), known)
-    return values | given
 
 
 def _load(function: str) -> Callable[[Any], object]:

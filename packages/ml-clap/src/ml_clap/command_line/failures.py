@@ -24,6 +24,10 @@ HUB = {
 FULL = ("No space left on device", "PytorchStreamWriter failed writing", "Disk quota exceeded")
 
 
+class UsageError(ValueError):
+    """A command line or a file of settings that cannot be meant: what, and what may be meant instead."""
+
+
 def describe(error: BaseException, package: str, extras: Mapping[str, str]) -> tuple[str, int]:
     """Return a line for an error and the exit code.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ml_clap.config.limits import check_at_least
 
@@ -12,39 +13,41 @@ from ml_clap.config.limits import check_at_least
 class EvaluateConfig:
     """Measure retrieval both ways, in every language of a manifest's captions."""
 
+    data: Path
+    """Manifest (.jsonl) of clips with captions."""
     model: str
-    """Folder or hub id of the model, or one of the authors' checkpoints."""
-    manifest: Path
-    """JSONL manifest of clips with captions."""
+    """Folder or hub id of the model, a training run, or one of the authors' checkpoints."""
     split: str | None = None
-    """Which clips; needed where the manifest has several splits. `all` takes every clip."""
+    """Split to evaluate; needed where the manifest has several. `all` takes every clip."""
     languages: tuple[str, ...] = ()
     """Languages to evaluate, as SONAR's codes or ISO 639 (default: all of the captions)."""
     num_captions: int | None = None
-    """Use only the first so many captions of a clip in each language."""
-    max_clips: int | None = None
-    """Use only the first so many clips."""
+    """Use only this many captions of a clip in each language, the first ones."""
+    limit: int | None = None
+    """Use only this many clips, the first ones."""
     bootstrap: int = 1000
-    """Draws for the 95 % intervals, which resample clips; 0 for no intervals."""
+    """Draws for the 95 % intervals, which resample clips; 0: no intervals."""
     seed: int = 0
-    """Of the draws."""
+    """Seed for bootstrap sampling."""
     reference: bool = False
     """Run as the authors' evaluation does, faults included, to reproduce their numbers."""
     batch_size: int = 128
     """With `--reference`: rows (captions) of a batch, whose clips share their padding and dB floor."""
     seconds_per_batch: float = 160.0
-    """Without `--reference`: sound encoded at once."""
+    """Without `--reference`: seconds of audio encoded at once."""
     num_workers: int = 1
     """Threads that read files."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
+    """Precision of the model's weights; `auto`: bfloat16 on a GPU that computes in it."""
     json: Path | None = None
-    """Also write all numbers to this file."""
+    """Also write all numbers to this file; `-`: to standard output."""
     plot: Path | None = None
     """Also draw R@1 and R@10 of every language to this file (png, svg, pdf)."""
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "batch_size", "num_workers", "num_captions", "max_clips")
+        check_at_least(self, 1, "batch_size", "num_workers", "num_captions", "limit")
         check_at_least(self, 0, "bootstrap")
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")

@@ -11,30 +11,30 @@ from ml_clap.config.limits import check_at_least
 
 @dataclass(frozen=True, kw_only=True)
 class IndexConfig:
-    """Make or update an index of a folder or manifest of sounds; a second run encodes only what is new."""
+    """Make or update an index of a folder or manifest; a second run encodes only what is new."""
 
     source: Path
-    """Folder of sound files, read recursively, or a JSONL manifest."""
+    """Folder of audio files, read recursively, or a manifest (.jsonl)."""
     out: Path | None = None
     """Folder of the index; made if it is not there, else updated."""
     model: str | None = None
-    """Folder or hub id of the model (a new index needs it; else the one the index was made with)."""
+    """Folder or hub id of the model, or a training run (default: the one that the index was made with)."""
     window_seconds: float = 10.0
     """Files longer than this are cut into windows, so that a hit says where in the file."""
     hop_seconds: float = 10.0
     """From the start of one window to the next; less than the window makes them overlap."""
-    dtype: Literal["float32", "float16"] = "float32"
+    vector_dtype: Literal["float32", "float16"] = "float32"
     """How vectors are stored; float16 halves the size."""
     keep_vanished: bool = False
     """Keep clips whose file is gone (a disk that is not mounted); else they are taken out."""
     seconds_per_batch: float = 160.0
-    """Sound encoded at once."""
+    """Seconds of audio encoded at once."""
     num_workers: int = 1
     """Threads that read files."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     json: Path | None = None
-    """Also write the report to this file."""
+    """Also write the report to this file; `-`: to standard output."""
 
     def __post_init__(self) -> None:
         if self.out is None:

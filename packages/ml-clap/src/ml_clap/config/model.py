@@ -41,8 +41,6 @@ class ModelConfig:
     """Keep the audio encoder as it is (its head still learns)."""
     freeze_text: bool = False
     """Keep the text encoder as it is (its head still learns)."""
-    gradient_checkpointing: bool = False
-    """Recompute the encoders' activations in the backward pass: less memory, more time."""
 
     def __post_init__(self) -> None:
         low, high = TEMPERATURE_RANGE if self.temperature_parameter == "log" else (0.0, float("inf"))

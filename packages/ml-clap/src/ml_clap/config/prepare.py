@@ -10,7 +10,7 @@ from ml_clap.config.limits import check_at_least
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """What every reader of `ml-clap prepare` has in common: what is checked, and where the manifest goes."""
+    """Settings that the readers of `ml-clap prepare` share: what is checked, and where the manifest goes."""
 
     source: Path
     """What to read."""
@@ -19,7 +19,7 @@ class PrepareConfig:
     against: tuple[Path, ...] = ()
     """Other manifests whose clips should not be among these, such as the test set of a training set."""
     drop_overlap: bool = False
-    """Leave out training clips (or such without a split) that are in another split or in `--against` too."""
+    """Skip training clips (and clips without a split) that are in another split or in `--against` too."""
     quick: bool = False
     """Read headers only: damage inside a file, silence, and copies in another format are not found."""
     recheck: bool = False
@@ -33,7 +33,7 @@ class PrepareConfig:
     num_workers: int = 4
     """Threads that read files."""
     json: Path | None = None
-    """Also write the report to this file."""
+    """Also write the report to this file; `-`: to standard output."""
 
     def __post_init__(self) -> None:
         if self.out is None:
@@ -52,7 +52,7 @@ class PrepareReferenceConfig(PrepareConfig):
     audio: Path | None = None
     """Folder of the sound files, read recursively (default: the JSON file's)."""
     split: str | None = None
-    """Name of the split that these clips are."""
+    """Name of these clips' split."""
     language: str = "eng_Latn"
     """Language of captions whose entry names none."""
 
@@ -107,10 +107,10 @@ class PrepareFolderConfig(PrepareConfig):
     """What clips of one recording share: a column of the list, or a regular expression whose first group
     finds it in the file's name (ESC: `^\\d+-(\\d+)-`). None: each file is a recording."""
     train_captions: int | None = None
-    """So many first captions of a label in each language are for training and validation, the rest for other
-    splits. None: all for all."""
+    """Number of captions of a label in each language that are for training and validation, the first ones;
+    the others are for other splits (default: all for all)."""
     seed: int = 0
-    """Of the choice of validation recordings."""
+    """Seed for the choice of validation recordings."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,4 +132,4 @@ class PrepareTuxpaintConfig(PrepareConfig):
     source: Path
     """Folder of the stamps (from Debian's package tuxpaint-stamps-default), or an effects.jsonl."""
     split: str | None = None
-    """Name of the split that these clips are."""
+    """Name of these clips' split."""

@@ -10,16 +10,16 @@ from ml_clap.config.limits import check_at_least
 
 @dataclass(frozen=True, kw_only=True)
 class QuickstartConfig:
-    """Train a small model on synthesised sounds, evaluate it in eight languages and search with it."""
+    """Train a small model on synthesized sounds, evaluate it in eight languages and search with it."""
 
-    out: Path = Path("runs/quickstart")
+    out: Path = Path("runs/quickstart-ml-clap")
     """Folder for everything that is made."""
     steps: int = 400
     """Updates to train for; about five minutes on two cores."""
     clips: int = 1500
-    """Training scenes to synthesise; validation and test have a tenth of that each."""
+    """Training scenes to synthesize; validation and test have a tenth of that each."""
     seed: int = 0
-    """Of the scenes and of the training."""
+    """Seed for the scenes and the training."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "steps")

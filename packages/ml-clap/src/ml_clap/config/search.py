@@ -20,7 +20,8 @@ class SearchConfig:
     lang: str = "eng_Latn"
     """Language of the texts, as SONAR's code (fra_Latn) or ISO 639 (fr)."""
     queries: Path | None = None
-    """Text file of further queries, one a line; `fra_Latn<TAB>un chien aboie` gives a line its language."""
+    """Text file of further queries, one a line (`-`: standard input); `fra_Latn<TAB>un chien aboie` gives a
+    line its language."""
     audio: tuple[Path, ...] = ()
     """Sound files to find similar sounds of."""
     top_k: int = 10
@@ -34,7 +35,7 @@ class SearchConfig:
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     json: Path | None = None
-    """Also write the hits to this file."""
+    """Also write the hits to this file; `-`: to standard output."""
 
     def __post_init__(self) -> None:
         if not (self.query or self.queries or self.audio):

@@ -12,38 +12,38 @@ from ml_clap.config.model import ModelConfig
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What a model is trained on, and what it is validated on."""
+    """Clips to train and to validate on."""
 
-    train: tuple[Path, ...] = ()
-    """JSONL manifests of training clips."""
+    train: tuple[Path, ...]
+    """Manifests (.jsonl) of training clips."""
     train_splits: tuple[str, ...] = ()
-    """Use only these splits of them; none: every clip."""
+    """Use only these splits of them (default: every clip)."""
     validation: tuple[Path, ...] = ()
-    """Manifests of validation clips; none: no validation."""
+    """Manifests of validation clips (default: no validation)."""
     validation_splits: tuple[str, ...] = ()
-    """Use only these splits of them; none: every clip."""
-    validation_languages: tuple[str, ...] = ()
-    """Languages to validate in; none: all of the validation captions."""
+    """Use only these splits of them (default: every clip)."""
     source_language: str = "eng_Latn"
-    """Every caption in this language is used once in each epoch."""
+    """Use every caption in this language once in each epoch."""
     languages: tuple[str, ...] = ()
-    """Further languages to mix in (the paper's language enhancement)."""
+    """Mix in captions in these languages (the paper's language enhancement)."""
     language_rate: float = 0.1
-    """How often a caption of a further language joins an epoch; `rate_meaning` says of what."""
+    """Probability that a caption in a further language joins an epoch; see `rate_meaning`."""
     rate_meaning: Literal["per_language", "total"] = "per_language"
     """`per_language`: the paper's, 0.1 of seven languages adds about 70 %; `total`: all share 0.1, +10 %."""
     max_caption_length: int | None = None
-    """Captions of a further language with more words (of Japanese and Chinese: characters) are left out."""
+    """Skip captions in further languages with more words (Japanese and Chinese: characters)."""
     unique_clips: Literal["no", "batch", "epoch"] = "no"
     """`batch`: no clip twice in a batch; `epoch`: one caption of each clip, drawn anew for every epoch."""
     max_seconds: float = 30.0
-    """Longer clips are cropped at random."""
+    """Crop longer clips at random."""
     num_workers: int = 2
-    """Processes that read audio, for each training process; 0 reads in the training process itself."""
+    """Processes that read audio, for each training process; 0: read in the training process."""
     cache_gigabytes: float = 2.0
-    """Decoded audio kept in memory, in all workers together."""
+    """Memory for decoded audio, of all workers together."""
 
     def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError("data.train: name at least one manifest of training clips")
         if not 0.0 <= self.language_rate <= 1.0:
             raise ValueError(f"data.language_rate must be in [0, 1], got {self.language_rate}")
         if self.max_seconds <= 0:
@@ -61,59 +61,45 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """The optimizer and its learning rate: linear warm-up, then a cosine to the end."""
+    """The optimizer beyond its rate: Adam's constants, and how the rate differs by part and ends."""
 
     name: Literal["adamw", "adam"] = "adamw"
     """`adam` adds the weight decay to the gradient, `adamw` takes it off the weights."""
-    lr: float = 1e-4
-    """Highest learning rate."""
     encoder_lr_factor: float = 1.0
-    """The encoders learn at `lr` times this, the heads and the temperature at `lr`."""
-    warmup_fraction: float = 0.1
-    """Share of the run in which the rate rises from 0."""
+    """Learning rate of the encoders, as a multiple of `learning_rate` (heads and temperature have that)."""
     final_lr_factor: float = 0.0
-    """At the end of the run the rate is `lr` times this."""
+    """Learning rate at the end of the run, as a multiple of `learning_rate`."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of Adam's two averages."""
     eps: float = 1e-8
-    """Added to Adam's denominator."""
-    weight_decay: float = 0.01
-    """Of matrices; norms, biases, positions and the temperature have none."""
-    clip_grad_norm: float | None = 1.0
-    """Gradients are scaled down to at most this norm; null: never."""
+    """Number added to Adam's denominator."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0 or self.eps <= 0:
-            raise ValueError(f"optimizer.lr and optimizer.eps must be above 0, got {self.lr} and {self.eps}")
-        for name in ("encoder_lr_factor", "final_lr_factor", "weight_decay"):
+        if self.eps <= 0:
+            raise ValueError(f"optimizer.eps must be above 0, got {self.eps}")
+        for name in ("encoder_lr_factor", "final_lr_factor"):
             if getattr(self, name) < 0:
                 raise ValueError(f"optimizer.{name} must not be negative, got {getattr(self, name)}")
-        if not 0.0 <= self.warmup_fraction < 1.0:
-            raise ValueError(f"optimizer.warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"optimizer.betas must be in [0, 1), got {self.betas}")
-        if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
-            raise ValueError(
-                f"optimizer.clip_grad_norm must be above 0, or null for none, got {self.clip_grad_norm}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Changes of the training sounds; all off by default."""
+    """Random changes of the training audio; all off by default."""
 
     time_masks: int = 0
-    """SpecAugment: stretches of time masked in a clip."""
+    """Time masks (SpecAugment) on each clip."""
     time_mask_frames: int = 64
-    """Longest such stretch, in frames of 10 ms; half of a clip at most."""
+    """Longest time mask, in frames of 10 ms; at most half of a clip."""
     freq_masks: int = 0
-    """SpecAugment: bands of mel bins masked in a clip."""
+    """Frequency masks (SpecAugment) on each clip."""
     freq_mask_bins: int = 8
-    """Widest such band, of 64 bins."""
+    """Widest frequency mask, in mel bins of 64."""
     gain_db: float = 0.0
-    """Each clip is made louder or softer by up to so much."""
+    """Make each clip louder or softer by up to this many decibels."""
     time_shift: bool = False
-    """Each clip is rotated in time by a random amount, its end coming first."""
+    """Rotate each clip in time by a random amount, its end coming first."""
 
     def __post_init__(self) -> None:
         for name in ("time_masks", "time_mask_frames", "freq_masks", "freq_mask_bins", "gain_db"):
@@ -124,70 +110,94 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """Scores of the model during training."""
+
+    metric: Literal["retrieval", "accuracy"] = "retrieval"
+    """What decides which model is the best: `retrieval` (mAP@10, mean of both ways and all languages), or
+    zero-shot `accuracy` (each clip against the captions of every label; needs labels)."""
+    languages: tuple[str, ...] = ()
+    """Languages to validate in (default: all of the validation captions)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Train a model; `--config FILE.yaml` holds a recipe, and any flag overrides it."""
 
-    out: Path = Path("runs/train")
-    """Folder of the run: log, checkpoints, the best and the final model, curves."""
+    out: Path
+    """Folder of the run: log, checkpoints, best and last model, curves; the same command resumes there."""
     model: ModelConfig = field(default_factory=ModelConfig)
     """The model."""
     init_from: str | None = None
-    """Start from this trained model (folder, hub id, or the authors' .pt): fine-tuning. Of `model` only what
-    concerns training is then used: freezing, patch-out, drop path, gradient checkpointing."""
-    data: DataConfig = field(default_factory=DataConfig)
+    """Trained model to start from (folder, run, hub id, or the authors' .pt): fine-tuning. Only what concerns
+    training is then taken from `model`: freezing, patch-out, drop path."""
+    data: DataConfig
     """The clips."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Changes of the training sounds."""
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """Optimizer and learning rate."""
-    batch_size: int = 128
-    """Pairs that are compared with one another: of one forward pass, over all processes together."""
-    accumulation_steps: int = 1
-    """Batches per update. Their gradients are averaged; a pair still meets only the others of its own batch,
-    so this does not replace a larger `batch_size`."""
+    """Random changes of the training audio."""
     epochs: int = 20
     """Passes over the training captions."""
     max_steps: int | None = None
-    """End after so many updates instead of after `epochs`."""
+    """End after this many updates, whatever the epochs."""
+    batch_size: int = 128
+    """Pairs of a forward pass on each device. Every pair is compared with those of all devices together."""
+    gradient_accumulation_steps: int = 1
+    """Batches of an update. Their gradients are averaged; a pair still meets only the others of its batch, so
+    this does not replace a larger `batch_size`."""
+    learning_rate: float = 1e-4
+    """Peak learning rate; it rises in a line, then falls along a cosine."""
+    warmup_ratio: float = 0.1
+    """Share of the run over which the learning rate rises."""
+    weight_decay: float = 0.01
+    """Weight decay of matrices; norms, biases, positions and the temperature have none."""
+    max_grad_norm: float | None = 1.0
+    """Clip the gradient norm to this value; null: never."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """Adam's constants."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Mixed precision of the encoders; the loss is always in fp32."""
+    gradient_checkpointing: bool = False
+    """Recompute the encoders' activations in the backward pass: less memory, more time."""
     positives: Literal["clip", "label", "none"] = "clip"
     """Which rows of a batch match besides each caption's own: those of the same `clip`, of the same `label`
-    (class-labelled sets, where other clips have the same captions), or `none`."""
+    (labelled sets, where other clips have the same captions), or `none`."""
     embedding_regularization: bool = True
-    """Add the paper's embedding regularisation to the loss."""
+    """Add the paper's embedding regularization to the loss."""
     precompute_text: bool = False
     """Encode every caption once before training; for a frozen text encoder and a set that fits in memory."""
     ema_decay: float | None = None
     """Validate and save an exponential moving average of the weights (0.999, say); null: the weights."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Mixed precision of the encoders; the loss is always in fp32."""
-    device: Literal["auto", "cpu"] = "auto"
-    """`auto` uses the GPU of each process if there is one."""
-    seed: int = 0
-    """Everything random follows from it."""
-    validate_every: int = 1
-    """Validate after so many epochs, and at the end."""
-    validate_by: Literal["retrieval", "accuracy"] = "retrieval"
-    """What validation measures, and the best model has most of: `retrieval` (mAP@10, mean of both ways and
-    all languages), or zero-shot `accuracy` (each clip against the captions of every label; needs labels)."""
-    checkpoint_every: int = 500
-    """Save the training state after so many updates, besides after every epoch."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """Scores during training."""
+    eval_steps: int | None = None
+    """Updates between validations, with one more at the end; null: validate after each epoch."""
+    save_steps: int | None = 500
+    """Updates between checkpoints, with one more after each epoch; null: only those."""
     keep_checkpoints: int = 2
-    """Older ones are deleted."""
+    """Number of recent checkpoints to keep; the best model is always kept."""
+    logging_steps: int = 10
+    """Updates between lines on the screen; the log file has every update."""
+    report_to: tuple[str, ...] = ()
+    """Also report to tensorboard, wandb, trackio (whatever accelerate knows)."""
     resume: Literal["auto", "never"] = "auto"
     """`auto` continues from the last checkpoint in `out`, if there is one, as if nothing had happened."""
-    log_every: int = 10
-    """Updates between lines on the screen; the log file has every update."""
-    report_to: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
-    """Also report there."""
+    device: str = "auto"
+    """Where to train: cpu, cuda, cuda:1; `auto`: the GPU of each process if there is one."""
+    seed: int = 0
+    """Seed for everything random."""
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "batch_size", "accumulation_steps", "epochs", "validate_every")
-        check_at_least(self, 1, "checkpoint_every", "keep_checkpoints", "log_every")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(f"max_steps must be at least 1, or null for none, got {self.max_steps}")
+        check_at_least(self, 1, "batch_size", "gradient_accumulation_steps", "epochs", "max_steps")
+        check_at_least(self, 1, "eval_steps", "save_steps", "keep_checkpoints", "logging_steps")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if not 0.0 <= self.warmup_ratio < 1.0:
+            raise ValueError(f"warmup_ratio must be in [0, 1), got {self.warmup_ratio}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise ValueError(f"max_grad_norm must be above 0, or null for none, got {self.max_grad_norm}")
         if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
             raise ValueError(f"ema_decay must be between 0 and 1, or null for none, got {self.ema_decay}")
         if self.precompute_text and not self.model.freeze_text:
             raise ValueError("precompute_text needs a text encoder that does not change: --model.freeze_text")
-        if not self.data.train:
-            raise ValueError("data.train: name the manifests to train on, --data.train FILE.jsonl ...")

@@ -1,4 +1,4 @@
-"""Batches of pairs of sound and text: what one holds, and which pairs meet in one."""
+"""Batches of pairs of audio and text: what a batch holds, and which pairs meet in one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Draw(NamedTuple):
     place: int
     """Place of the sample in its epoch, before shuffling."""
     repeat: int = 0
-    """So many pairs of its clip come before it in its batch, which all processes share."""
+    """Number of pairs of the same clip that come before it in its batch, which all processes share."""
 
 
 class BadClip(NamedTuple):
@@ -46,14 +46,14 @@ class Item(NamedTuple):
     language: str
     clip: int
     repeat: int
-    """As in its `Draw`."""
+    """See `Draw.repeat`."""
     bad: tuple[BadClip, ...]
     """Clips in whose place this one came."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs of sound and text."""
+    """Pairs of audio and text."""
 
     waveforms: Tensor
     """`(batch, samples)` float32 at 16 kHz, padded with zeros."""
@@ -74,11 +74,11 @@ class Batch:
         return len(self.clip_ids)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The same batch on `device`."""
+        """Return the same batch on `device`."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory; DataLoader calls this."""
+        """Return the same batch in page-locked memory; DataLoader calls this."""
         return self._map(lambda tensor: tensor.pin_memory())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
@@ -100,12 +100,12 @@ class Collator:
     tokenize: Tokenize
 
     def __call__(self, items: Sequence[Item]) -> Batch:
-        """Pad the sounds, tokenise the texts."""
+        """Pad the audio and tokenize the texts."""
         waveforms, lengths = pad_waveforms([item.waveform for item in items])
         ids, mask = self.tokenize([item.text for item in items], [item.language for item in items])
         clips = torch.tensor([item.clip for item in items], dtype=torch.int64)
         repeats = torch.tensor([item.repeat for item in items], dtype=torch.int64)
-        bad = dict.fromkeys(each for item in items for each in item.bad)
+        bad = dict.fromkeys(clip for item in items for clip in item.bad)
         return Batch(waveforms, lengths, ids, mask, clips, repeats, tuple(bad))
 
 
@@ -122,7 +122,7 @@ def plan_epoch(
     seed: int = 0,
     min_rows: int = 2,
 ) -> list[list[Draw]]:
-    """The global batches of an epoch, each of clips of about the same length.
+    """Return the global batches of an epoch; clips of a batch have about the same length.
 
     Args:
         samples: The epoch's pairs.
@@ -140,17 +140,18 @@ def plan_epoch(
     Raises:
         ValueError: no batch is left.
     """
+    # The place in the epoch seeds a draw's crop, so it must not depend on the shuffling that follows.
     draws = [Draw(sample, epoch, place) for place, sample in enumerate(samples)]
     if unique_clips == "epoch":
         kept = set(one_caption_per_clip(samples, seed=seed, epoch=epoch))
         draws = [draw for draw in draws if draw.sample in kept]
     rounds = _rounds(draws, (seed, epoch, 0, 2)) if unique_clips == "batch" else [draws]
     batches = []
-    for one in rounds:
-        if not one or (drop_last and not _fills_a_batch(one, seconds, batch_size, seconds_per_batch)):
+    for dealt in rounds:
+        if not dealt or (drop_last and not _fills_a_batch(dealt, seconds, batch_size, seconds_per_batch)):
             continue
         sampler = LengthBucketSampler(
-            [seconds[draw.sample.clip] for draw in one],
+            [seconds[draw.sample.clip] for draw in dealt],
             batch_size=batch_size,
             seconds_per_batch=seconds_per_batch,
             shuffle=shuffle,
@@ -158,8 +159,8 @@ def plan_epoch(
             drop_last=drop_last,
         )
         sampler.set_epoch(epoch)
-        batches += [_count_repeats([one[place] for place in places]) for places in sampler]
-    if shuffle and len(rounds) > 1:
+        batches += [_count_repeats([dealt[place] for place in places]) for places in sampler]
+    if shuffle and len(rounds) > 1:  # or a clip's captions would come far apart, round after round
         order = np.random.default_rng((seed, epoch, 0, 3)).permutation(len(batches))
         batches = [batches[place] for place in order]
     batches = [batch for batch in batches if len(batch) >= min_rows]
@@ -189,7 +190,7 @@ def _fills_a_batch(
 
 
 def _rounds(draws: Sequence[Draw], seed: tuple[int, ...]) -> list[list[Draw]]:
-    """The samples in rounds, in each of which a clip occurs at most once."""
+    """Deal the samples into rounds, in each of which a clip occurs at most once."""
     order = np.random.default_rng(seed).permutation(len(draws))
     rounds: list[list[Draw]] = []
     seen: dict[int, int] = {}

@@ -44,7 +44,7 @@ def epoch_captions(
     epoch: int = 0,
     max_caption_length: int | None = None,
 ) -> list[Sample]:
-    """The pairs of one epoch, by clip, then language, then caption.
+    """Return the pairs of one epoch, by clip, then language, then caption.
 
     Args:
         clips: All clips of the epoch. One without captions in the source language takes part only with what
@@ -70,6 +70,7 @@ def epoch_captions(
         for caption, text in enumerate(clip.captions.get(language, ()))
         if max_caption_length is None or caption_length(text, language) <= max_caption_length
     ]
+    # One draw a caption, in a fixed order: what is drawn for one does not depend on the others.
     drawn = np.random.default_rng([seed, epoch]).random(len(further)) < probability
     source = [
         Sample(number, source_language, caption)
@@ -81,7 +82,7 @@ def epoch_captions(
 
 
 def caption_length(text: str, language: str) -> float:
-    """Words of a caption; of Japanese and Chinese, UTF-8 bytes / 3, which is about its characters.
+    """Return the words of a caption; for Japanese and Chinese UTF-8 bytes / 3, about its characters.
 
     >>> caption_length("A dog barks.", "eng_Latn"), caption_length("犬が吠える", "jpn_Jpan")
     (3, 5.0)
@@ -92,7 +93,7 @@ def caption_length(text: str, language: str) -> float:
 
 
 def one_caption_per_clip(samples: Sequence[Sample], *, seed: int = 0, epoch: int = 0) -> list[Sample]:
-    """Of each clip one of its samples, drawn anew for each epoch, by clip."""
+    """Draw one sample of each clip, another one in each epoch; they are returned by clip."""
     draws = np.random.default_rng([seed, epoch, 0, 1]).random(len(samples))  # not those of epoch_captions
     chosen: dict[int, tuple[float, Sample]] = {}
     for draw, sample in zip(draws, samples, strict=True):

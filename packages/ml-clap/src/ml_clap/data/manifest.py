@@ -13,12 +13,13 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ml_clap.data.languages import resolve
+from ml_clap.files import to_json, write_atomically
 
 
 class ManifestError(ValueError):
@@ -46,7 +47,7 @@ class Clip:
 
 
 def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:
-    """The clips of a manifest, of one split if `split` is given, in the file's order.
+    """Return the clips of a manifest, of one split if `split` is given, in the file's order.
 
     Raises:
         ManifestError: a line cannot be used, an id occurs twice, there is no clip or none of that split.
@@ -68,8 +69,42 @@ def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:
     return clips if split is None else _of_split(clips, split, path)
 
 
+def read_clips(manifests: Sequence[Path], splits: Sequence[str]) -> list[Clip]:
+    """Return the clips of some splits of some manifests; of all splits where none is named.
+
+    Raises:
+        ManifestError: a manifest cannot be used.
+        ValueError: no manifest has one of the splits.
+    """
+    clips = [clip for manifest in manifests for clip in read_manifest(manifest)]
+    there = {clip.split for clip in clips}
+    missing = [split for split in splits if split not in there] if clips else []
+    if missing:
+        named = ", ".join(sorted(split or "(none)" for split in there))
+        raise ValueError(f"no clip of {', '.join(map(str, manifests))} is of {missing}; there are {named}")
+    return [clip for clip in clips if not splits or clip.split in splits]
+
+
+def read_split(manifest: Path, split: str | None) -> list[Clip]:
+    """Return the clips of a split; all clips if there is one split only, or for the split `all`.
+
+    Raises:
+        ManifestError: the manifest cannot be read or has no such split.
+        ValueError: it has several splits and none was chosen: training clips would flatter.
+    """
+    if split not in (None, "all"):
+        return read_manifest(manifest, split=split)
+    clips = read_manifest(manifest)
+    there = sorted({clip.split or "(none)" for clip in clips})
+    if split is None and len(there) > 1:
+        raise ValueError(
+            f"{manifest} has the splits {', '.join(there)}: choose one with --split, or --split all"
+        )
+    return clips
+
+
 def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
-    """Write `clips`; the file appears whole or not at all.
+    """Write clips as a manifest; the file appears whole or not at all.
 
     Audio below the manifest's folder is stored relative to it, so that both can be moved together.
 
@@ -77,20 +112,20 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
         ManifestError: a clip could not be read back (no captions, an id twice, ...); nothing is written.
     """
     path = Path(path)
-    lines: list[str] = []
+    lines: list[bytes] = []
     ids: set[str] = set()
     for number, clip in enumerate(clips, start=1):
         row = _row_of(clip, path)
-        _parse_clip(row, path, number)
+        _parse_clip(row, path, number)  # what is written must be readable
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)
-        lines.append(_to_json(row) + "\n")
-    write_text_atomically(path, "".join(lines))
+        lines.append(to_json(row) + b"\n")
+    write_atomically(path, b"".join(lines))
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) of each line of a JSON Lines file that is not blank.
+    """Give (line number, object) of each line of a JSON Lines file that is not blank.
 
     Raises:
         ManifestError: a line is not UTF-8, not JSON or not an object.
@@ -100,17 +135,6 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             yield number, _parse_line(line, path, number)
-
-
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write a file so that no reader, and no interruption, ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
@@ -208,16 +232,6 @@ def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
         "label": clip.label,
     }
     return {key: value for key, value in row.items() if value is not None}
-
-
-def _to_json(row: dict[str, Any]) -> str:
-    """One line of JSON; in ASCII where a file name is not valid Unicode, which UTF-8 could not hold."""
-    line = json.dumps(row, ensure_ascii=False, allow_nan=False)
-    try:
-        line.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(row, allow_nan=False)
-    return line
 
 
 def _of_split(clips: list[Clip], split: str, path: Path) -> list[Clip]:

@@ -28,7 +28,8 @@ from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_mani
 from ml_clap.data.readers.labelled import read_folder
 from ml_clap.data.readers.published import Problem, Reading, read_audiocaps, read_clotho, read_reference
 from ml_clap.data.readers.tuxpaint import read_tuxpaint
-from ml_clap.evaluators.report import print_table, show_progress, write_json
+from ml_clap.files import write_json
+from ml_clap.tables import print_table, printable, show_progress, tables_beside_json
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareReferenceConfig: read_reference,
@@ -60,9 +61,9 @@ class PrepareReport:
 
     manifest: Path
     clips: int
-    """In the manifest."""
+    """Clips in the manifest."""
     hours: float
-    """Of sound in it."""
+    """Hours of audio in the manifest."""
     splits: dict[str, int]
     """Split -> clips; clips without one are under `(none)`."""
     captions: dict[str, int]
@@ -101,7 +102,11 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     report = _report(config.out, kept, len(usable) - len(kept), problems)
     if kept:
         write_manifest(config.out, kept)
-    _tell(report, config)
+    write_json(report_path(report.manifest), report)
+    if config.json is not None:
+        write_json(config.json, report)
+    with tables_beside_json(config.json):
+        print_report(report)
     if not kept:
         raise ManifestError(
             f"{config.source}: not one of {len(clips)} clips can be used; {report_path(config.out)} says why"
@@ -110,12 +115,12 @@ def prepare(config: PrepareConfig) -> PrepareReport:
 
 
 def report_path(manifest: Path) -> Path:
-    """Where the report of a manifest is."""
+    """Return where the report of a manifest is."""
     return manifest.with_suffix(".report.json")
 
 
 def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
-    """The clips with `-2`, `-3`, ... after ids that others before them have."""
+    """Return the clips with `-2`, `-3`, ... after ids that others before them have."""
     taken: set[str] = set()
     named = []
     for clip in clips:
@@ -129,7 +134,7 @@ def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:
-    """Clips of one split with the same sound."""
+    """Find clips of one split with the same audio."""
     groups: dict[tuple[str, str | None], list[str]] = defaultdict(list)
     for clip in clips:
         groups[checks[clip.audio].digest, clip.split].append(clip.id)
@@ -139,7 +144,7 @@ def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list
 def find_overlaps(
     clips: Sequence[Clip], others: Sequence[Clip], checks: Mapping[Path, Check]
 ) -> tuple[list[Problem], set[str]]:
-    """Sounds in more than one split, or in another manifest, and the ids of the training clips among them."""
+    """Find audio in two splits or in another manifest; returns also the ids of its training clips."""
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         groups[checks[clip.audio].digest].append(clip)
@@ -170,7 +175,7 @@ def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Che
         config.out.with_suffix(".checked.jsonl"), is_quick=config.quick, forget=config.recheck
     )
     paths = [clip.audio for clip in clips]
-    with show_progress("checking sounds") as progress:
+    with show_progress("Checking audio") as progress:
         return check_files(paths, memory, num_workers=config.num_workers, progress=progress)
 
 
@@ -212,22 +217,19 @@ def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[P
     )
 
 
-def _tell(report: PrepareReport, config: PrepareConfig) -> None:
-    """Write the report, and print its sum."""
-    write_json(report_path(report.manifest), report)
-    if config.json is not None:
-        write_json(config.json, report)
+def print_report(report: PrepareReport) -> None:
+    """Print how much there is, and some of each kind of problem."""
     rows = [["clips", f"{report.clips:,}"], ["hours", f"{report.hours:.2f}"]]
     rows += [[f"split {split}", f"{count:,}"] for split, count in report.splits.items()]
     rows += _caption_rows(report.captions)
     found = Counter(problem.kind for problem in report.problems)
     rows += [[text, f"{found[kind]:,}"] for kind, text in KINDS.items() if found[kind]]
-    rows += [["left out as overlapping", f"{report.dropped:,}"]] if report.dropped else []
+    rows += [["skipped as overlapping", f"{report.dropped:,}"]] if report.dropped else []
     print_table(str(report.manifest), ["", "number"], rows)
     for kind in KINDS:
         those = [problem for problem in report.problems if problem.kind == kind]
         for problem in those[:SHOWN]:
-            print(_printable(f"{kind}: {problem.where}: {problem.message}"))
+            print(printable(f"{kind}: {problem.where}: {problem.message}"))
         if len(those) > SHOWN:
             print(f"{kind}: {len(those) - SHOWN:,} more in {report_path(report.manifest)}")
 
@@ -241,8 +243,3 @@ def _caption_rows(captions: Mapping[str, int]) -> list[list[str]]:
             [f"captions in {rest} more languages", f"{sum(captions.values()) - sum(dict(listed).values()):,}"]
         )
     return rows
-
-
-def _printable(text: str) -> str:
-    """File names that are not valid Unicode cannot be printed as they are."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

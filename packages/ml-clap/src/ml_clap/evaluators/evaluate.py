@@ -15,35 +15,23 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from audio_common.prefetch import AudioSpan, BadFile
 
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.data.languages import LANGUAGES, resolve
-from ml_clap.data.manifest import Clip, read_manifest
-from ml_clap.evaluators.report import (
-    check_figure_path,
-    describe_run,
-    save_figure,
-    show_progress,
-    write_json,
-)
-from ml_clap.evaluators.retrieval import (
-    Ranking,
-    RetrievalMetrics,
-    average_metrics,
-    bootstrap,
-    measure_consistency,
-    rank_audio_to_text,
-    rank_text_to_audio,
-    summarize,
-)
-from ml_clap.evaluators.retrieval_report import RetrievalReport, RetrievalResult, plot_report, print_report
+from ml_clap.data.manifest import Clip, read_split
+from ml_clap.evaluators.figures import check_figure_path, save_figure
+from ml_clap.evaluators.report import describe_run, plot_retrieval, print_retrieval
+from ml_clap.evaluators.results import RetrievalMetrics, RetrievalReport, RetrievalResult
+from ml_clap.evaluators.retrieval import Ranking, rank_audio_to_text, rank_text_to_audio
+from ml_clap.evaluators.statistics import average_metrics, bootstrap, measure_consistency, summarize
+from ml_clap.files import write_json
+from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
@@ -57,7 +45,7 @@ class _Queries:
     """Numbers of the clips with captions."""
     texts: list[str]
     owner: list[int]
-    """For each text the place of its clip in `clips`."""
+    """For each text the index of its clip in `clips`."""
 
     @property
     def counts(self) -> tuple[list[int], list[int]]:
@@ -84,14 +72,14 @@ def evaluate_retrieval(
         model: what to evaluate.
         clips: files and their captions.
         languages: any codes that `resolve` knows; default: every language of the captions.
-        num_captions: use only the first so many captions of a clip in each language.
+        num_captions: use only this many captions of a clip in each language, the first ones.
         num_samples: bootstrap draws for the intervals; 0 for none.
-        seed: of the draws.
-        seconds_per_batch: sound encoded at once.
+        seed: seed for bootstrap sampling.
+        seconds_per_batch: seconds of audio encoded at once.
         num_workers: threads that read files.
-        reference_batch_size: batches of so many captions as the authors' evaluation cuts them, instead of by
+        reference_batch_size: captions of a batch as the authors' evaluation cuts them, instead of batches by
             length; for a model in the reference mode.
-        progress: told of clips done and of all.
+        progress: called with the numbers of clips done and of all.
 
     Raises:
         ValueError: no captions in a language, or nothing that could be read.
@@ -114,16 +102,18 @@ def evaluate_retrieval(
         )
         queries = [_gather(clips, code, num_captions, {file.index for file in bad}) for code in codes]
         _check_queries(codes, queries, bad)
-        captions = [encode_texts(model, each.texts, code) for code, each in zip(codes, queries, strict=True)]
+        captions = [
+            encode_texts(model, asked.texts, code) for code, asked in zip(codes, queries, strict=True)
+        ]
     to_audio, to_text = [], []
-    for each, embeddings in zip(queries, captions, strict=True):
-        found = audio[each.clips].to(model.device), embeddings.to(model.device), each.owner
-        to_audio.append(_number_clips(rank_text_to_audio(*found), each.clips))
-        to_text.append(_number_clips(rank_audio_to_text(*found), each.clips))
-    comparable = len(codes) > 1 and all(each.counts == queries[0].counts for each in queries)
-    # Of each direction: a language's metrics one after the other, then their average.
+    for asked, embeddings in zip(queries, captions, strict=True):
+        found = audio[asked.clips].to(model.device), embeddings.to(model.device), asked.owner
+        to_audio.append(_number_clips(rank_text_to_audio(*found), asked.clips))
+        to_text.append(_number_clips(rank_audio_to_text(*found), asked.clips))
+    comparable = len(codes) > 1 and all(asked.counts == queries[0].counts for asked in queries)
+    # In each direction the metrics of every language, then their average.
     directions = [_summarize(rankings, num_samples, seed) for rankings in (to_audio, to_text)]
-    shared = [_count_shared(each) for each in queries]
+    shared = [_count_shared(asked) for asked in queries]
     *results, average = (
         RetrievalResult(*both) for both in zip(*directions, [*shared, sum(shared)], strict=True)
     )
@@ -138,7 +128,7 @@ def evaluate_retrieval(
 
 
 def choose_languages(clips: Iterable[Clip], languages: Sequence[str] | None) -> list[str]:
-    """The languages to evaluate: those asked for, each with captions, or all that the captions are in.
+    """Return the languages to evaluate: those asked for, each with captions, or all of the captions.
 
     Raises:
         ValueError: a language without captions, with those that there are.
@@ -155,7 +145,7 @@ def choose_languages(clips: Iterable[Clip], languages: Sequence[str] | None) -> 
 
 
 def reference_batches(rows: Sequence[int], clips: Iterable[int], batch_size: int) -> list[list[int]]:
-    """The clips of each batch of the authors' evaluation, which has a row for each caption, in file order.
+    """Return the clips of each batch of the authors' evaluation, with a row for each caption, in file order.
 
     A clip whose rows fall into two batches is in both; its first embedding is the one that counts. Clips
     without a row come last.
@@ -172,15 +162,17 @@ def reference_batches(rows: Sequence[int], clips: Iterable[int], batch_size: int
 
 
 def evaluate(config: EvaluateConfig) -> RetrievalReport:
-    """Load the model, evaluate the manifest, print both tables, and write what was asked for."""
+    """Load the model, evaluate the manifest's clips, print both tables, and write what was asked for."""
     from ml_clap.models.ml_clap import MLCLAP
 
     check_figure_path(config.plot)
-    clips = read_split(config.manifest, config.split)[: config.max_clips]
+    clips = read_split(config.data, config.split)[: config.limit]
     choose_languages(clips, config.languages)  # a mistake shows before the model is loaded
+    device = choose_device(config.device)
     model = MLCLAP.from_pretrained(
         config.model,
-        device=choose_device(config.device),
+        device=device,
+        dtype=choose_dtype(config.dtype, device),
         mode="reference" if config.reference else None,
     )
     with show_progress("Encoding clips") as progress:
@@ -196,35 +188,13 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
             reference_batch_size=config.batch_size if config.reference else None,
             progress=progress,
         )
-    print_report(report)
+    with tables_beside_json(config.json):
+        print_retrieval(report)
     if config.json is not None:
         write_json(config.json, describe_run(model, config) | {"results": report})
     if config.plot is not None:
-        save_figure(plot_report(report), config.plot)
+        save_figure(plot_retrieval(report), config.plot)
     return report
-
-
-def read_split(manifest: Path, split: str | None) -> list[Clip]:
-    """The clips of a split; of all of them where there is one only or `all` is asked for.
-
-    Raises:
-        ManifestError: the manifest cannot be read or has no such split.
-        ValueError: it has several splits and none was chosen: training clips would flatter.
-    """
-    if split not in (None, "all"):
-        return read_manifest(manifest, split=split)
-    clips = read_manifest(manifest)
-    there = sorted({clip.split or "(none)" for clip in clips})
-    if split is None and len(there) > 1:
-        raise ValueError(
-            f"{manifest} has the splits {', '.join(there)}: choose one with --split, or --split all"
-        )
-    return clips
-
-
-def choose_device(device: str) -> str:
-    """`auto` is the first GPU if there is one, else the CPU."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def _gather(
@@ -247,26 +217,26 @@ def _count_shared(queries: _Queries) -> int:
 
 
 def _check_queries(codes: Sequence[str], queries: Sequence[_Queries], bad: Sequence[BadFile]) -> None:
-    for code, each in zip(codes, queries, strict=True):
-        if not each.clips:
+    for code, asked in zip(codes, queries, strict=True):
+        if not asked.clips:
             raise ValueError(
                 f"none of the clips with captions in {code} could be read; the first: {bad[0].reason}"
             )
 
 
 def _number_clips(ranking: Ranking, clips: Sequence[int]) -> Ranking:
-    """With the numbers that clips have in the whole list, which all languages share."""
+    """Return the ranking with the numbers that clips have in the whole list, which all languages share."""
     return dataclasses.replace(ranking, clips=np.asarray(clips)[ranking.clips])
 
 
 def _summarize(rankings: Sequence[Ranking], num_samples: int, seed: int) -> list[RetrievalMetrics]:
-    """The metrics of one direction in each language, and their average."""
+    """Return the metrics of one direction in each language, and their average."""
     metrics = [summarize(ranking) for ranking in rankings]
     metrics.append(average_metrics(metrics))
     if not num_samples:
         return metrics
-    each, average = bootstrap(rankings, num_samples=num_samples, seed=seed)
+    by_language, average = bootstrap(rankings, num_samples=num_samples, seed=seed)
     return [
         dataclasses.replace(values, intervals=intervals)
-        for values, intervals in zip(metrics, [*each, average], strict=True)
+        for values, intervals in zip(metrics, [*by_language, average], strict=True)
     ]

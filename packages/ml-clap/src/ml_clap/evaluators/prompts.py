@@ -28,30 +28,32 @@ def read_prompts(path: Path) -> dict[str, dict[str, tuple[str, ...]]]:
         raise ValueError(f"{path} is not JSON in UTF-8: {e}") from e
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: expected an object of label -> language -> list of descriptions")
-    return {label: _read_descriptions(path, label, each) for label, each in content.items()}
+    return {label: _read_descriptions(path, label, texts) for label, texts in content.items()}
 
 
 def choose_prompts(
     prompts: Prompts, languages: Sequence[str] | None = None, indices: Sequence[int] = ()
 ) -> dict[str, list[list[str]]]:
-    """Language -> for each label, in order, its chosen descriptions.
+    """Return language -> for each label, in order, its chosen descriptions.
 
     Args:
-        prompts: what there is.
+        prompts: all descriptions.
         languages: any codes that `resolve` knows; default: all that every label has.
-        indices: which descriptions of each, from 0; default: all.
+        indices: which descriptions of each label, from 0; default: all.
 
     Raises:
         ValueError: a label lacks a language or a description that was asked for.
     """
-    everywhere = set.intersection(*(set(each) for each in prompts.values()))
+    everywhere = set.intersection(*(set(texts) for texts in prompts.values()))
     known = [*(code for code in LANGUAGES if code in everywhere), *sorted(everywhere - set(LANGUAGES))]
     wanted = list(dict.fromkeys(resolve(tag) for tag in languages or known))
     if not wanted:
         raise ValueError(
             "the prompts have no language that every label has; name --languages and complete them"
         )
-    return {code: [_choose(label, each, code, indices) for label, each in prompts.items()] for code in wanted}
+    return {
+        code: [_choose(label, texts, code, indices) for label, texts in prompts.items()] for code in wanted
+    }
 
 
 def _read_descriptions(path: Path, label: str, content: Any) -> dict[str, tuple[str, ...]]:
@@ -59,11 +61,8 @@ def _read_descriptions(path: Path, label: str, content: Any) -> dict[str, tuple[
         raise ValueError(f"{path}: {label!r}: expected language -> list of descriptions, got {content!r}")
     found: dict[str, tuple[str, ...]] = {}
     for tag, texts in content.items():
-        if (
-            not isinstance(texts, list)
-            or not texts
-            or not all(isinstance(each, str) and each for each in texts)
-        ):
+        is_list = isinstance(texts, list) and bool(texts)
+        if not is_list or not all(isinstance(text, str) and text for text in texts):
             raise ValueError(f"{path}: {label!r} in {tag}: expected a list of descriptions, got {texts!r}")
         code = resolve(tag)
         if code in found:

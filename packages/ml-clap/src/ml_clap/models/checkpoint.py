@@ -1,35 +1,32 @@
-"""Model folders and the authors' checkpoints.
+"""What a model is saved as: model folders, the authors' checkpoints, and the folders of training runs.
 
-A folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names) and
+A model folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names) and
 `text_encoder/` with its configuration and tokenizer. The authors' three `.pt` files hold the weights alone,
 under `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`,
-`text_proj.*` and `temperature`.
+`text_proj.*` and `temperature`. Nothing here knows the model's class: `MLCLAP.from_pretrained` builds one of
+what is read.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
-from audio_common.ced import CED
 from audio_common.checkpoint import convert_state_dict
 from audio_common.config import CEDConfig
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
+from ml_clap.files import write_atomically, write_json
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
-from ml_clap.models.text_encoder import build_empty, build_text_encoder
+from ml_clap.models.text_encoder import TextEncoder
 from ml_clap.models.text_source import WEIGHTS_FILE, TextSource, fetch_folder, load_pt, read_text_source
 from ml_clap.models.tokenizer import SonarTokenizer, find_sentencepiece
-
-if TYPE_CHECKING:
-    from ml_clap.models.ml_clap import MLCLAP, Mode
 
 logger = logging.getLogger(__name__)
 
@@ -37,89 +34,109 @@ CONFIG_FILE = "config.json"
 TEXT_FOLDER = "text_encoder"
 FORMAT = "ml-clap"
 FORMAT_VERSION = 1
+HEAD_WIDTH = 64
+"""Width of an attention head in CED and in SONAR, which no tensor's shape tells."""
+
+Mode = Literal["masked", "reference"]
 _ENCODERS = ("audio_encoder", "text_encoder")
 
 
-def save_model(model: MLCLAP, folder: Path, *, save_frozen: bool = True) -> None:
-    """Write `model` in `folder`; see `MLCLAP.save_pretrained`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    omitted = [] if save_frozen else _reloadable_encoders(model.config)
-    state = {
+@dataclass(frozen=True)
+class SavedModel:
+    """A model as it is on disk."""
+
+    config: ModelConfig
+    state: dict[str, Tensor]
+    """Weights under the names of `MLCLAP.export_state`."""
+    text: TextSource | None
+    """What the text encoder is built of; None if it is omitted."""
+    omitted: tuple[str, ...] = ()
+    """Encoders whose weights are read again from where `config` says they come from."""
+
+
+# Which model is meant
+
+
+def find_model(source: str | Path) -> str | Path:
+    """Return the model to use: of a training run's folder its `best`, else its `last`, and log which.
+
+    Anything else comes back as it is.
+    """
+    for name in ("best", "last"):
+        model = Path(source) / name
+        # A run's folder has a config.json of its own, so weights tell what it is.
+        if (model / WEIGHTS_FILE).is_file() and not (Path(source) / WEIGHTS_FILE).exists():
+            logger.info("%s is a training run: using its %s model", source, name)
+            return model
+    return source
+
+
+def read_model(
+    source: str | Path, *, mode: Mode | None = None, text_tokenizer: str | Path | None = None
+) -> SavedModel:
+    """Read a model folder, a training run, a hub id or a checkpoint of the authors.
+
+    Args:
+        source: what to read.
+        mode: of the audio encoder, see `MLCLAP.from_pretrained`.
+        text_tokenizer: see `read_published`.
+
+    Raises:
+        ValueError: it is no model, is incomplete, or its text tokenizer is missing.
+    """
+    source = find_model(source)
+    if Path(source).suffix == ".pt":
+        return read_published(Path(source), mode=mode or "masked", text_tokenizer=text_tokenizer)
+    folder = fetch_folder(source, wanted="a folder of `save_pretrained`, a hub id or a .pt of the authors")
+    return read_folder(folder, mode=mode)
+
+
+# Model folders
+
+
+def read_folder(folder: Path, *, mode: Mode | None = None) -> SavedModel:
+    """Read what `write_folder` wrote; ValueError if it is not that, or not complete."""
+    config, omitted = read_config(folder)
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise ValueError(f"{folder} has no {WEIGHTS_FILE}: the model was not saved completely")
+    text = None
+    if "text_encoder" not in omitted:
+        config = _with_installed_backend(config)
+        text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
+    state = load_file(folder / WEIGHTS_FILE)
+    return SavedModel(config if mode is None else _in_mode(config, mode), state, text, omitted)
+
+
+def write_folder(
+    folder: Path,
+    config: ModelConfig,
+    state: Mapping[str, Tensor],
+    text_encoder: TextEncoder,
+    *,
+    save_frozen: bool = True,
+) -> None:
+    """Write a model folder; see `MLCLAP.save_pretrained`."""
+    omitted = [] if save_frozen else _reloadable_encoders(config)
+    # Contiguous copies: safetensors refuses views and tensors that share memory.
+    kept = {
         name: tensor.detach().cpu().contiguous()
-        for name, tensor in model.export_state().items()
+        for name, tensor in state.items()
         if name.split(".")[0] not in omitted
     }
-    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    model.text_encoder.save_config(folder / TEXT_FOLDER)
+    write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(kept, path, metadata={"format": "pt"}))
+    text_encoder.save_config(folder / TEXT_FOLDER)
     description = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "omitted": omitted,
-        "model": asdict(_without_local_paths(model.config, omitted)),
+        "model": asdict(_without_local_paths(config, omitted)),
     }
-    (folder / CONFIG_FILE).write_text(json.dumps(description, indent=2, ensure_ascii=False), "utf-8")
+    # Last: a folder without it is no model.
+    write_json(folder / CONFIG_FILE, description)
 
 
-def load_model(
-    cls: type[MLCLAP],
-    source: str | Path,
-    *,
-    mode: Mode | None = None,
-    text_tokenizer: str | Path | None = None,
-) -> MLCLAP:
-    """Read a folder, a hub id or a checkpoint of the authors; see `MLCLAP.from_pretrained`."""
-    if Path(source).suffix == ".pt":
-        return load_published(cls, Path(source), mode=mode or "masked", text_tokenizer=text_tokenizer)
-    folder = fetch_folder(source, wanted="a folder of `save_pretrained`, a hub id or a .pt of the authors")
-    config, omitted = read_config(folder)
-    config = config if mode is None else in_mode(config, mode)
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise ValueError(f"{folder} has no {WEIGHTS_FILE}: the model was not saved completely")
-    state = load_file(folder / WEIGHTS_FILE)
-    parts = None
-    if "text_encoder" not in omitted:
-        config = with_installed_backend(config)
-        parts = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
-
-    def build() -> MLCLAP:
-        audio_encoder = None if "audio_encoder" in omitted else CED(config.audio)
-        text_encoder = None if parts is None else build_text_encoder(parts, backend=config.text_backend)
-        return cls(config, audio_encoder=audio_encoder, text_encoder=text_encoder)
-
-    model = build_empty(build)
-    if omitted:
-        reloaded = model.export_state()
-        state |= {name: each for name, each in reloaded.items() if name.split(".")[0] in omitted}
-    model.load_state(state)
-    return model
-
-
-def with_installed_backend(config: ModelConfig) -> ModelConfig:
-    """`config` with a text backend that can run here: both give the same embeddings of the same weights."""
-    if config.text_backend != "sonar" or has_sonar():
-        return config
-    logger.info(
-        "the text encoder runs in transformers: SONAR's own library, the extra `sonar`, is not installed"
-    )
-    return replace(config, text_backend="transformers")
-
-
-def push_model(model: MLCLAP, repo_id: str, *, private: bool | None = None, save_frozen: bool = True) -> str:
-    """Upload `model`'s folder; see `MLCLAP.push_to_hub`."""
-    from huggingface_hub import HfApi
-
-    api = HfApi()
-    api.create_repo(repo_id, private=private, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        save_model(model, Path(folder), save_frozen=save_frozen)
-        commit = api.upload_folder(
-            repo_id=repo_id, folder_path=folder, commit_message="Upload an ML-CLAP model"
-        )
-    return str(commit)
-
-
-def read_config(folder: Path) -> tuple[ModelConfig, list[str]]:
-    """The configuration of a model folder, and the encoders whose weights it leaves out."""
+def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
+    """Return the configuration of a model folder, and the encoders whose weights it omits."""
     path = folder / CONFIG_FILE
     description = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     if description.get("format") != FORMAT:
@@ -129,52 +146,90 @@ def read_config(folder: Path) -> tuple[ModelConfig, list[str]]:
             f"{folder} has format {description['format_version']}, and this ml-clap reads {FORMAT_VERSION}: "
             "update ml-clap"
         )
-    fields = dict(description["model"])
-    audio = {**fields.pop("audio"), "labels": tuple(description["model"]["audio"].get("labels", ()))}
-    return ModelConfig(audio=CEDConfig(**audio), **fields), description["omitted"]
+    settings = dict(description["model"])
+    audio = {**settings.pop("audio"), "labels": tuple(description["model"]["audio"].get("labels", ()))}
+    unknown = settings.keys() - {field.name for field in fields(ModelConfig)}
+    if unknown:
+        raise ValueError(f"{path} has settings that this ml-clap does not know: {', '.join(sorted(unknown))}")
+    return ModelConfig(audio=CEDConfig(**audio), **settings), tuple(description["omitted"])
 
 
-def in_mode(config: ModelConfig, mode: Mode) -> ModelConfig:
-    """`config` with the audio encoder in `mode`; `reference` brings the authors' text normalisation too."""
+def _with_installed_backend(config: ModelConfig) -> ModelConfig:
+    """Return `config` with a text backend that can run here: both embed alike with the same weights."""
+    if config.text_backend != "sonar" or has_sonar():
+        return config
+    logger.info(
+        "the text encoder runs in transformers: SONAR's own library, the extra `sonar`, is not installed"
+    )
+    return replace(config, text_backend="transformers")
+
+
+def _in_mode(config: ModelConfig, mode: Mode) -> ModelConfig:
+    """Return `config` with the audio encoder in a mode; `reference` brings the authors' text rule too."""
+    # Published weights have seen texts with the authors' rule only.
     rule = "reference" if mode == "reference" else config.text_normalization
     return replace(config, audio=replace(config.audio, mode=mode), text_normalization=rule)
 
 
-def load_published(
-    cls: type[MLCLAP],
+def _reloadable_encoders(config: ModelConfig) -> list[str]:
+    named = {
+        "audio_encoder": config.freeze_audio and config.audio_weights is not None,
+        "text_encoder": config.freeze_text,
+    }
+    return [name for name in _ENCODERS if named[name]]
+
+
+def _without_local_paths(config: ModelConfig, omitted: list[str]) -> ModelConfig:
+    """Name a folder of this machine by its last part, unless loading needs it: it means nothing elsewhere."""
+    audio, text = config.audio_weights, config.text_encoder
+    if audio is not None and "audio_encoder" not in omitted and Path(audio).exists():
+        audio = Path(audio).name
+    if "text_encoder" not in omitted and Path(text).exists():
+        text = Path(text).name
+    return replace(config, audio_weights=audio, text_encoder=text)
+
+
+def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError that lists what is missing, unexpected or of another shape in `given`."""
+    problems = [f"missing: {name}" for name in wanted if name not in given]
+    problems += [f"unexpected: {name}" for name in given if name not in wanted]
+    problems += [
+        f"{name}: expected {tuple(wanted[name].shape)}, got {tuple(given[name].shape)}"
+        for name in wanted
+        if name in given and wanted[name].shape != given[name].shape
+    ]
+    if problems:
+        raise ValueError("the weights do not fit the model:\n  " + "\n  ".join(problems[:20]))
+
+
+# Checkpoints of the authors
+
+
+def read_published(
     path: Path,
     *,
     mode: Mode = "masked",
     text_tokenizer: str | Path | None = None,
-    head_width: int = 64,
-) -> MLCLAP:
-    """One of the authors' checkpoints, every name accounted for.
+    head_width: int = HEAD_WIDTH,
+) -> SavedModel:
+    """Read one of the authors' checkpoints.
 
     Args:
-        cls: `MLCLAP`.
-        path: The `.pt` file.
-        mode: Of the audio encoder.
+        path: the `.pt` file.
+        mode: of the audio encoder.
         text_tokenizer: SONAR's sentencepiece file or a folder with it; default: beside `path`.
-        head_width: Width of an attention head, which no tensor's shape tells; 64 in CED and in SONAR.
+        head_width: width of an attention head.
     """
     tokenizer_file = _find_tokenizer(path, text_tokenizer)
     state = convert_published(load_pt(path))
-    text_state = _below(state, "text_encoder.")
     config = published_config(state, mode=mode, head_width=head_width)
     tokenizer = SonarTokenizer(tokenizer_file, max_tokens=config.max_text_tokens)
-    parts = TextSource(sonar_config(text_state, head_width=head_width), tokenizer, None)
-
-    def build() -> MLCLAP:
-        text_encoder = build_text_encoder(parts, backend="transformers")
-        return cls(config, audio_encoder=CED(config.audio), text_encoder=text_encoder)
-
-    model = build_empty(build)
-    model.load_state(state)
-    return model
+    text_config = sonar_config(_below(state, "text_encoder."), head_width=head_width)
+    return SavedModel(config, state, TextSource(text_config, tokenizer, None))
 
 
 def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state dict under the names of `MLCLAP.export_state`."""
+    """Return a published state dict under the names of `MLCLAP.export_state`."""
     audio, text = _below(state, "audio_encoder.model."), _below(state, "text_encoder.model.")
     if not audio or not text or "temperature" not in state:
         raise ValueError(
@@ -196,9 +251,9 @@ def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def published_config(
-    state: Mapping[str, Tensor], *, mode: Mode = "masked", head_width: int = 64
+    state: Mapping[str, Tensor], *, mode: Mode = "masked", head_width: int = HEAD_WIDTH
 ) -> ModelConfig:
-    """The architecture of a converted checkpoint, with the authors' temperature and text normalisation."""
+    """Return the architecture of a converted checkpoint, with the authors' temperature and text rule."""
     dim = len(state["audio_encoder.norm.weight"])
     blocks = {name.split(".")[2] for name in state if name.startswith("audio_encoder.blocks.")}
     audio = CEDConfig(
@@ -217,7 +272,7 @@ def published_config(
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): each for name, each in state.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _find_tokenizer(path: Path, given: str | Path | None) -> Path:
@@ -230,21 +285,3 @@ def _find_tokenizer(path: Path, given: str | Path | None) -> Path:
         return find_sentencepiece(place)
     except ValueError as e:
         raise ValueError(f"{path.name} comes without its text tokenizer (text_tokenizer): {e}") from e
-
-
-def _reloadable_encoders(config: ModelConfig) -> list[str]:
-    named = {
-        "audio_encoder": config.freeze_audio and config.audio_weights is not None,
-        "text_encoder": config.freeze_text,
-    }
-    return [name for name in _ENCODERS if named[name]]
-
-
-def _without_local_paths(config: ModelConfig, omitted: list[str]) -> ModelConfig:
-    """Name a folder of this machine by its last part, unless loading needs it: it means nothing elsewhere."""
-    audio, text = config.audio_weights, config.text_encoder
-    if audio is not None and "audio_encoder" not in omitted and Path(audio).exists():
-        audio = Path(audio).name
-    if "text_encoder" not in omitted and Path(text).exists():
-        text = Path(text).name
-    return replace(config, audio_weights=audio, text_encoder=text)

@@ -1,7 +1,7 @@
 """Embeddings of many sounds and texts, each encoded once.
 
 Sounds are decoded ahead in batches of like length (see `audio_common.prefetch`). What cannot be read is
-reported and left out.
+reported and skipped.
 
 A sound's embedding depends on it alone, so neither order nor batches matter; but in the reference mode they
 do, which is what the argument `batches` is for.
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 @contextmanager
 def evaluation_mode(model: MLCLAP) -> Iterator[None]:
-    """Within it the model is in evaluation mode; afterwards in the mode it was in."""
+    """Put the model in evaluation mode within the block, and then back into the mode it was in."""
     was_training = model.training
     model.eval()
     try:
@@ -54,9 +54,9 @@ def encode_spans(
     Args:
         model: in evaluation mode.
         spans: what to encode.
-        seconds_per_batch: sound encoded at once, padding included; a longer span is a batch of its own.
+        seconds_per_batch: audio encoded at once, padding included; a longer span is a batch of its own.
         num_workers: threads that decode.
-        progress: told after each batch.
+        progress: called after each batch.
         bad_files: gets what could not be read or encoded; without it that is an error.
         batches: numbers of spans to encode together, in this order, instead of batches by length.
 
@@ -105,7 +105,7 @@ def encode_files(
     progress: Progress | None = None,
     batches: Sequence[Sequence[int]] | None = None,
 ) -> tuple[Tensor, list[BadFile]]:
-    """All at once what `encode_spans` gives batch by batch.
+    """Encode all at once what `encode_spans` gives batch by batch.
 
     Returns:
         `(spans, dim)` float32 on the CPU, in the order of `spans`, NaN where one is bad; and the bad ones. If
@@ -135,7 +135,7 @@ def encode_waveforms(
     Args:
         model: in evaluation mode.
         waveforms: each `(samples,)` at 16 kHz.
-        seconds_per_batch: sound encoded at once, padding included.
+        seconds_per_batch: seconds of audio encoded at once, padding included.
 
     Returns:
         `(waveforms, dim)` float32 on the CPU, in the order given.
@@ -155,7 +155,7 @@ def encode_texts(
 
     Args:
         model: in evaluation mode.
-        texts: captions, before normalisation.
+        texts: captions, before normalization.
         languages: SONAR's codes.
         batch_size: texts encoded at once.
 
@@ -165,6 +165,7 @@ def encode_texts(
     _check(model)
     codes = [languages] * len(texts) if isinstance(languages, str) else languages
     places: dict[tuple[str, str], int] = {}
+    # Captions repeat (labels, several clips of one scene): each distinct one is encoded once.
     rows = [places.setdefault(pair, len(places)) for pair in zip(texts, codes, strict=True)]
     # By bytes: a character of Chinese or Japanese makes about as many tokens as three Latin ones.
     order = sorted(places, key=lambda pair: len(pair[0].encode("utf-8", "replace")), reverse=True)

@@ -1,6 +1,6 @@
 """Where training starts: a model from scratch, from pretrained encoders, or from a trained model.
 
-CED normalises its spectrograms by a BatchNorm over mel bands. In training its statistics stay fixed here,
+CED normalizes its spectrograms by a BatchNorm over mel bands. In training its statistics stay fixed here,
 those of the pretrained weights or, from scratch, those measured once on the training clips: statistics of a
 batch would make a clip's embedding depend on its neighbours and on how a batch is spread over processes.
 """
@@ -21,15 +21,17 @@ from ml_clap.models.text_encoder import build_empty
 _TRAINING_ONLY = ("drop_path", "time_patch_out", "freq_patch_out")
 
 
-def make_model(config: ModelConfig, init_from: str | None) -> MLCLAP:
-    """The model that `TrainConfig.model` and `TrainConfig.init_from` describe, BatchNorm fixed."""
+def make_model(config: ModelConfig, init_from: str | None, *, gradient_checkpointing: bool = False) -> MLCLAP:
+    """Return the model that `TrainConfig.model` and `TrainConfig.init_from` describe, BatchNorm fixed."""
     model = MLCLAP(config) if init_from is None else _start_from(init_from, config)
     model.audio_encoder.freeze_batch_norm()
+    if gradient_checkpointing:
+        model.enable_gradient_checkpointing()
     return model
 
 
 def is_from_scratch(config: ModelConfig, init_from: str | None) -> bool:
-    """Whether the audio encoder starts with random weights, and so with no statistics of sounds."""
+    """Tell whether the audio encoder starts with random weights, and so with no statistics of sounds."""
     return init_from is None and config.audio_weights is None
 
 
@@ -67,7 +69,7 @@ def _mel_frames(encoder: CED, waveforms: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _start_from(source: str, config: ModelConfig) -> MLCLAP:
-    """A trained model, with those settings of `config` that concern training only."""
+    """Load a trained model, with those settings of `config` that concern training only."""
     trained = MLCLAP.from_pretrained(source)
     audio = replace(trained.config.audio, **{name: getattr(config.audio, name) for name in _TRAINING_ONLY})
     settings = replace(
@@ -75,7 +77,6 @@ def _start_from(source: str, config: ModelConfig) -> MLCLAP:
         audio=audio,
         freeze_audio=config.freeze_audio,
         freeze_text=config.freeze_text,
-        gradient_checkpointing=config.gradient_checkpointing,
     )
     text_encoder = trained.text_encoder.requires_grad_(True)
     model = build_empty(lambda: MLCLAP(settings, audio_encoder=CED(audio), text_encoder=text_encoder))

@@ -1,9 +1,9 @@
 """ML-CLAP: one space for sounds and for their descriptions in many languages (arXiv 2406.07012).
 
 A CED audio encoder and a text encoder, each with the paper's head (linear, ReLU, linear) into a shared space,
-L2-normalised. Departures from the paper, each with the setting that undoes it:
+L2-normalized. Departures from the paper, each with the setting that undoes it:
 
-- the temperature is learnt in log space and kept between 0.01 and 1 (`temperature_parameter: raw`);
+- the temperature is learned in log space and kept between 0.01 and 1 (`temperature_parameter: raw`);
 - a clip's embedding depends on that clip alone (`audio.mode: reference`);
 - punctuation of every script is removed from texts (`text_normalization: reference`);
 - texts in several languages are one forward pass; the authors run one per language, with equal results.
@@ -12,20 +12,21 @@ L2-normalised. Departures from the paper, each with the setting that undoes it:
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from audio_common.ced import CED
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
-from ml_clap.config.model import TEMPERATURE_RANGE, ModelConfig
-from ml_clap.models.text_encoder import TextEncoder, load_text_encoder
+from ml_clap.config.model import ModelConfig
+from ml_clap.models.checkpoint import Mode, SavedModel, check_fit, read_model, write_folder
+from ml_clap.models.shared_space import make_head, project, temperature_of
+from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
 from ml_clap.models.tokenizer import TextBatch, TextPreparer
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 
     from audio_common.augment import SpecAugment
 
-Mode = Literal["masked", "reference"]
-
 
 class MLCLAP(nn.Module):
     """Audio and text encoders with heads into one space.
+
+        >>> model = MLCLAP.from_pretrained("runs/clotho")  # doctest: +SKIP
+        >>> model.encode_text(["un chien aboie"], "fra_Latn").shape  # doctest: +SKIP
+        torch.Size([1, 1024])
 
     Args:
         config: The architecture, and where the encoders' weights start.
@@ -63,7 +66,8 @@ class MLCLAP(nn.Module):
         else:
             self.raw_temperature = nn.Parameter(torch.tensor(config.temperature))
         self._freeze()
-        self._enable_gradient_checkpointing()
+
+    # Loading and saving
 
     @classmethod
     def from_pretrained(
@@ -71,15 +75,18 @@ class MLCLAP(nn.Module):
         source: str | Path,
         *,
         device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
         mode: Mode | None = None,
         text_tokenizer: str | Path | None = None,
     ) -> Self:
         """Load a model in evaluation mode.
 
         Args:
-            source: A folder of `save_pretrained`, a hub id of one, or a checkpoint of the authors
-                (`pretrain.pt`, `ac_finetune_le_mixture.pt`, `clotho_finetune_le_mixture.pt`).
+            source: A folder of `save_pretrained`, the folder of a training run (its `best` model, else its
+                `last`), a hub id, or a checkpoint of the authors (`pretrain.pt`,
+                `ac_finetune_le_mixture.pt`, `clotho_finetune_le_mixture.pt`).
             device: Where to put it.
+            dtype: Of its weights; its fingerprint depends on it.
             mode: `reference` runs audio and text as the authors' code does, whatever the model was saved
                 with; `masked` runs audio clip by clip. Default: as saved; the authors' checkpoints `masked`.
             text_tokenizer: SONAR's sentencepiece file or a folder with it, which the authors' checkpoints
@@ -88,10 +95,25 @@ class MLCLAP(nn.Module):
         Raises:
             ValueError: The source is not a model, or the text tokenizer is missing.
         """
-        from ml_clap.models.checkpoint import load_model
+        model = cls.from_saved(read_model(source, mode=mode, text_tokenizer=text_tokenizer))
+        return model.to(device, dtype).eval()
 
-        model: Any = load_model(cls, source, mode=mode, text_tokenizer=text_tokenizer)
-        model.to(device).eval()
+    @classmethod
+    def from_saved(cls, saved: SavedModel) -> Self:
+        """Build the model that `read_model` read; encoders that were omitted are loaded from their source."""
+        config, state = saved.config, saved.state
+
+        def build() -> MLCLAP:
+            audio_encoder = None if "audio_encoder" in saved.omitted else CED(config.audio)
+            text = saved.text
+            text_encoder = None if text is None else build_text_encoder(text, backend=config.text_backend)
+            return cls(config, audio_encoder=audio_encoder, text_encoder=text_encoder)
+
+        model: Any = build_empty(build)
+        if saved.omitted:
+            there = model.export_state()
+            state = state | {k: v for k, v in there.items() if k.split(".")[0] in saved.omitted}
+        model.load_state(state)
         return model
 
     def save_pretrained(self, folder: str | Path, *, save_frozen: bool = True) -> None:
@@ -102,18 +124,46 @@ class MLCLAP(nn.Module):
             save_frozen: False leaves out encoders that are frozen and came from a named source, which loading
                 then reads again; the folder is small but no longer complete.
         """
-        from ml_clap.models.checkpoint import save_model
-
-        save_model(self, Path(folder), save_frozen=save_frozen)
+        write_folder(
+            Path(folder), self.config, self.export_state(), self.text_encoder, save_frozen=save_frozen
+        )
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, save_frozen: bool = True) -> str:
         """Upload what `save_pretrained` writes to the Hugging Face hub, and return the commit's address.
 
         Mind the licence of the weights: SONAR's are CC-BY-NC-4.0.
         """
-        from ml_clap.models.checkpoint import push_model
+        from huggingface_hub import HfApi
 
-        return push_model(self, repo_id, private=private, save_frozen=save_frozen)
+        api = HfApi()
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, save_frozen=save_frozen)
+            commit = api.upload_folder(
+                repo_id=repo_id, folder_path=folder, commit_message="Upload an ML-CLAP model"
+            )
+        return str(commit)
+
+    def export_state(self) -> dict[str, Tensor]:
+        """Return the weights by the names that `save_pretrained` writes, the same for both text backends."""
+        own = {name: value for name, value in self.state_dict().items() if not _is_of_text_encoder(name)}
+        text = self.text_encoder.export_state()
+        return own | {f"text_encoder.{name}": value for name, value in text.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Load weights by those names, strictly.
+
+        Raises:
+            ValueError: Listing what is missing, unexpected or of another shape.
+        """
+        check_fit(self.export_state(), state)
+        text = {name: value for name, value in state.items() if _is_of_text_encoder(name)}
+        self.text_encoder.load_state(
+            {name.removeprefix("text_encoder."): value for name, value in text.items()}
+        )
+        self.load_state_dict({name: value for name, value in state.items() if name not in text}, strict=False)
+
+    # Encoding
 
     def forward(
         self,
@@ -123,7 +173,7 @@ class MLCLAP(nn.Module):
         text_mask: Tensor,
         spec_augment: SpecAugment | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Embeddings `(batch, embed_dim)` of a batch of clips and of a batch of texts; arguments as below."""
+        """Embed a batch of clips and a batch of texts: `(batch, embed_dim)` each; arguments as below."""
         return self.encode_audio(waveforms, lengths, spec_augment), self.encode_tokens(text_ids, text_mask)
 
     def encode_audio(
@@ -137,27 +187,23 @@ class MLCLAP(nn.Module):
             spec_augment: Masks bands of the spectrograms; training only.
 
         Returns:
-            `(batch, embed_dim)` float32, L2-normalised.
+            `(batch, embed_dim)` float32, L2-normalized.
         """
         lengths = None if lengths is None else lengths.to(self.device)
         output = self.audio_encoder(waveforms.to(self.device), lengths, spec_augment=spec_augment)
-        return self.project_audio(output.pooled)
+        return project(self.audio_proj, output.pooled)
 
     def encode_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Embed tokenised texts (`ids` and `mask` `(batch, length)`): `(batch, embed_dim)`, L2-normalised."""
+        """Embed tokenized texts (`ids` and `mask` `(batch, length)`): `(batch, embed_dim)`, L2-normalized."""
         return self.project_text(self.text_encoder(ids.to(self.device), mask.to(self.device)))
 
-    def encode_text(self, texts: Sequence[str], languages: str | Sequence[str] = "eng_Latn") -> Tensor:
-        """Embed texts, all in one language or each in its own: `(batch, embed_dim)`, L2-normalised."""
+    def encode_text(self, texts: str | Sequence[str], languages: str | Sequence[str] = "eng_Latn") -> Tensor:
+        """Embed a text or several, all in one language or each in its own: `(texts, embed_dim)`."""
         return self.encode_tokens(*self.tokenize(texts, languages))
 
-    def project_audio(self, features: Tensor) -> Tensor:
-        """The audio head on pooled features `(batch, audio dim)`, L2-normalised."""
-        return _embed(self.audio_proj, features)
-
     def project_text(self, features: Tensor) -> Tensor:
-        """The text head on sentence vectors `(batch, text dim)`, L2-normalised."""
-        return _embed(self.text_proj, features)
+        """Apply the text head to sentence vectors `(batch, text dim)`: `(batch, embed_dim)`, normalized."""
+        return project(self.text_proj, features)
 
     @property
     def prepare_text(self) -> TextPreparer:
@@ -166,8 +212,8 @@ class MLCLAP(nn.Module):
             self.text_encoder.tokenizer, self.config.text_normalization, self.config.text_prefix
         )
 
-    def tokenize(self, texts: Sequence[str], languages: str | Sequence[str] = "eng_Latn") -> TextBatch:
-        """Normalise, prefix, tokenise and truncate texts, all in one language or each in its own."""
+    def tokenize(self, texts: str | Sequence[str], languages: str | Sequence[str] = "eng_Latn") -> TextBatch:
+        """Normalize, prefix, tokenize and truncate texts, all in one language or each in its own."""
         return self.prepare_text(texts, languages)
 
     @property
@@ -175,63 +221,54 @@ class MLCLAP(nn.Module):
         """The scalar by which the loss divides similarities, float32, with its gradient."""
         if self.config.temperature_parameter == "raw":
             return self.raw_temperature.float()
-        bounds = (math.log(TEMPERATURE_RANGE[0]), math.log(TEMPERATURE_RANGE[1]))
-        return _ReturningClamp.apply(self.log_temperature.float(), *bounds).exp()
+        return temperature_of(self.log_temperature)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.audio_proj.parameters()).device
 
+    # Training
+
     def train(self, mode: bool = True) -> Self:
-        """As of every module, but frozen encoders stay in evaluation mode."""
+        """Set the mode as of every module, except that frozen encoders stay in evaluation mode."""
         super().train(mode)
         if self.config.freeze_text:
             self.text_encoder.eval()
         return self
 
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the activations of encoders that learn in the backward pass."""
+        if not self.config.freeze_audio:
+            self.audio_encoder.gradient_checkpointing_enable()
+        if not self.config.freeze_text:
+            self.text_encoder.enable_gradient_checkpointing()
+
+    def _freeze(self) -> None:
+        # The tagging head takes no part: distributed training refuses parameters without a gradient.
+        self.audio_encoder.outputlayer.requires_grad_(False)
+        if self.config.freeze_audio:
+            self.audio_encoder.freeze()
+        if self.config.freeze_text:
+            self.text_encoder.requires_grad_(False)
+            self.text_encoder.eval()
+
+    # Identity
+
     def fingerprint(self) -> str:
-        """Short stable hash of all that decides an embedding: weights, tokenizer, settings.
+        """Return a short stable hash of all that decides an embedding: weights, tokenizer, settings.
 
         The temperature, the audio encoder's tagging head and the training settings are not part of it; the
         text backend is not either, since both give the same embeddings.
         """
         digest = blake2b(digest_size=12)
+        # Exported names are the same for both text backends, and sorting makes the hash independent of order.
         for name, tensor in sorted(self.export_state().items()):
             if not name.endswith(("temperature", "num_batches_tracked")) and ".outputlayer." not in name:
                 digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         digest.update(repr(self._embedding_settings()).encode())
         return digest.hexdigest()
-
-    def export_state(self) -> dict[str, Tensor]:
-        """Weights by the names that `save_pretrained` writes, the same for both text backends."""
-        own = {name: each for name, each in self.state_dict().items() if not name.startswith("text_encoder.")}
-        return own | {f"text_encoder.{name}": each for name, each in self.text_encoder.export_state().items()}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Load weights by those names, strictly.
-
-        Raises:
-            ValueError: Listing what is missing, unexpected or of another shape.
-        """
-        check_fit(self.export_state(), state)
-        text = {name: each for name, each in state.items() if name.startswith("text_encoder.")}
-        self.text_encoder.load_state(
-            {name.removeprefix("text_encoder."): each for name, each in text.items()}
-        )
-        self.load_state_dict({name: each for name, each in state.items() if name not in text}, strict=False)
-
-    def summary(self) -> str:
-        """Number of parameters of each part, one a line."""
-        text = self.text_encoder
-        parts: dict[str, nn.Module] = {
-            f"audio encoder (CED, {self.config.audio.embed_dim} wide)": self.audio_encoder,
-            f"text encoder ({text.config.model_type}, {text.dim} wide)": text,
-            f"heads (to {self.config.embed_dim})": nn.ModuleList([self.audio_proj, self.text_proj]),
-        }
-        lines = [f"{name}: {_count(part)}" for name, part in parts.items()]
-        return "\n".join([*lines, f"all: {_count(self)}", f"temperature: {self.temperature.item():.4f}"])
 
     def _embedding_settings(self) -> tuple[object, ...]:
         config, tokenizer = self.config, self.text_encoder.tokenizer
@@ -244,60 +281,9 @@ class MLCLAP(nn.Module):
             tokenizer.fingerprint(),
         )
 
-    def _freeze(self) -> None:
-        # The tagging head takes no part: distributed training refuses parameters without a gradient.
-        self.audio_encoder.outputlayer.requires_grad_(False)
-        if self.config.freeze_audio:
-            self.audio_encoder.freeze()
-        if self.config.freeze_text:
-            self.text_encoder.requires_grad_(False)
-            self.text_encoder.eval()
 
-    def _enable_gradient_checkpointing(self) -> None:
-        if not self.config.gradient_checkpointing:
-            return
-        if not self.config.freeze_audio:
-            self.audio_encoder.gradient_checkpointing_enable()
-        if not self.config.freeze_text:
-            self.text_encoder.enable_gradient_checkpointing()
-
-
-class _ReturningClamp(torch.autograd.Function):
-    """A clamp whose gradient is dropped only where it points further out, so that a value never sticks."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, value: Tensor, low: float, high: float) -> Tensor:
-        ctx.at_low, ctx.at_high = value <= low, value >= high  # type: ignore[attr-defined]
-        return value.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        # Descent moves against the gradient: at the low end a positive one would push lower still.
-        outward = (ctx.at_low & (gradient > 0)) | (ctx.at_high & (gradient < 0))  # type: ignore[attr-defined]
-        return gradient.masked_fill(outward, 0.0), None, None
-
-
-def make_head(dim: int, embed_dim: int) -> nn.Sequential:
-    """The paper's head: linear, ReLU, linear."""
-    return nn.Sequential(nn.Linear(dim, embed_dim), nn.ReLU(), nn.Linear(embed_dim, embed_dim))
-
-
-def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Raise a ValueError that lists what is missing, unexpected or of another shape in `given`."""
-    problems = [f"missing: {name}" for name in wanted if name not in given]
-    problems += [f"unexpected: {name}" for name in given if name not in wanted]
-    problems += [
-        f"{name}: expected {tuple(wanted[name].shape)}, got {tuple(given[name].shape)}"
-        for name in wanted
-        if name in given and wanted[name].shape != given[name].shape
-    ]
-    if problems:
-        raise ValueError("the weights do not fit the model:\n  " + "\n  ".join(problems[:20]))
-
-
-def _embed(head: nn.Sequential, features: Tensor) -> Tensor:
-    weight = next(head.parameters())
-    return F.normalize(head(features.to(weight.dtype)).float(), dim=-1)
+def _is_of_text_encoder(name: str) -> bool:
+    return name.startswith("text_encoder.")
 
 
 def _make_audio_encoder(config: ModelConfig) -> CED:
@@ -317,15 +303,3 @@ def _make_text_encoder(config: ModelConfig) -> TextEncoder:
     return load_text_encoder(
         config.text_encoder, backend=config.text_backend, max_tokens=config.max_text_tokens
     )
-
-
-def _count(module: nn.Module) -> str:
-    total = sum(each.numel() for each in module.parameters())
-    learnt = sum(each.numel() for each in module.parameters() if each.requires_grad)
-    return f"{_number(total)} parameters" + (
-        "" if learnt == total else f", {_number(learnt)} of them trained"
-    )
-
-
-def _number(count: int) -> str:
-    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count:,}"

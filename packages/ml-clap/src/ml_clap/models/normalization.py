@@ -1,4 +1,4 @@
-"""Normalisation of captions and queries before the tokenizer.
+"""Normalization of captions and queries before the tokenizer.
 
 Three rules, named in `ModelConfig.text_normalization`; a model is searched with the rule it was trained with.
 
@@ -29,7 +29,7 @@ _REFERENCE_REMOVED = re.compile(rf"[{_REFERENCE_MARKS}()|*]")
 
 
 def normalize_text(text: str, rule: TextRule = "standard") -> str:
-    """`text` by one of the rules of this module's docstring.
+    """Normalize `text` by one of the rules of this module's docstring.
 
     >>> normalize_text("L’eau coule ; quelqu'un dit : « Bonjour ! »")
     "l'eau coule quelqu'un dit bonjour"
@@ -69,7 +69,7 @@ def _standard(text: str) -> str:
 
 
 def _is_kept(text: str, place: int) -> bool:
-    """Whether the character belongs to a word: a letter, digit, combining mark, or a mark inside it."""
+    """Tell whether a character belongs to a word: a letter, digit, combining mark, or a mark inside it."""
     char = text[place]
     if char == "'":
         return _is_word_char(text[place - 1 : place]) and _is_word_char(text[place + 1 : place + 2])

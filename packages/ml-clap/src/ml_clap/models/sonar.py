@@ -51,7 +51,7 @@ _PREFIXES = ("model.encoder.", "encoder.")
 
 
 def to_our_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """SONAR's text encoder in transformers' layout, from any published one.
+    """Return SONAR's text encoder in transformers' layout, from any published one.
 
     Accepts fairseq2's names, the first fairseq's (with its `version` and position entries) and transformers',
     the latter also with `encoder.` before each name and the embedding called `shared`.
@@ -61,10 +61,10 @@ def to_our_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     if FAIRSEQ2_EMBEDDING in state:
         return _reorder_embedding(_rename(state, _NAMES), _OUR_ROWS)
-    prefix = next((each for each in _PREFIXES if f"{each}layer_norm.weight" in state), "")
+    prefix = next((prefix for prefix in _PREFIXES if f"{prefix}layer_norm.weight" in state), "")
     kept = {
-        name.removeprefix(prefix): each
-        for name, each in state.items()
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
         if name.startswith(tuple(prefix + part for part in ("layers.", "layer_norm.", "embed_tokens.")))
     }
     shared = next((state[name] for name in ("shared.weight", "model.shared.weight") if name in state), None)
@@ -78,12 +78,12 @@ def to_our_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_fairseq2_layout(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `to_our_layout` for fairseq2's names."""
+    """Return weights of our layout under fairseq2's names: the inverse of `to_our_layout`."""
     return _reorder_embedding(_rename(state, _NAMES_BACK), _FAIRSEQ2_ROWS)
 
 
 def to_fairseq2_ids(ids: Tensor) -> Tensor:
-    """Token ids of our layout as fairseq2's."""
+    """Renumber token ids of our layout as fairseq2's."""
     return torch.tensor(_OUR_ROWS_INVERSE, device=ids.device)[ids.clamp(max=3)].where(ids < 4, ids)
 
 
@@ -91,7 +91,7 @@ _OUR_ROWS_INVERSE = tuple(_FAIRSEQ2_ROWS.index(row) for row in range(4))
 
 
 def sonar_config(state: Mapping[str, Tensor], *, head_width: int = 64) -> M2M100Config:
-    """The architecture that a state dict in our layout has.
+    """Return the architecture that a state dict in our layout has.
 
     `head_width`, the width of one attention head, shows in no tensor's shape; SONAR's is 64.
     """
@@ -106,7 +106,7 @@ def sonar_config(state: Mapping[str, Tensor], *, head_width: int = 64) -> M2M100
 
 
 def m2m100_config(*, vocab_size: int, dim: int, layers: int, heads: int, ffn_dim: int) -> M2M100Config:
-    """SONAR's architecture as transformers describes it, its dropout rates and 512 positions included."""
+    """Return SONAR's architecture in transformers' terms, with its dropout rates and 512 positions."""
     from transformers import M2M100Config
 
     return M2M100Config(
@@ -150,14 +150,14 @@ class SonarTextEncoder(nn.Module):
         self.encoder: Any = _build_fairseq2_model(config)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Sentence vectors `(batch, dim)` of `ids` and `mask` `(batch, length)`, padded on the right."""
+        """Return sentence vectors `(batch, dim)` of `ids` and `mask` `(batch, length)`, right-padded."""
         from fairseq2.nn import BatchLayout
 
         layout = BatchLayout.of(ids, mask.sum(dim=1).tolist())
         return self.encoder(to_fairseq2_ids(ids), layout).sentence_embeddings
 
     def export_state(self) -> dict[str, Tensor]:
-        """Weights in our layout."""
+        """Return the weights in our layout."""
         return to_our_layout(self.encoder.state_dict())
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -221,7 +221,7 @@ def import_sonar() -> None:
 
 
 def load_card(name: str, *, max_tokens: int) -> tuple[M2M100Config, dict[str, Tensor], SonarTokenizer]:
-    """Architecture, weights (our layout) and tokenizer of one of fairseq2's asset cards.
+    """Load architecture, weights (our layout) and tokenizer of one of fairseq2's asset cards.
 
     fairseq2 downloads what its cache lacks; `text_sonar_basic_encoder` is the published SONAR.
     """

@@ -30,7 +30,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def build_empty(build: Callable[[], Module]) -> Module:
-    """What `build` makes, its parameters holding whatever memory held: for weights that are loaded next.
+    """Build a model whose parameters hold whatever memory held: for weights that are loaded next.
 
     Buffers are as `build` made them, since not all are loaded. No random numbers are drawn.
     """
@@ -55,13 +55,13 @@ class TransformersTextEncoder(nn.Module):
         self.encoder: Any = _build_encoder(config)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Sentence vectors `(batch, dim)` of `ids` and `mask`, both `(batch, length)`."""
+        """Return sentence vectors `(batch, dim)` of `ids` and `mask`, both `(batch, length)`."""
         tokens = self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         weights = mask.to(tokens.dtype)[..., None]
         return (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
     def export_state(self) -> dict[str, Tensor]:
-        """Weights under transformers' names."""
+        """Return the weights under transformers' names."""
         return dict(self.encoder.state_dict())
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -107,7 +107,7 @@ def load_text_encoder(
 
 
 def build_text_encoder(parts: TextSource, *, backend: Backend) -> TextEncoder:
-    """An encoder of the given parts with random weights."""
+    """Build an encoder of the given parts with random weights."""
     config, tokenizer = parts.config, parts.tokenizer
     if isinstance(tokenizer, SonarTokenizer) and tokenizer.vocab_size > config.vocab_size:
         raise ValueError(
@@ -147,7 +147,7 @@ def create_small_text_encoder(
         layers: Transformer layers (feed-forward width 4 x `dim`).
         heads: Attention heads; must divide `dim`.
         languages: FLORES-200 codes the tokenizer shall know.
-        seed: Of the random weights.
+        seed: Seed for the random weights.
 
     Returns:
         The folder.

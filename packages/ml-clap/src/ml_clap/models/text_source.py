@@ -64,7 +64,7 @@ def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
 
 
 def fetch_folder(source: str | Path, *, wanted: str, patterns: list[str] | None = None) -> Path:
-    """A local folder, or a repository of the Hugging Face hub downloaded into one.
+    """Return a local folder, or a repository of the Hugging Face hub downloaded into one.
 
     Args:
         source: A folder's path or a hub id (owner/name).
@@ -86,7 +86,7 @@ def fetch_folder(source: str | Path, *, wanted: str, patterns: list[str] | None 
 
 
 def load_pt(path: Path) -> dict[str, Any]:
-    """A `.pt` file of tensors, flat or below `model` (the first fairseq: `model` or `state_dict`)."""
+    """Load a `.pt` file of tensors, flat or below `model` (the first fairseq: `model` or `state_dict`)."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     try:
@@ -99,7 +99,7 @@ def load_pt(path: Path) -> dict[str, Any]:
 
 
 def without_pooler(model: Any) -> Any:
-    """Mean pooling leaves BERT's pooler without a gradient, which distributed training refuses."""
+    """Remove BERT's pooler: mean pooling gives it no gradient, which distributed training refuses."""
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model

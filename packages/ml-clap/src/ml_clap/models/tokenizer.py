@@ -18,8 +18,8 @@ import sentencepiece
 import torch
 from torch import Tensor
 
-from ml_clap.data.languages import resolve
-from ml_clap.data.sonar_languages import SONAR_LANGUAGES
+from ml_clap.data.languages import SONAR_LANGUAGES, resolve
+from ml_clap.files import to_json, write_atomically
 from ml_clap.models.normalization import TextRule, normalize_text
 
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"
@@ -36,7 +36,7 @@ class TextBatch(NamedTuple):
     mask: Tensor
 
     def to(self, device: torch.device | str) -> TextBatch:
-        """The same batch on `device`."""
+        """Return the same batch on `device`."""
         return TextBatch(self.ids.to(device), self.mask.to(device))
 
 
@@ -69,12 +69,11 @@ class SonarTokenizer:
 
     def save(self, folder: Path) -> None:
         """Write what `from_folder` reads."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SENTENCEPIECE_FILE).write_bytes(self._pieces.serialized_model_proto())
-        (folder / LANGUAGES_FILE).write_text(json.dumps(self.languages), "utf-8")
+        write_atomically(folder / SENTENCEPIECE_FILE, self._pieces.serialized_model_proto())
+        write_atomically(folder / LANGUAGES_FILE, to_json(self.languages))
 
     def __call__(self, texts: Sequence[str], languages: Sequence[str]) -> TextBatch:
-        """Token ids of `texts`, each in its language (code of `self.languages`), padded to the longest."""
+        """Return token ids of texts, each in its language (a code of `self.languages`), right-padded."""
         rows = [
             [self.language_id(language), *self._encode(text), EOS]
             for text, language in zip(texts, languages, strict=True)
@@ -82,7 +81,7 @@ class SonarTokenizer:
         return pad_tokens(rows, PAD)
 
     def language_id(self, language: str) -> int:
-        """Id of a language's token; short codes (`fr`, `pt_BR`) are resolved as everywhere."""
+        """Return the id of a language's token; short codes (`fr`, `pt_BR`) are resolved as everywhere."""
         code = language if language in self._language_ids else resolve(language)
         if code not in self._language_ids:
             known = ", ".join(self.languages[:12]) + (", ..." if len(self.languages) > 12 else "")
@@ -90,12 +89,13 @@ class SonarTokenizer:
         return self._language_ids[code]
 
     def fingerprint(self) -> str:
-        """Hash of everything that decides the ids."""
+        """Return a hash of everything that decides the ids."""
         digest = blake2b(self._pieces.serialized_model_proto(), digest_size=16)
         digest.update("\n".join(self.languages).encode())
         return digest.hexdigest()
 
     def _encode(self, text: str) -> list[int]:
+        # Two places are for language and </s>, without which SONAR's vectors mean nothing.
         pieces = self._pieces.encode(text)[: self.max_tokens - 2]
         # sentencepiece numbers <unk> 0, <s> 1, </s> 2; every other piece is one further here.
         return [UNK if piece == 0 else piece + 1 for piece in pieces]
@@ -106,7 +106,7 @@ class HFTokenizer:
 
     Args:
         tokenizer: What `AutoTokenizer` gives.
-        max_tokens: Longer texts are cut to so many tokens, special ones included.
+        max_tokens: Longer texts are cut to this many tokens, special ones included.
     """
 
     def __init__(self, tokenizer: Any, *, max_tokens: int = 512) -> None:
@@ -123,12 +123,12 @@ class HFTokenizer:
         self.tokenizer.save_pretrained(folder)
 
     def __call__(self, texts: Sequence[str], languages: Sequence[str]) -> TextBatch:
-        """Token ids of `texts`, padded to the longest; `languages` is not needed."""
+        """Return token ids of texts, padded to the longest; `languages` is not needed."""
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
         return pad_tokens(rows, self.tokenizer.pad_token_id)
 
     def fingerprint(self) -> str:
-        """Hash of the vocabulary and the ids of some probes, which show normalisation and special tokens."""
+        """Return a hash of the vocabulary and of some probes' ids, which show how texts are normalized."""
         digest = blake2b(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode(), digest_size=16)
         probes = ["", "A dog barks.", "Ein Hund BELLT, là-bas!", "犬が吠える。", "  two  spaces"]
         digest.update(json.dumps(self.tokenizer(probes)["input_ids"]).encode())
@@ -146,8 +146,10 @@ class TextPreparer:
     rule: TextRule
     prefix: str
 
-    def __call__(self, texts: Sequence[str], languages: str | Sequence[str]) -> TextBatch:
-        """Normalise, prefix, tokenise and truncate `texts`; `languages` is one code or one a text."""
+    def __call__(self, texts: str | Sequence[str], languages: str | Sequence[str]) -> TextBatch:
+        """Normalize, prefix, tokenize and truncate texts; `languages` is one code or one a text."""
+        if isinstance(texts, str):  # as a sequence it would be one text a letter
+            texts = [texts]
         if isinstance(languages, str):
             languages = [languages] * len(texts)
         if len(languages) != len(texts):
@@ -167,7 +169,7 @@ def pad_tokens(rows: Sequence[Sequence[int]], pad: int) -> TextBatch:
 
 
 def find_sentencepiece(folder: Path) -> Path:
-    """SONAR's sentencepiece model in a folder, under either of its names."""
+    """Find SONAR's sentencepiece model in a folder, under either of its names."""
     found = [folder / SENTENCEPIECE_FILE, *sorted(folder.glob("sentencepiece*.model"))]
     for path in found:
         if path.is_file():

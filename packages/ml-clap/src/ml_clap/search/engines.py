@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from ml_clap.files import write_atomically, write_json
 from ml_clap.search.vectors import BLOCK_ROWS, search_exact
 
 logger = logging.getLogger(__name__)
 
 FLAT_ROWS = 200_000
-"""Above so many vectors faiss searches approximately."""
+"""Number of vectors above which faiss searches approximately."""
 TARGET_RECALL = 0.99
 """Share of the exact ten best that an approximate search should find; more lists are probed until it does."""
 
@@ -36,7 +37,7 @@ class Engine(Protocol):
     """What it is and how exact."""
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (queries, k) and rows (queries, k) of the best, best first; see `vectors.search_exact`."""
+        """Return scores and rows (queries, k) of the best, best first; see `vectors.search_exact`."""
 
 
 class NumpyEngine:
@@ -48,7 +49,7 @@ class NumpyEngine:
         self.vectors = vectors
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See `vectors.search_exact`."""
+        """Search exactly, see `vectors.search_exact`."""
         return search_exact(queries, self.vectors, k)
 
 
@@ -76,7 +77,7 @@ class FaissEngine:
 
     @classmethod
     def flat(cls, vectors: np.ndarray) -> FaissEngine:
-        """Exact; holds all vectors in memory as float32."""
+        """Make an exact engine; it holds all vectors in memory as float32."""
         import faiss
 
         index = faiss.IndexFlatIP(vectors.shape[1])
@@ -85,7 +86,7 @@ class FaissEngine:
 
     @classmethod
     def approximate(cls, vectors: np.ndarray, path: Path, name: str) -> FaissEngine:
-        """IVF,SQ8, read from `path` if that was built from the same vectors, else built and written there.
+        """Make an IVF,SQ8 engine: read from `path` if that has the same vectors, else built and kept there.
 
         Args:
             vectors: (rows, dim).
@@ -109,15 +110,15 @@ class FaissEngine:
         )
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and rows of the best; an approximate search may return fewer, as rows of -1 at the end."""
+        """Return scores and rows of the best; an approximate search may find fewer: rows of -1 at the end."""
         return self.index.search(np.ascontiguousarray(queries, np.float32), min(k, self.index.ntotal))
 
 
 def make_engine(engine: EngineName, vectors: np.ndarray, path: Path, name: str) -> Engine:
-    """The engine asked for; `auto` is faiss where it is installed and pays, else numpy.
+    """Return the engine asked for; `auto` is faiss where it is installed and pays, else numpy.
 
     Raises:
-        ValueError: if faiss is asked for and not installed.
+        ValueError: faiss is asked for and not installed.
     """
     installed = find_spec("faiss") is not None
     if engine == "faiss" and not installed:
@@ -130,7 +131,7 @@ def make_engine(engine: EngineName, vectors: np.ndarray, path: Path, name: str) 
 
 
 def build_approximate(vectors: np.ndarray, name: str, num_queries: int = 100) -> tuple[Any, ApproximateState]:
-    """An IVF,SQ8 index of (rows, dim) vectors that probes as many lists as `TARGET_RECALL` asks."""
+    """Build an IVF,SQ8 index of (rows, dim) vectors that probes as many lists as `TARGET_RECALL` asks."""
     import faiss
 
     rows, dim = vectors.shape
@@ -155,11 +156,11 @@ def _tune_probes(index: Any, vectors: np.ndarray, rows: np.ndarray, num_lists: i
         recall = recall_without_self(found, exact, rows)
         if recall >= TARGET_RECALL or index.nprobe >= num_lists:
             return recall
-        index.nprobe = min(2 * index.nprobe, num_lists)
+        index.nprobe = min(2 * index.nprobe, num_lists)  # at num_lists it is exact but for the 8-bit codes
 
 
 def recall_without_self(found: np.ndarray, exact: np.ndarray, rows: np.ndarray) -> float:
-    """Share of the exact neighbours that were found, a query's own row not counted."""
+    """Return the share of the exact neighbors that were found, a query's own row not counted."""
     hits = total = 0
     for mine, theirs, row in zip(found, exact, rows, strict=True):
         wanted = set(theirs) - {row}
@@ -185,11 +186,9 @@ def _write(index: Any, state: ApproximateState, path: Path) -> None:
     import faiss
 
     description = path.with_suffix(".json")
-    temporary = path.with_suffix(".tmp")
     try:
         description.unlink(missing_ok=True)
-        faiss.write_index(index, str(temporary))
-        temporary.replace(path)
-        description.write_text(json.dumps(asdict(state)) + "\n")
+        write_atomically(path, lambda temporary: faiss.write_index(index, str(temporary)))
+        write_json(description, state)
     except (OSError, RuntimeError) as e:
         logger.warning("could not keep the faiss index in %s (%s): it is built again next time", path, e)

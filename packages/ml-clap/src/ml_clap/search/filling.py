@@ -72,7 +72,7 @@ def measure(clip: Found, window_seconds: float) -> Entry | Problem:
 
 
 def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | None]:
-    """Seconds of sound of a file, and why there is not more.
+    """Return the seconds of audio of a file, and why there is not more.
 
     By its header, unless that is silent, or promises more than a window and an end that is not there (a file
     cut off, a header that lies): then by decoding all of it.
@@ -137,6 +137,7 @@ class IndexFiller:
         Returns:
             What could not be read, now or in earlier runs.
         """
+        # What an earlier run could not read is still not there: it belongs in every report.
         for number, entry in enumerate(self.writer.entries):
             if entry.problem:
                 self._note(number, entry.problem, partly=True)
@@ -148,7 +149,7 @@ class IndexFiller:
         return list(self._problems.values())
 
     def _lacking(self) -> list[list[Window]]:
-        """Per clip of the index that lacks any, the windows it lacks."""
+        """Return for each clip of the index that lacks any the windows it lacks."""
         present = self.writer.windows()
         counts = np.bincount(present["entry"], minlength=len(self.writer.entries))
         planned = [self._plan(number) for number in range(len(self.writer.entries))]
@@ -231,7 +232,7 @@ class IndexFiller:
             yield
 
     def _stream(self, windows: Sequence[Window]) -> Iterator[tuple[Window, Tensor]]:
-        """Windows of one file with their sound, as far as it can be read."""
+        """Give windows of one file with their audio, as far as it can be read."""
         from audio_common.audio import AudioError
 
         number = windows[0][0]

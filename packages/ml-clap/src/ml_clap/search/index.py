@@ -18,6 +18,7 @@ import numpy as np
 from audio_common.files import AUDIO_SUFFIXES
 
 from ml_clap.config.index import IndexConfig
+from ml_clap.files import write_atomically, write_json
 from ml_clap.search.filling import IndexFiller, Problem
 from ml_clap.search.scan import Plan, plan_update, scan
 from ml_clap.search.store import (
@@ -25,11 +26,10 @@ from ml_clap.search.store import (
     IndexSettings,
     IndexWriter,
     json_line,
-    printable,
     read_settings,
-    write_atomically,
     writer_lock,
 )
+from ml_clap.tables import printable, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
@@ -59,19 +59,17 @@ class IndexReport:
 
 def index(config: IndexConfig) -> IndexReport:
     """Load the model, bring the index up to date, and print what was done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
+    from ml_clap.models.checkpoint import find_model
+    from ml_clap.models.device import choose_device
     from ml_clap.models.ml_clap import MLCLAP
 
     assert config.out is not None
-    model_name = config.model or read_settings(config.out).model
+    # Of a training run the model itself: another one may be its best when the index is searched.
+    model_name = str(find_model(config.model or read_settings(config.out).model))
     if Path(model_name).exists():  # found again from any folder
         model_name = str(Path(model_name).absolute())
     model = MLCLAP.from_pretrained(model_name, device=choose_device(config.device))
-    columns = ("Indexing", BarColumn(), MofNCompleteColumn(), "clips", TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("")
+    with show_progress("Indexing clips") as progress:
         report = update_index(
             model,
             config.source,
@@ -79,27 +77,21 @@ def index(config: IndexConfig) -> IndexReport:
             model_name=model_name,
             window_seconds=config.window_seconds,
             hop_seconds=config.hop_seconds,
-            dtype=config.dtype,
+            dtype=config.vector_dtype,
             keep_vanished=config.keep_vanished,
             seconds_per_batch=config.seconds_per_batch,
             num_workers=config.num_workers,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            progress=progress,
         )
-    print_report(report, config.out)
+    with tables_beside_json(config.json):
+        print_report(report, config.out)
     if config.json:
-        write_atomically(config.json, json_line(dataclasses.asdict(report)))
+        write_json(config.json, report)
     return report
 
 
-def choose_device(device: str) -> str:
-    """`auto` is the first GPU if there is one, else the CPU."""
-    import torch
-
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-
-
 def print_report(report: IndexReport, out: Path) -> None:
-    """Say on standard output what a run did and which files it could not read."""
+    """Print what a run did and which files it could not read."""
     speed = report.audio_seconds / max(report.seconds, 1e-9)
     print(
         f"{out}: {report.num_clips:,} clips, {report.num_windows:,} windows ({report.new:,} new, "
@@ -125,7 +117,7 @@ def update_index(
     keep_vanished: bool = False,
     seconds_per_batch: float = 160.0,
     num_workers: int = 1,
-    on_progress: Callable[[float, int], None] = lambda done, total: None,
+    progress: Callable[[float, int], None] = lambda done, total: None,
 ) -> IndexReport:
     """Make the index `out` hold the clips of `source`, encoding only what it does not have.
 
@@ -138,12 +130,12 @@ def update_index(
         hop_seconds: from the start of one window to the next.
         dtype: how vectors are stored; float16 halves the size.
         keep_vanished: keep clips whose file is gone.
-        seconds_per_batch: sound encoded at once.
+        seconds_per_batch: seconds of audio encoded at once.
         num_workers: threads that read files.
-        on_progress: called with the number of clips done and of clips to do.
+        progress: called with the number of clips done and of clips to do.
 
     Raises:
-        AudioIndexError: if there is nothing to index, the index has other settings or another model, someone
+        AudioIndexError: there is nothing to index, the index has other settings or another model, someone
             else is writing it, or none of its files is in `source`.
     """
     began = time.monotonic()
@@ -166,10 +158,8 @@ def update_index(
         plan = plan_update(writer.entries, found)
         _prepare(writer, plan, settings, keep_vanished)
         filler = IndexFiller(model, writer, seconds_per_batch, num_workers)
-        problems += filler.run(plan.new, on_progress)
-        write_atomically(
-            out / "bad_files.jsonl", b"".join(json_line(dataclasses.asdict(p)) for p in problems)
-        )
+        problems += filler.run(plan.new, progress)
+        write_atomically(out / "bad_files.jsonl", b"".join(json_line(problem) for problem in problems))
         writer.update(complete=True)
         windows = writer.windows()
         present = {writer.entries[number].id for number in np.unique(windows["entry"])}
@@ -213,6 +203,7 @@ def _open_or_create(out: Path, settings: IndexSettings) -> IndexWriter:
 
 def _prepare(writer: IndexWriter, plan: Plan, settings: IndexSettings, keep_vanished: bool) -> None:
     """Take out what is gone or changed, before anything is added."""
+    # A disk that is not mounted looks like an empty folder: refuse rather than empty the index.
     if plan.vanished and not plan.kept and not plan.changed and not keep_vanished:
         raise AudioIndexError(
             f"none of the {len(plan.vanished):,} clips of {writer.folder} (of {writer.settings.source}) "

@@ -1,7 +1,8 @@
-"""What a search is for: texts in any language, lines of a file, sounds; and their embeddings."""
+"""What a search looks for: texts in any language, lines of a file, sounds; and their embeddings."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,23 +25,24 @@ class Query:
 
     text: str | None = None
     language: str = "eng_Latn"
-    audio: Path | None = None
+    audio: str | Path | Tensor | None = None
+    """A file, or a waveform (samples,) at 16 kHz."""
 
     def __str__(self) -> str:
-        return f"sounds like {self.audio}" if self.audio else f"{self.text} [{self.language}]"
+        return f"sounds like {self.audio}" if self.text is None else f"{self.text} [{self.language}]"
 
 
 def read_queries(config: SearchConfig) -> list[Query]:
-    """The queries of a command: its texts, its file's lines, its sounds, in this order.
+    """Return the queries of a command: its texts, its file's lines, its sounds, in this order.
 
     Raises:
-        ValueError: if a language is unknown or the file holds no query.
+        ValueError: a language is unknown, or the file holds no query.
     """
     default = resolve(config.lang)
     queries = [Query(text=text, language=default) for text in config.query]
     if config.queries:
-        lines = config.queries.read_text(encoding="utf-8").splitlines()
-        queries += [_parse_line(line, default) for line in lines if line.strip()]
+        content = sys.stdin.read() if str(config.queries) == "-" else config.queries.read_text("utf-8")
+        queries += [_parse_line(line, default) for line in content.splitlines() if line.strip()]
     queries += [Query(audio=path) for path in config.audio]
     if not queries:
         raise ValueError(f"{config.queries} holds no query: write one a line")
@@ -55,30 +57,19 @@ def _parse_line(line: str, default: str) -> Query:
 
 
 def embed_queries(model: MLCLAP, queries: Sequence[Query]) -> np.ndarray:
-    """Embeddings (queries, dim) float32; the texts go through the model together, in whatever languages."""
-    texts = [number for number, query in enumerate(queries) if query.text is not None]
-    vectors = np.empty((len(queries), model.config.embed_dim), np.float32)
-    if texts:
-        words = [queries[number].text or "" for number in texts]
-        vectors[texts] = embed_text(model, words, [queries[number].language for number in texts])
-    for number, query in enumerate(queries):
-        if query.audio is not None:
-            vectors[number] = embed_audio(model, query.audio)[0]
-    return vectors
-
-
-def embed_text(model: MLCLAP, texts: Sequence[str], languages: Sequence[str]) -> np.ndarray:
-    """Embeddings (texts, dim) float32 of texts, each in its language."""
-    from ml_clap.models.encoding import encode_texts
-
-    return encode_texts(model, list(texts), list(languages)).numpy()
-
-
-def embed_audio(model: MLCLAP, audio: str | Path | Tensor) -> np.ndarray:
-    """Embedding (1, dim) float32 of a file or of a waveform (samples,) at 16 kHz."""
-    import torch
+    """Return embeddings (queries, dim) float32; texts in whatever languages go through the model together."""
     from audio_common.audio import load_audio
 
-    from ml_clap.models.encoding import encode_waveforms
+    from ml_clap.models.encoding import encode_texts, encode_waveforms
 
-    return encode_waveforms(model, [audio if isinstance(audio, torch.Tensor) else load_audio(audio)]).numpy()
+    vectors = np.empty((len(queries), model.config.embed_dim), np.float32)
+    texts = [number for number, query in enumerate(queries) if query.text is not None]
+    if texts:
+        words = [queries[number].text or "" for number in texts]
+        vectors[texts] = encode_texts(model, words, [queries[number].language for number in texts]).numpy()
+    for number, query in enumerate(queries):
+        audio = query.audio
+        if query.text is None and audio is not None:
+            waveform = load_audio(audio) if isinstance(audio, str | Path) else audio
+            vectors[number] = encode_waveforms(model, [waveform])[0].numpy()
+    return vectors

@@ -52,16 +52,16 @@ class Plan:
     changed: frozenset[str]
     """Ids of those of `new` that replace a clip of the same name."""
     moved: int
-    """How many of `kept` have another name than before."""
+    """Number of clips of `kept` that have another name than before."""
     vanished: list[Entry]
     """Clips whose file is gone; they stay only where the caller puts them into `kept`."""
 
 
 def scan(source: Path) -> tuple[list[Found], list[Missing]]:
-    """The clips of a folder (read recursively; hidden files left out) or of a JSONL manifest, in order.
+    """Return the clips of a folder (read recursively, without hidden files) or of a manifest, in order.
 
     Raises:
-        FileNotFoundError: if there is no such folder or file.
+        FileNotFoundError: there is no such folder or file.
     """
     source = source.absolute()
     if source.is_dir():
@@ -113,7 +113,7 @@ def _scan_manifest(manifest: Path) -> tuple[list[Found], list[Missing]]:
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
+    """Return the hexadecimal SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -125,7 +125,7 @@ def plan_update(
 
     Args:
         entries: the index's clips, by line number.
-        found: the clips that are there.
+        found: the clips that are there now.
         digest: content hash of a file; asked only where size and time of change do not decide.
     """
     known = {entry.id: number for number, entry in enumerate(entries)}
@@ -133,6 +133,7 @@ def plan_update(
     unplaced, changed = [], set()
     for clip in found:
         number = known.pop(clip.id, None)
+        # A clip of the same name and content is kept; its hash is computed only where its time differs.
         if number is not None and _is_same(entries[number], clip, digest):
             kept.append((number, _renewed(entries[number], clip)))
         else:

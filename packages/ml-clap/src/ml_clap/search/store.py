@@ -3,7 +3,7 @@
 A folder of
 - `index.json`: the settings, the model's fingerprint and the generation N of the files below;
 - `entries-N.jsonl`: one line per clip (file, size, content hash, duration, captions);
-- `vectors-N.npy`: (windows, dim) L2-normalised embeddings, float32 or float16;
+- `vectors-N.npy`: (windows, dim) L2-normalized embeddings, float32 or float16;
 - `spans-N.npy`: (windows,) of which clip (line of the entries, from 0) a vector is, from and to which second;
 - `bad_files.jsonl`: what could not be read at the last run, and why.
 
@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ml_clap.files import TEMPORARY, to_json, write_atomically, write_json
 from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows
 
 FORMAT = 1
@@ -85,34 +86,16 @@ class Entry:
     """Why only a part of the file, of the given duration, could be read."""
 
 
-def json_line(record: Any, indent: int | None = None) -> bytes:
-    """JSON in UTF-8 and a line's end; escaped where a file's name is not valid Unicode."""
-    try:
-        return (json.dumps(record, ensure_ascii=False, indent=indent) + "\n").encode()
-    except UnicodeEncodeError:
-        return (json.dumps(record, indent=indent) + "\n").encode()
-
-
-def printable(text: str) -> str:
-    """A file's name for a terminal: bytes that are not valid Unicode become a replacement character."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file by one that is complete and synced: a reader sees the old or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def json_line(record: Any) -> bytes:
+    """Return a record as a line of a JSON Lines file."""
+    return to_json(record) + b"\n"
 
 
 def read_settings(folder: Path) -> IndexSettings:
-    """The settings of an index.
+    """Return the settings of an index.
 
     Raises:
-        AudioIndexError: if the folder holds no index, or one of another format.
+        AudioIndexError: the folder holds no index, or one of another format.
     """
     path = folder / "index.json"
     if not path.is_file():
@@ -126,22 +109,22 @@ def read_settings(folder: Path) -> IndexSettings:
 
 
 def entries_path(folder: Path, generation: int) -> Path:
-    """Where the clips of a generation are."""
+    """Return the path of a generation's clips."""
     return folder / f"entries-{generation:06d}.jsonl"
 
 
 def vectors_path(folder: Path, generation: int) -> Path:
-    """Where the vectors of a generation are."""
+    """Return the path of a generation's vectors."""
     return folder / f"vectors-{generation:06d}.npy"
 
 
 def spans_path(folder: Path, generation: int) -> Path:
-    """Where the windows of a generation are."""
+    """Return the path of a generation's windows."""
     return folder / f"spans-{generation:06d}.npy"
 
 
 def entry_lines(path: Path) -> list[bytes]:
-    """The complete lines of an entries file; one that a kill cut short is left out."""
+    """Return the complete lines of an entries file; one that a kill cut short is skipped."""
     return path.read_bytes().split(b"\n")[:-1]
 
 
@@ -150,10 +133,12 @@ def writer_lock(folder: Path) -> Iterator[None]:
     """Hold the index for writing; the system frees it when the process ends, however it ends.
 
     Raises:
-        AudioIndexError: if another process holds it, or the folder is somebody else's.
+        AudioIndexError: another process holds it, or the folder is somebody else's.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    strangers = [path.name for path in folder.iterdir() if not path.name.startswith(OWN_NAMES)]
+    # A kill may have left a file that was being written.
+    names = [path.name for path in folder.iterdir() if path.suffix != TEMPORARY]
+    strangers = [name for name in names if not name.startswith(OWN_NAMES)]
     if strangers and not (folder / "index.json").exists():
         raise AudioIndexError(
             f"{folder} is not an index but holds {sorted(strangers)[0]}: give an empty folder"
@@ -182,28 +167,28 @@ class IndexWriter:
 
     @classmethod
     def create(cls, folder: Path, settings: IndexSettings) -> IndexWriter:
-        """A new index without clips."""
+        """Make a new index without clips."""
         entries_path(folder, settings.generation).write_bytes(b"")
         NpyLog.create(spans_path(folder, settings.generation), SPAN).close()
         vectors = vectors_path(folder, settings.generation)
         NpyLog.create(vectors, np.dtype(settings.dtype), (settings.dim,)).close()
-        write_atomically(folder / "index.json", _settings_json(settings))
+        write_json(folder / "index.json", settings)
         return cls(folder)
 
     def update(self, **changes: Any) -> None:
         """Replace fields of the settings, on disk too."""
         self.settings = dataclasses.replace(self.settings, **changes)
-        write_atomically(self.folder / "index.json", _settings_json(self.settings))
+        write_json(self.folder / "index.json", self.settings)
 
     def windows(self) -> np.ndarray:
-        """The windows that are in the index: (windows,) of `SPAN`."""
+        """Return the windows that are in the index: (windows,) of `SPAN`."""
         return np.array(open_rows(spans_path(self.folder, self.settings.generation))[: self._spans.rows])
 
     def add_entries(self, entries: Iterable[Entry]) -> list[int]:
         """Append clips; returns their line numbers. They become findable by `add_windows`."""
         first = len(self.entries)
         new = list(entries)
-        self._entries_file.write(b"".join(json_line(dataclasses.asdict(entry)) for entry in new))
+        self._entries_file.write(b"".join(json_line(entry) for entry in new))
         self._entries_file.flush()
         os.fsync(self._entries_file.fileno())
         self.entries.extend(new)
@@ -211,6 +196,7 @@ class IndexWriter:
 
     def add_windows(self, spans: Sequence[tuple[int, float, float]], vectors: np.ndarray) -> None:
         """Append windows (entry, start, end) and their vectors (windows, dim); on disk when this returns."""
+        # In this order: a span without its vector would be a window that cannot be searched.
         self._vectors.append(vectors)
         self._spans.append(np.array(list(spans), SPAN))
 
@@ -243,6 +229,7 @@ class IndexWriter:
         self._entries_file.seek(0, os.SEEK_END)
         self._vectors = NpyLog(vectors_path(self.folder, generation))
         self._spans = NpyLog(spans_path(self.folder, generation))
+        # A kill between the two appends leaves vectors without spans: they are encoded again.
         rows = min(self._vectors.rows, self._spans.rows)
         self._vectors.truncate(rows)
         self._spans.truncate(rows)
@@ -250,14 +237,14 @@ class IndexWriter:
     def _rewrite_entries(self, entries: list[Entry]) -> None:
         self._entries_file.close()
         path = entries_path(self.folder, self.settings.generation)
-        write_atomically(path, b"".join(json_line(dataclasses.asdict(entry)) for entry in entries))
+        write_atomically(path, b"".join(json_line(entry) for entry in entries))
         self.entries = entries
         self._entries_file = path.open("r+b")
         self._entries_file.seek(0, os.SEEK_END)
 
     def _copy(self, kept: Sequence[tuple[int, Entry]], generation: int) -> None:
         """Write the kept clips' rows, renumbered, as another generation."""
-        lines = b"".join(json_line(dataclasses.asdict(entry)) for _, entry in kept)
+        lines = b"".join(json_line(entry) for _, entry in kept)
         write_atomically(entries_path(self.folder, generation), lines)
         renumber = np.full(len(self.entries), -1)
         renumber[[number for number, _ in kept]] = np.arange(len(kept))
@@ -275,13 +262,9 @@ class IndexWriter:
         spans.close()
 
     def _remove_strays(self) -> None:
-        """Delete other generations' files: of a copy that a kill cut short, or of the one before."""
+        """Delete files of other generations (the one before, a copy cut short) and half-written ones."""
         generation = self.settings.generation
         current = {f(self.folder, generation) for f in (entries_path, vectors_path, spans_path)}
-        for pattern in ("entries-*.jsonl*", "vectors-*.npy", "spans-*.npy"):
+        for pattern in ("entries-*.jsonl", "vectors-*.npy", "spans-*.npy", f".*{TEMPORARY}"):
             for path in set(self.folder.glob(pattern)) - current:
                 path.unlink()
-
-
-def _settings_json(settings: IndexSettings) -> bytes:
-    return json_line(dataclasses.asdict(settings), indent=2)

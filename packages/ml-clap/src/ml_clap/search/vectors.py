@@ -34,7 +34,7 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, int]:
 
 
 def open_rows(path: Path) -> np.ndarray:
-    """The rows of a .npy file, memory-mapped; fewer than its header says if the file is cut off."""
+    """Return the rows of a .npy file, memory-mapped; fewer than its header says if the file is cut off."""
     with path.open("rb") as file:
         shape, dtype, offset = _read_header(file)
     row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
@@ -62,7 +62,7 @@ class NpyLog:
 
     @classmethod
     def create(cls, path: Path, dtype: np.dtype, row_shape: tuple[int, ...] = ()) -> NpyLog:
-        """A new file without rows; one that is there is overwritten."""
+        """Make a new file without rows; one that is there is overwritten."""
         path.write_bytes(_header(dtype, (0, *row_shape)))
         return cls(path)
 
@@ -70,6 +70,7 @@ class NpyLog:
         """Add rows of shape (rows, *row_shape); they are on disk when this returns."""
         if rows.shape[1:] != self._row_shape:
             raise ValueError(f"expected rows of shape (rows, {self._row_shape}), got {rows.shape}")
+        # Where the counted rows end; what a killed append left behind is overwritten.
         self._file.seek(self._offset + self.rows * self._row_bytes)
         self._file.write(np.ascontiguousarray(rows, self._dtype).tobytes())
         self._sync()
@@ -96,7 +97,7 @@ class NpyLog:
 
 
 def top_columns(scores: np.ndarray, k: int) -> np.ndarray:
-    """Columns of the k highest scores of each row, best first; equal scores in order of their columns.
+    """Return the columns of the k highest scores of each row, best first; equal ones by their columns.
 
     Args:
         scores: (queries, columns).
@@ -119,7 +120,7 @@ def top_columns(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def inner_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """(queries, rows) float32 of (queries, dim) float32 and (rows, dim) float32 or float16, in float32."""
+    """Multiply (queries, dim) float32 with (rows, dim) float32 or float16: (queries, rows) float32."""
     if vectors.dtype == np.float32:
         return queries @ vectors.T
     import torch  # widens float16 nine times as fast as NumPy 2.4, into memory that stays in the cache
@@ -136,7 +137,7 @@ def inner_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 def search_exact(
     queries: np.ndarray, vectors: np.ndarray, k: int, block_rows: int = BLOCK_ROWS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k vectors of highest inner product with each query, by brute force, block after block.
+    """Find the k vectors of highest inner product with each query, by brute force, block after block.
 
     Args:
         queries: (queries, dim) float32.

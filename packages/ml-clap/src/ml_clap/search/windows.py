@@ -22,7 +22,7 @@ BLOCK_SECONDS = 1.0
 
 
 def plan_windows(duration: float, window_seconds: float, hop_seconds: float) -> list[tuple[float, float]]:
-    """The (start, end) of each window of a file, in seconds, in order.
+    """Return the (start, end) of each window of a file, in seconds, in order.
 
     Args:
         duration: length of the file in seconds.
@@ -43,7 +43,7 @@ def plan_windows(duration: float, window_seconds: float, hop_seconds: float) -> 
 def stream_windows(
     path: Path, windows: Sequence[tuple[float, float]], sample_rate: int = 16_000
 ) -> Iterator[Tensor]:
-    """The sound of each window, decoded from the file's beginning: a seek in an mp3 costs more than that.
+    """Give the audio of each window, decoded from the file's beginning: in an mp3 a seek costs more.
 
     Args:
         path: sound file.

@@ -1,4 +1,4 @@
-"""The loss of ML-CLAP (arXiv 2406.07012): symmetric InfoNCE with soft same-clip targets, and its regulariser.
+"""The loss of ML-CLAP (arXiv 2406.07012): symmetric InfoNCE with soft same-clip targets, and its regularizer.
 
 All functions are pure. Over several processes, gather the embeddings first: the loss of the gathered batch is
 the loss that one process would compute on the concatenation, and so are the gradients once
@@ -17,10 +17,10 @@ from torch.autograd.function import FunctionCtx
 def contrastive_loss(
     audio: Tensor, text: Tensor, temperature: Tensor | float, clip_ids: Tensor | None = None
 ) -> Tensor:
-    """Symmetric InfoNCE: the mean of the audio-to-text and text-to-audio cross-entropies.
+    """Return symmetric InfoNCE: the mean of the audio-to-text and text-to-audio cross-entropies.
 
     Args:
-        audio: Embeddings `(batch, dim)`, L2-normalised.
+        audio: Embeddings `(batch, dim)`, L2-normalized.
         text: Embeddings `(batch, dim)`, row i describing row i of `audio`.
         temperature: Similarities are divided by it.
         clip_ids: Number of the clip of each row, `(batch,)`. Rows of one clip are positives of each other and
@@ -33,19 +33,21 @@ def contrastive_loss(
         ValueError: The shapes do not fit each other.
     """
     _check_pair(audio, text)
+    # In float32: with a temperature of 0.01, bfloat16's rounding of a cosine would be 0.4 in a logit.
     logits = audio.float() @ text.float().T / temperature  # (audio rows, text rows)
     if clip_ids is None:
         targets = torch.eye(len(logits), device=logits.device)
     else:
         if clip_ids.shape != (len(logits),):
             raise ValueError(f"expected clip_ids of shape ({len(logits)},), got {tuple(clip_ids.shape)}")
+        # Captions of one clip are no negatives of each other; they share the probability evenly.
         targets = (clip_ids[:, None] == clip_ids[None, :]).float()
         targets = targets / targets.sum(dim=1, keepdim=True)
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
 
 
 def embedding_regularizer(audio: Tensor, text: Tensor) -> Tensor:
-    """The paper's embedding regularisation: for each tower mean|e| / sqrt(sum e²), added.
+    """Return the paper's embedding regularization: mean|e| / sqrt(sum e²) of each tower, added.
 
     Mean and sum run over the whole batch matrix `(batch, dim)`, so the value depends on the batch's size:
     gather before calling it. Scalar, float32.
@@ -83,6 +85,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        # Every process computed the same loss: its rows' gradients on all of them belong together.
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total[ctx.rows]  # type: ignore[attr-defined]
@@ -92,7 +95,7 @@ def _row_counts(tensor: Tensor) -> list[int]:
     count = torch.tensor([len(tensor)], device=tensor.device)
     counts = [torch.empty_like(count) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, count)
-    return [int(each) for each in torch.cat(counts).tolist()]
+    return [int(rows) for rows in torch.cat(counts).tolist()]
 
 
 def _check_pair(audio: Tensor, text: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What training does to the weights: parameter groups, the learning rate's course, their moving average."""
+"""How training changes the weights: parameter groups, the learning rate over the run, the moving average."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ml_clap.config.train import OptimizerConfig
+from ml_clap.config.train import TrainConfig
 
 _ENCODERS = ("audio_encoder.", "text_encoder.")
 
 
-def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, object]]:
-    """Trainable parameters of an `MLCLAP`, grouped by learning rate and weight decay.
+def parameter_groups(
+    model: nn.Module, *, weight_decay: float, encoder_lr_factor: float
+) -> list[dict[str, object]]:
+    """Group the trainable parameters of an `MLCLAP` by learning rate and weight decay.
 
     Vectors and scalars (norms, biases, the temperature) and position embeddings are not decayed: pulling them
     to zero does not make a function smoother.
@@ -25,29 +27,43 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
         if parameter.requires_grad:
             decays = parameter.ndim > 1 and "pos_embed" not in name and "position" not in name
             groups.setdefault((name.startswith(_ENCODERS), decays), []).append(parameter)
+    # Sorted: a checkpoint of the optimizer names groups by their order alone.
     return [
         {
             "params": parameters,
-            "lr_factor": config.encoder_lr_factor if is_encoder else 1.0,
-            "weight_decay": config.weight_decay if decays else 0.0,
+            "lr_factor": encoder_lr_factor if is_encoder else 1.0,
+            "weight_decay": weight_decay if decays else 0.0,
         }
         for (is_encoder, decays), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
-def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Adam or AdamW over `parameter_groups`; its rate is set before each update by `set_learning_rate`."""
-    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(parameter_groups(model, config), lr=config.lr, betas=config.betas, eps=config.eps)  # type: ignore[arg-type]
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Return Adam or AdamW over `parameter_groups`; `set_learning_rate` sets its rate before each update."""
+    own = config.optimizer
+    kind = torch.optim.AdamW if own.name == "adamw" else torch.optim.Adam
+    groups = parameter_groups(
+        model, weight_decay=config.weight_decay, encoder_lr_factor=own.encoder_lr_factor
+    )
+    return kind(groups, lr=config.learning_rate, betas=own.betas, eps=own.eps)  # type: ignore[arg-type]
 
 
-def learning_rate(progress: float, config: OptimizerConfig) -> float:
-    """The rate when `progress` of the run (0 to 1) is done: a straight rise, then half a cosine."""
-    if progress < config.warmup_fraction:
-        return config.lr * progress / config.warmup_fraction
-    done = (progress - config.warmup_fraction) / (1.0 - config.warmup_fraction)
+def learning_rate(
+    progress: float, *, peak: float, warmup_ratio: float = 0.0, final_factor: float = 0.0
+) -> float:
+    """Return the rate when `progress` of the run (0 to 1) is done: a straight rise, then half a cosine.
+
+    Args:
+        progress: share of the run.
+        peak: rate at the end of the rise.
+        warmup_ratio: share of the run that the rise takes.
+        final_factor: rate at the end of the run, as a multiple of the peak.
+    """
+    if progress < warmup_ratio:
+        return peak * progress / warmup_ratio
+    done = (progress - warmup_ratio) / (1.0 - warmup_ratio)
     cosine = (1.0 + math.cos(math.pi * min(done, 1.0))) / 2.0
-    return config.lr * (config.final_lr_factor + (1.0 - config.final_lr_factor) * cosine)
+    return peak * (final_factor + (1.0 - final_factor) * cosine)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -61,27 +77,28 @@ class MovingAverage:
 
     Args:
         model: Its parameters are where the average starts.
-        decay: Weight of the old average at each update; less in the first ones, for at update n it is
-            at most (1 + n) / (10 + n), or the random start would weigh for long.
+        decay: Weight of the old average at each update. At update n it is at most (1 + n) / (10 + n), or the
+            random start would weigh for long.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.num_updates = 0
-        self.average = {name: each.detach().clone() for name, each in _trainable(model)}
+        self.average = {name: value.detach().clone() for name, value in _trainable(model)}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take the model's present parameters in."""
+        """Add the model's present parameters to the average."""
         self.num_updates += 1
+        # As in TensorFlow's moving average: short at first, or random weights would stay in it for long.
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         for name, parameter in _trainable(model):
             self.average[name].lerp_(parameter.detach(), 1.0 - decay)
 
     @contextmanager
     def applied_to(self, model: nn.Module) -> Iterator[None]:
-        """Within the block the model has the averaged parameters."""
-        kept = {name: each.detach().clone() for name, each in _trainable(model)}
+        """Give the model the averaged parameters within the block."""
+        kept = {name: value.detach().clone() for name, value in _trainable(model)}
         _assign(model, self.average)
         try:
             yield
@@ -89,18 +106,18 @@ class MovingAverage:
             _assign(model, kept)
 
     def state_dict(self) -> dict[str, object]:
-        """For a checkpoint."""
+        """Return what a checkpoint keeps."""
         return {"num_updates": self.num_updates, "average": self.average}
 
     def load_state_dict(self, state: dict) -> None:
-        """From a checkpoint."""
+        """Go on from what a checkpoint kept."""
         self.num_updates = state["num_updates"]
         for name, tensor in state["average"].items():
             self.average[name].copy_(tensor)
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    return ((name, each) for name, each in model.named_parameters() if each.requires_grad)
+    return ((name, value) for name, value in model.named_parameters() if value.requires_grad)
 
 
 @torch.no_grad()

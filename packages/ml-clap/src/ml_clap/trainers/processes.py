@@ -1,43 +1,33 @@
-"""A training run besides its maths: its processes, its settings, how far it is, and being told to stop."""
+"""A training run besides its maths: its processes and devices, its settings, and how far it is."""
 
 from __future__ import annotations
 
-import json
-import logging
-import signal
-import threading
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import parse_flag_from_env
 
 from ml_clap.config.train import TrainConfig
-
-if TYPE_CHECKING:
-    from typing import Self
-
-logger = logging.getLogger(__name__)
+from ml_clap.files import to_plain
 
 MAY_CHANGE = (
     "out",
     "device",
     "resume",
-    "log_every",
+    "logging_steps",
     "keep_checkpoints",
-    "checkpoint_every",
+    "save_steps",
     "report_to",
     "data.num_workers",
     "data.cache_gigabytes",
 )
-"""Settings that may differ when a run is continued: they do not touch its numbers."""
+"""Settings that may differ when a run is continued: they do not change its numbers."""
 
 
 class TrainingError(ValueError):
@@ -55,55 +45,32 @@ class RunState:
     """Batches of this epoch that are done."""
     best: float | None = None
     """Highest validation score."""
-
-
-class Interruption:
-    """Within its block Ctrl-C and SIGTERM are only noted; a later Ctrl-C ends the process at once."""
-
-    def __init__(self) -> None:
-        self._noted: float | None = None
-        self._kept: dict[int, Any] = {}
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether a signal came."""
-        return self._noted is not None
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():  # no other may take signals
-            self._kept = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._kept.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if self._noted is None:
-            self._noted = now
-            logger.info("Stopping after this update; Ctrl-C again stops at once.")
-        # Behind `accelerate launch` one Ctrl-C arrives twice: from the terminal and from the launcher.
-        elif number == signal.SIGINT and now - self._noted > 2.0:
-            raise KeyboardInterrupt("The last checkpoint is kept; the same command continues from it.")
+    validated: int = 0
+    """Update after which the last validation ran."""
 
 
 def random_seed(*numbers: int) -> int:
-    """A seed of 63 bits from some numbers; close numbers give seeds far apart."""
+    """Return a seed of 63 bits made of some numbers; close numbers give seeds far apart."""
     text = " ".join(str(number) for number in numbers)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
-def plain(config: TrainConfig) -> dict[str, Any]:
-    """The settings as JSON has them."""
-    return json.loads(json.dumps(asdict(config), default=str))
+def run_settings(config: TrainConfig, num_processes: int) -> dict[str, Any]:
+    """Return the settings as JSON has them, with the batch size of all processes together.
+
+    So a run may be continued by another number of processes if each takes its share of the same batches.
+    """
+    settings = to_plain(config)
+    settings["batch_size"] = config.batch_size * num_processes
+    return settings
 
 
 def check_same_run(saved: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
-    """Raise a TrainingError that names the settings in which a run would differ from what it was."""
+    """Raise a TrainingError that names the `run_settings` in which a run would differ from what it was."""
     before, now = flatten(saved), flatten(wanted)
     changed = [
         f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+        + (" (of all processes)" if name == "batch_size" else "")
         for name in sorted(before | now)
         if name not in MAY_CHANGE and before.get(name) != now.get(name)
     ]
@@ -115,7 +82,7 @@ def check_same_run(saved: dict[str, Any], wanted: dict[str, Any], out: Path) -> 
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dotted names."""
+    """Return nested settings with dotted names."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         nested = isinstance(value, dict)
@@ -124,14 +91,12 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def make_accelerator(config: TrainConfig) -> Accelerator:
-    """The processes, devices, precision and trackers of a run."""
+    """Return the processes, devices, precision and trackers of a run."""
     for name in config.report_to:
         if find_spec(name) is None:
             raise TrainingError(f"report_to: {name} is not installed; pip install {name}, or leave it out")
-    # Without `cpu`, accelerate takes each of several processes on a processor for the only one.
-    asked = config.device == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
     accelerator = Accelerator(
-        cpu=asked or not torch.accelerator.is_available(),
+        cpu=_is_on_cpu(config.device),
         mixed_precision="no" if config.precision == "fp32" else config.precision,
         log_with=list(config.report_to) or None,
         project_dir=config.out,
@@ -143,12 +108,25 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     if config.report_to:
         settings = {
             name: value if isinstance(value, str | float | int | bool) else str(value)
-            for name, value in flatten(plain(config)).items()
+            for name, value in flatten(to_plain(config)).items()
         }
         accelerator.init_trackers("ml-clap", config=settings)
-    if config.batch_size < accelerator.num_processes:
-        raise TrainingError(
-            f"batch_size is of all processes together: {config.batch_size} pairs are too few for "
-            f"{accelerator.num_processes} processes"
-        )
     return accelerator
+
+
+def describe_batch(batch_size: int, num_processes: int) -> str:
+    """Say how many pairs are compared with one another, and how the processes share them."""
+    total = f"batch of {batch_size * num_processes}"
+    return total if num_processes == 1 else f"{total} = {batch_size} x {num_processes} processes"
+
+
+def _is_on_cpu(device: str) -> bool:
+    """Tell whether to train on the CPU; chooses the GPU that `cuda:1` names."""
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu") and not torch.accelerator.is_available():
+        raise TrainingError(f"device: {device} is not there; --device cpu or auto trains without")
+    if number and kind != "cpu":
+        torch.accelerator.set_device_index(int(number))
+    # Without `cpu`, accelerate takes each of several processes on a processor for the only one.
+    asked = kind == "cpu" or parse_flag_from_env("ACCELERATE_USE_CPU")
+    return bool(asked) or not torch.accelerator.is_available()

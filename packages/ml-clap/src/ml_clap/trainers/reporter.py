@@ -1,16 +1,21 @@
-"""What a training run tells: its log file, a progress bar or lines, trackers, and curves at its end."""
+"""What a training run reports: its log file, a progress bar or lines, trackers, and curves at its end."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml_clap.evaluators.figures import save_figure
 from ml_clap.trainers.run_folder import RunLog
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import nn
+
+    from ml_clap.models.ml_clap import MLCLAP
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +29,13 @@ class Reporter:
         accelerator: Its trackers, if any, get every value.
         path: The log file.
         step: Where the run starts or is continued.
-        log_every: Updates between lines on the screen, where there is no progress bar.
+        logging_steps: Updates between lines on the screen, where there is no progress bar.
     """
 
-    def __init__(self, accelerator: Accelerator, path: Path, *, step: int, log_every: int) -> None:
+    def __init__(self, accelerator: Accelerator, path: Path, *, step: int, logging_steps: int) -> None:
         self._log = RunLog(path, step=step)
         self._accelerator = accelerator
-        self._log_every = log_every
+        self._logging_steps = logging_steps
         self._bar: Any = None
         if sys.stderr.isatty():
             self._bar = _progress_bar()
@@ -38,16 +43,16 @@ class Reporter:
             self._task = self._bar.add_task("", total=_BAR)
 
     def update(self, record: dict[str, Any], done: float) -> None:
-        """An update's record; `done` is the share of the run that it ends, 0 to 1."""
+        """Report an update; `done` is the share of the run after it, 0 to 1."""
         self._write(record, ("loss", "lr", "grad_norm", "temperature"))
         line = f"step {record['step']} · loss {record['loss']:.4f} · lr {record['lr']:.2e}"
         if self._bar is not None:
             self._bar.update(self._task, completed=done * _BAR, description=line)
-        elif record["step"] % self._log_every == 0 or done >= 1.0:
+        elif record["step"] % self._logging_steps == 0 or done >= 1.0:
             logger.info("%3.0f%% · epoch %d · %s", 100 * done, record["epoch"] + 1, line)
 
     def validation(self, record: dict[str, Any], is_best: bool) -> None:
-        """A validation's record: its `score`, and `scores` by name."""
+        """Report a validation: its `score`, and `scores` by name."""
         self._write(record, ("score",))
         self._accelerator.log(
             {f"validation/{k}": v for k, v in record["scores"].items()}, step=record["step"]
@@ -57,7 +62,7 @@ class Reporter:
         logger.info("validation at step %d · %.2f (%s)%s", record["step"], record["score"], scores, best)
 
     def close(self) -> None:
-        """Take the bar away and close the log."""
+        """Remove the bar and close the log."""
         if self._bar is not None:
             self._bar.stop()
         self._log.close()
@@ -72,22 +77,16 @@ class Reporter:
 
 def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     """Draw the loss, the learning rate and the validation scores of a log over its updates."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     updates = [record for record in records if "loss" in record]
     validations = [record for record in records if "scores" in record]
-    figure, axes = pyplot.subplots(
-        1, 2 if validations else 1, figsize=(11 if validations else 6, 4), squeeze=False
-    )
+    figure = Figure(figsize=(11 if validations else 6, 4), layout="tight")
+    axes = figure.subplots(1, 2 if validations else 1, squeeze=False)
     _plot_loss(axes[0, 0], updates)
     if validations:
         _plot_scores(axes[0, 1], validations)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    save_figure(figure, path)
 
 
 def _plot_loss(axis: Any, updates: list[dict[str, Any]]) -> None:
@@ -114,3 +113,27 @@ def _progress_bar() -> Any:
 
     columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))
+
+
+def describe_model(model: MLCLAP) -> str:
+    """Say how many parameters each part of a model has, one a line."""
+    text = model.text_encoder
+    parts = {
+        f"audio encoder (CED, {model.config.audio.embed_dim} wide)": (model.audio_encoder,),
+        f"text encoder ({text.config.model_type}, {text.dim} wide)": (text,),
+        f"heads (to {model.config.embed_dim})": (model.audio_proj, model.text_proj),
+    }
+    lines = [f"{name}: {_count(modules)}" for name, modules in parts.items()]
+    return "\n".join([*lines, f"all: {_count([model])}", f"temperature: {model.temperature.item():.4f}"])
+
+
+def _count(modules: Sequence[nn.Module]) -> str:
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    total = sum(parameter.numel() for parameter in parameters)
+    trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    of_them = "" if trained == total else f", {_number(trained)} of them trained"
+    return f"{_number(total)} parameters{of_them}"
+
+
+def _number(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count:,}"

@@ -1,18 +1,17 @@
-"""The files of a training run: checkpoints, the loss log, model folders. A kill at any moment loses none.
+"""The files of a training run: checkpoints, the log, model folders. A kill at any moment loses none.
 
-A file appears under its name only when it is complete and on disk: it is written under another name, flushed,
-and renamed.
+A file or folder appears under its name only when it is complete and on disk.
 
-    OUT/config.json                the settings of the run
-    OUT/log.jsonl                  one line an update, one a validation
-    OUT/checkpoints/000500.pt      training state after update 500
-    OUT/best/, OUT/final/          model folders for `MLCLAP.from_pretrained`
+    OUT/config.json                settings of the run
+    OUT/log.jsonl                  a line for each update and each validation
+    OUT/curves.png                 loss, learning rate and validation scores
+    OUT/checkpoint-500/            training state after update 500
+    OUT/best/, OUT/last/           model folders for `MLCLAP.from_pretrained`
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,72 +19,79 @@ from typing import Any
 
 import torch
 
-PARTIAL = ".partial"
-"""Ending of what is being written."""
+from ml_clap.files import flush, to_json, write_atomically
+
+CHECKPOINT = "checkpoint-"
+STATE_FILE = "training_state.pt"
+PARTIAL, OLD = ".partial", ".old"
+"""Endings of a folder that is being written, and of the one that it replaces."""
 
 
-def save_checkpoint(folder: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
+def save_checkpoint(out: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
     """Write the training state after update `step`, then delete all but the newest `keep`.
 
     Args:
-        folder: Made if missing.
-        step: Names the file.
+        out: Folder of the run, made if missing.
+        step: Number in the checkpoint's name.
         state: Tensors and plain values, nested.
         keep: At least 1.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{step:06d}.pt"
-    _write(path, lambda target: torch.save(state, target))
-    for old in list_checkpoints(folder)[:-keep]:
-        old.unlink()
-    return path
+    folder = out / f"{CHECKPOINT}{step}"
+    replace_folder(folder, lambda partial: torch.save(state, partial / STATE_FILE))
+    left_by_kills = out.glob(f"{CHECKPOINT}*{PARTIAL}")
+    for useless in (*list_checkpoints(out)[:-keep], *left_by_kills):
+        shutil.rmtree(useless)
+    return folder
 
 
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Complete checkpoints, the oldest first."""
-    return sorted(folder.glob("[0-9]*.pt"), key=lambda path: int(path.stem))
+def list_checkpoints(out: Path) -> list[Path]:
+    """Return the complete checkpoints of a run, the oldest first."""
+    found = [path for path in out.glob(f"{CHECKPOINT}*") if path.suffix not in (PARTIAL, OLD)]
+    return sorted(found, key=step_of)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def step_of(checkpoint: Path) -> int:
+    """Return the number of the update after which a checkpoint was saved."""
+    return int(checkpoint.name.removeprefix(CHECKPOINT))
+
+
+def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
     """Read a training state to the CPU.
 
     Raises:
         ValueError: The file is damaged (a disk's fault: a kill does not do that).
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(checkpoint / STATE_FILE, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError) as error:
         raise ValueError(
-            f"{path} cannot be read ({error}); delete it to resume from the checkpoint before it"
+            f"{checkpoint} cannot be read ({error}); delete it to resume from the checkpoint before it"
         ) from error
 
 
-def save_model_folder(folder: Path, save: Callable[[Path], object]) -> None:
-    """Let `save` write a model folder, and put it in the place of the one of that name."""
-    partial, old = _beside(folder, PARTIAL), _beside(folder, ".old")
+def replace_folder(folder: Path, save: Callable[[Path], object]) -> None:
+    """Let `save` write a folder, and put it in the place of the one of that name."""
+    partial, old = folder.with_name(folder.name + PARTIAL), folder.with_name(folder.name + OLD)
+    # Without the folder itself, the old one is all there is: recover_folder needs it.
     for leftover in (partial, old) if folder.exists() else (partial,):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     save(partial)
     for file in sorted(partial.rglob("*")):
-        _flush(file)
+        flush(file)
     if folder.exists():
         folder.rename(old)
+    # Between the two renamings there is no folder of that name: see recover_folder.
     partial.rename(folder)
+    flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def recover_model_folder(folder: Path) -> None:
-    """Undo a kill between the two renamings of `save_model_folder`."""
-    old = _beside(folder, ".old")
+def recover_folder(folder: Path) -> None:
+    """Undo a kill between the two renamings of `replace_folder`."""
+    old = folder.with_name(folder.name + OLD)
     if old.exists() and not folder.exists():
         old.rename(folder)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole or not at all."""
-    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
-    _write(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
 class RunLog:
@@ -98,14 +104,14 @@ class RunLog:
     """
 
     def __init__(self, path: Path, *, step: int) -> None:
+        # Updates after the checkpoint are taken again, and logged again.
         kept = [record for record in read_log(path) if record["step"] <= step]
-        lines = "".join(_line(record) for record in kept)
-        _write(path, lambda target: target.write_text(lines, encoding="utf-8"))
-        self._file = path.open("a", encoding="utf-8", buffering=1)
+        write_atomically(path, b"".join(to_json(record) + b"\n" for record in kept))
+        self._file = path.open("ab", buffering=0)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record."""
-        self._file.write(_line(record))
+        self._file.write(to_json(record) + b"\n")
 
     def close(self) -> None:
         """Close the file."""
@@ -113,33 +119,8 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The complete records of a log; none if there is no file."""
+    """Return the complete records of a log; none if there is no file."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line break was cut
     return [json.loads(line) for line in lines]
-
-
-def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    partial = _beside(path, PARTIAL)
-    write(partial)
-    _flush(partial)
-    partial.replace(path)
-    _flush(path.parent)
-
-
-def _beside(path: Path, ending: str) -> Path:
-    return path.with_name(path.name + ending)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, is on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,41 +6,43 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
-from r1_aqa.config.train import PromptName
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerConfig:
-    """Ask a question about a sound."""
+    """Ask a question about an audio file."""
 
-    clip: Path
-    """The sound, in any format that libsndfile reads (more with the extra `av`)."""
+    audio: Path
+    """The file, in any format that libsndfile reads (more with the extra `av`)."""
     question: str
     """The question."""
     choices: tuple[str, ...] = ()
     """Options to choose from; none: a free answer."""
     model: str = "mispeech/r1-aqa"
-    """Hub id or folder of an audio LLM, or a folder of adapters."""
-    prompt: PromptName | None = None
+    """Audio LLM: hub id, folder of a model or of adapters, or a run (its best model)."""
+    prompt: PromptStyle | None = None
     """`choices`, `answer`, `think`, `think_short`; none: `answer` with options, the bare question without."""
     max_new_tokens: int = 256
     """Longest answer, in tokens."""
     temperature: float = 0.0
-    """0: the likeliest answer; above: sampled."""
+    """Sampling temperature; 0: the likeliest answer."""
     sound: SoundConfig = field(default_factory=SoundConfig)
-    """How the sound is read."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """How audio is read."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights; `auto`: bfloat16 on a GPU, float32 without."""
-    device: Literal["auto", "cpu"] = "auto"
-    """`auto`: the GPU if there is one."""
-    json: bool = False
-    """Print all of it as JSON: text, chosen option, thinking, raw completion."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
+    json: Path | None = None
+    """Write text, chosen option, thinking and raw completion to this JSON file; `-`: print them."""
 
     def __post_init__(self) -> None:
         if not self.question.strip():
             raise ValueError("question is empty")
         if len(self.choices) == 1:
             raise ValueError("choices: give at least two, or none for a free answer")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")
         if self.temperature < 0:
             raise ValueError(f"temperature must not be negative, got {self.temperature}")

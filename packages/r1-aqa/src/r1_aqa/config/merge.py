@@ -12,7 +12,7 @@ class MergeConfig:
     """Merge adapters into their base: a plain model, to serve or to train from."""
 
     source: Path
-    """Folder of adapters, e.g. OUT/best of a training."""
+    """Folder of adapters, or a run (its best adapters)."""
     out: Path
     """Folder of the merged model."""
     dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"

@@ -1,13 +1,16 @@
-"""Which audio LLM, in what number format, and what of it is trained."""
+"""How an audio LLM is loaded, which parts of it are trained, and the prompts that it is given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
+PromptStyle = Literal["choices", "answer", "think", "think_short"]
+"""`choices`, `answer` and `think` are the paper's prompts 1, 2 and 3; `think_short` bounds the thinking."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class LoRASettings:
+class LoRAConfig:
     """Low-rank adapters of the language model; the audio encoder is not adapted."""
 
     rank: int = 8
@@ -28,10 +31,8 @@ class LoRASettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """An audio LLM and what of it is trained."""
+    """How an audio LLM is loaded and which parts of it are trained."""
 
-    name: str = "Qwen/Qwen2-Audio-7B-Instruct"
-    """Hub id or folder of the model; a folder of adapters also works (they name their base)."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Number format of the weights."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
@@ -39,14 +40,16 @@ class ModelConfig:
     quantization: Literal["none", "8bit", "4bit"] = "none"
     """Load the frozen weights in 8 or 4 bits with bitsandbytes (4bit and lora: QLoRA)."""
     strategy: Literal["lora", "full"] = "lora"
-    """`lora`: adapters of the language model are trained; `full`: all its weights are."""
+    """`lora`: train adapters of the language model; `full`: train all its weights."""
     freeze_encoder: bool = True
-    """Keep the audio encoder as it is (the paper trained it); what it gives is then kept across steps."""
+    """Keep the audio encoder as it is (the paper trained it); its output is then kept across steps."""
     freeze_projector: bool = True
     """Keep the projector between encoder and language model as it is."""
-    lora: LoRASettings = field(default_factory=LoRASettings)
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
     """The adapters (strategy lora)."""
 
     def __post_init__(self) -> None:
         if self.quantization != "none" and self.strategy == "full":
-            raise ValueError(f"quantization {self.quantization} cannot be trained in full; use strategy lora")
+            raise ValueError(
+                f"model.quantization {self.quantization} cannot be trained with model.strategy full; use lora"
+            )

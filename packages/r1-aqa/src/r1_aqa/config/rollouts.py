@@ -10,17 +10,19 @@ from pathlib import Path
 class RolloutsConfig:
     """Show the rollouts of a training as a page."""
 
-    folder: Path
-    """OUT/rollouts of a training."""
+    run: Path
+    """Folder of a training, or its folder `rollouts`."""
     out: Path = Path("rollouts.html")
     """The page."""
-    questions: tuple[Path, ...] = ()
-    """The training's files of questions, to play their sounds."""
+    data: tuple[Path, ...] = ()
+    """Files of questions, to play their audio; none: those that the run was trained on."""
     every: int = 1
-    """Show each so many updates."""
-    max_groups: int = 1000
-    """No more groups than this, the latest."""
+    """Show every n-th update."""
+    limit: int | None = 1000
+    """Show only this many groups, the latest; none: all."""
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.max_groups < 1:
-            raise ValueError("every and max_groups must be at least 1")
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {self.every}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be at least 1, got {self.limit}")

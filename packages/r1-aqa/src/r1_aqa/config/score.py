@@ -8,16 +8,24 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
-    """Score answers that are there already: ours, or a file in the benchmarks' own form."""
+    """Score existing answers: ours, or a file in the benchmarks' own form."""
 
     predictions: Path
     """predictions.jsonl of `r1-aqa evaluate`, or JSON with model_output, model_prediction or
     answer_prediction."""
-    questions: Path
-    """The benchmark's file."""
+    data: Path
+    """The benchmark's file of questions."""
     versus: Path | None = None
-    """Another model's answers to the same questions: are the two unlike?"""
+    """Another model's answers to the same questions, to test whether the two models differ."""
     out: Path | None = None
     """Folder for scores.json, scores.png and, for MMAU, a submission file."""
+    json: Path | None = None
+    """Write the scores to this JSON file; `-`: print them."""
+    bootstrap: int = 2000
+    """Bootstrap draws of an interval."""
     seed: int = 0
-    """Of the draws of intervals."""
+    """Seed for bootstrap sampling."""
+
+    def __post_init__(self) -> None:
+        if self.bootstrap < 1:
+            raise ValueError(f"bootstrap must be at least 1, got {self.bootstrap}")

@@ -1,4 +1,4 @@
-"""How sounds are read."""
+"""How audio is read."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class SoundConfig:
-    """How a sound becomes the samples that a model is given: mono, 16 kHz, not too long."""
+    """How audio becomes the samples that a model is given: mono, 16 kHz, not too long."""
 
     max_seconds: float = 30.0
-    """Longest sound; Whisper-like encoders hear 30 s and would drop the rest without a word."""
+    """Longest audio; Whisper-like encoders hear 30 s and would drop the rest without a word."""
     too_long: Literal["truncate", "center", "skip"] = "truncate"
-    """What of a longer sound: its beginning, its middle, or nothing: the question is skipped and listed."""
+    """Longer audio: keep its beginning, keep its middle, or skip the question and list it."""
     channels: Literal["mix", "first"] = "mix"
     """`mix` averages the channels; `first` takes the first alone, as the paper's code did."""
 

@@ -6,87 +6,117 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from r1_aqa.config.model import ModelConfig
+from r1_aqa.config.model import ModelConfig, PromptStyle
 from r1_aqa.config.sound import SoundConfig
 
-PromptName = Literal["choices", "answer", "think", "think_short"]
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Questions to train on and to validate with."""
+
+    train: tuple[Path, ...]
+    """Files of training questions (plain JSONL, the paper's JSONL, MMAU's, MMAR's)."""
+    validation: tuple[Path, ...] = ()
+    """Files of validation questions, which choose the best checkpoint; never the benchmark."""
+    cache_gigabytes: float = 4.0
+    """Memory for decoded audio and encoded prompts, in each process."""
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError("data.train: name at least one file of training questions")
+        if self.cache_gigabytes < 0:
+            raise ValueError(f"data.cache_gigabytes must not be negative, got {self.cache_gigabytes}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """How the validation questions are answered while training goes on."""
+
+    metric: Literal["strict", "official"] = "strict"
+    """Verdict whose accuracy chooses the best checkpoint: ours or that of the benchmarks' scripts."""
+    max_questions: int | None = 500
+    """Answer only this many of the questions, the first ones; none: all."""
+    batch_size: int = 16
+    """Questions answered at once."""
+    max_new_tokens: int = 256
+    """Longest answer, in tokens."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_questions", "batch_size", "max_new_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"validation.{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What both trainings share: model, questions, updates."""
+    """Settings that both trainings share: model, questions, updates."""
 
-    questions: tuple[Path, ...]
-    """Files of training questions (plain JSONL, the reference's JSONL, ...)."""
     out: Path
     """Folder of checkpoints, logs and curves; the same command again resumes there."""
-    validation: tuple[Path, ...] = ()
-    """Files of validation questions, which choose the best checkpoint; never the benchmark."""
+    init_from: str
+    """Audio LLM to start from: hub id, folder of a model or of adapters, or a run (its best model)."""
+    data: DataConfig
+    """Questions to train on and to validate with."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    """The audio LLM and what of it is trained."""
+    """How the audio LLM is loaded and which parts of it are trained."""
     sound: SoundConfig = field(default_factory=SoundConfig)
-    """How sounds are read."""
-    prompt: PromptName = "answer"
+    """How audio is read."""
+    prompt: PromptStyle = "answer"
     """`choices`, `answer`, `think`: the paper's prompts 1, 2, 3; `think_short` bounds the thinking."""
-    epochs: float = 1.0
+    epochs: int = 1
     """Passes over the training questions."""
-    max_steps: int = 0
-    """Stop after so many updates whatever the epochs; 0: epochs decide."""
+    max_steps: int | None = None
+    """Stop after this many updates, whatever the epochs; none: the epochs decide."""
     batch_size: int = 1
     """Questions of a forward pass on each device."""
-    gradient_accumulation: int = 1
-    """Passes of an update."""
+    gradient_accumulation_steps: int = 1
+    """Forward passes of an update."""
     learning_rate: float = 1e-6
-    """Highest rate, of AdamW."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the rate falls after the warm-up."""
+    """Peak learning rate (AdamW)."""
+    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up."""
     warmup_ratio: float = 0.0
-    """Share of the updates over which the rate rises."""
+    """Share of the updates over which the learning rate rises."""
     weight_decay: float = 0.0
-    """Of AdamW."""
-    max_grad_norm: float = 1.0
-    """Longer gradients are shortened to this."""
-    bf16: bool = False
-    """Compute in bfloat16; with strategy full load the weights as float32, or small updates are lost."""
+    """Weight decay (AdamW)."""
+    max_grad_norm: float | None = 1.0
+    """Clip the gradient norm to this value; none: never."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of the computation; train float32 weights in full, or small updates are lost."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     deepspeed: Path | None = None
     """DeepSpeed's JSON, e.g. ZeRO-3; or start with `accelerate launch --config_file`."""
-    validate_every: int = 0
-    """Answer the validation questions after so many updates; 0: at the end alone."""
-    validation_questions: int = 500
-    """Only the first so many of them."""
-    validation_batch_size: int = 16
-    """Questions answered at once."""
-    validation_new_tokens: int = 256
-    """Longest answer, in tokens."""
-    save_every: int = 100
-    """Save where training can resume after so many updates."""
+    eval_steps: int | None = None
+    """Updates between validations, the first before training; none: after each epoch. Always at the end."""
+    save_steps: int | None = 100
+    """Updates between checkpoints that training can resume from; none: after each epoch."""
     keep_checkpoints: int = 1
-    """So many of these are kept, the latest; the best model is kept besides."""
-    log_every: int = 1
-    """Log after so many updates."""
+    """Number of recent checkpoints to keep; the best model is always kept."""
+    logging_steps: int = 1
+    """Updates between lines of the log."""
     report_to: tuple[str, ...] = ()
     """Also log to tensorboard, wandb, trackio, ... (what transformers knows)."""
-    cache_gigabytes: float = 4.0
-    """Memory for decoded sounds and encoded prompts, in each process."""
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    """How the validation questions are answered."""
     check_heard: bool = True
-    """Before the first update make sure that answers depend on the sound; without it training may be deaf."""
-    device: Literal["auto", "cpu"] = "auto"
-    """`auto`: the GPU if there is one."""
+    """Before the first update make sure that answers depend on the audio; without it training may be deaf."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
     seed: int = 42
-    """Of new weights, the order of questions, sampling."""
+    """Seed for new weights, the order of questions and sampling."""
 
     def __post_init__(self) -> None:
-        if not self.questions:
-            raise ValueError("questions: name at least one file of training questions")
-        for name in ("batch_size", "gradient_accumulation", "save_every", "log_every", "keep_checkpoints"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_steps < 0 or self.validate_every < 0:
-            raise ValueError("max_steps and validate_every must not be negative")
-        if not self.learning_rate > 0 or not self.epochs > 0:
-            raise ValueError("learning_rate and epochs must be positive")
+        counts = ("epochs", "batch_size", "gradient_accumulation_steps", "keep_checkpoints", "logging_steps")
+        for name in (*counts, "max_steps", "eval_steps", "save_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.max_grad_norm is not None and not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be positive or none, got {self.max_grad_norm}")
         if not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"warmup_ratio must be in [0, 1), got {self.warmup_ratio}")
 
@@ -98,20 +128,20 @@ class SFTTrainConfig(TrainConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOTrainConfig(TrainConfig):
-    """Group relative policy optimization: rollouts are rewarded, compared within their group, learnt from."""
+    """Group relative policy optimization: rollouts are rewarded and compared within their group."""
 
     rewards: tuple[str, ...] = ("accuracy", "format")
     """Names of built-in rewards (also reference_accuracy, ...) or FILE.py:FUNCTION."""
     reward_weights: tuple[float, ...] = ()
-    """One for each reward; none: plain sum, as in the paper."""
+    """A weight for each reward; none: plain sum, as in the paper."""
     num_rollouts: int = 8
     """Rollouts of a question, G in the paper."""
     max_new_tokens: int = 256
     """Longest rollout, in tokens."""
     temperature: float = 1.0
-    """Of sampling, and of the log-probabilities that are learnt from."""
+    """Sampling temperature, also that of the log-probabilities that are learned from."""
     top_k: int = 0
-    """Sample from the so many likeliest tokens; 0: from all, as the log-probabilities assume."""
+    """Sample from this many of the likeliest tokens; 0: from all, as the log-probabilities assume."""
     top_p: float = 1.0
     """Sample from the likeliest tokens that have this probability together."""
     beta: float = 0.04
@@ -127,9 +157,9 @@ class GRPOTrainConfig(TrainConfig):
     clip_high: float | None = None
     """Upper clipping; none: as the lower."""
     scale_rewards: Literal["group", "batch", "none"] = "group"
-    """What advantages are divided by the standard deviation of."""
+    """Divide advantages by the deviation of the rewards of the group or the batch, or not at all."""
     updates_per_rollout: int = 1
-    """How often the same rollouts are learnt from; 1: strictly on-policy, as in the paper."""
+    """How often the same rollouts are learned from; 1: strictly on-policy, as in the paper."""
     ignore_truncated: bool = False
     """Learn nothing from rollouts that were cut at max_new_tokens."""
     zero_advantage: Literal["keep", "drop", "resample"] = "keep"
@@ -147,11 +177,15 @@ class GRPOTrainConfig(TrainConfig):
         if self.num_rollouts < 2:
             raise ValueError(f"num_rollouts must be at least 2 to compare rollouts, got {self.num_rollouts}")
         if self.reward_weights and len(self.reward_weights) != len(self.rewards):
-            raise ValueError(f"expected {len(self.rewards)} reward_weights, got {len(self.reward_weights)}")
+            raise ValueError(
+                f"reward_weights: expected {len(self.rewards)}, one a reward, got {len(self.reward_weights)}"
+            )
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}: rollouts must differ")
-        if self.save_every % self.updates_per_rollout:
+        if self.updates_per_rollout < 1:
+            raise ValueError(f"updates_per_rollout must be at least 1, got {self.updates_per_rollout}")
+        if self.save_steps is not None and self.save_steps % self.updates_per_rollout:
             raise ValueError(
-                f"save_every ({self.save_every}) must be a multiple of updates_per_rollout "
+                f"save_steps ({self.save_steps}) must be a multiple of updates_per_rollout "
                 f"({self.updates_per_rollout}): between, rollouts would be lost on resuming"
             )

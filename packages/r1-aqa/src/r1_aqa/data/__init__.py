@@ -1,1 +1,1 @@
-"""What goes in: questions, their readers, checks of the sounds, the benchmarks."""
+"""Questions, their readers, checks of their audio, the benchmarks."""

@@ -1,8 +1,8 @@
-"""The questions of a benchmark, and which version of its file they are.
+"""Load the questions of a benchmark, and tell which version of its file they are.
 
 MMAU's file has changed 17 times; 364 of the 1,000 questions of test-mini differ between its first version,
 on which the paper reports, and today's. Scores on two versions cannot be compared, so the version is
-recognised by the file's hash and stands beside every score.
+recognized by the file's hash and stands beside every score.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from r1_aqa.data.questions import Question, read_questions
+from r1_aqa.data.questions import Question
+from r1_aqa.data.readers import read_questions
 
 VERSIONS = {
     "850c2794664d53c1": "MMAU test-mini of 2024-12-09",
@@ -21,68 +22,73 @@ VERSIONS = {
     "157f1968a686c9e7": "MMAU test-mini of 2025-05-22 (v05.15.25, edited)",
     "9f18fda99f8dbc2b": "MMAU test-mini of 2025-08-09 (v05.15.25, edited)",
 }
-"""The beginning of a file's SHA-256, and what it is."""
+"""Names of versions by the beginning of a file's SHA-256."""
 
 HUB = {
     "mmau-test-mini": ("gamma-lab-umd/MMAU-test-mini", ("mmau-test-mini.json",)),
     "mmau-test": ("gamma-lab-umd/MMAU-test", ("mmau-test.json",)),
     "mmar": ("BoJack/MMAR", ("MMAR-meta.jsonl", "MMAR-meta.json")),
 }
-"""Name -> data set of the Hugging Face hub, and the file of questions in it."""
+"""Data sets of the Hugging Face hub by our names, and the file of questions in each."""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Questions to be asked."""
+    """Questions to ask, and where they come from."""
 
     name: str
     file: Path
     version: str
-    """Its name if the file is known, and the beginning of its hash."""
+    """The version's name if the file is known, and the beginning of its hash."""
     questions: tuple[Question, ...]
 
 
-def load_benchmark(source: str, audio: Path | None = None, *, limit: int = 0) -> Benchmark:
-    """A benchmark by its name (downloaded once) or a file of questions.
+def load_benchmark(
+    source: str, audio: Path | None = None, *, split: str | None = None, limit: int | None = None
+) -> Benchmark:
+    """Load a benchmark by its name (downloaded once) or from a file of questions.
 
     Args:
         source: a key of `HUB`, or a path.
-        audio: folder of the sounds, by their file names; None: where the file says.
-        limit: only the first so many questions.
+        audio: folder of the audio, by file names; None: where the file of questions says.
+        split: only the questions of this split; None: all.
+        limit: only this many questions, the first ones; None: all.
 
     Raises:
-        FileNotFoundError: no such file, or no sound where one is expected.
+        FileNotFoundError: there is no such file, or no audio where it is expected.
+        ValueError: there are no questions.
     """
     file = _download(source) if source in HUB else Path(source)
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}; known benchmarks: {', '.join(HUB)}")
-    questions = read_questions(file)[: limit or None]
+    questions = read_questions(file, split=split)[:limit]
     if not questions:
-        raise ValueError(f"{file} has no questions")
+        raise ValueError(f"{file} has no questions" + (f" of split {split}" if split else ""))
     if audio is not None:
-        questions = [replace(each, audio=_find_sound(audio, each.audio)) for each in questions]
-    if not any(each.audio.is_file() for each in questions):
+        questions = [replace(question, audio=_find_audio(audio, question.audio)) for question in questions]
+    if not any(question.audio.is_file() for question in questions):
         raise FileNotFoundError(f"no sound of {file} is there, not even {questions[0].audio}; give --audio")
     return Benchmark(source, file, identify(file), tuple(questions))
 
 
 def identify(file: Path) -> str:
-    """Which version of a benchmark a file is."""
+    """Return which version of a benchmark a file is."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
     version = VERSIONS.get(digest, "not a known benchmark's file")
     return f"{version} [{digest}]"
 
 
-def _find_sound(folder: Path, audio: Path) -> Path:
-    """By the file's name, or by the end of its path, for benchmarks with sub-folders."""
+def _find_audio(folder: Path, audio: Path) -> Path:
+    # By the file's name, or by the end of its path, for benchmarks with sub-folders.
     nested = [folder.joinpath(*audio.parts[start:]) for start in range(1, len(audio.parts))]
-    return next((each for each in nested if each.is_file()), folder / audio.name)
+    return next((path for path in nested if path.is_file()), folder / audio.name)
 
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     repository, files = HUB[name]
+    # All of it: the audio lies beside the file of questions.
     folder = Path(snapshot_download(repository, repo_type="dataset"))
     for file in files:
         found = sorted(folder.rglob(file))

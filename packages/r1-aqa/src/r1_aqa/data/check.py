@@ -1,4 +1,4 @@
-"""Which sounds can be used: there, readable, not silent, not too long, not in a benchmark.
+"""Check which audio can be used: there, readable, not silent, not too long, not in a benchmark.
 
 Each file is decoded once and fingerprinted; what was found is kept beside the output (see
 `audio_common.check`), so that an interrupted preparation goes on where it was.
@@ -16,14 +16,15 @@ from audio_common import AudioError, audio_info
 from audio_common.check import Check, CheckMemory, check_files
 
 from r1_aqa.data.fingerprints import RATE, Fingerprint, FingerprintIndex, fingerprint
+from r1_aqa.output import Progress
 
 SILENCE_DB = -80.0
-"""Level of the loudest sample, dB of full scale, below which a sound is silent."""
+"""Level of the loudest sample, dB of full scale, below which audio is silent."""
 
 
 @dataclass(frozen=True)
 class SoundCheck:
-    """What a file is like."""
+    """What was found about an audio file."""
 
     seconds: float = 0.0
     peak_db: float = 0.0
@@ -31,7 +32,7 @@ class SoundCheck:
     print: Fingerprint | None = None
 
     def problem(self, *, max_seconds: float, skip_long: bool) -> str | None:
-        """Why it cannot be used, None when it can."""
+        """Return why it cannot be used, None if it can."""
         if self.error:
             return self.error
         if self.peak_db < SILENCE_DB:
@@ -43,19 +44,15 @@ class SoundCheck:
 
 def check_sounds(paths: Iterable[Path], memory: CheckMemory) -> dict[Path, SoundCheck]:
     """Decode and fingerprint each file once, two at a time."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    paths = list(paths)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("sounds", total=None)
+    paths = list(dict.fromkeys(paths))
+    with Progress("Checking audio", len(paths)) as progress:
         checks, failures = check_files(
             paths,
             memory,
             num_workers=2,
             sample_rate=RATE,
             describe=_describe,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, total: progress.advance(done - progress.done),
         )
     return {
         path: _from_check(checks[path]) if path in checks else _failed(path, failures[path]) for path in paths
@@ -70,9 +67,9 @@ def look_at_sounds(paths: Iterable[Path]) -> dict[Path, SoundCheck]:
 
 
 def find_contamination(checks: dict[Path, SoundCheck], benchmark: dict[Path, SoundCheck]) -> dict[Path, str]:
-    """Recordings that are in a benchmark too, and which of its files each is."""
+    """Return the recordings that are in a benchmark too, and which of its files each is."""
     usable = [(str(path), check.print) for path, check in benchmark.items() if check.print]
-    index = FingerprintIndex([name for name, _ in usable], [each for _, each in usable if each])
+    index = FingerprintIndex([name for name, _ in usable], [mark for _, mark in usable if mark])
     found = {path: index.find(check.print) for path, check in checks.items() if check.print}
     return {path: name for path, name in found.items() if name}
 

@@ -1,8 +1,7 @@
-"""`r1-aqa prepare`: plain JSONL of questions whose sounds are there, and a report of what was left out."""
+"""`r1-aqa prepare`: plain JSONL of questions whose audio can be used, and a report of skipped ones."""
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 from collections import Counter
@@ -15,40 +14,42 @@ from audio_common import AudioError
 from audio_common.check import CheckMemory
 
 from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareConfig, PrepareQuestionsConfig
-from r1_aqa.data.avqa import VIDEOS, MediaIndex, extract_sound, parse_avqa, visual_reason
 from r1_aqa.data.benchmark import load_benchmark
 from r1_aqa.data.check import check_sounds, find_contamination, look_at_sounds
-from r1_aqa.data.questions import Question, iterate_rows, parse_file, write_questions
+from r1_aqa.data.questions import Question, QuestionError, write_questions
+from r1_aqa.data.readers import VIDEO, MediaIndex, iterate_rows, parse_avqa, parse_file, visual_reason
+from r1_aqa.data.sounds import extract_sound
+from r1_aqa.files import write_json
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Report:
-    """What was kept and what was left out, and why."""
+    """Counts of kept questions, and the skipped ones with their reasons."""
 
     kept: int = 0
-    left_out: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
     longer: int = 0
     validation: int = 0
 
-    def leave_out(self, where: str, why: str) -> None:
-        """Note a row that is not used."""
-        self.left_out.append({"where": where, "why": why})
+    def skip(self, where: str, why: str) -> None:
+        """Record a row that is not used."""
+        self.skipped.append({"where": where, "why": why})
 
     @property
     def reasons(self) -> Counter[str]:
-        """How many were left out for each kind of reason."""
-        return Counter(row["why"].partition(":")[0] for row in self.left_out)
+        """Return how many were skipped for each kind of reason."""
+        return Counter(row["why"].partition(":")[0] for row in self.skipped)
 
 
 def prepare_questions(config: PrepareQuestionsConfig) -> Report:
-    """Read a file of questions of any kind, check, write."""
+    """Read a file of questions of any kind, check the audio, write plain JSONL and a report."""
     report = Report()
     questions = []
     for where, found in parse_file(config.source):
-        if isinstance(found, Exception):
-            report.leave_out(where, f"cannot be read: {found}")
+        if isinstance(found, QuestionError):
+            report.skip(where, f"cannot be read: {found}")
         elif config.audio is not None:
             questions.append((where, replace(found, audio=config.audio / found.audio.name)))
         else:
@@ -57,13 +58,13 @@ def prepare_questions(config: PrepareQuestionsConfig) -> Report:
 
 
 def prepare_avqa(config: PrepareAVQAConfig) -> Report:
-    """AVQA's rows that can be answered by ear and whose sound or video is there."""
+    """Read the rows of AVQA that can be answered by ear and whose audio or video is there; write them."""
     report, media = Report(), MediaIndex(config.audio)
     return finish(config, list(_avqa_rows(config, media, report)), report)
 
 
 def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: Report) -> Report:
-    """Check the sounds, leave out what cannot be used, write questions and report.
+    """Check the audio, skip what cannot be used, write questions and report.
 
     Raises:
         ValueError: nothing is left.
@@ -71,7 +72,7 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
     memory = CheckMemory(config.out.with_suffix(".checked.jsonl"))
     paths = [question.audio for _, question in rows]
     sounds = check_sounds(paths, memory) if config.check_sound else look_at_sounds(paths)
-    shared: dict[Path, str] = {}
+    shared: dict[Path, str] = {}  # recordings that a benchmark has, too, and its file
     if config.against:
         tests = [
             q.audio for p in config.against for q in load_benchmark(str(p), config.against_audio).questions
@@ -88,7 +89,7 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
         if why is None and key in seen:
             why = "the same question twice"
         if why:
-            report.leave_out(where, why)
+            report.skip(where, why)
             continue
         seen.add(key)
         report.longer += check.seconds > config.max_seconds
@@ -100,7 +101,8 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
 def split_recordings(
     questions: Sequence[Question], share: float, seed: int
 ) -> tuple[list[Question], list[Question]]:
-    """Training and validation questions; no recording is in both."""
+    """Return training and validation questions; no recording is in both."""
+    # Whole recordings: with questions about one clip on both sides validation would be too easy.
     sounds = sorted({str(question.audio) for question in questions})
     random.Random(seed).shuffle(sounds)
     chosen = set(sounds[: round(len(sounds) * share)])
@@ -115,29 +117,29 @@ def _avqa_rows(
 ) -> Iterator[tuple[str, Question]]:
     for where, row in iterate_rows(config.source):
         try:
-            if isinstance(row, Exception):
-                raise ValueError(str(row))
+            if isinstance(row, QuestionError):
+                raise row
             why, audio = visual_reason(row, config.relations, config.visual_words), None
             if why is None:
                 audio = media.find(str(row["video_name"]))
                 why = None if audio else f"missing: no file of {row['video_name']} in {config.audio}"
             if why or audio is None:
-                report.leave_out(where, why or "missing")
+                report.skip(where, why or "missing")
                 continue
-            if audio.suffix.lower() in VIDEOS:
+            if audio.suffix.lower() in VIDEO:
                 audio = extract_sound(audio, config.out.parent / f"{config.out.stem}-audio")
             yield where, parse_avqa(row, audio)
         except (ValueError, KeyError, AudioError) as error:
             kind = "unreadable" if isinstance(error, AudioError) else "cannot be read"
-            report.leave_out(where, f"{kind}: {error}")
+            report.skip(where, f"{kind}: {error}")
 
 
 def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
     training, validation = split_recordings(kept, config.validation_share, config.seed)
     report.kept, report.validation = len(training), len(validation)
+    # The report comes first: it says why, if no question is left.
     path = config.out.with_suffix(".report.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(_summary(config, report), indent=2, ensure_ascii=False), encoding="utf-8")
+    write_json(path, _summary(config, report))
     if not kept:
         raise ValueError(f"no question is left; {path} says why ({_counts(report)})")
     write_questions(config.out, [replace(q, split=q.split or "train") for q in training])
@@ -145,10 +147,10 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
         out = config.out.with_suffix(".validation.jsonl")
         write_questions(out, [replace(q, split="validation") for q in validation])
     logger.info(
-        "%d questions kept, %d for validation, %d left out (%s); report: %s",
+        "%d questions kept, %d for validation, %d skipped (%s); report: %s",
         len(training),
         len(validation),
-        len(report.left_out),
+        len(report.skipped),
         _counts(report),
         path,
     )
@@ -160,8 +162,8 @@ def _summary(config: PrepareConfig, report: Report) -> dict[str, Any]:
         "kept": report.kept,
         "validation": report.validation,
         f"kept_but_longer_than_{config.max_seconds:g}_s": report.longer,
-        "left_out": dict(report.reasons),
-        "rows": report.left_out,
+        "skipped": dict(report.reasons),
+        "rows": report.skipped,
     }
 
 

@@ -1,45 +1,45 @@
-"""Questions about sounds: what every file of questions becomes.
+"""A question about audio, and plain JSONL: an object a line with the field names of `Question`.
 
-Plain JSONL has an object a line with the field names of `Question`; `audio` is relative to the file or
-absolute. `read_questions` takes the files of MMAU, MMAR, AVQA and the paper's code as they are, too: see
-`r1_aqa.data.readers`.
+`audio` is relative to the file or absolute. `r1_aqa.data.readers` reads all other kinds of files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from r1_aqa.files import write_atomically
+
 
 class QuestionError(ValueError):
-    """A question that cannot be used; names file and line."""
+    """A question cannot be used; the message names file and line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A question about a sound."""
+    """A question about an audio file."""
 
     id: str
     """Unique within its file, where its authors kept to that."""
     audio: Path
-    """The sound."""
+    """The audio file."""
     question: str
-    """Its text, without options."""
+    """Text of the question, without options."""
     choices: tuple[str, ...] = ()
-    """Options in the order shown; none for a free answer."""
+    """Options in the order shown; empty for a free answer."""
     answer: str | None = None
     """Text of the right option; None where it is not known (a benchmark's hidden test)."""
     dataset: str | None = None
-    """Where it comes from."""
+    """Name of the data set that it comes from."""
     task: str | None = None
     """MMAU: sound, music or speech."""
     category: str | None = None
-    """Benchmarks' first level."""
+    """First level of a benchmark's categories."""
     sub_category: str | None = None
-    """Benchmarks' second level."""
+    """Second level of a benchmark's categories."""
     difficulty: str | None = None
     """MMAU: easy, medium or hard."""
     modality: str | None = None
@@ -49,7 +49,7 @@ class Question:
     split: str | None = None
     """train, validation or test."""
     about_video: bool = False
-    """It was asked about a video (AVQA): prompts say `audio` instead."""
+    """Whether it was asked about a video (AVQA): prompts say `audio` instead."""
 
     def __post_init__(self) -> None:
         if not self.question.strip():
@@ -60,64 +60,16 @@ class Question:
             raise ValueError(f"answer {self.answer!r} is not one of the choices {list(self.choices)}")
 
 
-def read_questions(path: str | Path, *, split: str | None = None) -> list[Question]:
-    """Questions of a file of any known kind.
-
-    Raises:
-        FileNotFoundError: there is none.
-        QuestionError: with the line or item that cannot be read.
-    """
-    found = list(parse_file(path))
-    for where, question in found:
-        if isinstance(question, Exception):
-            raise QuestionError(f"{where}: {question}") from question
-    questions = [each for _, each in found if isinstance(each, Question)]
-    return [each for each in questions if split is None or each.split == split]
-
-
-def parse_file(path: str | Path) -> Iterator[tuple[str, Question | Exception]]:
-    """Where each item is (`file:line`, or the number in a JSON list), and it or what is wrong with it."""
-    from r1_aqa.data.readers import parse_row
-
-    path = Path(path)
-    for where, row in iterate_rows(path):
-        try:
-            yield where, row if isinstance(row, Exception) else parse_row(row, path)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            missing = f"there is no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
-            yield where, QuestionError(missing)
-
-
-def iterate_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | Exception]]:
-    """Objects of a JSON list or of JSON Lines, whatever the file is called."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of questions {path}")
-    text = path.read_text(encoding="utf-8-sig")
-    if text.lstrip().startswith("["):
-        for number, row in enumerate(json.loads(text)):
-            yield (
-                f"{path} item {number}",
-                row if isinstance(row, dict) else QuestionError("expected an object"),
-            )
-        return
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield f"{path}:{number}", _parse_line(line)
-
-
 def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
-    """Write plain JSONL, whole or not at all; sounds below the file's folder by their relative path."""
+    """Write plain JSONL; audio below the file's folder by its relative path."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for question in questions:
-            file.write(json.dumps(to_row(question, path.parent), ensure_ascii=False) + "\n")
-    partial.replace(path)
+    rows = [json.dumps(to_row(question, path.parent), ensure_ascii=False) for question in questions]
+    write_atomically(path, "".join(f"{row}\n" for row in rows))
 
 
 def to_row(question: Question, folder: Path) -> dict[str, Any]:
-    """A question as plain JSONL has it; fields that say nothing are left out."""
+    """Return a question as plain JSONL has it, without the fields that say nothing."""
+    # A field that says nothing is left out, and read again as the same default.
     row = {name: value for name, value in asdict(question).items() if value not in (None, (), False)}
     audio, base = question.audio.absolute(), folder.absolute()
     row["audio"] = str(audio.relative_to(base) if audio.is_relative_to(base) else audio)
@@ -125,11 +77,19 @@ def to_row(question: Question, folder: Path) -> dict[str, Any]:
 
 
 def from_row(row: dict[str, Any], folder: Path) -> Question:
-    """A question of plain JSONL; an `answer` that is a whole number is the index of an option."""
-    known = {each.name for each in fields(Question)}
+    """Return the question of a row of plain JSONL.
+
+    An `answer` that is a whole number is the index of an option.
+
+    Raises:
+        ValueError, KeyError: a key is unknown, missing or of the wrong kind.
+    """
+    known = {field.name for field in fields(Question)}
     unknown = sorted(row.keys() - known)
     if unknown:
         raise ValueError(f"unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    if not isinstance(row.get("question"), str):
+        raise ValueError(f"question: expected text, got {row['question']!r}")
     choices = tuple(map(str, row.get("choices") or ()))
     answer = row.get("answer")
     if isinstance(answer, int) and not isinstance(answer, bool):
@@ -137,11 +97,3 @@ def from_row(row: dict[str, Any], folder: Path) -> Question:
             raise ValueError(f"answer {answer} is no index of {len(choices)} choices")
         answer = choices[answer]
     return Question(**row | {"audio": folder / row["audio"], "choices": choices, "answer": answer})
-
-
-def _parse_line(line: str) -> dict[str, Any] | Exception:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        return QuestionError(f"not JSON: {error}")
-    return row if isinstance(row, dict) else QuestionError(f"expected an object, got {line[:40]}")

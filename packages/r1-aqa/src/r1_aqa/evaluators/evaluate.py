@@ -1,36 +1,31 @@
 """`r1-aqa evaluate`: ask a model the questions of a benchmark, keep every raw answer, score.
 
-Greedy: the published evaluation samples, so its score changes from run to run. Each clip is decoded and
-encoded once for all questions about it and all runs (options in other orders); the next batch is decoded
-while the model answers; questions of like length go together.
+Greedy: the published evaluation samples, so its score changes from run to run. Each clip is encoded once for
+all questions about it and all runs (options in other orders).
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
-import torch
-from audio_common import AudioError, audio_info
-from audio_common.prefetch import load_ahead
+from torch import Tensor
 
 from r1_aqa.config.evaluate import EvaluateConfig
-from r1_aqa.config.model import ModelConfig
 from r1_aqa.data.benchmark import Benchmark, load_benchmark
 from r1_aqa.data.questions import Question
 from r1_aqa.evaluators.predictions import Prediction, PredictionFile
-from r1_aqa.evaluators.scores import Scores, save_scores, score_outputs
-from r1_aqa.files import changes, plain
-from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
-from r1_aqa.models.generation import answer_batch
+from r1_aqa.evaluators.scores import Scores, save_scores, score_outputs, show_scores
+from r1_aqa.files import changes, plain, write_json
+from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
+from r1_aqa.models.checkpoint import find_model
+from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.heard import require_heard
-from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.trainers.callbacks import write_json
+from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
+from r1_aqa.output import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +34,17 @@ DECISIVE = {"model", "prompt", "sound", "dtype", "max_new_tokens", "seed"}
 
 
 def evaluate(config: EvaluateConfig) -> Scores:
-    """Answer and score; writes predictions.jsonl, scores.json, scores.png and, for MMAU, submission.json.
+    """Answer and score; write predictions.jsonl, scores.json, scores.png and, for MMAU, submission.json.
 
     Raises:
-        FileNotFoundError: no benchmark, no sounds.
-        DeafModelError: answers do not depend on the sound.
+        FileNotFoundError: there is no such benchmark, or none of its audio.
+        ValueError: `out` holds the answers of another run.
+        DeafModelError: answers do not depend on the audio.
     """
-    from r1_aqa.evaluators.report import print_scores
-
-    benchmark = load_benchmark(config.benchmark, config.audio, limit=config.limit)
+    benchmark = load_benchmark(config.data, config.audio, split=config.split, limit=config.limit)
     logger.info("%s: %s", benchmark.file, benchmark.version)
+    # The model that a run's folder means today is noted, for it may mean another one tomorrow.
+    config = replace(config, model=find_model(config.model))
     require_same_run(config, benchmark)
     llm = load_for_answers(config.model, dtype=config.dtype, device=config.device)
     file = PredictionFile(config.out / "predictions.jsonl")
@@ -57,27 +53,28 @@ def evaluate(config: EvaluateConfig) -> Scores:
         heard = require_heard(llm, benchmark.questions, config.sound, prompt=config.prompt)
         logger.info("%s", heard)
     runs = make_runs(benchmark.questions, config)
+    # Options in another order are other prompts about the same clips: the encoder runs once.
     clips = None
     for name, questions in runs.items():
         prompts = encode(llm, questions, config, silent=name == "silent", clips=clips)
         clips = prompts.clips
         ask(prompts, file, name, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
-    scores = summarise(benchmark, runs, file, config)
+    scores = summarize(benchmark, runs, file, config)
     scores |= {
         "model": config.model,
         "prompt": config.prompt,
         "heard": str(heard) if heard else "not checked",
     }
-    print_scores(scores)
     save_scores(config.out, scores, benchmark.file, outputs_of(file, "given", len(benchmark.questions)))
+    show_scores(scores, config.json)
     return scores
 
 
 def require_same_run(config: EvaluateConfig, benchmark: Benchmark) -> None:
-    """Note what decides the answers in OUT/config.json; refuse to go on with other settings.
+    """Write what decides the answers to OUT/config.json; refuse to go on with other settings.
 
     Raises:
-        ValueError: with every setting that changed.
+        ValueError: settings changed; the message names them.
     """
     path = config.out / "config.json"
     now = {name: value for name, value in asdict(config).items() if name in DECISIVE}
@@ -88,19 +85,11 @@ def require_same_run(config: EvaluateConfig, benchmark: Benchmark) -> None:
             f"{config.out} holds the answers of another run ({'; '.join(changed)}); give another --out, or "
             "the same settings to go on"
         )
-    config.out.mkdir(parents=True, exist_ok=True)
     write_json(path, now)
 
 
-def load_for_answers(model: str, *, dtype: str = "auto", device: str = "auto") -> AudioLLM:
-    """A model where it will answer."""
-    on_gpu = device == "auto" and torch.cuda.is_available()
-    number = dtype if dtype != "auto" else "bfloat16" if on_gpu else "float32"
-    return load_audio_llm(ModelConfig(name=model, dtype=number), device="cuda" if on_gpu else "cpu")  # type: ignore[arg-type]
-
-
 def make_runs(questions: Sequence[Question], config: EvaluateConfig) -> dict[str, list[Question]]:
-    """What is asked: as given, with the options in other orders, with silence."""
+    """Return the questions of each run: as given, with the options in other orders, with silence."""
     runs = {"given": list(questions)}
     for number in range(1, config.shuffles + 1):
         runs[f"shuffle-{number}"] = [
@@ -110,11 +99,11 @@ def make_runs(questions: Sequence[Question], config: EvaluateConfig) -> dict[str
 
 
 def shuffle_choices(question: Question, seed: Sequence[int]) -> Question:
-    """The question with its options in another order, never the given one."""
+    """Return the question with its options in another order, never the given one."""
     count = len(question.choices)
     if count < 2:
         return question
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)  # of this question alone: a limit does not change the others
     order = list(range(count))
     while order == list(range(count)):
         order = rng.permutation(count).tolist()
@@ -127,9 +116,9 @@ def encode(
     config: EvaluateConfig,
     *,
     silent: bool = False,
-    clips: object = None,
+    clips: LRUCache[Tensor] | None = None,
 ) -> EncodedPrompts:
-    """Questions as tensors; nothing is trained, so all may be kept."""
+    """Return the questions of a run; nothing is trained, so all encodings may be kept."""
     return EncodedPrompts(
         llm,
         questions,
@@ -138,93 +127,39 @@ def encode(
         frozen=True,
         cache_bytes=int(config.cache_gigabytes * 2**30),
         silent=silent,
-        clips=clips,  # type: ignore[arg-type]
+        clips=clips,
     )
 
 
 def ask(
     prompts: EncodedPrompts, file: PredictionFile, run: str, *, batch_size: int, max_new_tokens: int
 ) -> None:
-    """Answer what is not answered yet; a sound that cannot be read is noted and passed over."""
-    from rich.progress import track
-
+    """Answer what is not answered yet; audio that cannot be read is recorded, and ends nothing."""
     waiting = [row for row in range(len(prompts.questions)) if (run, row) not in file.found]
-    batches = list(in_batches(prompts, waiting, batch_size))
-    with closing(read_sounds(prompts, batches)) as decoded:
-        for rows, (sounds, errors) in zip(
-            track(batches, description=run, transient=True), decoded, strict=True
-        ):
-            prompts.decoded = sounds
-            good = [row for row in rows if prompts.questions[row].audio not in errors]
-            texts = answer_batch(prompts, good, max_new_tokens=max_new_tokens) if good else []
-            outputs = dict(zip(good, texts, strict=True))
-            file.append(_prediction(prompts, run, row, outputs.get(row), errors) for row in rows)
-
-
-def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Rows of like length together, and those of one clip side by side."""
-    seconds: dict[object, float] = {}
-    for row in rows:
-        audio = prompts.questions[row].audio
-        if audio not in seconds:
-            try:
-                seconds[audio] = audio_info(audio).duration or 0.0
-            except (AudioError, OSError):
-                seconds[audio] = 0.0
-    order = sorted(
-        rows, key=lambda r: (seconds[prompts.questions[r].audio], str(prompts.questions[r].audio), r)
-    )
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
-
-
-def read_sounds(
-    prompts: EncodedPrompts, batches: Iterable[Sequence[int]]
-) -> Generator[tuple[dict[Path, np.ndarray], dict[Path, str]], None, None]:
-    """Decode the sounds of each batch of rows, in a thread while the batch before is answered.
-
-    Nothing more is done there, for a tokenizer cannot be used by two threads at once.
-
-    Yields:
-        Samples of a batch's sounds, and why others could not be read.
-    """
-    needed = (_first_rows(prompts, rows) for rows in batches)
-    with closing(load_ahead(needed, prompts.decode, batches_ahead=1)) as decoded:
-        for loaded, failures in decoded:
-            for row, reason in failures.items():
-                logger.warning("question %s: %s", prompts.questions[row].id, reason)
-            yield (
-                {prompts.questions[row].audio: samples for row, samples in loaded},
-                {prompts.questions[row].audio: reason for row, reason in failures.items()},
-            )
-
-
-def _first_rows(prompts: EncodedPrompts, rows: Sequence[int]) -> list[int]:
-    """Choose one row for each sound that is not encoded yet."""
-    first: dict[Path, int] = {}
-    for row in rows:
-        if prompts.needs_sound(row):
-            first.setdefault(prompts.questions[row].audio, row)
-    return list(first.values())
+    count = len(prompts.questions)
+    with Progress(f"Answering ({run})", count, start=count - len(waiting)) as progress:
+        for batch in generate_answers(prompts, waiting, batch_size=batch_size, max_new_tokens=max_new_tokens):
+            asked = [(prompts.questions[completion.row], completion) for completion in batch]
+            file.append(Prediction(c.row, q.id, run, q.choices, c.text, c.error) for q, c in asked)
+            progress.advance(len(batch))
 
 
 def outputs_of(file: PredictionFile, run: str, count: int) -> list[str | None]:
-    """Raw answers of a run."""
-    return [each.output if each else None for each in file.run(run, count)]
+    """Return the raw answers of a run."""
+    return [prediction.output if prediction else None for prediction in file.run(run, count)]
 
 
-def summarise(
+def summarize(
     benchmark: Benchmark, runs: dict[str, list[Question]], file: PredictionFile, config: EvaluateConfig
 ) -> Scores:
-    """Scores of all runs."""
+    """Return the scores of all runs."""
     count = len(benchmark.questions)
     more = {name: (q, outputs_of(file, name, count)) for name, q in runs.items() if name != "given"}
-    scores = score_outputs(benchmark.questions, outputs_of(file, "given", count), runs=more, seed=config.seed)
+    scores = score_outputs(
+        benchmark.questions,
+        outputs_of(file, "given", count),
+        runs=more,
+        draws=config.bootstrap,
+        seed=config.seed,
+    )
     return scores | {"benchmark": benchmark.name, "version": benchmark.version}
-
-
-def _prediction(
-    prompts: EncodedPrompts, run: str, row: int, output: str | None, errors: dict[Path, str]
-) -> Prediction:
-    question = prompts.questions[row]
-    return Prediction(row, question.id, run, question.choices, output, errors.get(question.audio))

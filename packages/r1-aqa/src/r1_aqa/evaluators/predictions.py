@@ -1,4 +1,4 @@
-"""Raw answers of a model, a JSON object a line, written as they come: a kill loses at most a batch."""
+"""Keep the raw answers of a model, a JSON object a line, as they come: a kill loses at most a batch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from r1_aqa.data.questions import Question, iterate_rows
+from r1_aqa.data.questions import Question
+from r1_aqa.data.readers import iterate_rows
+from r1_aqa.files import write_atomically, write_json
+from r1_aqa.rewards.verdicts import official_text
 
 OUTPUT_KEYS = ("output", "model_output", "model_prediction", "answer_prediction")
-"""Ours, MMAU's, the paper's, MMAR's."""
+"""Keys of the answer in our files, MMAU's, the paper's, MMAR's."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Prediction:
     output: str | None
     """Everything that the model wrote; None when it could not be asked."""
     error: str | None = None
-    """Why there is no output."""
+    """Why there is no output; None if there is one."""
 
 
 class PredictionFile:
@@ -41,27 +44,25 @@ class PredictionFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.found = {(each.run, each.row): each for each in read_predictions(path)} if path.is_file() else {}
-        self.found = {key: each for key, each in self.found.items() if each.output is not None}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")  # without failures and half a last line
-        partial.write_text("".join(map(_line, self.found.values())), encoding="utf-8")
-        partial.replace(path)
+        answers = read_predictions(path) if path.is_file() else []
+        self.found = {(a.run, a.row): a for a in answers if a.output is not None}
+        # Failures and half a last line, left by a kill, are dropped before anything is appended.
+        write_atomically(path, "".join(map(_line, self.found.values())))
 
     def append(self, predictions: Iterable[Prediction]) -> None:
-        """Write a batch."""
+        """Append a batch."""
         new = list(predictions)
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(map(_line, new)))
-        self.found |= {(each.run, each.row): each for each in new}
+        self.found |= {(prediction.run, prediction.row): prediction for prediction in new}
 
     def run(self, name: str, count: int) -> list[Prediction | None]:
-        """A run's answers, question by question."""
+        """Return a run's answers, question by question."""
         return [self.found.get((name, row)) for row in range(count)]
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Our own file; half a line at its end, left by a kill, is passed over."""
+    """Return the answers of our own file; half a line at its end, left by a kill, is skipped."""
     found = []
     for _, row in iterate_rows(path):
         if isinstance(row, dict) and "run" in row:
@@ -70,40 +71,43 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def read_outputs(path: Path, questions: Sequence[Question]) -> list[str | None]:
-    """Answers to questions from a file of any form, by id; of the same id the first goes to the first.
+    """Return the answers to questions from a file of any form, by id; a repeated id in its order.
 
     Raises:
-        ValueError: no question of the file is among the questions, or its rows have no answer's key.
+        ValueError: no row of the file is about one of the questions, has an answer's key, or an answer is
+            no text.
     """
     by_id: dict[str, list[str | None]] = {}
     keys = set()
-    for _, row in iterate_rows(path):
+    for where, row in iterate_rows(path):
         if isinstance(row, dict) and row.get("run", "given") == "given":
             key = next((name for name in OUTPUT_KEYS if name in row), None)
             keys.add(key)
-            by_id.setdefault(str(row.get("id")), []).append(row[key] if key else None)
+            output = row[key] if key else None
+            if not isinstance(output, str | None):
+                raise ValueError(f"{where}: {key}: expected text, got {output!r}")
+            by_id.setdefault(str(row.get("id")), []).append(output)
     if keys <= {None}:
         raise ValueError(f"{path}: no row has an answer under {', '.join(OUTPUT_KEYS)}")
+    # A mistaken file would otherwise be scored as all wrong.
     if not any(question.id in by_id for question in questions):
         raise ValueError(f"{path} answers none of the {len(questions)} questions; are they of another file?")
     return [by_id[q.id].pop(0) if by_id.get(q.id) else None for q in questions]
 
 
 def write_submission(path: Path, benchmark: Path, outputs: Sequence[str | None]) -> None:
-    """The benchmark's own JSON with `model_output`, as the MMAU test server takes it.
+    """Write the benchmark's own JSON with `model_output`, as the MMAU test server takes it.
 
     The text of the answer block is what is submitted: the official script reads no tags.
     """
     rows: list[dict[str, Any]] = [row for _, row in iterate_rows(benchmark) if isinstance(row, dict)]
     if len(rows) < len(outputs):
         raise ValueError(f"{benchmark} has {len(rows)} questions, there are {len(outputs)} answers")
-    from r1_aqa.rewards.verdicts import official_text
-
     filled = [
         row | {"model_output": official_text(output or "")}
         for row, output in zip(rows, outputs, strict=False)
     ]
-    path.write_text(json.dumps(filled, indent=1, ensure_ascii=False), encoding="utf-8")
+    write_json(path, filled)
 
 
 def _line(prediction: Prediction) -> str:

@@ -1,15 +1,19 @@
-"""Scores as a table on the terminal."""
+"""Show scores: a table on the terminal, and a picture of accuracies by group."""
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from r1_aqa.files import write_atomically
+
 
 def print_scores(scores: dict[str, Any]) -> None:
-    """The whole, its baselines and controls, and the break-down."""
+    """Print the accuracies of the whole, its baselines and controls, and the groups."""
     console = Console()
     console.print(
         f"{scores.get('benchmark', '')}  {scores.get('version', '')}", markup=False, highlight=False
@@ -31,11 +35,12 @@ def _summary(scores: dict[str, Any]) -> Table:
     table.add_column("accuracy", justify="right")
     table.add_column("95 % interval")
     rows = [("strict", scores["strict"]), ("official script", scores["official"])]
-    rows += [(name, each) for name, each in scores.get("runs", {}).items()]
+    rows += list(scores.get("runs", {}).items())
     if "shuffled" in scores:
         rows.append((f"mean of {scores['shuffled']['orders']} orders", scores["shuffled"]["mean"]))
-    for name, each in rows:
-        table.add_row(name, f"{each['value']:.1%}", f"{each['low']:.1%} to {each['high']:.1%}")
+    for name, interval in rows:
+        span = f"{interval['low']:.1%} to {interval['high']:.1%}"
+        table.add_row(name, f"{interval['value']:.1%}", span)
     if "shuffled" in scores:
         table.add_row("right in every order", f"{scores['shuffled']['always']:.1%}", "")
     table.add_row("always the first option", f"{scores['first_option']:.1%}", "")
@@ -52,6 +57,43 @@ def _groups(field: str, groups: dict[str, dict[str, Any]]) -> Table:
     table = Table(title=field.replace("_", " "))
     for name in ("", "strict", "official", "questions"):
         table.add_column(name, justify="left" if not name else "right")
-    for name, each in groups.items():
-        table.add_row(name, f"{each['strict']:.1%}", f"{each['official']:.1%}", str(each["total"]))
+    for name, group in groups.items():
+        table.add_row(name, f"{group['strict']:.1%}", f"{group['official']:.1%}", str(group["total"]))
     return table
+
+
+def plot_scores(scores: dict[str, Any], picture: Path) -> None:
+    """Draw the strict accuracy of all questions, controls and groups, beside chance and the first option."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # draws without a screen
+    from matplotlib import pyplot
+
+    bars = [("all", scores["strict"]["value"], scores["strict"])]
+    bars += [(name, run["value"], run) for name, run in scores.get("runs", {}).items()]
+    for field, groups in scores["by"].items():
+        bars += [
+            (f"{field.replace('_', ' ')}: {name}", group["strict"], None) for name, group in groups.items()
+        ]
+    figure, axis = pyplot.subplots(figsize=(7, 1.1 + 0.28 * len(bars)))
+    places = range(len(bars))[::-1]
+    axis.barh(places, [value for _, value, _ in bars], color="#4c72b0")
+    for place, (_, value, interval) in zip(places, bars, strict=True):
+        if interval:
+            spread = [[value - interval["low"]], [interval["high"] - value]]
+            axis.errorbar([value], [place], xerr=spread, color="black", capsize=3)
+        # The number stands behind the error bar.
+        end = max(value, interval["high"] if interval else 0.0)
+        axis.text(end + 0.015, place, f"{value:.0%}", va="center", fontsize=8)
+    axis.axvline(scores["chance"], color="grey", ls=":", label="chance")
+    axis.axvline(scores["first_option"], color="grey", ls="--", label="always the first option")
+    axis.set_yticks(list(places), [name[:48] for name, _, _ in bars], fontsize=8)
+    axis.set_xlim(0, 1.08)  # room for the number beside a full bar
+    axis.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
+    axis.set_xlabel("accuracy (strict)")
+    axis.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    figure.tight_layout()
+    memory = io.BytesIO()
+    figure.savefig(memory, dpi=120)
+    write_atomically(picture, memory.getvalue())
+    pyplot.close(figure)

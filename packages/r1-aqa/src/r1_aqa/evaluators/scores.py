@@ -1,44 +1,89 @@
-"""Scores of answers: `r1-aqa score`, and what `r1-aqa evaluate` ends with.
+"""Score answers: `r1-aqa score`, and the last step of `r1-aqa evaluate`.
 
 Two verdicts stand side by side. *Strict*: the answer names the right option and no other, and a question
-without answer is wrong. *Official*: the benchmark's own script, word for word, which passes over questions
-without answer (`official_denominator`).
+without answer is wrong. *Official*: the benchmark's own script, word for word. The scripts of MMAU and MMAR
+skip questions without prediction, so a model that fails on hard ones scores higher; here they count as wrong,
+and `official_denominator` reproduces the scripts.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from r1_aqa.config.score import ScoreConfig
 from r1_aqa.data.benchmark import identify
-from r1_aqa.data.questions import Question, read_questions
-from r1_aqa.evaluators.aggregates import FIELDS, Accuracy, break_down, chance, first_option, overall
+from r1_aqa.data.questions import Question
+from r1_aqa.data.readers import read_questions
 from r1_aqa.evaluators.predictions import read_outputs, write_submission
-from r1_aqa.evaluators.statistics import bootstrap, mcnemar
+from r1_aqa.evaluators.report import plot_scores, print_scores
+from r1_aqa.evaluators.statistics import interval, mcnemar
+from r1_aqa.files import write_json
 from r1_aqa.rewards.verdicts import judge
 
 Scores = dict[str, Any]
 
+FIELDS = ("task", "modality", "difficulty", "category", "sub_category", "dataset")
+"""Fields that accuracies are broken down by, where questions have them."""
 
-def score(config: ScoreConfig) -> Scores:
-    """Score a file of answers and print a table."""
-    from r1_aqa.evaluators.report import print_scores
 
-    questions = read_questions(config.questions)
-    outputs = read_outputs(config.predictions, questions)
-    scores = score_outputs(questions, outputs, seed=config.seed)
-    scores["benchmark"], scores["version"] = str(config.questions), identify(config.questions)
-    if config.versus:
-        others = read_outputs(config.versus, questions)
-        scores["versus"] = compare(questions, outputs, others) | {"predictions": str(config.versus)}
-    print_scores(scores)
-    if config.out:
-        save_scores(config.out, scores, config.questions, outputs)
-    return scores
+@dataclass(frozen=True)
+class Accuracy:
+    """Number of right answers to some questions."""
+
+    correct: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """Return the share of right answers, from 0 to 1; 0 for no question."""
+        return self.correct / self.total if self.total else 0.0
+
+
+def overall(verdicts: Sequence[bool | None], *, count_missing: bool = True) -> Accuracy:
+    """Count the right answers; None, no prediction, is wrong or skipped as the official scripts do."""
+    counted = [bool(verdict) for verdict in verdicts if verdict is not None or count_missing]
+    return Accuracy(sum(counted), len(counted))
+
+
+def break_down(
+    questions: Sequence[Question],
+    verdicts: Sequence[bool | None],
+    field: str,
+    *,
+    count_missing: bool = True,
+) -> dict[str, Accuracy]:
+    """Return accuracies by the values of a field, in order of appearance; others are skipped."""
+    groups: dict[str, list[bool | None]] = {}
+    for question, verdict in zip(questions, verdicts, strict=True):
+        name = getattr(question, field)
+        if name is not None and (verdict is not None or count_missing):
+            groups.setdefault(name, []).append(verdict)
+    return {name: overall(group) for name, group in groups.items()}
+
+
+def first_option(questions: Sequence[Question]) -> Accuracy:
+    """Return the accuracy of always the first option: 39.5 % on MMAU test-mini, far above chance."""
+    known = [q for q in questions if q.answer is not None and q.choices]
+    return Accuracy(sum(q.choices[0] == q.answer for q in known), len(known))
+
+
+def chance(questions: Sequence[Question]) -> float:
+    """Return the expected accuracy of options drawn at random."""
+    known = [q for q in questions if q.answer is not None and q.choices]
+    return sum(q.choices.count(q.answer or "") / len(q.choices) for q in known) / len(known) if known else 0.0
+
+
+def verdicts(
+    questions: Sequence[Question], outputs: Sequence[str | None]
+) -> tuple[list[bool | None], list[bool | None]]:
+    """Return the strict and the official verdicts; None where there is no answer."""
+    found = [judge(o, q.choices, q.answer or "") for q, o in zip(questions, outputs, strict=True)]
+    strict = [None if o is None else v.strict for o, v in zip(outputs, found, strict=True)]
+    official = [None if o is None else v.official for o, v in zip(outputs, found, strict=True)]
+    return strict, official
 
 
 def score_outputs(
@@ -46,80 +91,70 @@ def score_outputs(
     outputs: Sequence[str | None],
     *,
     runs: Mapping[str, tuple[Sequence[Question], Sequence[str | None]]] | None = None,
+    draws: int = 2000,
     seed: int = 0,
 ) -> Scores:
-    """Accuracies with intervals, broken down; and of further runs (`shuffle-1`, `silent`).
+    """Return accuracies with intervals, broken down; and those of further runs (`shuffle-1`, `silent`).
 
     Args:
         questions: as asked.
         outputs: raw answers, None where there is none.
         runs: name -> questions (options in another order) and answers.
-        seed: of the draws.
-
-    Raises:
-        ValueError: no question has a known answer.
+        draws: bootstrap draws of an interval.
+        seed: seed for bootstrap sampling.
     """
     known = [(q, o) for q, o in zip(questions, outputs, strict=True) if q.answer is not None]
     if not known:
-        return {
-            "num_questions": len(questions),
-            "num_missing": sum(o is None for o in outputs),
-            "hidden": True,
-        }
+        missing = sum(output is None for output in outputs)
+        return {"num_questions": len(questions), "num_missing": missing, "hidden": True}
     asked, answers = [q for q, _ in known], [o for _, o in known]
+    clips = [str(question.audio) for question in asked]
+
+    def accuracy(values: Sequence[bool | float | None]) -> Scores:
+        # Questions about one clip are drawn together; without answer is wrong.
+        return asdict(interval([float(value or 0) for value in values], clips, draws=draws, seed=seed))
+
     strict, official = verdicts(asked, answers)
+    by = {field: _by(asked, strict, official, field) for field in FIELDS}
     scores: Scores = {
         "num_questions": len(asked),
-        "num_missing": sum(each is None for each in answers),
-        "strict": asdict(bootstrap([bool(each) for each in strict], _clips(asked), seed=seed)),
-        "official": asdict(bootstrap([bool(each) for each in official], _clips(asked), seed=seed)),
+        "num_missing": sum(answer is None for answer in answers),
+        "strict": accuracy(strict),
+        "official": accuracy(official),
         "official_denominator": asdict(overall(official, count_missing=False)),
-        "by": {field: _by(asked, strict, official, field) for field in FIELDS},
+        "by": {field: found for field, found in by.items() if found},
         "first_option": first_option(asked).share,
         "chance": chance(asked),
     }
-    scores["by"] = {field: found for field, found in scores["by"].items() if found}
-    for name, (again, found) in (runs or {}).items():
-        values = [bool(v) for v in verdicts(again, found)[0]]
-        scores.setdefault("runs", {})[name] = asdict(bootstrap(values, _clips(again), seed=seed))
-        if name == "silent":
-            scores["needs_sound"] = _mcnemar([bool(v) for v in strict], values)
-    shuffled = [each for name, each in (runs or {}).items() if name.startswith("shuffle")]
-    if shuffled:
-        scores["shuffled"] = _shuffled(asked, strict, shuffled, seed)
+    tables = {name: verdicts(*_known(*run))[0] for name, run in (runs or {}).items()}
+    if tables:
+        scores["runs"] = {name: accuracy(table) for name, table in tables.items()}
+    if "silent" in tables:
+        scores["needs_sound"] = _mcnemar(strict, tables["silent"])
+    orders = [table for name, table in tables.items() if name.startswith("shuffle")]
+    if orders:
+        # How often each question is right in all orders of its options.
+        columns = list(zip(strict, *orders, strict=True))
+        means = [sum(map(bool, column)) / len(column) for column in columns]
+        always = Accuracy(sum(all(column) for column in columns), len(columns)).share
+        scores["shuffled"] = {"mean": accuracy(means), "always": always, "orders": 1 + len(orders)}
     return scores
-
-
-def verdicts(
-    questions: Sequence[Question], outputs: Sequence[str | None]
-) -> tuple[list[bool | None], list[bool | None]]:
-    """Strict and official verdicts; None where there is no answer."""
-    found = [judge(o, q.choices, q.answer or "") for q, o in zip(questions, outputs, strict=True)]
-    strict = [None if o is None else v.strict for o, v in zip(outputs, found, strict=True)]
-    official = [None if o is None else v.official for o, v in zip(outputs, found, strict=True)]
-    return strict, official
 
 
 def compare(
     questions: Sequence[Question], first: Sequence[str | None], second: Sequence[str | None]
 ) -> Scores:
-    """McNemar's test of two models on the same questions, by the strict verdict."""
-    asked = [(q, a, b) for q, a, b in zip(questions, first, second, strict=True) if q.answer is not None]
-    a = [bool(v) for v in verdicts([q for q, _, _ in asked], [x for _, x, _ in asked])[0]]
-    b = [bool(v) for v in verdicts([q for q, _, _ in asked], [x for _, _, x in asked])[0]]
-    return _mcnemar(a, b) | {"first": sum(a) / len(a), "second": sum(b) / len(b)}
+    """Return McNemar's test of two models on the same questions, by the strict verdict."""
+    a, b = (verdicts(*_known(questions, outputs))[0] for outputs in (first, second))
+    return _mcnemar(a, b) | {"first": overall(a).share, "second": overall(b).share}
 
 
-def save_scores(out: Path, scores: Scores, benchmark: Path, outputs: Sequence[str | None]) -> None:
-    """scores.json, scores.png, and for MMAU submission.json."""
-    from r1_aqa.evaluators.plot import plot_scores
-
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "scores.json").write_text(json.dumps(scores, indent=2, ensure_ascii=False), encoding="utf-8")
-    if "strict" in scores:
-        plot_scores(scores, out / "scores.png")
-    if "audio_id" in benchmark.read_text(encoding="utf-8")[:2000]:
-        write_submission(out / "submission.json", benchmark, outputs)
+def _known(
+    questions: Sequence[Question], outputs: Sequence[str | None]
+) -> tuple[list[Question], list[str | None]]:
+    """Return the questions whose right answer is known, and their outputs."""
+    pairs = [(q, o) for q, o in zip(questions, outputs, strict=True) if q.answer is not None]
+    return [q for q, _ in pairs], [o for _, o in pairs]
 
 
 def _by(
@@ -127,30 +162,49 @@ def _by(
 ) -> dict[str, dict[str, Any]]:
     exact, scripts = break_down(questions, strict, field), break_down(questions, official, field)
     return {
-        name: {"strict": each.share, "official": scripts[name].share, "total": each.total}
-        for name, each in exact.items()
+        name: {"strict": group.share, "official": scripts[name].share, "total": group.total}
+        for name, group in exact.items()
     }
 
 
-def _shuffled(
-    questions: Sequence[Question],
-    given: Sequence[bool | None],
-    runs: Sequence[tuple[Sequence[Question], Sequence[str | None]]],
-    seed: int,
-) -> Scores:
-    """Mean over all orders of the options, and the share that is right in every one of them."""
-    table = [[bool(v) for v in given], *([bool(v) for v in verdicts(q, o)[0]] for q, o in runs)]
-    means = [sum(column) / len(table) for column in zip(*table, strict=True)]
-    return {
-        "mean": asdict(bootstrap(means, _clips(questions), seed=seed)),
-        "always": Accuracy(sum(all(column) for column in zip(*table, strict=True)), len(means)).share,
-        "orders": len(table),
-    }
+def _mcnemar(first: Sequence[bool | None], second: Sequence[bool | None]) -> Scores:
+    return asdict(mcnemar([bool(verdict) for verdict in first], [bool(verdict) for verdict in second]))
 
 
-def _mcnemar(first: Sequence[bool], second: Sequence[bool]) -> Scores:
-    return asdict(mcnemar(first, second))
+# -- the verb -------------------------------------------------------------------------------------------
 
 
-def _clips(questions: Sequence[Question]) -> list[str]:
-    return [str(question.audio) for question in questions]
+def score(config: ScoreConfig) -> Scores:
+    """Score a file of answers and print a table.
+
+    Raises:
+        ValueError: the file's answers are not to these questions.
+    """
+    questions = read_questions(config.data)
+    outputs = read_outputs(config.predictions, questions)
+    scores = score_outputs(questions, outputs, draws=config.bootstrap, seed=config.seed)
+    scores["benchmark"], scores["version"] = str(config.data), identify(config.data)
+    if config.versus:
+        others = read_outputs(config.versus, questions)
+        scores["versus"] = compare(questions, outputs, others) | {"predictions": str(config.versus)}
+    if config.out:
+        save_scores(config.out, scores, config.data, outputs)
+    show_scores(scores, config.json)
+    return scores
+
+
+def save_scores(out: Path, scores: Scores, benchmark: Path, outputs: Sequence[str | None]) -> None:
+    """Write scores.json, scores.png, and for MMAU submission.json."""
+    write_json(out / "scores.json", scores)
+    if "strict" in scores:
+        plot_scores(scores, out / "scores.png")
+    if "audio_id" in benchmark.read_text(encoding="utf-8")[:2000]:
+        write_submission(out / "submission.json", benchmark, outputs)
+
+
+def show_scores(scores: Scores, json: Path | None) -> None:
+    """Print scores as a table, or as JSON alone for `-`; write them to any other file beside the table."""
+    if json is not None:
+        write_json(json, scores)
+    if str(json) != "-":
+        print_scores(scores)

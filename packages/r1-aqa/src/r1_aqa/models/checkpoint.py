@@ -1,4 +1,4 @@
-"""Adapters on their base, also on another line of transformers than they were trained on.
+"""Find the model of a folder, and put adapters on their base, whichever transformers they were trained on.
 
 transformers 5 moved the parts of an audio LLM under `model.`: `language_model.model.layers` became
 `model.language_model.layers`. peft finds layers by their paths, so that adapters of the one line would meet
@@ -7,18 +7,41 @@ no layer of the other. Here paths are compared without their steps `model`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+logger = logging.getLogger(__name__)
+
 PREFIX = "base_model.model."
-"""What peft puts before a layer's path."""
+"""Prefix of a layer's path in peft's files."""
+
+
+def find_model(source: str | Path) -> str:
+    """Return a hub id or a model's folder as it is, and of a training's folder `best`, else `last`.
+
+    Raises:
+        FileNotFoundError: the training has saved no model yet.
+    """
+    folder = Path(source)
+    for name in ("best", "last"):
+        if _is_model(folder / name):
+            logger.info("%s is a run: using its model %s", source, folder / name)
+            return str(folder / name)
+    if any(folder.glob("checkpoint-*/trainer_state.json")):
+        raise FileNotFoundError(f"{source} is a run without a model, neither best nor last; finish it first")
+    return str(source)
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
 
 
 def read_adapter_base(source: str) -> str | None:
-    """The base model that a folder of adapters names, None for a whole model."""
+    """Return the base model that a folder of adapters names, None for a whole model."""
     if Path(source).is_dir() and not (Path(source) / "adapter_config.json").is_file():
         return None
     from peft import PeftConfig
@@ -30,7 +53,7 @@ def read_adapter_base(source: str) -> str | None:
 
 
 def load_adapters(model: nn.Module, source: str) -> nn.Module:
-    """`model` with the adapters of a folder or hub repository, every tensor of which must find its place.
+    """Return `model` with the adapters of a folder or hub repository, every tensor of which has its place.
 
     Raises:
         ValueError: the adapters are of another model.
@@ -42,9 +65,11 @@ def load_adapters(model: nn.Module, source: str) -> nn.Module:
     tensors = load_peft_weights(source, device="cpu")
     paths = own_paths(model, tensors, source)
     if any(old != new for old, new in paths.items()):
+        # An expression for the other line's paths would find no layer: name the layers one by one.
         config.target_modules = sorted({paths[layer_of(key)] for key in tensors if ".lora_" in key})
     adapted = get_peft_model(model, config)  # type: ignore[arg-type]
-    renamed = {key.replace(layer_of(key), paths[layer_of(key)], 1): each for key, each in tensors.items()}
+    renamed = {key.replace(layer_of(key), paths[layer_of(key)], 1): value for key, value in tensors.items()}
+    # peft itself loads what fits and says nothing of the rest.
     check_names(set(get_peft_model_state_dict(adapted, save_embedding_layers=False)), set(renamed), source)
     set_peft_model_state_dict(adapted, renamed)
     return adapted
@@ -60,12 +85,12 @@ def check_names(wanted: set[str], given: set[str], source: str) -> None:
 
 
 def own_paths(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> dict[str, str]:
-    """The path in `model` of each layer that the tensors are of, by its path in the file.
+    """Return the path in `model` of each layer that the tensors belong to, by its path in the file.
 
     Raises:
         ValueError: `model` has no such layer.
     """
-    layers = (name for name, each in model.named_modules() if list(each.parameters(recurse=False)))
+    layers = (name for name, module in model.named_modules() if list(module.parameters(recurse=False)))
     known = {spelling(name): name for name in layers}
     found = {}
     for path in dict.fromkeys(map(layer_of, tensors)):
@@ -76,11 +101,11 @@ def own_paths(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> d
 
 
 def layer_of(key: str) -> str:
-    """The path of the layer that a tensor of an adapters' file belongs to."""
+    """Return the path of the layer that a tensor of an adapters' file belongs to."""
     path = key.removeprefix(PREFIX)
     return path.partition(".lora_")[0] if ".lora_" in path else path.rpartition(".")[0]
 
 
 def spelling(path: str) -> str:
-    """A path as it is on every line of transformers."""
+    """Return a layer's path as it is on every line of transformers."""
     return ".".join(step for step in path.split(".") if step != "model")

@@ -1,9 +1,9 @@
-"""Whether a model's answers depend on the sound at all.
+"""Check that a model's answers depend on the audio at all.
 
 A processor that ignores `audios=`, a trainer that drops features, a clip that was cut to nothing: each trains
 or scores a model on the text alone, without an error, and with a score well above chance (always the first
 option is right in 39.5 % of MMAU test-mini). So before the first update and in every evaluation the
-log-probability of the right answers is computed with the right sound, with another question's, and with
+log-probability of the right answers is computed with the right audio, with another question's, and with
 silence, and must change.
 """
 
@@ -18,37 +18,39 @@ import torch
 from audio_common import AudioError
 from torch import Tensor
 
+from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import load_sound
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.log_probs import Prompts, completion_log_probs, completion_logits
-from r1_aqa.models.prompt import PromptStyle, format_prompt, format_target
+from r1_aqa.models.prompt import format_prompt, format_target
 
 MOST_QUESTIONS = 8
+"""Questions that are tried."""
 
 LEAST_CHANGE = 1e-4
-"""In nats for a whole answer; arithmetic alone changes less, a random encoder changes far more."""
+"""Nats, for a whole answer: rounding changes it by less, a random encoder by far more."""
 
 
 class DeafModelError(ValueError):
-    """Answers do not depend on the sound."""
+    """Answers do not depend on the audio."""
 
 
 @dataclass(frozen=True)
 class HeardReport:
-    """By how much the log-probability of a right answer changes, in nats; the mean over questions."""
+    """Mean change of the log-probability of a right answer, in nats."""
 
     exchanged: float
-    """With another question's sound."""
+    """Change with another question's audio."""
     silenced: float
-    """With silence."""
+    """Change with silence."""
     num_questions: int
     """Questions that were tried."""
 
     @property
     def hears(self) -> bool:
-        """Both changes are more than arithmetic."""
+        """Return whether both changes are more than rounding."""
         return min(self.exchanged, self.silenced) > LEAST_CHANGE
 
     def __str__(self) -> str:
@@ -62,10 +64,10 @@ class HeardReport:
 def check_heard(
     llm: AudioLLM, questions: Iterable[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
 ) -> HeardReport:
-    """Try the first few questions with their own sound, another one, and none.
+    """Try the first few questions with their own audio, another one, and silence.
 
     Raises:
-        ValueError: no question with an answer or an option has a sound that can be read.
+        ValueError: no question with an answer or an option has audio that can be read.
     """
     able = ((q, samples) for q, samples in with_sounds(questions, sound) if q.answer or q.choices)
     tried = list(islice(able, MOST_QUESTIONS))
@@ -79,11 +81,12 @@ def check_heard(
         for q in chosen
     ]
     targets = [format_target(q.answer or q.choices[0], prompt) for q in chosen]
+    # Dropout would change the answers, too.
     training = llm.model.training
     llm.model.eval()
     own = _answer_log_probs(llm, texts, sounds, targets)
     exchanged = _answer_log_probs(llm, texts, other_sounds(sounds), targets)
-    silenced = _answer_log_probs(llm, texts, [np.zeros_like(each) for each in sounds], targets)
+    silenced = _answer_log_probs(llm, texts, [np.zeros_like(sound) for sound in sounds], targets)
     llm.model.train(training)
     return HeardReport(
         float((exchanged - own).abs().mean()), float((silenced - own).abs().mean()), len(chosen)
@@ -93,7 +96,7 @@ def check_heard(
 def require_heard(
     llm: AudioLLM, questions: Iterable[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
 ) -> HeardReport:
-    """As `check_heard`.
+    """Return the report of `check_heard`, or refuse a model that does not hear.
 
     Raises:
         DeafModelError: the model does not hear.
@@ -102,15 +105,15 @@ def require_heard(
     if not report.hears:
         raise DeafModelError(
             f"the model does not hear: {report}, where more than {LEAST_CHANGE:g} was expected. Its answers "
-            "would be learnt or scored from the text alone. Check that the sounds are not silent, that the "
-            "folder holds an audio LLM with its encoder's weights (no message about newly initialised ones), "
+            "would be learned or scored from the text alone. Check that the sounds are not silent, that the "
+            "folder holds an audio LLM with its encoder's weights (no message about newly initialized ones), "
             "and that its processor belongs to it; --no_check_heard goes on regardless."
         )
     return report
 
 
 def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[tuple[Question, np.ndarray]]:
-    """Questions with their samples; those whose sound cannot be read are passed over."""
+    """Yield questions with their samples; those whose audio cannot be read are skipped."""
     for question in questions:
         try:
             yield question, load_sound(question.audio, sound)
@@ -119,16 +122,17 @@ def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[t
 
 
 def other_sounds(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Each one's next that differs, fitted to its length: the prompt keeps its number of audio tokens.
+    """Return another audio for each, fitted to its length: the prompt keeps its number of audio tokens.
 
-    Where all are the same, the sound backwards.
+    It is the next one that differs; where all are the same, the audio backwards.
     """
     found = []
     for index, own in enumerate(sounds):
         rest = [*sounds[index + 1 :], *sounds[:index]]
         other = next(
-            (each for each in rest if not np.array_equal(np.resize(each, own.shape), own)), own[::-1]
+            (sound for sound in rest if not np.array_equal(np.resize(sound, own.shape), own)), own[::-1]
         )
+        # Repeated or cut to the own length: another number of audio tokens would change the answer, too.
         found.append(np.resize(other, own.shape).astype(np.float32))
     return found
 
@@ -136,15 +140,13 @@ def other_sounds(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _answer_log_probs(
     llm: AudioLLM, texts: Sequence[str], sounds: Sequence[np.ndarray], targets: Sequence[str]
 ) -> Tensor:
-    """Log-probability of each target, one by one: `(questions,)`."""
-    device = next(llm.model.parameters()).device
-    totals = []
+    """Return the log-probability of each target, `(questions,)`."""
+    device, totals = llm.device, []
+    # One by one: in a batch padding alone would change the numbers.
     for text, samples, target in zip(texts, sounds, targets, strict=True):
         inputs = {name: value.to(device) for name, value in llm.encode([text], [samples]).items()}
         ids = llm.tokenizer(target, add_special_tokens=False, return_tensors="pt")["input_ids"].to(device)
         rows = torch.zeros(1, dtype=torch.long, device=device)
-        logits = completion_logits(
-            llm.model, llm.family, Prompts(inputs=inputs), rows, ids, torch.ones_like(ids)
-        )
+        logits = completion_logits(llm, Prompts(inputs=inputs), rows, ids, torch.ones_like(ids))
         totals.append(completion_log_probs(logits, ids).sum())
     return torch.stack(totals).cpu()

@@ -1,19 +1,18 @@
-"""What of an audio LLM is trained: adapters or all of the language model, encoder and projector or not."""
+"""Choose which parts of an audio LLM to train, and merge adapters into their base."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
-from torch import nn
-
+from r1_aqa.config.merge import MergeConfig
 from r1_aqa.config.model import ModelConfig
-from r1_aqa.models.audio_llm import AudioLLM, Family, language_model
-from r1_aqa.models.log_probs import embedding_of
+from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 
 
-def adapter_targets(model: nn.Module, family: Family, names: tuple[str, ...]) -> str | list[str]:
-    """The language model's layers that are adapted, and no layer elsewhere: a regular expression or names.
+def adapter_targets(llm: AudioLLM, names: tuple[str, ...]) -> str | list[str]:
+    """Return the language model's layers that are adapted: a regular expression or a list of paths.
 
     Layer names alone, peft's usual way, would adapt the audio encoder's q_proj too. The experts of a mixture
     stay as they are: their weights are fused, and there are hundreds.
@@ -21,8 +20,8 @@ def adapter_targets(model: nn.Module, family: Family, names: tuple[str, ...]) ->
     Raises:
         ValueError: no layer of the language model has one of these names.
     """
-    inner = language_model(model, family)
-    prefix = next(name for name, module in model.named_modules() if module is inner)
+    inner = llm.language_model()
+    prefix = next(name for name, module in llm.model.named_modules() if module is inner)
     paths = [name for name, _ in inner.named_modules()]
     found = [path for path in paths if path.rpartition(".")[2] in names and ".experts." not in path]
     if not found:
@@ -33,7 +32,7 @@ def adapter_targets(model: nn.Module, family: Family, names: tuple[str, ...]) ->
 
 
 def lora_config(llm: AudioLLM, config: ModelConfig) -> Any:
-    """peft's settings; encoder or projector that are trained are saved whole with the adapters.
+    """Return peft's settings; encoder or projector that are trained are saved whole with the adapters.
 
     As `modules_to_save` they have an untouched copy, which is what the reference model runs through.
     """
@@ -43,23 +42,24 @@ def lora_config(llm: AudioLLM, config: ModelConfig) -> Any:
         r=config.lora.rank,
         lora_alpha=config.lora.alpha,  # type: ignore[arg-type]
         lora_dropout=config.lora.dropout,
-        target_modules=adapter_targets(llm.model, llm.family, config.lora.targets),
+        target_modules=adapter_targets(llm, config.lora.targets),
         modules_to_save=trained_parts(llm, config) or None,
         task_type="CAUSAL_LM",
     )
 
 
 def trained_parts(llm: AudioLLM, config: ModelConfig) -> list[str]:
-    """Names of the modules outside the language model that are trained."""
+    """Return the names of the modules outside the language model that are trained."""
     wanted = () if config.freeze_projector else llm.family.projector
     wanted += () if config.freeze_encoder else llm.family.encoder
     return [part for part in wanted if any(name.endswith(part) for name, _ in llm.model.named_modules())]
 
 
 def prepare_full(llm: AudioLLM, config: ModelConfig) -> None:
-    """Train all weights, save those that are to stay as they are."""
+    """Train all weights, apart from those that are to stay as they are."""
     frozen = llm.family.encoder if config.freeze_encoder else ()
     frozen += llm.family.projector if config.freeze_projector else ()
+    # Some families keep the projector inside the encoder: trained, though the encoder around it is frozen.
     kept = () if config.freeze_projector else llm.family.projector
     for name, parameter in llm.model.named_parameters():
         outside = any(f".{part}." in f".{name}" for part in frozen)
@@ -68,22 +68,39 @@ def prepare_full(llm: AudioLLM, config: ModelConfig) -> None:
 
 
 def prepare_adapters(llm: AudioLLM) -> None:
-    """Go on training the adapters that were loaded, and nothing else."""
+    """Train the adapters that were loaded, and nothing else."""
     for name, parameter in llm.model.named_parameters():
         parameter.requires_grad_("lora_" in name or "modules_to_save" in name)
 
 
 def is_adapted(llm: AudioLLM) -> bool:
-    """Whether the model came with adapters."""
+    """Return whether the model came with adapters."""
     return hasattr(llm.model, "peft_config")
 
 
 def prompts_are_frozen(llm: AudioLLM) -> bool:
-    """Whether training leaves the embeddings of prompts, sound included, as they are.
+    """Return whether training leaves the embeddings of prompts, audio included, as they are.
 
-    They depend on encoder, projector and the embedding of text: all that is not within the language
-    model's layers.
+    They depend on encoder, projector and the embedding of text: on everything outside the language model's
+    layers.
     """
-    layers = {id(p) for p in language_model(llm.model, llm.family).parameters()}
-    layers -= {id(p) for p in embedding_of(llm.model).parameters()}
+    layers = {id(p) for p in llm.language_model().parameters()}
+    layers -= {id(p) for p in llm.embedding().parameters()}
     return not any(p.requires_grad and id(p) not in layers for p in llm.model.parameters())
+
+
+def merge(config: MergeConfig) -> Path:
+    """Write a model that loads like a published one, without need of peft.
+
+    Raises:
+        ValueError: the source holds no adapters.
+    """
+    llm = load_audio_llm(config.source, ModelConfig(dtype=config.dtype))
+    if not is_adapted(llm):
+        raise ValueError(
+            f"{config.source} holds no adapters (adapter_config.json): it is a whole model already"
+        )
+    adapted: Any = llm.model
+    adapted.merge_and_unload().save_pretrained(config.out)
+    llm.processor.save_pretrained(config.out)
+    return config.out

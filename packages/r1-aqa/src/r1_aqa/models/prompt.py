@@ -14,10 +14,9 @@ one word from the one in training is another prompt.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
-PromptStyle = Literal["choices", "answer", "think", "think_short"]
-"""`choices`, `answer` and `think` are the paper's prompts 1, 2 and 3; `think_short` bounds the thinking."""
+from r1_aqa.config.model import PromptStyle
 
 INSTRUCTIONS: dict[PromptStyle, str] = {
     "choices": "",
@@ -33,11 +32,11 @@ INSTRUCTIONS: dict[PromptStyle, str] = {
 def format_prompt(
     question: str, choices: Sequence[str] = (), style: PromptStyle = "answer", *, about_video: bool = False
 ) -> str:
-    """The text that goes beside the sound; word for word the paper's for its three styles.
+    """Return the text that goes beside the audio; word for word the paper's for its three styles.
 
     Args:
         question: as the data set has it.
-        choices: the options in the order shown; none for a free answer.
+        choices: the options in the order shown; empty for a free answer.
         style: which instruction follows.
         about_video: the question was asked about a video (AVQA): say `audio` instead.
 
@@ -53,7 +52,7 @@ def format_prompt(
 
 
 def format_target(answer: str, style: PromptStyle = "answer") -> str:
-    """The completion that supervised fine-tuning teaches: the bare option for style `choices`, else in tags.
+    """Return the completion that fine-tuning teaches: the bare option for style `choices`, else in tags.
 
     Thinking has no target of its own: its data has none, and an empty block would teach not to think.
     """
@@ -61,10 +60,10 @@ def format_target(answer: str, style: PromptStyle = "answer") -> str:
 
 
 def make_messages(text: str, *, num_audios: int = 1, system: str | None = None) -> list[dict[str, Any]]:
-    """The chat of one user turn, sound before text, as the chat templates of audio LLMs read it.
+    """Return the chat of one user turn, audio before text, as the chat templates of audio LLMs read it.
 
-    The sounds themselves are given to the processor: an `audio` key with None in a text part, which data
-    set libraries like to add, would count as another sound.
+    The audio itself is given to the processor: an `audio` key with None in a text part, which data
+    set libraries like to add, would count as another audio.
     """
     content: list[dict[str, str]] = [{"type": "audio"} for _ in range(num_audios)]
     user = {"role": "user", "content": [*content, {"type": "text", "text": text}]}

@@ -1,8 +1,8 @@
-"""Qwen2-Audio's encoder on the frames that a batch has: five seconds cost a sixth of thirty.
+"""Run Qwen2-Audio's encoder on the frames that a batch has: five seconds cost a sixth of thirty.
 
-The family pads every sound to 30 s and runs its encoder over all of it, although attention is masked beyond
-the sound's end. What belongs to a sound depends on its own frames and, through the two convolutions, on the
-next four; so a batch can be cut a little after its longest sound, and what comes out is the same
+The family pads all audio to 30 s and runs its encoder over all of it, although attention is masked beyond
+the audio's end. The output for an audio depends on its own frames and, through the two convolutions, on the
+next four; so a batch can be cut a little after its longest audio, and the output is the same
 (`tests/models/test_qwen2_audio.py`).
 """
 
@@ -15,13 +15,13 @@ from typing import Any
 from torch import Tensor, nn
 
 MARGIN = 8
-"""Frames of silence that are kept after the longest sound: more than the convolutions see."""
+"""Frames of silence that are kept after the longest audio: more than the convolutions see."""
 POOLING = 4
 """Frames that become one audio token."""
 
 
 def cut_silence(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The processor's tensors with features `(batch, mels, frames)` no longer than the batch needs."""
+    """Return the processor's tensors with features `(batch, mels, frames)` no longer than the batch needs."""
     longest = int(inputs["feature_attention_mask"].sum(-1).max()) + MARGIN
     frames = min(inputs["input_features"].shape[-1], -(-longest // POOLING) * POOLING)
     return inputs | {
@@ -31,7 +31,7 @@ def cut_silence(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def can_be_cut(model: nn.Module) -> bool:
-    """Whether the encoder's positions are here as one whole: FSDP and DeepSpeed may have split them."""
+    """Return whether the encoder's positions are here as one whole: FSDP and DeepSpeed may split them."""
     encoder = _encoder(model)
     weight = encoder.embed_positions.weight
     split = hasattr(weight, "ds_id") or hasattr(weight, "_local_tensor")
@@ -40,7 +40,7 @@ def can_be_cut(model: nn.Module) -> bool:
 
 @contextmanager
 def reading(model: nn.Module, frames: int) -> Iterator[None]:
-    """Within it the encoder of `model` takes features of so many frames, which it would refuse otherwise."""
+    """Let the encoder take `frames` frames, within the block; otherwise it refuses all but 30 s."""
     encoder = _encoder(model)
     positions, most = encoder.embed_positions, encoder.config.max_source_positions
     encoder.embed_positions = nn.Embedding.from_pretrained(positions.weight[: frames // 2])

@@ -1,4 +1,4 @@
-"""A small Qwen2-Audio from its config, with random weights: for the quickstart and the tests."""
+"""Make a small Qwen2-Audio with random weights, for the quickstart and the tests."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def create_tiny_audio_llm(
     """Write a model and its processor in `folder`, in the layout of the published ones.
 
     Args:
-        folder: to write.
+        folder: where to write it.
         texts: what the tokenizer is trained on: questions, options and answers.
-        vocab_size: of the byte-level BPE, special tokens included.
-        width: of the language model, whose feed-forward layers are twice as wide.
-        num_layers: of the language model.
-        num_heads: of language model and encoder.
-        encoder_width: of the audio encoder.
-        encoder_layers: of the audio encoder.
-        num_mel_bins: of the log-mel features.
-        max_seconds: longest sound; every sound is padded to it, as the family does to 30 s.
-        seed: of the weights.
+        vocab_size: tokens of the byte-level BPE, special ones included.
+        width: width of the language model, whose feed-forward layers are twice as wide.
+        num_layers: layers of the language model.
+        num_heads: attention heads of language model and encoder.
+        encoder_width: width of the audio encoder.
+        encoder_layers: layers of the audio encoder.
+        num_mel_bins: mel bins of the features.
+        max_seconds: longest audio; all audio is padded to it, as the family does to 30 s.
+        seed: seed for the weights.
     """
     processor = Qwen2AudioProcessor(
         WhisperFeatureExtractor(
@@ -66,6 +66,7 @@ def create_tiny_audio_llm(
             "encoder_layers": encoder_layers,
             "encoder_attention_heads": num_heads,
             "encoder_ffn_dim": 2 * encoder_width,
+            # 100 frames a second, halved by a convolution.
             "max_source_positions": 50 * max_seconds,
         },
         text_config={
@@ -94,13 +95,14 @@ def create_tiny_audio_llm(
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE with the family's special tokens, padding on the left."""
+    """Return a byte-level BPE with the family's special tokens, padding on the left."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=list(SPECIAL),
+        # All bytes, so that no text is unknown.
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -1,4 +1,4 @@
-"""Which option a model's answer means: exactly one, or none.
+"""Decide which option a model's answer means: exactly one, or none.
 
 The paper's reward compares text with the solution and never looks at the options, so "Street 3" earns the
 reward for "Lane 3" (a symbolic comparison sees only the number), "Car" does not earn that for "car", and a
@@ -25,25 +25,26 @@ _EDGES = " \t\n.,;:!?\"'"
 
 
 def read_answer(completion: str, *, needs_block: bool = True) -> str | None:
-    """The text of the answer block, thinking left out; None when there is none or blocks disagree.
+    """Return the text of the answer block, thinking left out; None when there is none or blocks disagree.
 
     Args:
-        completion: what the model wrote.
+        completion: everything that the model wrote.
         needs_block: False: without any tag of ours the whole completion is the answer (paper's prompt 1).
     """
-    rest = THINK_BLOCK.sub("", completion)
+    rest = THINK_BLOCK.sub("", completion)  # an answer block inside thinking is no answer
     answers = [_fold(text) for text in ANSWER_BLOCK.findall(rest)]
     if answers:
-        return answers[0] if len({each.casefold() for each in answers}) == 1 and answers[0] else None
+        return answers[0] if len({answer.casefold() for answer in answers}) == 1 and answers[0] else None
+    # Half a tag: the format was meant and missed, so the rest is not an answer of prompt 1.
     if needs_block or re.search(r"</?(?:answer|think)>", rest):
         return None
     return _fold(rest) or None
 
 
 def match_choice(answer: str | None, choices: Sequence[str]) -> int | None:
-    """The index of the one option that the answer names, None when it names none or several.
+    """Return the index of the one option that the answer names, None when it names none or several.
 
-    Stages, each of which must name one option or is passed over: the text as it stands; without regard to
+    Stages, each of which must name one option or is skipped: the text as it stands; without regard to
     case; with typographical variants and markup folded; a letter (A is the first option), alone or before
     its own option; after "the answer is". Options that differ in text but not in a stage are told apart only
     by an earlier stage; of options with the very same text the first is meant.
@@ -53,11 +54,13 @@ def match_choice(answer: str | None, choices: Sequence[str]) -> int | None:
     """
     if not answer or not _fold(answer):
         return None
+    # From strict to lenient, so that options that differ in case alone are still told apart.
     for normalize in (_fold, _fold_case, _fold_typography):
         found = _equal_choice(answer, choices, normalize)
         if found is not None:
             return found
     bare = _fold(_MARKUP.sub("", answer)).strip(_EDGES)
+    # A letter counts only if nothing follows, or its own option does: "A dog" is no answer A.
     letter = _LETTER.fullmatch(bare)
     if letter and ord(letter[1].upper()) - ord("A") < len(choices):
         return _lettered_choice(letter, choices)
@@ -74,6 +77,7 @@ def _lettered_choice(letter: re.Match[str], choices: Sequence[str]) -> int | Non
 
 def _equal_choice(answer: str, choices: Sequence[str], normalize: Callable[[str], str]) -> int | None:
     wanted = normalize(answer)
+    # Several options that are the same text name one option; several texts are no answer.
     found = [index for index, choice in enumerate(choices) if wanted and normalize(choice) == wanted]
     return found[0] if len({_fold(choices[index]) for index in found}) == 1 else None
 
@@ -87,7 +91,7 @@ def _fold_case(text: str) -> str:
 
 
 def _fold_typography(text: str) -> str:
-    """Compatibility forms, quotes, markup, underscores, commas, outer punctuation; never a number's sign."""
+    # Compatibility forms, quotes, markup, underscores, commas, outer punctuation; never a number's sign.
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).translate(_QUOTES)
     text = re.sub(r",(?!\d)", " ", _MARKUP.sub("", text).replace("_", " "))
     return _fold(text).strip(_EDGES).casefold()

@@ -1,7 +1,7 @@
-"""The published rewards, faults included, for the reference mode: use `r1_aqa.rewards.rewards` for training.
+"""Reproduce the published rewards, faults included: use `r1_aqa.rewards.rewards` for training.
 
-What they get wrong, and a choice-grounded reward does not: a number alone decides where math-verify finds
-one ("Street 3" for "Lane 3"), case and line breaks matter, the first of several answer blocks wins even
+Their faults, which a reward that reads the options does not have: a number alone decides where math-verify
+finds one ("Street 3" for "Lane 3"), case and line breaks matter, the first of several answer blocks wins even
 inside thinking, text and further blocks pass the format, and so does an empty block.
 """
 
@@ -17,24 +17,24 @@ _BLOCK = re.compile(r"<answer>(.*?)</answer>")  # no line breaks: the published 
 def reference_accuracy_reward(
     completions: Sequence[str], *, solution: Sequence[str], **_: Any
 ) -> list[float]:
-    """1 when math-verify finds the completion equal to the solution, or their first blocks are the same text.
+    """Return 1 where math-verify finds completion and solution equal, or their first blocks are equal.
 
     Needs `pip install "r1-aqa[reference]"`; math-verify's time-out works in the main thread only.
 
     Args:
-        completions: what the model wrote.
-        solution: `<answer>right option</answer>` of each.
+        completions: everything that the model wrote.
+        solution: `<answer>right option</answer>` for each.
     """
     return [float(_is_equal(text, target)) for text, target in zip(completions, solution, strict=True)]
 
 
 def reference_format_reward(completions: Sequence[str], **_: Any) -> list[float]:
-    """1 when the completion begins with an opening and ends with a closing answer tag."""
+    """Return 1 where the completion begins with an opening and ends with a closing answer tag."""
     return [float(re.fullmatch(r"<answer>.*?</answer>", text, re.S) is not None) for text in completions]
 
 
 def reference_think_format_reward(completions: Sequence[str], **_: Any) -> list[float]:
-    """1 when it begins as thinking, white space alone follows, and it ends with a closing answer tag."""
+    """Return 1 where thinking comes first, white space alone follows, and a closing answer tag is the end."""
     pattern = re.compile(r"<think>.*?</think>\s*<answer>.*?</answer>", re.S)
     return [float(pattern.fullmatch(text) is not None) for text in completions]
 
@@ -55,6 +55,7 @@ def _is_equal(text: str, target: str) -> bool:
 
 
 def _first_block(text: str) -> str:
+    # Without a block the whole text is compared, so a bare option earns the reward, too.
     found = _BLOCK.search(text)
     return found[1].strip() if found else text.strip()
 

@@ -1,4 +1,4 @@
-"""Rewards of a completion, as plain functions: what TRL calls with lists, and a user can add to.
+"""Reward completions: plain functions that TRL calls with lists, and that a user can add to.
 
 A reward function takes `completions` (texts) and, by keyword, lists of the same length of whatever else it
 names: `choices` (the options), `answer` (the right one's text), `prompts`, `completion_ids`. It returns a
@@ -19,6 +19,7 @@ from r1_aqa.rewards.matching import THINK_BLOCK, match_choice, read_answer
 
 RewardFunction = Callable[..., list[float]]
 
+# Any text without a tag of ours: a second block must not hide inside the first.
 _NO_TAG = r"(?:(?!</?(?:answer|think)>).)*"
 _ANSWER_ONLY = re.compile(rf"<answer>(?P<answer>{_NO_TAG})</answer>", re.S)
 _THINK_ONLY = re.compile(rf"<think>(?P<thinking>{_NO_TAG})</think>", re.S)
@@ -29,7 +30,7 @@ THINKING_WORDS = (10, 50)
 def accuracy_reward(
     completions: Sequence[str], *, choices: Sequence[Sequence[str]], answer: Sequence[str], **_: Any
 ) -> list[float]:
-    """1 when the one answer block names the right option and no other; see `r1_aqa.rewards.matching`."""
+    """Return 1 where the one answer block names the right option alone; see `r1_aqa.rewards.matching`."""
     return [
         is_correct(text, options, gold)
         for text, options, gold in zip(completions, choices, answer, strict=True)
@@ -37,23 +38,23 @@ def accuracy_reward(
 
 
 def is_correct(completion: str, choices: Sequence[str], answer: str, *, needs_block: bool = True) -> float:
-    """1.0 or 0.0: whether the completion names the option whose text is `answer`."""
+    """Return 1.0 if the completion names the option whose text is `answer`, else 0.0."""
     found = match_choice(read_answer(completion, needs_block=needs_block), choices)
     return float(found is not None and choices[found] == answer)
 
 
 def format_reward(completions: Sequence[str], **_: Any) -> list[float]:
-    """1 for exactly one answer block that is not empty, and nothing else."""
+    """Return 1 for exactly one answer block that is not empty, and nothing else."""
     return [float(_only_answer(text) is not None) for text in completions]
 
 
 def think_format_reward(completions: Sequence[str], **_: Any) -> list[float]:
-    """1 for one thinking block, then one answer block that is not empty, and nothing else."""
+    """Return 1 for one thinking block, then one answer block that is not empty, and nothing else."""
     return [float(_split_thinking(text) is not None) for text in completions]
 
 
 def length_reward(completions: Sequence[str], **_: Any) -> list[float]:
-    """For thinking of a sensible length: 1 from 10 to 50 words, falling to 0 at none and at 100.
+    """Reward thinking of a sensible length: 1 from 10 to 50 words, falling to 0 at none and at 100.
 
     Thinking that is not there or without end earns nothing, so that neither an empty block nor rambling pays.
     """
@@ -63,7 +64,7 @@ def length_reward(completions: Sequence[str], **_: Any) -> list[float]:
 def consistency_reward(
     completions: Sequence[str], *, choices: Sequence[Sequence[str]], **_: Any
 ) -> list[float]:
-    """1 when the option that is answered is the last one that the thinking names, 0 otherwise."""
+    """Return 1 where the option that is answered is the last one that the thinking names, else 0."""
     return [_is_consistent(text, options) for text, options in zip(completions, choices, strict=True)]
 
 
@@ -77,10 +78,10 @@ BUILT_IN: dict[str, RewardFunction] = {
 
 
 def load_rewards(names: Sequence[str]) -> list[RewardFunction]:
-    """Functions by name: built in, `reference_accuracy` and the like, or `path/to/file.py:function`.
+    """Return functions by name: built in, `reference_accuracy` and the like, or `path/to/file.py:function`.
 
     Raises:
-        ValueError: an unknown name, a file that cannot be read, or what is named is no function.
+        ValueError: a name is unknown, a file is not there, or it has no such function.
     """
     return [_load_reward(name) for name in names]
 
@@ -108,7 +109,6 @@ def _only_answer(text: str) -> str | None:
 
 
 def _split_thinking(text: str) -> tuple[str, str] | None:
-    """Thinking and answer of a completion in the right format."""
     head = _THINK_ONLY.match(text.strip())
     answer = _only_answer(text.strip()[head.end() :]) if head else None
     return (head["thinking"], answer) if head and answer else None
@@ -120,6 +120,7 @@ def _length_score(parts: tuple[str, str] | None) -> float:
     words, (least, most) = len(parts[0].split()), THINKING_WORDS
     if words <= most:
         return min(1.0, words / least)
+    # From 1 at `most` words down to 0 at twice as many.
     return max(0.0, 2.0 - words / most)
 
 
@@ -127,12 +128,13 @@ def _is_consistent(text: str, choices: Sequence[str]) -> float:
     thinking = " ".join(THINK_BLOCK.findall(text)).casefold()
     answered = match_choice(read_answer(text), choices)
     places = [_last_place(choice.casefold(), thinking) for choice in choices]
+    # Thinking that names no option is consistent with none, and earns nothing.
     if answered is None or max(places, default=-1) < 0:
         return 0.0
     return float(places[answered] == max(places))
 
 
 def _last_place(choice: str, thinking: str) -> int:
-    """Where the option's last mention ends, -1 for none; ends tell "car" from "car horn" at one start."""
+    # The end, -1 for none: "car" and "car horn" may begin at one place, and the longer one is meant.
     found = [match.end() for match in re.finditer(rf"(?<!\w){re.escape(choice)}(?!\w)", thinking)]
     return found[-1] if found else -1

@@ -1,4 +1,4 @@
-"""Is a prediction right? The verdict of the official MMAU and MMAR scripts, and a strict one beside it.
+"""Judge whether a prediction is right: as the official MMAU and MMAR scripts do, and strictly.
 
 The official rule (`string_match` of both): as sets of lower-case words, the right option is contained in the
 prediction, and no word of a wrong option that the right one lacks. So "not rain" is right where rain is,
@@ -23,14 +23,14 @@ _BLOCK = re.compile(r"<answer>(.*?)</answer>", re.S)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the two rules say of one prediction."""
+    """Whether a prediction is right by the two rules."""
 
     official: bool
     strict: bool
 
 
 def judge(completion: str | None, choices: Sequence[str], answer: str) -> Verdict:
-    """Both verdicts on a raw completion; None, for no prediction, is wrong.
+    """Return both verdicts on a raw completion; None, for no prediction, is wrong.
 
     The official rule is given the text of the first answer block, or the whole when there is none, as the
     paper's evaluation does; the strict one all of it.
@@ -44,17 +44,18 @@ def judge(completion: str | None, choices: Sequence[str], answer: str) -> Verdic
 
 
 def official_text(completion: str) -> str:
-    """What the official scripts are given: the first answer block, or all when there is none."""
+    """Return the text for the official scripts: the first answer block, or everything when there is none."""
     found = _BLOCK.search(completion)
     return (found[1] if found else completion).strip()
 
 
 def official_match(answer: str, prediction: str, choices: Sequence[str]) -> bool:
-    """The official verdict, word for word.
+    """Return the official verdict, word for word.
 
     >>> official_match("a dog", "It is a dog.", ["a dog", "a cat"])
     True
     """
+    # Sets of words: order and repetition do not count, and an empty prediction is never right.
     predicted, right = _words(prediction), _words(answer)
     wrong: set[str] = set().union(*(_words(choice) - right for choice in choices if _words(choice) != right))
     return bool(predicted) and right <= predicted and not predicted & wrong

@@ -1,4 +1,4 @@
-"""What happens beside the updates: a log, answers to validation questions, a save on Ctrl-C."""
+"""Callbacks of a training: its log, its progress bar, validation, a save on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_callback import ProgressCallback
 
 from r1_aqa.config.train import TrainConfig
+from r1_aqa.files import write_atomically, write_json
 from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.output import Progress
+from r1_aqa.rewards.verdicts import judge
 
 
 class LogFile(TrainerCallback):
-    """Writes what is logged to a JSON Lines file, each time an object."""
+    """Writes what is logged to a JSON Lines file, an object a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,8 +29,9 @@ class LogFile(TrainerCallback):
         """Drop what a killed run logged after the checkpoint from which this one goes on."""
         if state.is_world_process_zero and self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # It logs these updates once more.
             kept = [line for line in lines if _step_of(line) <= state.global_step]
-            self.path.write_text("".join(kept), encoding="utf-8")
+            write_atomically(self.path, "".join(kept))
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
@@ -39,23 +43,45 @@ class LogFile(TrainerCallback):
                 file.write(json.dumps({"step": state.global_step} | numbers) + "\n")
 
 
-class QuietProgress(ProgressCallback):
-    """A bar with the latest reward or loss in place of a line for every log."""
+class ShowProgress(TrainerCallback):
+    """Shows the updates with the latest reward or loss, as all verbs show what they do."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._note = ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Begin, where a resumed training was."""
+        self._progress = Progress(
+            "Training", state.max_steps, start=state.global_step, shown=state.is_world_process_zero
+        )
+        self._progress.__enter__()
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        """Show what was logged beside the bar."""
-        if state.is_world_process_zero and self.training_bar is not None and logs:
-            shown = {name: logs[name] for name in ("loss", "reward", "kl", "eval_accuracy") if name in logs}
-            self.training_bar.set_postfix({name: f"{float(value):.3f}" for name, value in shown.items()})
+        """Note what was logged."""
+        names = ("loss", "reward", "kl", "eval_accuracy")
+        shown = [f"{name} {float(logs[name]):.3f}" for name in names if logs and name in logs]
+        self._note = ", ".join(shown) or self._note
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count an update."""
+        if self._progress is not None:
+            self._progress.advance(note=self._note)
+
+    def close(self) -> None:
+        """End the bar, after an error too: it would hide the cursor."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
 
 
 class Validation(TrainerCallback):
     """Answers the validation questions greedily now and then, and keeps the best model.
 
     Attributes:
-        accuracy: of the best so far, None before the first.
+        accuracy: of the best model so far, None before the first validation.
     """
 
     def __init__(self, config: TrainConfig, llm: AudioLLM, trainer: Trainer, prompts: EncodedPrompts) -> None:
@@ -65,45 +91,38 @@ class Validation(TrainerCallback):
         self._last = -1
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Where a resumed run was."""
+        """Validate the model at the start, or remember the best accuracy of a run that resumes."""
         path = self.config.out / "best" / "validation.json"
         if state.global_step and path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             self.accuracy = found["accuracy"] if found["step"] <= state.global_step else None
-        elif self.questions and self.config.validate_every:
-            self._answer(state.global_step)
+        elif self.config.eval_steps:
+            self._validate(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Answer, when it is time."""
-        every = self.config.validate_every
-        if self.questions and every and state.global_step % every == 0:
-            self._answer(state.global_step)
+        """Validate after each `eval_steps` updates."""
+        if self.config.eval_steps and state.global_step % self.config.eval_steps == 0:
+            self._validate(state.global_step)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Validate after each epoch, unless `eval_steps` says when."""
+        if not self.config.eval_steps:
+            self._validate(state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Answer once more at the end."""
-        if self.questions and self._last != state.global_step:
-            self._answer(state.global_step)
+        """Validate once more at the end."""
+        self._validate(state.global_step)
 
-    def _answer(self, step: int) -> None:
-        from r1_aqa.models.generation import answer_greedily
-        from r1_aqa.rewards.verdicts import judge
-
-        model, state = self.llm.model, torch.random.get_rng_state()
+    def _validate(self, step: int) -> None:
+        if not self.questions or step == self._last:
+            return
+        model, random_state = self.llm.model, torch.random.get_rng_state()
         training = model.training
         model.eval()
-        outputs = answer_greedily(
-            self.prompts,
-            range(len(self.questions)),
-            batch_size=self.config.validation_batch_size,
-            max_new_tokens=self.config.validation_new_tokens,
-        )
+        right = self._count_right()
         model.train(training)
-        torch.random.set_rng_state(state)  # a training with more validation is the same training
-        right = [
-            judge(output, question.choices, question.answer or "").strict
-            for output, question in zip(outputs, self.questions, strict=True)
-        ]
-        accuracy = sum(right) / len(right)
+        torch.random.set_rng_state(random_state)  # a training with more validation is the same training
+        accuracy = right / len(self.questions)
         self._last = step
         self.trainer.log({"eval_accuracy": accuracy})
         if self.accuracy is None or accuracy > self.accuracy:
@@ -111,6 +130,20 @@ class Validation(TrainerCallback):
             save_model(self.trainer, self.llm, self.config.out / "best")
             if self.trainer.is_world_process_zero():
                 write_json(self.config.out / "best" / "validation.json", {"step": step, "accuracy": accuracy})
+
+    def _count_right(self) -> int:
+        settings, right = self.config.validation, 0
+        for batch in generate_answers(
+            self.prompts,
+            range(len(self.questions)),
+            batch_size=settings.batch_size,
+            max_new_tokens=settings.max_new_tokens,
+        ):
+            for completion in batch:
+                question = self.questions[completion.row]
+                verdict = judge(completion.text, question.choices, question.answer or "")
+                right += getattr(verdict, settings.metric)
+        return right
 
 
 class SaveOnInterrupt(TrainerCallback):
@@ -121,15 +154,18 @@ class SaveOnInterrupt(TrainerCallback):
         self._before: dict[int, Any] = {}
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Listen, where a signal can be listened to."""
+        """Handle the signals, where that is possible."""
         try:
-            self._before = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {
+                number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+            }
         except ValueError:  # not in the main thread
             self._before = {}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop when any rank was asked to: all ranks after the same update, for saving needs all."""
         if args.world_size > 1:
+            # A launcher signals all processes, but they are not in the same update then.
             flag = torch.tensor(float(self.interrupted), device=args.device)
             torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
             self.interrupted = bool(flag)
@@ -137,37 +173,23 @@ class SaveOnInterrupt(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Signals mean what they meant before."""
+        """Give the signals their former meaning."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def _note(self, *_: Any) -> None:
         self.interrupted = True
+        # Whoever presses Ctrl-C again does not want to wait for the save.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def save_model(trainer: Trainer, llm: AudioLLM, folder: Path) -> None:
-    """Model or adapters with the processor, as `load_audio_llm` reads them."""
+    """Save model or adapters with the processor, as `load_audio_llm` reads them."""
+    # All processes take part: with FSDP or ZeRO-3 each holds a part of the weights.
     trainer.save_model(str(folder))
     if trainer.is_world_process_zero():
         llm.processor.save_pretrained(folder)
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end: Trainer writes its state last."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def _step_of(line: str) -> int:

@@ -1,11 +1,14 @@
-"""What a training logged, as a picture: reward, accuracy, divergence, length, loss."""
+"""Draw the log of a training: reward, accuracy, divergence, length, loss."""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from r1_aqa.files import write_atomically
 
 PANELS = (
     ("reward", "reward"),
@@ -19,14 +22,14 @@ PANELS = (
     ("loss", "loss"),
     ("gradient norm", "grad_norm"),
 )
-"""Title and name in log.jsonl; those that were not logged are left out."""
+"""Titles, and names in log.jsonl; those that were not logged are left out."""
 
 
 def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
-    """Draw the curves of one training, or of several by their names; False when there is nothing to draw."""
+    """Draw the curves of a training, or of several by their names; return False if nothing was logged."""
     import matplotlib
 
-    matplotlib.use("Agg")
+    matplotlib.use("Agg")  # draws without a screen
     from matplotlib import pyplot
     from matplotlib.lines import Line2D
 
@@ -36,7 +39,7 @@ def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
         return False
     columns = min(4, len(shown))
     lines = -(-len(shown) // columns)
-    colors = [f"C{number % 10}" for number in range(len(runs))]  # of a run, in every panel
+    colors = [f"C{number % 10}" for number in range(len(runs))]  # the same for a run in every panel
     figure, axes = pyplot.subplots(lines, columns, figsize=(3.6 * columns, 2.7 * lines), squeeze=False)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
@@ -50,13 +53,15 @@ def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
     if len(runs) > 1:
         handles = [Line2D([], [], color=color) for color in colors]
         figure.legend(handles, list(runs), loc="upper center", ncols=len(runs), frameon=False)
-    figure.savefig(picture, dpi=120)
+    memory = io.BytesIO()
+    figure.savefig(memory, dpi=120)
+    write_atomically(picture, memory.getvalue())
     pyplot.close(figure)
     return True
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Rows of log.jsonl; half a line, left by a kill, is passed over."""
+    """Return the rows of log.jsonl; half a line, left by a kill, is skipped."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
@@ -67,11 +72,11 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 
 def _draw(axis: Any, points: list[tuple[float, float]], color: str) -> None:
-    """The values faintly and, where there are many, their running mean."""
+    # The values faintly and, where there are many, their running mean.
     if not points:
         return
     steps, values = zip(*points, strict=True)
-    width = max(1, len(values) // 20)
+    width = max(1, len(values) // 20)  # a twentieth of the training
     windows = [values[max(0, i - width + 1) : i + 1] for i in range(len(values))]
     smooth = [sum(window) / len(window) for window in windows]
     axis.plot(steps, smooth, color=color, marker="o" if len(values) < 15 else None, ms=3)

@@ -1,322 +1,166 @@
-"""GRPO for audio LLMs: TRL's trainer with the smallest subclass that hears.
+"""The GRPO objective as pure functions, and the settings under which TRL computes the same.
 
-TRL knows text and images. Given the plain tokenizer it takes its text path, on which a prompt is a string;
-the row number of a question travels with every rollout (`row`), and wherever TRL would run the model on
-tokens alone, this class finds the question's sound by it:
+With the probability ratio r = pi_theta(o_t) / pi_old(o_t) of each token of the G rollouts o_i of a question,
+GRPO maximizes (DeepSeekMath, arXiv:2402.03300, equation 3; arXiv:2503.11197 trains with it)
 
-* `_tokenize_prompts`: ids with as many audio tokens as the sound becomes;
-* `_generate_single_turn`: rollouts that share the reading of their prompt;
-* `_get_per_token_logps_and_entropies`: log-probabilities under policy, old policy and reference;
-* `_generate_and_score_completions`, `_compute_loss`, `_prepare_inputs`: carry the row numbers.
+    1/G sum_i 1/|o_i| sum_t { min[r_it A_i, clip(r_it, 1 - eps, 1 + eps) A_i] - beta KL_it }
 
-Plain TRL 1.16 on such a model either crashes or trains on text alone without a word (see the package's
-README), and the published trainer scored rollouts with another prompt's sound whenever a device had more
-than one prompt.
+where the advantage A_i is the reward of rollout i relative to its group, and KL_it the unbiased estimator of
+the divergence from the reference (equation 4).
+
+In training the loss runs inside TRL's trainer (`r1_aqa.trainers.grpo_trainer`), which also gathers over
+processes and logs. `tests/trainers/test_grpo.py` shows that both give the same loss and gradients for every
+loss that the settings offer, and that they are those of the published trainer.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
-from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from accelerate.utils import gather_object
-from datasets import Dataset
-from torch import Tensor, nn
-from trl import GRPOConfig, GRPOTrainer
-from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.utils import RepeatSampler, split_tensor_dict
+from torch import Tensor
+from trl import GRPOConfig
 
 from r1_aqa.config.train import GRPOTrainConfig
-from r1_aqa.data.questions import Question
-from r1_aqa.models.audio_llm import AudioLLM
-from r1_aqa.models.generation import end_tokens
-from r1_aqa.models.log_probs import (
-    Prompts,
-    completion_log_probs,
-    completion_logits,
-    entropies,
-    pad_left,
-    unwrap,
-)
-from r1_aqa.models.prompt import format_target
-from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.models.shared_prefix import shared_prefix_logits
-from r1_aqa.trainers.resume import load_weights
-from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups, scatter
 
-_GIVES_AUX_LOSS = (
-    "compute_aux_loss" in inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
-)
-"""Whether this TRL wants a third value, the balance of a mixture's experts, with the log-probabilities."""
+LossName = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"]
 
-Batch = dict[str, Any]
+ADVANTAGE_EPS = 1e-4
+"""Added to the deviation of the rewards, so that a group without a difference has advantages of 0."""
+SAPO_TEMPERATURES = 1.0, 1.05
+"""Temperatures of SAPO's gate for advantages above 0, and for others (arXiv:2511.20347)."""
 
 
-def training_rows(questions: Sequence[Question], texts: Sequence[str]) -> Dataset:
-    """The data set that TRL draws from: `prompt`, and the columns that reward functions are given."""
-    for question in questions:
-        if question.answer is None:
-            raise ValueError(f"question {question.id} has no answer; training needs one")
-    return Dataset.from_dict(
-        {
-            "prompt": list(texts),
-            "row": list(range(len(texts))),
-            "question_id": [question.id for question in questions],
-            "choices": [list(question.choices) for question in questions],
-            "answer": [question.answer for question in questions],
-            "solution": [format_target(question.answer or "") for question in questions],
-        }
-    )
-
-
-class EpochSampler(RepeatSampler):
-    """TRL's order of questions, drawn anew from the epoch's number.
-
-    TRL's own goes on with one generator, so that a training resumed in a later epoch would see the first
-    epoch's order again.
-    """
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Trainer before each epoch."""
-        self.generator.manual_seed((self.seed or 0) + epoch)
-
-
-class AudioGRPOTrainer(GRPOTrainer):
-    """Group relative policy optimization of an audio LLM.
+def group_advantages(
+    rewards: Tensor, num_rollouts: int, scale: Literal["group", "batch", "none"] = "group"
+) -> Tensor:
+    """Return how much better each rollout is than its group: A_i = (R_i - mean(R)) / (std(R) + eps).
 
     Args:
-        llm: the model; its `model` is replaced by what TRL makes of it when `peft_config` adds adapters.
-        prompts: the training questions.
-        rewards: functions as `r1_aqa.rewards.rewards` has them.
-        config: settings beyond TRL's.
-        args: settings of TRL.
-        on_rollouts: called on the main process with the step and its rollouts, a dictionary each.
-        **kwargs: `peft_config`, `callbacks`, `optimizers` of TRL.
+        rewards: `(rollouts,)`, those of a question side by side.
+        num_rollouts: rollouts of a question, G.
+        scale: divide by the sample deviation (divisor G - 1) of the group or of the whole batch, or not at
+            all (Dr. GRPO, arXiv:2503.20783).
+
+    Returns:
+        `(rollouts,)`.
     """
+    groups = rewards.view(-1, num_rollouts)
+    centered = groups - groups.mean(1, keepdim=True)
+    if scale == "none":
+        return centered.flatten()
+    deviation = groups.std(1, keepdim=True) if scale == "group" else rewards.std()
+    return (centered / (deviation + ADVANTAGE_EPS)).flatten()
 
-    def __init__(
-        self,
-        llm: AudioLLM,
-        prompts: EncodedPrompts,
-        *,
-        rewards: Sequence[Callable[..., list[float]]],
-        config: GRPOTrainConfig,
-        args: GRPOConfig,
-        on_rollouts: Callable[[int, list[dict[str, Any]]], object] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self.llm, self.prompts, self.config, self.on_rollouts = llm, prompts, config, on_rollouts
-        self._group = config.num_rollouts
-        self._rows: list[int] = []
-        self._scored: list[dict[str, Any]] = []
-        self._passes: list[Batch] = []
-        super().__init__(
-            model=llm.model,  # type: ignore[arg-type]
-            reward_funcs=list(rewards),  # type: ignore[arg-type]
-            args=args,
-            train_dataset=training_rows(prompts.questions, prompts.texts),
-            processing_class=llm.tokenizer,
-            **kwargs,
-        )
-        llm.model = unwrap(self.model)  # type: ignore[arg-type]
-        self.ends = end_tokens(llm.model, llm.tokenizer)
-        if not self.use_vllm:
-            self.generation_config.eos_token_id = self.ends
-            self.generation_config.suppress_tokens = [llm.audio_token_id]
-        flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
-        self._share_prefix = config.share and llm.family.plain_positions and not flash
 
-    def _get_train_sampler(self, dataset: Any = None) -> Any:
-        sampler = super()._get_train_sampler(dataset)
-        sampler.__class__ = EpochSampler
-        return sampler
+def grpo_loss(
+    log_probs: Tensor,
+    old_log_probs: Tensor | None,
+    ref_log_probs: Tensor | None,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    clip: float = 0.2,
+    clip_high: float | None = None,
+    beta: float = 0.04,
+    loss: LossName = "grpo",
+    sequence_ratio: bool = False,
+    correct_kl: bool = False,
+    max_length: int | None = None,
+    num_tokens: Tensor | float | None = None,
+) -> Tensor:
+    """Return the loss of a batch of rollouts, a scalar: the negative of the objective above.
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if model is not None or not load_weights(self.model, resume_from_checkpoint):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+    Args:
+        log_probs: `(rollouts, length)`, of the policy, with gradients.
+        old_log_probs: `(rollouts, length)`, of the policy that sampled; None: it is the same policy, so that
+            all ratios are 1 and carry the gradient alone.
+        ref_log_probs: `(rollouts, length)`, of the reference; may be None if `beta` is 0.
+        advantages: `(rollouts,)`, see `group_advantages`.
+        mask: `(rollouts, length)`, 1 for tokens up to and including the end token.
+        clip: ratios are clipped to 1 - clip ...
+        clip_high: ... 1 + clip_high; None: as the lower. For `cispo` the upper bound itself.
+        beta: weight of the divergence from the reference.
+        loss: how tokens are averaged, and what takes the place of clipping:
+            `grpo` within each rollout, then over rollouts; `bnpo` over all tokens of the batch;
+            `dr_grpo` over the longest length that was allowed (arXiv:2503.20783);
+            `dapo` over all tokens of the update (arXiv:2503.14476);
+            `cispo` as dapo, the clipped ratio a weight of the log-probability (arXiv:2506.13585);
+            `sapo` as grpo, a smooth gate in place of clipping (arXiv:2511.20347).
+        sequence_ratio: one ratio for a whole rollout, the geometric mean (GSPO, arXiv:2507.18071).
+        correct_kl: weight the divergence by the ratio, so that its gradient is unbiased (arXiv:2512.02556).
+        max_length: longest rollout that was allowed, for `dr_grpo`; None: the batch's length.
+        num_tokens: tokens of the whole update on this device, for `dapo` and `cispo`; None: the batch's.
+    """
+    advantages = advantages[:, None]  # (rollouts, 1)
+    high = clip if clip_high is None else clip_high
+    old_log_probs = log_probs.detach() if old_log_probs is None else old_log_probs
+    log_ratio = log_probs - old_log_probs
+    if sequence_ratio:
+        log_ratio = ((log_ratio * mask).sum(1) / mask.sum(1).clamp(min=1))[:, None]
+    ratio = log_ratio.exp()  # (rollouts, length), or (rollouts, 1) for a whole rollout
 
-    # -- rollouts ---------------------------------------------------------------------------------------
+    if loss == "cispo":
+        objective = ratio.clamp(max=high).detach() * advantages * log_probs
+    elif loss == "sapo":
+        above, below = SAPO_TEMPERATURES
+        temperature = torch.where(advantages > 0, above, below)
+        objective = torch.sigmoid(temperature * (ratio - 1)) * 4 / temperature * advantages
+    else:
+        # The minimum takes the clipped ratio only where that makes the objective smaller: the policy has
+        # already moved so far in the direction of the advantage that it should go no further.
+        objective = torch.min(ratio * advantages, ratio.clamp(1 - clip, 1 + high) * advantages)
 
-    def _tokenize_prompts(self, prompts: list) -> tuple[list[list[int]], None, dict]:
-        return [self.prompts.input_ids(row) for row in self._rows], None, {}
+    if beta:
+        assert ref_log_probs is not None, "beta is not 0: give ref_log_probs"
+        objective = objective - beta * kl_divergence(log_probs, ref_log_probs, ratio if correct_kl else None)
 
-    def _generate_single_turn(self, prompt_ids: list, *_: Any, **__: Any) -> tuple[list[list[int]], Any]:
-        if self.use_vllm:
-            from r1_aqa.trainers.vllm import sample
+    total = (objective * mask).sum(1)  # (rollouts,)
+    if loss in ("grpo", "sapo"):
+        # A rollout without a token that counts (dropped, or cut and ignored) is a term of 0.
+        return -(total / mask.sum(1).clamp(min=1)).mean()
+    if loss == "bnpo":
+        return -total.sum() / mask.sum().clamp(min=1)
+    if loss == "dr_grpo":
+        return -total.sum() / (len(mask) * (max_length or mask.shape[1]))
+    return -total.sum() / torch.as_tensor(mask.sum() if num_tokens is None else num_tokens).clamp(min=1)
 
-            return sample(self, self._rows)
-        self.model_wrapped.eval()
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.accelerator.state.deepspeed_plugin is not None,
-            ) as model,
-            self.accelerator.autocast(),
-        ):
-            ids = self._roll_out(AudioLLM(model, self.llm.processor, self.llm.family))
-        self.model_wrapped.train()
-        return [cut_at_end(row, self.ends) for row in ids.tolist()], None
 
-    @torch.no_grad()
-    def _roll_out(self, llm: AudioLLM) -> Tensor:
-        """Ids of a rollout for each of the current rows, `(rows, length)`."""
-        rows, distinct = self._rows, list(dict.fromkeys(self._rows))
-        share = self.config.share and len(rows) % len(distinct) == 0
-        group = len(rows) // len(distinct) if share else 1
-        share = share and rows == [row for row in distinct for _ in range(group)]
-        wanted, group = (distinct, group) if share else (rows, 1)
-        if self.prompts.frozen and self.config.share:
-            embeddings, mask = pad_left(self.prompts.embeddings(wanted))
-        else:
-            inputs = {k: v.to(self.accelerator.device) for k, v in self.prompts.inputs(wanted).items()}
-            embeddings, mask = llm.embed_prompts(inputs), inputs["attention_mask"]
-        return llm.generate(
-            embeddings,
-            mask,
-            num_rollouts=group,
-            generation_config=self.generation_config,
-        )
+def kl_divergence(log_probs: Tensor, ref_log_probs: Tensor, ratio: Tensor | None = None) -> Tensor:
+    """Return the k3 estimator of each token's divergence: pi_ref / pi - log(pi_ref / pi) - 1, never negative.
 
-    # -- log-probabilities ------------------------------------------------------------------------------
+    Args:
+        log_probs: `(rollouts, length)`, of the policy.
+        ref_log_probs: `(rollouts, length)`, of the reference.
+        ratio: probabilities relative to the policy that sampled, by which to weight; None: 1.
+    """
+    difference = ref_log_probs - log_probs
+    divergence = difference.exp() - difference - 1
+    return divergence if ratio is None else divergence * ratio
 
-    def _get_per_token_logps_and_entropies(
-        self,
-        model: nn.Module,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        logits_to_keep: int,
-        batch_size: int | None = None,
-        compute_entropy: bool = False,
-        **_: Any,
-    ) -> tuple[Tensor | None, ...]:
-        ids, mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
-        # Rows without a token that counts are not run, but for one: wrapped models must be called.
-        live = (
-            mask.any(1).nonzero()[:, 0] if mask.any() else torch.zeros(1, dtype=torch.long, device=ids.device)
-        )
-        log_probs, bits = [], []
-        for chunk in live.split(batch_size or len(ids)):
-            with self.accelerator.autocast():
-                logits = self._logits(model, [self._rows[i] for i in chunk.tolist()], ids[chunk], mask[chunk])
-            log_probs.append(completion_log_probs(logits, ids[chunk], self.temperature))
-            if compute_entropy:
-                bits.append(entropies(logits, self.temperature))
-        found = [scatter(log_probs, live, ids), scatter(bits, live, ids) if compute_entropy else None]
-        return (*found, None) if _GIVES_AUX_LOSS else tuple(found)
 
-    def _logits(self, model: nn.Module, rows: list[int], ids: Tensor, mask: Tensor) -> Tensor:
-        if not self.config.share:
-            # As plain TRL would: every rollout with features of its own, through the encoder.
-            inputs = {k: v.to(ids.device) for k, v in self.prompts.inputs(rows).items()}
-            each = torch.arange(len(rows), device=ids.device)
-            return completion_logits(model, self.llm.family, Prompts(inputs=inputs), each, ids, mask)
-        prompts, index = self.prompts.prompts(rows, ids.device)
-        score = shared_prefix_logits if self._share_prefix else completion_logits
-        return score(model, self.llm.family, prompts, index, ids, mask)
-
-    # -- batches ----------------------------------------------------------------------------------------
-
-    def _prepare_inputs(self, generation_batch: Any) -> Any:
-        """As TRL, but rollouts of a question stay together: it is read once for all of them."""
-        if not self.llm.model.training:
-            return super()._prepare_inputs(generation_batch)
-        steps = self.config.gradient_accumulation
-        if self._step % (steps * self.config.updates_per_rollout) == 0 or not self._passes:
-            scored = self._generate_and_score_completions(generation_batch)
-            self._passes = split_tensor_dict(scored, steps)
-        return self._passes[self._step % steps]
-
-    def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
-        inputs = [self._readable(example) for example in inputs]
-        output = self._score_rollouts(inputs)
-        if self.config.zero_advantage == "keep":
-            return output
-        if self.config.zero_advantage == "resample":
-            output = self._resample(output, taken={example["row"] for example in inputs})
-        dull = flat_groups(output["advantages"], self._group)
-        self._metrics["train"]["dropped_groups"].append(dull.float().mean().item())
-        output["completion_mask"][dull.repeat_interleave(self._group)] = 0
-        return self._count_tokens(output)
-
-    def _readable(self, example: Batch) -> Batch:
-        """The question, or another one in place of one whose sound cannot be read."""
-        row = self.prompts.readable_row(example["row"])
-        return example if row == example["row"] else self.train_dataset[row]  # type: ignore[index]
-
-    def _score_rollouts(self, inputs: list[Batch]) -> Batch:
-        self._rows = [example["row"] for example in inputs]
-        output = super()._generate_and_score_completions(inputs)
-        output["row"] = torch.tensor(self._rows, device=output["advantages"].device)
-        self._log_rollouts(output["advantages"].tolist())
-        return output
-
-    def _resample(self, output: Batch, taken: set[int]) -> Batch:
-        """Other questions in place of groups without a difference in reward (dynamic sampling)."""
-        group = self._group
-        for attempt in range(self.config.resample_rounds):
-            dull = flat_groups(output["advantages"], group).nonzero()[:, 0]
-            # All processes sample the same number, or none does, for they score together.
-            count = int(self._gathered(len(dull)).max())
-            fresh = self._draw(count, attempt, taken)
-            if not count or int(self._gathered(len(fresh)).min()) < count:
-                break
-            taken |= set(fresh)
-            examples = [self.train_dataset[row] for row in fresh for _ in range(group)]  # type: ignore[index]
-            found = self._score_rollouts(examples)
-            output = replace_groups(output, dull, found, group, self.llm.tokenizer.pad_token_id)
-        return output
-
-    def _gathered(self, number: int) -> Tensor:
-        """The number of each process, `(processes,)`."""
-        return self.accelerator.gather(torch.tensor([number], device=self.accelerator.device))
-
-    def _draw(self, count: int, attempt: int, taken: set[int]) -> list[int]:
-        """Rows of questions that are not in this step; the same after a resume."""
-        place = [self.args.seed, self.state.global_step, self._step, attempt, self.accelerator.process_index]
-        order = np.random.default_rng(place).permutation(len(self.prompts.questions)).tolist()
-        rows = (row for row in order if row not in taken and self.prompts.is_readable(row))
-        return list(islice(rows, count))
-
-    def _count_tokens(self, output: Batch) -> Batch:
-        total = self.accelerator.gather(output["completion_mask"].sum()).sum()
-        return output | {"num_items_in_batch": total}
-
-    def _compute_loss(self, model: nn.Module, inputs: Batch) -> Tensor:
-        self._rows = inputs["row"].tolist()
-        return super()._compute_loss(model, inputs)
-
-    # -- log --------------------------------------------------------------------------------------------
-
-    def _calculate_rewards(
-        self, inputs: list[Batch], prompts: list, completions: list, completion_ids: list
-    ) -> Tensor:
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids)
-        start = self.accelerator.process_index * len(prompts)
-        own = rewards[start : start + len(prompts)].tolist()
-        self._scored = [
-            {
-                "question_id": example["question_id"],
-                "prompt": example["prompt"],
-                "choices": example["choices"],
-                "answer": example["answer"],
-                "completion": completion,
-                "completion_length": len(ids),
-                "rewards": dict(zip(self.reward_func_names, each, strict=True)),
-                "reward": float(np.nansum(np.array(each) * self.reward_weights.cpu().numpy())),
-            }
-            for example, completion, ids, each in zip(inputs, completions, completion_ids, own, strict=True)
-        ]
-        return rewards
-
-    def _log_rollouts(self, advantages: list[float]) -> None:
-        if self.on_rollouts is None:
-            return
-        rows = [row | {"advantage": a} for row, a in zip(self._scored, advantages, strict=True)]
-        rows = gather_object(rows)
-        if self.accelerator.is_main_process:
-            self.on_rollouts(self.state.global_step + 1, rows)
+def grpo_arguments(config: GRPOTrainConfig, **trainer_arguments: Any) -> GRPOConfig:
+    """Return the settings in TRL's form, with the paper's values wherever TRL has another default."""
+    return GRPOConfig(
+        **trainer_arguments,
+        per_device_train_batch_size=config.batch_size * config.num_rollouts,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        num_generations=config.num_rollouts,
+        max_completion_length=config.max_new_tokens,
+        temperature=config.temperature,
+        top_k=config.top_k,
+        top_p=config.top_p,
+        beta=config.beta,
+        use_bias_correction_kl=config.correct_kl,
+        loss_type=config.loss,
+        importance_sampling_level="sequence" if config.sequence_ratio else "token",
+        epsilon=config.clip,
+        epsilon_high=config.clip_high,
+        scale_rewards=config.scale_rewards,
+        num_iterations=config.updates_per_rollout,
+        mask_truncated_completions=config.ignore_truncated,
+        reward_weights=list(config.reward_weights) or None,
+        disable_dropout=True,  # rollouts, old and reference log-probabilities would be of other networks
+        use_vllm=config.vllm != "off",
+        vllm_mode="colocate",
+    )

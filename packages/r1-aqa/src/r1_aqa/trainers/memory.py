@@ -1,4 +1,4 @@
-"""How much memory a training will need on a device, told before it starts.
+"""Estimate how much memory a training will need on a device, before it starts.
 
 Weights, gradients and AdamW's two moments are counted; activations, keys and values and logits are estimated
 from sizes, to within some tens of percent. Not in it: the CUDA context (about 0.5 GB) and fragmentation.
@@ -13,13 +13,16 @@ from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
 from r1_aqa.models.audio_llm import AudioLLM
 
 MOMENT_BYTES = 8
+"""AdamW's two moments of a weight, in float32."""
 VALUES_KEPT = 34
 """Bytes in half precision that a transformer layer keeps for each value of its width until the backward
 pass (Korthikanti et al., arXiv:2205.05198, without attention maps)."""
 TOKENS_A_SECOND = 25
 """Audio tokens of Qwen2-Audio; other families have 8 to 50."""
 QUESTION_TOKENS = 100
+"""Tokens of a question with its options and the chat around it."""
 ANSWER_TOKENS = 16
+"""Tokens of an answer in fine-tuning."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class MemoryEstimate:
     reference: int
     """A second copy of the weights: the reference of a full training with a KL term."""
     gradients: int
-    """Of what is trained."""
+    """Gradients of the trained weights."""
     optimizer: int
-    """AdamW's two moments of what is trained, in float32."""
+    """AdamW's two moments of the trained weights, in float32."""
     rollouts: int
     """Keys and values while sampling; freed before the update."""
     activations: int
@@ -41,17 +44,17 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
-        """What is needed at once: sampling and updating take turns."""
+        """Return the bytes needed at once: sampling and updating take turns."""
         fixed = self.weights + self.reference + self.gradients + self.optimizer
         return fixed + max(self.rollouts, self.activations)
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{each.name} {getattr(self, each.name) / 1e9:.1f}" for each in fields(self))
+        parts = ", ".join(f"{part.name} {getattr(self, part.name) / 1e9:.1f}" for part in fields(self))
         return f"about {self.total / 1e9:.1f} GB of memory ({parts})"
 
 
 def estimate_memory(llm: AudioLLM, config: TrainConfig) -> MemoryEstimate:
-    """What a training needs on each device, without the sharding of FSDP or DeepSpeed."""
+    """Estimate the memory of a training on each device, without the sharding of FSDP or DeepSpeed."""
     parameters = list(llm.model.parameters())
     weights = sum(p.numel() * p.element_size() for p in parameters)
     trained = [p for p in parameters if p.requires_grad]
@@ -59,19 +62,25 @@ def estimate_memory(llm: AudioLLM, config: TrainConfig) -> MemoryEstimate:
     prompt = int(config.sound.max_seconds * TOKENS_A_SECOND) + QUESTION_TOKENS
     grpo = config if isinstance(config, GRPOTrainConfig) else None
     answer = grpo.num_rollouts * grpo.max_new_tokens if grpo else ANSWER_TOKENS
+    # With sharing a prompt is read once, else in front of each of its rollouts.
     read = prompt if grpo is None or grpo.share else prompt * grpo.num_rollouts
-    value_bytes = 2 if config.bf16 or config.model.dtype != "float32" else 4
+    # Autocast keeps activations in half precision, whatever the weights are.
+    value_bytes = 2 if config.precision != "fp32" or config.model.dtype != "float32" else 4
+    # Recomputing keeps the input of each layer alone.
     kept = 2 if config.gradient_checkpointing else VALUES_KEPT * value_bytes // 2
     width = text.num_hidden_layers * text.hidden_size
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    # Keys and values of a token, in all layers.
     cached = 2 * text.num_hidden_layers * heads * (text.hidden_size // text.num_attention_heads)
     sampled = (prompt * grpo.num_rollouts + answer) * config.batch_size * cached * value_bytes if grpo else 0
+    # Adapters are switched off for the reference; only a full training needs a second model.
     keeps_copy = grpo is not None and grpo.beta > 0 and config.model.strategy == "full"
     return MemoryEstimate(
         weights=weights,
         reference=weights if keeps_copy else 0,
         gradients=sum(p.numel() * p.element_size() for p in trained),
         optimizer=sum(p.numel() for p in trained) * MOMENT_BYTES,
-        rollouts=sampled * (config.gradient_accumulation if grpo else 1),
+        rollouts=sampled * (config.gradient_accumulation_steps if grpo else 1),
+        # 12 bytes a logit: half precision, float32, and its gradient.
         activations=config.batch_size * ((read + answer) * width * kept + answer * text.vocab_size * 12),
     )

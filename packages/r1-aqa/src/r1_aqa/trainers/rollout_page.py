@@ -1,7 +1,8 @@
-"""A page that shows rollouts group by group: prompt, completions, rewards, advantages, the sound."""
+"""Show rollouts as a page, group by group: prompt, completions, rewards, advantages, the audio."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Sequence
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from r1_aqa.config.rollouts import RolloutsConfig
-from r1_aqa.data.questions import read_questions
-from r1_aqa.trainers.rollout_log import read_rollouts
+from r1_aqa.data.readers import read_questions
+from r1_aqa.files import write_atomically
+from r1_aqa.trainers.rollouts import read_rollouts
 
 logger = logging.getLogger(__name__)
 
@@ -19,20 +21,31 @@ def show_rollouts(config: RolloutsConfig) -> Path:
     """Write the page.
 
     Raises:
-        FileNotFoundError: the folder has no rollouts.
+        FileNotFoundError: the run has no rollouts.
     """
-    rows = [row for row in read_rollouts(config.folder) if (row["step"] - 1) % config.every == 0]
-    groups = group_rollouts(rows)[-config.max_groups :]
-    sounds = {q.id: q.audio for path in config.questions for q in read_questions(path)}
-    page = render(groups, {name: link(audio, config.out) for name, audio in sounds.items()})
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    config.out.write_text(page, encoding="utf-8")
+    folder = config.run / "rollouts" if (config.run / "rollouts").is_dir() else config.run
+    rows = [row for row in read_rollouts(folder) if (row["step"] - 1) % config.every == 0]
+    groups = group_rollouts(rows)
+    groups = groups[-config.limit :] if config.limit else groups
+    files = config.data or trained_on(folder.parent)
+    audio = {question.id: question.audio for path in files for question in read_questions(path)}
+    page = render(groups, {name: link(path, config.out) for name, path in audio.items()})
+    write_atomically(config.out, page)
     logger.info("%d groups of rollouts: %s", len(groups), config.out)
     return config.out
 
 
+def trained_on(run: Path) -> list[Path]:
+    """Return the files of training questions that a run's settings name, as far as they are still there."""
+    settings = run / "config.json"
+    if not settings.is_file():
+        return []
+    named = json.loads(settings.read_text(encoding="utf-8")).get("data", {}).get("train", [])
+    return [Path(path) for path in named if Path(path).is_file()]
+
+
 def group_rollouts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rollouts of one question in one update together, best first."""
+    """Return the rollouts of one question in one update together, best first."""
     groups: list[dict[str, Any]] = []
     for row in rows:
         key = (row["step"], row["question_id"])
@@ -49,7 +62,7 @@ def group_rollouts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def render(groups: Sequence[dict[str, Any]], sounds: dict[str, str]) -> str:
-    """The page's HTML."""
+    """Return the page's HTML; `sounds` are links to the audio by question id."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("r1_aqa.trainers", "."), autoescape=True, trim_blocks=True)
@@ -58,5 +71,5 @@ def render(groups: Sequence[dict[str, Any]], sounds: dict[str, str]) -> str:
 
 
 def link(audio: Path, page: Path) -> str:
-    """A sound as the page finds it."""
+    """Return the path of an audio file relative to the page."""
     return Path(os.path.relpath(audio.absolute(), page.absolute().parent)).as_posix()

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on right answers, the paper's baseline: TRL's trainer with sound.
+"""Fine-tune on right answers, the paper's baseline: TRL's trainer with audio.
 
 Plain TRL trains an audio model on its text alone, and on transformers 5 Qwen2-Audio's loss under gradient
 accumulation is the sum over passes in place of the mean (its forward takes any keyword, so Trainer believes
@@ -9,6 +9,7 @@ update, divided by their number, whatever the split into passes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,16 +17,15 @@ from datasets import Dataset
 from torch import Tensor, nn
 from trl import SFTConfig, SFTTrainer
 
-from r1_aqa.config.sound import SoundConfig
-from r1_aqa.data.questions import Question
-from r1_aqa.models.audio_llm import AudioLLM
-from r1_aqa.models.log_probs import completion_logits, unwrap
-from r1_aqa.models.lora import prompts_are_frozen
-from r1_aqa.models.prompt import PromptStyle, format_target
+from r1_aqa.config.model import PromptStyle
+from r1_aqa.models.audio_llm import AudioLLM, unwrap
+from r1_aqa.models.log_probs import completion_logits
+from r1_aqa.models.prompt import format_target
 from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.trainers.resume import load_weights
+from r1_aqa.trainers.run_folder import load_weights
 
 IGNORED = -100
+"""Label of positions that are not taught."""
 
 
 class AudioSFTTrainer(SFTTrainer):
@@ -34,7 +34,7 @@ class AudioSFTTrainer(SFTTrainer):
     Args:
         llm: the model, prepared for training.
         prompts: the training questions.
-        targets: ids of each answer with the end of the turn.
+        targets: ids of the answers, with the end of the turn.
         args: settings of TRL.
         **kwargs: `callbacks`, `optimizers`, `eval_dataset` of TRL.
     """
@@ -49,7 +49,7 @@ class AudioSFTTrainer(SFTTrainer):
         **kwargs: Any,
     ) -> None:
         self.llm, self.prompts = llm, prompts
-        # The data set is rows; TRL would tokenise texts.
+        # The data set is rows; TRL would tokenize texts.
         args.dataset_kwargs = {"skip_prepare_dataset": True}
         args.remove_unused_columns = False
         super().__init__(
@@ -81,6 +81,9 @@ class AudioSFTTrainer(SFTTrainer):
         if model is not None or not load_weights(self.model, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: TRL would put a README.md into the folder of the training."""
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -88,8 +91,8 @@ class AudioSFTTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Cross entropy of the answers' tokens: their sum over the number of them in the whole update."""
-        labels = inputs["labels"][:, 1:]
+        """Return the cross entropy of the answers' tokens: their sum by their number in the whole update."""
+        labels = inputs["labels"][:, 1:]  # see `collate_targets`
         logits = self._answer_logits(model, inputs["row"].tolist(), labels)
         total = nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
@@ -101,45 +104,36 @@ class AudioSFTTrainer(SFTTrainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def _answer_logits(self, model: nn.Module, rows: list[int], labels: Tensor) -> Tensor:
-        prompts, index = self.prompts.prompts(rows, labels.device)
+        prompts, index = self.prompts.distinct(rows, labels.device)
         mask = (labels != IGNORED).long()
+        # -100 is no token; masked positions may hold any.
         ids = labels.masked_fill(labels == IGNORED, self.llm.tokenizer.pad_token_id)
-        return completion_logits(model, self.llm.family, prompts, index, ids, mask)
+        return completion_logits(replace(self.llm, model=model), prompts, index, ids, mask)
 
 
 def make_sft_trainer(
-    llm: AudioLLM,
-    questions: Sequence[Question],
-    *,
-    sound: SoundConfig,
-    prompt: PromptStyle,
-    args: SFTConfig,
-    cache_bytes: int,
-    **kwargs: Any,
+    llm: AudioLLM, prompts: EncodedPrompts, *, prompt: PromptStyle, args: SFTConfig, **kwargs: Any
 ) -> AudioSFTTrainer:
-    """A trainer on questions with answers; `llm.model` is already set up for training.
+    """Return a trainer on questions with answers; `llm.model` is already set up for training.
 
     Raises:
-        ValueError: a question without answer.
+        ValueError: a question has no answer.
     """
-    for question in questions:
+    for question in prompts.questions:
         if question.answer is None:
             raise ValueError(f"question {question.id} has no answer; training needs one")
-    prompts = EncodedPrompts(
-        llm, questions, sound=sound, style=prompt, frozen=prompts_are_frozen(llm), cache_bytes=cache_bytes
-    )
-    targets = answer_ids(llm.tokenizer, [format_target(q.answer or "", prompt) for q in questions])
+    targets = answer_ids(llm.tokenizer, [format_target(q.answer or "", prompt) for q in prompts.questions])
     return AudioSFTTrainer(llm, prompts, targets, args=args, **kwargs)
 
 
 def answer_ids(tokenizer: Any, targets: Sequence[str]) -> list[list[int]]:
-    """Ids of each answer and then the end of the turn, without which a model would never stop."""
+    """Return the ids of the answers and then the end of the turn, without which a model would never stop."""
     ids = tokenizer(list(targets), add_special_tokens=False)["input_ids"]
-    return [[*each, tokenizer.eos_token_id] for each in ids]
+    return [[*answer, tokenizer.eos_token_id] for answer in ids]
 
 
 def collate_targets(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-    """`row (batch,)` and `labels (batch, 1 + longest answer)`, padded on the right by -100.
+    """Return `row (batch,)` and `labels (batch, 1 + longest answer)`, padded on the right by -100.
 
     Padding is by number, not by the pad token: for some tokenizers that is the end of the turn. The first
     column is -100, for transformers 5 does not count it: a model that shifts labels drops it.

@@ -1,19 +1,20 @@
 """`r1-aqa train grpo` and `r1-aqa train sft`: from settings to a trained model.
 
 OUT/config.json            the settings
-OUT/checkpoints/           where training can resume; the same command again does
+OUT/checkpoint-N/          where training can resume; the same command again does
 OUT/best/                  the best model on the validation questions
 OUT/last/                  the model at the end
 OUT/log.jsonl              what was logged; OUT/curves.png shows it
-OUT/skipped.jsonl          questions that were left out, and why
-OUT/finished.json          what came out, once the end is reached
-OUT/rollouts/              GRPO: every rollout with its rewards (`r1-aqa rollouts OUT/rollouts`)
+OUT/skipped.jsonl          questions that were skipped, and why
+OUT/finished.json          the result, once the end is reached
+OUT/rollouts/              GRPO: every rollout with its rewards (`r1-aqa rollouts OUT`)
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.questions import Question
-from r1_aqa.files import plain
+from r1_aqa.files import plain, write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
+from r1_aqa.models.heard import require_heard
 from r1_aqa.models.lora import (
     is_adapted,
     lora_config,
@@ -34,64 +36,52 @@ from r1_aqa.models.lora import (
     prompts_are_frozen,
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.trainers.callbacks import (
-    LogFile,
-    QuietProgress,
-    SaveOnInterrupt,
-    Validation,
-    save_model,
-    write_json,
-)
+from r1_aqa.rewards.rewards import load_rewards
+from r1_aqa.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, Validation, save_model
+from r1_aqa.trainers.curves import write_curves
+from r1_aqa.trainers.memory import estimate_memory
+from r1_aqa.trainers.rollouts import RolloutLog
 from r1_aqa.trainers.run_folder import (
     TrainResult,
     check_settings,
     checkpoint_step,
     find_checkpoint,
     join_processes,
+    read_all,
     read_result,
+    record_skipped,
+    usable_questions,
     uses_cpu,
 )
-from r1_aqa.trainers.usable import note_skipped, read_all, usable_questions
 
 logger = logging.getLogger(__name__)
-
-NOT_REENTRANT = {"gradient_checkpointing_kwargs": {"use_reentrant": False}}
 
 
 def train_grpo(config: GRPOTrainConfig) -> TrainResult:
     """Train by reinforcement, or resume what was begun in `config.out`.
 
     Raises:
-        ValueError: no usable question, or `out` holds a training with other settings.
-        DeafModelError: answers do not depend on the sound.
-        KeyboardInterrupt: after Ctrl-C, when all is saved.
+        ValueError: there is no usable question, or `out` holds a training with other settings.
+        DeafModelError: answers do not depend on the audio.
+        KeyboardInterrupt: after Ctrl-C, when everything is saved.
     """
-    from r1_aqa.rewards.rewards import load_rewards
-    from r1_aqa.trainers.grpo import AudioGRPOTrainer
-    from r1_aqa.trainers.grpo_arguments import grpo_arguments
-    from r1_aqa.trainers.rollout_log import RolloutLog
+    # TRL takes seconds to import: not before a finished training has said that it is finished.
+    from r1_aqa.trainers.grpo import grpo_arguments
+    from r1_aqa.trainers.grpo_trainer import AudioGRPOTrainer
 
     if found := read_result(config):
         return found
     rewards = load_rewards(config.rewards)  # before the model, which may take minutes to load
     llm, questions, checkpoint = begin(config)
     adapters, frozen = set_up(llm, config)
-    at_once = config.batch_size * config.gradient_accumulation * PartialState().num_processes
+    at_once = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
     if len(questions) < at_once:
         # TRL drops what does not fill an update, so there would be none.
         raise ValueError(f"an update takes {at_once} questions, there are {len(questions)}; lower batch_size")
-    prompts = EncodedPrompts(
-        llm,
-        questions,
-        sound=config.sound,
-        style=config.prompt,
-        frozen=frozen,
-        cache_bytes=int(config.cache_gigabytes * 2**29),
-    )
     log = RolloutLog(config.out / "rollouts")
     trainer = AudioGRPOTrainer(
         llm,
-        prompts,
+        encode(config, llm, questions, frozen=frozen),
         rewards=rewards,
         config=config,
         args=grpo_arguments(config, **trainer_arguments(config, len(questions))),
@@ -120,135 +110,133 @@ def train_sft(config: SFTTrainConfig) -> TrainResult:
     args = SFTConfig(
         **trainer_arguments(config, len(questions)),
         per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
     )
-    trainer = make_sft_trainer(
-        llm,
-        questions,
-        sound=config.sound,
-        prompt=config.prompt,
-        args=args,
-        cache_bytes=int(config.cache_gigabytes * 2**29),
-    )
-    return run(config, llm, trainer, checkpoint)
+    prompts = encode(config, llm, questions, frozen=prompts_are_frozen(llm))
+    return run(config, llm, make_sft_trainer(llm, prompts, prompt=config.prompt, args=args), checkpoint)
 
 
 def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
-    """Model, questions, and the checkpoint to go on from."""
+    """Return the model, the questions, and the checkpoint to resume from."""
     join_processes(config)
     checkpoint = find_checkpoint(config.out)
     check_settings(config, resumes=checkpoint is not None)
     if not checkpoint and PartialState().is_main_process:
         (config.out / "skipped.jsonl").unlink(missing_ok=True)
     questions = usable_questions(config)
-    set_seed(config.seed)
-    # Quantised weights are made on the GPU; all others go there when training begins.
+    set_seed(config.seed)  # before the model: new adapters are random
+    # Quantized weights are made on the GPU; all others go there when training begins.
     device = "cpu" if config.model.quantization == "none" else PartialState().device
-    return load_audio_llm(config.model, device=device), questions, checkpoint
+    return load_audio_llm(config.init_from, config.model, device=device), questions, checkpoint
 
 
 def set_up(llm: AudioLLM, config: TrainConfig) -> tuple[Any, bool]:
-    """New adapters' settings or None, and whether the embeddings of prompts stay as they are."""
+    """Choose what is trained.
+
+    Returns:
+        The settings of new adapters or None, and whether the embeddings of prompts stay as they are.
+    """
     if config.model.strategy == "full":
         prepare_full(llm, config.model)
         return None, prompts_are_frozen(llm)
     if is_adapted(llm):
         prepare_adapters(llm)
         return None, prompts_are_frozen(llm)
+    # TRL adds new adapters itself, and then uses the model without them as the reference.
     llm.model.requires_grad_(False)
     return lora_config(llm, config.model), config.model.freeze_encoder and config.model.freeze_projector
 
 
+def encode(
+    config: TrainConfig, llm: AudioLLM, questions: Sequence[Question], *, frozen: bool
+) -> EncodedPrompts:
+    """Return questions as prompts; training and validation questions share the cache's bytes."""
+    return EncodedPrompts(
+        llm,
+        questions,
+        sound=config.sound,
+        style=config.prompt,
+        frozen=frozen,
+        cache_bytes=int(config.data.cache_gigabytes * 2**30) // 2,
+    )
+
+
 def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path | None) -> TrainResult:
     """Check that the model hears, train, save, draw the curves."""
-    from r1_aqa.models.heard import require_heard
-    from r1_aqa.trainers.curves import write_curves
-
-    interrupt, best = SaveOnInterrupt(), Validation(config, llm, trainer, validation_prompts(config, llm))
+    training: EncodedPrompts = trainer.prompts  # type: ignore[attr-defined]
+    asked = read_all(config.data.validation)[: config.validation.max_questions]
+    validation = encode(config, llm, asked, frozen=prompts_are_frozen(llm))
+    interrupt, best = SaveOnInterrupt(), Validation(config, llm, trainer, validation)
     for callback in (ProgressCallback, PrinterCallback):  # which of them, depends on transformers' verbosity
         trainer.remove_callback(callback)
-    for added in (QuietProgress(), LogFile(config.out / "log.jsonl"), best, interrupt):
+    progress = ShowProgress()
+    for added in (progress, LogFile(config.out / "log.jsonl"), best, interrupt):
         trainer.add_callback(added)
-    for prompts in (prompts_of(trainer), best.prompts):
-        prompts.on_unreadable = lambda question, why: note_skipped(config.out, [(question, why)])
+    for prompts in (training, validation):
+        prompts.sounds.on_unreadable = lambda question, why: record_skipped(config.out, [(question, why)])
     if config.check_heard and not checkpoint:
-        heard = require_heard(llm, prompts_of(trainer).questions, config.sound, prompt=config.prompt)
+        heard = require_heard(llm, training.questions, config.sound, prompt=config.prompt)
         logger.info("%s", heard)
-    describe(config, llm, trainer)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.is_world_process_zero():
+        describe(config, llm, len(training.questions))
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        progress.close()
     if interrupt.interrupted:
         raise KeyboardInterrupt(f"Saved in {config.out}; the same command goes on from there.")
     save_model(trainer, llm, config.out / "last")
-    if trainer.is_world_process_zero():
-        write_curves(config.out / "log.jsonl", config.out / "curves.png")
     model = config.out / ("best" if best.accuracy is not None else "last")
     result = TrainResult(config.out, model, best.accuracy, trainer.state.global_step)
     if trainer.is_world_process_zero():
+        write_curves(config.out / "log.jsonl", config.out / "curves.png")
         write_json(config.out / "finished.json", plain(asdict(result) | {"settings": asdict(config)}))
     return result
 
 
 def count_updates(config: TrainConfig, num_questions: int) -> int:
-    """Updates of the whole training."""
+    """Return the number of updates of the whole training."""
     if config.max_steps:
         return config.max_steps
+    # Divisions rounded up, as transformers counts an unfinished pass or update.
     passes = -(-num_questions // (config.batch_size * PartialState().num_processes))
-    return math.ceil(-(-passes // config.gradient_accumulation) * config.epochs)
+    return math.ceil(-(-passes // config.gradient_accumulation_steps) * config.epochs)
 
 
 def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]:
-    """What the settings of both trainers have in common, in transformers' form."""
+    """Return the settings that both trainers have in common, in transformers' form."""
+    not_reentrant = {"gradient_checkpointing_kwargs": {"use_reentrant": False}}
     return {
-        "output_dir": str(config.out / "checkpoints"),
+        "output_dir": str(config.out),
         "num_train_epochs": config.epochs,
         "max_steps": config.max_steps or -1,
         "learning_rate": config.learning_rate,
-        "lr_scheduler_type": config.schedule,
+        "lr_scheduler_type": config.lr_scheduler_type,
         "warmup_steps": round(count_updates(config, num_questions) * config.warmup_ratio),
         "weight_decay": config.weight_decay,
-        "max_grad_norm": config.max_grad_norm,
-        "bf16": config.bf16,
+        "max_grad_norm": config.max_grad_norm or 0.0,
+        "bf16": config.precision == "bf16",
+        "fp16": config.precision == "fp16",
         "gradient_checkpointing": config.gradient_checkpointing,  # TRL would switch it on
-        **(NOT_REENTRANT if config.gradient_checkpointing else {}),
+        **(not_reentrant if config.gradient_checkpointing else {}),
         "deepspeed": str(config.deepspeed) if config.deepspeed else None,
-        "save_strategy": "steps",
-        "save_steps": config.save_every,
+        "save_strategy": "steps" if config.save_steps else "epoch",
+        "save_steps": config.save_steps or 500,  # not used after epochs
         "save_total_limit": config.keep_checkpoints,
-        "logging_steps": config.log_every,
+        "logging_steps": config.logging_steps,
         "report_to": list(config.report_to) or "none",
         "use_cpu": uses_cpu(config),
         "seed": config.seed,
         "data_seed": config.seed,
         "remove_unused_columns": False,
-        "dataloader_num_workers": 0,
+        "dataloader_num_workers": 0,  # a row is a number; its audio comes from the cache
     }
 
 
-def validation_prompts(config: TrainConfig, llm: AudioLLM) -> EncodedPrompts:
-    """The validation questions, which stay encoded where training does not change that."""
-    return EncodedPrompts(
-        llm,
-        read_all(config.validation)[: config.validation_questions],
-        sound=config.sound,
-        style=config.prompt,
-        frozen=prompts_are_frozen(llm),
-        cache_bytes=int(config.cache_gigabytes * 2**29),
-    )
-
-
-def prompts_of(trainer: Any) -> EncodedPrompts:
-    """What a trainer trains on."""
-    return trainer.prompts
-
-
-def describe(config: TrainConfig, llm: AudioLLM, trainer: Trainer) -> None:
-    """Print what will be trained and with how much memory."""
-    from r1_aqa.trainers.memory import estimate_memory
-
-    if not trainer.is_world_process_zero():
-        return
+def describe(config: TrainConfig, llm: AudioLLM, num_questions: int) -> None:
+    """Log what will be trained, and with how much memory."""
     trained = sum(p.numel() for p in llm.model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in llm.model.parameters())
-    print(f"{trained / 1e6:.2f} M of {total / 1e6:.2f} M parameters are trained")
-    print(f"{len(prompts_of(trainer).questions)} questions")
-    print(estimate_memory(llm, config))
+    logger.info("%.2f M of %.2f M parameters are trained", trained / 1e6, total / 1e6)
+    logger.info("%d questions", num_questions)
+    logger.info("%s", estimate_memory(llm, config))

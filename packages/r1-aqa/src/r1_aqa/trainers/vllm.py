@@ -1,7 +1,7 @@
-"""Rollouts by vLLM beside the trainer on the same GPU (`vllm: colocate`), for questions about sounds.
+"""Sample rollouts by vLLM beside the trainer on the same GPU (`vllm: colocate`), for questions about audio.
 
 TRL starts vLLM, sends it the weights after every update and corrects for its other numerics by importance
-sampling; but it would give vLLM the text alone. Here every prompt goes with its sound. The prompt holds one
+sampling; but it would give vLLM the text alone. Here every prompt goes with its audio. The prompt holds one
 audio token, which vLLM itself expands.
 
 Untested: vLLM needs a GPU, and no GPU was there. `pip install vllm` beside r1-aqa; what TRL wants of its
@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from r1_aqa.models.audio_llm import SAMPLE_RATE
+from r1_aqa.data.sounds import SAMPLE_RATE
 from r1_aqa.models.prompt_cache import EncodedPrompts
 
 
 def sample(trainer: Any, rows: Sequence[int]) -> tuple[list[list[int]], list[list[float]]]:
-    """A rollout for each row: its ids, and the log-probability that vLLM gave each of them."""
+    """Return the ids of a rollout for each row, and the log-probability that vLLM gave each token."""
     from vllm import SamplingParams  # type: ignore[import-not-found]
 
     if trainer.state.global_step != trainer._last_loaded_step:
@@ -31,7 +31,7 @@ def sample(trainer: Any, rows: Sequence[int]) -> tuple[list[list[int]], list[lis
         top_k=config.top_k,
         top_p=config.top_p,
         max_tokens=config.max_new_tokens,
-        logprobs=0,
+        logprobs=0,  # those of the sampled token alone
         stop_token_ids=list(trainer.ends),
     )
     outputs = trainer.vllm_generation.llm.generate(
@@ -41,11 +41,11 @@ def sample(trainer: Any, rows: Sequence[int]) -> tuple[list[list[int]], list[lis
 
 
 def vllm_prompts(prompts: EncodedPrompts, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """What vLLM is given for each row; a clip is decoded once for all its rollouts."""
+    """Return vLLM's prompt for each row; a clip is decoded once for all its rollouts."""
     ids, sounds = {}, {}
     for row in dict.fromkeys(rows):
         ids[row] = prompts.llm.tokenizer(prompts.texts[row])["input_ids"]
-        sounds[row] = prompts.decode(row)
+        sounds[row] = prompts.sounds.decode(row)
     return [
         {"prompt_token_ids": ids[row], "multi_modal_data": {"audio": [(sounds[row], SAMPLE_RATE)]}}
         for row in rows
@@ -53,10 +53,12 @@ def vllm_prompts(prompts: EncodedPrompts, rows: Sequence[int]) -> list[dict[str,
 
 
 def read_outputs(outputs: Sequence[Any]) -> tuple[list[list[int]], list[list[float]]]:
-    """Ids and log-probabilities of the sampled tokens from vLLM's request outputs."""
+    """Return ids and log-probabilities of the sampled tokens in vLLM's request outputs."""
     ids, log_probs = [], []
     for output in outputs:
         (rollout,) = output.outputs
         ids.append(list(rollout.token_ids))
-        log_probs.append([each[token].logprob for token, each in zip(ids[-1], rollout.logprobs, strict=True)])
+        log_probs.append(
+            [found[token].logprob for token, found in zip(ids[-1], rollout.logprobs, strict=True)]
+        )
     return ids, log_probs

@@ -39,7 +39,7 @@ class Row:
 
 
 def read_folder(config: PrepareFolderConfig) -> Reading:
-    """Labelled sounds with the captions of their labels, in splits."""
+    """Read labelled audio with the captions of its labels, in splits."""
     assert config.captions is not None, "checked by PrepareFolderConfig"
     captions = read_label_captions(config.captions)
     reading = Reading()
@@ -56,7 +56,7 @@ def read_folder(config: PrepareFolderConfig) -> Reading:
 
 
 def read_label_captions(path: Path) -> Captions:
-    """The JSON file label -> language -> list of captions.
+    """Read the JSON file label -> language -> list of captions.
 
     Raises:
         ManifestError: it is not that.
@@ -86,7 +86,7 @@ def _languages(path: Path, label: str, value: Any) -> dict[str, tuple[str, ...]]
 
 
 def _rows_of_folder(folder: Path) -> list[Row]:
-    """Each sound below the folder, labelled by the folder it lies in."""
+    """Return each audio file below the folder, labelled by the folder that it lies in."""
     files = find_audio(folder)
     names = [path.relative_to(folder).as_posix() for path in files]
     rows = zip(files, names, strict=True)
@@ -116,7 +116,7 @@ def _check_labels(rows: Sequence[Row], captions: Captions, path: Path) -> None:
 
 
 def _split(rows: list[Row], config: PrepareFolderConfig) -> tuple[list[Row], list[str | None]]:
-    """The rows that have a split, and their splits."""
+    """Return the rows that have a split, and their splits."""
     if config.split_by is None:
         return rows, ["train" if config.validation else None] * len(rows)
     split_of = parse_splits(config.splits)
@@ -140,7 +140,7 @@ def _split(rows: list[Row], config: PrepareFolderConfig) -> tuple[list[Row], lis
 
 
 def parse_splits(written: Sequence[str]) -> dict[str, str]:
-    """Value of the column -> split.
+    """Return value of the column -> split.
 
     >>> parse_splits(["train=1,2", "test=4"])
     {'1': 'train', '2': 'train', '4': 'test'}
@@ -204,7 +204,7 @@ def _with_validation(
 
 
 def choose_validation(clips: Sequence[tuple[str, str]], share: float, seed: int) -> set[int]:
-    """Places of the clips (label, recording) that are for validation.
+    """Choose the clips (label, recording) that are for validation; returns their indices.
 
     About `share` of each label, by whole recordings. Of a label with two recordings or more at least one is
     chosen and at least one is not.
@@ -237,7 +237,7 @@ def _choose(groups: list[list[int]], share: float, generator: random.Random) -> 
 def _captions_of_split(
     captions: Mapping[str, tuple[str, ...]], split: str | None, train_captions: int | None, label: str
 ) -> dict[str, tuple[str, ...]]:
-    """Training and validation share their captions: the others are unseen until the test."""
+    """Return a label's captions for a split: training and validation share theirs, others have the rest."""
     if train_captions is None:
         return dict(captions)
     is_training = split in ("train", "validation", None)

@@ -52,7 +52,7 @@ class Reading:
 
 
 def read_reference(config: PrepareReferenceConfig) -> Reading:
-    """The authors' JSON: `{"num_captions_per_audio": N, "data": [...]}`.
+    """Read the authors' JSON: `{"num_captions_per_audio": N, "data": [...]}`.
 
     An entry has `caption_1` and `source_lang_1` to N, or `caption` and `source_lang`; its file is `audio` or
     `wav`, a path or a name.
@@ -112,7 +112,7 @@ def _find_first(files: AudioFolder, names: list[str]) -> Path:
 
 
 def read_clotho(config: PrepareClothoConfig) -> Reading:
-    """Clotho's CSV: one row a clip, with `file_name` and `caption_1` to `caption_5`."""
+    """Read Clotho's CSV: one row a clip, with `file_name` and `caption_1` to `caption_5`."""
     reading = Reading()
     for table, folder, split in _clotho_tables(config):
         files = AudioFolder(folder)
@@ -123,7 +123,7 @@ def read_clotho(config: PrepareClothoConfig) -> Reading:
 
 
 def _clotho_tables(config: PrepareClothoConfig) -> Iterator[tuple[Path, Path, str | None]]:
-    """CSV file, folder of its sounds, split."""
+    """Give CSV file, folder of its audio, split."""
     if not config.source.is_dir():
         yield config.source, config.audio or config.source.parent, config.split
         return
@@ -156,7 +156,7 @@ def _add(
 
 
 def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
-    """AudioCaps' CSV: one row a caption; rows of one `youtube_id` and `start_time` are one clip."""
+    """Read AudioCaps' CSV: a row a caption; rows of one `youtube_id` and `start_time` are one clip."""
     files = AudioFolder(config.audio or (config.source if config.source.is_dir() else config.source.parent))
     language = resolve(config.language)
     reading = Reading()
@@ -198,7 +198,7 @@ def _audiocaps_tables(config: PrepareAudioCapsConfig) -> Iterator[tuple[Path, st
 
 
 def audiocaps_names(youtube_id: str, start: float) -> list[str]:
-    """The names, without suffix, that downloaders give a clip.
+    """Return the names, without suffix, that downloaders give a clip.
 
     Those with the start come first, as one video can give several clips.
 
@@ -217,7 +217,7 @@ def audiocaps_names(youtube_id: str, start: float) -> list[str]:
 
 
 def read_csv(path: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, row by column) of a CSV file; cells that are not there are empty.
+    """Give (line number, row by column) of a CSV file; cells that are not there are empty.
 
     Raises:
         ManifestError: a needed column is missing, or the file is not UTF-8 or not CSV.

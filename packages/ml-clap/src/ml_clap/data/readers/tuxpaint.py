@@ -35,7 +35,7 @@ _SPOKEN_DESCRIPTION = re.compile(r"_desc(_[A-Za-z_@]+)?$")
 
 
 def read_tuxpaint(config: PrepareTuxpaintConfig) -> Reading:
-    """The sound events of a stamps folder, or of a list made from one, with one text in each language."""
+    """Read the events of a stamps folder, or of a list made from one, with one text in each language."""
     reading = Reading()
     unknown: set[str] = set()
     for clip_id, audio, texts in _events(config.source):
@@ -47,12 +47,12 @@ def read_tuxpaint(config: PrepareTuxpaintConfig) -> Reading:
         else:
             reading.problems.append(Problem("row", clip_id, "no text in a known language"))
     if unknown:
-        logger.info("left out languages that FLORES-200 does not have: %s", ", ".join(sorted(unknown)))
+        logger.info("skipped languages that FLORES-200 does not have: %s", ", ".join(sorted(unknown)))
     return reading
 
 
 def captions_by_language(texts: Mapping[str, str]) -> tuple[dict[str, tuple[str, ...]], set[str]]:
-    """FLORES code -> one text, and the locales that FLORES does not have.
+    """Return FLORES code -> one text, and the locales that FLORES does not have.
 
     Where several locales are one language (`pt` and `pt_BR`), the plain one is taken.
     """
@@ -71,7 +71,7 @@ def captions_by_language(texts: Mapping[str, str]) -> tuple[dict[str, tuple[str,
 
 
 def _events(source: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
-    """(id, sound, locale -> text)."""
+    """Give (id, audio, locale -> text)."""
     listed = source / EFFECTS_LIST if source.is_dir() else source
     if listed.is_file():
         for line, row in read_json_lines(listed):
@@ -96,7 +96,7 @@ def _stamps_folder(source: Path) -> Path:
 
 
 def read_description(path: Path) -> dict[str, str]:
-    """Locale -> text of a stamp's description."""
+    """Read locale -> text of a stamp's description."""
     # The files hold a few broken bytes and line ends of two kinds.
     first, *rest = path.read_text(encoding="utf-8", errors="replace").replace("\r", "").split("\n")
     matches = [_TRANSLATION.fullmatch(line) for line in rest]

@@ -1,0 +1,65 @@
+"""Results on the terminal: tables, what was skipped, and progress told as (done, of how many)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+
+from ml_clap.output import Progress
+
+
+@contextmanager
+def show_progress(description: str) -> Iterator[Callable[[float, int], None]]:
+    """Show progress within the block; gives the function to call with (done, of how many)."""
+    with ExitStack() as stack:
+        shown: Progress | None = None
+
+        def update(done: float, total: int) -> None:
+            nonlocal shown
+            if shown is None:  # only now is the total known
+                shown = stack.enter_context(Progress(description, total))
+            shown.advance(int(done) - shown.done)
+
+        yield update
+
+
+@contextmanager
+def tables_beside_json(json: Path | None) -> Iterator[None]:
+    """Within the block tables go to standard error if JSON takes standard output (`--json -`)."""
+    with redirect_stdout(sys.stderr) if str(json) == "-" else ExitStack():
+        yield
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
+    """Print a table to standard output; the first column is text, the others are numbers."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # As Text: labels in [brackets] are no markup.
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    for place, name in enumerate(columns):
+        table.add_column(Text(name), justify="right" if place else "left", no_wrap=place > 0)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console()
+    console.print(table)
+    if note:
+        console.print(Text(note))
+
+
+def print_skipped(reasons: Sequence[str], limit: int = 5) -> None:
+    """Print to standard output which files were skipped, and why."""
+    if reasons:
+        print(f"{len(reasons):,} sounds skipped:")
+    for reason in reasons[:limit]:
+        print(f"  {printable(reason)}")
+    if len(reasons) > limit:
+        print(f"  and {len(reasons) - limit:,} more; --json FILE lists all")
+
+
+def printable(text: str) -> str:
+    """Return text for a terminal; bytes of file names that are no valid Unicode become a replacement mark."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
