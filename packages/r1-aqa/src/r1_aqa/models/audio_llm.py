@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.models.chat import encode_chats, format_chat
-from r1_aqa.models.checkpoint import find_model, load_adapters, read_adapter_base
+from r1_aqa.models.checkpoint import load_adapters, read_adapter_base
 from r1_aqa.models.families import Family, find_family
+from r1_aqa.models.run_folder import find_model
 
 
 class _Stop(Exception):  # noqa: N818 - not an error: it ends a forward pass that has done what is wanted
