@@ -31,7 +31,7 @@ def test_one_answer_is_the_same_as_among_many(tiny_model_folder: Path, clip: Pat
     together = answerer.answer_all(asked, max_new_tokens=6, batch_size=2)
     alone = [answerer.answer(q.audio, q.question, q.choices, max_new_tokens=6) for q in asked]
     assert together == alone
-    assert all(each.completion for each in together)
+    assert all(answer.completion for answer in together)
 
 
 def test_sampled_answers_differ(tiny_model_folder: Path, clip: Path) -> None:

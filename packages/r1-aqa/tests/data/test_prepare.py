@@ -183,7 +183,7 @@ def test_real_recordings_are_found_again_and_others_are_not(shared: Path) -> Non
         pytest.skip("needs 30 recordings of ESC-10")
     prints = [fingerprint(np.asarray(load_audio(path, sample_rate=RATE))) for path in files]
     index = FingerprintIndex([str(path) for path in files[:15]], prints[:15])
-    assert sum(index.find(each) is not None for each in prints[15:]) <= 1
+    assert sum(index.find(mark) is not None for mark in prints[15:]) <= 1
     found = 0
     for path in files[:15]:
         samples = np.asarray(load_audio(path, sample_rate=RATE))

@@ -163,7 +163,13 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
     else:
         write_json(path, _summary(config, report))
     if not kept:
-        raise ValueError(f"no question of {config.source} is left ({_counts(report)}){_see(config, path)}")
+        if not report.skipped:
+            raise ValueError(f"{config.source} has no questions")
+        first = report.skipped[0]
+        raise ValueError(
+            f"no question of {config.source} is left ({_counts(report)}){_see(config, path)}; "
+            f"the first: {first['where']}: {first['why']}"
+        )
     write_questions(config.out, [replace(q, split=q.split or "train") for q in training])
     if validation:
         out = config.out.with_suffix(".validation.jsonl")
