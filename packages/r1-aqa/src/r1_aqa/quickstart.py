@@ -168,6 +168,7 @@ def grpo_settings(config: QuickstartConfig, files: Sequence[Path]) -> GRPOTrainC
         model=ModelConfig(dtype="float32", strategy="full"),
         max_steps=config.grpo_steps,
         epochs=100,  # max_steps decides
+        # TRL drops what does not fill an update.
         batch_size=min(16, len(read_questions(files[1]))),
         num_rollouts=8,
         max_new_tokens=NEW_TOKENS,

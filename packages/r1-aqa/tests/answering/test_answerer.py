@@ -66,7 +66,7 @@ def test_the_verb_prints_json(
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no sound"):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
         answer(AnswerConfig(audio=tmp_path / "none.wav", question="What?"))
     with pytest.raises(ValueError, match="at least two, or none"):
         AnswerConfig(audio=Path("a.wav"), question="What?", choices=("one",))

@@ -207,7 +207,7 @@ def answer(config: AnswerConfig) -> Answer:
         AudioError: it cannot be read.
     """
     if not config.audio.is_file():
-        raise FileNotFoundError(f"there is no sound {config.audio}")
+        raise FileNotFoundError(f"there is no file {config.audio}")
     answerer = Answerer.from_pretrained(
         config.model, dtype=config.dtype, device=config.device, sound=config.sound
     )

@@ -68,12 +68,13 @@ def load_benchmark(
     if audio is not None:
         questions = [replace(question, audio=_find_audio(audio, question.audio)) for question in questions]
     if not any(question.audio.is_file() for question in questions):
-        raise FileNotFoundError(f"no sound of {file} is there, not even {questions[0].audio}; give --audio")
+        raise FileNotFoundError(f"no audio of {file} is there, not even {questions[0].audio}; give --audio")
     return Benchmark(source, file, identify(file), tuple(questions))
 
 
 def identify(file: Path) -> str:
     """Return which version of a benchmark a file is."""
+    # Of the bytes: an edit of a single option makes another benchmark.
     digest = hashlib.sha256(read_bytes(file)).hexdigest()[:16]
     version = VERSIONS.get(digest, "not a known benchmark's file")
     return f"{version} [{digest}]"

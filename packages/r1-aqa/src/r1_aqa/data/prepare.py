@@ -108,6 +108,7 @@ def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCh
     # With the questions on the standard output nothing is kept beside them.
     folder = TemporaryDirectory() if is_stream(config.out) else nullcontext(str(config.out.parent))
     with folder as place:
+        # One memory for both: a preparation that goes on does not decode the benchmark again.
         memory = CheckMemory(Path(place) / config.out.with_suffix(".checked.jsonl").name)
         sounds = check_sounds(paths, memory)
         tests = [

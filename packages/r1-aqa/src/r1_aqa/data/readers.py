@@ -199,7 +199,7 @@ class MediaIndex:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder} of sounds or videos")
+            raise FileNotFoundError(f"there is no folder {folder} of audio or videos")
         self._files: dict[str, Path] = {}
         media = [path for path in walk_files(folder) if path.suffix.lower() in AUDIO | VIDEO]
         for path in sorted(media, key=lambda path: path.suffix.lower() in VIDEO):

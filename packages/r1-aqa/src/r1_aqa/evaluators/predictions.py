@@ -90,6 +90,7 @@ def read_outputs(path: Path, questions: Sequence[Question]) -> list[str | None]:
             logger.warning("%s is skipped: %s", where, row)
         elif row.get("run", "given") == "given":
             key = next((name for name in OUTPUT_KEYS if name in row), None)
+            # Files of other programs differ in this name alone.
             keys.add(key)
             output = row[key] if key else None
             if not isinstance(output, str | None):

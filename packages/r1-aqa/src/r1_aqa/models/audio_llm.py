@@ -158,6 +158,7 @@ class AudioLLM:
 
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the model of transformers or peft inside what accelerate, DDP or DeepSpeed put around it."""
+    # Peft has no `module`, so its adapters stay on.
     while isinstance(getattr(model, "module", None), nn.Module):
         model = model.module  # type: ignore[assignment]
     return model
@@ -208,6 +209,7 @@ def load_audio_llm(
     if base:
         model = load_adapters(model, source)
     processor = transformers.AutoProcessor.from_pretrained(name)
+    # Completions are appended: padding must not stand between a prompt and its answer.
     processor.tokenizer.padding_side = "left"
     if config.quantization == "none":  # bitsandbytes has placed the weights already
         model.to(device)
