@@ -28,6 +28,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk is told without its name
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

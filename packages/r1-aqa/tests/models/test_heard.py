@@ -61,7 +61,7 @@ def test_sounds_that_cannot_be_read_are_passed_over(tiny_audio_llm: AudioLLM, tm
     bad = [replace(good[0], audio=tmp_path / "bad.wav"), replace(good[0], audio=tmp_path / "gone.wav")]
     report = check_heard(tiny_audio_llm, bad + good * 3, SoundConfig())
     assert report.num_questions == 8
-    with pytest.raises(ValueError, match="whose sound can be read"):
+    with pytest.raises(ValueError, match="whose audio can be read"):
         check_heard(tiny_audio_llm, bad, SoundConfig())
 
 
