@@ -132,8 +132,7 @@ def tokenizer_texts(file: Path) -> list[str]:
     """Return the texts that the tokenizer is trained on: prompts and answers."""
     from r1_aqa.models.prompt import format_prompt, format_target
 
-    # The words of the chat template, too: byte by byte they would be a third of every prompt.
-    texts = ["system\nYou are a helpful assistant.", "user\nAudio 1: ", "assistant\n"]
+    texts = []
     for question in read_questions(file):
         texts.append(format_prompt(question.question, question.choices))
         texts += [format_target(choice) for choice in question.choices]
@@ -149,7 +148,7 @@ def sft_settings(config: QuickstartConfig, files: Sequence[Path]) -> SFTTrainCon
         model=ModelConfig(dtype="float32", strategy="full", freeze_encoder=False, freeze_projector=False),
         epochs=config.sft_epochs,
         batch_size=16,
-        learning_rate=1e-3,
+        learning_rate=5e-4,
         lr_scheduler_type="cosine",
         warmup_ratio=0.05,
         save_steps=50,

@@ -16,7 +16,7 @@ class QuickstartConfig:
     """Training scenes to synthesize, with a few questions each."""
     test_scenes: int = 60
     """Held-out scenes to synthesize."""
-    sft_epochs: int = 3
+    sft_epochs: int = 4
     """Passes of supervised fine-tuning over the training questions."""
     grpo_steps: int = 120
     """Updates of reinforcement learning."""
