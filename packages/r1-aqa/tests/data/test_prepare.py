@@ -133,7 +133,9 @@ def test_bad_rows_are_left_out_and_named(tmp_path: Path) -> None:
     assert report.kept == 1
     assert [row["where"].rpartition(":")[2] for row in report.skipped] == ["2", "3", "4"]
     (tmp_path / "q.jsonl").write_text("{\n{\n{")
-    with pytest.raises(ValueError, match=r"no question is left; .*report\.json says why \(3 cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"is left \(3 cannot be read\); report: .*report\.json; the first: .*:1: "
+    ):
         prepare_questions(PrepareQuestionsConfig(source=tmp_path / "q.jsonl", out=tmp_path / "out.jsonl"))
 
 
