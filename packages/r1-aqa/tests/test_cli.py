@@ -1,11 +1,15 @@
 """The command line: quick help, settings from flags and YAML, one clear line for a mistake."""
 
+import io
+import json
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from r1_aqa import cli
 from r1_aqa.command_line import leave_processes
 from r1_aqa.config.answer import AnswerConfig
@@ -144,6 +148,95 @@ def test_a_mistake_is_told_in_one_line(words: list[str], message: str, tmp_path:
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    """Run in this process a command that must fail, and return its line."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(word) for word in words])
+    line = capsys.readouterr().err.strip()
+    assert stop.value.code == 2
+    assert line.startswith("r1-aqa: error: ")
+    assert len(line.splitlines()) == 1
+    return line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"null", ":1: cannot be read: expected an object"),
+        (b'{"audio": "a.wav", "question": null}', ":1: cannot be read: question: expected text"),
+        (b'{"audio": ["a.wav"], "question": "What?"}', ":1: cannot be read"),
+        (b"", "has no questions"),
+        (b"\x89PNG\r\n", "is not text in UTF-8"),
+        (b"[1, 2]", "item 0: cannot be read: expected an object"),
+    ],
+)
+def test_malformed_questions_are_named(
+    content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "q.jsonl").write_bytes(content)
+    line = refused(capsys, "prepare", "questions", tmp_path / "q.jsonl", "--out", tmp_path / "o.jsonl")
+    assert message in line
+    assert "q.jsonl" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"id": "1", "output": 5}', "p.jsonl:1: output: expected text, got 5"),
+        (b'{"id": "1", "output": ["a"]}', "p.jsonl:1: output: expected text"),
+        (b'{"id": "2", "output": "a"}', "answers none of the 1 questions"),
+        (b"", "no row has an answer"),
+        (b"\xff\xfe", "is not text in UTF-8"),
+    ],
+)
+def test_malformed_predictions_are_named(
+    content: bytes, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "q.jsonl").write_text('{"id": "1", "audio": "a.wav", "question": "What?"}')
+    (tmp_path / "p.jsonl").write_bytes(content)
+    assert message in refused(capsys, "score", tmp_path / "p.jsonl", "--data", tmp_path / "q.jsonl")
+
+
+def test_a_place_that_is_of_the_wrong_kind_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = tmp_path / "q.jsonl"
+    questions.write_text('{"id": "1", "audio": "a.wav", "question": "What?"}')
+    assert "output needs a file" in refused(capsys, "prepare", "questions", questions, "--out", tmp_path)
+    assert "a file is needed" in refused(capsys, "score", tmp_path, "--data", questions)
+    assert "is a file" in refused(
+        capsys, "evaluate", questions, "--model", questions, "--out", tmp_path / "o"
+    )
+    (tmp_path / "model").mkdir()
+    model = f"{tmp_path}/model"
+    assert "is no model" in refused(capsys, "evaluate", questions, "--model", model, "--out", tmp_path / "o")
+    assert "both -" in refused(capsys, "score", "-", "--data", "-")
+
+
+def test_lines_come_from_and_go_to_the_standard_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(name, np.random.default_rng(0).normal(0, 0.1, 8_000), 16_000)
+    rows = [{"id": name, "audio": f"{name}.wav", "question": "What?", "answer": "rain"} for name in "abc"]
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["prepare", "questions", "-", "--out", "-"])
+    printed = capsys.readouterr()
+    assert stop.value.code == 1  # the third recording is missing
+    assert [json.loads(line)["id"] for line in printed.out.splitlines()] == ["a", "b"]
+    assert "-:3 is skipped: missing" in printed.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.wav"]
+
+    answers = "".join(json.dumps({"id": name, "output": "rain"}) + "\n" for name in "ab").encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(answers)))
+    Path("q.jsonl").write_text(printed.out)
+    cli.main(["score", "-", "--data", "q.jsonl", "--json", "-"])
+    assert json.loads(capsys.readouterr().out)["num_missing"] == 0
 
 
 def test_where_the_hub_can_be_asked_libraries_warn_of_nothing(

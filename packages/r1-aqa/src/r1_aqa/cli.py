@@ -5,10 +5,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from r1_aqa.command_line import Program, Verb, require_file, require_folder, require_model, require_module
+from r1_aqa.command_line import (
+    Program,
+    UsageError,
+    Verb,
+    require_file,
+    require_folder,
+    require_model,
+    require_module,
+)
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.merge import MergeConfig
@@ -17,36 +27,121 @@ from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.score import ScoreConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
+from r1_aqa.data.benchmark import HUB
+from r1_aqa.files import is_stream
+from r1_aqa.models.run_folder import MODEL_FILES, find_model
 
+REPORTERS = ("comet_ml", "mlflow", "tensorboard", "trackio", "wandb")
+"""Modules that transformers needs for what `report_to` names; it would say so after loading the model."""
 RESUMES = "What was done so far is kept; the same command goes on from there."
+
+
+def require_audio_llm(name: str) -> None:
+    """Raise for what is surely no audio LLM: neither its folder, nor a run folder, nor a possible hub id."""
+    require_model(name)
+    folder = Path(find_model(name))
+    if folder.is_file():
+        raise NotADirectoryError(f"{name} is a file; the folder of an audio LLM is needed")
+    if folder.is_dir() and not any((folder / file).is_file() for file in MODEL_FILES):
+        raise FileNotFoundError(
+            f"{name} is no model: it has neither {' nor '.join(MODEL_FILES)}, nor has a best/ or last/ in it"
+        )
+
+
+def require_output(*paths: Path | None, is_folder: bool = False) -> None:
+    """Raise where a result cannot be written: found out now, not after hours of work."""
+    for path in paths:
+        if path is None or is_stream(path):
+            continue
+        if path.exists() and path.is_dir() != is_folder:
+            kind, needed = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise (IsADirectoryError if path.is_dir() else NotADirectoryError)(
+                f"{path} is a {kind}; the output needs a {needed}"
+            )
+        nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+        if nearest != path and not nearest.is_dir():
+            raise NotADirectoryError(f"{nearest} is a file; a folder is needed for {path}")
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(f"{nearest} cannot be written to; choose another place for {path.name}")
+
+
+def require_one_stream(**paths: Path | None) -> None:
+    """Raise if the standard input is to be two files."""
+    streams = [name for name, path in paths.items() if is_stream(path)]
+    if len(streams) > 1:
+        raise UsageError(f"{' and '.join(streams)} are both -, and there is one standard input")
+
+
+def check_quickstart(config: QuickstartConfig) -> None:
+    """Refuse a place that cannot be written to."""
+    require_output(config.out, is_folder=True)
 
 
 def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig) -> None:
     """Refuse what is not there before a decoder is loaded."""
     require_file(config.source, *config.against)
     require_folder(config.audio, config.against_audio)
+    require_output(config.out)
 
 
 def check_train(config: TrainConfig) -> None:
     """Refuse missing questions, model or extra before torch is loaded."""
     require_file(*config.data.train, *config.data.validation)
-    require_model(config.init_from)
+    require_audio_llm(config.init_from)
     if config.model.quantization != "none":
         require_module("bitsandbytes")
-    if isinstance(config, GRPOTrainConfig) and config.vllm != "off":
-        require_module("vllm")
+    if isinstance(config, GRPOTrainConfig):
+        if config.vllm != "off":
+            require_module("vllm")
+        # A reward in a file of one's own: FILE.py:FUNCTION.
+        files = [Path(name.rpartition(":")[0]) for name in config.rewards if ":" in name]
+        require_file(*files)
+        if any(name.startswith("reference_acc") for name in config.rewards):
+            require_module("math_verify")
+    require_file(config.deepspeed)
+    require_module(*(name for name in config.report_to if name in REPORTERS))
+    require_output(config.out, is_folder=True)
 
 
 def check_evaluate(config: EvaluateConfig) -> None:
-    """Refuse a missing model or folder before torch is loaded; benchmarks are known by name, too."""
-    require_model(config.model)
+    """Refuse missing questions, model or folder before torch is loaded; benchmarks have names, too."""
+    if config.data not in HUB:
+        try:
+            require_file(Path(config.data))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; known benchmarks: {', '.join(HUB)}") from error
+    require_audio_llm(config.model)
     require_folder(config.audio)
+    require_output(config.out, is_folder=True)
+    require_output(config.json)
+
+
+def check_score(config: ScoreConfig) -> None:
+    """Refuse missing files, and one standard input for two."""
+    require_file(config.predictions, config.data, config.versus)
+    require_one_stream(predictions=config.predictions, data=config.data, versus=config.versus)
+    require_output(config.out, is_folder=True)
+    require_output(config.json)
 
 
 def check_answer(config: AnswerConfig) -> None:
     """Refuse a missing audio file or model before torch is loaded."""
     require_file(config.audio)
-    require_model(config.model)
+    require_audio_llm(config.model)
+    require_output(config.json)
+
+
+def check_rollouts(config: RolloutsConfig) -> None:
+    """Refuse a run without rollouts."""
+    require_folder(config.run)
+    require_file(*config.data)
+    require_output(config.out)
+
+
+def check_merge(config: MergeConfig) -> None:
+    """Refuse what is surely no adapters' folder, and a place that cannot be written to."""
+    require_audio_llm(str(config.source))
+    require_output(config.out, is_folder=True)
 
 
 VERBS = (
@@ -56,50 +151,51 @@ VERBS = (
         function="r1_aqa.quickstart:quickstart",
         interrupted=RESUMES,
         example="quickstart --out runs/quickstart-r1-aqa",
+        check=check_quickstart,
     ),
     Verb(
         name="prepare avqa",
         settings=PrepareAVQAConfig,
-        function="r1_aqa.data.prepare:prepare_avqa",
+        function="r1_aqa.data.prepare:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
-        example="prepare avqa train_qa.json --audio videos --out data/avqa.jsonl",
+        example="prepare avqa train_qa.json --audio vggsound --out data/avqa.jsonl",
         check=check_prepare,
         has_model=False,
     ),
     Verb(
         name="prepare questions",
         settings=PrepareQuestionsConfig,
-        function="r1_aqa.data.prepare:prepare_questions",
+        function="r1_aqa.data.prepare:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
-        example="prepare questions mmar.json --audio sounds --out data/mmar.jsonl",
+        example="prepare questions my-questions.jsonl --audio recordings --out data/mine.jsonl",
         check=check_prepare,
         has_model=False,
     ),
     Verb(
         name="train sft",
         settings=SFTTrainConfig,
-        function="r1_aqa.trainers.train:train_sft",
+        function="r1_aqa.trainers.train:train_verb",
         interrupted=RESUMES,
-        example="train sft --config sft_lora --data.train data/avqa.jsonl --out runs/sft",
+        example="train sft --config small_sft --data.train data/mine.jsonl --out runs/small-sft",
         check=check_train,
     ),
     Verb(
         name="train grpo",
         settings=GRPOTrainConfig,
-        function="r1_aqa.trainers.train:train_grpo",
+        function="r1_aqa.trainers.train:train_verb",
         interrupted=RESUMES,
-        example="train grpo --config recommended --data.train data/avqa.jsonl --out runs/grpo",
+        example="train grpo --config small_grpo --data.train data/mine.jsonl --out runs/small-grpo",
         check=check_train,
     ),
     Verb(
         name="evaluate",
         settings=EvaluateConfig,
-        function="r1_aqa.evaluators.evaluate:evaluate",
+        function="r1_aqa.evaluators.evaluate:evaluate_verb",
         positional=("data",),
         interrupted=RESUMES,
-        example="evaluate data/mmar.jsonl --model runs/grpo --out runs/mmar",
+        example="evaluate data/mine.validation.jsonl --model runs/small-grpo --out runs/scores",
         check=check_evaluate,
     ),
     Verb(
@@ -107,8 +203,8 @@ VERBS = (
         settings=ScoreConfig,
         function="r1_aqa.evaluators.scores:score",
         positional=("predictions",),
-        example="score runs/mmar/predictions.jsonl --data data/mmar.jsonl",
-        check=lambda config: require_file(config.predictions, config.data, config.versus),
+        example="score runs/scores/predictions.jsonl --data data/mine.validation.jsonl",
+        check=check_score,
         has_model=False,
     ),
     Verb(
@@ -116,7 +212,7 @@ VERBS = (
         settings=AnswerConfig,
         function="r1_aqa.answering.answerer:answer",
         positional=("audio", "question"),
-        example='answer dog.wav "What is heard?" --choices "a dog" rain',
+        example='answer street.wav "What is heard?" --choices "a dog" rain --model runs/small-grpo',
         check=check_answer,
     ),
     Verb(
@@ -124,8 +220,8 @@ VERBS = (
         settings=RolloutsConfig,
         function="r1_aqa.trainers.rollout_page:show_rollouts",
         positional=("run",),
-        example="rollouts runs/grpo --out rollouts.html",
-        check=lambda config: require_folder(config.run),
+        example="rollouts runs/small-grpo --out rollouts.html",
+        check=check_rollouts,
         has_model=False,
     ),
     Verb(
@@ -133,14 +229,14 @@ VERBS = (
         settings=MergeConfig,
         function="r1_aqa.models.lora:merge",
         positional=("source",),
-        example="merge runs/grpo --out runs/grpo-merged",
-        check=lambda config: require_folder(config.source),
+        example="merge runs/small-grpo --out runs/small-merged",
+        check=check_merge,
     ),
 )
 PROGRAM = Program(
     purpose="Audio question answering: train audio LLMs by reinforcement, evaluate them, ask them.",
     verbs=VERBS,
-    groups={"train": "Train an audio LLM", "prepare": "Make a file of questions of a data set"},
+    groups={"train": "Train an audio LLM", "prepare": "Make a file of questions from a data set"},
     extras={"av": "av", "bitsandbytes": "qlora", "math_verify": "reference"},
 )
 

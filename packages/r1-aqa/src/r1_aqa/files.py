@@ -6,8 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+STREAM = "-"
+"""Path that stands for the standard input or output."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -24,17 +28,41 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk is told without its name
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON to a file, or to standard output when `path` is `-`."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    if str(path) == "-":
+def is_stream(path: str | Path | None) -> bool:
+    """Tell whether a path is `-`, the standard input or output."""
+    return str(path) == STREAM
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file, or for `-` the standard input, which may be asked for several times."""
+    return _read_input(sys.stdin.buffer) if is_stream(path) else path.read_bytes()
+
+
+@lru_cache(maxsize=1)
+def _read_input(stream: BinaryIO) -> bytes:
+    # A pipe can be read once, but questions are read for their rows and again for their version.
+    return stream.read()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole, or for `-` to the standard output."""
+    if is_stream(path):
         sys.stdout.write(text)
+        sys.stdout.flush()
     else:
         write_atomically(path, text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON to a file, or to standard output when `path` is `-`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -47,16 +48,15 @@ class QuickstartResult:
 
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
     """Run all stages in `config.out`, or resume where they were interrupted."""
-    import torch
-
-    torch.set_num_threads(1)  # two threads on a busy machine are slower than one for a model this small
+    choose_threads()
     from r1_aqa.models.tiny import create_tiny_audio_llm
     from r1_aqa.trainers.train import train_grpo, train_sft
 
     out = config.out
+    logger.info("[1/4] synthesizing %d scenes and questions about them", config.scenes + config.test_scenes)
     files = make_questions(config)
+    logger.info("[2/4] a small Qwen2-Audio with random weights")
     if not (out / "base" / "config.json").is_file():
-        logger.info("making a model with random weights: %s", out / "base")
         create_tiny_audio_llm(
             out / "base",
             tokenizer_texts(files[0]),
@@ -66,20 +66,32 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
             seed=config.seed,
         )
     scores = {"before": accuracy(config, out / "base", "before", files[2])}
-    logger.info("supervised fine-tuning")
+    logger.info("[3/4] supervised fine-tuning")
     train_sft(sft_settings(config, files))
     scores["sft"] = accuracy(config, out / "sft" / "last", "sft", files[2])
-    logger.info("reinforcement learning")
+    logger.info("[4/4] reinforcement learning")
     train_grpo(grpo_settings(config, files))
     scores["grpo"] = accuracy(config, out / "grpo" / "last", "grpo", files[2], silent=True)
     return report(config, scores, files)
+
+
+def choose_threads() -> None:
+    """Take one thread unless OMP_NUM_THREADS says otherwise."""
+    import torch
+
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    # Tensors so small keep threads waiting for each other: two on a busy machine take longer than one.
+    torch.set_num_threads(1)
+    logger.info(
+        "one thread, which is the fastest for a model this small; OMP_NUM_THREADS sets another number"
+    )
 
 
 def make_questions(config: QuickstartConfig) -> tuple[Path, Path, Path]:
     """Write questions for fine-tuning, reinforcement and test, once, and return the three files."""
     paths = tuple(config.out / "data" / f"{name}.jsonl" for name in ("sft", "grpo", "test"))
     if not all(path.is_file() for path in paths):
-        logger.info("synthesizing %d scenes", config.scenes + config.test_scenes)
         first = config.seed * 1_000_000
         # Fine-tuning sees three quarters; reinforcement scenes that are new to it.
         half = config.scenes * 3 // 4
@@ -155,6 +167,7 @@ def grpo_settings(config: QuickstartConfig, files: Sequence[Path]) -> GRPOTrainC
         model=ModelConfig(dtype="float32", strategy="full"),
         max_steps=config.grpo_steps,
         epochs=100,  # max_steps decides
+        # TRL drops what does not fill an update.
         batch_size=min(16, len(read_questions(files[1]))),
         num_rollouts=8,
         max_new_tokens=NEW_TOKENS,
@@ -208,21 +221,37 @@ def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Pa
     print(
         f"held-out accuracy: {result.before:.0%} random, {result.sft:.0%} after SFT, "
         f"{result.grpo:.0%} after GRPO ({result.silent:.0%} with silence, {result.chance:.0%} by chance)\n"
-        f"right rollouts of GRPO: {first:.0%} in its first updates, {late:.0%} in its last\n"
-        f"curves:   {config.out / 'curves.png'}\n"
-        f"scores:   {config.out / 'scores' / 'grpo' / 'scores.png'} (also sft, before)\n"
-        f"rollouts: {page.out}\n"
-        f"model:    {config.out / 'grpo' / 'last'}\n"
-        f"next:     {next_command(config, files[2])}"
+        f"right rollouts of GRPO: {first:.0%} in its first updates, {late:.0%} in its last"
     )
+    say_what_next(config, files[2])
     return result
 
 
-def next_command(config: QuickstartConfig, test: Path) -> str:
-    """Return a command that asks the trained model a held-out question."""
-    question = read_questions(test)[0]
-    words = ["r1-aqa", "answer", str(question.audio), question.question, "--choices", *question.choices]
-    return shlex.join([*words, "--model", str(config.out / "grpo")])
+def say_what_next(config: QuickstartConfig, test: Path) -> None:
+    """Name the pictures, the page and commands that go on with these files."""
+    out, question = config.out, read_questions(test)[0]
+    ask = ["answer", str(question.audio), question.question, "--choices", *question.choices]
+    orders = ["evaluate", str(test), "--model", str(out / "sft"), "--out", str(out / "scores" / "orders")]
+    scores = ["score", str(out / "scores" / "grpo" / "predictions.jsonl"), "--data", str(test)]
+    commands = (
+        [*ask, "--model", str(out / "grpo")],
+        [*orders, "--max_new_tokens", str(NEW_TOKENS), "--shuffles", "1"],
+        [*scores, "--versus", str(out / "scores" / "sft" / "predictions.jsonl")],
+    )
+    shown = "\n".join(f"  {shlex.join(['r1-aqa', *words])}" for words in commands)
+    print(f"""
+Picture, both trainings:    {out / "curves.png"} (each one's own: sft/curves.png, grpo/curves.png)
+Picture, accuracies:        {out / "scores" / "grpo" / "scores.png"} (also sft, before)
+Page, rollouts with audio:  {out / "rollouts.html"}
+Models:                     {out / "sft"}, {out / "grpo"}
+Numbers:                    {out / "result.json"}
+
+Ask the model, see whether the order of options matters, and whether reinforcement made a difference:
+
+{shown}
+
+It knows only the synthesized sounds; the section "Train" of r1-aqa's README goes on to your own questions.
+"r1-aqa: command not found"? In the clone `uv tool install ./packages/r1-aqa`, `uv tool update-shell`.""")
 
 
 def rollout_accuracy(log: Path) -> tuple[float, float]:

@@ -31,7 +31,7 @@ def test_one_answer_is_the_same_as_among_many(tiny_model_folder: Path, clip: Pat
     together = answerer.answer_all(asked, max_new_tokens=6, batch_size=2)
     alone = [answerer.answer(q.audio, q.question, q.choices, max_new_tokens=6) for q in asked]
     assert together == alone
-    assert all(each.completion for each in together)
+    assert all(answer.completion for answer in together)
 
 
 def test_sampled_answers_differ(tiny_model_folder: Path, clip: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_verb_prints_json(
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="there is no sound"):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
         answer(AnswerConfig(audio=tmp_path / "none.wav", question="What?"))
     with pytest.raises(ValueError, match="at least two, or none"):
         AnswerConfig(audio=Path("a.wav"), question="What?", choices=("one",))

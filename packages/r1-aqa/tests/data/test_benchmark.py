@@ -19,7 +19,7 @@ def test_sounds_are_found_in_another_folder(benchmark: Path, tmp_path: Path) -> 
     rows = [json.loads(line) for line in benchmark.read_text(encoding="utf-8").splitlines()]
     moved = tmp_path / "questions.jsonl"
     moved.write_text("".join(json.dumps(row | {"audio": f"gone/{row['audio']}"}) + "\n" for row in rows))
-    with pytest.raises(FileNotFoundError, match=r"no sound of .* give --audio"):
+    with pytest.raises(FileNotFoundError, match=r"no audio of .* give --audio"):
         load_benchmark(str(moved))
     found = load_benchmark(str(moved), benchmark.parent, limit=2)
     assert len(found.questions) == 2

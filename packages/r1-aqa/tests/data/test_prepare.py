@@ -133,7 +133,9 @@ def test_bad_rows_are_left_out_and_named(tmp_path: Path) -> None:
     assert report.kept == 1
     assert [row["where"].rpartition(":")[2] for row in report.skipped] == ["2", "3", "4"]
     (tmp_path / "q.jsonl").write_text("{\n{\n{")
-    with pytest.raises(ValueError, match=r"no question is left; .*report\.json says why \(3 cannot be read"):
+    with pytest.raises(
+        ValueError, match=r"is left \(3 cannot be read\); report: .*report\.json; the first: .*:1: "
+    ):
         prepare_questions(PrepareQuestionsConfig(source=tmp_path / "q.jsonl", out=tmp_path / "out.jsonl"))
 
 
@@ -183,7 +185,7 @@ def test_real_recordings_are_found_again_and_others_are_not(shared: Path) -> Non
         pytest.skip("needs 30 recordings of ESC-10")
     prints = [fingerprint(np.asarray(load_audio(path, sample_rate=RATE))) for path in files]
     index = FingerprintIndex([str(path) for path in files[:15]], prints[:15])
-    assert sum(index.find(each) is not None for each in prints[15:]) <= 1
+    assert sum(index.find(mark) is not None for mark in prints[15:]) <= 1
     found = 0
     for path in files[:15]:
         samples = np.asarray(load_audio(path, sample_rate=RATE))

@@ -70,5 +70,5 @@ def test_shuffled_options_are_the_same_in_another_order(benchmark: Path) -> None
 
 
 def test_a_deaf_model_is_not_scored(benchmark: Path, deaf_model_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DeafModelError, match=r"the model does not hear: .* by 0 nats with another sound"):
+    with pytest.raises(DeafModelError, match=r"the model does not hear: .* by 0 nats with other audio"):
         evaluate(config(benchmark, deaf_model_folder, tmp_path / "out"))

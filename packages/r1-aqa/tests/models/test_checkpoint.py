@@ -10,8 +10,9 @@ import torch
 from peft import get_peft_model
 from r1_aqa.config.model import LoRAConfig, ModelConfig
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
-from r1_aqa.models.checkpoint import PREFIX, find_model, load_adapters
+from r1_aqa.models.checkpoint import PREFIX, load_adapters
 from r1_aqa.models.lora import is_adapted, lora_config
+from r1_aqa.models.run_folder import find_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

@@ -213,7 +213,7 @@ def test_completions_are_scored_as_by_the_model_itself(tiny: tuple[str, AudioLLM
     naive["attention_mask"] = torch.cat([naive["attention_mask"], mask], 1)
     expected = llm.model(**naive).logits[:, -4:-1]
     kept = inputs["attention_mask"].bool()
-    embeddings = [each[m] for each, m in zip(llm.embed_prompts(inputs), kept, strict=True)]
+    embeddings = [row[m] for row, m in zip(llm.embed_prompts(inputs), kept, strict=True)]
     for prompts in (Prompts(inputs=inputs), Prompts(embeddings=embeddings)):
         found = completion_logits(llm, prompts, rows, ids, mask)
         torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=0, atol=1e-5)
@@ -254,7 +254,9 @@ def test_adapters_reach_the_language_model_alone(tiny: tuple[str, AudioLLM, dict
 def test_layers_of_one_model_have_spellings_of_their_own(
     tiny: tuple[str, AudioLLM, dict[str, Tensor]],
 ) -> None:
-    layers = [name for name, each in tiny[1].model.named_modules() if list(each.parameters(recurse=False))]
+    layers = [
+        name for name, module in tiny[1].model.named_modules() if list(module.parameters(recurse=False))
+    ]
     assert len({spelling(name) for name in layers}) == len(layers)
 
 

@@ -61,7 +61,7 @@ def test_sounds_that_cannot_be_read_are_passed_over(tiny_audio_llm: AudioLLM, tm
     bad = [replace(good[0], audio=tmp_path / "bad.wav"), replace(good[0], audio=tmp_path / "gone.wav")]
     report = check_heard(tiny_audio_llm, bad + good * 3, SoundConfig())
     assert report.num_questions == 8
-    with pytest.raises(ValueError, match="whose sound can be read"):
+    with pytest.raises(ValueError, match="whose audio can be read"):
         check_heard(tiny_audio_llm, bad, SoundConfig())
 
 
@@ -69,6 +69,6 @@ def test_other_sounds_differ_and_have_the_same_length() -> None:
     same = np.arange(4, dtype=np.float32)
     sounds = [same, same.copy(), np.ones(7, np.float32)]
     others = other_sounds(sounds)
-    assert [len(each) for each in others] == [4, 4, 7]
+    assert [len(sound) for sound in others] == [4, 4, 7]
     assert not any(np.array_equal(a, b) for a, b in zip(sounds, others, strict=True))
     np.testing.assert_array_equal(other_sounds([same])[0], same[::-1])

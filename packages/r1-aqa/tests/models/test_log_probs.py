@@ -55,7 +55,7 @@ def test_shared_encoding_equals_the_naive_path(
     if given == "embeddings":
         embedded = tiny_audio_llm.embed_prompts(inputs).detach()
         sounding = inputs["attention_mask"].bool()
-        prompts = Prompts(embeddings=[each[keep] for each, keep in zip(embedded, sounding, strict=True)])
+        prompts = Prompts(embeddings=[row[keep] for row, keep in zip(embedded, sounding, strict=True)])
     logits = completion_logits(tiny_audio_llm, prompts, ROWS, ids, mask)
     found, expected = completion_log_probs(logits, ids), naive_log_probs(tiny_audio_llm, inputs, ids, mask)
     torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=0, atol=2e-5)

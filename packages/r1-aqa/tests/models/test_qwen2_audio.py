@@ -15,7 +15,7 @@ SECONDS = st.floats(0.05, 4.0)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_embedded_prompts_are_those_of_padded_sounds(tiny_audio_llm: AudioLLM, lengths: list[float]) -> None:
     rng = np.random.default_rng(0)
-    sounds = [rng.normal(0, 0.1, int(16_000 * each)).astype(np.float32) for each in lengths]
+    sounds = [rng.normal(0, 0.1, int(16_000 * seconds)).astype(np.float32) for seconds in lengths]
     text = tiny_audio_llm.format_chat("What is it?")
     inputs = tiny_audio_llm.encode([text] * len(sounds), sounds)
     short = cut_silence(inputs)

@@ -35,7 +35,7 @@ def ids() -> Tensor:
 
 def as_embeddings(llm: AudioLLM, inputs: dict[str, Tensor]) -> Prompts:
     merged, mask = llm.embed_prompts(inputs), inputs["attention_mask"].bool()
-    return Prompts(embeddings=[each[keep] for each, keep in zip(merged, mask, strict=True)])
+    return Prompts(embeddings=[row[keep] for row, keep in zip(merged, mask, strict=True)])
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["features", "kept embeddings"])

@@ -75,7 +75,7 @@ def test_any_output_means_one_option_or_none(text: str, choices: list[str]) -> N
     found = match_choice(read_answer(text, needs_block=False), choices)
     assert found is None or 0 <= found < len(choices)
     assert reward(accuracy_reward, text, choices=choices, answer="x") in (0.0, 1.0)
-    assert all(0.0 <= reward(each, text) <= 1.0 for each in (format_reward, length_reward))
+    assert all(0.0 <= reward(function, text) <= 1.0 for function in (format_reward, length_reward))
 
 
 @settings(max_examples=50, deadline=None)

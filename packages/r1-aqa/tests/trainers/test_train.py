@@ -110,7 +110,8 @@ def test_a_full_fine_tuning_goes_on_with_its_weights(
     train_sft(replace(parts, max_steps=1))
     train_sft(parts)
     losses = [
-        [row["loss"] for row in read_log(each.out / "log.jsonl") if "loss" in row] for each in (whole, parts)
+        [row["loss"] for row in read_log(config.out / "log.jsonl") if "loss" in row]
+        for config in (whole, parts)
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
@@ -213,7 +214,7 @@ def test_a_damaged_sound_does_not_end_a_training(
         more = {"num_rollouts": 2, "max_new_tokens": 3, "zero_advantage": "resample"}
         result = train_grpo(GRPOTrainConfig(**config, **more))
         rows = read_rollouts(tmp_path / method / "rollouts")
-        assert {row["question_id"] for row in rows} == {each.id for each in good[:3]}
+        assert {row["question_id"] for row in rows} == {question.id for question in good[:3]}
     assert result.steps == 2
     skipped = [json.loads(line) for line in (tmp_path / method / "skipped.jsonl").read_text().splitlines()]
     assert [row["id"] for row in skipped] == ["cut", "cut too"]
@@ -309,6 +310,6 @@ def test_two_processes_train_together_and_go_on_together(
     shutil.rmtree(out / "checkpoint-2")
     (out / "finished.json").unlink()
     again, more = train()
-    numbers = [[(row["loss"], row["grad_norm"], row["reward"]) for row in each] for each in (log, again)]
-    assert numbers[1] == [pytest.approx(each, rel=1e-4, abs=1e-6) for each in numbers[0]]
+    numbers = [[(row["loss"], row["grad_norm"], row["reward"]) for row in rows] for rows in (log, again)]
+    assert numbers[1] == [pytest.approx(row, rel=1e-4, abs=1e-6) for row in numbers[0]]
     assert more == rollouts

@@ -1,1 +1,1 @@
-"""Asking a finished model questions about sounds."""
+"""Ask a finished model questions about audio."""

@@ -14,7 +14,7 @@ from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
-from r1_aqa.files import write_json
+from r1_aqa.files import is_stream, write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
@@ -207,7 +207,7 @@ def answer(config: AnswerConfig) -> Answer:
         AudioError: it cannot be read.
     """
     if not config.audio.is_file():
-        raise FileNotFoundError(f"there is no sound {config.audio}")
+        raise FileNotFoundError(f"there is no file {config.audio}")
     answerer = Answerer.from_pretrained(
         config.model, dtype=config.dtype, device=config.device, sound=config.sound
     )
@@ -221,6 +221,6 @@ def answer(config: AnswerConfig) -> Answer:
     )
     if config.json is not None:
         write_json(config.json, asdict(found))
-    if str(config.json) != "-":
+    if not is_stream(config.json):
         print(found.choice or found.text)
     return found

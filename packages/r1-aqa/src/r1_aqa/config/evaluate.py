@@ -15,7 +15,7 @@ class EvaluateConfig:
     """Answer the questions of a benchmark and score the answers."""
 
     data: str
-    """mmau-test-mini, mmau-test, mmar, or a file of questions."""
+    """mmau-test-mini, mmau-test, mmar, or a file of questions; `-`: standard input."""
     model: str
     """Audio LLM: hub id, folder of a model or of adapters, or a run (its best model)."""
     out: Path

@@ -11,8 +11,10 @@ from typing import Literal
 class PrepareConfig:
     """Settings that all readers share."""
 
+    source: Path
+    """The file of questions; `-`: standard input."""
     out: Path
-    """Plain JSONL to write; a report of skipped questions stands beside it (.report.json)."""
+    """Plain JSONL to write, with a report of skipped questions beside it (.report.json); `-`: print it."""
     against: tuple[Path, ...] = ()
     """Benchmarks' files of questions: recordings that are in them, under whatever name, are skipped."""
     against_audio: Path | None = None
@@ -31,6 +33,8 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share must be in [0, 1), got {self.validation_share}")
+        if self.validation_share and str(self.out) == "-":
+            raise ValueError("validation_share makes a second file; give out a name other than -")
         if self.against and not self.check_sound:
             raise ValueError("against compares audio, which check_sound false does not decode")
 
@@ -39,8 +43,6 @@ class PrepareConfig:
 class PrepareQuestionsConfig(PrepareConfig):
     """Questions of the paper's JSONL, MMAU, MMAR or plain JSONL, recognized by their keys."""
 
-    source: Path
-    """The file of questions."""
     audio: Path | None = None
     """Folder of the audio, by file names; none: where the file of questions says."""
 
@@ -49,8 +51,6 @@ class PrepareQuestionsConfig(PrepareConfig):
 class PrepareAVQAConfig(PrepareConfig):
     """AVQA's train_qa.json or val_qa.json, and a folder of its audio or videos."""
 
-    source: Path
-    """The file of questions."""
     audio: Path
     """Folder of audio or videos, searched with all sub-folders; the sound of videos is extracted."""
     relations: tuple[str, ...] = ("Sound", "Both")

@@ -12,9 +12,9 @@ class ScoreConfig:
 
     predictions: Path
     """predictions.jsonl of `r1-aqa evaluate`, or JSON with model_output, model_prediction or
-    answer_prediction."""
+    answer_prediction; `-`: standard input."""
     data: Path
-    """The benchmark's file of questions."""
+    """The benchmark's file of questions; `-`: standard input."""
     versus: Path | None = None
     """Another model's answers to the same questions, to test whether the two models differ."""
     out: Path | None = None

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
+from r1_aqa.files import is_stream, read_bytes
 
 VERSIONS = {
     "850c2794664d53c1": "MMAU test-mini of 2024-12-09",
@@ -59,7 +60,7 @@ def load_benchmark(
         ValueError: there are no questions.
     """
     file = _download(source) if source in HUB else Path(source)
-    if not file.is_file():
+    if not file.is_file() and not is_stream(file):
         raise FileNotFoundError(f"there is no file {file}; known benchmarks: {', '.join(HUB)}")
     questions = read_questions(file, split=split)[:limit]
     if not questions:
@@ -67,13 +68,14 @@ def load_benchmark(
     if audio is not None:
         questions = [replace(question, audio=_find_audio(audio, question.audio)) for question in questions]
     if not any(question.audio.is_file() for question in questions):
-        raise FileNotFoundError(f"no sound of {file} is there, not even {questions[0].audio}; give --audio")
+        raise FileNotFoundError(f"no audio of {file} is there, not even {questions[0].audio}; give --audio")
     return Benchmark(source, file, identify(file), tuple(questions))
 
 
 def identify(file: Path) -> str:
     """Return which version of a benchmark a file is."""
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    # Of the bytes: an edit of a single option makes another benchmark.
+    digest = hashlib.sha256(read_bytes(file)).hexdigest()[:16]
     version = VERSIONS.get(digest, "not a known benchmark's file")
     return f"{version} [{digest}]"
 

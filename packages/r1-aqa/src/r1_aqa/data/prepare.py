@@ -6,8 +6,10 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from audio_common import AudioError
@@ -15,13 +17,16 @@ from audio_common.check import CheckMemory
 
 from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareConfig, PrepareQuestionsConfig
 from r1_aqa.data.benchmark import load_benchmark
-from r1_aqa.data.check import check_sounds, find_contamination, look_at_sounds
+from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds
 from r1_aqa.data.questions import Question, QuestionError, write_questions
 from r1_aqa.data.readers import VIDEO, MediaIndex, iterate_rows, parse_avqa, parse_file, visual_reason
 from r1_aqa.data.sounds import extract_sound
-from r1_aqa.files import write_json
+from r1_aqa.files import is_stream, write_json
 
 logger = logging.getLogger(__name__)
+
+BAD = {"cannot be read", "missing", "unreadable", "silent"}
+"""Kinds of reasons that make the exit code 1; for the others questions are skipped by settings."""
 
 
 @dataclass
@@ -41,6 +46,12 @@ class Report:
     def reasons(self) -> Counter[str]:
         """Return how many were skipped for each kind of reason."""
         return Counter(row["why"].partition(":")[0] for row in self.skipped)
+
+
+def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig) -> int:
+    """Prepare questions, and return 1 if some were skipped that are damaged or whose audio is."""
+    report = prepare_avqa(config) if isinstance(config, PrepareAVQAConfig) else prepare_questions(config)
+    return 1 if report.reasons.keys() & BAD else 0
 
 
 def prepare_questions(config: PrepareQuestionsConfig) -> Report:
@@ -69,15 +80,7 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
     Raises:
         ValueError: nothing is left.
     """
-    memory = CheckMemory(config.out.with_suffix(".checked.jsonl"))
-    paths = [question.audio for _, question in rows]
-    sounds = check_sounds(paths, memory) if config.check_sound else look_at_sounds(paths)
-    shared: dict[Path, str] = {}  # recordings that a benchmark has, too, and its file
-    if config.against:
-        tests = [
-            q.audio for p in config.against for q in load_benchmark(str(p), config.against_audio).questions
-        ]
-        shared = find_contamination(sounds, check_sounds(tests, memory))
+    sounds, shared = _check(config, [question.audio for _, question in rows])
     kept, seen = [], set()
     for where, question in rows:
         check = sounds[question.audio]
@@ -96,6 +99,22 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
         kept.append(question)
     _write(config, kept, report)
     return report
+
+
+def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCheck], dict[Path, str]]:
+    """Return what was found about each recording, and which benchmark's file those are that are in one."""
+    if not config.check_sound:
+        return look_at_sounds(paths), {}
+    # With the questions on the standard output nothing is kept beside them.
+    folder = TemporaryDirectory() if is_stream(config.out) else nullcontext(str(config.out.parent))
+    with folder as place:
+        # One memory for both: a preparation that goes on does not decode the benchmark again.
+        memory = CheckMemory(Path(place) / config.out.with_suffix(".checked.jsonl").name)
+        sounds = check_sounds(paths, memory)
+        tests = [
+            q.audio for p in config.against for q in load_benchmark(str(p), config.against_audio).questions
+        ]
+        return sounds, find_contamination(sounds, check_sounds(tests, memory)) if tests else {}
 
 
 def split_recordings(
@@ -139,21 +158,35 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
     report.kept, report.validation = len(training), len(validation)
     # The report comes first: it says why, if no question is left.
     path = config.out.with_suffix(".report.json")
-    write_json(path, _summary(config, report))
+    if is_stream(config.out):
+        for row in report.skipped:
+            logger.warning("%s is skipped: %s", row["where"], row["why"])
+    else:
+        write_json(path, _summary(config, report))
     if not kept:
-        raise ValueError(f"no question is left; {path} says why ({_counts(report)})")
+        if not report.skipped:
+            raise ValueError(f"{config.source} has no questions")
+        first = report.skipped[0]
+        raise ValueError(
+            f"no question of {config.source} is left ({_counts(report)}){_see(config, path)}; "
+            f"the first: {first['where']}: {first['why']}"
+        )
     write_questions(config.out, [replace(q, split=q.split or "train") for q in training])
     if validation:
         out = config.out.with_suffix(".validation.jsonl")
         write_questions(out, [replace(q, split="validation") for q in validation])
     logger.info(
-        "%d questions kept, %d for validation, %d skipped (%s); report: %s",
+        "%d questions kept, %d for validation, %d skipped (%s)%s",
         len(training),
         len(validation),
         len(report.skipped),
         _counts(report),
-        path,
+        _see(config, path),
     )
+
+
+def _see(config: PrepareConfig, path: Path) -> str:
+    return "" if is_stream(config.out) else f"; report: {path}"
 
 
 def _summary(config: PrepareConfig, report: Report) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from r1_aqa.files import write_atomically
+from r1_aqa.files import write_text
 
 
 class QuestionError(ValueError):
@@ -61,10 +61,10 @@ class Question:
 
 
 def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
-    """Write plain JSONL; audio below the file's folder by its relative path."""
+    """Write plain JSONL, to standard output for `-`; audio below the file's folder by its relative path."""
     path = Path(path)
     rows = [json.dumps(to_row(question, path.parent), ensure_ascii=False) for question in questions]
-    write_atomically(path, "".join(f"{row}\n" for row in rows))
+    write_text(path, "".join(f"{row}\n" for row in rows))
 
 
 def to_row(question: Question, folder: Path) -> dict[str, Any]:

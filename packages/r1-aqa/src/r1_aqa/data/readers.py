@@ -24,6 +24,7 @@ from typing import Any
 from audio_common.files import walk_files
 
 from r1_aqa.data.questions import Question, QuestionError, from_row
+from r1_aqa.files import is_stream, read_bytes
 
 AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"}
 VIDEO = {".mp4", ".mkv", ".webm", ".avi", ".mov"}
@@ -136,10 +137,10 @@ def iterate_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | QuestionErr
         FileNotFoundError: there is no such file.
         QuestionError: it is no text, or a list that is not JSON.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file of questions {path}")
+    if not path.is_file() and not is_stream(path):
+        raise FileNotFoundError(f"there is no file {path}")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Windows' editors put a mark before the text
+        text = read_bytes(path).decode("utf-8-sig")  # Windows' editors put a mark before the text
         rows = json.loads(text) if text.lstrip().startswith("[") else None
     except UnicodeDecodeError as error:
         raise QuestionError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}") from error
@@ -198,7 +199,7 @@ class MediaIndex:
 
     def __init__(self, folder: Path) -> None:
         if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder} of sounds or videos")
+            raise FileNotFoundError(f"there is no folder {folder} of audio or videos")
         self._files: dict[str, Path] = {}
         media = [path for path in walk_files(folder) if path.suffix.lower() in AUDIO | VIDEO]
         for path in sorted(media, key=lambda path: path.suffix.lower() in VIDEO):

@@ -125,12 +125,12 @@ class QuestionSounds:
         return audio not in self.unreadable
 
     def report(self, row: int) -> None:
-        """Say once that a question is left out, if its audio is known to be unreadable."""
+        """Say once that a question is skipped, if its audio is known to be unreadable."""
         question = self.questions[row]
         if question.audio in self.unreadable and row not in self._reported:
             self._reported.add(row)
             why = self.unreadable[question.audio]
-            logger.warning("question %s is left out: %s", question.id, why)
+            logger.warning("question %s is skipped: %s", question.id, why)
             self.on_unreadable(question, why)
 
     def seconds(self, row: int) -> float:

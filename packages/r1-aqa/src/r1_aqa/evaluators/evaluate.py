@@ -21,16 +21,23 @@ from r1_aqa.evaluators.predictions import Prediction, PredictionFile
 from r1_aqa.evaluators.scores import Scores, save_scores, score_outputs, show_scores
 from r1_aqa.files import changes, plain, write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
-from r1_aqa.models.checkpoint import find_model
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.heard import require_heard
 from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
+from r1_aqa.models.run_folder import find_model
 from r1_aqa.output import Progress
 
 logger = logging.getLogger(__name__)
 
 DECISIVE = {"model", "prompt", "sound", "dtype", "max_new_tokens", "seed"}
 """Settings that answers depend on; answers of others are not put in the same folder."""
+
+
+def evaluate_verb(config: EvaluateConfig) -> int:
+    """Evaluate, and return 1 if there were questions whose audio cannot be read."""
+    scores = evaluate(config)
+    show_scores(scores, config.json)
+    return 1 if scores["num_unreadable"] else 0
 
 
 def evaluate(config: EvaluateConfig) -> Scores:
@@ -66,7 +73,6 @@ def evaluate(config: EvaluateConfig) -> Scores:
         "heard": str(heard) if heard else "not checked",
     }
     save_scores(config.out, scores, benchmark.file, outputs_of(file, "given", len(benchmark.questions)))
-    show_scores(scores, config.json)
     return scores
 
 
@@ -162,4 +168,9 @@ def summarize(
         draws=config.bootstrap,
         seed=config.seed,
     )
-    return scores | {"benchmark": benchmark.name, "version": benchmark.version}
+    unreadable = sum(bool(prediction.error) for prediction in file.run("given", count) if prediction)
+    return scores | {
+        "benchmark": benchmark.name,
+        "version": benchmark.version,
+        "num_unreadable": unreadable,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import iterate_rows
 from r1_aqa.files import write_atomically, write_json
 from r1_aqa.rewards.verdicts import official_text
+
+logger = logging.getLogger(__name__)
 
 OUTPUT_KEYS = ("output", "model_output", "model_prediction", "answer_prediction")
 """Keys of the answer in our files, MMAU's, the paper's, MMAR's."""
@@ -64,9 +67,12 @@ class PredictionFile:
 def read_predictions(path: Path) -> list[Prediction]:
     """Return the answers of our own file; half a line at its end, left by a kill, is skipped."""
     found = []
-    for _, row in iterate_rows(path):
+    for where, row in iterate_rows(path):
         if isinstance(row, dict) and "run" in row:
-            found.append(Prediction(**row | {"choices": tuple(row["choices"])}))
+            try:
+                found.append(Prediction(**row | {"choices": tuple(row["choices"])}))
+            except (KeyError, TypeError) as error:
+                raise ValueError(f"{where}: no answer as `evaluate` writes it ({error})") from error
     return found
 
 
@@ -80,8 +86,11 @@ def read_outputs(path: Path, questions: Sequence[Question]) -> list[str | None]:
     by_id: dict[str, list[str | None]] = {}
     keys = set()
     for where, row in iterate_rows(path):
-        if isinstance(row, dict) and row.get("run", "given") == "given":
+        if not isinstance(row, dict):
+            logger.warning("%s is skipped: %s", where, row)
+        elif row.get("run", "given") == "given":
             key = next((name for name in OUTPUT_KEYS if name in row), None)
+            # Files of other programs differ in this name alone.
             keys.add(key)
             output = row[key] if key else None
             if not isinstance(output, str | None):

@@ -49,7 +49,7 @@ def _summary(scores: dict[str, Any]) -> Table:
         other = scores["versus"]
         table.add_row("the other model", f"{other['second']:.1%}", f"McNemar p = {other['p_value']:.3g}")
     if "needs_sound" in scores:
-        table.add_row("with sound or silence", "", f"McNemar p = {scores['needs_sound']['p_value']:.3g}")
+        table.add_row("with audio or silence", "", f"McNemar p = {scores['needs_sound']['p_value']:.3g}")
     return table
 
 

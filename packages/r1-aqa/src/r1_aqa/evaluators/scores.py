@@ -20,7 +20,7 @@ from r1_aqa.data.readers import read_questions
 from r1_aqa.evaluators.predictions import read_outputs, write_submission
 from r1_aqa.evaluators.report import plot_scores, print_scores
 from r1_aqa.evaluators.statistics import interval, mcnemar
-from r1_aqa.files import write_json
+from r1_aqa.files import is_stream, read_bytes, write_json
 from r1_aqa.rewards.verdicts import judge
 
 Scores = dict[str, Any]
@@ -198,7 +198,7 @@ def save_scores(out: Path, scores: Scores, benchmark: Path, outputs: Sequence[st
     write_json(out / "scores.json", scores)
     if "strict" in scores:
         plot_scores(scores, out / "scores.png")
-    if "audio_id" in benchmark.read_text(encoding="utf-8")[:2000]:
+    if "audio_id" in read_bytes(benchmark)[:2000].decode(errors="replace"):
         write_submission(out / "submission.json", benchmark, outputs)
 
 
@@ -206,5 +206,5 @@ def show_scores(scores: Scores, json: Path | None) -> None:
     """Print scores as a table, or as JSON alone for `-`; write them to any other file beside the table."""
     if json is not None:
         write_json(json, scores)
-    if str(json) != "-":
+    if not is_stream(json):
         print_scores(scores)

@@ -61,6 +61,7 @@ def interval(
     if not len(values):
         raise ValueError("no verdict to draw from")
     names = np.asarray(clusters if clusters is not None else np.arange(len(values)))
+    # Sums by cluster once, so that a draw is of clusters and costs nothing by question.
     _, member = np.unique(names, return_inverse=True)
     sums, counts = np.bincount(member, values), np.bincount(member)
     value = float(values.mean())
@@ -91,6 +92,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
     """
     if len(first) != len(second):
         raise ValueError(f"expected the same questions, got {len(first)} and {len(second)} verdicts")
+    # Only the questions on which they differ tell: under the null each is a fair coin.
     a = sum(x and not y for x, y in zip(first, second, strict=True))
     b = sum(y and not x for x, y in zip(first, second, strict=True))
     return McNemar(a, b, float(scipy.stats.binomtest(a, a + b).pvalue) if a + b else 1.0)

@@ -1,1 +1,1 @@
-"""The audio LLM and everything that turns sounds and questions into completions."""
+"""The audio LLM and everything that turns audio and questions into completions."""

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.models.chat import encode_chats, format_chat
-from r1_aqa.models.checkpoint import find_model, load_adapters, read_adapter_base
+from r1_aqa.models.checkpoint import load_adapters, read_adapter_base
 from r1_aqa.models.families import Family, find_family
+from r1_aqa.models.run_folder import find_model
 
 
 class _Stop(Exception):  # noqa: N818 - not an error: it ends a forward pass that has done what is wanted
@@ -157,6 +158,7 @@ class AudioLLM:
 
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the model of transformers or peft inside what accelerate, DDP or DeepSpeed put around it."""
+    # Peft has no `module`, so its adapters stay on.
     while isinstance(getattr(model, "module", None), nn.Module):
         model = model.module  # type: ignore[assignment]
     return model
@@ -207,6 +209,7 @@ def load_audio_llm(
     if base:
         model = load_adapters(model, source)
     processor = transformers.AutoProcessor.from_pretrained(name)
+    # Completions are appended: padding must not stand between a prompt and its answer.
     processor.tokenizer.padding_side = "left"
     if config.quantization == "none":  # bitsandbytes has placed the weights already
         model.to(device)

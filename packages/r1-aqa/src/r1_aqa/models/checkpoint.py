@@ -20,26 +20,6 @@ PREFIX = "base_model.model."
 """Prefix of a layer's path in peft's files."""
 
 
-def find_model(source: str | Path) -> str:
-    """Return a hub id or a model's folder as it is, and of a training's folder `best`, else `last`.
-
-    Raises:
-        FileNotFoundError: the training has saved no model yet.
-    """
-    folder = Path(source)
-    for name in ("best", "last"):
-        if _is_model(folder / name):
-            logger.info("%s is a run: using its model %s", source, folder / name)
-            return str(folder / name)
-    if any(folder.glob("checkpoint-*/trainer_state.json")):
-        raise FileNotFoundError(f"{source} is a run without a model, neither best nor last; finish it first")
-    return str(source)
-
-
-def _is_model(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
-
-
 def read_adapter_base(source: str) -> str | None:
     """Return the base model that a folder of adapters names, None for a whole model."""
     if Path(source).is_dir() and not (Path(source) / "adapter_config.json").is_file():

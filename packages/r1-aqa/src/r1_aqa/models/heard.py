@@ -55,7 +55,7 @@ class HeardReport:
 
     def __str__(self) -> str:
         return (
-            f"log-probability of the right answer changes by {self.exchanged:.3g} nats with another sound "
+            f"log-probability of the right answer changes by {self.exchanged:.3g} nats with other audio "
             f"and by {self.silenced:.3g} with silence ({self.num_questions} questions)"
         )
 
@@ -73,7 +73,7 @@ def check_heard(
     tried = list(islice(able, MOST_QUESTIONS))
     if not tried:
         raise ValueError(
-            "the check that sound is heard needs a question with an answer or options whose sound can be read"
+            "the check that audio is heard needs a question with an answer or options whose audio can be read"
         )
     chosen, sounds = [q for q, _ in tried], [samples for _, samples in tried]
     texts = [
@@ -105,7 +105,7 @@ def require_heard(
     if not report.hears:
         raise DeafModelError(
             f"the model does not hear: {report}, where more than {LEAST_CHANGE:g} was expected. Its answers "
-            "would be learned or scored from the text alone. Check that the sounds are not silent, that the "
+            "would be learned or scored from the text alone. Check that the audio is not silent, that the "
             "folder holds an audio LLM with its encoder's weights (no message about newly initialized ones), "
             "and that its processor belongs to it; --no_check_heard goes on regardless."
         )

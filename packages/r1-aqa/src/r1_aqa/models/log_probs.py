@@ -116,6 +116,7 @@ def _given(inner: nn.Module, change: Callable[[dict[str, Any]], dict[str, Any]])
     def replace(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         return args, kwargs | change(kwargs)
 
+    # A hook: the family itself merges the audio, and only what comes after is changed.
     handle = inner.register_forward_pre_hook(replace, with_kwargs=True)
     try:
         yield
@@ -167,6 +168,7 @@ def prefix_attention(prompt_mask: Tensor, tail_mask: Tensor) -> Tensor:
         ]
     )
     order = torch.arange(len(owner), device=device)
+    # Causal, but a rollout sees its prompt and itself alone, never the rollouts packed before it.
     earlier = order[:, None] >= order[None]
     related = (owner[None] == -1) | (owner[:, None] == owner[None])
     valid = torch.cat([prompt_mask, tail_mask.flatten(1)], 1)
@@ -180,6 +182,7 @@ def prefix_positions(prompt_mask: Tensor, tail_mask: Tensor) -> Tensor:
     _prompts, places, length = tail_mask.shape
     head = (prompt_mask.long().cumsum(1) - 1).clamp(min=0)
     start = prompt_mask.long().sum(1)
+    # The same positions for all rollouts of a prompt, as if each stood right behind it.
     tail = start[:, None] + torch.arange(length, device=prompt_mask.device).repeat(places)[None]
     return torch.cat([head, tail], 1)
 
@@ -191,6 +194,7 @@ def shared_prefix_logits(
     layout, length = lay_out(rows), completion_ids.shape[1]
     row, place = layout.slots.unbind(1)
     tails = llm.embedding()(completion_ids)  # (rollouts, length, width)
+    # Rollouts of a prompt go one behind the other into its row; empty places stay 0 and are masked.
     packed = tails.new_zeros(len(prompts), layout.places, length, tails.shape[-1])
     packed = packed.index_put((row, place), tails).flatten(1, 2)  # (prompts, places * length, width)
     tail_mask = completion_mask.new_zeros(len(prompts), layout.places, length)

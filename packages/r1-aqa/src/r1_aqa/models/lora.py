@@ -103,4 +103,5 @@ def merge(config: MergeConfig) -> Path:
     adapted: Any = llm.model
     adapted.merge_and_unload().save_pretrained(config.out)
     llm.processor.save_pretrained(config.out)
+    print(config.out)
     return config.out

@@ -150,7 +150,7 @@ class EncodedPrompts:
             if self.is_readable(candidate % count):
                 return candidate % count
         first = next(iter(self.sounds.unreadable.values()))
-        raise ValueError(f"the sound of none of {count} questions can be read; the first: {first}")
+        raise ValueError(f"the audio of none of {count} questions can be read; the first: {first}")
 
     def _needs_encoder(self, row: int, first: dict[Hashable, int]) -> bool:
         clip = self._clip(row)

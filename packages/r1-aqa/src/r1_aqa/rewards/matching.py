@@ -32,6 +32,7 @@ def read_answer(completion: str, *, needs_block: bool = True) -> str | None:
         needs_block: False: without any tag of ours the whole completion is the answer (paper's prompt 1).
     """
     rest = THINK_BLOCK.sub("", completion)  # an answer block inside thinking is no answer
+    # Several blocks that say the same are one answer; that they are several is for the format reward.
     answers = [_fold(text) for text in ANSWER_BLOCK.findall(rest)]
     if answers:
         return answers[0] if len({answer.casefold() for answer in answers}) == 1 and answers[0] else None

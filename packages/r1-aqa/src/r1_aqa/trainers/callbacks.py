@@ -96,6 +96,7 @@ class Validation(TrainerCallback):
         if state.global_step and path.is_file():
             found = json.loads(path.read_text(encoding="utf-8"))
             self.accuracy = found["accuracy"] if found["step"] <= state.global_step else None
+        # The start counts as a candidate for the best: a training may only make the model worse.
         elif self.config.eval_steps:
             self._validate(state.global_step)
 
@@ -114,6 +115,7 @@ class Validation(TrainerCallback):
         self._validate(state.global_step)
 
     def _validate(self, step: int) -> None:
+        # The end of training often is that of an epoch, too: once is enough.
         if not self.questions or step == self._last:
             return
         model, random_state = self.llm.model, torch.random.get_rng_state()

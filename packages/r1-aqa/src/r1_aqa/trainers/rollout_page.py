@@ -31,7 +31,7 @@ def show_rollouts(config: RolloutsConfig) -> Path:
     audio = {question.id: question.audio for path in files for question in read_questions(path)}
     page = render(groups, {name: link(path, config.out) for name, path in audio.items()})
     write_atomically(config.out, page)
-    logger.info("%d groups of rollouts: %s", len(groups), config.out)
+    logger.info("%d groups of rollouts", len(groups))
     return config.out
 
 

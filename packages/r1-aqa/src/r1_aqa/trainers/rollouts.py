@@ -65,6 +65,7 @@ def replace_groups(
 
 def scatter(parts: list[Tensor], live: Tensor, ids: Tensor) -> Tensor:
     """Return the values of the rows that were run in their places, zeros in the others: `(rows, length)`."""
+    # Rows that were not run have no token that counts, so their zeros are never read.
     values = torch.cat(parts)
     return values.new_zeros(ids.shape).index_copy(0, live, values)
 
@@ -90,6 +91,7 @@ class RolloutLog:
 
     def append(self, step: int, rows: Sequence[dict[str, Any]]) -> Path:
         """Write the rollouts of an update; more of the same update (resampled questions) go beside them."""
+        # A part for each scoring: a Parquet file cannot be appended to.
         number = len(list(self.folder.glob(f"step-{step:06d}-*.parquet")))
         path = self.folder / f"step-{step:06d}-{number:02d}.parquet"
         memory = io.BytesIO()

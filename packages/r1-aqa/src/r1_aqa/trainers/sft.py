@@ -70,7 +70,7 @@ class AudioSFTTrainer(SFTTrainer):
         self._signature_columns = ["row", "target", "labels"]  # type: ignore[assignment]
 
     def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """A batch, with other questions in place of those whose sound cannot be read."""
+        """Return a batch, with other questions in place of those whose audio cannot be read."""
         return collate_targets([self._readable(example) for example in examples])
 
     def _readable(self, example: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from accelerate import PartialState
 from transformers import Trainer, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
+from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.files import plain, write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
@@ -55,6 +55,18 @@ from r1_aqa.trainers.run_folder import (
 )
 
 logger = logging.getLogger(__name__)
+
+
+def train_verb(config: TrainConfig) -> int:
+    """Train, print where the model is, and return 1 if questions were skipped."""
+    result = train_grpo(config) if isinstance(config, GRPOTrainConfig) else train_sft(config)
+    if PartialState().is_main_process:
+        chosen = (
+            "" if result.accuracy is None else f" ({result.accuracy:.1%} of the validation questions right)"
+        )
+        print(f"model:  {result.model}{chosen}")
+        print(f"curves: {result.out / 'curves.png'}")
+    return 1 if (config.out / "skipped.jsonl").is_file() else 0
 
 
 def train_grpo(config: GRPOTrainConfig) -> TrainResult:
@@ -93,7 +105,7 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
     return run(config, llm, trainer, checkpoint)
 
 
-def train_sft(config: SFTTrainConfig) -> TrainResult:
+def train_sft(config: TrainConfig) -> TrainResult:
     """Fine-tune on the right answers, or resume what was begun in `config.out`; errors as `train_grpo`."""
     from trl import SFTConfig
 
@@ -224,6 +236,7 @@ def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]
         "save_steps": config.save_steps or 500,  # not used after epochs
         "save_total_limit": config.keep_checkpoints,
         "logging_steps": config.logging_steps,
+        "disable_tqdm": True,  # progress is ours, see `ShowProgress`
         "report_to": list(config.report_to) or "none",
         "use_cpu": uses_cpu(config),
         "seed": config.seed,
