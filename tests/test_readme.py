@@ -1,7 +1,15 @@
-"""What the README files and docs tell a reader to do works: Python blocks run, commands parse.
+"""What the README files and docs tell a reader to do works: Python blocks run, commands parse, chains run.
 
-A block whose line before says `<!-- no-run: reason -->` needs what a test does not have (weights, data).
-Its commands are still parsed. Run in each package's environment: a Python block belongs to the packages that
+A package's README is one chain: its commands run in the order of the page, in one folder, each on the files
+of those before, and after a quickstart also the commands that it prints last. `make_inputs` of
+`packages/NAME/tests/readme_inputs.py` makes the recordings and data sets that the page presumes. The line
+before a block may say:
+
+- `<!-- no-run: reason -->`: it needs what a test does not have (weights, a GPU); commands are still parsed.
+- `<!-- run-with: quickstart --steps 4; train --max_steps 2 -->`: run these verbs with these flags added, so
+  that a test has the time.
+
+Run in each package's environment: a Python block belongs to the packages that
 it imports, a command to the package of that name; what belongs to a package not installed there is left out.
 """
 
@@ -13,6 +21,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -38,15 +47,38 @@ def blocks(page: Path, language: str) -> list[tuple[str, str]]:
 
 def commands(page: Path) -> list[list[str]]:
     """Every command of the page's sh blocks as words, line continuations joined, launchers taken off."""
+    return [words for _, words in commands_with_notes(page)]
+
+
+def commands_with_notes(page: Path) -> list[tuple[str, list[str]]]:
+    """Every command of the page's sh blocks, with the remark before its block."""
     found = []
-    for _, body in blocks(page, "sh"):
+    for note, body in blocks(page, "sh"):
         for line in body.replace("\\\n", " ").splitlines():
             line = LAUNCHERS.sub("", line.split(" #")[0].strip())
             for command in line.split(" && "):
                 words = shlex.split(command, comments=True)
                 if words:
-                    found.append(words)
+                    found.append((note, words))
     return found
+
+
+def chain(page: Path, command: str) -> list[list[str]]:
+    """Every command of a package that its page says to run, as words, with what `run-with` adds."""
+    return [
+        with_additions(words[1:], note)
+        for note, words in commands_with_notes(page)
+        if words[0] == command and "no-run" not in note
+    ]
+
+
+def with_additions(words: list[str], note: str) -> list[str]:
+    added = re.search(r"run-with:(.*?)-->", note, re.S)
+    for part in added[1].split(";") if added else ():
+        verb, _, flags = part.strip().partition(" --")
+        if words[: len(verb.split())] == verb.split():
+            words = [*words, *shlex.split(f"--{flags}")]
+    return words
 
 
 def is_installed(code: str) -> bool:
@@ -86,6 +118,38 @@ def test_commands_parse(page: Path, command: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(ROOT)
     for words in shown:
         read(words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", PACKAGES)
+def test_every_command_of_the_readme_runs_on_the_files_of_those_before(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if find_spec(PACKAGES[command]) is None:
+        pytest.skip(f"{command} is not installed here")
+    run_path(str(ROOT / "packages" / command / "tests" / "readme_inputs.py"))["make_inputs"](tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for words in chain(Path("packages", command, "README.md"), command):
+        printed = run_command(command, words, capsys)
+        if words[0] == "quickstart":
+            shown = [
+                shlex.split(line)[1:] for line in printed.splitlines() if line.startswith(f"  {command} ")
+            ]
+            assert shown, f"{command} quickstart ends without a next step"
+            for following in shown:
+                run_command(command, following, capsys)
+
+
+def run_command(command: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command in this process, and return what it prints; anything but exit code 0 fails."""
+    try:
+        import_module(f"{PACKAGES[command]}.cli").main(words)
+        code = 0
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    printed = capsys.readouterr()
+    assert code == 0, f"{shlex.join([command, *words])} ended with {code}:\n{printed.err[-3000:]}"
+    return printed.out
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

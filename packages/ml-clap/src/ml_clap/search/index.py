@@ -90,6 +90,11 @@ def index(config: IndexConfig) -> IndexReport:
     return report
 
 
+def index_verb(config: IndexConfig) -> int:
+    """Bring an index up to date, and return 1 if files, or parts of them, are not in it."""
+    return int(bool(index(config).problems))
+
+
 def print_report(report: IndexReport, out: Path) -> None:
     """Print what a run did and which files it could not read."""
     speed = report.audio_seconds / max(report.seconds, 1e-9)
