@@ -197,7 +197,7 @@ A folder of recordings becomes an archive to search; put your own in the place o
   ml-clap index {data}/audio --out {archive} --model {model}
   ml-clap search {archive} "rain falls"
 
-This model knows only the synthesized sounds, and those after {config.steps} updates. It learns more from further ones:
+This model knows only the synthesized sounds, and learns more about them in further updates:
 
   ml-clap train --config {model}/config.json --out {longer} --max_steps {2 * config.steps}
   ml-clap evaluate {data}/manifest.jsonl --split test --model {longer}
