@@ -66,7 +66,7 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
     _say(2, f"training a small model from scratch for {config.steps} steps")
     training = train(training_settings(config, manifest))
     print(f"The loss ended at {training.loss:.2f}. Curves: {out / 'model' / CURVES_FILE}")
-    model = str(out / "model")
+    model = str(training.model)
     _say(3, "evaluating on scenes and sentence patterns that were not in training")
     report = evaluate(EvaluateConfig(data=manifest, model=model, split="test", plot=out / "retrieval.png"))
     print(f"Chance: R@1 {chance(report, 1):.1f} %, R@10 {chance(report, 10):.1f} %.")

@@ -55,7 +55,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def print_skipped(reasons: Sequence[str], limit: int = 5) -> None:
     """Print to standard output which files were skipped, and why."""
     if reasons:
-        print(f"{len(reasons):,} sounds skipped:")
+        print(f"{len(reasons):,} {'sound' if len(reasons) == 1 else 'sounds'} skipped:")
     for reason in reasons[:limit]:
         print(f"  {printable(reason)}")
     if len(reasons) > limit:

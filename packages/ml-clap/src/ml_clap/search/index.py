@@ -107,7 +107,9 @@ def print_report(report: IndexReport, out: Path) -> None:
     if report.problems:
         print(f"bad files: {len(report.problems):,}, listed in {out / 'bad_files.jsonl'}:")
         for problem in report.problems[:5]:
-            print(f"  {printable(problem.file)}: {printable(problem.reason)}")
+            # Most reasons name the file themselves.
+            named = problem.reason if problem.file in problem.reason else f"{problem.file}: {problem.reason}"
+            print(f"  {printable(named)}")
 
 
 def update_index(
