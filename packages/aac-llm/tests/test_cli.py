@@ -1,5 +1,6 @@
 """The command line: quick help, settings from flags and YAML, one clear line for a mistake."""
 
+import json
 import subprocess
 import sys
 from importlib import import_module
@@ -195,3 +196,121 @@ def test_the_process_group_is_left_before_the_process_ends(tmp_path: Path) -> No
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     leave_processes()
     assert not distributed.is_initialized()
+
+
+def one_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that must be refused, and return the line that it prints."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    printed = capsys.readouterr()
+    assert stop.value.code == 2
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    return line
+
+
+CAPTIONS = {
+    "null": b'{"id": "a", "caption": "x"}\n{"id": "b", "caption": null}\n',
+    "number": b'{"id": "a", "caption": "x"}\n{"id": 5, "caption": "x"}\n',
+    "list": b'{"id": "a", "caption": "x"}\n{"id": "b", "caption": ["x"]}\n',
+    "array": b'{"id": "a", "caption": "x"}\n[{"id": "b", "caption": "x"}]\n',
+    "binary": b'{"id": "a", "caption": "x"}\n\xff\xfe\x00\x01\n',
+}
+MANIFESTS = {
+    "null": b'{"id": "a", "audio": "a.wav", "captions": null}\n',
+    "number": b'{"id": "a", "audio": 5, "captions": ["x"]}\n',
+    "array": b'[{"id": "a", "audio": "a.wav", "captions": ["x"]}]\n',
+    "binary": b"\xff\xfe\x00\x01\n",
+}
+
+
+@pytest.mark.parametrize("kind", CAPTIONS)
+def test_a_malformed_caption_is_told_by_file_and_line(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.write_bytes(CAPTIONS[kind])
+    assert f"{path}:2: " in one_line(capsys, "evaluate", str(path))
+
+
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_a_malformed_manifest_is_told_by_file_and_line(
+    kind: str, tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "manifest.jsonl"
+    path.write_bytes(MANIFESTS[kind])
+    assert f"{path}:1: " in one_line(capsys, "evaluate", str(path), "--model", str(tiny_model_folder))
+
+
+def test_an_empty_file_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "captions.jsonl"
+    path.touch()
+    assert f"{path} has no captions" in one_line(capsys, "evaluate", str(path))
+
+
+@pytest.mark.parametrize("reader", ["audiocaps", "autoacd", "clotho", "macs", "wavcaps"])
+def test_a_binary_file_is_named_by_every_reader(
+    reader: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "table"
+    path.write_bytes(b"\xff\xfe\x00\x01")
+    waived = ["--no_use_blacklist"] if reader == "wavcaps" else []
+    line = one_line(capsys, "prepare", reader, str(path), "--out", str(tmp_path / "out.jsonl"), *waived)
+    assert str(path) in line
+
+
+def test_files_and_folders_that_are_mixed_up_are_told_before_torch_is_loaded(
+    tmp_path: Path, tiny_model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sound, model = tmp_path / "a.wav", str(tiny_model_folder)
+    sound.touch()
+    for words, named in (
+        (["evaluate", str(tmp_path)], "is a folder; a file is needed"),
+        (["caption", str(sound), "--model", str(sound)], "the folder of a captioner is needed"),
+        (["caption", str(sound), "--model", str(tmp_path)], "is no captioner"),
+        (["caption", str(sound), "--model", model, "--out", str(tmp_path)], "the output needs a file"),
+        (["caption", str(sound), "--model", model, "--out", f"{sound}/b.jsonl"], "a folder is needed for b"),
+        (["quickstart", "--out", str(sound)], "the output needs a folder"),
+        (["evaluate", "-", "--references", "-"], "there is one standard input"),
+        (["prepare", "jsonl", "-", "--out", "-", "--json", "-"], "give one of them a file"),
+    ):
+        assert named in one_line(capsys, *words)
+
+
+def test_a_model_that_cannot_be_fetched_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.wav").touch()
+    line = one_line(capsys, "caption", str(tmp_path / "a.wav"), "--model", "no-such-owner/no-such-model")
+    assert "no folder 'no-such-owner/no-such-model' here" in line
+
+
+def test_lines_are_read_from_and_written_to_the_standard_streams(
+    scene_manifest: Path, tiny_model_folder: Path
+) -> None:
+    """A manifest goes through captioning and scoring, with nothing but results between them."""
+
+    def pipe(given: bytes, *words: str) -> bytes:
+        command = [sys.executable, "-m", "aac_llm", *words]
+        return subprocess.run(
+            command, input=given, capture_output=True, check=True, cwd=scene_manifest.parent
+        ).stdout
+
+    rows = [json.loads(line) for line in scene_manifest.read_text().splitlines()]
+    manifest = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    model = ["--model", str(tiny_model_folder), "--device", "cpu", "--max_new_tokens", "3"]
+    captions = pipe(manifest, "caption", "-", *model, "--out", "-")
+    assert [json.loads(line)["id"] for line in captions.splitlines()] == [row["id"] for row in rows]
+    scores = pipe(captions, "evaluate", "-", "--metrics", "bleu", "--json", "-")
+    assert json.loads(scores)["results"]["num_clips"] == len(rows)
+
+
+def test_training_prints_results_alone_and_no_chatter(
+    scene_manifest: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    words = ["--init_from", str(tiny_model_folder), "--data.train", str(scene_manifest), "--device", "cpu"]
+    result = run("train", *words, "--data.num_workers", "0", "--max_steps", "1", "--out", str(out))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [f"model: {out / 'last'}", f"curves: {out / 'curves.png'}"]
+    ours = ("encoder ", "bridge ", "decoder ", "memory on each device")
+    others = [line for line in result.stderr.splitlines() if not line.startswith(ours)]
+    assert [line.split()[1] for line in others] == ["clips,", "s"]

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from aac_llm.command_line import (
     Program,
+    UsageError,
     Verb,
     require_any,
     require_file,
@@ -18,7 +21,7 @@ from aac_llm.command_line import (
     require_module,
 )
 from aac_llm.config.caption import CaptionConfig
-from aac_llm.config.correct import CorrectConfig
+from aac_llm.config.correct import CorrectConfig, CorrectionConfig
 from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
@@ -33,40 +36,124 @@ from aac_llm.config.prepare import (
 )
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.train import TrainConfig
+from aac_llm.files import is_stream
+from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
 
+LINES_OR_TABLE = (
+    PrepareAutoACDConfig,
+    PrepareJSONLConfig,
+    PrepareMACSConfig,
+    PrepareReferenceConfig,
+    PrepareSLAMConfig,
+)
+"""Data sets that are one file."""
+REPORTERS = ("comet_ml", "mlflow", "tensorboard", "wandb")
+"""Modules that transformers needs for what `report_to` names; it would say so after loading the model."""
 RESUMES = "What was done so far is kept; the same command goes on from there."
 
 
+def require_captioner(name: str) -> None:
+    """Raise for what is no captioner: neither its folder, nor a run folder, nor a possible hub id."""
+    # A name of the hub cannot be judged without the network; the loading does that.
+    require_model(name)
+    folder = Path(resolve_model(name))
+    if folder.is_file():
+        raise NotADirectoryError(f"{name} is a file; the folder of a captioner is needed")
+    if folder.is_dir() and not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(
+            f"{name} is no captioner: it has no {CONFIG_FILE}, nor has a best/ or last/ in it"
+        )
+
+
+def require_output(*paths: Path | None, is_folder: bool = False) -> None:
+    """Raise where a result cannot be written: found out now, not after hours of work."""
+    for path in paths:
+        if path is None or is_stream(path):
+            continue
+        if path.exists() and path.is_dir() != is_folder:
+            kind, needed = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise (IsADirectoryError if path.is_dir() else NotADirectoryError)(
+                f"{path} is a {kind}; the output needs a {needed}"
+            )
+        # A folder that is not there yet will be made below the nearest one that is.
+        parents = [parent for parent in (path, *path.absolute().parents) if parent.is_dir()]
+        if path.parent.exists() and not path.parent.is_dir():
+            raise NotADirectoryError(f"{path.parent} is a file; a folder is needed for {path.name}")
+        if not os.access(parents[0], os.W_OK):
+            raise PermissionError(f"{parents[0]} cannot be written to; choose another place for {path.name}")
+
+
+def require_one_stream(**paths: Path | None) -> None:
+    """Raise if the standard input is to be two files."""
+    streams = [name for name, path in paths.items() if path is not None and is_stream(path)]
+    if len(streams) > 1:
+        raise UsageError(f"{' and '.join(streams)} are both -, and there is one standard input")
+
+
+def check_quickstart(config: QuickstartConfig) -> None:
+    """Refuse a place that cannot be written to."""
+    require_output(config.out, is_folder=True)
+
+
 def check_prepare(config: PrepareConfig) -> None:
-    """Refuse what is not there before a decoder is loaded."""
-    require_any(config.source)
+    """Refuse a missing source, and places that cannot be written to."""
+    # The others are published as several files in a folder.
+    is_file = isinstance(config, LINES_OR_TABLE)
+    (require_file if is_file else require_any)(config.source)
     require_file(*config.against)
     require_folder(config.audio)
+    require_output(config.out, config.json)
 
 
 def check_train(config: TrainConfig) -> None:
-    """Refuse missing manifests, model or extra before torch is loaded."""
+    """Refuse missing manifests, models or extras before torch is loaded."""
     require_file(*config.data.train, *config.data.validation)
     if config.init_from:
-        require_model(config.init_from)
+        require_captioner(config.init_from)
+    else:
+        require_model(config.model.decoder)
+        require_model(config.model.encoder_weights or "")
     if config.model.quantization != "none":
         require_module("bitsandbytes")
+    require_module(*(name for name in config.report_to if name in REPORTERS))
+    require_output(config.out, is_folder=True)
 
 
 def check_caption(config: CaptionConfig) -> None:
-    """Refuse missing files, model or extra before torch is loaded."""
+    """Refuse missing files, models or extras before torch is loaded."""
     require_any(*config.files)
-    require_model(config.model)
+    require_captioner(config.model)
+    require_model(config.decoder or "")
     if config.quantization not in (None, "none"):
         require_module("bitsandbytes")
+    require_file(config.cider_captions)
+    if config.rerank == "sentence":
+        require_model(config.sentence_encoder)
+    check_correction(config.correction)
+    require_output(config.out)
 
 
 def check_evaluate(config: EvaluateConfig) -> None:
-    """Refuse missing files or model before torch is loaded."""
-    require_any(config.data)
-    require_file(config.references, config.compare)
+    """Refuse missing files or models before torch is loaded."""
+    require_file(config.data, config.references, config.compare)
+    require_one_stream(data=config.data, references=config.references, compare=config.compare)
+    require_folder(config.jars)
     if config.model:
-        require_model(config.model)
+        require_captioner(config.model)
+    require_output(config.json, config.page, config.captions)
+
+
+def check_correct(config: CorrectConfig) -> None:
+    """Refuse missing captions or a model folder that is not there before torch is loaded."""
+    require_file(config.predictions)
+    check_correction(config)
+    require_output(config.out)
+
+
+def check_correction(config: CorrectionConfig) -> None:
+    """Refuse a language model's folder that is not there; an endpoint's name may look like one."""
+    if config.llm is not None and config.endpoint is None:
+        require_model(config.llm)
 
 
 def reader(name: str, settings: type, source: str) -> Verb:
@@ -74,7 +161,7 @@ def reader(name: str, settings: type, source: str) -> Verb:
     return Verb(
         name=f"prepare {name}",
         settings=settings,
-        function="aac_llm.data.prepare:prepare",
+        function="aac_llm.data.prepare:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example=f"prepare {name} {source} --out data/{name}.jsonl",
@@ -89,30 +176,31 @@ VERBS = (
         settings=QuickstartConfig,
         function="aac_llm.quickstart:quickstart",
         interrupted=RESUMES,
-        example="quickstart --out runs/quickstart-captions",
+        example="quickstart --out runs/quickstart-aac-llm",
+        check=check_quickstart,
     ),
-    reader("clotho", PrepareClothoConfig, "clotho"),
-    reader("audiocaps", PrepareAudioCapsConfig, "audiocaps"),
-    reader("wavcaps", PrepareWavCapsConfig, "wavcaps"),
-    reader("macs", PrepareMACSConfig, "macs"),
-    reader("autoacd", PrepareAutoACDConfig, "autoacd"),
-    reader("reference", PrepareReferenceConfig, "reference.json"),
-    reader("slam", PrepareSLAMConfig, "slam.jsonl"),
-    reader("jsonl", PrepareJSONLConfig, "clips.jsonl"),
+    reader("clotho", PrepareClothoConfig, "data/clotho"),
+    reader("audiocaps", PrepareAudioCapsConfig, "data/audiocaps"),
+    reader("wavcaps", PrepareWavCapsConfig, "data/wavcaps"),
+    reader("macs", PrepareMACSConfig, "data/macs/MACS.yaml"),
+    reader("autoacd", PrepareAutoACDConfig, "data/autoacd/train.csv"),
+    reader("reference", PrepareReferenceConfig, "data/format.data"),
+    reader("slam", PrepareSLAMConfig, "data/slam/train.jsonl"),
+    reader("jsonl", PrepareJSONLConfig, "my_sounds.jsonl"),
     Verb(
         name="train",
         settings=TrainConfig,
-        function="aac_llm.trainers.train:train",
+        function="aac_llm.trainers.train:train_verb",
         interrupted=RESUMES,
-        example="train --config qlora --data.train data/clotho.jsonl --out runs/clotho",
+        example="train --config small --init_from runs/quickstart-aac-llm/model --out runs/clotho",
         check=check_train,
     ),
     Verb(
         name="evaluate",
         settings=EvaluateConfig,
-        function="aac_llm.evaluators.evaluate:evaluate",
+        function="aac_llm.evaluators.evaluate:evaluate_verb",
         positional=("data",),
-        example="evaluate data/clotho.jsonl --model runs/clotho --json results.json",
+        example="evaluate data/clotho.jsonl --split test --model runs/clotho --page page.html",
         check=check_evaluate,
     ),
     Verb(
@@ -121,7 +209,7 @@ VERBS = (
         function="aac_llm.captioning.caption:caption",
         positional=("files",),
         interrupted=RESUMES,
-        example="caption sounds --model runs/clotho --out captions.jsonl",
+        example="caption recordings --model runs/clotho --out captions.jsonl",
         check=check_caption,
     ),
     Verb(
@@ -130,15 +218,15 @@ VERBS = (
         function="aac_llm.correction.correct:correct",
         positional=("predictions",),
         interrupted=RESUMES,
-        example="correct captions.jsonl --llm Qwen/Qwen3-4B-Instruct-2507 --out corrected.jsonl",
-        check=lambda config: require_file(config.predictions),
+        example="correct captions.jsonl --llm HuggingFaceTB/SmolLM2-1.7B-Instruct --out corrected.jsonl",
+        check=check_correct,
     ),
 )
 PROGRAM = Program(
     purpose="Captions from any sound: train a captioner, score it, caption files, correct captions.",
     verbs=VERBS,
     groups={"prepare": "Make a manifest of a data set"},
-    extras={"av": "av", "bitsandbytes": "qlora"},
+    extras={"av": "av", "bitsandbytes": "qlora", "pycocoevalcap": "java"},
 )
 
 

@@ -15,8 +15,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+STREAM = "-"
+"""Path that stands for the standard input or output."""
 
 
 def write_atomically(path: str | Path, content: str | bytes) -> None:
@@ -30,18 +34,42 @@ def write_atomically(path: str | Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # or a power cut may leave a name without content
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(path)  # not the temporary name; and a full disk names none
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON (see `to_plain`); the path `-` is the standard output."""
-    content = encode_json(to_plain(value), indent=2) + b"\n"
-    if str(path) == "-":
-        sys.stdout.write(content.decode())
+def is_stream(path: str | Path) -> bool:
+    """Tell whether a path is `-`, the standard input or output."""
+    return str(path) == STREAM
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file, or for `-` the standard input, which may be asked for several times."""
+    return _read_input(sys.stdin.buffer) if is_stream(path) else Path(path).read_bytes()
+
+
+@lru_cache(maxsize=1)
+def _read_input(stream: BinaryIO) -> bytes:
+    # A pipe can be read once, and a manifest is read for its sounds and again for its references.
+    return stream.read()
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file whole, or for `-` to the standard output."""
+    if is_stream(path):
+        sys.stdout.buffer.write(content)
         sys.stdout.flush()
     else:
         write_atomically(path, content)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as indented JSON (see `to_plain`); the path `-` is the standard output."""
+    write_bytes(path, encode_json(to_plain(value), indent=2) + b"\n")
 
 
 def encode_json(value: Any, indent: int | None = None) -> bytes:

@@ -8,6 +8,10 @@ given to another clip: what a captioner scores that writes well and does not lis
 
 from __future__ import annotations
 
+import logging
+import os
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +22,6 @@ from audio_common.config import CEDConfig
 from audio_common.scenes.scene import Scene, random_scene, render
 from audio_common.scenes.text import NUM_VARIANTS, TRAINING_VARIANTS
 from audio_common.scenes.text import caption as describe
-from transformers.utils.logging import disable_progress_bar
 
 from aac_llm.captioning.caption import caption_sources
 from aac_llm.config.caption import CaptionConfig
@@ -30,8 +33,11 @@ from aac_llm.data.manifest import Clip, read_manifest, write_manifest
 from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.evaluators.evaluate import Evaluation, evaluate
 from aac_llm.models.tiny import create_tiny_decoder
+from aac_llm.output import progress
 from aac_llm.trainers.run_folder import CURVES
 from aac_llm.trainers.train import TrainResult, train
+
+logger = logging.getLogger(__name__)
 
 SECONDS = 3.0
 NUM_EVENTS = (1, 2)
@@ -54,8 +60,7 @@ class QuickstartResult:
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
     """Synthesise, train, caption, score; prints each step and where its files are."""
     out = config.out
-    disable_progress_bar()  # of loading weights; those of training and captioning stay
-    torch.set_num_threads(1)  # two threads on a busy machine are slower than one for a model this small
+    choose_threads()
     _say(1, f"synthesising {config.clips} training scenes with {len(TRAINING_VARIANTS)} captions each")
     manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)
     _say(2, f"training a small captioner from random weights for {config.steps} steps")
@@ -70,6 +75,20 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
     return QuickstartResult(training=training, evaluation=evaluation, page=page)
 
 
+def choose_threads() -> None:
+    """Take one thread unless OMP_NUM_THREADS says otherwise.
+
+    The tensors are so small that threads spend their time waiting for each other: two on a busy machine took
+    four times as long as one.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
+    torch.set_num_threads(1)
+    logger.info(
+        "one thread, which is the fastest for a model this small; OMP_NUM_THREADS sets another number"
+    )
+
+
 def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
     """Synthesise training, validation and test scenes, and write them with their manifest.
 
@@ -79,10 +98,10 @@ def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
         The manifest.
     """
     sizes = {"train": clips, "validation": clips // 10, "test": clips // 10}
+    drawn = [(split, *named) for split, size in sizes.items() for named in _draw(seed, split, size)]
     made = [
         _write_scene(folder, scene, split, name)
-        for split, size in sizes.items()
-        for name, scene in _draw(seed, split, size)
+        for split, name, scene in progress(drawn, "Synthesising sounds")
     ]
     manifest = folder / "manifest.jsonl"
     write_manifest(manifest, made)
@@ -91,6 +110,7 @@ def make_scenes(folder: Path, *, clips: int, seed: int) -> Path:
 
 def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
     """Return the settings of the training; makes its decoder, with a tokenizer of the captions' words."""
+    # Of training captions alone: the tokenizer must not have seen the test's words.
     texts = [text for clip in read_manifest(manifest, split="train") for text in clip.captions]
     decoder = create_tiny_decoder(
         config.out / "decoder",
@@ -170,7 +190,7 @@ def print_control(evaluation: Evaluation) -> None:
         for name in ("precision", "recall")
     }
     shares = ", ".join(f"{name} {mine:.2f} (chance {other:.2f})" for name, (mine, other) in values.items())
-    print(f"Sound events named: {shares}. Chance: the same captions, each given to another clip.")
+    print(f"Sound events named: {shares}. Chance: the same captions, each given to another clip.", flush=True)
 
 
 def print_samples(evaluation: Evaluation) -> None:
@@ -197,20 +217,26 @@ def _write_scene(folder: Path, scene: Scene, split: str, name: str) -> Clip:
 
 
 def _say(step: int, what: str) -> None:
-    print(f"\n[{step}/4] {what}", flush=True)
+    sys.stdout.flush()  # in the order of events also where both streams go to one file
+    logger.info("\n[%d/4] %s", step, what)
 
 
 def _say_what_next(out: Path, page: Path) -> None:
-    run = out / "model"
+    run, data = str(out / "model"), out / "data"
+    one = ["aac-llm", "caption", str(data / "audio" / "test-00001.wav"), "--model", run]
+    folder = ["aac-llm", "caption", str(data / "audio"), "--model", run, "--out", str(out / "all.jsonl")]
+    scores = ["aac-llm", "evaluate", str(data / "manifest.jsonl"), "--split", "test", "--model", run]
     print(f"""
-Listen to all of them, worst first: {page}
-Loss and scores of the training: {run / CURVES}
-Everything is in {out}. The same again, and with your own recordings (a file, a folder or a manifest):
+Page, all captions to listen to, worst first: {page}
+Picture, loss and scores of the training: {run}/{CURVES}
+Numbers: {out / "scores.json"}; captions: {out / "captions.jsonl"}; sounds: {data / "audio"}
 
-  aac-llm caption {out / "data" / "audio" / "test-00001.wav"} --model {run}
-  aac-llm evaluate {out / "data" / "manifest.jsonl"} --split test --model {run}
+The same captioner for one sound, for all sounds of a folder (your own, too), and scored again:
 
-This captioner knows only the synthesised sounds. To train one on real data, with a GPU of 24 GB:
+  {shlex.join(one)}
+  {shlex.join(folder)}
+  {shlex.join(scores)}
 
-  aac-llm prepare clotho data/clotho --out data/clotho.jsonl
-  aac-llm train --config qlora""")
+It knows only the synthesised sounds; the section "Train" of aac-llm's README goes on to real ones.
+"aac-llm: command not found"? in the clone, `uv tool install ./packages/aac-llm`, then
+`uv tool update-shell`.""")

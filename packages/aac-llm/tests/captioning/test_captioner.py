@@ -31,7 +31,7 @@ def lively_model(tiny_model):
 
 
 def words(predictions):
-    return [each.caption for each in predictions]
+    return [prediction.caption for prediction in predictions]
 
 
 # Files
@@ -42,7 +42,7 @@ def test_what_is_too_long_for_the_context_is_named_with_the_way_out(paths, tiny_
     monkeypatch.setattr("aac_llm.models.inference.longest_seconds", lambda *_: 3.0)
     batches = Captioner(tiny_model).caption_files(paths, SETTINGS, bad)
     assert sorted(index for batch in batches for index in batch) == [0, 1]
-    assert sorted(each.index for each in bad) == [2, 3, 4, 5]
+    assert sorted(file.index for file in bad) == [2, 3, 4, 5]
     assert bad[0].reason.startswith("3.2 s are more than the 3.0 s that fit into the decoder's context")
     assert "--segments" in bad[0].reason
 
@@ -77,10 +77,10 @@ def test_beams_are_those_of_transformers(penalty, min_new_tokens, num_ends):
         )
         found = beam_search(decoder, embeddings, mask, num_beams=3, num_return=2, **options)
         expected = [until_end(row, ends) for row in output.sequences.tolist()]
-        assert [each.tokens for hypotheses in found for each in hypotheses] == expected
-        scores = torch.tensor([each.score for hypotheses in found for each in hypotheses])
+        assert [hypothesis.tokens for hypotheses in found for hypothesis in hypotheses] == expected
+        scores = torch.tensor([hypothesis.score for hypotheses in found for hypothesis in hypotheses])
         torch.testing.assert_close(scores, output.sequences_scores, rtol=1e-4, atol=1e-4)
-        lengths |= {len(each) for each in expected}
+        lengths |= {len(tokens) for tokens in expected}
     assert len(lengths) > 1  # some ended before the last step
 
 
@@ -149,7 +149,7 @@ def test_waveforms_and_files_have_the_same_captions(lively_model, paths):
     waveforms = [load_audio(path) for path in paths]
     found = captioner.caption([waveforms[0].numpy(), *waveforms[1:]], max_new_tokens=8)
     assert words(found) == words(captioner.caption(paths, max_new_tokens=8))
-    assert [(each.id, each.audio) for each in found[:2]] == [("0", None), ("1", None)]
+    assert [(prediction.id, prediction.audio) for prediction in found[:2]] == [("0", None), ("1", None)]
 
 
 def test_one_sound_needs_no_list(tiny_model, paths):
@@ -164,7 +164,7 @@ def test_a_corrupt_file_is_left_out_and_named(tiny_model, paths, tmp_path, caplo
     bad: list[BadFile] = []
     given = [paths[0], tmp_path / "bad.wav", paths[1]]
     found = Captioner(tiny_model).caption(given, bad_files=bad, max_new_tokens=4)
-    assert [each.id for each in found] == [str(paths[0]), str(paths[1])]
+    assert [prediction.id for prediction in found] == [str(paths[0]), str(paths[1])]
     assert [(file.index, file.path) for file in bad] == [(1, tmp_path / "bad.wav")]
     Captioner(tiny_model).caption(given, max_new_tokens=4)
     assert "left out" in caplog.text
@@ -178,7 +178,7 @@ def test_sampling_gives_several_captions_and_consensus_chooses_one(lively_model,
     for prediction in found:
         assert len(prediction.candidates) == 4
         assert prediction.caption == consensus(prediction.candidates, cider_similarity()).text
-    assert len({each.text for prediction in found for each in prediction.candidates}) > 3
+    assert len({candidate.text for prediction in found for candidate in prediction.candidates}) > 3
 
 
 def test_windows_are_captioned_as_the_same_sounds_alone(lively_model, paths, tmp_path):
@@ -193,8 +193,8 @@ def test_windows_are_captioned_as_the_same_sounds_alone(lively_model, paths, tmp
     segments = [segment for batch in batches for segment in batch]
     assert segments[0].start == 0.0
     assert segments[-1].end == len(sound) / SAMPLE_RATE
-    assert [each.start for each in segments] == [2.0 * number for number in range(len(segments))]
-    assert [each.index for each in bad] == [0]
+    assert [segment.start for segment in segments] == [2.0 * number for number in range(len(segments))]
+    assert [file.index for file in bad] == [0]
     decoded = load_audio(path)
     for segment in segments:
         part = decoded[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]

@@ -19,7 +19,7 @@ def test_the_medoid_is_chosen():
     points = {"a": 0.0, "b": 1.0, "c": 1.2, "d": 1.5, "e": 9.0}
 
     def similarity(sentences):
-        values = np.array([points[each] for each in sentences])
+        values = np.array([points[sentence] for sentence in sentences])
         return -np.abs(values[:, None] - values[None])
 
     # Sums of distances: a 12.7, b 9.7, c 9.5, d 9.8, e 31.3.
@@ -69,7 +69,7 @@ def test_sentence_embeddings_decide_by_their_cosine():
     class Encoder:
         def encode(self, texts):
             angles = {"north": 0.0, "north east": 0.6, "east": 1.5}
-            return np.array([[np.cos(angles[each]), np.sin(angles[each])] for each in texts])
+            return np.array([[np.cos(angles[text]), np.sin(angles[text])] for text in texts])
 
     assert (
         consensus(scored("north", "east", "north east"), sentence_similarity(Encoder())).text == "north east"

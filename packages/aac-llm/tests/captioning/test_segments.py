@@ -82,7 +82,7 @@ def test_neighbours_of_one_caption_are_merged():
             part("a", 30, 34, "rain"),
         ]
     )
-    assert [(each.start, each.end, each.caption) for each in merged] == [
+    assert [(prediction.start, prediction.end, prediction.caption) for prediction in merged] == [
         (0, 20, "rain"),
         (20, 30, "wind"),
         (30, 34, "rain"),
@@ -117,4 +117,4 @@ def test_a_caption_without_times_makes_no_subtitle():
 
 def test_parts_are_grouped_by_sound_and_sorted():
     groups = group_by_sound([part("b", 10, 20, "x"), part("a", 0, 10, "y"), part("b", 0, 10, "z")])
-    assert [[each.caption for each in group] for group in groups] == [["z", "x"], ["y"]]
+    assert [[prediction.caption for prediction in group] for group in groups] == [["z", "x"], ["y"]]

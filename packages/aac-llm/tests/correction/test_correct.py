@@ -255,7 +255,9 @@ def test_a_file_says_what_was_decided_and_why(source: Path) -> None:
     config = config_of(source)
     correct_file(config, Corrector(config, llm=Scripted(dict(REPAIRS))))
     found = read_predictions(config.out)
-    assert [each.id for each in found] == [each.id for each in read_predictions(source)]
+    assert [prediction.id for prediction in found] == [
+        prediction.id for prediction in read_predictions(source)
+    ]
     assert (found[0].caption, found[0].original) == ("a dog barks", "a dog dog barks and")
     assert found[0].correction == {
         "before": "a dog dog barks and",
@@ -306,11 +308,13 @@ def test_a_killed_job_goes_on_and_ends_as_if_it_had_not_been(
 def test_captions_without_an_answer_are_asked_again(source: Path) -> None:
     config = config_of(source)
     correct_file(config, Corrector(config, llm=lambda captions: [LLMError("HTTP 503")] * len(captions)))
-    assert all(not each.original for each in read_predictions(config.out))
+    assert all(not prediction.original for prediction in read_predictions(config.out))
     llm = Scripted(dict(REPAIRS))
     correct_file(config, Corrector(config, llm=llm))
     assert sorted(llm.asked) == sorted([*REPAIRS, "water water drips"])
-    assert [each.id for each in read_predictions(config.out)] == [f"clip{number}" for number in range(8)]
+    assert [prediction.id for prediction in read_predictions(config.out)] == [
+        f"clip{number}" for number in range(8)
+    ]
     again = Scripted(dict(REPAIRS))
     correct_file(config, Corrector(config, llm=again))
     assert again.asked == []
@@ -326,17 +330,22 @@ def test_other_settings_or_other_captions_are_not_mixed(source: Path) -> None:
     with pytest.raises(JournalError, match="predictions_sha256"):
         correct_file(config, Corrector(config, llm=Scripted({})))
     anew = config_of(source, overwrite=True)
-    assert [each.caption for each in correct_file(anew, Corrector(anew, llm=Scripted({})))] == ["a cow moos"]
+    assert [prediction.caption for prediction in correct_file(anew, Corrector(anew, llm=Scripted({})))] == [
+        "a cow moos"
+    ]
 
 
 def test_the_verb_prints_a_summary_and_the_changes(
-    source: Path, tiny_decoder: Path, capsys: pytest.CaptureFixture[str]
+    source: Path,
+    tiny_decoder: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", "aac_llm")
     config = config_of(source, llm=str(tiny_decoder), device="cpu", max_new_tokens=4)
-    correct(config)
-    printed = capsys.readouterr().out
-    assert "8 captions, 7 held back by gate rules" in printed
-    assert "kept" in printed
+    assert correct(config) == 0
+    assert "8 captions, 7 held back by gate rules" in caplog.text
+    assert "kept" in capsys.readouterr().out
     report = json.loads(Path(f"{config.out}.report.json").read_text())
     assert report["complete"]
     assert report["settings"]["gate"] == "rules"

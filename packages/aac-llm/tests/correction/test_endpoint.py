@@ -130,7 +130,9 @@ def test_answers_come_in_the_order_of_the_captions(serve: Callable[..., Server])
     llm, _ = connect(server, api_key=KEY, max_new_tokens=21)
     captions = [f"caption {number}" for number in range(12)]
     assert llm(captions) == [caption.upper() for caption in captions]
-    request = next(each for each in server.requests if each["messages"][-1]["content"] == "caption 3")
+    request = next(
+        request for request in server.requests if request["messages"][-1]["content"] == "caption 3"
+    )
     assert request["path"] == "/v1/chat/completions"
     assert request["messages"] == messages("caption 3")
     assert (request["model"], request["temperature"], request["max_tokens"]) == ("tiny", 0, 21)
@@ -207,7 +209,7 @@ def test_a_dead_endpoint_is_given_up_soon() -> None:
     waits: list[float] = []
     llm = EndpointLLM("http://127.0.0.1:9/v1", "m", max_retries=1, concurrency=1, sleep=waits.append)
     found = llm(["a dog"] * 50)
-    assert all(isinstance(each, LLMError) for each in found)
+    assert all(isinstance(answer, LLMError) for answer in found)
     assert len(waits) == GIVE_UP_AFTER
     assert "given up after 5 failures: ConnectError" in str(found[-1])
 
@@ -216,7 +218,7 @@ def test_an_answer_in_between_forgets_failures(serve: Callable[..., Server]) -> 
     llm, _ = connect(serve(*[fails(400)] * 4, says("ok"), fails(400)), concurrency=1)
     found = llm(["a dog"] * 9)
     assert found[4] == "ok"
-    assert [str(each)[:8] for each in found[5:]] == ["HTTP 400"] * 4
+    assert [str(answer)[:8] for answer in found[5:]] == ["HTTP 400"] * 4
 
 
 def test_a_malformed_address_is_a_reason() -> None:

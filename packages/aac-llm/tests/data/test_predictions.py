@@ -29,13 +29,15 @@ predictions = st.builds(
 
 
 @settings(max_examples=40, deadline=None)
-@given(items=st.lists(predictions, max_size=5, unique_by=lambda each: each.id), parts=st.booleans())
+@given(
+    items=st.lists(predictions, max_size=5, unique_by=lambda prediction: prediction.id), parts=st.booleans()
+)
 def test_what_is_written_is_read_back(items, parts, tmp_path_factory):
     path = tmp_path_factory.mktemp("predictions") / "captions.jsonl"
     if parts:
         items = [
-            Prediction(each.id, each.audio, each.caption, start=float(n), end=n + 1.5)
-            for each in items
+            Prediction(prediction.id, prediction.audio, prediction.caption, start=float(n), end=n + 1.5)
+            for prediction in items
             for n in (0, 2)
         ]
     write_predictions(path, items)
@@ -46,14 +48,14 @@ def test_appending_goes_on_where_the_file_ends(tmp_path):
     path = tmp_path / "captions.jsonl"
     append_predictions(path, [Prediction("a", None, "rain")])
     append_predictions(path, [Prediction("b", "b.wav", "wind")])
-    assert [each.id for each in read_predictions(path)] == ["a", "b"]
+    assert [prediction.id for prediction in read_predictions(path)] == ["a", "b"]
 
 
 def test_a_line_cut_by_a_kill_is_left_out_only_on_demand(tmp_path):
     path = tmp_path / "captions.jsonl"
     write_predictions(path, [Prediction("a", None, "rain"), Prediction("b", None, "wind")])
     path.write_bytes(path.read_bytes()[:-9])
-    assert [each.id for each in read_predictions(path, ignore_cut=True)] == ["a"]
+    assert [prediction.id for prediction in read_predictions(path, ignore_cut=True)] == ["a"]
     with pytest.raises(PredictionError, match=r"captions\.jsonl:2: not a JSON object"):
         read_predictions(path)
 
@@ -61,7 +63,7 @@ def test_a_line_cut_by_a_kill_is_left_out_only_on_demand(tmp_path):
 def test_a_file_without_a_last_line_end_is_read_whole(tmp_path):
     path = tmp_path / "captions.jsonl"
     path.write_text('{"id": "a", "caption": "rain"}\n\n{"id": "b", "caption": "wind", "note": 1}')
-    assert [each.caption for each in read_predictions(path)] == ["rain", "wind"]
+    assert [prediction.caption for prediction in read_predictions(path)] == ["rain", "wind"]
 
 
 @pytest.mark.parametrize(

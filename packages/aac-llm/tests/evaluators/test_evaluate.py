@@ -79,7 +79,8 @@ def test_clips_of_one_side_only_are_named_and_not_scored():
 def test_the_order_of_the_predictions_does_not_matter():
     turned = dict(reversed(GOOD.items()))
     one, other = (
-        evaluate_predictions(predict(each), REFERENCES, metrics=PURE, bootstrap=20) for each in (GOOD, turned)
+        evaluate_predictions(predict(captions), REFERENCES, metrics=PURE, bootstrap=20)
+        for captions in (GOOD, turned)
     )
     assert (one.corpus, one.intervals, one.clips) == (other.corpus, other.intervals, other.clips)
 
@@ -90,7 +91,7 @@ def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeyp
     named = {"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense"}
     assert set(found.unavailable) == named
     assert not named & set(found.corpus), "SPIDEr without SPICE is not SPIDEr"
-    assert all(each.remedy for each in found.unavailable.values())
+    assert all(missing.remedy for missing in found.unavailable.values())
     assert "install Java" in found.unavailable["spider"].remedy
     assert set(METRICS) - named == {"bleu", "rouge", "cider", "events", "diversity"}
 
@@ -213,8 +214,8 @@ def test_a_manifest_without_a_model_is_told_what_is_missing(tmp_path):
 
 def test_several_splits_need_a_choice(tmp_path):
     rows = [
-        {"id": f"{each}", "audio": f"{each}.wav", "captions": ["x"], "split": each}
-        for each in ("train", "test")
+        {"id": f"{split}", "audio": f"{split}.wav", "captions": ["x"], "split": split}
+        for split in ("train", "test")
     ]
     (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     write_predictions(tmp_path / "p.jsonl", predict({"test": "x"}))

@@ -69,7 +69,7 @@ def test_the_worst_clip_comes_first(tmp_path):
 
 def test_of_errors_more_are_worse():
     clips = (clip("fluent", 0.1, fer=0.0), clip("broken", 0.9, fer=1.0))
-    assert [each.id for each in sort_clips(clips, "fer")] == ["broken", "fluent"]
+    assert [clip.id for clip in sort_clips(clips, "fer")] == ["broken", "fluent"]
 
 
 def test_the_most_telling_score_is_chosen_and_an_unknown_one_refused():
@@ -95,7 +95,7 @@ def test_nothing_comes_from_elsewhere(tmp_path):
     found = Reader(page)
     assert "http" not in page.replace("http-equiv", "")
     assert found.attributes("link") == []
-    assert not any("src" in each for each in found.attributes("script"))
+    assert not any("src" in element for element in found.attributes("script"))
 
 
 def test_sounds_are_linked_from_where_the_page_lies(tmp_path):
@@ -115,7 +115,7 @@ def test_small_sounds_are_embedded_and_large_ones_linked(tmp_path):
             make(clip("s", 0.1, audio=str(small)), clip("l", 0.2, audio=str(large))), tmp_path, embed=True
         )
     )
-    first, second = (each["src"] for each in page.attributes("audio"))
+    first, second = (element["src"] for element in page.attributes("audio"))
     assert first.startswith("data:audio/")
     assert base64.b64decode(first.split(",")[1]) == b"RIFF"
     assert second == "large.wav"
@@ -133,10 +133,12 @@ def test_players_load_nothing_before_they_are_used(tmp_path):
 def test_scores_can_be_sorted_by_their_full_value(tmp_path):
     page = Reader(render_page(make(clip("a", 0.123456789)), tmp_path))
     values = {
-        each["data-score"]: each["data-value"] for each in page.attributes("div") if "data-score" in each
+        element["data-score"]: element["data-value"]
+        for element in page.attributes("div")
+        if "data-score" in element
     }
     assert values == {"cider_d": "0.123456789", "fer": "0.0"}
-    options = {each["value"]: each["data-lower"] for each in page.attributes("option")}
+    options = {element["value"]: element["data-lower"] for element in page.attributes("option")}
     assert options == {"cider_d": "0", "fer": "1"}
 
 

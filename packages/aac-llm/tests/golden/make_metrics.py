@@ -73,7 +73,7 @@ CLIPS = [
 def main() -> None:
     texts = {0: [{"caption": text} for text in SENTENCES]}
     tokens = [text.split() for text in PTBTokenizer().tokenize(texts)[0]]
-    captions = [(each, references) for each, references in CLIPS]
+    captions = [(caption, references) for caption, references in CLIPS]
     candidates = PTBTokenizer().tokenize(
         {i: [{"caption": text or "."}] for i, (text, _) in enumerate(captions)}
     )
@@ -86,7 +86,7 @@ def main() -> None:
     clips |= {f"bleu_{n + 1}": bleu_clips[n] for n in range(4)}
     for name, metric in (("rouge_l", Rouge()), ("cider_d", Cider())):
         value, values = metric.compute_score(references, candidates)
-        corpus[name], clips[name] = float(value), [float(each) for each in values]
+        corpus[name], clips[name] = float(value), [float(number) for number in values]
     golden = {
         "tokens": [{"text": text, "tokens": words} for text, words in zip(SENTENCES, tokens, strict=True)],
         "clips": [{"candidate": text, "references": r} for text, r in captions],

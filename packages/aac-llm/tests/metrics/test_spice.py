@@ -110,7 +110,7 @@ def test_corenlp_may_lie_beside_nothing_else_in_a_folder_of_jars(jars, tmp_path)
     _, path = find_spice(alone, shutil.which("python3"))
     assert path[0].name == "spice-1.0.jar"
     assert path[1:3] == [alone / name for name in CORENLP_JARS]
-    assert any(each.name == "Meteor-1.5.jar" for each in path)
+    assert any(entry.name == "Meteor-1.5.jar" for entry in path)
 
 
 def test_clips_without_references_are_refused():

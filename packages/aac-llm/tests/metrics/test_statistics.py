@@ -43,7 +43,7 @@ def test_interval_of_a_mean_is_that_of_the_normal_approximation():
 def test_interval_covers_the_true_mean_as_often_as_it_says():
     generator = np.random.default_rng(2)
     intervals = [bootstrap_interval(generator.normal(size=60), draws=300, seed=i) for i in range(200)]
-    assert 0.88 <= np.mean([each.low <= 0 <= each.high for each in intervals]) <= 0.99
+    assert 0.88 <= np.mean([interval.low <= 0 <= interval.high for interval in intervals]) <= 0.99
 
 
 def test_same_seed_gives_the_same_interval():

@@ -8,10 +8,10 @@ from aac_llm.trainers.memory import count_bytes, estimate_memory
 
 def test_weights_gradients_and_moments_are_counted(tiny_model: CaptionModel) -> None:
     estimate = estimate_memory(tiny_model, batch_size=2, seconds=10.0)
-    trained = sum(each.numel() for each in tiny_model.parameters() if each.requires_grad)
+    trained = sum(parameter.numel() for parameter in tiny_model.parameters() if parameter.requires_grad)
     assert estimate.gradients == 4 * trained
     assert estimate.optimizer == 8 * trained
-    assert estimate.weights == sum(each.numel() * 4 for each in tiny_model.parameters())
+    assert estimate.weights == sum(parameter.numel() * 4 for parameter in tiny_model.parameters())
     assert "GB" in str(estimate)
 
 

@@ -146,7 +146,7 @@ def test_accumulating_gradients_equals_one_large_batch(
     logged = next(row for row in trainer.state.log_history if "loss" in row)
     model.eval()
     model.zero_grad()
-    labels = model.tokenize_captions([each[0] for each in captions])
+    labels = model.tokenize_captions([texts[0] for texts in captions])
     dataset = CaptionDataset(clips, max_seconds=10.0)
     single = [
         model(dataset[i, 0].waveform[None], None, labels[i : i + 1]).loss * (labels[i] != -100).sum()

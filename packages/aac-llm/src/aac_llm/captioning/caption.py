@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +15,15 @@ from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, describe_settings
 from aac_llm.data.predictions import Prediction
 from aac_llm.data.sounds import find_sounds
+from aac_llm.files import is_stream
 from aac_llm.models.run_folder import resolve_model
 
 if TYPE_CHECKING:
     from aac_llm.captioning.captioner import Captioner
     from aac_llm.captioning.rerank import Similarity
     from aac_llm.correction.corrector import Corrector
+
+logger = logging.getLogger(__name__)
 
 NUM_SHOWN = 5
 """Bad files named on the screen; all are in the report."""
@@ -41,17 +44,19 @@ class CaptionReport:
     """Wall-clock time, after the model was loaded."""
 
 
-def caption(config: CaptionConfig) -> None:
-    """Caption, print what was done, and exit with 1 if some files could not be read."""
+def caption(config: CaptionConfig) -> int:
+    """Caption, say what was done, and return 1 if some files could not be read."""
     report = caption_sources(config)
-    if config.out is not None:
-        print(_summary(report, config.out))
+    out = None if config.out is None or is_stream(config.out) else config.out
+    if out:
+        logger.info("%s", _summary(report, out))
     if report.bad_files:
-        place = f", listed in {config.out}.report.json" if config.out else ""
-        print(f"bad files: {len(report.bad_files):,}{place}:", file=sys.stderr)
-        for file in report.bad_files[:NUM_SHOWN]:
-            print(f"  {printable(file.reason)}", file=sys.stderr)
-        sys.exit(1)
+        place = f", listed in {out}.report.json" if out else ""
+        logger.warning("bad files: %s%s:", f"{len(report.bad_files):,}", place)
+        # Without a report every one must be named here.
+        for file in report.bad_files[: NUM_SHOWN if out else None]:
+            logger.warning("  %s", printable(file.reason))
+    return 1 if report.bad_files else 0
 
 
 def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -> CaptionReport:
@@ -70,7 +75,7 @@ def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -
     if captioner is None:
         config = replace(config, model=resolve_model(config.model))
     journal = None
-    if config.out is not None:
+    if config.out is not None and not is_stream(config.out):
         # Before the model is loaded: other settings are told at once.
         journal = Journal(config.out, describe_settings(config), overwrite=config.overwrite)
     if captioner is None:
@@ -78,6 +83,7 @@ def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -
     began = time.monotonic()
     run = CaptionRun(config, captioner, sounds, journal, load_corrector(config))
     predictions = run.run()
+    # An output may hold captions of an earlier command's sounds.
     given = {sound.id for sound in sounds}
     return CaptionReport(
         predictions=predictions,

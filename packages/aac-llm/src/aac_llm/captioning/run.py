@@ -15,8 +15,9 @@ from aac_llm.captioning.segments import merge_equal
 from aac_llm.captioning.subtitles import write_subtitles
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, in_order
-from aac_llm.data.predictions import Candidate, Prediction
+from aac_llm.data.predictions import Candidate, Prediction, write_predictions
 from aac_llm.data.sounds import Sound
+from aac_llm.files import STREAM, is_stream
 from aac_llm.output import Progress
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class CaptionRun:
         self.bad_files: list[BadFile] = []
         self.num_new = 0
         self._predictions: list[Prediction] = []  # without a journal
+        self._is_stream = config.out is not None and is_stream(config.out)
 
     def run(self) -> list[Prediction]:
         """Caption what is lacking; return all captions of the output, in order."""
@@ -83,6 +85,8 @@ class CaptionRun:
             if self.config.subtitles != "none":
                 folder = self.journal.out.with_suffix(f".{self.config.subtitles}")
                 write_subtitles(predictions, folder, self.config.subtitles)
+        elif self._is_stream:
+            write_predictions(STREAM, predictions)
         elif not self.config.segments:
             for prediction in predictions:
                 print(format_line(prediction))
@@ -90,13 +94,14 @@ class CaptionRun:
 
     def _keep(self, predictions: Sequence[Prediction]) -> None:
         self.num_new += len(predictions)
+        # Before it is kept: what is on the disk is final, and a continued run corrects nothing twice.
         if self.corrector:
             predictions = self.corrector.correct_predictions(predictions)
         if self.journal:
             self.journal.append(predictions)
             return
         self._predictions += predictions
-        if self.config.segments:  # they come in order
+        if self.config.segments and not self._is_stream:  # they come in order
             for prediction in predictions:
                 print(format_line(prediction), flush=True)
 
@@ -108,6 +113,7 @@ class CaptionRun:
         for batch in self.captioner.caption_files(paths, self.config, self.bad_files):
             num_done += len(batch)
             found = [self._predict(sounds[index], candidates) for index, candidates in batch.items()]
+            # Files that could not be read are done, too.
             yield found, len(sounds) - num_done - len(self.bad_files)
 
     def _segments(self) -> Iterator[tuple[list[Prediction], int]]:

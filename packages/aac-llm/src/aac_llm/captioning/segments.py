@@ -33,6 +33,7 @@ def plan_windows(num_samples: int, window: int, hop: int) -> list[tuple[int, int
     _check(window, hop)
     if num_samples < 1:
         return []
+    # A rest of less than a quarter hop would be a window of next to nothing; it lengthens the last one.
     beyond = max(0, num_samples - window - hop // 4)  # what the first window does not reach
     num_more = -(-beyond // hop)
     starts = [index * hop for index in range(num_more + 1)]

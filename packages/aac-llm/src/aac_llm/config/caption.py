@@ -62,12 +62,14 @@ class CaptionConfig(GenerationConfig):
     """
 
     files: tuple[Path, ...]
-    """Sound files, folders (searched for sound, hidden files left out) and manifests (.jsonl)."""
+    """Sound files, folders (searched for sound, hidden files left out) and manifests (.jsonl; `-`: one on
+    the standard input)."""
     model: str
     """Captioner: folder, run folder of a training (its best model) or hub id."""
     out: Path | None = None
     """File of captions, one JSON object a line (none: print one line a file). What it holds already is not
-    captioned again; beside it, OUT.report.json has the settings and the files that could not be read."""
+    captioned again; beside it, OUT.report.json has the settings and the files that could not be read. `-`:
+    the same lines to the standard output, without a report."""
     overwrite: bool = False
     """Begin anew if --out exists."""
     split: str | None = None
@@ -136,7 +138,7 @@ class CaptionConfig(GenerationConfig):
     def _check_segments(self) -> None:
         if not self.segments and (self.merge or self.subtitles != "none"):
             raise ValueError("merge and subtitles go with segments: add --segments")
-        if self.subtitles != "none" and self.out is None:
+        if self.subtitles != "none" and (self.out is None or str(self.out) == "-"):
             raise ValueError("subtitles are written beside --out: give one")
         if not self.window_seconds >= 1.0:
             raise ValueError(f"window_seconds must be at least 1, got {self.window_seconds}")

@@ -80,10 +80,10 @@ class CorrectConfig(CorrectionConfig):
     """
 
     predictions: Path
-    """File of captions, as `aac-llm caption` writes it."""
+    """File of captions, as `aac-llm caption` writes it; `-`: the standard input."""
     out: Path
     """The same captions, repaired, with what they were and why; beside it, OUT.report.json has the
-    settings."""
+    settings. `-`: the standard output, without a report."""
     overwrite: bool = False
     """Begin anew if --out exists."""
 
@@ -91,5 +91,5 @@ class CorrectConfig(CorrectionConfig):
         super().__post_init__()
         if self.llm is None:
             raise ValueError("no language model: give --llm (folder, hub id, or the endpoint's name of it)")
-        if self.out.absolute() == self.predictions.absolute():
+        if str(self.out) != "-" and self.out.absolute() == self.predictions.absolute():
             raise ValueError(f"out must be another file than the predictions, got {self.out}")

@@ -49,7 +49,7 @@ class EvaluateConfig(MetricsConfig):
     """
 
     data: Path
-    """Manifest (with --model), or file of captions."""
+    """Manifest (with --model), or file of captions; `-`: the standard input."""
     model: str | None = None
     """Captioner for the clips of a manifest: folder, run folder of a training (its best model) or hub id."""
     references: Path | None = None
@@ -104,5 +104,5 @@ class EvaluateConfig(MetricsConfig):
             )
         for name in ("json", "page", "captions"):
             path = getattr(self, name)
-            if path is not None and path in (self.data, self.references, self.compare):
+            if path is not None and str(path) != "-" and path in (self.data, self.references, self.compare):
                 raise ValueError(f"{name}: {path} is read and would be overwritten; choose another file")

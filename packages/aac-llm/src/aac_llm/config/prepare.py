@@ -13,7 +13,8 @@ class PrepareConfig:
     source: Path
     """Data set to read."""
     out: Path | None = None
-    """The manifest to write (.jsonl); a report and what was checked are kept beside it."""
+    """The manifest to write (.jsonl); a report and what was checked are kept beside it. `-`: the standard
+    output, and nothing is kept."""
     audio: Path | None = None
     """Folder of the sound files, read recursively (default: the source's)."""
     against: tuple[Path, ...] = ()
@@ -40,6 +41,8 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         if self.out is None:
             raise ValueError("out: say where the manifest goes, --out FILE.jsonl")
+        if str(self.out) == str(self.json) == "-":
+            raise ValueError("out and json are both the standard output: give one of them a file")
         if self.num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
         if self.min_seconds < 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 class QuickstartConfig:
     """Train, evaluate and use a small captioner on synthesised sounds, in a few minutes."""
 
-    out: Path = Path("runs/quickstart-captions")
+    out: Path = Path("runs/quickstart-aac-llm")
     """Folder of everything that is made."""
     clips: int = 2500
     """Training clips to synthesise; a tenth as many each for validation and test."""

@@ -106,10 +106,12 @@ def judge(held_back: Correction, proposal: str, score: float) -> Correction:
     # A change of case alone is no repair.
     if proposal.casefold() == held_back.before.strip().casefold():
         return keep(considered, "kept: the model changed nothing")
+    # In this order: an invented sound is the worst that a repair can do, so it names the reason.
     if added := after - before:
         return keep(considered, f"kept: adds {', '.join(sorted(added))}")
     if dropped := before - after:
         return keep(considered, f"kept: drops {', '.join(sorted(dropped))}")
+    # A man must not become a person, nor a person a man.
     if people(held_back.before) != people(proposal):
         return keep(considered, "kept: changes who is heard")
     # Written so that NaN keeps the caption.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -16,9 +17,13 @@ from aac_llm.correction.corrector import Corrector
 from aac_llm.correction.gate import THRESHOLDS
 from aac_llm.data.journal import Journal
 from aac_llm.data.predictions import Prediction, read_predictions, write_predictions
+from aac_llm.files import is_stream, read_bytes
+from aac_llm.output import Progress
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+logger = logging.getLogger(__name__)
 
 NUM_SHOWN = 20
 """Changes and refusals in the table on the screen; all are in the output."""
@@ -35,16 +40,17 @@ HOW_IT_IS_ASKED = {
 """Settings that may differ between the captions of one file."""
 
 
-def correct(config: CorrectConfig) -> None:
-    """Repair the captions of a file, and print what was done."""
+def correct(config: CorrectConfig) -> int:
+    """Repair the captions of a file, say what was done, and return 1 if the model gave no answer to some."""
     from rich.console import Console
 
     began = time.monotonic()
     corrected = correct_file(config)
     considered = [one.correction for one in corrected if one.correction is not None]
     if considered:
-        Console().print(_table(considered))
-    print(_summary(config, corrected, time.monotonic() - began))
+        Console(stderr=is_stream(config.out)).print(_table(considered))
+    logger.info("%s", _summary(config, corrected, time.monotonic() - began))
+    return 1 if any(str(row["reason"]).startswith(NO_ANSWER) for row in considered) else 0
 
 
 def correct_file(config: CorrectConfig, corrector: Corrector | None = None) -> list[Prediction]:
@@ -61,15 +67,23 @@ def correct_file(config: CorrectConfig, corrector: Corrector | None = None) -> l
     predictions = read_predictions(config.predictions)
     corrector = corrector or Corrector(config)
     corrector.check()  # before there is a file
-    journal = Journal(config.out, _describe(config), overwrite=config.overwrite)
-    done = _answered(journal)
+    journal = None
+    if not is_stream(config.out):
+        journal = Journal(config.out, _describe(config), overwrite=config.overwrite)
+    done = _answered(journal) if journal else {}
     left = [prediction for prediction in predictions if prediction.key not in done]
-    for start in range(0, len(left), CHUNK):
-        chunk = corrector.correct_predictions(left[start : start + CHUNK])
-        journal.append(chunk)
-        done |= {prediction.key: prediction for prediction in chunk}
+    with Progress("Correcting", len(predictions), start=len(done)) as progress:
+        for start in range(0, len(left), CHUNK):
+            chunk = corrector.correct_predictions(left[start : start + CHUNK])
+            if journal:
+                journal.append(chunk)
+            done |= {prediction.key: prediction for prediction in chunk}
+            progress.advance(len(chunk))
     ordered = [done[prediction.key] for prediction in predictions]
-    journal.finish(ordered, [])
+    if journal:
+        journal.finish(ordered, [])
+    else:
+        write_predictions(config.out, ordered)
     return ordered
 
 
@@ -91,8 +105,9 @@ def _describe(config: CorrectConfig) -> dict[str, Any]:
     free = HOW_IT_IS_ASKED | {"predictions", "out", "overwrite", "gate", "threshold"}
     settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in free}
     # The captions themselves, not the name of their file: it may have been captioned anew meanwhile.
-    digest = hashlib.sha256(config.predictions.read_bytes()).hexdigest()
+    digest = hashlib.sha256(read_bytes(config.predictions)).hexdigest()
     threshold = THRESHOLDS[config.gate_used] if config.threshold is None else config.threshold
+    # What auto and none stood for: defaults may change between versions.
     return settings | {"gate": config.gate_used, "threshold": threshold, "predictions_sha256": digest}
 
 

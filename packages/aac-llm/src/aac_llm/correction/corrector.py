@@ -95,6 +95,7 @@ class Corrector:
         if not captions:
             return []
         scores = [float(score) for score in self.gate.score(captions)]
+        # At the threshold it counts as broken, so that threshold 0 shows every caption to the model.
         places = [place for place, score in enumerate(scores) if score >= self.gate.threshold]
         results = [
             Correction(text, text, False, FLUENT, score) for text, score in zip(captions, scores, strict=True)
@@ -112,6 +113,7 @@ class Corrector:
         ]
 
     def _with_correction(self, prediction: Prediction, result: Correction) -> Prediction:
+        # Most captions: their lines stay as the captioner wrote them.
         if not result.considered:
             return prediction
         record = {name: value for name, value in asdict(result).items() if value is not None}
@@ -151,6 +153,7 @@ class Corrector:
         # A model that fails as a whole costs answers, not the job.
         except LLMError as error:
             found = [error] * len(asked)
+        # Answers would go to the wrong captions without notice.
         if len(found) != len(asked):
             raise ValueError(f"the language model gave {len(found)} answers to {len(asked)} captions")
         for place, answer in zip(asked, found, strict=True):

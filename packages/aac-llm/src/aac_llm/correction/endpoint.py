@@ -91,6 +91,7 @@ class EndpointLLM:
 
         headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
         with httpx.Client(headers=headers, timeout=self.timeout) as client:
+            # Not as a context, which would wait for every request after Ctrl-C.
             pool = ThreadPoolExecutor(max_workers=self.concurrency)
             try:
                 return list(pool.map(lambda caption: self._ask(client, caption), captions))
@@ -110,6 +111,7 @@ class EndpointLLM:
         return answer
 
     def _note(self, failure: str | None) -> None:
+        # Counts in a row only: a service that answers now and then is slow, not dead.
         with self._lock:
             self._failures = 0 if failure is None else self._failures + 1
             self._last_failure = failure or self._last_failure
@@ -156,6 +158,7 @@ class EndpointLLM:
 
     def _read(self, response: httpx.Response) -> bytes:
         """Read the body; httpx's time-out is for a piece of it, ours for all."""
+        # A service that sends a byte a second would hold a thread for ever.
         end = time.monotonic() + self.timeout
         content = b""
         for piece in response.iter_bytes():
@@ -184,6 +187,7 @@ def _retry_after(value: str | None) -> float | None:
         seconds = float(value or "")
     except ValueError:
         return None
+    # NaN is a number for float().
     return max(0.0, seconds) if seconds == seconds else None
 
 

@@ -72,6 +72,7 @@ def rule_gate(threshold: float | None = None) -> Gate:
 
 def rule_scores(captions: Sequence[str]) -> np.ndarray:
     """Return how surely captions have a fault, (captions,) in [0, 1]; faults are independent evidence."""
+    # Noisy or: two faults of 0.6 are together 0.84.
     return np.array([1 - prod(1 - weight for weight in faults(caption).values()) for caption in captions])
 
 
@@ -100,6 +101,7 @@ def faults(caption: str) -> dict[str, float]:
 
 
 def _has_doubled_word(words: list[str]) -> bool:
+    # "Tick tock tock", "very very quiet": sounds and stress are doubled on purpose.
     return any(one == other and one not in _DOUBLES for one, other in pairwise(words))
 
 
@@ -116,6 +118,7 @@ def _repeats_phrase(words: list[str]) -> bool:
 
 
 def _clauses(words: list[str]) -> list[str]:
+    # Clauses of one word are names of sounds, which may come twice.
     text = " ".join(words)
     parts = re.split(r"\b(?:and|then|while|as|followed by)\b|,", text)
     return [part.strip() for part in parts if len(part.split()) > 1]
@@ -129,6 +132,7 @@ def _repeats_word(words: list[str]) -> bool:
 
 
 def _dangles(words: list[str]) -> bool:
+    # "Once in a while" ends with a word that usually goes on.
     return (words[-1] in _NO_END and words[-2:] != ["a", "while"]) or words[-2:] == ["followed", "by"]
 
 

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from aac_llm.models.run_folder import first_sentence
+
 TASK = (
     "Fix the grammar of a caption of a sound. Keep every sound and add none. Change as few words as you can. "
     "Answer with the caption only."
@@ -37,6 +39,7 @@ LLM: TypeAlias = Callable[[Sequence[str]], Sequence["str | LLMError"]]
 
 def messages(caption: str) -> list[dict[str, str]]:
     """Return the conversation that asks for a repair; no system turn, which some models refuse."""
+    # The task stands in the first turn alone, or a small model repeats it.
     turns = []
     for number, (broken, repaired) in enumerate(EXAMPLES):
         ask = f"{TASK}\n\n{broken}" if number == 0 else broken
@@ -57,7 +60,9 @@ def check_source(source: str | Path) -> None:
     try:
         AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as e:
-        raise ValueError(f"llm: expected a folder or a hub id of a language model, got {source}: {e}") from e
+        raise ValueError(
+            f"llm: expected a folder or a hub id of a language model, got {source} ({first_sentence(e)})"
+        ) from e
 
 
 class LocalLLM:
@@ -106,7 +111,8 @@ class LocalLLM:
             model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
         except (OSError, ValueError) as e:
             raise ValueError(
-                f"llm: no causal language model at {source}: expected a folder or a hub id: {e}"
+                f"llm: no causal language model at {source}, expected a folder or a hub id: "
+                f"{first_sentence(e)}"
             ) from e
         model.to(device)
         return cls(model, tokenizer, max_new_tokens=max_new_tokens, batch_size=batch_size)

@@ -78,6 +78,7 @@ class CaptionDataset(Dataset[Example]):
         self.bad: dict[int, str] = {}
         self._noted: set[int] = set()
         self._cache: dict[int, Tensor] = {}
+        # Of each worker process: they do not share memory.
         self._room = int(cache_gigabytes * 2**30)
 
     def __len__(self) -> int:
@@ -99,6 +100,7 @@ class CaptionDataset(Dataset[Example]):
                     caption = int(draw.integers(len(texts))) if self.random else 0
                 return Example(waveform, texts[caption], bad)
             bad[number] = self.bad[number]
+            # Another clip in its place: a batch must have its size on every rank.
             number = int(draw.integers(len(self.clips)))
         raise AudioError(
             f"{MAX_REPLACEMENTS} clips in a row cannot be decoded, the last being "
@@ -125,6 +127,7 @@ class CaptionDataset(Dataset[Example]):
     def durations(self) -> list[float]:
         """Seconds of each example after cropping, for batches of like length."""
         longest = self.max_samples / SAMPLE_RATE
+        # Only headers are read, and only where the manifest does not say.
         seconds = [clip.duration or _read_duration(clip, longest) for clip in self.clips]
         return [min(max(seconds[number], 0.01), longest) for number, _ in self.pairs]
 
@@ -147,6 +150,7 @@ class CaptionDataset(Dataset[Example]):
         if clip.duration and clip.duration > max(LONG_SECONDS, longest):
             return load_audio(clip.audio, offset=share * (clip.duration - longest), duration=longest)
         waveform = self._whole(number)
+        # Plus one, so that the last possible start is drawn as often as the others.
         start = int(share * (max(0, len(waveform) - self.max_samples) + 1))
         return waveform[start : start + self.max_samples]
 
@@ -170,6 +174,7 @@ class EpochBatches(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch = self.epoch
+        # Bound now: a prefetching loader goes on drawing after the epoch was set anew.
         return ([(index, epoch) for index in batch] for batch in self.sampler)
 
     def __len__(self) -> int:
@@ -224,6 +229,7 @@ def make_loader(
         rank=rank,
         world_size=world_size,
     )
+    # New workers each epoch would lose their caches.
     context: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": 4} if num_workers else {}
     return EpochLoader(
         dataset,

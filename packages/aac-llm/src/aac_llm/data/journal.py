@@ -68,6 +68,7 @@ class Journal:
             )
         report = json.loads(self.report_path.read_text(encoding="utf-8"))
         there = report["settings"]
+        # Captions of two settings in one file could not be told apart later.
         changed = [
             f"{name} {there.get(name)} -> {self.settings.get(name)}"
             for name in sorted({*there, *self.settings})
@@ -170,6 +171,7 @@ def identify(source: str) -> str:
     if not folder.is_dir():
         return source
     digest = hashlib.sha256()
+    # Not the content: hashing 14 GB of weights takes longer than captioning a few sounds.
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         status = path.stat()
         digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aac_llm.files import encode_json, write_atomically
+from aac_llm.files import encode_json, read_bytes, write_bytes
 
 
 class ManifestError(ValueError):
@@ -49,6 +49,8 @@ class Clip:
 
 def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:
     """Read the clips of a manifest, of one split if `split` is given, in the file's order.
+
+    The path `-` is the standard input; its `audio` is relative to the working folder.
 
     Raises:
         ManifestError: a line cannot be used, an id occurs twice, there is no clip or none of that split.
@@ -89,7 +91,7 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)
         lines.append(encode_json(row) + b"\n")
-    write_atomically(path, b"".join(lines))
+    write_bytes(path, b"".join(lines))
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -98,10 +100,8 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         ManifestError: a line is not UTF-8, not JSON or not an object.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        if line.strip():
             yield number, _parse_line(line, path, number)
 
 
@@ -145,6 +145,7 @@ def _text(row: dict[str, Any], key: str) -> str:
             f"the key {key!r} is missing; a clip needs id, audio and captions, got {sorted(row)}"
         )
     value = row[key]
+    # No file name can hold a NUL, and open() fails with another error.
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"{key} must be a non-empty text, got {value!r}")
     return value
@@ -169,6 +170,7 @@ def _captions(row: dict[str, Any]) -> tuple[str, ...]:
     texts = row["captions"]
     if not isinstance(texts, list) or not texts:
         raise ValueError(f'captions must be a list such as ["A dog barks."], got {texts!r}')
+    # An empty caption would train the model to say nothing.
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"captions must be non-empty texts, got {text!r}")
@@ -178,6 +180,7 @@ def _captions(row: dict[str, Any]) -> tuple[str, ...]:
 def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
     folder = _absolute(path.parent)
     audio = _absolute(clip.audio)
+    # Not with ..: a manifest that moves alone must not point to something else.
     stored = audio.relative_to(folder) if audio.is_relative_to(folder) else audio
     row = {
         "id": clip.id,

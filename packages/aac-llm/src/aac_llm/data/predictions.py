@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aac_llm.files import encode_json, write_atomically
+from aac_llm.files import encode_json, read_bytes, write_bytes
 
 
 class PredictionError(ValueError):
@@ -107,7 +107,7 @@ def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Pred
     """Read all predictions of a file, in order.
 
     Args:
-        path: a JSONL file.
+        path: a JSONL file; `-` is the standard input.
         ignore_cut: leave out a last line that has no end, as a killed run may have written it.
 
     Raises:
@@ -115,7 +115,7 @@ def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Pred
         PredictionError: a line that is no prediction, or the second one of the same sound (and part).
     """
     path = Path(path)
-    lines = path.read_bytes().split(b"\n")
+    lines = read_bytes(path).split(b"\n")
     tail = lines.pop()  # empty, unless the file does not end with a line's end
     # A file of other systems may lack the last line break; a killed run of ours may have half a line.
     if tail.strip() and not ignore_cut:
@@ -140,13 +140,14 @@ def append_predictions(path: str | Path, predictions: Iterable[Prediction]) -> N
     """Add lines to a file, on the disk when this returns."""
     with Path(path).open("ab") as file:
         file.write(b"".join(_lines(predictions)))
+        # A machine that goes down must not take captions with it that the report counts.
         file.flush()
         os.fsync(file.fileno())
 
 
 def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
     """Write a file anew; a reader, or a kill meanwhile, finds the old one or the new one."""
-    write_atomically(path, b"".join(_lines(predictions)))
+    write_bytes(path, b"".join(_lines(predictions)))
 
 
 def _lines(predictions: Iterable[Prediction]) -> Iterator[bytes]:
@@ -164,6 +165,7 @@ def _parse(line: bytes, place: str) -> Prediction:
 
 def _text(row: dict[str, Any], key: str) -> str:
     value = row.get(key)
+    # A caption may be empty: a model may say nothing, and is scored for it.
     if not isinstance(value, str) or (key == "id" and not value):
         raise PredictionError(f"expected a text under {key!r}, got {value!r}")
     return value

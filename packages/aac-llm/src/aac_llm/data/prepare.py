@@ -9,8 +9,10 @@ that was killed goes on: files checked before are not read again unless they cha
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ from aac_llm.data.readers.json_lines import read_jsonl, read_reference, read_sla
 from aac_llm.data.readers.macs import read_macs
 from aac_llm.data.readers.source import Problem, Reading
 from aac_llm.data.readers.wavcaps import read_wavcaps
-from aac_llm.files import write_json
+from aac_llm.files import is_stream, write_json
 from aac_llm.output import Progress
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
@@ -64,6 +66,8 @@ KINDS = {
     "overlap": "in two splits or manifests",
 }
 """Kind of problem -> what the table calls it. The first five are not in the manifest."""
+BAD_KINDS = ("row", "missing", "corrupt")
+"""Of these, the ones that make the exit code 1: the others are asked for, or are in the manifest."""
 SHOWN = 3
 """Examples of each kind of problem that are printed."""
 
@@ -93,11 +97,12 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         FileNotFoundError: the source or a folder is not there.
     """
     assert config.out is not None, "checked by PrepareConfig"
-    if not config.source.exists():
+    if not config.source.exists() and not is_stream(config.source):
         raise FileNotFoundError(f"source: {config.source} is not there")
     reading = READERS[type(config)](config)
     clips = unique_ids(reading.clips)
     clips = [replace(clip, licence=clip.licence or config.licence) for clip in clips]
+    # They are checked as well: copies are found by the decoded sound.
     others = [clip for path in config.against for clip in _named(read_manifest(path), path)]
     checks, failures = _check(clips + others, config)
     # The decoded length counts: headers are wrong now and then.
@@ -115,14 +120,19 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     ]
     kept = [clip for clip in usable if not (config.drop_overlap and clip.id in leaking)]
     report = _report(config.out, kept, len(usable) - len(kept), problems)
+    # The report is written in any case: it says why nothing is left.
     if kept:
         write_manifest(config.out, kept)
     _show(report, config)
     if not kept:
-        raise ManifestError(
-            f"{config.source}: not one of {len(clips)} clips can be used; {report_path(config.out)} says why"
-        )
+        why = "see above" if is_stream(config.out) else f"{report_path(config.out)} says why"
+        raise ManifestError(f"{config.source}: not one of {len(clips)} clips can be used; {why}")
     return report
+
+
+def prepare_verb(config: PrepareConfig) -> int:
+    """Prepare, and return 1 if clips had to be left out because they are missing or damaged."""
+    return 1 if any(problem.kind in BAD_KINDS for problem in prepare(config).problems) else 0
 
 
 def report_path(manifest: Path) -> Path:
@@ -148,6 +158,7 @@ def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list
     """Find clips of one split with the same sound."""
     groups: dict[tuple[str, str | None], list[str]] = defaultdict(list)
     for clip in clips:
+        # Copies in different splits are overlaps, which are worse and have their own list.
         groups[checks[clip.audio].digest, clip.split].append(clip.id)
     return [Problem("duplicate", ", ".join(ids), "the same sound") for ids in groups.values() if len(ids) > 1]
 
@@ -195,8 +206,16 @@ def _named(clips: Sequence[Clip], path: Path) -> list[Clip]:
 
 def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Check], dict[Path, str]]:
     assert config.out is not None
-    path = config.out.with_suffix(".checked.jsonl")
-    memory = CheckMemory(path, is_quick=config.quick, forget=config.recheck)
+    # With the manifest on the standard output, nothing is kept.
+    folder = tempfile.TemporaryDirectory() if is_stream(config.out) else nullcontext(config.out.parent)
+    with folder as place:
+        path = Path(place) / config.out.with_suffix(".checked.jsonl").name
+        return _check_with(clips, CheckMemory(path, is_quick=config.quick, forget=config.recheck), config)
+
+
+def _check_with(
+    clips: Sequence[Clip], memory: CheckMemory, config: PrepareConfig
+) -> tuple[dict[Path, Check], dict[Path, str]]:
     paths = list(dict.fromkeys(clip.audio for clip in clips))
     with Progress("Checking sounds", len(paths)) as progress:
         return check_files(
@@ -255,11 +274,13 @@ def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[P
 
 def _show(report: PrepareReport, config: PrepareConfig) -> None:
     """Write the report, and print a summary of it."""
-    for path in (report_path(report.manifest), config.json):
+    beside = None if is_stream(report.manifest) else report_path(report.manifest)
+    for path in (beside, config.json):
         if path is not None:
             write_json(path, report)
-    # `--json -`: the standard output is for the JSON alone.
-    screen = sys.stderr if str(config.json) == "-" else sys.stdout
+    # The standard output is for the JSON or the manifest alone.
+    taken = is_stream(report.manifest) or (config.json is not None and is_stream(config.json))
+    screen = sys.stderr if taken else sys.stdout
     found = Counter(problem.kind for problem in report.problems)
     rows = [
         ("clips", f"{report.clips:,}"),
@@ -279,7 +300,7 @@ def _show(report: PrepareReport, config: PrepareConfig) -> None:
             print(_printable(f"{kind}: {problem.where}: {problem.message}"), file=screen)
         if len(those) > SHOWN:
             more = len(those) - SHOWN
-            print(f"{kind}: {more:,} more in {report_path(report.manifest)}", file=screen)
+            print(f"{kind}: {more:,} more" + (f" in {beside}" if beside else ""), file=screen)
 
 
 def _printable(text: str) -> str:

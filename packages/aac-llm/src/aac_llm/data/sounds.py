@@ -8,6 +8,8 @@ from pathlib import Path
 
 from audio_common.files import AUDIO_SUFFIXES, find_audio
 
+from aac_llm.files import is_stream
+
 
 @dataclass(frozen=True)
 class Sound:
@@ -22,7 +24,7 @@ class Sound:
 
 
 def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound]:
-    """Find all sounds of files, folders and manifests (.jsonl), in this order, each once.
+    """Find all sounds of files, folders and manifests (.jsonl, `-`), in this order, each once.
 
     Below a folder they are sorted by path and hidden ones are left out. With several sources the ids of a
     folder's sounds begin with the folder as given.
@@ -38,6 +40,7 @@ def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound
     sounds: dict[str, Sound] = {}
     for source in sources:
         for sound in _of_source(source, split, alone=len(sources) == 1):
+            # A file that is named twice, by itself and by its folder, is captioned once.
             other = sounds.setdefault(sound.id, sound)
             if other.path != sound.path:
                 raise ValueError(f"{other.path} and {sound.path} have the same id {sound.id!r}: rename one")
@@ -49,10 +52,11 @@ def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound
 
 def _of_source(source: Path, split: str | None, *, alone: bool) -> Iterator[Sound]:
     if source.is_dir():
+        # Posix separators, so that ids are the same on every system.
         for path in find_audio(source):
             below = path.relative_to(source)
             yield Sound((below if alone else source / below).as_posix(), path.absolute())
-    elif source.suffix.lower() == ".jsonl":
+    elif is_stream(source) or source.suffix.lower() == ".jsonl":
         from aac_llm.data.manifest import read_manifest
 
         for clip in read_manifest(source, split=split):

@@ -48,6 +48,8 @@ def _read_captions(config: EvaluateConfig) -> Captions:
         predictions = read_predictions(config.data)
     except PredictionError as error:
         raise ValueError(f"{error} (is this a manifest? then --model says what captions it)") from error
+    if not predictions:
+        raise ValueError(f"{config.data} has no captions")
     if config.references is None:
         return Captions(predictions, {one.id: one.references for one in predictions})
     clips = _read_clips(config.references, config.split)
@@ -64,6 +66,7 @@ def _with_audio(prediction: Prediction, audio: Path | None) -> Prediction:
 
 
 def _caption_manifest(config: EvaluateConfig) -> Captions:
+    # Before the model is loaded, so that a wrong split is told at once.
     clips = _read_clips(config.data, config.split)
     if not any(clip.captions for clip in clips):
         raise ValueError(f"no clip of {config.data} has captions to score against")

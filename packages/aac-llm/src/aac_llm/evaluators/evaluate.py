@@ -111,6 +111,7 @@ def _scored_clips(
 def _intervals(table: ScoreTable, draws: int, seed: int) -> dict[str, tuple[float, float]]:
     found = {}
     for name, column in table.columns.items():
+        # Vocabulary and the like are of the whole set; redrawing clips says nothing about them.
         if column.table is not None and draws:
             drawn = bootstrap_interval(column.table, statistic=column.statistic, draws=draws, seed=seed)
             found[name] = drawn.low, drawn.high
@@ -129,6 +130,7 @@ def _difference(ours: Column, theirs: Column, draws: int, seed: int) -> Differen
     change = ours.corpus - theirs.corpus
     if ours.table is None or theirs.table is None or not draws:
         return Difference(theirs.corpus, change)
+    # The same draws for both: clips are hard or easy for both systems.
     found = compare_systems(ours.table, theirs.table, statistic=ours.statistic, draws=draws, seed=seed)
     return Difference(theirs.corpus, change, (found.low, found.high), found.p_value)
 
@@ -159,6 +161,11 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         write_page(config.page, evaluation, title=_title(config), sort_by=config.sort_by, embed=config.embed)
         print(f"page: {config.page}", file=screen)
     return evaluation
+
+
+def evaluate_verb(config: EvaluateConfig) -> int:
+    """Evaluate, and return 1 if sounds could not be read."""
+    return 1 if evaluate(config).bad_files else 0
 
 
 def _title(config: EvaluateConfig) -> str:

@@ -65,6 +65,7 @@ def render_page(
     names = list(evaluation.clips[0].scores) if evaluation.clips else []
     order = choose_order(names, sort_by)
     columns, rows = table_rows(evaluation)
+    # Captions and ids come from files of others: everything is escaped.
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
     )
@@ -90,6 +91,7 @@ def choose_order(names: Sequence[str], sort_by: str) -> str:
         if sort_by not in names:
             raise ValueError(f"sort_by: clips have no score {sort_by!r}; they have {', '.join(names)}")
         return sort_by
+    # Measures of meaning first: one that counts words puts paraphrases among the worst.
     return next((name for name in TELLING if name in names), names[0] if names else "")
 
 
@@ -107,6 +109,7 @@ def audio_source(audio: str, folder: Path, embed: bool) -> str:
     path = Path(audio)
     # Base64 makes a third more of it, and browsers grow slow with pages of hundreds of megabytes.
     if embed and path.is_file() and path.stat().st_size <= EMBED_BYTES:
+        # A sound without a known ending is most likely a wave file, and browsers look inside anyway.
         kind = mimetypes.guess_type(path.name)[0] or "audio/wav"
         return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
     if not path.is_absolute():

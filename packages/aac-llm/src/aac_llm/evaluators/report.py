@@ -162,6 +162,7 @@ def write_json_report(path: Path, evaluation: Evaluation, config: Any) -> None:
 
 def _references(evaluation: Evaluation) -> str:
     counts = [len(clip.references) for clip in evaluation.clips]
+    # CIDEr-D and BLEU depend on it, so it stands beside them.
     low, high = min(counts), max(counts)
     number = f"{low}" if low == high else f"{low} to {high}"
     return f"{number} reference{'s' if high > 1 else ''} each"

@@ -98,6 +98,7 @@ def score_texts(
                 table.columns.update(_COLUMNS[name](scorer))
             except MissingMetricError as error:
                 table.unavailable[name] = Unavailable(error.reason, error.remedy)
+            # One metric that fails must not cost the others, which may have taken an hour.
             except JavaError as error:
                 table.unavailable[name] = Unavailable(str(error), "")
     return table
@@ -105,6 +106,7 @@ def score_texts(
 
 def mean_column(clips: Any) -> Column:
     """Make the column of a score whose corpus value is the mean over the clips."""
+    # The clips' values are the table, too: a bootstrap of means needs nothing else.
     values = np.asarray(clips, dtype=np.float64)
     return Column(float(values.mean()), values, values)
 
@@ -147,6 +149,7 @@ class _Scorer:
         return self.part(metric, compute)
 
     def meteor(self) -> Meteor:
+        # Here and below inside the methods: torch and Java are looked for only if they are needed.
         from aac_llm.metrics.meteor import meteor
 
         jars, java = self.settings.jars, self.settings.java
@@ -219,6 +222,7 @@ def _bleu_of_sums(order: int, sums: Floats) -> Floats:
 def _meteor(scorer: _Scorer) -> dict[str, Column]:
     from aac_llm.metrics.meteor import score_counts
 
+    # Redrawn clips give summed counts, and METEOR of these is no mean of the clips'.
     found = scorer.meteor()
     return {
         "meteor": Column(found.corpus, found.clips, found.table, lambda sums: score_counts(sums[..., :-1]))

@@ -58,11 +58,13 @@ class DocumentFrequencies:
             raise ValueError("expected the references of at least one clip, got none")
         counts: Counter[tuple[str, ...]] = Counter()
         for texts in references:
+            # A set: an n-gram counts once a clip, however many of its references have it.
             counts.update({ngram for text in texts for ngram in _ngrams(tokenize(text))})
         return cls(num_documents=len(references), counts=dict(counts))
 
     def weights(self, ngrams: Iterable[tuple[str, ...]]) -> Floats:
         """Compute log(clips / clips with the n-gram); an n-gram never seen weighs as one seen once."""
+        # Seen once instead of never, as in the authors' code: log(N/0) would be infinite.
         log_size = math.log(self.num_documents)
         return np.array([log_size - math.log(self.counts.get(ngram, 1)) for ngram in ngrams])
 

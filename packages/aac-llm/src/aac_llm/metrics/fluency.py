@@ -73,6 +73,7 @@ class FluencyDetector(nn.Module):
         """
         path = find_checkpoint(source, local_only=local_only)
         record = read_checkpoint(path)
+        # So a folder alone is enough on a machine without the internet.
         beside = path.parent if (path.parent / "config.json").is_file() else None
         detector = _build(str(backbone or beside or record["model_type"]), record["num_classes"], local_only)
         detector.load_checkpoint(record["state_dict"])
@@ -110,9 +111,11 @@ class FluencyDetector(nn.Module):
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Turn tokenised texts (each value (batch, tokens)) into logits (batch, classes)."""
+        # The state of [CLS]; the published detector does not use BERT's pooler.
         return self.clf(self.encoder(**batch).last_hidden_state[:, 0])
 
     def _tokenize(self, texts: list[str]) -> Mapping[str, torch.Tensor]:
+        # Truncated as in training; captions are rarely that long.
         batch = self.tokenizer(
             texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
         )

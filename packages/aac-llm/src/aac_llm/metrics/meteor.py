@@ -79,6 +79,7 @@ def meteor(
         raise ValueError(
             f"expected references for {len(candidates)} captions, got them for {len(references)}"
         )
+    # Before Java is looked for: a clip without references is the caller's mistake on any machine.
     lines = [score_line(*pair) for pair in zip(candidates, references, strict=True)]
     executable, jar = find_meteor(jars, java)
     if not lines:
@@ -140,6 +141,7 @@ def read_counts(said: str, num_clips: int) -> NDArray[np.float64]:
 
 def score_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Score counts, (..., 23) -> (...): weighted F times one minus the penalty for scattered matches."""
+    # Of summed counts as well: METEOR of a corpus is made of these, it is no mean of clips.
     lengths, function_words = counts[..., 0:2], counts[..., 2:4]
     weighted_lengths = DELTA * (lengths - function_words) + (1 - DELTA) * function_words
     # (..., stage, content or function, caption or reference)
@@ -155,6 +157,7 @@ def score_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _divide(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+    # No matching word: 0 of 0 is no match, and no warning.
     return np.divide(above, below, out=np.zeros(np.shape(above)), where=below > 0)
 
 

@@ -58,6 +58,7 @@ def count_ngrams(sentences: Sequence[Tokens], max_order: int = MAX_ORDER) -> Cou
     """Count the n-grams of sentences, for n up to `max_order`."""
     words = [word for sentence in sentences for word in sentence]
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
+    # Integers instead of tuples of words: numpy then does the counting, many times faster.
     numbers: dict[str, int] = {}
     word_ids = np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.int64, len(words))
     sentence = np.repeat(np.arange(len(sentences)), lengths)
@@ -135,6 +136,7 @@ class CaptionSet:
 
 
 def _slice(counts: NgramCounts, first: int, end: int) -> NgramCounts:
+    # Counts are sorted by sentence, so a range of sentences is a slice.
     low, high = np.searchsorted(counts.sentence, (first, end))
     part = slice(low, high)
     return NgramCounts(
@@ -147,6 +149,7 @@ def _slice(counts: NgramCounts, first: int, end: int) -> NgramCounts:
 
 def check_captions(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
     """Refuse what cannot be scored, see `CaptionSet.from_captions`."""
+    # A text is a sequence of texts, and would be scored letter by letter.
     if isinstance(candidates, str):
         raise TypeError("expected a list of candidates, one a clip, got one text")
     if not len(candidates) or len(candidates) != len(references):

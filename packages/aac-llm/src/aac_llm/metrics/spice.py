@@ -73,11 +73,13 @@ def spice(
     executable, class_path = find_spice(jars, java)
     if not record:
         return np.zeros(0)
+    # Loading the parser's models takes long by itself.
     allowed = timeout or 300 + 0.5 * sum(1 + len(texts) for texts in references)
     with tempfile.TemporaryDirectory(prefix="aac-llm-spice-") as folder:
         source, target = Path(folder) / "captions.json", Path(folder) / "scores.json"
         source.write_text(json.dumps(record), encoding="utf-8")
         arguments = [f"-Xmx{memory}", *class_path_flags(class_path, java_version(executable)), MAIN_CLASS]
+        # The flags of pycocoevalcap, whose numbers these are.
         arguments += [str(source), "-out", str(target), "-subset", "-silent"]
         arguments += ["-threads", str(num_threads)] if num_threads else []
         run_java(executable, arguments, timeout=allowed, cwd=Path(folder))
@@ -99,6 +101,7 @@ def find_spice(jars: str | Path | None = None, java: str | Path | None = None) -
         f"`{GET_CORENLP}` fetches Stanford CoreNLP 3.6.0 (about 400 MB, once; or put "
         f"{' and '.join(CORENLP_JARS)} into a folder that --jars or {JARS_VARIABLE} names)"
     )
+    # Of exactly this version: parses, and with them scores, differ in others.
     corenlp = [find_jar(name, ("spice/lib", "lib"), jars, get) for name in CORENLP_JARS]
     return executable, [jar, *corenlp, *(path for path in libraries if path.name not in CORENLP_JARS)]
 
@@ -125,6 +128,7 @@ def input_record(candidates: Sequence[str], references: Sequence[Sequence[str]])
     return [
         {
             "image_id": number,
+            # The parser takes a line break for the end of a sentence.
             "test": " ".join(candidate.split()),
             "refs": [" ".join(text.split()) for text in refs],
         }

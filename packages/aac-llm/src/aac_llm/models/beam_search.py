@@ -126,6 +126,7 @@ class _State:
         beams, tokens = places // log_probs.shape[2], places % log_probs.shape[2]
         ends = torch.isin(tokens, self.end_tokens)
         parents = self.tokens.gather(1, beams[..., None].expand(-1, -1, length - 1))
+        # Built before beams are chosen: a sequence that ends is kept from here.
         sequences = torch.cat([parents, tokens[..., None]], dim=2)  # (items, width, length)
         self._finish(sequences, best, ends | is_last, length)
         # Ended sequences must not be followed, whatever their rank.
@@ -170,6 +171,7 @@ class _State:
         if self.cache is not None and not self._is_in_place(rows):
             # At first this copies each prompt to all its beams; later it also drops sounds that are done.
             self.cache.batch_select_indices(rows)
+        # From now on every beam has a row of its own.
         self.rows = torch.arange(len(rows), device=rows.device).view(-1, self.num_beams)
         self.positions = self.positions + 1
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
@@ -186,5 +188,6 @@ class _State:
 
     def _is_in_place(self, rows: Tensor) -> bool:
         """Tell whether each beam goes on from its own row, so that nothing is to be copied."""
+        # The first forward pass made one row a prompt, so it is not in place with several beams.
         held = self.cache.layers[0].keys.shape[0]
         return len(rows) == held and torch.equal(rows, torch.arange(held, device=rows.device))

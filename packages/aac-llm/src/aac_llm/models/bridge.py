@@ -91,6 +91,7 @@ def encoder_tokens(num_samples: int, config: CEDConfig) -> int:
     """Return the number of tokens that CED makes of `num_samples` at 16 kHz, alone, without patch-out."""
     # The same arithmetic as in the encoder, for planning without running it (tested against it).
     frames = num_frames(num_samples)
+    # A piece of a patch is a patch: the mask says which of its frames are sound.
     if config.mode == "masked":
         return NUM_ROWS * max(1, -(-frames // PATCH_FRAMES))
     if frames <= config.target_length:
@@ -144,6 +145,7 @@ class Bridge(nn.Module):
         super().__init__()
         self.config = config
         self.layout = layout
+        # The paper's ablation without a Q-Former: the mean of a window, projected.
         if config.kind == "linear":
             self.projector = nn.Linear(encoder_dim, decoder_width)
             return
@@ -154,6 +156,7 @@ class Bridge(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> AcousticTokens:
         """Turn encoder tokens `(batch, tokens, dim)`, real where `mask` is True, into acoustic tokens."""
+        # Queries over the whole clip give the same number of tokens whatever its length.
         if self.config.kind == "clip":
             embeddings = self.projector(self.query_tokens(tokens, mask))
             return AcousticTokens(embeddings, mask.new_ones(embeddings.shape[:2]))
@@ -168,6 +171,7 @@ class Bridge(nn.Module):
     def window_features(self, windows: Windows) -> Tensor:
         """Return features of the windows that hold sound, clip after clip: `(windows, queries, dim)`."""
         used = windows.is_used
+        # Windows of padding alone would only cost time.
         tokens, mask = windows.tokens[used], windows.mask[used]  # (windows, window, dim), (windows, window)
         if self.config.kind == "linear":
             return masked_mean(tokens, mask)[:, None]

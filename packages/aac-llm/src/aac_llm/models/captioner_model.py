@@ -215,6 +215,7 @@ class CaptionModel(PretrainedModule):
         if (waveforms is None) == (acoustic is None):
             raise ValueError("expected either waveforms or acoustic tokens")
         config = config or GenerationConfig(**settings)
+        # Validation calls this in the midst of training: dropout must be off, and on again.
         was_training = self.training
         self.eval()
         try:

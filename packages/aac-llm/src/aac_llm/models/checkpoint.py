@@ -36,7 +36,7 @@ from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
 from aac_llm.files import replace_entries, write_json
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
 from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
-from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
+from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
 from aac_llm.models.tensors import CheckpointError, load_part, read_tensors, select_part, write_tensors
 
 FORMAT_VERSION = 1
@@ -57,6 +57,7 @@ def find_model(source: str | Path) -> Path:
         CheckpointError: there is no captioner.
     """
     path = Path(resolve_model(source))
+    # A folder here wins over a model of that name on the hub.
     if path.is_dir():
         if not (path / CONFIG_FILE).is_file():
             raise CheckpointError(
@@ -72,7 +73,8 @@ def find_model(source: str | Path) -> Path:
         return Path(snapshot_download(str(source)))
     except Exception as e:  # offline, no such model, no access: huggingface_hub has a class for each
         raise CheckpointError(
-            f"no folder {str(source)!r} here, and it could not be fetched from the Hugging Face hub: {e}"
+            f"no folder {str(source)!r} here, and it could not be fetched from the Hugging Face hub "
+            f"({first_sentence(e)})"
         ) from e
 
 
@@ -90,6 +92,7 @@ def read_config(folder: Path) -> ModelConfig:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise CheckpointError(f"{path} cannot be read as JSON: {e}") from e
+    # A folder with a decoder has a config.json too, of another model_type.
     if not isinstance(settings, dict) or settings.pop("model_type", None) != MODEL_TYPE:
         raise CheckpointError(f"{path} does not describe a captioner (model_type {MODEL_TYPE!r})")
     version = settings.pop("format_version", None)
@@ -111,6 +114,7 @@ def config_from_dict(settings: Mapping[str, Any]) -> ModelConfig:
         if name in converted:
             known = {field.name for field in fields(kind)}
             given = {key: _tuple(value) for key, value in converted[name].items()}
+            # A setting that is passed over in silence would change what the model computes.
             if set(given) - known:
                 raise ValueError(f"unknown settings of {name}: {', '.join(sorted(set(given) - known))}")
             converted[name] = kind(**given)
@@ -160,6 +164,7 @@ def save(
         tensors: all of the model's, by their names in it.
     """
     parts = {part: select_part(tensors, part) for part in ("encoder", "bridge", "decoder")}
+    # Names are rewritten for the new place; weights themselves are not touched.
     weights = config.encoder_weights
     named = replace(
         config,
@@ -197,6 +202,7 @@ def save_merged(
         encoder_strategy="frozen",
         quantization="none",
     )
+    # Of a plain class, so that CED.from_pretrained reads it without knowing of adapters.
     plain_encoder = CED(config.encoder)
     plain_encoder.load_state_dict(merged_tensors(encoder))
     with replace_entries(folder, last=CONFIG_FILE) as new:
@@ -276,6 +282,7 @@ def load_trained(
     Raises:
         CheckpointError: they do not fit, for instance a decoder of another width.
     """
+    # First the width: loading would fail with a list of shapes.
     tensors = read_tensors(folder / BRIDGE_FILE)
     _check_width(config, bridge, tensors, folder)
     load_part(bridge, tensors, str(folder / BRIDGE_FILE))

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import torch
 
+from aac_llm.models.run_folder import first_sentence
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 Quantization = Literal["none", "8bit", "4bit"]
@@ -37,6 +39,7 @@ def load_decoder(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    # Named: by default transformers 4 loads in float32 and 5 in the file's own format.
     options: dict[str, Any] = {"dtype": dtype}
     if quantization != "none":
         options |= {"quantization_config": _quantization_config(quantization, dtype)}
@@ -48,10 +51,11 @@ def load_decoder(
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError, KeyError) as e:
         raise DecoderError(
-            f"the decoder {str(source)!r} cannot be loaded ({_first_line(e)}); expected the hub id or the "
+            f"the decoder {str(source)!r} cannot be loaded ({first_sentence(e)}); expected the hub id or the "
             "folder of a causal language model with its tokenizer, and for a gated one an accepted licence "
             "and `hf auth login`"
         ) from e
+    # Quantized weights were made on their device and cannot be moved.
     if quantization == "none":
         model.to(device)
     set_generation_defaults(model, tokenizer)
@@ -125,7 +129,3 @@ def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype if dtype != torch.float32 else torch.bfloat16,
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -31,6 +31,7 @@ class CaptionRepetitionPenalty(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
         """Return log-probabilities (or logits) `(captions, vocabulary)` after tokens `(captions, length)`."""
+        # CTRL (arXiv:1909.05858, section 4.1) over the caption alone: the prompt's words are free.
         seen = scores.gather(1, input_ids)
         penalized = torch.where(seen < 0, seen * self.penalty, seen / self.penalty)
         return scores.scatter(1, input_ids, penalized)
@@ -52,6 +53,7 @@ def generate(
         mean log-probability per token (the end counts).
     """
     settings = settings or GenerationConfig()
+    # Ours reads a prompt once instead of once for each beam; results are the same (tested).
     if not settings.do_sample and settings.num_beams > 1 and supports(decoder):
         return _search(decoder, tokenizer, sequences, settings)
     # top_k 0: transformers would cut to the 50 most probable tokens before top_p does.
@@ -141,6 +143,7 @@ def _mean_log_probability(output: Any, ends: int | list[int] | None) -> Tensor:
         [step.gather(1, token[:, None])[:, 0] for step, token in zip(steps, sequences.T, strict=True)], dim=1
     )  # (sounds, length)
     ids = torch.tensor([ends] if isinstance(ends, int) else list(ends or []), device=sequences.device)
+    # Behind the first end there is padding, whose probabilities mean nothing.
     ended = torch.isin(sequences, ids).long().cumsum(1)
     counted = (ended - torch.isin(sequences, ids).long()) == 0  # the end itself counts
     return (chosen * counted).sum(1) / counted.sum(1)

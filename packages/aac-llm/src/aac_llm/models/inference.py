@@ -82,6 +82,7 @@ def longest_seconds(model: CaptionModel, config: GenerationConfig) -> float:
     context = getattr(model.decoder.config, "max_position_embeddings", None)
     if context is None:
         return math.inf
+    # Prompt, sound and caption share the decoder's positions.
     room = context - config.max_new_tokens - len(model.prompt)
     # How many tokens a sound takes depends on windows and chunks, so search instead of inverting.
     low, high = 0, 1
@@ -99,6 +100,7 @@ def caption_batch(
     """Caption waveforms (samples,) at 16 kHz at once; candidates of each, best first."""
     padded, lengths = pad_waveforms(waveforms)
     with torch.inference_mode():
+        # Encoded once, also where sampling draws many captions of it.
         acoustic = model.encode_audio(padded.to(model.device), lengths.to(model.device))
         return model.generate(acoustic=acoustic, config=config)
 

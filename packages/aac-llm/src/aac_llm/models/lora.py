@@ -57,6 +57,7 @@ def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRAConfig
 
 
 def _inject(module: nn.Module, pattern: str, settings: LoRAConfig) -> None:
+    # peft's own error names no layer that there is.
     if not any(re.fullmatch(pattern, name) for name, _ in module.named_modules()):
         linear = {name.split(".")[-1] for name, m in module.named_modules() if isinstance(m, nn.Linear)}
         raise ValueError(
@@ -76,6 +77,7 @@ def _train_adapters(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(is_adapter(name))
         if is_adapter(name):
+            # Updates of 1e-5 would be rounded away in bfloat16.
             parameter.data = parameter.data.float()
 
 
@@ -86,6 +88,7 @@ def is_adapter(name: str) -> bool:
 
 def adapter_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Select the adapters' tensors among a module's, without peft's name of the adapter."""
+    # The name is peft's, and no part of our format.
     return {name.replace(f".{ADAPTER}.", "."): tensor for name, tensor in tensors.items() if is_adapter(name)}
 
 
@@ -126,6 +129,7 @@ def merged_tensors(module: nn.Module) -> dict[str, Tensor]:
 def adapters_disabled(module: nn.Module) -> Iterator[None]:
     """Let `module` compute, within, what it did before it was adapted."""
     layers = [layer for layer in module.modules() if isinstance(layer, LoraLayer)]
+    # Layer by layer: peft's own switch needs its model class, and adapters are injected without it.
     for layer in layers:
         layer.enable_adapters(False)
     try:

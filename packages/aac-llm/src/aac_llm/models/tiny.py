@@ -67,6 +67,7 @@ def _train_tokenizer(texts: Iterable[str], vocab_size: int):  # type: ignore[no-
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
+    # Byte-level, so that any caption can be written, whatever it was trained on.
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()

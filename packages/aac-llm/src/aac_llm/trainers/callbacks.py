@@ -1,8 +1,9 @@
-"""What happens beside the updates of a training: the log, the last validation, saving on Ctrl-C."""
+"""What happens beside the updates of a training: progress, the log, the last validation, saving on Ctrl-C."""
 
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,61 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import IntervalStrategy
 
 from aac_llm.files import write_atomically
+from aac_llm.output import Progress
+
+logger = logging.getLogger(__name__)
+
+
+class ShowProgress(TrainerCallback):
+    """Show updates, loss and validation scores in the look of all our verbs; transformers' own is off."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._loss = ""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Begin at the update at which a resumed training begins."""
+        self._progress = Progress(
+            "Training", state.max_steps, start=state.global_step, shown=state.is_world_process_zero
+        )
+        self._progress.__enter__()
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Count an update."""
+        if self._progress:
+            self._progress.advance(state.global_step - self._progress.done, self._loss)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
+    ) -> None:
+        """Keep the loss for the next update's note; tell the scores of a validation at once."""
+        values = {
+            name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)
+        }
+        if "loss" in values:
+            self._loss = f"loss {values['loss']:.3f}"
+        scores = {
+            name.removeprefix("eval_"): value for name, value in values.items() if name.startswith("eval_")
+        }
+        # Every rank logs; one tells.
+        if scores and state.is_world_process_zero:
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            logger.info("validation after %d updates: %s", state.global_step, shown)
+
+    def close(self) -> None:
+        """Take the bar away, also after an error: it would swallow the line that says what went wrong."""
+        if self._progress:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
 
 
 class LogFile(TrainerCallback):
@@ -26,6 +82,7 @@ class LogFile(TrainerCallback):
         """Drop what a killed run logged after the checkpoint from which this one goes on."""
         if state.is_world_process_zero and self.path.is_file():
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            # These updates will be made, and logged, again.
             kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
             write_atomically(self.path, "".join(kept))
 
@@ -92,5 +149,6 @@ class SaveOnInterrupt(TrainerCallback):
 
     def _note(self, *_: Any) -> None:
         self.interrupted = True
+        # Who asks twice does not want to wait for the save.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -63,9 +63,11 @@ def estimate_memory(
         half_precision: activations are in bfloat16.
         gradient_checkpointing: only the input of each layer is kept.
     """
+    # All trained weights are float32 (see lora.py), whatever the frozen ones are.
     trained = sum(parameter.numel() for parameter in model.trainable_parameters())
     prompt = len(model.prompt)
     decoder = model.decoder.config.get_text_config()
+    # The decoder reads all of it, although only the caption is scored.
     length = prompt + model.token_budget(seconds) + caption_tokens
     value_bytes = 2 if half_precision else 4
     # With recomputation only the input of each layer, 2 bytes a value in half precision.

@@ -35,6 +35,7 @@ def check_settings(config: TrainConfig, *, resumes: bool) -> None:
     now = to_plain(config)
     if path.is_file() and resumes:
         before = json.loads(path.read_text(encoding="utf-8"))
+        # A longer run goes on; a run of two learning rates could not be repeated.
         changed = [
             f"{name}: {before[name]} -> {now[name]}"
             for name in now

@@ -17,13 +17,13 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 from torch import nn
-from transformers import TrainingArguments, set_seed
+from transformers import PrinterCallback, TrainingArguments, set_seed
 
 from aac_llm.config.train import TrainConfig
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ValidateAtEnd
+from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.curves import plot_curves
 from aac_llm.trainers.memory import estimate_memory
 from aac_llm.trainers.run_folder import BEST, CURVES, LAST, LOG, check_settings, find_checkpoint
@@ -44,6 +44,21 @@ class TrainResult:
     """Validation scores of the best model; empty without validation."""
     steps: int
     """Updates."""
+    bad_clips: dict[str, str]
+    """Sound file -> why it could not be decoded; these were left out."""
+
+
+def train_verb(config: TrainConfig) -> int:
+    """Train, say where the model is, and return 1 if clips had to be left out."""
+    result = train(config)
+    if PartialState().is_main_process:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items() if name != "step")
+        print(
+            f"model: {result.model}"
+            + (f" ({scores} after {result.scores['step']:.0f} updates)" if scores else "")
+        )
+        print(f"curves: {result.out / CURVES}")
+    return 1 if result.bad_clips else 0
 
 
 def train(config: TrainConfig) -> TrainResult:
@@ -55,8 +70,10 @@ def train(config: TrainConfig) -> TrainResult:
     """
     check_device(config)
     join_processes(config)
+    # Before anything is built: other settings than before are refused in a second, not after loading 7B.
     checkpoint = find_checkpoint(config.out)
     check_settings(config, resumes=checkpoint is not None)
+    # Before the model: its bridge starts from random weights.
     set_seed(config.seed)
     train_set = make_dataset(config, config.data.train, config.data.train_splits, training=True)
     validation_set = None
@@ -65,9 +82,10 @@ def train(config: TrainConfig) -> TrainResult:
             config, config.data.validation, config.data.validation_splits, training=False
         )
     model = build_model(config)
+    # Here and not by Trainer: whole weights are loaded before FSDP shares them out.
     if checkpoint:
         model.restore(checkpoint)
-    interrupt = SaveOnInterrupt()
+    interrupt, progress = SaveOnInterrupt(), ShowProgress()
     updates = count_updates(config, len(train_set))
     trainer = CaptionTrainer(
         config,
@@ -75,11 +93,17 @@ def train(config: TrainConfig) -> TrainResult:
         training_arguments(config, updates, validate=validation_set is not None),
         train_set,
         validation_set,
-        [LogFile(config.out / LOG), ValidateAtEnd(), interrupt],
+        [LogFile(config.out / LOG), ValidateAtEnd(), interrupt, progress],
     )
+    trainer.remove_callback(
+        PrinterCallback
+    )  # in place of tqdm's bar it prints dictionaries to the standard output
     if trainer.is_world_process_zero():
         describe(config, model, train_set, updates)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        progress.close()
     if interrupt.interrupted:
         raise KeyboardInterrupt(f"Saved in {config.out}; the same command goes on from there.")
     return finish(config, trainer, [train_set, validation_set] if validation_set else [train_set])
@@ -130,6 +154,7 @@ def training_arguments(config: TrainConfig, updates: int, *, validate: bool) -> 
     by_steps, save = config.eval_steps, config.save_steps
     arguments = TrainingArguments(
         output_dir=str(config.out),
+        # max_steps above 0 overrides it.
         num_train_epochs=config.epochs,
         max_steps=config.max_steps or -1,
         per_device_train_batch_size=config.batch_size,
@@ -149,6 +174,7 @@ def training_arguments(config: TrainConfig, updates: int, *, validate: bool) -> 
         save_total_limit=config.keep_checkpoints,
         logging_steps=config.logging_steps,
         report_to=list(config.report_to) or "none",
+        disable_tqdm=True,
         use_cpu=uses_cpu(config),
         seed=config.seed,
         data_seed=config.seed,
@@ -171,6 +197,7 @@ def count_updates(config: TrainConfig, num_examples: int) -> int:
     """Count the updates of the whole training."""
     if config.max_steps:
         return config.max_steps
+    # The last batch of an epoch may be smaller, and counts: rounded up, as Trainer does.
     passes = -(-num_examples // (config.batch_size * PartialState().num_processes))
     return -(-passes // config.gradient_accumulation_steps) * config.epochs
 
@@ -185,7 +212,6 @@ def join_processes(config: TrainConfig) -> None:
     """Meet the other processes of a launcher, before anything is written or counted.
 
     Without `cpu`, accelerate takes each of several processes on a processor for the only one.
-
     """
     if ":" in config.device:  # one of several GPUs; accelerate would take the first
         os.environ["ACCELERATE_TORCH_DEVICE"] = config.device
@@ -230,20 +256,21 @@ def describe(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset, 
 def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[CaptionDataset]) -> TrainResult:
     """Save the last model and the curves, and name the clips that were left out."""
     best = config.out / BEST
+    # All ranks: with FSDP each holds a part.
     trainer.save_captioner(config.out / LAST)
     bad = [(str(data.clips[n].audio), reason) for data in datasets for n, reason in data.bad.items()]
     bad = gather_object(bad) if trainer.args.world_size > 1 else bad
     if trainer.is_world_process_zero():
         plot_curves(config.out / LOG, config.out / CURVES)
         if bad:
-            logger.warning("%d clips could not be decoded and were left out:", len(dict(bad)))
-            for audio, reason in sorted(dict(bad).items()):
-                logger.warning("  %s: %s", audio, reason)
+            logger.warning("%d clips could not be decoded and were left out (named above)", len(dict(bad)))
     trainer.accelerator.wait_for_everyone()
     record = best / "validation.json"
     scores = json.loads(record.read_text()) if record.is_file() else {}
     model = best if scores else config.out / LAST
-    return TrainResult(out=config.out, model=model, scores=scores, steps=trainer.state.global_step)
+    return TrainResult(
+        out=config.out, model=model, scores=scores, steps=trainer.state.global_step, bad_clips=dict(bad)
+    )
 
 
 def total_parameters(module: nn.Module, *, trained: bool = False) -> int:

@@ -74,6 +74,7 @@ def _validate_batch(
     examples = [dataset[index] for index in batch]
     waveforms, lengths = pad_waveforms([example.waveform for example in examples])
     acoustic = model.encode_audio(waveforms.to(model.device), lengths)
+    # Of a validation clip always the first caption, so that losses compare between epochs.
     labels = model.tokenize_captions([example.caption for example in examples]).to(model.device)
     logits = model.caption_logits(acoustic, labels)
     losses = torch.nn.functional.cross_entropy(

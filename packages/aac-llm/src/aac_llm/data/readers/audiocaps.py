@@ -10,7 +10,7 @@ from audio_common.files import AudioFolder
 
 from aac_llm.config.prepare import PrepareAudioCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_csv
+from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_csv, read_text
 
 CLIP_SECONDS = 10
 """Length of a clip, of which some file names are made."""
@@ -66,8 +66,10 @@ def _tables(config: PrepareAudioCapsConfig) -> Iterator[tuple[Path, str | None]]
 
 
 def _columns(table: Path) -> list[str]:
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        return next(csv.reader(file), [])
+    try:
+        return next(csv.reader(read_text(table).splitlines()[:1]), [])
+    except csv.Error as e:
+        raise ManifestError(f"{table}:1: not CSV ({e})") from e
 
 
 def _read_original(table: Path, split: str | None, files: AudioFolder, reading: Reading) -> None:
@@ -81,6 +83,7 @@ def _read_original(table: Path, split: str | None, files: AudioFolder, reading: 
         except ValueError as e:
             reading.add_problem("row", f"{table}:{line}", e)
             continue
+        # Test and validation clips have five rows.
         captions.setdefault(key, []).append(row["caption"])
         first.setdefault(key, (line, row.get("audiocap_id", "").strip()))
     for key, texts in captions.items():

@@ -34,6 +34,7 @@ def read_clotho(config: PrepareClothoConfig) -> Reading:
             if not name or not captions:
                 reading.add_problem("row", where, "the row has no file_name or no caption")
                 continue
+            # Names in the tables and on disk differ in spaces; AudioFolder knows.
             try:
                 audio = files.find(name)
             except LookupError as e:
@@ -58,6 +59,7 @@ def read_sound_ids(table: Path) -> dict[str, str]:
     metadata = table.with_name(table.name.replace("captions", "metadata"))
     if metadata == table or not metadata.is_file():
         return {}
+    # The published metadata are in this encoding, the captions in UTF-8.
     rows = read_csv(metadata, ("file_name", "sound_id"), encoding="iso-8859-1")
     return {row["file_name"]: row["sound_id"].strip() for _, row in rows if row["sound_id"].strip().isdigit()}
 

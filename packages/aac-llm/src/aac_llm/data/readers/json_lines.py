@@ -57,7 +57,7 @@ def read_jsonl(config: PrepareJSONLConfig) -> Reading:
     find = _finder(config)
     for line, row in read_json_lines(config.source):
         texts = row.get("captions", row.get("caption"))
-        captions = (texts,) if isinstance(texts, str) else tuple(texts or ())
+        captions = tuple(texts) if isinstance(texts, list) else (texts,) if texts else ()
         details = {key: row.get(key) for key in ("dataset", "licence", "sound_id") if row.get(key)}
         split = row.get("split") or config.split
         _add(

@@ -9,7 +9,7 @@ from audio_common.files import AudioFolder
 
 from aac_llm.config.prepare import PrepareMACSConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import Reading
+from aac_llm.data.readers.source import Reading, read_text
 
 
 def read_macs(config: PrepareMACSConfig) -> Reading:
@@ -41,7 +41,7 @@ def _entries(path: Path) -> list[Any]:
 
     try:
         # The C loader, where there is one, reads the 1.5 MB in a tenth of the time.
-        content = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.load(read_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as e:
         raise ManifestError(f"{path}: not YAML: {' '.join(str(e).split())}") from e
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):

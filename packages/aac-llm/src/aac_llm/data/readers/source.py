@@ -57,6 +57,18 @@ def read_csv(
             raise ManifestError(f"{path}:{reader.line_num + 1}: not CSV in {encoding} ({e})") from e
 
 
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        ManifestError: it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise ManifestError(f"{path}: not UTF-8 text ({e})") from e
+
+
 def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> Iterator[tuple[Path, str]]:
     """Yield the tables of a published set that are in a folder, with our name of their split.
 
@@ -64,6 +76,7 @@ def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> It
         ValueError: a split was named for all of them.
         FileNotFoundError: there is none.
     """
+    # One name for three tables would mix test clips into training.
     if split is not None:
         raise ValueError(f"split: {folder} is a folder of tables that are splits already; leave --split out")
     found = [(folder / name, ours) for name, ours in names.items() if (folder / name).is_file()]

@@ -15,7 +15,7 @@ from audio_common.files import AudioFolder
 
 from aac_llm.config.prepare import PrepareWavCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import Reading
+from aac_llm.data.readers.source import Reading, read_text
 
 BLACKLIST = "blacklist_exclude_test_ac.json"
 SOURCES = {"as_final": "AudioSet", "bbc_final": "BBC", "fsd_final": "FreeSound", "sb_final": "SoundBible"}
@@ -28,6 +28,7 @@ def read_wavcaps(config: PrepareWavCapsConfig) -> Reading:
     Raises:
         ValueError: the blacklist is not there, and was not waived.
     """
+    # First: reading 400,000 entries takes a while, and the mistake would be told late.
     blacklist = read_blacklist(config) if config.use_blacklist else {}
     files = AudioFolder(config.audio or (config.source if config.source.is_dir() else config.source.parent))
     reading = Reading()
@@ -79,7 +80,7 @@ def read_blacklist(config: PrepareWavCapsConfig) -> dict[str, set[str]]:
             "and comes with WavCaps. Name it with --blacklist, or train on test sets with --no_use_blacklist"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
         return {part: {Path(str(name)).stem for name in names} for part, names in content.items()}
     except (AttributeError, TypeError, json.JSONDecodeError) as e:
         raise ManifestError(f"{path}: expected an object of lists by part of WavCaps ({e})") from e
@@ -98,7 +99,7 @@ def _parts(source: Path) -> Iterator[Path]:
 
 def _entries(path: Path) -> list[Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except json.JSONDecodeError as e:
         # A clone without git LFS holds three lines of text in place of each file.
         hint = (
