@@ -200,3 +200,25 @@ def test_settings_are_plain_json(tmp_path: Path) -> None:
     saved = tmp_path / "config.json"
     write_json(saved, settings)
     assert read("train", "--config", str(saved)) == settings
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["evaluate", "{folder}", "--model", "{folder}"], "is a folder; a file is needed"),
+        (["evaluate", "{folder}/a.jsonl", "--model", "{folder}"], "is no model"),
+        (["evaluate", "{folder}/a.jsonl", "--model", "{folder}/a.jsonl"], "is no model"),
+        (["search", "{folder}", "a dog"], "is no index"),
+        (["quickstart", "--out", "{folder}/a.jsonl"], "is a file; the output needs a folder"),
+        (["prepare", "folder", "{folder}", "--captions", "{folder}/a.jsonl", "--out", "-"], "needs a name"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_work_is_refused_before_torch_is_loaded(
+    words: list[str], named: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jsonl").write_text("")
+    verb, settings = cli.PROGRAM.read([word.format(folder=tmp_path) for word in words])
+    assert verb.check is not None
+    with pytest.raises((OSError, ValueError), match=named):
+        verb.check(settings)

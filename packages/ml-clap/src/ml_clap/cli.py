@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ml_clap.command_line import (
     Program,
+    UsageError,
     Verb,
     require_any,
     require_file,
@@ -31,60 +34,120 @@ from ml_clap.config.prepare import (
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
 from ml_clap.config.train import TrainConfig
+from ml_clap.files import is_stream
 
 RESUMES = "What was done so far is kept; the same command goes on from there."
+WEIGHTS_FILE = "model.safetensors"
+"""As in `ml_clap.models.text_source`, which imports torch."""
+REPORTERS = ("comet_ml", "mlflow", "tensorboard", "trackio", "wandb")
+"""Modules that accelerate needs for what `report_to` names; it would say so after loading the model."""
+
+
+def require_clap(name: str) -> None:
+    """Raise for what is no model of ours: nothing of that name, or a folder without weights."""
+    require_model(name)
+    path = Path(name)
+    places = (path, path / "best", path / "last")
+    if path.is_dir() and not any((place / WEIGHTS_FILE).is_file() for place in places):
+        raise FileNotFoundError(
+            f"{name} is no model: there is no {WEIGHTS_FILE} in it, nor in a best/ or last/ of it"
+        )
+    if path.is_file() and path.suffix != ".pt":
+        raise ValueError(f"{name} is no model: a file of weights is a .pt of the authors")
+
+
+def require_output(*paths: Path | None, is_folder: bool = False) -> None:
+    """Raise where a result cannot be written: found out now, not after hours of work."""
+    for path in paths:
+        if path is None or is_stream(path):
+            continue
+        if path.exists() and path.is_dir() != is_folder:
+            kind, needed = ("folder", "file") if path.is_dir() else ("file", "folder")
+            raise ValueError(f"{path} is a {kind}; the output needs a {needed}")
+        parent = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not parent.is_dir() and parent != path:
+            raise NotADirectoryError(f"{parent} is a file; a folder is needed for {path.name}")
+        # A file is replaced by another of its name: it is the folder that must let us write.
+        if not os.access(parent if parent.is_dir() else path.absolute().parent, os.W_OK):
+            raise PermissionError(f"{parent} cannot be written to; choose another place for {path.name}")
+
+
+def check_quickstart(config: QuickstartConfig) -> None:
+    """Refuse a place that cannot be written to."""
+    require_output(config.out, is_folder=True)
 
 
 def check_prepare(config: PrepareConfig) -> None:
-    """Refuse what is not there before a decoder is loaded."""
-    require_any(config.source)
+    """Refuse a missing source, and places that cannot be written to, before a decoder is loaded."""
+    (require_file if isinstance(config, PrepareReferenceConfig) else require_any)(config.source)
     require_file(*config.against)
+    require_folder(getattr(config, "audio", None))
+    require_file(getattr(config, "captions", None))
+    if config.out is not None and is_stream(config.out):
+        raise UsageError("out: the manifest needs a name, for its report is written beside it")
+    require_output(config.out, config.json)
 
 
 def check_train(config: TrainConfig) -> None:
-    """Refuse missing manifests or model before torch is loaded."""
+    """Refuse missing manifests, models or extras before torch is loaded."""
     require_file(*config.data.train, *config.data.validation)
     if config.init_from:
-        require_model(config.init_from)
+        require_clap(config.init_from)
+    else:
+        require_model(config.model.text_encoder)
+        require_model(config.model.audio_weights or "")
+        if config.model.text_backend == "sonar":
+            require_module("sonar")
+    require_module(*(name for name in config.report_to if name in REPORTERS))
+    require_output(config.out, is_folder=True)
 
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
     require_file(config.data)
-    require_model(config.model)
+    require_clap(config.model)
+    require_output(config.json, config.plot)
 
 
 def check_classify(config: ClassifyConfig) -> None:
-    """Refuse missing sounds or model before torch is loaded."""
+    """Refuse missing sounds, prompts or model before torch is loaded."""
     require_any(*config.data)
     require_file(config.prompts)
-    require_model(config.model)
+    require_clap(config.model)
+    require_output(config.json, config.plot)
 
 
 def check_index(config: IndexConfig) -> None:
     """Refuse missing sounds or model before torch is loaded."""
     require_any(config.source)
     if config.model:
-        require_model(config.model)
+        require_clap(config.model)
+    require_output(config.out, is_folder=True)
+    require_output(config.json)
 
 
 def check_search(config: SearchConfig) -> None:
-    """Refuse a missing index, file of queries, sound or extra before torch is loaded."""
+    """Refuse a missing index, file of queries, sound, model or extra before torch is loaded."""
     require_folder(config.index)
+    if not (config.index / "index.json").is_file():
+        raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
     require_file(config.queries, *config.audio)
+    if config.model:
+        require_clap(config.model)
     if config.engine == "faiss":
         require_module("faiss")
+    require_output(config.json)
 
 
-def reader(name: str, settings: type, source: str) -> Verb:
+def reader(name: str, settings: type, source: str, out: str) -> Verb:
     """Return the verb that reads a kind of data set."""
     return Verb(
         name=f"prepare {name}",
         settings=settings,
-        function="ml_clap.data.prepare:prepare",
+        function="ml_clap.data.prepare:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
-        example=f"prepare {name} {source} --out data/{name}.jsonl",
+        example=f"prepare {name} {source} --out {out}",
         check=check_prepare,
         has_model=False,
     )
@@ -96,42 +159,44 @@ VERBS = (
         settings=QuickstartConfig,
         function="ml_clap.quickstart:quickstart",
         example="quickstart --out runs/quickstart-ml-clap",
+        interrupted=RESUMES,
+        check=check_quickstart,
     ),
-    reader("clotho", PrepareClothoConfig, "clotho"),
-    reader("audiocaps", PrepareAudioCapsConfig, "audiocaps"),
-    reader("reference", PrepareReferenceConfig, "reference.json"),
-    reader("folder", PrepareFolderConfig, "sounds --captions captions.json"),
-    reader("tuxpaint", PrepareTuxpaintConfig, "tuxpaint"),
+    reader("clotho", PrepareClothoConfig, "data/clotho", "data/clotho/manifest.jsonl"),
+    reader("audiocaps", PrepareAudioCapsConfig, "data/audiocaps", "data/audiocaps/manifest.jsonl"),
+    reader("reference", PrepareReferenceConfig, "data/wavcaps.json", "data/wavcaps/manifest.jsonl"),
+    reader("folder", PrepareFolderConfig, "sounds --captions captions.json", "sounds.jsonl"),
+    reader("tuxpaint", PrepareTuxpaintConfig, "data/tuxpaint", "data/tuxpaint/manifest.jsonl"),
     Verb(
         name="train",
         settings=TrainConfig,
-        function="ml_clap.trainers.train:train",
-        example="train --config clotho --data.train data/clotho.jsonl --out runs/clotho",
+        function="ml_clap.trainers.train:train_verb",
+        example="train --config clotho --init_from runs/quickstart-ml-clap/model",
         check=check_train,
     ),
     Verb(
         name="evaluate",
         settings=EvaluateConfig,
-        function="ml_clap.evaluators.evaluate:evaluate",
+        function="ml_clap.evaluators.evaluate:evaluate_verb",
         positional=("data",),
-        example="evaluate data/clotho.jsonl --model runs/clotho --languages fra_Latn --json results.json",
+        example="evaluate data/clotho/manifest.jsonl --model runs/clotho --split test --json clotho.json",
         check=check_evaluate,
     ),
     Verb(
         name="classify",
         settings=ClassifyConfig,
-        function="ml_clap.evaluators.zero_shot:classify",
+        function="ml_clap.evaluators.zero_shot:classify_verb",
         positional=("data",),
-        example="classify sounds --model runs/clotho --prompts classes.json --languages eng_Latn fra_Latn",
+        example="classify recordings --model runs/clotho --prompts classes.json --languages eng_Latn",
         check=check_classify,
     ),
     Verb(
         name="index",
         settings=IndexConfig,
-        function="ml_clap.search.index:index",
+        function="ml_clap.search.index:index_verb",
         positional=("source",),
         interrupted=RESUMES,
-        example="index sounds --model runs/clotho --out sounds.index",
+        example="index recordings --model runs/clotho --out index",
         check=check_index,
     ),
     Verb(
@@ -139,7 +204,7 @@ VERBS = (
         settings=SearchConfig,
         function="ml_clap.search.search:search",
         positional=("index", "query"),
-        example='search sounds.index --lang fra_Latn "un chien aboie"',
+        example='search index "un chien aboie" --lang fra_Latn',
         check=check_search,
     ),
 )

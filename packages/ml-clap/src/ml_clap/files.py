@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-STANDARD_OUTPUT = Path("-")
+STREAM = "-"
+"""Path that stands for the standard input or output."""
 TEMPORARY = ".tmp"
 """Ending of a file that is being written; a kill may leave one behind."""
 
@@ -38,13 +39,27 @@ def write_atomically(path: Path, content: bytes | str | Callable[[Path], object]
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as readable JSON to a file, or to standard output where the path is `-`."""
-    content = to_json(value, indent=2) + b"\n"
-    if path == STANDARD_OUTPUT:
+def is_stream(path: str | Path) -> bool:
+    """Tell whether a path is `-`, the standard input or output."""
+    return str(path) == STREAM
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file, or for `-` the standard input."""
+    return sys.stdin.buffer.read() if is_stream(path) else Path(path).read_bytes()
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file whole, or for `-` to the standard output."""
+    if is_stream(path):
         sys.stdout.write(content.decode())
     else:
-        write_atomically(path, content)
+        write_atomically(Path(path), content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as readable JSON to a file, or to standard output where the path is `-`."""
+    write_bytes(path, to_json(value, indent=2) + b"\n")
 
 
 def to_json(value: Any, *, indent: int | None = None) -> bytes:

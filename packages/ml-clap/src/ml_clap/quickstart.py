@@ -8,11 +8,15 @@ particular.
 
 from __future__ import annotations
 
+import logging
+import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
+import torch
 from audio_common.config import CEDConfig
 from audio_common.scenes.scene import Scene, random_scene, render
 from audio_common.scenes.text import HELD_OUT_VARIANT, TRAINING_VARIANTS, caption
@@ -31,7 +35,9 @@ from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.audio_index import Hit
 from ml_clap.search.index import index
 from ml_clap.search.search import search
-from ml_clap.trainers.train import TrainResult, train
+from ml_clap.trainers.train import CURVES_FILE, TrainResult, train
+
+logger = logging.getLogger(__name__)
 
 SECONDS = 4.0
 EVENTS = 2
@@ -54,22 +60,34 @@ class QuickstartResult:
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
     """Synthesize, train, evaluate, index and search; prints each step and where its files are."""
     out = config.out
+    choose_threads()
     _say(1, f"synthesizing {config.clips} training scenes with captions in {len(LANGUAGES)} languages")
     manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)
     _say(2, f"training a small model from scratch for {config.steps} steps")
     training = train(training_settings(config, manifest))
-    print(f"The loss ended at {training.loss:.2f}. Curves: {out / 'model' / 'curves.png'}")
-    model = str(out / "model")
+    print(f"The loss ended at {training.loss:.2f}. Curves: {out / 'model' / CURVES_FILE}")
+    model = str(training.model)
     _say(3, "evaluating on scenes and sentence patterns that were not in training")
     report = evaluate(EvaluateConfig(data=manifest, model=model, split="test", plot=out / "retrieval.png"))
     print(f"Chance: R@1 {chance(report, 1):.1f} %, R@10 {chance(report, 10):.1f} %.")
+    print(f"The same as a picture: {out / 'retrieval.png'}")
     _say(4, "indexing the test scenes, and searching them")
     sounds = manifest.parent / "test.jsonl"
     write_manifest(sounds, read_manifest(manifest, split="test"))
     index(IndexConfig(source=sounds, out=out / "index", model=model))
     hits = {language: _ask(out / "index", language, text) for language, text in QUERIES.items()}
-    _say_what_next(out, model)
+    _say_what_next(config)
     return QuickstartResult(training=training, report=report, hits=hits)
+
+
+def choose_threads() -> None:
+    """Take one thread unless OMP_NUM_THREADS says otherwise.
+
+    The tensors are so small that two threads on a busy machine spend their time waiting for each other.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+        logger.info("one thread, the fastest for a model this small; OMP_NUM_THREADS sets another number")
 
 
 def chance(report: RetrievalReport, k: int) -> float:
@@ -164,14 +182,24 @@ def _say(step: int, what: str) -> None:
     print(f"\n[{step}/4] {what}", flush=True)
 
 
-def _say_what_next(out: Path, model: str) -> None:
+def _say_what_next(config: QuickstartConfig) -> None:
+    data, index_, model = (shlex.quote(str(config.out / name)) for name in ("data", "index", "model"))
+    archive, longer = (shlex.quote(str(config.out / name)) for name in ("archive", "longer"))
     print(f"""
-All of it is in {out}. The same with your own recordings:
+All of it is in {config.out}. Next, with what was made (the README's Install says how to have `ml-clap` in
+PATH):
 
-  ml-clap index FOLDER --out index --model {model}
-  ml-clap search index "a dog barks"
+  ml-clap search {index_} "un chien aboie" --lang fra_Latn
+  ml-clap search {index_} --audio {data}/audio/test-00000.wav --top_k 5
 
-This model knows only the synthesized sounds. To train one on real data:
+A folder of recordings becomes an archive to search; put your own in the place of {data}/audio:
 
-  ml-clap prepare clotho data/clotho --out data/clotho/manifest.jsonl
-  ml-clap train --config clotho""")
+  ml-clap index {data}/audio --out {archive} --model {model}
+  ml-clap search {archive} "rain falls"
+
+This model knows only the synthesized sounds, and learns more about them in further updates:
+
+  ml-clap train --config {model}/config.json --out {longer} --max_steps {2 * config.steps}
+  ml-clap evaluate {data}/manifest.jsonl --split test --model {longer}
+
+The README goes on from here with real data.""")

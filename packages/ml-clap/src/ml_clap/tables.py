@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
+from ml_clap.files import is_stream
 from ml_clap.output import Progress
 
 
@@ -28,7 +29,7 @@ def show_progress(description: str) -> Iterator[Callable[[float, int], None]]:
 @contextmanager
 def tables_beside_json(json: Path | None) -> Iterator[None]:
     """Within the block tables go to standard error if JSON takes standard output (`--json -`)."""
-    with redirect_stdout(sys.stderr) if str(json) == "-" else ExitStack():
+    with redirect_stdout(sys.stderr) if json is not None and is_stream(json) else ExitStack():
         yield
 
 
@@ -39,7 +40,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.text import Text
 
     # As Text: labels in [brackets] are no markup.
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    # One space between columns: eleven of them fit into the 80 of a terminal, or of none.
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for place, name in enumerate(columns):
         table.add_column(Text(name), justify="right" if place else "left", no_wrap=place > 0)
     for row in rows:
@@ -53,7 +55,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 def print_skipped(reasons: Sequence[str], limit: int = 5) -> None:
     """Print to standard output which files were skipped, and why."""
     if reasons:
-        print(f"{len(reasons):,} sounds skipped:")
+        print(f"{len(reasons):,} {'sound' if len(reasons) == 1 else 'sounds'} skipped:")
     for reason in reasons[:limit]:
         print(f"  {printable(reason)}")
     if len(reasons) > limit:

@@ -176,7 +176,7 @@ class TrainConfig:
     keep_checkpoints: int = 2
     """Number of recent checkpoints to keep; the best model is always kept."""
     logging_steps: int = 10
-    """Updates between lines on the screen; the log file has every update."""
+    """Updates whose mean loss stands beside the progress; the log file has every update's."""
     report_to: tuple[str, ...] = ()
     """Also report to tensorboard, wandb, trackio (whatever accelerate knows)."""
     resume: Literal["auto", "never"] = "auto"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_clap.data.languages import resolve
-from ml_clap.files import to_json, write_atomically
+from ml_clap.files import read_bytes, to_json, write_atomically
 
 
 class ManifestError(ValueError):
@@ -130,10 +130,9 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         ManifestError: a line is not UTF-8, not JSON or not an object.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+    # At \n alone: JSON may hold other marks that `splitlines` takes for the end of a line.
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        if line.strip():
             yield number, _parse_line(line, path, number)
 
 

@@ -48,7 +48,9 @@ KINDS = {
     "duplicate": "copies of one another",
     "overlap": "in two splits or manifests",
 }
-"""Kind of problem -> what the table calls it. The first three are not in the manifest."""
+"""Kind of problem -> what the table calls it."""
+LEFT_OUT = ("row", "missing", "corrupt")
+"""Kinds of problems of clips that are not in the manifest."""
 SHOWN = 3
 """Examples of each kind of problem that are printed."""
 LANGUAGES_SHOWN = 10
@@ -112,6 +114,11 @@ def prepare(config: PrepareConfig) -> PrepareReport:
             f"{config.source}: not one of {len(clips)} clips can be used; {report_path(config.out)} says why"
         )
     return report
+
+
+def prepare_verb(config: PrepareConfig) -> int:
+    """Prepare, and return 1 if clips are left out because they are missing or damaged."""
+    return int(any(problem.kind in LEFT_OUT for problem in prepare(config).problems))
 
 
 def report_path(manifest: Path) -> Path:

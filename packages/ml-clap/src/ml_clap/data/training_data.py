@@ -82,6 +82,11 @@ class TrainingData:
         self.loader.set_epoch(epoch, skip=skip)
         return iter(self.loader), len(self.loader)
 
+    def num_batches(self, epoch: int) -> int:
+        """Return the number of all batches of an epoch."""
+        self.loader.set_epoch(epoch)
+        return len(self.loader)
+
     def positives(self, clip_ids: Tensor) -> Tensor:
         """Return for each row `(batch,)` a number that matching rows share: of its clip, or of its label."""
         return clip_ids if self._groups is None else self._groups[clip_ids]

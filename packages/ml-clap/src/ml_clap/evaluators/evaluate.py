@@ -197,6 +197,11 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     return report
 
 
+def evaluate_verb(config: EvaluateConfig) -> int:
+    """Evaluate, and return 1 if files had to be skipped."""
+    return int(bool(evaluate(config).bad_files))
+
+
 def _gather(
     clips: Sequence[Clip], language: str, num_captions: int | None, without: Iterable[int]
 ) -> _Queries:

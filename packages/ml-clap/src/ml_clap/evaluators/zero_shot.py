@@ -26,7 +26,7 @@ from ml_clap.evaluators.report import describe_run, plot_zero_shot, print_zero_s
 from ml_clap.evaluators.results import Accuracy, Prediction, ZeroShotReport
 from ml_clap.evaluators.retrieval import TIE
 from ml_clap.evaluators.statistics import wilson
-from ml_clap.files import write_json
+from ml_clap.files import is_stream, write_json
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
 from ml_clap.tables import show_progress, tables_beside_json
@@ -173,6 +173,11 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     return report
 
 
+def classify_verb(config: ClassifyConfig) -> int:
+    """Classify, and return 1 if files had to be skipped."""
+    return int(bool(classify(config).bad_files))
+
+
 def find_clips(sources: Sequence[Path], split: str | None = None) -> list[Clip | Path]:
     """Return the clips of manifests (`.jsonl`), the audio of folders (read recursively), and files, in order.
 
@@ -182,7 +187,7 @@ def find_clips(sources: Sequence[Path], split: str | None = None) -> list[Clip |
     """
     clips: list[Clip | Path] = []
     for source in sources:
-        if source.suffix.lower() == ".jsonl":
+        if source.suffix.lower() == ".jsonl" or is_stream(source):
             clips += read_split(source, split)
         elif source.is_dir():
             found = find_audio(source.absolute())

@@ -80,9 +80,8 @@ def fetch_folder(source: str | Path, *, wanted: str, patterns: list[str] | None 
     try:
         return Path(snapshot_download(source, allow_patterns=patterns))
     except (OSError, ValueError) as e:
-        raise ValueError(
-            f"{source} is no folder, and the hub does not give it: {e}; expected {wanted}"
-        ) from e
+        # Why the hub refuses is in `e`, which the command line puts into words; its own are a page long.
+        raise ValueError(f"{source} is no folder, and the hub does not give it") from e
 
 
 def load_pt(path: Path) -> dict[str, Any]:

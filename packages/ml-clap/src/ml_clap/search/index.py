@@ -90,6 +90,11 @@ def index(config: IndexConfig) -> IndexReport:
     return report
 
 
+def index_verb(config: IndexConfig) -> int:
+    """Bring an index up to date, and return 1 if files, or parts of them, are not in it."""
+    return int(bool(index(config).problems))
+
+
 def print_report(report: IndexReport, out: Path) -> None:
     """Print what a run did and which files it could not read."""
     speed = report.audio_seconds / max(report.seconds, 1e-9)
@@ -102,7 +107,9 @@ def print_report(report: IndexReport, out: Path) -> None:
     if report.problems:
         print(f"bad files: {len(report.problems):,}, listed in {out / 'bad_files.jsonl'}:")
         for problem in report.problems[:5]:
-            print(f"  {printable(problem.file)}: {printable(problem.reason)}")
+            # Most reasons name the file themselves.
+            named = problem.reason if problem.file in problem.reason else f"{problem.file}: {problem.reason}"
+            print(f"  {printable(named)}")
 
 
 def update_index(

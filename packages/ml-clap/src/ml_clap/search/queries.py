@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.data.languages import resolve
+from ml_clap.files import read_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,19 +41,39 @@ def read_queries(config: SearchConfig) -> list[Query]:
     default = resolve(config.lang)
     queries = [Query(text=text, language=default) for text in config.query]
     if config.queries:
-        content = sys.stdin.read() if str(config.queries) == "-" else config.queries.read_text("utf-8")
-        queries += [_parse_line(line, default) for line in content.splitlines() if line.strip()]
+        lines = _decode(read_bytes(config.queries), config.queries).splitlines()
+        queries += [
+            _parse_line(line, default, f"{config.queries}:{number}")
+            for number, line in enumerate(lines, start=1)
+            if line.strip()
+        ]
     queries += [Query(audio=path) for path in config.audio]
     if not queries:
         raise ValueError(f"{config.queries} holds no query: write one a line")
     return queries
 
 
-def _parse_line(line: str, default: str) -> Query:
+def _decode(content: bytes, path: Path) -> str:
+    try:
+        text = content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path}: not UTF-8 text ({e})") from e
+    # A sound given as --queries by mistake may decode, but holds bytes that no text has.
+    if "\0" in text:
+        raise ValueError(f"{path}: not text; sounds to search by are given with --audio")
+    return text
+
+
+def _parse_line(line: str, default: str, where: str) -> Query:
     before, tab, after = line.partition("\t")
     if not tab:
         return Query(text=line.strip(), language=default)
-    return Query(text=after.strip(), language=resolve(before.strip()))
+    if not after.strip():
+        raise ValueError(f"{where}: a language and no text")
+    try:
+        return Query(text=after.strip(), language=resolve(before.strip()))
+    except ValueError as e:
+        raise ValueError(f"{where}: {e}") from e
 
 
 def embed_queries(model: MLCLAP, queries: Sequence[Query]) -> np.ndarray:

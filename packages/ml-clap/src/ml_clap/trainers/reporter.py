@@ -1,14 +1,15 @@
-"""What a training run reports: its log file, a progress bar or lines, trackers, and curves at its end."""
+"""What a training run reports: its log file, progress, trackers, and curves at its end."""
 
 from __future__ import annotations
 
 import logging
-import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_clap.evaluators.figures import save_figure
+from ml_clap.output import Progress
 from ml_clap.trainers.run_folder import RunLog
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BAR = 10_000  # the bar's length: a run is measured by the share of it that is done
-
 
 class Reporter:
     """Reports of the main process.
@@ -29,27 +28,26 @@ class Reporter:
         accelerator: Its trackers, if any, get every value.
         path: The log file.
         step: Where the run starts or is continued.
-        logging_steps: Updates between lines on the screen, where there is no progress bar.
+        total: Updates of the whole run.
+        logging_steps: Updates whose mean loss stands beside the progress.
     """
 
-    def __init__(self, accelerator: Accelerator, path: Path, *, step: int, logging_steps: int) -> None:
+    def __init__(
+        self, accelerator: Accelerator, path: Path, *, step: int, total: int, logging_steps: int
+    ) -> None:
         self._log = RunLog(path, step=step)
         self._accelerator = accelerator
-        self._logging_steps = logging_steps
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            self._bar = _progress_bar()
-            self._bar.start()
-            self._task = self._bar.add_task("", total=_BAR)
+        self._losses: deque[float] = deque(maxlen=logging_steps)
+        self._progress = Progress("Training", total, start=step)
+        self._progress.__enter__()  # left by `close`: a run's epochs are no one block
 
-    def update(self, record: dict[str, Any], done: float) -> None:
-        """Report an update; `done` is the share of the run after it, 0 to 1."""
+    def update(self, record: dict[str, Any]) -> None:
+        """Report an update."""
         self._write(record, ("loss", "lr", "grad_norm", "temperature"))
-        line = f"step {record['step']} · loss {record['loss']:.4f} · lr {record['lr']:.2e}"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done * _BAR, description=line)
-        elif record["step"] % self._logging_steps == 0 or done >= 1.0:
-            logger.info("%3.0f%% · epoch %d · %s", 100 * done, record["epoch"] + 1, line)
+        self._losses.append(record["loss"])
+        # One batch's loss says little: batches differ in how much alike their clips are.
+        mean = sum(self._losses) / len(self._losses)
+        self._progress.advance(note=f"epoch {record['epoch'] + 1}, loss {mean:.3f}")
 
     def validation(self, record: dict[str, Any], is_best: bool) -> None:
         """Report a validation: its `score`, and `scores` by name."""
@@ -58,13 +56,12 @@ class Reporter:
             {f"validation/{k}": v for k, v in record["scores"].items()}, step=record["step"]
         )
         scores = ", ".join(f"{name} {value:.1f}" for name, value in record["scores"].items())
-        best = " · the best so far" if is_best else ""
-        logger.info("validation at step %d · %.2f (%s)%s", record["step"], record["score"], scores, best)
+        best = ", the best so far" if is_best else ""
+        logger.info("validation after %d updates: %.2f (%s)%s", record["step"], record["score"], scores, best)
 
     def close(self) -> None:
-        """Remove the bar and close the log."""
-        if self._bar is not None:
-            self._bar.stop()
+        """End the progress and close the log."""
+        self._progress.__exit__(None, None, None)
         self._log.close()
 
     def _write(self, record: dict[str, Any], tracked: tuple[str, ...]) -> None:
@@ -105,14 +102,6 @@ def _plot_scores(axis: Any, validations: list[dict[str, Any]]) -> None:
         axis.plot(steps, [record["scores"][name] for record in validations], marker=".", label=name)
     axis.set(title="Validation", xlabel="update", ylabel=f"{validations[-1]['metric']} (%)")
     axis.legend(fontsize="small")
-
-
-def _progress_bar() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 def describe_model(model: MLCLAP) -> str:

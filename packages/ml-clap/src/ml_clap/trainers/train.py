@@ -21,6 +21,7 @@ What holds in either case:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -59,6 +60,7 @@ from ml_clap.trainers.validation import validate
 
 logger = logging.getLogger(__name__)
 
+CURVES_FILE = "curves.png"
 STATISTICS_CLIPS = 512
 """Number of training clips that the mel statistics are measured on, from scratch."""
 
@@ -77,6 +79,8 @@ class TrainResult:
     """Validation score of the best model, percent."""
     bad_files: dict[Path, str]
     """Files that could not be read, and why."""
+    is_main_process: bool = True
+    """Whether this is the first of the processes, which speaks for all."""
 
 
 def train(config: TrainConfig) -> TrainResult:
@@ -95,6 +99,15 @@ def train(config: TrainConfig) -> TrainResult:
     finally:
         # accelerate keeps its settings for the process; without this a second run could not have others.
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def train_verb(config: TrainConfig) -> int:
+    """Train, say where the model is, and return 1 if files had to be skipped."""
+    result = train(config)
+    if result.is_main_process:
+        score = "" if result.score is None else f" (validation {result.score:.1f} %)"
+        print(f"model: {result.model}{score}\ncurves: {config.out / CURVES_FILE}")
+    return int(bool(result.bad_files))
 
 
 class Trainer:
@@ -153,8 +166,9 @@ class Trainer:
             after = self._done(num_batches)
             # The rate of the middle of the update: at the very beginning and end it is zero.
             middle = (before + after) / 2
-            record = self.learner.update([next(batches) for _ in range(size)], step=state.step, done=middle)
-            self._report(record, after)
+            self._report(
+                self.learner.update([next(batches) for _ in range(size)], step=state.step, done=middle)
+            )
             self._stop_if_interrupted()
             if self._is_validation_due():
                 self._validate()
@@ -178,6 +192,16 @@ class Trainer:
         if self.config.max_steps is not None:
             return self.state.step / self.config.max_steps
         return (self.state.epoch + self.state.batches / num_batches) / self.config.epochs
+
+    def _total(self) -> int:
+        """Return how many updates the whole run has: with further languages epochs differ a little."""
+        state, config = self.state, self.config
+        if config.max_steps is not None:
+            return config.max_steps
+        num_batches = self.data.num_batches(state.epoch)
+        per_epoch = math.ceil(num_batches / config.gradient_accumulation_steps)
+        done_of_epoch = math.ceil(state.batches / config.gradient_accumulation_steps)
+        return state.step - done_of_epoch + (config.epochs - state.epoch) * per_epoch
 
     # Validation and reports
 
@@ -212,11 +236,12 @@ class Trainer:
             logger.info("%s\n%s", describe_model(self.model), self.data.summary())
             logger.info(describe_batch(config.batch_size, num_processes))
             if self.state.step:
-                logger.info("continuing after step %d", self.state.step)
+                logger.info("continuing after update %d", self.state.step)
             self.reporter = Reporter(
                 self.accelerator,
                 config.out / "log.jsonl",
                 step=self.state.step,
+                total=self._total(),
                 logging_steps=config.logging_steps,
             )
         try:
@@ -225,10 +250,10 @@ class Trainer:
             if self.reporter is not None:
                 self.reporter.close()
 
-    def _report(self, record: dict[str, float], done: float) -> None:
+    def _report(self, record: dict[str, float]) -> None:
         if self.reporter is not None:
             place = {"step": self.state.step, "epoch": self.state.epoch}
-            self.reporter.update({**place, **record, "temperature": self.model.temperature.item()}, done)
+            self.reporter.update({**place, **record, "temperature": self.model.temperature.item()})
 
     # What is kept
 
@@ -263,7 +288,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             with self.learner.as_saved() as model:
                 replace_folder(out / "last", model.save_pretrained)
-            plot_curves(records, out / "curves.png")
+            plot_curves(records, out / CURVES_FILE)
         self.accelerator.wait_for_everyone()
         found = gather_object([self.data.loader.bad_files])
         bad = {path: reason for files in found for path, reason in files.items()}
@@ -273,7 +298,9 @@ class Trainer:
             )
         losses = [record["loss"] for record in records if "loss" in record]
         best = out / ("last" if self.state.best is None else "best")
-        return TrainResult(best, self.state.step, losses[-1], self.state.best, bad)
+        return TrainResult(
+            best, self.state.step, losses[-1], self.state.best, bad, self.accelerator.is_main_process
+        )
 
     def _stop_if_interrupted(self) -> None:
         """After Ctrl-C or SIGTERM in any process, end all of them after the same update."""

@@ -65,6 +65,8 @@ def read_label_captions(path: Path) -> Captions:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as e:
         raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
+    except UnicodeDecodeError as e:
+        raise ManifestError(f"{path}:1: not UTF-8 text ({e})") from e
     if not isinstance(content, dict) or not content:
         raise ManifestError(f"{path}:1: expected an object label -> language -> captions")
     return {label: _languages(path, label, value) for label, value in content.items()}

@@ -82,6 +82,8 @@ def _reference_entries(path: Path) -> list[Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as e:
         raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
+    except UnicodeDecodeError as e:
+        raise ManifestError(f"{path}:1: not UTF-8 text ({e})") from e
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
         raise ManifestError(f"{path}:1: expected an object with a list `data`, got {type(content).__name__}")
     return content["data"]
