@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "config": {"config"},
     "files": {"config"},
     "output": {"config", "files"},
-    "tables": {"output"},
+    "tables": {"files", "output"},
     "data": DATA | {"output", "tables"},
     "metrics": {"metrics"},
     "rewards": {"config", "data", "rewards"},

@@ -114,7 +114,7 @@ def test_a_mistake_is_told_with_its_line(tmp_path: Path, row: object, message: s
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no file of questions .*none\.jsonl"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*none\.jsonl"):
         read_questions(tmp_path / "none.jsonl")
 
 
