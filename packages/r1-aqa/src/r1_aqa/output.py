@@ -35,7 +35,7 @@ def set_up(*, quiet: bool = False, verbose: bool = False, has_model: bool = True
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
     if has_model:
-        _quiet_models(quiet)
+        _quiet_models(quiet, verbose)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
@@ -124,12 +124,14 @@ def _bar() -> Any:
     )
 
 
-def _quiet_models(quiet: bool) -> None:
+def _quiet_models(quiet: bool, verbose: bool) -> None:
     from huggingface_hub import constants
     from huggingface_hub.utils import enable_progress_bars
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # a bar for each file of weights
+    if not verbose:  # its retries without a network, each told twice; our error says it once
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not quiet and not constants.HF_HUB_OFFLINE and constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
         enable_progress_bars()  # a download of minutes shows that it goes on
 

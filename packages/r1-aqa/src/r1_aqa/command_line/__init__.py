@@ -55,6 +55,7 @@ for every verb:
   -q, --quiet               Say nothing but warnings, errors and results.
   -v, --verbose             Say more, to find a fault.
   --traceback               Print the full trace of an error.
+  --version                 Print the version and stop.
   -h, --help                Print this help and stop."""
 
 
