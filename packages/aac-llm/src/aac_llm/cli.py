@@ -55,7 +55,7 @@ RESUMES = "What was done so far is kept; the same command goes on from there."
 def require_captioner(name: str) -> None:
     """Raise for what is no captioner: neither its folder, nor a run folder, nor a possible hub id."""
     # A name of the hub cannot be judged without the network; the loading does that.
-    require_model(name)
+    require_model(name, has_owner=True)
     folder = Path(resolve_model(name))
     if folder.is_file():
         raise NotADirectoryError(f"{name} is a file; the folder of a captioner is needed")

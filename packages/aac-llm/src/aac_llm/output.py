@@ -102,6 +102,17 @@ class Progress:
         )
 
 
+def console(**settings: Any) -> Any:
+    """Return rich's console for results; a reader that goes away (`| head`) is left to the command line."""
+    from rich.console import Console
+
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end with 1, which means that items were skipped
+
+    return Results(**settings)
+
+
 def _rate(rate: float) -> str:
     return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
 

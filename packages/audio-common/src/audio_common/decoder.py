@@ -178,7 +178,7 @@ def _open_container(source: Path | BinaryIO, name: str, problem: str) -> Reader:
     if find_spec("av") is None:
         raise AudioError(
             f"{name} cannot be read by libsndfile ({problem}); if it is m4a, mp4, webm, wma or aac, or was "
-            "written by a stream that could not fill in its header, install PyAV: pip install av"
+            "written by a stream that could not fill in its header, install PyAV (the extra `av`)"
         )
     from audio_common.container import ContainerReader  # 36 MB of FFmpeg, only when needed
 

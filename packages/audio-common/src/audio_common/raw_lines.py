@@ -55,6 +55,8 @@ class _Catcher:
                 os.dup2(self._real, _STDERR)
             size = os.fstat(self._file).st_size
             text = os.pread(self._file, size - self._position, self._position)
+            if self._num_users:  # others may be in the midst of a line, which a page's end cuts in two
+                text = text[: text.rfind(b"\n") + 1]
             self._position += len(text)
             if others := _LIBMPG123.sub(b"", text):
                 os.write(self._real, others)

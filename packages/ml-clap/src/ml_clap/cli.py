@@ -45,7 +45,7 @@ REPORTERS = ("comet_ml", "mlflow", "tensorboard", "trackio", "wandb")
 
 def require_clap(name: str) -> None:
     """Raise for what is no model of ours: nothing of that name, or a folder without weights."""
-    require_model(name)
+    require_model(name, has_owner=True)
     path = Path(name)
     places = (path, path / "best", path / "last")
     if path.is_dir() and not any((place / WEIGHTS_FILE).is_file() for place in places):

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 from ml_clap.files import is_stream
-from ml_clap.output import Progress
+from ml_clap.output import Progress, console
 
 
 @contextmanager
@@ -35,7 +35,6 @@ def tables_beside_json(json: Path | None) -> Iterator[None]:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
     """Print a table to standard output; the first column is text, the others are numbers."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -46,10 +45,10 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         table.add_column(Text(name), justify="right" if place else "left", no_wrap=place > 0)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    console.print(table)
+    screen = console()
+    screen.print(table)
     if note:
-        console.print(Text(note))
+        screen.print(Text(note))
 
 
 def print_skipped(reasons: Sequence[str], limit: int = 5) -> None:

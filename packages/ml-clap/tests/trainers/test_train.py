@@ -125,7 +125,7 @@ def test_a_run_folder_is_a_model(config: TrainConfig, caplog: pytest.LogCaptureF
     last = MLCLAP.from_pretrained(config.out / "last")
     with caplog.at_level("INFO"):
         assert MLCLAP.from_pretrained(config.out).fingerprint() == last.fingerprint()
-    assert f"{config.out} is a training run: using its last model" in caplog.text
+    assert f"{config.out} is a training run: using {config.out / 'last'}" in caplog.text
     (config.out / "last").rename(config.out / "best")
     assert find_model(config.out) == config.out / "best"
     assert find_model(config.out / "best") == config.out / "best"

@@ -38,7 +38,7 @@ RESUMES = "What was done so far is kept; the same command goes on from there."
 
 def require_audio_llm(name: str) -> None:
     """Raise for what is surely no audio LLM: neither its folder, nor a run folder, nor a possible hub id."""
-    require_model(name)
+    require_model(name, has_owner=True)
     folder = Path(find_model(name))
     if folder.is_file():
         raise NotADirectoryError(f"{name} is a file; the folder of an audio LLM is needed")

@@ -100,7 +100,7 @@ def test_a_run_stands_for_its_best_model_or_else_its_last(
         (tmp_path / name).mkdir()
         (tmp_path / name / file).touch()
         assert find_model(tmp_path) == str(tmp_path / name)
-        assert f"using its model {tmp_path / name}" in caplog.text
+        assert f"is a training run: using {tmp_path / name}" in caplog.text
     assert find_model(tmp_path / "last") == str(tmp_path / "last")
     assert find_model("mispeech/r1-aqa") == "mispeech/r1-aqa"
 

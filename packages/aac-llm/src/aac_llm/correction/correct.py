@@ -18,7 +18,7 @@ from aac_llm.correction.gate import THRESHOLDS
 from aac_llm.data.journal import Journal
 from aac_llm.data.predictions import Prediction, read_predictions, write_predictions
 from aac_llm.files import is_stream, read_bytes
-from aac_llm.output import Progress
+from aac_llm.output import Progress, console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,13 +42,12 @@ HOW_IT_IS_ASKED = {
 
 def correct(config: CorrectConfig) -> int:
     """Repair the captions of a file, say what was done, and return 1 if the model gave no answer to some."""
-    from rich.console import Console
 
     began = time.monotonic()
     corrected = correct_file(config)
     considered = [one.correction for one in corrected if one.correction is not None]
     if considered:
-        Console(stderr=is_stream(config.out)).print(_table(considered))
+        console(stderr=is_stream(config.out)).print(_table(considered))
     logger.info("%s", _summary(config, corrected, time.monotonic() - began))
     return 1 if any(str(row["reason"]).startswith(NO_ANSWER) for row in considered) else 0
 

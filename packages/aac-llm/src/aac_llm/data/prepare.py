@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.check import Check, CheckMemory, check_files
-from rich.console import Console
 from rich.table import Table
 
 from aac_llm.config.prepare import (
@@ -41,7 +40,7 @@ from aac_llm.data.readers.macs import read_macs
 from aac_llm.data.readers.source import Problem, Reading
 from aac_llm.data.readers.wavcaps import read_wavcaps
 from aac_llm.files import is_stream, write_json
-from aac_llm.output import Progress
+from aac_llm.output import Progress, console
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareAudioCapsConfig: read_audiocaps,
@@ -293,7 +292,7 @@ def _show(report: PrepareReport, config: PrepareConfig) -> None:
     table = Table("", "number", title=str(report.manifest))
     for row in rows:
         table.add_row(*row)
-    Console(file=screen).print(table)
+    console(file=screen).print(table)
     for kind in KINDS:
         those = [problem for problem in report.problems if problem.kind == kind]
         for problem in those[:SHOWN]:

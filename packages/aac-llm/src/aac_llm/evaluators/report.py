@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from aac_llm.evaluators.score_table import Unavailable
 from aac_llm.files import write_json
+from aac_llm.output import console
 
 NAMES = {
     "bleu_1": "BLEU-1",
@@ -135,7 +136,6 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 def print_report(evaluation: Evaluation, file: TextIO | None = None) -> None:
     """Print the table and its notes, to the standard output by default."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -147,12 +147,12 @@ def print_report(evaluation: Evaluation, file: TextIO | None = None) -> None:
         table.add_column(Text(name), justify="right" if place else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(file=file or sys.stdout)
-    if not console.is_terminal:  # a file or a pipe has no width
-        console = Console(file=file or sys.stdout, width=120, soft_wrap=True)
-    console.print(table)
+    screen = console(file=file or sys.stdout)
+    if not screen.is_terminal:  # a file or a pipe has no width
+        screen = console(file=file or sys.stdout, width=120, soft_wrap=True)
+    screen.print(table)
     for line in notes(evaluation):
-        console.print(Text(_printable(line)))
+        screen.print(Text(_printable(line)))
 
 
 def write_json_report(path: Path, evaluation: Evaluation, config: Any) -> None:

@@ -16,7 +16,7 @@ def resolve_model(source: str | Path) -> str:
     for name in ("best", "last"):
         # It is written last: a folder that has it is whole.
         if (Path(source) / name / CONFIG_FILE).is_file():
-            logger.info("using %s", Path(source) / name)
+            logger.info("%s is a training run: using %s", source, Path(source) / name)
             return str(Path(source) / name)
     return str(source)
 

@@ -31,9 +31,15 @@ def require_folder(*paths: Path | None) -> None:
             raise (NotADirectoryError if path.exists() else FileNotFoundError)(f"{what}{_near(path)}")
 
 
-def require_model(name: str) -> None:
-    """Raise for what is surely no model: a path that is not there; a name of the hub is looked up later."""
+def require_model(name: str, *, has_owner: bool = False) -> None:
+    """Raise for what is surely no model: a path that is not there; a name of the hub is looked up later.
+
+    Args:
+        name: path or name.
+        has_owner: whether its name on the hub is OWNER/NAME; old models are there by one word, as `gpt2`.
+    """
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
+    is_path |= has_owner and "/" not in name
     if is_path and not Path(name).exists():
         raise FileNotFoundError(f"there is no model folder {name}{_near(Path(name))}")
 

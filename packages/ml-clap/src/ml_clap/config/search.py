@@ -40,4 +40,6 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if not (self.query or self.queries or self.audio):
             raise ValueError("query: nothing to search for; give a text, --audio FILE or --queries FILE")
+        if not all(text.strip() for text in self.query):
+            raise ValueError("query: an empty text finds nothing; write what is to be heard")
         check_at_least(self, 1, "top_k")

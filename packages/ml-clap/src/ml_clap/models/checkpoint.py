@@ -66,7 +66,7 @@ def find_model(source: str | Path) -> str | Path:
         model = Path(source) / name
         # A run's folder has a config.json of its own, so weights tell what it is.
         if (model / WEIGHTS_FILE).is_file() and not (Path(source) / WEIGHTS_FILE).exists():
-            logger.info("%s is a training run: using its %s model", source, name)
+            logger.info("%s is a training run: using %s", source, model)
             return model
     return source
 

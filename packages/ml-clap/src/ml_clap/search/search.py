@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.files import write_json
+from ml_clap.output import console
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
 from ml_clap.search.queries import Query, embed_queries, read_queries
@@ -63,13 +64,12 @@ def print_answers(
     queries: Sequence[Query], answers: Sequence[Sequence[Hit]], index: AudioIndex, engine: EngineName
 ) -> None:
     """Print a table of each query's hits."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    screen = console()
     for query, hits in zip(queries, answers, strict=True):
-        console.print(Text(printable(str(query))), style="bold")
+        screen.print(Text(printable(str(query))), style="bold")
         table = Table(box=None, pad_edge=False)
         for name in ("score", "from", "to"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -80,10 +80,10 @@ def print_answers(
             # As Text: names in [brackets] are no markup.
             file = Text(printable(_short(hit.file, index.settings.root)))
             table.add_row(f"{hit.score:.3f}", clock(hit.start), clock(hit.end), file, Text(words))
-        console.print(table)
+        screen.print(table)
     asked = "1 query" if len(queries) == 1 else f"{len(queries)} queries"
     searched = f"{index.num_clips:,} clips, {index.num_windows:,} windows"
-    console.print(f"{asked} in {searched} ({index.engine(engine).description})", highlight=False)
+    screen.print(f"{asked} in {searched} ({index.engine(engine).description})", highlight=False)
 
 
 def describe(hit: Hit, language: str) -> str:

@@ -6,27 +6,25 @@ import io
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from r1_aqa.files import write_atomically
+from r1_aqa.output import console
 
 
 def print_scores(scores: dict[str, Any]) -> None:
     """Print the accuracies of the whole, its baselines and controls, and the groups."""
-    console = Console()
-    console.print(
-        f"{scores.get('benchmark', '')}  {scores.get('version', '')}", markup=False, highlight=False
-    )
+    screen = console()
+    screen.print(f"{scores.get('benchmark', '')}  {scores.get('version', '')}", markup=False, highlight=False)
     if scores.get("hidden"):
-        console.print(
+        screen.print(
             f"{scores['num_questions']} questions without known answers, {scores['num_missing']} unanswered; "
             "submission.json is for the benchmark's server"
         )
         return
-    console.print(_summary(scores))
+    screen.print(_summary(scores))
     for field, groups in scores["by"].items():
-        console.print(_groups(field, groups))
+        screen.print(_groups(field, groups))
 
 
 def _summary(scores: dict[str, Any]) -> Table:

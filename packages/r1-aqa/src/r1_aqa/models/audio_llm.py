@@ -191,9 +191,13 @@ def load_audio_llm(
             or adapters of another model.
     """
     config, source = config or ModelConfig(), find_model(source)
-    base = read_adapter_base(source)
-    name = base or source
-    family = find_family(name)
+    try:
+        base = read_adapter_base(source)
+        name = base or source
+        family = find_family(name)
+    except OSError as e:
+        # Why the hub refuses is in `e`, which the command line puts into words; its own are a page long.
+        raise ValueError(f"{source} is no folder, and the hub does not give it") from e
     model_class = getattr(transformers, family.model_class, None)
     if model_class is None:
         raise ValueError(

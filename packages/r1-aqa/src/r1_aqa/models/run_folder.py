@@ -20,7 +20,7 @@ def find_model(source: str | Path) -> str:
     folder = Path(source)
     for name in ("best", "last"):
         if any((folder / name / file).is_file() for file in MODEL_FILES):
-            logger.info("%s is a run: using its model %s", source, folder / name)
+            logger.info("%s is a training run: using %s", source, folder / name)
             return str(folder / name)
     if any(folder.glob("checkpoint-*/trainer_state.json")):
         raise FileNotFoundError(f"{source} is a run without a model, neither best nor last; finish it first")
