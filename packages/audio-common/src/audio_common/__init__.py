@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audio_common.audio import AudioInfo, audio_info, load_audio, stream_audio
+    from audio_common.audio import AudioInfo, audio_info, load_audio, measure_audio, stream_audio
     from audio_common.augment import SpecAugment
     from audio_common.batch import LengthBucketSampler, pad_waveforms
     from audio_common.ced import CED
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from audio_common.waveform import as_waveform, one_or_many
 
 _NAMES = {
-    "audio": ("AudioInfo", "audio_info", "load_audio", "stream_audio"),
+    "audio": ("AudioInfo", "audio_info", "load_audio", "measure_audio", "stream_audio"),
     "augment": ("SpecAugment",),
     "batch": ("LengthBucketSampler", "pad_waveforms"),
     "ced": ("CED",),
@@ -91,6 +91,7 @@ __all__ = [
     "is_audio",
     "load_ahead",
     "load_audio",
+    "measure_audio",
     "one_or_many",
     "pad_waveforms",
     "stream_audio",

@@ -201,7 +201,8 @@ def full_check(
     from audio_common.audio import audio_info, decoded_blocks
     from audio_common.channels import OneChannelReader
 
-    declared = audio_info(path).duration
+    info = audio_info(path)
+    declared = None if info.num_frames is None else info.duration
     sound = OneChannelReader(path, channel, asks=True)
     digest = hashlib.blake2b(digest_size=16)
     samples, peak = 0, 0.0
@@ -250,8 +251,9 @@ def quick_check(path: Path) -> Check:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
     return Check(
         seconds=info.duration,
-        declared_seconds=info.duration,
+        declared_seconds=None if info.num_frames is None else info.duration,
         peak_db=None,
         digest="bytes:" + digest.hexdigest(),
         num_channels=info.num_channels,
+        is_exact=info.is_exact,
     )
