@@ -2,8 +2,8 @@
 
 A check finds what is damaged, silent or shorter than its header says, whose channels cancel each other, how
 long and how loud each sound is, and which files are copies of each other. It is appended to a JSON Lines file
-as soon as it is made, so that work which is stopped goes on where it was. A file is known by its path, size and
-time of last change. Failures are not remembered: a missing decoder may be installed, a missing file may come.
+as soon as it is made, so that work which is stopped goes on where it was. A file is known by its path, size
+and time of last change. Failures are not remembered: a missing decoder may be installed, a file may come.
 
     >>> from audio_common.check import CheckMemory, check_files
     >>> checks, failures = check_files(paths, CheckMemory("checked.jsonl"))  # doctest: +SKIP
