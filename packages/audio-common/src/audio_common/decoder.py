@@ -26,6 +26,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
+from audio_common.identify import HEAD, certain_kind, likely_kind
 from audio_common.raw_lines import caught_lines
 from audio_common.reader import BLOCK, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 
@@ -148,7 +149,15 @@ def open_reader(source: Source) -> Reader:
         AudioError: there is no such file, it is no sound, or its header is not plausible.
     """
     readable, name = _readable(source)
-    reader = _open(readable, name)
+    head = _head(readable, HEAD)
+    if kind := certain_kind(head):
+        raise AudioError(kind.message(name))
+    try:
+        reader = _open(readable, name)
+    except AudioError as error:
+        if kind := likely_kind(head):
+            raise AudioError(kind.message(name)) from error
+        raise
     rate, channels = reader.sample_rate, reader.num_channels
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         reader.close()
