@@ -186,7 +186,7 @@ class _Selection:
         return reason is None
 
     def plan(self, limits: BatchLimits, num_workers: int) -> list[list[int]]:
-        """Group numbers of sounds by the lengths in their headers, without what shows there to be unwanted."""
+        """Group numbers of sounds by the lengths in their headers, without those that show to be unwanted."""
         seconds: dict[int, float] = {}
         with ThreadPoolExecutor(num_workers, thread_name_prefix="decode") as pool:
             for index, length in enumerate(pool.map(self._measure, self._spans)):
