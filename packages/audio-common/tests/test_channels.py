@@ -12,7 +12,8 @@ import soundfile
 import torch
 from audio_common import channels, decoder
 from audio_common.audio import AudioError, load_audio, stream_audio
-from audio_common.channels import CHANNELS, Verdict, judge
+from audio_common.channels import Verdict, judge
+from audio_common.config import CHANNELS
 from audio_common.reader import Reader
 
 RATE = 16_000

@@ -19,18 +19,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, get_args
 
 import numpy as np
 
+from audio_common.config import CHANNELS, Channel
 from audio_common.decoder import open_reader
 from audio_common.reader import AudioError, Source
 
 logger = logging.getLogger(__name__)
-
-Channel = Literal["mean", "first", "loudest"]
-"""Which of a sound's channels is heard."""
-CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 LARGEST = 1e10
 """Largest plausible magnitude; integer samples stored as floats reach 2^31."""
