@@ -195,3 +195,14 @@ def test_ffmpeg_prints_nothing_about_damage(capfd: pytest.CaptureFixture[str]) -
         with contextlib.suppress(AudioError):
             load_audio(bytes(damaged))
     assert capfd.readouterr().err == ""
+
+
+def test_silence_never_stands_for_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of this name makes libsndfile take the bytes of an mp3 for an SD2, which it then cannot read."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 32_000)
+    soundfile.write(tmp_path / "a.mp3", noise, 16_000, format="MP3")
+    (tmp_path / "._").write_bytes(b"\0\x05\x16\x07\0\x02\0\0Mac OS X        " + bytes(4000))
+    monkeypatch.chdir(tmp_path)
+    for part in ({}, {"offset": 1.0}):
+        with pytest.raises(AudioError, match="cannot be read by libsndfile"):
+            load_audio(Path("a.mp3").read_bytes(), **part)
