@@ -21,6 +21,7 @@ import soundfile
 
 from audio_common.flac import FlacReader, read_head
 from audio_common.headers import mended
+from audio_common.identify import HEAD, certain_kind, likely_kind
 from audio_common.linked import Link, LinkedReader
 from audio_common.links import mp3_reader, ogg_reader
 from audio_common.mp3_runs import find_runs
@@ -51,7 +52,15 @@ def open_reader(source: Source) -> Reader:
         AudioError: there is no such file, it is no sound, or its header is not plausible.
     """
     readable, name = _readable(source)
-    reader = _open(readable, name)
+    head = read_at(readable, 0, HEAD)
+    if kind := certain_kind(head):
+        raise AudioError(kind.message(name))
+    try:
+        reader = _open(readable, name)
+    except AudioError as error:
+        if kind := likely_kind(head):
+            raise AudioError(kind.message(name)) from error
+        raise
     rate, channels = reader.sample_rate, reader.num_channels
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         reader.close()
