@@ -222,7 +222,7 @@ class FlacReader:
                 break
             except soundfile.LibsndfileError:
                 pass
-            # With one frame a whole block is lost: its frames are decoded one by one, up to beyond the damage.
+            # With one frame a whole block is lost: its frames are decoded one by one, to beyond the damage.
             for block in self._one_by_one(position, min(stop, position + BLOCK)):
                 yield block
                 position += len(block)

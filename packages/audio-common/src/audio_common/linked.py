@@ -1,4 +1,4 @@
-"""Sounds one after another in one file, read as one: joined mp3, chained Ogg, what damage leaves of either."""
+"""Sounds one after another in one file, read as one: joined mp3, chained Ogg, what damage leaves of them."""
 
 from __future__ import annotations
 
