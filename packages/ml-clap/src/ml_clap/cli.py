@@ -28,6 +28,7 @@ from ml_clap.config.prepare import (
     PrepareClothoConfig,
     PrepareConfig,
     PrepareFolderConfig,
+    PrepareJSONLConfig,
     PrepareReferenceConfig,
     PrepareTuxpaintConfig,
 )
@@ -79,7 +80,9 @@ def check_quickstart(config: QuickstartConfig) -> None:
 
 def check_prepare(config: PrepareConfig) -> None:
     """Refuse a missing source, and places that cannot be written to, before a decoder is loaded."""
-    (require_file if isinstance(config, PrepareReferenceConfig) else require_any)(config.source)
+    (require_file if isinstance(config, PrepareReferenceConfig | PrepareJSONLConfig) else require_any)(
+        config.source
+    )
     require_file(*config.against)
     require_folder(getattr(config, "audio", None))
     require_file(getattr(config, "captions", None))
@@ -166,6 +169,7 @@ VERBS = (
     reader("audiocaps", PrepareAudioCapsConfig, "data/audiocaps", "data/audiocaps/manifest.jsonl"),
     reader("reference", PrepareReferenceConfig, "data/wavcaps.json", "data/wavcaps/manifest.jsonl"),
     reader("folder", PrepareFolderConfig, "sounds --captions captions.json", "sounds.jsonl"),
+    reader("jsonl", PrepareJSONLConfig, "sounds.jsonl", "checked.jsonl"),
     reader("tuxpaint", PrepareTuxpaintConfig, "data/tuxpaint", "data/tuxpaint/manifest.jsonl"),
     Verb(
         name="train",

@@ -133,3 +133,18 @@ class PrepareTuxpaintConfig(PrepareConfig):
     """Folder of the stamps (from Debian's package tuxpaint-stamps-default), or an effects.jsonl."""
     split: str | None = None
     """Name of these clips' split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareJSONLConfig(PrepareConfig):
+    """Make a manifest of a manifest: aac-llm's, r1-aqa's or one's own; its sounds are checked."""
+
+    source: Path
+    """JSON Lines with audio and captions (a list, one text, or language -> list); id, split and all further
+    keys are kept."""
+    audio: Path | None = None
+    """Folder of the sound files, read recursively, where they are not where the manifest says."""
+    split: str | None = None
+    """Name of the split of clips that have none."""
+    language: str = "eng_Latn"
+    """Language of captions that are not named by language."""
