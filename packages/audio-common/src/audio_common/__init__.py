@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audio_common.audio import AudioInfo, audio_info, load_audio, stream_audio
+    from audio_common.audio import AudioInfo, audio_info, load_audio, measure_audio, stream_audio
     from audio_common.augment import SpecAugment
     from audio_common.batch import LengthBucketSampler, pad_waveforms
     from audio_common.ced import CED
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from audio_common.reader import AudioError
 
 _NAMES = {
-    "audio": ("AudioInfo", "audio_info", "load_audio", "stream_audio"),
+    "audio": ("AudioInfo", "audio_info", "load_audio", "measure_audio", "stream_audio"),
     "augment": ("SpecAugment",),
     "batch": ("LengthBucketSampler", "pad_waveforms"),
     "ced": ("CED",),
@@ -85,6 +85,7 @@ __all__ = [
     "is_audio",
     "load_ahead",
     "load_audio",
+    "measure_audio",
     "pad_waveforms",
     "stream_audio",
     "walk_files",

@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soxr
@@ -32,7 +32,7 @@ from torch import Tensor
 from audio_common.decoder import open_reader
 from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 
-__all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "stream_audio"]
+__all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "measure_audio", "stream_audio"]
 
 LOUDEST = 1e10
 """Largest plausible magnitude; integer samples stored as floats reach 2^31."""
@@ -42,7 +42,7 @@ MAX_OFFSET = 1e9
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says; decoding may find less."""
+    """What a file's header says (`audio_info`), or what decoding gives (`measure_audio`)."""
 
     sample_rate: int
     """Samples per second of the file, Hz."""
@@ -54,6 +54,8 @@ class AudioInfo:
     """Seconds; None where the file does not say; an estimate for streams without a header (.aac)."""
     format: str
     """Container and codec, such as `wav/pcm_16` or `mov/aac`."""
+    is_exact: bool
+    """Whether the length is what decoding gives; if not, it is an estimate, or None."""
 
 
 def audio_info(source: Source) -> AudioInfo:
@@ -66,9 +68,40 @@ def audio_info(source: Source) -> AudioInfo:
         AudioError: it cannot be read as sound.
     """
     with closing(open_reader(source)) as reader:
-        return AudioInfo(
-            reader.sample_rate, reader.num_channels, reader.num_frames, reader.duration, reader.format
-        )
+        return _info(reader)
+
+
+def measure_audio(source: Source) -> AudioInfo:
+    """Tell the rate, channels and length of a sound, always exactly.
+
+    What the header leaves open is counted by decoding, in bounded memory: m4a, webm, aac and their like cost
+    as much as loading them, everything else as much as `audio_info`.
+
+    Args:
+        source: path, bytes or binary file object (read from its beginning, not closed).
+
+    Raises:
+        AudioError: it cannot be read as sound, or holds no sample.
+    """
+    with closing(open_reader(source)) as reader:
+        info = _info(reader)
+        if info.is_exact:
+            return info
+        num_frames = sum(map(len, reader.blocks(0, None)))
+        if not num_frames:
+            raise AudioError(f"{reader.name} has no sample that can be decoded; replace it")
+        return replace(info, num_frames=num_frames, duration=num_frames / info.sample_rate, is_exact=True)
+
+
+def _info(reader: Reader) -> AudioInfo:
+    return AudioInfo(
+        reader.sample_rate,
+        reader.num_channels,
+        reader.num_frames,
+        reader.duration,
+        reader.format,
+        reader.is_exact,
+    )
 
 
 def load_audio(
