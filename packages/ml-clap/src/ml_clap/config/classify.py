@@ -25,6 +25,8 @@ class ClassifyConfig:
     """Which descriptions of a class to use, from 0; their embeddings are averaged (default: all)."""
     split: str | None = None
     """Split of a manifest; needed where it has several. `all` takes every clip."""
+    language: str = "eng_Latn"
+    """Language of captions that the manifest does not name by language."""
     limit: int | None = None
     """Use only this many clips, the first ones."""
     top_k: int = 3

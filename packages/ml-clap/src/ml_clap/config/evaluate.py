@@ -21,6 +21,8 @@ class EvaluateConfig:
     """Split to evaluate; needed where the manifest has several. `all` takes every clip."""
     languages: tuple[str, ...] = ()
     """Languages to evaluate, as SONAR's codes or ISO 639 (default: all of the captions)."""
+    language: str = "eng_Latn"
+    """Language of captions that the manifest does not name by language."""
     num_captions: int | None = None
     """Use only this many captions of a clip in each language, the first ones."""
     limit: int | None = None

@@ -15,6 +15,8 @@ class IndexConfig:
 
     source: Path
     """Folder of audio files, read recursively, or a manifest (.jsonl)."""
+    language: str = "eng_Latn"
+    """Language of captions that the manifest does not name by language."""
     out: Path | None = None
     """Folder of the index; made if it is not there, else updated."""
     model: str | None = None

@@ -22,6 +22,8 @@ class DataConfig:
     """Manifests of validation clips (default: no validation)."""
     validation_splits: tuple[str, ...] = ()
     """Use only these splits of them (default: every clip)."""
+    language: str = "eng_Latn"
+    """Language of captions that a manifest does not name by language."""
     source_language: str = "eng_Latn"
     """Use every caption in this language once in each epoch."""
     languages: tuple[str, ...] = ()

@@ -166,7 +166,7 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     from ml_clap.models.ml_clap import MLCLAP
 
     check_figure_path(config.plot)
-    clips = read_split(config.data, config.split)[: config.limit]
+    clips = read_split(config.data, config.split, language=config.language)[: config.limit]
     choose_languages(clips, config.languages)  # a mistake shows before the model is loaded
     device = choose_device(config.device)
     model = MLCLAP.from_pretrained(

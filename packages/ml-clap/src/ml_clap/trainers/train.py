@@ -120,8 +120,9 @@ class Trainer:
         self.reporter: Reporter | None = None
         """On the main process only."""
         self.interruption = Interruption()
-        clips = read_clips(config.data.train, config.data.train_splits)
-        self.validation_clips = read_clips(config.data.validation, config.data.validation_splits)
+        data = config.data
+        clips = read_clips(data.train, data.train_splits, language=data.language)
+        self.validation_clips = read_clips(data.validation, data.validation_splits, language=data.language)
         # New weights are the same on every process, and in every start of a run.
         torch.manual_seed(random_seed(config.seed))
         with self.accelerator.main_process_first():  # one process fills the cache of downloads
