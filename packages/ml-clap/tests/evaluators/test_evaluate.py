@@ -68,9 +68,9 @@ def model(model_folder: Path) -> MLCLAP:
 def one_by_one(
     model: MLCLAP, clips: Sequence[Clip], language: str
 ) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    audio = torch.cat([model.encode_audio(load_audio(clip.audio)[None]) for clip in clips])
+    audio = torch.cat([model.embed_audio(load_audio(clip.audio)[None]) for clip in clips])
     texts = [(text, place) for place, clip in enumerate(clips) for text in clip.captions.get(language, ())]
-    captions = torch.cat([model.encode_text([text], language) for text, _ in texts])
+    captions = torch.cat([model.embed_text([text], language) for text, _ in texts])
     return audio, captions, [place for _, place in texts]
 
 
@@ -94,7 +94,7 @@ def test_metrics_are_those_of_clips_and_captions_one_by_one(model: MLCLAP, clips
 def test_each_clip_is_encoded_once_for_all_languages_and_each_caption_once(
     model: MLCLAP, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode_audio, encode_text = model.encode_audio, model.encode_text
+    encode_audio, encode_text = model.embed_audio, model.embed_text
     counts = {"audio": 0, "text": 0}
 
     def audio(waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -105,8 +105,8 @@ def test_each_clip_is_encoded_once_for_all_languages_and_each_caption_once(
         counts["text"] += len(texts)
         return encode_text(texts, languages)
 
-    monkeypatch.setattr(model, "encode_audio", audio)
-    monkeypatch.setattr(model, "encode_text", text)
+    monkeypatch.setattr(model, "embed_audio", audio)
+    monkeypatch.setattr(model, "embed_text", text)
     evaluate_retrieval(model, clips)
     assert counts == {"audio": 12, "text": 12 * 2 * 3}
 
@@ -204,7 +204,7 @@ def test_reference_embeddings_are_those_of_the_authors_way(model_folder: Path, c
             batch = torch.nn.utils.rnn.pad_sequence(
                 [waveforms[row] for row in rows[first : first + 7]], batch_first=True
             )
-            every.append(reference.encode_audio(batch))
+            every.append(reference.embed_audio(batch))
     expected = torch.cat(every)[::5]
     spans = [AudioSpan(clip.audio) for clip in clips]
     found, _ = encode_files(reference, spans, batches=reference_batches(rows, range(len(clips)), 7))

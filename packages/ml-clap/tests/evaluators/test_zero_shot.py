@@ -14,7 +14,7 @@ from audio_common.config import CEDConfig
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.data.manifest import Clip, write_manifest
-from ml_clap.evaluators.prompts import choose_prompts, read_prompts
+from ml_clap.data.prompts import choose_prompts, read_prompts
 from ml_clap.evaluators.report import print_zero_shot
 from ml_clap.evaluators.zero_shot import (
     classify,
@@ -68,10 +68,10 @@ def model(model_folder: Path) -> MLCLAP:
 
 @torch.inference_mode()
 def scores_by_hand(model: MLCLAP, clips: Sequence[Clip], language: str, indices: Sequence[int]) -> np.ndarray:
-    audio = [model.encode_audio(load_audio(clip.audio)[None])[0].numpy() for clip in clips]
+    audio = [model.embed_audio(load_audio(clip.audio)[None])[0].numpy() for clip in clips]
     classes = []
     for texts in PROMPTS.values():
-        vectors = [model.encode_text([texts[language][index]], language)[0].numpy() for index in indices]
+        vectors = [model.embed_text([texts[language][index]], language)[0].numpy() for index in indices]
         mean = np.mean(vectors, axis=0)
         classes.append(mean / np.linalg.norm(mean))
     return np.stack(audio) @ np.stack(classes).T
@@ -128,7 +128,7 @@ def test_one_language_does_not_change_another(model: MLCLAP, clips: list[Clip]) 
 def test_a_class_is_the_normalized_mean_of_its_prompts(model: MLCLAP) -> None:
     found = embed_labels(model, [["A dog barks.", "Barking."], ["Rain falls."]], "eng_Latn")
     with torch.inference_mode():
-        vectors = model.encode_text(["A dog barks.", "Barking.", "Rain falls."])
+        vectors = model.embed_text(["A dog barks.", "Barking.", "Rain falls."])
     mean = vectors[:2].mean(dim=0)
     torch.testing.assert_close(found[0], mean / mean.norm(), rtol=0, atol=1e-5)
     torch.testing.assert_close(found[1], vectors[2], rtol=0, atol=1e-5)

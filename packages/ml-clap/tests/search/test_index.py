@@ -85,7 +85,7 @@ def test_vectors_are_the_models_embeddings(model: MLCLAP, archive: Path, tmp_pat
     for (clip, start, end), vector in content(tmp_path / "index").items():
         waveform = load_audio(archive / clip)
         assert (start, end) == (0.0, len(waveform) / RATE)
-        alone = model.encode_audio(waveform[None])[0].detach().numpy()
+        alone = model.embed_audio(waveform[None])[0].detach().numpy()
         np.testing.assert_allclose(vector, alone, atol=1e-5)
 
 

@@ -49,7 +49,7 @@ def test_files_and_waveforms_mix_and_keep_their_order(retriever: Retriever, path
         [paths[2], load_audio(paths[0]), str(paths[1]), load_audio(paths[2]).numpy()]
     )
     with torch.inference_mode():
-        each = [retriever.model.encode_audio(load_audio(path)[None])[0].numpy() for path in paths]
+        each = [retriever.model.embed_audio(load_audio(path)[None])[0].numpy() for path in paths]
     np.testing.assert_allclose(found, np.stack([each[2], each[0], each[1], each[2]]), atol=1e-5)
     assert found.dtype == np.float32
 
@@ -67,7 +67,7 @@ def test_similarities_are_cosines_of_texts_in_their_languages(
 ) -> None:
     found = retriever.similarity(["a dog barks", "un chien aboie"], paths, lang=["en", "fra_Latn"])
     with torch.inference_mode():
-        texts = retriever.model.encode_text(["a dog barks", "un chien aboie"], ["eng_Latn", "fra_Latn"])
+        texts = retriever.model.embed_text(["a dog barks", "un chien aboie"], ["eng_Latn", "fra_Latn"])
     np.testing.assert_allclose(found, texts.numpy() @ retriever.encode_audio(paths).T, atol=1e-5)
     with pytest.raises(ValueError, match="unknown language"):
         retriever.encode_text("a dog barks", lang="martian")

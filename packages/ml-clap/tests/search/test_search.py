@@ -99,13 +99,11 @@ def test_only_the_best_window_of_a_file_is_a_hit_unless_all_are_asked_for(
 
 
 def test_scores_are_cosines_of_the_models_embeddings(folder: Path, model: MLCLAP, opened: AudioIndex) -> None:
-    (text,) = model.encode_text(["un chien aboie"], "fra_Latn").detach()
+    (text,) = model.embed_text(["un chien aboie"], "fra_Latn").detach()
     for hit in opened.search(model, text="un chien aboie", language="fra_Latn", all_windows=True):
         sound, _ = soundfile.read(hit.file, dtype="float32")
         window = torch.from_numpy(sound[round(hit.start * RATE) : round(hit.end * RATE)])
-        assert hit.score == pytest.approx(
-            float(text @ model.encode_audio(window[None])[0].detach()), abs=1e-5
-        )
+        assert hit.score == pytest.approx(float(text @ model.embed_audio(window[None])[0].detach()), abs=1e-5)
 
 
 def test_a_language_may_be_given_by_alias(model: MLCLAP, opened: AudioIndex) -> None:

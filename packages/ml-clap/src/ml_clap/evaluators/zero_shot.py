@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.data.manifest import read_split
+from ml_clap.data.prompts import Prompts, choose_prompts, read_prompts
 from ml_clap.evaluators.figures import check_figure_path, save_figure
-from ml_clap.evaluators.prompts import Prompts, choose_prompts, read_prompts
 from ml_clap.evaluators.report import describe_run, plot_zero_shot, print_zero_shot
 from ml_clap.evaluators.results import Accuracy, Prediction, ZeroShotReport
 from ml_clap.evaluators.retrieval import TIE
