@@ -32,7 +32,7 @@ from torch import Tensor
 
 from audio_common.channels import Channel, OneChannelReader
 from audio_common.decoder import open_reader
-from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Source
+from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 
 __all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "measure_audio", "stream_audio"]
 
