@@ -34,6 +34,7 @@ from ml_clap.config.prepare import (
 )
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
+from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
 from ml_clap.files import is_stream
 
@@ -107,8 +108,8 @@ def check_train(config: TrainConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
-    require_file(config.data)
     require_clap(config.model)
+    require_file(config.data)
     require_output(config.json, config.plot)
 
 
@@ -118,6 +119,16 @@ def check_classify(config: ClassifyConfig) -> None:
     require_file(config.prompts)
     require_clap(config.model)
     require_output(config.json, config.plot)
+
+
+def check_similarity(config: SimilarityConfig) -> None:
+    """Refuse words that cannot be sounds or texts, and a missing model, before torch is loaded."""
+    from ml_clap.search.similarity import tell_apart
+
+    for item in config.items:
+        tell_apart(item)
+    require_clap(config.model)
+    require_output(config.json)
 
 
 def check_index(config: IndexConfig) -> None:
@@ -193,6 +204,14 @@ VERBS = (
         positional=("data",),
         example="classify recordings --model runs/clotho --prompts classes.json --languages eng_Latn",
         check=check_classify,
+    ),
+    Verb(
+        name="similarity",
+        settings=SimilarityConfig,
+        function="ml_clap.search.similarity:similarity_verb",
+        positional=("items",),
+        example='similarity dog.wav rain.wav "A dog barks." --model runs/clotho',
+        check=check_similarity,
     ),
     Verb(
         name="index",

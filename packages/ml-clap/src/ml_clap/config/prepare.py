@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_clap.config.limits import check_at_least
+from ml_clap.config.sound import Channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class PrepareConfig:
     """Warn of shorter clips."""
     silence_db: float = -60.0
     """Warn of clips whose loudest sample is below this level, dB of full scale."""
+    channel: Channel = "mean"
+    """What is checked of several channels: `mean` (the louder where they cancel out), `first`, `loudest`."""
     licence: str | None = None
     """Licence of the recordings, noted for each clip."""
     num_workers: int = 4

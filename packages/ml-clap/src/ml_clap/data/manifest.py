@@ -53,10 +53,29 @@ KEYS = ("id", "audio", "captions", "split", "licence", "duration", "label")
 """Keys of a manifest that mean something here."""
 
 
-def read_manifest(path: str | Path, *, split: str | None = None, language: str = "eng_Latn") -> list[Clip]:
+@dataclass(frozen=True)
+class BadRow:
+    """A line of a manifest that is left out."""
+
+    where: str
+    """`FILE:LINE`."""
+    message: str
+
+
+def read_manifest(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    language: str = "eng_Latn",
+    bad_rows: list[BadRow] | None = None,
+) -> list[Clip]:
     """Return the clips of a manifest, of one split if `split` is given, in the file's order.
 
-    Captions that are not named by language are in `language`.
+    Args:
+        path: The manifest.
+        split: Its name, or None for all.
+        language: Language of captions that are not named by language.
+        bad_rows: Gets the lines that cannot be used; without it the first such line is an error.
 
     Raises:
         ManifestError: a line cannot be used, an id occurs twice, there is no clip or none of that split.
@@ -65,14 +84,25 @@ def read_manifest(path: str | Path, *, split: str | None = None, language: str =
     path = Path(path)
     clips: list[Clip] = []
     line_of_id: dict[str, int] = {}
-    for number, row in read_json_lines(path):
-        clip = clip_of(row, path, number, language)
-        if clip.id in line_of_id:
-            raise ManifestError(
-                f"{path}:{number}: id {clip.id!r} is already that of line {line_of_id[clip.id]}"
-            )
+    for number, row in parse_json_lines(path):
+        try:
+            clip = clip_of(row, path, number, language)
+            if clip.id in line_of_id:
+                raise ManifestError(
+                    f"{path}:{number}: id {clip.id!r} is already that of line {line_of_id[clip.id]}"
+                )
+        except ManifestError as e:
+            if bad_rows is None:
+                raise
+            where = f"{path}:{number}"
+            bad_rows.append(BadRow(where, str(e).removeprefix(f"{where}: ")))
+            continue
         line_of_id[clip.id] = number
         clips.append(clip)
+    if not clips and bad_rows:
+        raise ManifestError(
+            f"{bad_rows[0].where}: {bad_rows[0].message}; and no other line of the manifest can be used"
+        )
     if not clips:
         raise ManifestError(f"{path}:1: the manifest has no clips")
     return clips if split is None else _of_split(clips, split, path)
@@ -94,7 +124,13 @@ def read_clips(manifests: Sequence[Path], splits: Sequence[str], *, language: st
     return [clip for clip in clips if not splits or clip.split in splits]
 
 
-def read_split(manifest: Path, split: str | None, *, language: str = "eng_Latn") -> list[Clip]:
+def read_split(
+    manifest: Path,
+    split: str | None,
+    *,
+    language: str = "eng_Latn",
+    bad_rows: list[BadRow] | None = None,
+) -> list[Clip]:
     """Return the clips of a split; all clips if there is one split only, or for the split `all`.
 
     Raises:
@@ -102,8 +138,8 @@ def read_split(manifest: Path, split: str | None, *, language: str = "eng_Latn")
         ValueError: it has several splits and none was chosen: training clips would flatter.
     """
     if split not in (None, "all"):
-        return read_manifest(manifest, split=split, language=language)
-    clips = read_manifest(manifest, language=language)
+        return read_manifest(manifest, split=split, language=language, bad_rows=bad_rows)
+    clips = read_manifest(manifest, language=language, bad_rows=bad_rows)
     there = sorted({clip.split or "(none)" for clip in clips})
     if split is None and len(there) > 1:
         raise ValueError(
@@ -166,12 +202,15 @@ def _parse_line(line: bytes) -> dict[str, Any] | str:
     return row if isinstance(row, dict) else f"expected a JSON object, got {type(row).__name__}"
 
 
-def clip_of(row: dict[str, Any], path: Path, number: int, language: str = "eng_Latn") -> Clip:
+def clip_of(row: dict[str, Any] | str, path: Path, number: int, language: str = "eng_Latn") -> Clip:
     """Return the clip of a manifest's line.
 
     Raises:
-        ManifestError: it lacks something, or has something of another kind.
+        ManifestError: it lacks something, or has something of another kind, or is no object: then `row` is
+            why, as `parse_json_lines` gives it.
     """
+    if isinstance(row, str):
+        raise ManifestError(f"{path}:{number}: {row}")
     try:
         return Clip(
             id=_text(row, "id"),

@@ -1,12 +1,18 @@
-"""Descriptions of classes for zero-shot classification: a JSON file of label -> language -> texts.
+"""Descriptions of classes for zero-shot classification.
 
-{"dog_bark": {"eng_Latn": ["A dog barks."], "fra_Latn": ["Un chien aboie."]}, ...}
+A file of prompts is JSON, by label and language, in one language, or the labels alone:
+
+    {"dog_bark": {"eng_Latn": ["A dog barks."], "fra_Latn": ["Un chien aboie."]}, ...}
+    {"dog_bark": ["A dog barks.", "Barking."], ...}
+    ["dog", "rain"]
+
+or a text file with a label a line. A label without a description is put into its language's `TEMPLATES`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +21,104 @@ from ml_clap.data.languages import LANGUAGES, resolve
 Prompts = Mapping[str, Mapping[str, Sequence[str]]]
 """Label -> language code -> descriptions."""
 
+TEMPLATES = {
+    "eng_Latn": "The sound of {}.",
+    "fra_Latn": "Le son de {}.",
+    "deu_Latn": "Das Geräusch von {}.",
+    "spa_Latn": "El sonido de {}.",
+    "nld_Latn": "Het geluid van {}.",
+    "cat_Latn": "El so de {}.",
+    "jpn_Jpan": "{}の音。",
+    "zho_Hans": "{}的声音。",
+}
+"""Language -> the description made of a label; in other languages it is the label itself."""
 
-def read_prompts(path: Path) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Read `{label: {language: [description, ...]}}`; languages in any way that `resolve` knows.
+
+def read_prompts(
+    path: Path, languages: Sequence[str] = ("eng_Latn",)
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Read a file of prompts.
+
+    Args:
+        path: JSON, or a text file with a label a line.
+        languages: those of descriptions and labels that are not by language; any codes that `resolve` knows.
 
     Raises:
         ValueError: other content, with the label and what is wrong.
     """
     try:
-        content = json.loads(path.read_text("utf-8-sig"))
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path}: not UTF-8 text ({e})") from e
+    if path.suffix.lower() != ".json" and text.lstrip()[:1] not in ("{", "["):
+        return _labels_of_file(path, _lines(text, path), languages)
+    try:
+        content = json.loads(text)
     except ValueError as e:
-        raise ValueError(f"{path} is not JSON in UTF-8: {e}") from e
+        raise ValueError(f"{path} is not JSON: {e}") from e
+    if isinstance(content, list):
+        return _labels_of_file(path, content, languages)
     if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: expected an object of label -> language -> list of descriptions")
-    return {label: _read_descriptions(path, label, texts) for label, texts in content.items()}
+        raise ValueError(
+            f"{path}: expected an object label -> language -> list of descriptions, or label -> list, "
+            f"or a list of labels; got {type(content).__name__}"
+        )
+    return {label: _read_descriptions(path, label, texts, languages) for label, texts in content.items()}
+
+
+def prompts_of_labels(
+    labels: Iterable[Any], languages: Sequence[str] = ("eng_Latn",)
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the prompts of plain labels, by the template of each of the languages that they are written in.
+
+    >>> prompts_of_labels(["dog_bark"])
+    {'dog_bark': {'eng_Latn': ('The sound of dog bark.',)}}
+
+    Raises:
+        ValueError: there is no label, one is twice or empty, or a language is not known.
+    """
+    names = list(labels)
+    for place, label in enumerate(names):
+        if not isinstance(label, str) or not label.strip():
+            raise ValueError(f"label number {place + 1} must be a text, got {label!r}")
+    doubled = sorted({label for label in names if names.count(label) > 1})
+    if not names or doubled:
+        raise ValueError(f"the label {doubled[0]!r} is there twice" if doubled else "there is no label")
+    codes = [resolve(tag) for tag in languages]
+    return {
+        label: {code: (TEMPLATES.get(code, "{}").format(label.replace("_", " ")),) for code in codes}
+        for label in names
+    }
+
+
+def _labels_of_file(
+    path: Path, labels: Sequence[Any], languages: Sequence[str]
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    try:
+        return prompts_of_labels(labels, languages)
+    except ValueError as e:
+        raise ValueError(f"{path}: {e}") from e
+
+
+def _lines(text: str, path: Path) -> list[str]:
+    if "\0" in text:
+        raise ValueError(f"{path}: not text; sounds are given before the flags")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_labels(labels: Any, language: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the prompts of labels as Python has them: a sequence, or what a JSON file of prompts holds.
+
+    Raises:
+        ValueError: it is something else, with the label and what is wrong.
+    """
+    if isinstance(labels, Mapping):
+        return {
+            label: _read_descriptions("labels", label, texts, [language]) for label, texts in labels.items()
+        }
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise ValueError(f"labels must be a list of texts or a mapping, got {labels!r}")
+    return prompts_of_labels(labels, [language])
 
 
 def choose_prompts(
@@ -56,19 +146,30 @@ def choose_prompts(
     }
 
 
-def _read_descriptions(path: Path, label: str, content: Any) -> dict[str, tuple[str, ...]]:
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: {label!r}: expected language -> list of descriptions, got {content!r}")
+def _read_descriptions(
+    path: Path | str, label: str, content: Any, languages: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    if isinstance(content, str | list | tuple):
+        texts = _checked_texts(f"{path}: {label!r}", [content] if isinstance(content, str) else content)
+        return {resolve(tag): texts for tag in languages}
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"{path}: {label!r}: expected a list of descriptions, or language -> list, got {content!r}"
+        )
     found: dict[str, tuple[str, ...]] = {}
     for tag, texts in content.items():
-        is_list = isinstance(texts, list) and bool(texts)
-        if not is_list or not all(isinstance(text, str) and text for text in texts):
-            raise ValueError(f"{path}: {label!r} in {tag}: expected a list of descriptions, got {texts!r}")
         code = resolve(tag)
         if code in found:
             raise ValueError(f"{path}: {label!r} has the language {code} twice: {sorted(content)}")
-        found[code] = tuple(texts)
+        found[code] = _checked_texts(f"{path}: {label!r} in {tag}", texts)
     return found
+
+
+def _checked_texts(where: str, texts: Any) -> tuple[str, ...]:
+    is_list = isinstance(texts, list | tuple) and bool(texts)
+    if not is_list or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ValueError(f"{where}: expected a list of descriptions, got {texts!r}")
+    return tuple(texts)
 
 
 def _choose(label: str, texts: Mapping[str, Sequence[str]], code: str, indices: Sequence[int]) -> list[str]:

@@ -21,6 +21,8 @@ from audio_common.batch import pad_waveforms
 from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, batch_by_length, decode_ahead
 from torch import Tensor
 
+from ml_clap.config.sound import Channel
+
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
     from ml_clap.models.tokenizer import CutText
@@ -53,6 +55,7 @@ def encode_spans(
     progress: Progress | None = None,
     bad_files: list[BadFile] | None = None,
     batches: Sequence[Sequence[int]] | None = None,
+    channel: Channel | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Encode files or parts of files.
 
@@ -64,6 +67,7 @@ def encode_spans(
         progress: called after each batch.
         bad_files: gets what could not be read or encoded; without it that is an error.
         batches: numbers of spans to encode together, in this order, instead of batches by length.
+        channel: what is made of several channels; default: the model's.
 
     Yields:
         The numbers of some spans, and their embeddings `(n, dim)` float32 on the CPU. Together they are all
@@ -82,6 +86,7 @@ def encode_spans(
         num_workers=num_workers,
         bad_files=bad_files,
         batches=batches,
+        channel=channel or model.channel,
     )
     for indices, waveforms in decoded:
         vectors = _embed(model, waveforms)
@@ -109,6 +114,7 @@ def encode_files(
     num_workers: int = 1,
     progress: Progress | None = None,
     batches: Sequence[Sequence[int]] | None = None,
+    channel: Channel | None = None,
 ) -> tuple[Tensor, list[BadFile]]:
     """Encode all at once what `encode_spans` gives batch by batch.
 
@@ -126,6 +132,7 @@ def encode_files(
         progress=progress,
         bad_files=bad,
         batches=batches,
+        channel=channel,
     ):
         first = embeddings[indices].isnan().any(dim=1)
         embeddings[torch.tensor(indices)[first]] = rows[first]

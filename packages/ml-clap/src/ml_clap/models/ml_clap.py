@@ -26,6 +26,7 @@ from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn
 
 from ml_clap.config.model import ModelConfig
+from ml_clap.config.sound import Channel
 from ml_clap.models.checkpoint import Mode, SavedModel, check_fit, read_model, write_folder
 from ml_clap.models.shared_space import make_head, project, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from audio_common.augment import SpecAugment
-    from audio_common.channels import Channel
 
 
 class MLCLAP(nn.Module):
@@ -68,6 +68,8 @@ class MLCLAP(nn.Module):
             self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
         else:
             self.raw_temperature = nn.Parameter(torch.tensor(config.temperature))
+        self.channel: Channel = "mean"
+        """What is made of several channels, where nothing else is said; saved with the model."""
         self._freeze()
 
     # Loading and saving
@@ -117,6 +119,7 @@ class MLCLAP(nn.Module):
             there = model.export_state()
             state = state | {k: v for k, v in there.items() if k.split(".")[0] in saved.omitted}
         model.load_state(state)
+        model.channel = saved.channel
         return model
 
     def save_pretrained(self, folder: str | Path, *, save_frozen: bool = True) -> None:
@@ -128,7 +131,12 @@ class MLCLAP(nn.Module):
                 then reads again; the folder is small but no longer complete.
         """
         write_folder(
-            Path(folder), self.config, self.export_state(), self.text_encoder, save_frozen=save_frozen
+            Path(folder),
+            self.config,
+            self.export_state(),
+            self.text_encoder,
+            channel=self.channel,
+            save_frozen=save_frozen,
         )
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, save_frozen: bool = True) -> str:
@@ -179,14 +187,17 @@ class MLCLAP(nn.Module):
         """Embed a batch of clips and a batch of texts: `(batch, embed_dim)` each; arguments as below."""
         return self.embed_audio(waveforms, lengths, spec_augment), self.embed_tokens(text_ids, text_mask)
 
-    def encode_audio(self, audio: Any, *, sample_rate: float = 16_000, channel: Channel = "mean") -> Tensor:
+    def encode_audio(
+        self, audio: Any, *, sample_rate: float = 16_000, channel: Channel | None = None
+    ) -> Tensor:
         """Embed sounds, in evaluation mode and without gradients, each by itself.
 
         Args:
             audio: Paths, bytes, file objects, arrays or tensors (`(samples,)` or `(channels, samples)`), one
                 or several.
             sample_rate: Of arrays and tensors, Hz.
-            channel: What is made of several channels: see `audio_common.audio.load_audio`.
+            channel: What is made of several channels, see `audio_common.audio.load_audio`; default: the
+                model's.
 
         Returns:
             `(embed_dim,)` of one sound, `(sounds, embed_dim)` of several; float32, L2-normalized.
@@ -195,7 +206,8 @@ class MLCLAP(nn.Module):
             AudioError: A sound is none, or cannot be read.
         """
         items, are_many = one_or_many(audio)
-        waveforms = [as_waveform(item, array_rate=sample_rate, channel=channel) for item in items]
+        chosen = channel or self.channel
+        waveforms = [as_waveform(item, array_rate=sample_rate, channel=chosen) for item in items]
         with self._inference():
             rows = [self.embed_audio(waveform[None])[0] for waveform in waveforms]
             return self._stacked(rows, are_many)

@@ -74,15 +74,16 @@ def measure(clip: Found, window_seconds: float) -> Entry | Problem:
 def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | None]:
     """Return the seconds of audio of a file, and why there is not more.
 
-    By its header, unless that is silent, or promises more than a window and an end that is not there (a file
-    cut off, a header that lies): then by decoding all of it.
+    By its header where that is exact; else, or if it promises an end that is not there (a file cut off, a
+    header that lies), by decoding all of it, as its windows will be.
 
     Raises:
         AudioError: nothing of it can be decoded.
     """
     from audio_common.audio import AudioError, audio_info, stream_audio
 
-    told = audio_info(path).duration
+    info = audio_info(path)
+    told = info.duration if info.is_exact else None
     if told is not None and (told <= window_seconds or _has_sound_at(path, told - 0.1)):
         return told, None
     samples = 0
@@ -207,6 +208,7 @@ class IndexFiller:
         batches = encode_spans(
             self.model,
             [AudioSpan(self._path(number)) for number, _, _ in windows],
+            channel=self.writer.settings.channel,
             seconds_per_batch=self.seconds_per_batch,
             num_workers=self.num_workers,
             bad_files=bad,
@@ -240,7 +242,8 @@ class IndexFiller:
         left = len(windows)
         reason = f"{path} ends earlier than when it was measured"
         try:
-            sounds = stream_windows(path, [(start, end) for _, start, end in windows])
+            spans = [(start, end) for _, start, end in windows]
+            sounds = stream_windows(path, spans, channel=self.writer.settings.channel)
             for window, waveform in zip(windows, sounds, strict=False):
                 yield window, waveform
                 left -= 1
