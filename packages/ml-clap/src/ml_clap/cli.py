@@ -108,8 +108,8 @@ def check_train(config: TrainConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
-    require_clap(config.model)
     require_file(config.data)
+    require_clap(config.model)
     require_output(config.json, config.plot)
 
 

@@ -10,6 +10,9 @@ from typing import Literal
 from ml_clap.config.limits import check_at_least
 from ml_clap.config.sound import Channel
 
+WINDOW_SECONDS = 10.0
+"""Window of a new index where none is named."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class IndexConfig:
@@ -56,10 +59,12 @@ class IndexConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name} must be above 0, got {value}")
-        if self.window_seconds and self.hop_seconds and self.hop_seconds > self.window_seconds:
+        is_new = not (self.out / "index.json").exists()
+        window = self.window_seconds or (WINDOW_SECONDS if is_new else None)
+        if window and self.hop_seconds and self.hop_seconds > window:
             raise ValueError(
-                f"hop_seconds must be at most window_seconds ({self.window_seconds}), or sound would fall "
-                f"between the windows; got {self.hop_seconds}"
+                f"hop_seconds must be at most window_seconds ({window}), or sound would fall between the "
+                f"windows; got {self.hop_seconds}"
             )
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")

@@ -97,11 +97,16 @@ def find_odd(clips: Sequence[Clip], checks: Mapping[Path, Check], config: Prepar
     for clip in clips:
         check = checks[clip.audio]
         seconds, declared = check.seconds, check.declared_seconds
-        if message := compare_lengths(seconds, clip.duration):
-            problems.append(Problem("length", clip.id, message))
+        if check.channels_cancel:
+            message = f"nearly nothing is left of the average of its {check.num_channels} channels"
+            problems.append(Problem("cancels", clip.id, message))
+        if check.is_exact and (difference := compare_lengths(seconds, clip.duration)):
+            problems.append(Problem("length", clip.id, difference))
         if seconds is not None and declared is not None and seconds < declared * 0.99 - 0.05:
             message = f"the header says {declared:.2f} s, {seconds:.2f} s can be decoded"
             problems.append(Problem("cut off", clip.id, message))
+        elif check.problem is not None:
+            problems.append(Problem("damaged", clip.id, check.problem))
         if seconds is not None and seconds < config.min_seconds:
             problems.append(Problem("short", clip.id, f"{seconds:.3f} s"))
         if check.peak_db is not None and check.peak_db < config.silence_db:

@@ -97,7 +97,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     checks, failures = _check(clips + others, config)
     usable = [clip for clip in clips if clip.audio in checks]
     odd = find_odd(usable, checks, config)
-    usable = [replace(clip, duration=checks[clip.audio].seconds) for clip in usable]
+    usable = [replace(clip, duration=_exact_seconds(checks[clip.audio])) for clip in usable]
     there = [clip for clip in others if clip.audio in checks]
     overlaps, leaking = find_overlaps(usable, there, checks)
     problems = [
@@ -151,6 +151,11 @@ def _named(clips: Sequence[Clip], path: Path) -> list[Clip]:
     return [replace(clip, id=f"{path}: {clip.id}") for clip in clips]
 
 
+def _exact_seconds(check: Check) -> float | None:
+    """Return a length to be relied on: a quick check has only an estimate of some files."""
+    return check.seconds if check.is_exact else None
+
+
 def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Check], dict[Path, str]]:
     assert config.out is not None
     memory = CheckMemory(
@@ -158,7 +163,9 @@ def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Che
     )
     paths = [clip.audio for clip in clips]
     with show_progress("Checking audio") as progress:
-        return check_files(paths, memory, num_workers=config.num_workers, progress=progress)
+        return check_files(
+            paths, memory, num_workers=config.num_workers, channel=config.channel, progress=progress
+        )
 
 
 def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[Problem]) -> PrepareReport:

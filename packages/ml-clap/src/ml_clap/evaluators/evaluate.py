@@ -30,6 +30,7 @@ from ml_clap.evaluators.results import RetrievalMetrics, RetrievalReport, Retrie
 from ml_clap.evaluators.retrieval import Ranking, rank_audio_to_text, rank_text_to_audio
 from ml_clap.evaluators.statistics import average_metrics, bootstrap, measure_consistency, summarize
 from ml_clap.files import write_json
+from ml_clap.models.checkpoint import check_model
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
 from ml_clap.tables import show_progress, tables_beside_json
@@ -192,6 +193,7 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     from ml_clap.models.ml_clap import MLCLAP
 
     check_figure_path(config.plot)
+    check_model(config.model)
     bad_rows: list[BadRow] = []
     there = read_split(config.data, config.split, language=config.language, bad_rows=bad_rows)
     clips = there[: config.limit]

@@ -26,6 +26,7 @@ from ml_clap.evaluators.results import Accuracy, Prediction, ZeroShotReport
 from ml_clap.evaluators.retrieval import TIE
 from ml_clap.evaluators.statistics import wilson
 from ml_clap.files import is_stream, write_json
+from ml_clap.models.checkpoint import check_model
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
 from ml_clap.tables import show_progress, tables_beside_json
@@ -164,6 +165,7 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     from ml_clap.models.ml_clap import MLCLAP
 
     check_figure_path(config.plot)
+    check_model(config.model)
     bad_rows: list[BadRow] = []
     there = find_clips(config.data, config.split, language=config.language, bad_rows=bad_rows)
     clips = there[: config.limit]

@@ -74,6 +74,13 @@ def find_model(source: str | Path) -> str | Path:
     return source
 
 
+def check_model(source: str | Path) -> None:
+    """Raise a ValueError for a folder that is no model, without reading its weights."""
+    found = Path(find_model(source))
+    if found.is_dir():
+        read_config(found)
+
+
 def read_model(
     source: str | Path, *, mode: Mode | None = None, text_tokenizer: str | Path | None = None
 ) -> SavedModel:

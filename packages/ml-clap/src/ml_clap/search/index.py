@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from audio_common.files import AUDIO_SUFFIXES, is_audio, walk_files
 
-from ml_clap.config.index import IndexConfig
+from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
 from ml_clap.config.sound import Channel
 from ml_clap.files import write_atomically, write_json
 from ml_clap.search.filling import IndexFiller, Problem
@@ -237,10 +237,6 @@ def _notices(source: Path, out: Path) -> tuple[str, ...]:
     return (
         f"{files} not taken for sound by their names ({listed}): rename sounds, or list them in a manifest",
     )
-
-
-WINDOW_SECONDS = 10.0
-"""Window of a new index where none is named."""
 
 
 def _root(source: Path) -> Path:
