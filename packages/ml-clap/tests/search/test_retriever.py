@@ -62,7 +62,8 @@ def test_one_item_gives_one_vector_and_a_list_as_many_as_it_has(
         assert encode("a dog barks").shape == (24,)
         assert encode(["a dog barks"]).shape == (1, 24)
         assert encode([]).shape == (0, 24)
-    forms = [paths[0], str(paths[0]), paths[0].read_bytes(), load_audio(paths[0]), load_audio(paths[0]).numpy()]
+    waveform = load_audio(paths[0])
+    forms = [paths[0], str(paths[0]), paths[0].read_bytes(), waveform, waveform.numpy()]
     for encode_audio in (retriever.encode_audio, retriever.model.encode_audio):
         rows = [np.asarray(encode_audio(form)) for form in forms]
         assert {row.shape for row in rows} == {(24,)}
