@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from audio_common.files import walk_files
+
 from ml_clap.config.prepare import PrepareTuxpaintConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip
@@ -83,7 +85,7 @@ def _events(source: Path, reading: Reading) -> Iterator[tuple[str, Path, dict[st
                 reading.add_problem("row", f"{listed}:{line}", message)
         return
     stamps = _stamps_folder(source)
-    for audio in sorted(stamps.rglob("*"), key=lambda path: path.relative_to(stamps).as_posix()):
+    for audio in sorted(walk_files(stamps), key=lambda path: path.relative_to(stamps).as_posix()):
         description = audio.with_suffix(".txt")
         name = audio.relative_to(stamps).with_suffix("").as_posix()
         is_event = audio.suffix in (".ogg", ".wav") and not _SPOKEN_DESCRIPTION.search(name)
