@@ -125,7 +125,7 @@ def check_similarity(config: SimilarityConfig) -> None:
     """Refuse words that cannot be sounds or texts, and a missing model, before torch is loaded."""
     from ml_clap.search.similarity import tell_apart
 
-    for item in config.items:
+    for item in config.inputs:
         tell_apart(item)
     require_clap(config.model)
     require_output(config.json)
@@ -209,7 +209,7 @@ VERBS = (
         name="similarity",
         settings=SimilarityConfig,
         function="ml_clap.search.similarity:similarity_verb",
-        positional=("items",),
+        positional=("inputs",),
         example='similarity dog.wav rain.wav "A dog barks." --model runs/clotho',
         check=check_similarity,
     ),

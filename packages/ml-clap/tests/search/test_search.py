@@ -247,3 +247,14 @@ def test_times_are_written_as_a_player_shows_them() -> None:
         "1:00.0",
         "1:02:05.3",
     ]
+
+
+def test_a_query_that_is_cut_is_told_in_output_and_json(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "hits.json"
+    queries = ("a dog barks " * 100, "a dog")
+    search(SearchConfig(index=folder / "index", query=queries, device="cpu", json=out))
+    (notice,) = json.loads(out.read_text())["notices"]
+    assert notice.startswith("1 text is cut to the model's 128 tokens: ")
+    assert notice in caplog.text

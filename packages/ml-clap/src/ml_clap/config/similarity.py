@@ -14,7 +14,7 @@ from ml_clap.config.sound import Channel
 class SimilarityConfig:
     """Compare sounds and texts with one another: the cosine of each two."""
 
-    items: tuple[str, ...]
+    inputs: tuple[str, ...]
     """Sound files and texts, two or more; a word that names a file is that file."""
     model: str
     """Folder or hub id of the model, a training run, or one of the authors' checkpoints."""
@@ -33,8 +33,8 @@ class SimilarityConfig:
     """Also write the cosines to this file; `-`: to standard output."""
 
     def __post_init__(self) -> None:
-        if len(self.items) < 2:
-            raise ValueError("items: nothing to compare; give two or more sound files or texts")
-        if not all(item.strip() for item in self.items):
-            raise ValueError("items: an empty text is like nothing; write what is to be heard")
+        if len(self.inputs) < 2:
+            raise ValueError("inputs: nothing to compare; give two or more sound files or texts")
+        if not all(item.strip() for item in self.inputs):
+            raise ValueError("inputs: an empty text is like nothing; write what is to be heard")
         check_at_least(self, 1, "num_workers")

@@ -79,6 +79,8 @@ class PrepareReport:
     kinds: tuple[FoundKind, ...]
     """What was found, in sum."""
     problems: tuple[Problem, ...]
+    notices: tuple[str, ...] = ()
+    """What was left out as the settings say, and what changes that."""
 
 
 def prepare(config: PrepareConfig) -> PrepareReport:
@@ -109,6 +111,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     ]
     kept = [clip for clip in usable if not (config.drop_overlap and clip.id in leaking)]
     report = _report(config.out, kept, len(usable) - len(kept), problems)
+    report = replace(report, notices=tuple(reading.notices))
     if kept:
         write_manifest(config.out, kept)
     write_json(report_path(report.manifest), report)
@@ -201,6 +204,8 @@ def print_report(report: PrepareReport) -> None:
     rows += [[found.what, f"{found.count:,}"] for found in report.kinds]
     rows += [["skipped as overlapping", f"{report.dropped:,}"]] if report.dropped else []
     print_table(str(report.manifest), ["", "number"], rows)
+    for notice in report.notices:
+        print(printable(notice))
     for found in report.kinds:
         those = [problem for problem in report.problems if problem.kind == found.kind]
         for problem in those[:SHOWN]:

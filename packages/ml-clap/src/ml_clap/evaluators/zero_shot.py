@@ -8,6 +8,7 @@ that tell nothing apart recognize nothing.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,7 +213,7 @@ def _prompts_of(config: ClassifyConfig) -> Prompts:
     if config.prompts is not None:
         return read_prompts(config.prompts, languages)
     # One word that is a file of labels, not a label.
-    if len(config.labels) == 1 and Path(config.labels[0]).is_file():
+    if len(config.labels) == 1 and os.path.isfile(config.labels[0]):
         return read_prompts(Path(config.labels[0]), languages)
     return prompts_of_labels(config.labels, languages)
 

@@ -83,8 +83,9 @@ def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | No
     from audio_common.audio import AudioError, audio_info, stream_audio
 
     info = audio_info(path)
-    told = info.duration if info.is_exact else None
-    if told is not None and (told <= window_seconds or _has_sound_at(path, told - 0.1)):
+    # Without a number of frames the length is an estimate, which promises nothing.
+    told = info.duration if info.num_frames is not None else None
+    if info.is_exact and told is not None and (told <= window_seconds or _has_sound_at(path, told - 0.1)):
         return told, None
     samples = 0
     try:
@@ -95,7 +96,9 @@ def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | No
             raise
         return samples / SAMPLE_RATE, str(e)
     seconds = samples / SAMPLE_RATE
-    return seconds, None if told is None else f"{path} ends after {seconds:.1f} s of {told:.1f} s"
+    if told is None or seconds >= told * 0.99 - 0.05:
+        return seconds, None
+    return seconds, f"{path} ends after {seconds:.1f} s of {told:.1f} s"
 
 
 def _has_sound_at(path: Path, seconds: float) -> bool:

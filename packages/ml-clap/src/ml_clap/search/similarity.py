@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def similarity(config: SimilarityConfig) -> SimilarityReport:
     from ml_clap.models.ml_clap import MLCLAP
     from ml_clap.models.tokenizer import CutText
 
-    items = [tell_apart(item) for item in config.items]
+    items = [tell_apart(item) for item in config.inputs]
     language, device = resolve(config.lang), choose_device(config.device)
     model = MLCLAP.from_pretrained(config.model, device=device, dtype=choose_dtype(config.dtype, device))
     is_sound = np.array([item.kind == "audio" for item in items])
@@ -96,9 +97,9 @@ def tell_apart(item: str) -> Compared:
         FileNotFoundError: it ends like a sound file, and there is none.
         ValueError: it is a folder.
     """
-    if Path(item).is_file():
+    if os.path.isfile(item):  # a text may be longer than a path can be, which Path raises for
         return Compared("audio", item)
-    if Path(item).is_dir():
+    if os.path.isdir(item):
         raise ValueError(f"{item} is a folder: name its sound files, or search it with `ml-clap index`")
     if Path(item).suffix.lower() in AUDIO_SUFFIXES:
         raise FileNotFoundError(f"there is no file {item}")

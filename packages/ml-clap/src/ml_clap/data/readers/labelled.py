@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from ml_clap.config.prepare import PrepareFolderConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import KEYS, Clip, ManifestError
 from ml_clap.data.readers.reading import Reading, seconds_or_none
+from ml_clap.tables import count_of
 
 Captions = Mapping[str, Mapping[str, tuple[str, ...]]]
 """Label -> language -> captions."""
@@ -152,6 +153,7 @@ def _split(
     split_of = parse_splits(config.splits)
     kept: list[Row] = []
     splits: list[str | None] = []
+    unnamed = Counter[str]()
     with_column = [row for row in rows if config.split_by in row.columns]
     if rows and not with_column:
         there = ", ".join(rows[0].columns)
@@ -165,6 +167,13 @@ def _split(
         if split is not None:
             kept.append(row)
             splits.append(split)
+        else:
+            unnamed[value] += 1
+    if unnamed:
+        reading.notices.append(
+            f"{count_of(unnamed.total(), 'row')} with {config.split_by} {', '.join(sorted(unnamed))} left "
+            "out: in none of the splits (--splits)"
+        )
     if not kept:
         raise ManifestError(
             f"{config.source}:1: no value of {config.split_by} is named in {' '.join(config.splits)}"

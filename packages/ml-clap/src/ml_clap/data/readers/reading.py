@@ -30,6 +30,8 @@ class Reading:
     clips: list[Clip] = field(default_factory=list)
     """Their `duration` is what the source says, which `prepare` compares with the sound."""
     problems: list[Problem] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    """What was left out as the settings say, and what changes that."""
 
     def add_problem(self, kind: str, where: str, message: object) -> None:
         """Note a problem."""

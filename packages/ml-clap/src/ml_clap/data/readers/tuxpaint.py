@@ -8,7 +8,6 @@ digits and letters are spoken words, not sound events, and are left out, as are 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,8 +18,6 @@ from ml_clap.config.prepare import PrepareTuxpaintConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip
 from ml_clap.data.readers.reading import Reading
-
-logger = logging.getLogger(__name__)
 
 LICENCE = "GPL-2.0-or-later"
 SPOKEN = ("symbols/math", "symbols/alphabets")
@@ -49,7 +46,8 @@ def read_tuxpaint(config: PrepareTuxpaintConfig) -> Reading:
         else:
             reading.add_problem("row", clip_id, "no text in a known language")
     if unknown:
-        logger.info("skipped languages that FLORES-200 does not have: %s", ", ".join(sorted(unknown)))
+        codes = ", ".join(sorted(unknown))
+        reading.notices.append(f"texts in languages that FLORES-200 does not have are left out: {codes}")
     return reading
 
 
