@@ -82,11 +82,17 @@ def test_each_bad_file_is_named_and_the_others_are_kept(sounds: Path) -> None:
     soundfile.write(whole, noise(22, 2.0), RATE)
     whole.write_bytes(whole.read_bytes()[:RATE])
     report = run(sounds)
-    corrupt = {("corrupt", f"dog/{name}") for name in ("text", "empty", "damaged", "nan")}
-    odd = {("missing", "dog/gone"), ("silent", "dog/silent"), ("short", "dog/short"), ("cut off", "dog/cut")}
+    corrupt = {("corrupt", f"dog/{name}") for name in ("text", "empty", "nan")}
+    odd = {
+        ("missing", "dog/gone"),
+        ("damaged", "dog/damaged"),
+        ("silent", "dog/silent"),
+        ("short", "dog/short"),
+        ("cut off", "dog/cut"),
+    }
     assert problems(report) == corrupt | odd
     kept = {clip.id for clip in read_manifest(report.manifest)}
-    assert kept == {f"dog/{name}" for name in (0, 1, 2, 3, "silent", "short", "cut")} | {
+    assert kept == {f"dog/{name}" for name in (0, 1, 2, 3, "silent", "short", "cut", "damaged")} | {
         f"rain/{n}" for n in range(4, 8)
     }
 

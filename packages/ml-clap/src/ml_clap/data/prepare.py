@@ -26,7 +26,7 @@ from ml_clap.config.prepare import (
     PrepareTuxpaintConfig,
 )
 from ml_clap.data.findings import KINDS, find_duplicates, find_failed, find_odd, find_overlaps
-from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_manifest
+from ml_clap.data.manifest import BadRow, Clip, ManifestError, read_manifest, write_manifest
 from ml_clap.data.readers.json_lines import read_jsonl
 from ml_clap.data.readers.labelled import read_folder
 from ml_clap.data.readers.published import read_audiocaps, read_clotho, read_reference
@@ -95,7 +95,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     clips = unique_ids(reading.clips)
     if config.licence is not None:
         clips = [replace(clip, licence=config.licence) for clip in clips]
-    others = [clip for path in config.against for clip in _named(read_manifest(path), path)]
+    others = [clip for path in config.against for clip in _read_others(path, reading)]
     checks, failures = _check(clips + others, config)
     usable = [clip for clip in clips if clip.audio in checks]
     odd = find_odd(usable, checks, config)
@@ -150,7 +150,12 @@ def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
     return named
 
 
-def _named(clips: Sequence[Clip], path: Path) -> list[Clip]:
+def _read_others(path: Path, reading: Reading) -> list[Clip]:
+    """Return the clips of another manifest, named by it; its bad lines become problems."""
+    bad_rows: list[BadRow] = []
+    clips = read_manifest(path, bad_rows=bad_rows)
+    for row in bad_rows:
+        reading.add_problem("row", row.where, row.message)
     return [replace(clip, id=f"{path}: {clip.id}") for clip in clips]
 
 

@@ -123,6 +123,10 @@ class AudioIndex:
         """
         if (text is None) == (audio is None):
             raise ValueError("give a text or an audio to search for, and not both")
+        if text is not None:
+            from ml_clap.models.tokenizer import check_texts  # here: it imports torch
+
+            check_texts([text])
         self.verify(model)
         query = Query(text=text, language=resolve(language), audio=audio)
         return self.nearest(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -85,8 +86,10 @@ def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | No
     info = audio_info(path)
     # Without a number of frames the length is an estimate, which promises nothing.
     told = info.duration if info.num_frames is not None else None
-    if info.is_exact and told is not None and (told <= window_seconds or _has_sound_at(path, told - 0.1)):
-        return told, None
+    if info.is_exact and told is not None:
+        has_sound, complaint = (True, None) if told <= window_seconds else _read_end(path)
+        if has_sound:
+            return told, complaint
     samples = 0
     try:
         for block in stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS):
@@ -101,14 +104,19 @@ def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | No
     return seconds, f"{path} ends after {seconds:.1f} s of {told:.1f} s"
 
 
-def _has_sound_at(path: Path, seconds: float) -> bool:
-    from audio_common.audio import AudioError, load_audio
+def _read_end(path: Path) -> tuple[bool, str | None]:
+    """Return whether a file has sound where its header says that it ends, and what its decoder says there."""
+    from audio_common.decoder import open_reader
+    from audio_common.reader import AudioError
 
-    try:
-        load_audio(path, offset=seconds, duration=0.05)
-    except AudioError:
-        return False
-    return True
+    with closing(open_reader(path)) as reader:
+        assert reader.num_frames is not None, "an exact length is known"
+        try:
+            samples = sum(map(len, reader.blocks(max(0, reader.num_frames - reader.sample_rate // 10), None)))
+        except AudioError:
+            return False, None
+        complaint = f"{path}, {reader.complaints[-1]}" if reader.complaints else None
+        return samples > 0, complaint
 
 
 class IndexFiller:
