@@ -110,7 +110,12 @@ class LinkedReader:
                     position += len(block)
                     self._report_lines(reader, at + position - len(block), is_first=position == len(block))
         except soundfile.LibsndfileError as error:
-            self._complain(f"cannot be decoded ({error.error_string or 'no reason given'})", at + position)
+            reason = error.error_string or "no reason given"
+            if position == first and len(self._links) == 1:  # silence would stand for all of it
+                raise AudioError(
+                    f"{self.name} cannot be read by libsndfile ({reason}); check that it is a sound file"
+                ) from error
+            self._complain(f"cannot be decoded ({reason})", at + position)
         if length is not None and position < last:
             self._complain(f"lacks {last - position} samples, for which silence stands", at + position)
             while position < last:
