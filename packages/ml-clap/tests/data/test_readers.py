@@ -79,6 +79,13 @@ def test_reference_json_gives_all_captions_in_their_languages(tmp_path: Path) ->
     assert {clip.split for clip in reading.clips} == {"test"}
 
 
+def test_a_byte_order_mark_before_json_does_no_harm(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    source = tmp_path / "data.json"
+    source.write_text(json.dumps({"data": [{"audio": "a.wav", "caption": "A"}]}), encoding="utf-8-sig")
+    assert len(read_reference(PrepareReferenceConfig(source=source, out=OUT)).clips) == 1
+
+
 def test_bad_entries_of_reference_json_are_named_and_the_others_read(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav")
     entries: list[Any] = [
@@ -376,6 +383,12 @@ def test_validation_is_whole_recordings_of_the_training_folds(tmp_path: Path, re
     assert len(validation.captions["eng_Latn"]) == 2
     other_seed = read_folder(folder_config(tmp_path, recording=recording, seed=1, **splits))
     assert [clip.split for clip in other_seed.clips] != [clip.split for clip in reading.clips]
+
+
+def test_rows_that_no_split_names_are_told(tmp_path: Path) -> None:
+    make_list(tmp_path)
+    reading = read_folder(folder_config(tmp_path, split_by="fold", splits=("train=1,2", "test=4")))
+    assert reading.notices == ["4 rows with fold 3 left out: in none of the splits (--splits)"]
 
 
 def test_recording_in_two_splits_is_reported(tmp_path: Path) -> None:

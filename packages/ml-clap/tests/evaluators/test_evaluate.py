@@ -381,9 +381,7 @@ def test_captions_in_a_list_are_in_the_language_that_is_named(
     path = tmp_path / "m.jsonl"
     rows = [{"id": clip.id, "audio": str(clip.audio), "captions": ["un chien"]} for clip in clips[:3]]
     path.write_text("\n".join(map(json.dumps, rows)))
-    config = EvaluateConfig(
-        model=str(model_folder), data=path, language="fr", bootstrap=0, device="cpu"
-    )
+    config = EvaluateConfig(model=str(model_folder), data=path, language="fr", bootstrap=0, device="cpu")
     assert list(evaluate(config).languages) == ["fra_Latn"]
 
 

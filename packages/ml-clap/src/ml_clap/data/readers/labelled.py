@@ -74,7 +74,7 @@ def read_label_captions(path: Path) -> Captions:
         ManifestError: it is not that.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as e:
         raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
     except UnicodeDecodeError as e:

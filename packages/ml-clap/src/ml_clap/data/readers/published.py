@@ -59,7 +59,7 @@ def read_reference(config: PrepareReferenceConfig) -> Reading:
 
 def _reference_entries(path: Path) -> list[Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as e:
         raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
     except UnicodeDecodeError as e:
