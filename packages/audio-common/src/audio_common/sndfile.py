@@ -7,6 +7,7 @@ libsndfile 1.2.2 are worked around here:
 - After a seek the mp3 and opus decoders need time to converge, so a seek lands `PREROLL` samples early.
 - A seek into the last page of an Ogg Vorbis file is off by the samples trimmed at the end (compare
   libsndfile issue 885), so no seek goes into the last `OGG_TAIL` samples.
+- Some files cannot be sought (gsm, say): they are decoded from their beginning.
 - Ogg Opus with an unusual pre-skip begins elsewhere unless there is a seek to its beginning.
 """
 
@@ -25,7 +26,7 @@ import soundfile
 
 from audio_common.pieces import read_at
 from audio_common.raw_lines import QuietFile, caught_lines
-from audio_common.reader import BLOCK, AudioError
+from audio_common.reader import BLOCK
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +71,9 @@ class SoundFileReader:
         """What libmpg123 said: on odd tags, mostly."""
         # libsndfile asks libmpg123 about whatever it does not know itself.
         self._is_noisy = not read_at(source, 0, 4).startswith(QUIET_FORMATS)
+        self._source = source
         self._opened: BinaryIO | None = None
-        self._file = self._open(source)
+        self._file = self._open()
         self._is_noisy = self._file.format == "MP3"
         self.sample_rate = self._file.samplerate
         self.num_channels = self._file.channels
@@ -84,9 +86,27 @@ class SoundFileReader:
         is_counted = self._file.format in COUNTED and self._file.subtype.startswith(PLAIN)
         self.is_exact = self._is_sure or (is_counted and declared is not None)
 
+    def _open(self) -> _SequentialFile:
+        source = self._source
+        if isinstance(source, Path):
+            if not self._is_noisy:
+                # As bytes, since a file's name need not be valid Unicode.
+                return _SequentialFile(os.fsencode(source))
+            # By its path, an mp3 beside which macOS has left metadata (`._NAME`) would be taken for an SD2.
+            source = self._opened = source.open("rb")
+        try:
+            with self._caught():
+                return _SequentialFile(QuietFile(source, self.lines))
+        except soundfile.LibsndfileError:
+            self._close_opened()
+            raise
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._close_opened()
+
+    def _close_opened(self) -> None:
         if self._opened is not None:
             self._opened.close()
 
@@ -95,7 +115,6 @@ class SoundFileReader:
 
         Raises:
             LibsndfileError: it cannot be decoded from here on, if `raises`.
-            AudioError: there is no way to `start`.
         """
         if self.num_frames is not None and start >= self.num_frames:
             return
@@ -114,21 +133,6 @@ class SoundFileReader:
             logger.warning("%s %s", self.name, self.complaints[-1])
         elif self.lines:
             logger.debug("%s: %s", self.name, "; ".join(self.lines))
-
-    def _open(self, source: Path | BinaryIO) -> _SequentialFile:
-        if isinstance(source, Path):
-            if not self._is_noisy:
-                # As bytes, since a file's name need not be valid Unicode.
-                return _SequentialFile(os.fsencode(source))
-            # By its path, an mp3 beside which macOS has left metadata (`._NAME`) would be taken for an SD2.
-            source = self._opened = source.open("rb")
-        try:
-            with self._caught():
-                return _SequentialFile(QuietFile(source, self.lines))
-        except soundfile.LibsndfileError:
-            if self._opened is not None:
-                self._opened.close()
-            raise
 
     @property
     def reason(self) -> str:
@@ -158,14 +162,14 @@ class SoundFileReader:
         try:
             with self._caught():
                 return self._file.seek(position)
-        except soundfile.LibsndfileError as error:
+        except soundfile.LibsndfileError:
             if self._raises:
                 raise
-            seconds = position / self.sample_rate
-            raise AudioError(
-                f"{self.name} is damaged: there is no way to {seconds:.3f} s in it "
-                f"({error.error_string or 'no reason given'}); replace it, or read it from its beginning"
-            ) from error
+        self.close()
+        if not isinstance(self._source, Path):
+            self._source.seek(0)
+        self._file = self._open()
+        return 0
 
     def _read(self, count: int, position: int) -> np.ndarray:
         buffer = np.empty((count, self.num_channels), np.float32)
