@@ -248,7 +248,7 @@ def test_complaints_tell_what_is_missing():
     for content, expected in {
         zeros_at(CONTENTS["flac"], 0.5, 3000): "silence stands",
         zeros_at(CONTENTS["mp3"], 0.5, 3000): "no frames of mp3 and are left out",
-        zeros_at(CONTENTS["ogg"], 0.5, 3000): "pages of Ogg are damaged or missing",
+        zeros_at(CONTENTS["ogg"], 0.5, 3000): "pages of Ogg are damaged, missing",
         CONTENTS["flac"][:-5000]: "of 48000 samples",
         CONTENTS["mp3"][:-5000]: "of 48000 samples",
     }.items():
