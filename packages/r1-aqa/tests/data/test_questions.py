@@ -102,8 +102,11 @@ def test_real_rows_of_the_papers_kind_are_read(shared: Path) -> None:
         ),
         ({"id": "1", "audio": "a.wav", "question": " "}, "question is empty"),
         ({"id": "1", "question": "?"}, "no known kind of question: it has the keys id, question"),
-        ({"id": "1", "audio": "a.wav", "qestion": "?"}, "unknown keys qestion"),
-        ([1], "expected an object"),
+        (
+            {"id": "1", "audio": "a.wav", "qestion": "?"},
+            "there is no 'question'; it has the keys id, audio, qestion; is it the key 'qestion'?",
+        ),
+        ([1], "expected a JSON object, got list"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(tmp_path: Path, row: object, message: str) -> None:
@@ -130,7 +133,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
             r"question: expected text, got 3",
         ),
         (b"[1, 2", "is not JSON"),
-        (bytes(range(128, 200)), "is not text in UTF-8"),
+        (bytes(range(128, 200)), r"q\.jsonl:1: not UTF-8 text \(invalid start byte at byte 0\)"),
+        (b"RIFF\x00\x00WAVE", "is not text: byte 4 is 0; expected JSON Lines or a JSON list"),
     ],
 )
 def test_a_malformed_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:

@@ -23,7 +23,7 @@ def stereo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_channels_are_averaged_or_the_first_is_taken(stereo: Path) -> None:
     assert load_sound(stereo, SoundConfig())[100] == pytest.approx(0.05)
-    assert load_sound(stereo, SoundConfig(channels="first"))[100] == pytest.approx(0.1)
+    assert load_sound(stereo, SoundConfig(channel="first"))[100] == pytest.approx(0.1)
 
 
 @given(st.floats(0.5, 8))
@@ -46,6 +46,6 @@ def test_the_rule_says_which_part_is_kept(stereo: Path) -> None:
 
 def test_what_is_no_sound_is_an_error_in_either_way(tmp_path: Path) -> None:
     (tmp_path / "x.wav").write_bytes(b"no sound")
-    for channels in ("mix", "first"):
+    for channel in ("mean", "first", "loudest"):
         with pytest.raises(AudioError, match=r"x\.wav"):
-            load_sound(tmp_path / "x.wav", SoundConfig(channels=channels))
+            load_sound(tmp_path / "x.wav", SoundConfig(channel=channel))

@@ -10,7 +10,7 @@ silence, and must change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -69,6 +69,8 @@ def check_heard(
     Raises:
         ValueError: no question with an answer or an option has audio that can be read.
     """
+    if sound.too_long == "windows":  # the first window is enough to know
+        sound = replace(sound, too_long="truncate")
     able = ((q, samples) for q, samples in with_sounds(questions, sound) if q.answer or q.choices)
     tried = list(islice(able, MOST_QUESTIONS))
     if not tried:
@@ -113,8 +115,10 @@ def require_heard(
 
 
 def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[tuple[Question, np.ndarray]]:
-    """Yield questions with their samples; those whose audio cannot be read are skipped."""
+    """Yield questions with their samples; those that cannot be asked are skipped."""
     for question in questions:
+        if question.fault:
+            continue
         try:
             yield question, load_sound(question.audio, sound)
         except (AudioError, OSError):

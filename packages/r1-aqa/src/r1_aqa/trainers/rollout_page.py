@@ -28,7 +28,9 @@ def show_rollouts(config: RolloutsConfig) -> Path:
     groups = group_rollouts(rows)
     groups = groups[-config.limit :] if config.limit else groups
     files = config.data or trained_on(folder.parent)
-    audio = {question.id: question.audio for path in files for question in read_questions(path)}
+    audio = {
+        question.id: question.audio for path in files for question in read_questions(path, keep_faults=True)
+    }
     page = render(groups, {name: link(path, config.out) for name, path in audio.items()})
     write_atomically(config.out, page)
     logger.info("%d groups of rollouts", len(groups))
