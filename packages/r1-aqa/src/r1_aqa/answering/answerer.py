@@ -162,7 +162,7 @@ class Answerer:
             ValueError: a question without text, or a single option.
         """
         check_texts(question, choices)
-        sounds, is_one = one_or_many(audio)
+        sounds, are_many = one_or_many(audio)
         names, given = self._name_sounds(sounds, sample_rate)
         questions = [
             Question(id=str(row), audio=name, question=question, choices=tuple(choices))
@@ -176,7 +176,7 @@ class Answerer:
             temperature=temperature,
             batch_size=batch_size,
         )
-        return answers[0] if is_one else answers
+        return answers if are_many else answers[0]
 
     def answer_all(
         self,
@@ -224,7 +224,11 @@ class Answerer:
                 names.append(Path(sound))
                 continue
             names.append(Path(f"<sound {number}>"))
-            waveform = as_waveform(sound, array_rate=sample_rate, channel=self.sound.channel)
+            try:
+                waveform = as_waveform(sound, array_rate=sample_rate, channel=self.sound.channel)
+            except AudioError as error:
+                # Of several sounds the message must say which.
+                raise AudioError(f"audio[{number}]: {error}" if len(sounds) > 1 else str(error)) from error
             given[names[-1]] = np.asarray(waveform, dtype=np.float32)
         return names, given
 
@@ -265,9 +269,7 @@ class Answerer:
                     if completion.text is None:
                         raise AudioError(completion.error or "the audio cannot be read")
                     completions[rows[completion.row]] = completion
-            _, line = describe_cuts(prompts.sounds, range(len(prompts.questions)))
-            if line:
-                logger.warning("%s", line)
+            self._say_cuts(prompts)
         truncated = sum(completion.truncated for completion in completions.values())
         if truncated:
             logger.warning(
@@ -277,6 +279,19 @@ class Answerer:
                 max_new_tokens,
             )
         return [_answer_of(completions[i], q.choices) for i, q in enumerate(questions)]
+
+    def _say_cuts(self, prompts: EncodedPrompts) -> None:
+        advice = "sound.too_long windows asks about all of them"
+        _, line = describe_cuts(prompts.sounds, range(len(prompts.questions)), advice)
+        if line:
+            logger.warning("%s", line)
+        if len(prompts.questions) > len(prompts.asked):
+            logger.info(
+                "asked about %d windows of %g s of %d sounds",
+                len(prompts.questions),
+                prompts.windows.seconds,
+                len(prompts.asked),
+            )
 
 
 def check_texts(question: str, choices: Sequence[str]) -> None:

@@ -86,6 +86,7 @@ def check_sounds(
             memory,
             num_workers=2,
             sample_rate=RATE,
+            channel=channel,
             describe=_describe,
             progress=lambda done, total: progress.advance(done - progress.done),
         )
@@ -125,7 +126,18 @@ def _from_check(check: Check) -> SoundCheck:
     assert check.seconds is not None
     assert check.peak_db is not None
     marks = (np.array(numbers, dtype=np.int32) for numbers in check.description)
-    return SoundCheck(check.seconds, check.peak_db, None, Fingerprint(*marks))
+    return SoundCheck(
+        check.seconds,
+        check.peak_db,
+        print=Fingerprint(*marks),
+        channels_cancel=check.channels_cancel,
+        damage=check.problem or _too_short(check.seconds, check.declared_seconds),
+    )
+
+
+def _too_short(seconds: float, declared: float | None) -> str | None:
+    is_short = declared is not None and declared - seconds > max(LENGTH_SECONDS, LENGTH_SHARE * declared)
+    return f"its header says {declared:.1f} s, {seconds:.1f} s are there" if is_short else None
 
 
 def _failed(path: Path, reason: str) -> SoundCheck:

@@ -60,7 +60,7 @@ class Report:
         return Counter(_kind(row["why"]) for row in self.skipped)
 
     def kinds(self) -> list[dict[str, Any]]:
-        """Return each kind of reason and remark: what, how many, whether used, the first places, the remedy."""
+        """Return each kind of reason and remark: what, how many, whether used, the first, the remedy."""
         rows = [(_kind(row["why"]), False, row["where"]) for row in self.skipped]
         rows += [(_kind(row["what"]), True, row["where"]) for row in self.remarks]
         places: dict[tuple[str, bool], list[str]] = {}

@@ -35,7 +35,10 @@ def measure(path: str | Path) -> float:
     Raises:
         AudioError: it cannot be read.
     """
-    status = os.stat(path)
+    try:
+        status = os.stat(path)
+    except OSError:
+        return measure_audio(path).duration or 0.0  # it says in its words what is wrong
     return _measure(str(path), status.st_mtime_ns, status.st_size)
 
 
@@ -225,8 +228,14 @@ def say_skipped(question: Question, why: str) -> None:
     logger.warning("question %s is skipped: %s", question.id, why)
 
 
-def describe_cuts(sounds: QuestionSounds, rows: Sequence[int]) -> tuple[int, str | None]:
-    """Return of how many rows only a part is heard, and a line that says so; None where all is heard."""
+def describe_cuts(sounds: QuestionSounds, rows: Sequence[int], advice: str) -> tuple[int, str | None]:
+    """Return of how many rows only a part is heard, and a line that says so; None where all is heard.
+
+    Args:
+        sounds: of the questions.
+        rows: those that are asked.
+        advice: which setting changes it.
+    """
     cut = [row for row in rows if sounds.is_cut(row)]
     if not cut:
         return 0, None
@@ -235,5 +244,5 @@ def describe_cuts(sounds: QuestionSounds, rows: Sequence[int]) -> tuple[int, str
     part = "first" if config.too_long == "truncate" else "middle"
     return len(cut), (
         f"the sounds of {len(cut)} of {len(rows)} questions are cut: only their {part} "
-        f"{config.max_seconds:g} s are heard, of up to {longest:.1f} s (--sound.max_seconds, --sound.too_long)"
+        f"{config.max_seconds:g} s are heard, of up to {longest:.1f} s ({advice})"
     )

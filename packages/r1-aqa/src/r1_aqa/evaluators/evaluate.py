@@ -99,7 +99,8 @@ def evaluate(config: EvaluateConfig) -> Scores:
 
 def say_cuts(prompts: EncodedPrompts) -> None:
     """Say of how many questions only a part of the sound is heard."""
-    _, line = describe_cuts(prompts.sounds, range(len(prompts.questions)))
+    advice = "--sound.too_long windows asks about all of them"
+    _, line = describe_cuts(prompts.sounds, range(len(prompts.questions)), advice)
     if line:
         logger.warning("%s", line)
     asked = sum(len(parts) > 1 for parts in prompts.windows.parts)

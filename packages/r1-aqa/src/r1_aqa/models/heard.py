@@ -128,17 +128,22 @@ def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[t
 def other_sounds(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return another audio for each, fitted to its length: the prompt keeps its number of audio tokens.
 
-    It is the next one that differs; where all are the same, the audio backwards.
+    It is the next one that differs; where all are the same, noise of the same level (backwards a tone would
+    be the same tone).
     """
     found = []
     for index, own in enumerate(sounds):
         rest = [*sounds[index + 1 :], *sounds[:index]]
-        other = next(
-            (sound for sound in rest if not np.array_equal(np.resize(sound, own.shape), own)), own[::-1]
-        )
+        others = (sound for sound in rest if not np.array_equal(np.resize(sound, own.shape), own))
+        other = next(others, _noise_like(own))
         # Repeated or cut to the own length: another number of audio tokens would change the answer, too.
         found.append(np.resize(other, own.shape).astype(np.float32))
     return found
+
+
+def _noise_like(own: np.ndarray) -> np.ndarray:
+    level = float(np.sqrt(np.mean(own**2))) if own.size else 0.0
+    return np.random.default_rng(0).normal(0.0, level or 0.1, own.shape)
 
 
 def _answer_log_probs(

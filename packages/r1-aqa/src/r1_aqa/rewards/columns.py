@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 from r1_aqa.data.questions import KNOWN, Question, column
@@ -28,3 +29,22 @@ def reward_columns(questions: Sequence[Question]) -> list[dict[str, Any]]:
 def reserved_columns(questions: Sequence[Question]) -> list[str]:
     """Return the columns that reward functions cannot be given, for their names mean something else."""
     return sorted({name for question in questions for name in question.extra} & RESERVED)
+
+
+def require_columns(rewards: Sequence[Callable[..., Any]], questions: Sequence[Question]) -> None:
+    """Raise for a reward function that needs a column which the questions lack.
+
+    Raises:
+        ValueError: the message names the function, the column, and those that there are.
+    """
+    there = {name for columns in reward_columns(questions[:1]) for name in columns} | RESERVED
+    there |= {name for question in questions for name in question.extra}
+    for reward in rewards:
+        for name, parameter in signature(reward).parameters.items():
+            is_named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+            if is_named and parameter.default is parameter.empty and name not in there:
+                own = sorted(there - RESERVED - set(KNOWN))
+                raise ValueError(
+                    f"the reward {getattr(reward, '__name__', reward)} needs the column {name!r}, which no "
+                    f"question has; columns of the questions' own: {', '.join(own) or 'none'}"
+                )

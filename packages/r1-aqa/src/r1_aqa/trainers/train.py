@@ -38,7 +38,7 @@ from r1_aqa.models.lora import (
     prompts_are_frozen,
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.rewards.columns import reserved_columns
+from r1_aqa.rewards.columns import require_columns, reserved_columns
 from r1_aqa.rewards.rewards import load_rewards
 from r1_aqa.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, Validation, save_model
 from r1_aqa.trainers.curves import read_log, write_curves
@@ -88,6 +88,7 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
         return found
     rewards = load_rewards(config.rewards)  # before the model, which may take minutes to load
     llm, questions, checkpoint = begin(config)
+    require_columns(rewards, questions)
     adapters, frozen = set_up(llm, config)
     at_once = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
     if len(questions) < at_once:
@@ -224,9 +225,9 @@ def skip(out: Path, question: Question, why: str) -> None:
 
 def say_cuts(config: TrainConfig, *prompts: EncodedPrompts) -> int:
     """Say, and return, of how many questions only a part of the sound is heard; say what else is changed."""
-    total = 0
+    total, advice = 0, "--sound.too_long chooses the part, or skips them; --sound.max_seconds its length"
     for some in prompts:
-        count, line = describe_cuts(some.sounds, range(len(some.questions)))
+        count, line = describe_cuts(some.sounds, range(len(some.questions)), advice)
         total += count
         if line and PartialState().is_main_process:
             logger.warning("%s", line)
