@@ -73,7 +73,7 @@ def test_other_sounds_differ_and_have_the_same_length() -> None:
     assert not any(np.array_equal(a, b) for a, b in zip(sounds, others, strict=True))
 
 
-def test_a_tone_alone_is_exchanged_for_noise_of_its_level() -> None:
+def test_a_tone_alone_is_exchanged_for_another_sound_of_its_level() -> None:
     tone = np.sin(np.arange(1_600) * 0.3).astype(np.float32)
     (other,) = other_sounds([tone, tone])[:1]
     # Backwards it would be a tone again, and a model that hears would count as deaf.

@@ -252,7 +252,7 @@ def _faulty(where: str, row: dict[str, Any], fault: QuestionError) -> Question:
         audio=Path(where),
         question=question or "",
         **known,
-        extra=extra_columns(row, KNOWN),
+        extra=extra_columns(row, ("audio_id", "audio_path", "question_text", "multi_choice", "sub-category")),
         fault=f"{where}: {fault}",
     )
 

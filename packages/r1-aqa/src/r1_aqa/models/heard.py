@@ -21,7 +21,7 @@ from torch import Tensor
 from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
-from r1_aqa.data.sounds import load_sound
+from r1_aqa.data.sounds import SAMPLE_RATE, load_sound
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.log_probs import Prompts, completion_log_probs, completion_logits
 from r1_aqa.models.prompt import format_prompt, format_target
@@ -128,22 +128,23 @@ def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[t
 def other_sounds(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return another audio for each, fitted to its length: the prompt keeps its number of audio tokens.
 
-    It is the next one that differs; where all are the same, noise of the same level (backwards a tone would
-    be the same tone).
+    It is the next one that differs; where all are the same, a rising tone of the same level (backwards, a
+    tone would be the same tone, and noise the same noise).
     """
     found = []
     for index, own in enumerate(sounds):
         rest = [*sounds[index + 1 :], *sounds[:index]]
         others = (sound for sound in rest if not np.array_equal(np.resize(sound, own.shape), own))
-        other = next(others, _noise_like(own))
+        other = next(others, _sweep_like(own))
         # Repeated or cut to the own length: another number of audio tokens would change the answer, too.
         found.append(np.resize(other, own.shape).astype(np.float32))
     return found
 
 
-def _noise_like(own: np.ndarray) -> np.ndarray:
+def _sweep_like(own: np.ndarray) -> np.ndarray:
     level = float(np.sqrt(np.mean(own**2))) if own.size else 0.0
-    return np.random.default_rng(0).normal(0.0, level or 0.1, own.shape)
+    frequencies = np.geomspace(100, 6_000, own.size)
+    return (level or 0.1) * np.sqrt(2) * np.sin(2 * np.pi * np.cumsum(frequencies) / SAMPLE_RATE)
 
 
 def _answer_log_probs(
