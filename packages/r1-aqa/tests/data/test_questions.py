@@ -173,6 +173,7 @@ def test_columns_of_ones_own_are_kept_and_written_back(tmp_path: Path) -> None:
         ("b", {"a": "Man", "b": "Woman"}, "Woman"),
         ("A", ["B", "A"], "A"),
         (1, ["Man", "Woman"], "Woman"),
+        (2, [1, 2, 3], "2"),
         ("", ["Man", "Woman"], ""),
         ("cat", ["dog", "tone"], None),
         (True, ["dog", "tone"], None),
@@ -235,3 +236,8 @@ def test_other_forms_of_json_are_read(tmp_path: Path, form: str) -> None:
     encoding = form if form.startswith("utf") else "utf-8"
     (tmp_path / "q.json").write_bytes(text.encode(encoding))
     assert read_questions(tmp_path / "q.json")[0].question == "Größe?"
+
+
+def test_a_clip_without_a_question_is_pointed_to_its_verb(tmp_path: Path) -> None:
+    with pytest.raises(QuestionError, match="`r1-aqa prepare clips` makes questions"):
+        read_questions(write(tmp_path / "m.jsonl", {"id": "a", "audio": "a.wav", "captions": ["A dog."]}))

@@ -24,6 +24,7 @@ from r1_aqa.files import is_stream, write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.models.run_folder import say_sound_changes
 from r1_aqa.models.windows import Completion
 from r1_aqa.rewards.matching import choose_window, match_choice, read_answer
 
@@ -332,6 +333,7 @@ def answer(config: AnswerConfig) -> Answer:
     answerer = Answerer.from_pretrained(
         config.model, dtype=config.dtype, device=config.device, sound=config.sound
     )
+    say_sound_changes(config.model, asdict(config.sound))
     if take_letters_off(config.choices)[0]:
         logger.info("the options have letters, as in (A) Man: the answer is compared without them")
     found = answerer.answer(

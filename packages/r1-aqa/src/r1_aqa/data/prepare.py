@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from audio_common import AudioError
-from audio_common.check import CheckMemory
+from audio_common.check import DESCRIBED_SECONDS, CheckMemory
 
 from r1_aqa.config.prepare import (
     PrepareAVQAConfig,
@@ -120,12 +120,18 @@ def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCh
         # One memory for both: a preparation that goes on does not decode the benchmark again.
         memory = CheckMemory(Path(place) / config.out.with_suffix(".checked.jsonl").name)
         sounds = check_sounds(paths, memory, config.channel)
-        tests = [
-            q.audio for p in config.against for q in load_benchmark(str(p), config.against_audio).questions
-        ]
-        return sounds, find_contamination(
-            sounds, check_sounds(tests, memory, config.channel)
-        ) if tests else {}
+        asked = [q for p in config.against for q in load_benchmark(str(p), config.against_audio).questions]
+        tests = [question.audio for question in asked if not question.fault]
+        if not tests:
+            return sounds, {}
+        if long := sum(check.seconds > DESCRIBED_SECONDS for check in sounds.values()):
+            logger.warning(
+                "%d of %d recordings are longer than %d s: only their beginnings are compared with --against",
+                long,
+                len(sounds),
+                DESCRIBED_SECONDS,
+            )
+        return sounds, find_contamination(sounds, check_sounds(tests, memory, config.channel))
 
 
 def split_recordings(

@@ -138,7 +138,10 @@ def parse_row(row: dict[str, Any], path: Path) -> Question:
 
 def options_of(row: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of `Question` that a row's options and its answer are."""
-    choices, answer = parse_choices(row.get("choices"), row.get("answer"))
+    given, number = row.get("choices"), row.get("answer")
+    choices, answer = parse_choices(given, number)
+    if isinstance(given, list) and not isinstance(number, str) and number in given:
+        answer = str(number)  # among options that are numbers themselves it is one of them, and no index
     found: dict[str, Any] = {"choices": choices, "answer": parse_answer(answer, choices)}
     is_other = choices and isinstance(answer, str) and answer.split() != (found["answer"] or "").split()
     return found | ({"written_answer": answer} if is_other and found["answer"] else {})
@@ -237,6 +240,8 @@ def _question_or_fault(where: str, row: dict[str, Any], path: Path) -> Question 
 
 
 def _missing(key: str, row: dict[str, Any]) -> str:
+    if key == "question" and ("captions" in row or "label" in row):
+        return "a clip without a question; `r1-aqa prepare clips` makes questions of a manifest's clips"
     like = difflib.get_close_matches(key, [str(name) for name in row], 1)
     meant = f"; is it the key {like[0]!r}?" if like else ""
     return f"there is no {key!r}; it has the keys {', '.join(map(str, row))}{meant}"

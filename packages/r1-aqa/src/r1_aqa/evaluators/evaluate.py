@@ -32,7 +32,7 @@ from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.heard import require_heard
 from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
-from r1_aqa.models.run_folder import find_model
+from r1_aqa.models.run_folder import find_model, say_sound_changes
 from r1_aqa.output import Progress
 from r1_aqa.rewards.matching import choose_window
 
@@ -69,6 +69,7 @@ def evaluate(config: EvaluateConfig) -> Scores:
     # The model that a run's folder means today is noted, for it may mean another one tomorrow.
     config = replace(config, model=find_model(config.model))
     require_same_run(config, benchmark)
+    say_sound_changes(config.model, asdict(config.sound))
     llm = load_for_answers(config.model, dtype=config.dtype, device=config.device)
     file = PredictionFile(config.out / "predictions.jsonl")
     heard = None

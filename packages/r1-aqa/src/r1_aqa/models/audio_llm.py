@@ -69,6 +69,13 @@ class AudioLLM:
             value = getattr(value, name, None)
         return float(value) if self.family.hears and value else float("inf")
 
+    @property
+    def max_tokens(self) -> int | None:
+        """Return the most tokens of prompt and answer that the model was made for; None: not known."""
+        config: Any = getattr(self.model, "config", None)
+        text = config.get_text_config() if hasattr(config, "get_text_config") else config
+        return getattr(text, "max_position_embeddings", None)
+
     def language_model(self) -> nn.Module:
         """Return the module that receives prompt and audio merged as `inputs_embeds`."""
         base = self._base()

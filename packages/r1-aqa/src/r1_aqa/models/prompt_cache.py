@@ -7,6 +7,7 @@ Chats are laid out by `r1_aqa.models.chat`, audio is read by `r1_aqa.data.sounds
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,8 @@ from r1_aqa.models.log_probs import Prompts
 from r1_aqa.models.prompt import format_prompt
 from r1_aqa.models.qwen2_audio import can_be_cut, cut_silence, reading
 from r1_aqa.models.windows import split_questions
+
+logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -98,6 +101,7 @@ class EncodedPrompts:
             else llm.format_chat(format_prompt(q.question, q.choices, style, about_video=q.about_video))
             for q in self.questions
         ]
+        self._said_beyond: set[int] = set()
         self._inputs: LRUCache[dict[str, Tensor]] = LRUCache(cache_bytes // 2)
         self._embeddings: LRUCache[Tensor] = LRUCache(cache_bytes // 4)
         self.clips: LRUCache[Tensor] = LRUCache(cache_bytes // 4) if clips is None else clips
@@ -213,9 +217,20 @@ class EncodedPrompts:
         text = self.llm.embedding()(ids)
         return torch.cat([text[:place], sound.to(text), text[place + 1 :]])
 
+    def _say_if_beyond(self, row: int, length: int) -> None:
+        # Nothing is cut, but positions that a model never saw make poor answers.
+        most = self.llm.max_tokens
+        if most is not None and length > most and row not in self._said_beyond:
+            self._said_beyond.add(row)
+            name = self.questions[row].id
+            logger.warning(
+                "question %s has %d tokens, its sound included; the model was made for %d", name, length, most
+            )
+
     def _encode(self, row: int) -> dict[str, Tensor]:
         if row not in self._inputs:
             encoded = self.llm.encode([self.texts[row]], [self.sounds.take(row)])
+            self._say_if_beyond(row, encoded["input_ids"].shape[1])
             size = sum(value.numel() * value.element_size() for value in encoded.values())
             self._inputs.keep(row, encoded, size)
             return encoded
