@@ -17,10 +17,10 @@ ByteOrder = Literal["little", "big"]
 
 
 def mended(file: BinaryIO) -> list[Piece] | None:
-    """Return the file's pieces with a length in its header; None if it is of another kind, or tells one.
+    """Return the file's pieces with a length in its header; None if that is not what is wrong with it.
 
     Args:
-        file: of a sound in which libsndfile found no samples.
+        file: of a sound that libsndfile refuses, or in which it finds no samples.
     """
     size = size_of(file)
     file.seek(0)
@@ -40,7 +40,11 @@ def mended(file: BinaryIO) -> list[Piece] | None:
         if data is None or place is None or _is_chunk(file, data + 8, size):
             return None
         return [(0, place + 16), (size - data - 8).to_bytes(8, "little"), (place + 24, size)]
-    return _with_length(file, size, 12, b"data", 4, "big" if head[:4] == b"RIFX" else "little", 0)
+    order: ByteOrder = "big" if head[:4] == b"RIFX" else "little"
+    if pieces := _with_length(file, size, 12, b"data", 4, order, 0):
+        return pieces
+    end = 8 + int.from_bytes(head[4:8], order)
+    return [(0, end)] if 12 < end < size else None  # libsndfile may refuse what follows: another file, say
 
 
 def _with_length(

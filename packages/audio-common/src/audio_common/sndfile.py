@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 
 from audio_common.pieces import read_at
-from audio_common.raw_lines import caught_lines
+from audio_common.raw_lines import QuietFile, caught_lines
 from audio_common.reader import BLOCK, AudioError
 
 logger = logging.getLogger(__name__)
@@ -70,9 +70,8 @@ class SoundFileReader:
         """What libmpg123 said: on odd tags, mostly."""
         # libsndfile asks libmpg123 about whatever it does not know itself.
         self._is_noisy = not read_at(source, 0, 4).startswith(QUIET_FORMATS)
-        with self._caught():
-            # As bytes, since a file's name need not be valid Unicode.
-            self._file = _SequentialFile(os.fsencode(source) if isinstance(source, Path) else source)
+        self._opened: BinaryIO | None = None
+        self._file = self._open(source)
         self._is_noisy = self._file.format == "MP3"
         self.sample_rate = self._file.samplerate
         self.num_channels = self._file.channels
@@ -88,6 +87,8 @@ class SoundFileReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
         """Yield float32 blocks (samples, channels); see `audio_common.reader.Reader`.
@@ -113,6 +114,21 @@ class SoundFileReader:
             logger.warning("%s %s", self.name, self.complaints[-1])
         elif self.lines:
             logger.debug("%s: %s", self.name, "; ".join(self.lines))
+
+    def _open(self, source: Path | BinaryIO) -> _SequentialFile:
+        if isinstance(source, Path):
+            if not self._is_noisy:
+                # As bytes, since a file's name need not be valid Unicode.
+                return _SequentialFile(os.fsencode(source))
+            # By its path, an mp3 beside which macOS has left metadata (`._NAME`) would be taken for an SD2.
+            source = self._opened = source.open("rb")
+        try:
+            with self._caught():
+                return _SequentialFile(QuietFile(source, self.lines))
+        except soundfile.LibsndfileError:
+            if self._opened is not None:
+                self._opened.close()
+            raise
 
     @property
     def reason(self) -> str:
