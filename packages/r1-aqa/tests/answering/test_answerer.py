@@ -10,7 +10,8 @@ import soundfile
 import torch
 from audio_common import AudioError
 from audio_common.scenes.scene import random_scene, render
-from r1_aqa.answering.answerer import Answerer, answer, parse_answer
+from r1_aqa.answering.answer import parse_answer
+from r1_aqa.answering.answerer import Answerer, answer
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question

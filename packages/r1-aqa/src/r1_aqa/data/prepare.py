@@ -19,12 +19,13 @@ from r1_aqa.config.prepare import (
     PrepareConfig,
     PrepareQuestionsConfig,
 )
+from r1_aqa.data.avqa import VIDEO, MediaIndex, visual_reason
 from r1_aqa.data.benchmark import load_benchmark
 from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds
 from r1_aqa.data.clips import parse_clips
 from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question, QuestionError, write_questions
-from r1_aqa.data.readers import VIDEO, MediaIndex, parse_avqa, parse_file, visual_reason
+from r1_aqa.data.readers import parse_avqa, parse_file
 from r1_aqa.data.report import BAD, Report
 from r1_aqa.data.rows import iterate_rows
 from r1_aqa.data.sounds import extract_sound
