@@ -181,8 +181,6 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
         write_json(path, summary)
     if config.json is not None:
         write_json(config.json, summary)
-    for is_bad, line in report.lines():
-        logger.log(logging.WARNING if is_bad else logging.INFO, "%s", line)
     if not kept:
         if not report.skipped:
             raise ValueError(f"{config.source} has no questions")
@@ -191,6 +189,8 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
             f"no question of {config.source} is left ({report.counts()}){_see(config, path)}; "
             f"the first: {first['where']}: {first['why']}"
         )
+    for is_bad, line in report.lines():
+        logger.log(logging.WARNING if is_bad else logging.INFO, "%s", line)
     write_questions(config.out, [replace(q, split=q.split or "train") for q in training])
     if validation:
         out = config.out.with_suffix(".validation.jsonl")
