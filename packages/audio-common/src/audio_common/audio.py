@@ -30,7 +30,8 @@ import soxr
 import torch
 from torch import Tensor
 
-from audio_common.channels import Channel, OneChannelReader
+from audio_common.channels import OneChannelReader
+from audio_common.config import Channel
 from audio_common.decoder import open_reader
 from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 

@@ -65,7 +65,9 @@ def _from_start(source: Path | BinaryIO) -> Path | BinaryIO:
     return source
 
 
-def ogg_reader(source: Path | BinaryIO, file: BinaryIO, name: str, streams: Sequence[Stream]) -> Reader | None:
+def ogg_reader(
+    source: Path | BinaryIO, file: BinaryIO, name: str, streams: Sequence[Stream]
+) -> Reader | None:
     """Open the rows of chained Ogg streams; None if libsndfile cannot decode the first one.
 
     Args:

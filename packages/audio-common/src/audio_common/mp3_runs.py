@@ -13,14 +13,25 @@ going anew is silent for a moment where one that runs on over the gap gives nois
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from audio_common.mp3 import DECODER_DELAY, RATES, Info, Kind, frame_length, frame_lengths, info_frame, kind_of, read_info, tag_stop
+from audio_common.mp3 import (
+    DECODER_DELAY,
+    Info,
+    Kind,
+    frame_length,
+    frame_lengths,
+    info_frame,
+    kind_of,
+    read_info,
+    tag_stop,
+)
 from audio_common.pieces import CHUNK, Piece, size_of
 
 SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]")
-MARK = re.compile(rb"Xing|Info|VBRI")
+MARKS = (b"Xing", b"Info", b"VBRI")
 HEAD = 64
 """More bytes than a frame has up to the end of such a mark."""
 NUM_IN_A_ROW = 3
@@ -62,10 +73,12 @@ class Run:
     @property
     def is_cut(self) -> bool:
         """Whether frames are missing at its end: by their number and, if told, by the bytes."""
-        if self.info is None or not self.info.num_frames or self.info.num_frames <= self.num_frames:
+        num_missing = 0 if self.info is None else (self.info.num_frames or 0) - self.num_frames
+        if self.info is None or num_missing <= 0:
             return False
-        size = self.info.num_bytes
-        return not size or self.stop - self.start < size - 2 * frame_length(self.header)
+        if self.info.num_bytes:
+            return self.stop - self.start < self.info.num_bytes - 2 * frame_length(self.header[:3])
+        return num_missing > 1  # some writers count the silent frame, too
 
     @property
     def declared_trim(self) -> tuple[int, int]:
@@ -178,12 +191,15 @@ class _Scan:
 
     def _marks(self, kind: Kind) -> list[int]:
         """Where silent first frames begin in the chunk, but for one at its start."""
-        places = []
-        for found in MARK.finditer(self._data):
-            at = found.start() - (36 if found.group() == b"VBRI" else kind.mark_at)
-            if at > 0 and not any(self._data[at + 4 : found.start()]) and frame_length(self._data[at : at + 3]):
-                places.append(at)
-        return places
+        data, places = self._data, []
+        for mark in MARKS:
+            found = data.find(mark)
+            while found >= 0:
+                at = found - (36 if mark == b"VBRI" else kind.mark_at)
+                if at > 0 and not any(data[at + 6 : found]) and frame_length(data[at : at + 3]):
+                    places.append(at)
+                found = data.find(mark, found + 4)
+        return sorted(places)
 
     def _info(self, start: int, kind: Kind) -> Info | None:
         frame = self._at(start, 4)
@@ -254,7 +270,7 @@ def run_pieces(run: Run) -> tuple[list[Piece], int]:
     return list(run.pieces), 40 * sum(stop - start for start, stop in run.pieces)
 
 
-def is_plain(runs: list[Run], head: bytes) -> bool:
+def is_plain(runs: Sequence[Run], head: bytes) -> bool:
     """Whether libsndfile reads the file as it is: one run, whose first frame, at the start, tells its length.
 
     Args:
