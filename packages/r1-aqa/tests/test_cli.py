@@ -166,7 +166,10 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     [
         (b"null", ":1: cannot be read: expected a JSON object, got NoneType"),
         (b'{"audio": "a.wav", "question": null}', ":1: cannot be read: question: expected text"),
-        (b'{"audio": ["a.wav", "b.wav"], "question": "?"}', ":1: cannot be read: several sounds: audio names 2"),
+        (
+            b'{"audio": ["a.wav", "b.wav"], "question": "?"}',
+            ":1: cannot be read: several sounds: audio names 2",
+        ),
         (b"", "has no questions"),
         (b"\x89PNG\r\n", ":1: cannot be read: not UTF-8 text (invalid start byte at byte 0)"),
         (b"RIFF\0\0\0\0WAVE", "is not text: byte 4 is 0"),
