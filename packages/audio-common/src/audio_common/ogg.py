@@ -64,6 +64,8 @@ class Stream:
     """Whether its numbers of samples can be believed."""
     is_alone: bool = True
     """Whether the file begins no other stream, be it an empty one."""
+    num_foreign: int = 0
+    """Pages of another one among or after its own, whose beginning is missing."""
     is_ended: bool = False
     """Whether its last page is there."""
 
@@ -95,9 +97,12 @@ def find_streams(file: BinaryIO) -> list[Stream] | None:
             streams.append(Stream(page.serial, num_headers, [(page.start, page.stop)]))
             number, num_packets = page.number, page.num_packets
             continue
-        if not streams or page.serial != streams[-1].serial:
+        if not streams:
             continue
         stream = streams[-1]
+        if page.serial != stream.serial:
+            stream.num_foreign += 1
+            continue
         if num_packets < stream.num_headers:
             if page.number != number + 1:
                 return None
