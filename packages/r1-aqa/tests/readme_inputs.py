@@ -12,7 +12,7 @@ from typing import Any
 
 import soundfile
 from audio_common.scenes.scene import random_scene, render
-from audio_common.scenes.text import questions
+from audio_common.scenes.text import caption, questions
 
 RATE = 16_000
 SECONDS = 3.0
@@ -24,6 +24,8 @@ def make_inputs(folder: Path) -> None:
     make_own_questions(folder)
     make_avqa(folder)
     make_mmau(folder)
+    make_manifest(folder)
+    make_swift(folder)
 
 
 def write_scene(path: Path, seed: int) -> list[dict[str, Any]]:
@@ -89,6 +91,40 @@ def make_mmau(folder: Path) -> None:
                     "category": "Reasoning",
                     "sub-category": "Acoustic Scene Reasoning",
                     "difficulty": "easy",
+                    "source": "synthesized",
                 }
             )
     (folder / "mmau-test-mini.json").write_text(json.dumps(rows), encoding="utf-8")
+
+
+def make_manifest(folder: Path) -> None:
+    """Write a manifest of clips with captions, as the other packages use it."""
+    rows = []
+    for seed in range(400, 404):
+        write_scene(folder / "clips" / f"{seed}.wav", seed)
+        rows.append(
+            {
+                "id": str(seed),
+                "audio": f"clips/{seed}.wav",
+                "captions": [
+                    caption(random_scene(seed, num_events=1 + seed % 2, seconds=SECONDS), "eng_Latn")
+                ],
+                "split": "train",
+                "duration": SECONDS,
+            }
+        )
+    write_lines(folder / "manifest.jsonl", rows)
+
+
+def make_swift(folder: Path) -> None:
+    """Write questions as ms-swift has them, about the same clips."""
+    (asked, *_) = write_scene(folder / "clips" / "400.wav", 400)
+    turns = [{"role": "user", "content": f"<audio>{asked['question']}"}]
+    answer = asked["choices"][asked["answer"]]
+    rows = [{"messages": turns, "audios": ["clips/400.wav"], "solution": f"<answer>{answer}</answer>"}]
+    write_lines(folder / "swift.jsonl", rows)
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write JSON Lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

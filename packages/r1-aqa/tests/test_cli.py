@@ -164,12 +164,16 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"null", ":1: cannot be read: expected an object"),
+        (b"null", ":1: cannot be read: expected a JSON object, got NoneType"),
         (b'{"audio": "a.wav", "question": null}', ":1: cannot be read: question: expected text"),
-        (b'{"audio": ["a.wav"], "question": "What?"}', ":1: cannot be read"),
+        (
+            b'{"audio": ["a.wav", "b.wav"], "question": "?"}',
+            ":1: cannot be read: several sounds: audio names 2",
+        ),
         (b"", "has no questions"),
-        (b"\x89PNG\r\n", "is not text in UTF-8"),
-        (b"[1, 2]", "item 0: cannot be read: expected an object"),
+        (b"\x89PNG\r\n", ":1: cannot be read: not UTF-8 text (invalid start byte at byte 0)"),
+        (b"RIFF\0\0\0\0WAVE", "is not text: byte 4 is 0"),
+        (b"[1, 2]", "item 0: cannot be read: expected a JSON object, got int"),
     ],
 )
 def test_malformed_questions_are_named(
@@ -188,7 +192,8 @@ def test_malformed_questions_are_named(
         (b'{"id": "1", "output": ["a"]}', "p.jsonl:1: output: expected text"),
         (b'{"id": "2", "output": "a"}', "answers none of the 1 questions"),
         (b"", "no row has an answer"),
-        (b"\xff\xfe", "is not text in UTF-8"),
+        (b"\xff\xfea", "is not text in UTF-16"),
+        (b"\x80", "p.jsonl:1: not UTF-8 text"),
     ],
 )
 def test_malformed_predictions_are_named(
@@ -229,7 +234,7 @@ def test_lines_come_from_and_go_to_the_standard_streams(
     printed = capsys.readouterr()
     assert stop.value.code == 1  # the third recording is missing
     assert [json.loads(line)["id"] for line in printed.out.splitlines()] == ["a", "b"]
-    assert "-:3 is skipped: missing" in printed.err
+    assert "1 skipped, missing: the sound is not there: -:3; check the path" in printed.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.wav"]
 
     answers = "".join(json.dumps({"id": name, "output": "rain"}) + "\n" for name in "ab").encode()

@@ -14,7 +14,8 @@ from audio_common import torchaudio_guard
 if TYPE_CHECKING:
     from audio_common import AudioError
 
-    from r1_aqa.answering.answerer import Answer, Answerer
+    from r1_aqa.answering.answer import Answer
+    from r1_aqa.answering.answerer import Answerer
     from r1_aqa.config.model import LoRAConfig, ModelConfig
     from r1_aqa.config.sound import SoundConfig
     from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig, ValidationConfig
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 torchaudio_guard.install()
 
 _HOMES = {
-    "r1_aqa.answering.answerer": ("Answer", "Answerer"),
+    "r1_aqa.answering.answer": ("Answer",),
+    "r1_aqa.answering.answerer": ("Answerer",),
     "r1_aqa.config.model": ("LoRAConfig", "ModelConfig"),
     "r1_aqa.config.sound": ("SoundConfig",),
     "r1_aqa.config.train": ("DataConfig", "GRPOTrainConfig", "SFTTrainConfig", "ValidationConfig"),

@@ -22,7 +22,7 @@ from r1_aqa.command_line import (
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.merge import MergeConfig
-from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareQuestionsConfig
+from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareClipsConfig, PrepareQuestionsConfig
 from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.score import ScoreConfig
@@ -77,11 +77,11 @@ def check_quickstart(config: QuickstartConfig) -> None:
     require_output(config.out, is_folder=True)
 
 
-def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig) -> None:
+def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> None:
     """Refuse what is not there before a decoder is loaded."""
     require_file(config.source, *config.against)
     require_folder(config.audio, config.against_audio)
-    require_output(config.out)
+    require_output(config.out, config.json)
 
 
 def check_train(config: TrainConfig) -> None:
@@ -170,6 +170,16 @@ VERBS = (
         positional=("source",),
         interrupted=RESUMES,
         example="prepare questions my-questions.jsonl --audio recordings --out data/mine.jsonl",
+        check=check_prepare,
+        has_model=False,
+    ),
+    Verb(
+        name="prepare clips",
+        settings=PrepareClipsConfig,
+        function="r1_aqa.data.prepare:prepare_verb",
+        positional=("source",),
+        interrupted=RESUMES,
+        example="prepare clips manifest.jsonl --out data/clips.jsonl",
         check=check_prepare,
         has_model=False,
     ),

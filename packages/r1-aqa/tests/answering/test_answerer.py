@@ -1,15 +1,21 @@
 """Questions about sounds are answered, one or many, with options or freely."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
+import torch
 from audio_common import AudioError
 from audio_common.scenes.scene import random_scene, render
-from r1_aqa.answering.answerer import Answerer, answer, parse_answer
+from r1_aqa.answering.answer import parse_answer
+from r1_aqa.answering.answerer import Answerer, answer
 from r1_aqa.config.answer import AnswerConfig
+from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
+from r1_aqa.models.audio_llm import AudioLLM
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +93,79 @@ def test_a_file_that_cannot_be_read_is_an_error(tiny_model_folder: Path, tmp_pat
     (tmp_path / "bad.wav").write_bytes(b"no sound")
     with pytest.raises(AudioError, match=r"bad\.wav"):
         Answerer.from_pretrained(tiny_model_folder, device="cpu").answer(tmp_path / "bad.wav", "What?")
+
+
+def test_whatever_stands_for_a_sound_is_answered_alike(tiny_model_folder: Path, clip: Path) -> None:
+    answerer = Answerer.from_pretrained(tiny_model_folder, device="cpu")
+    samples, rate = soundfile.read(clip, dtype="float32")
+    sounds = [str(clip), clip, clip.read_bytes(), clip.open("rb"), samples, torch.from_numpy(samples)]
+    found = answerer.answer(sounds, "What is heard?", max_new_tokens=3, sample_rate=rate)
+    assert found == [found[0]] * 6
+    assert answerer.answer(samples, "What is heard?", max_new_tokens=3) == found[0]
+    stereo = np.stack([samples, samples])
+    assert answerer.answer((stereo,), "What is heard?", max_new_tokens=3) == found[:1]
+    assert answerer.answer([], "What is heard?") == []
+
+
+@pytest.mark.parametrize(
+    ("audio", "question", "choices", "message"),
+    [
+        (np.array([0.0, np.nan]), "What?", (), "nan"),
+        (np.zeros((2, 2, 2)), "What?", (), "shape"),
+        (np.zeros(0), "What?", (), "sample"),
+        ([np.zeros(9), np.zeros(0)], "What?", (), r"audio\[1\]: "),
+        (None, "What?", (), "NoneType"),
+        (np.zeros(9), " ", (), "question is empty"),
+        (np.zeros(9), ["What?"], (), "question: expected a text, got list; several questions: answer_all"),
+        (np.zeros(9), "What?", "dog", "choices: expected several texts, got the one text 'dog'"),
+        (np.zeros(9), "What?", ("dog", 3), r"choices\[1\]: expected a text, got int"),
+        (np.zeros(9), "What?", ("dog", " "), r"choices\[1\] is empty"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_words(
+    tiny_audio_llm: AudioLLM, audio: object, question: object, choices: object, message: str
+) -> None:
+    with pytest.raises((AudioError, ValueError, TypeError), match=message):
+        Answerer(tiny_audio_llm).answer(audio, question, choices)  # type: ignore[call-overload]
+
+
+def test_a_cut_sound_and_a_cut_answer_are_said(
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    samples = np.random.default_rng(0).normal(0, 0.1, 9 * 16_000)
+    soundfile.write(tmp_path / "long.wav", samples, 16_000)
+    config = AnswerConfig(
+        audio=tmp_path / "long.wav",
+        question="What?",
+        choices=("(A) a dog", "(B) rain"),
+        model=str(tiny_model_folder),
+        max_new_tokens=2,
+        device="cpu",
+        json=Path("-"),
+    )
+    with caplog.at_level("INFO", "r1_aqa"):
+        answer(config)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["cut"], found["truncated"], found["windows"]) == (True, True, [])
+    assert caplog.messages == [
+        "the options have letters, as in (A) Man: the answer is compared without them",
+        "the sounds of 1 of 1 questions are cut: only their first 4 s are heard, of up to 9.0 s "
+        "(sound.too_long windows asks about all of them)",
+        "1 of 1 answers were ended after 2 tokens (max_new_tokens) and may lack their end",
+    ]
+    windowed = answer(replace(config, sound=SoundConfig(too_long="windows"), choices=()))
+    assert (windowed.cut, len(windowed.windows)) == (False, 3)
+    assert windowed.completion.startswith("0-4 s: ")
+    assert "\n5-9 s: " in windowed.completion
+
+
+def test_an_unreadable_sound_is_said_once(
+    tiny_audio_llm: AudioLLM, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    with pytest.raises(AudioError, match=r"bad\.wav"):
+        Answerer(tiny_audio_llm).answer(tmp_path / "bad.wav", "What?")
+    assert not caplog.messages

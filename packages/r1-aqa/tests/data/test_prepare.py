@@ -10,11 +10,12 @@ from audio_common import load_audio
 from audio_common.check import CheckMemory
 from audio_common.scenes.scene import random_scene, render
 from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareQuestionsConfig
-from r1_aqa.data.check import check_sounds
+from r1_aqa.data.avqa import MediaIndex, known_names, visual_reason
+from r1_aqa.data.check import SoundCheck, check_sounds
 from r1_aqa.data.fingerprints import RATE, FingerprintIndex, fingerprint
 from r1_aqa.data.prepare import prepare_avqa, prepare_questions, split_recordings
 from r1_aqa.data.questions import Question, write_questions
-from r1_aqa.data.readers import MediaIndex, known_names, read_questions, visual_reason
+from r1_aqa.data.readers import read_questions
 
 
 def scene(path: Path, seed: int, seconds: float = 4.0) -> Path:
@@ -191,3 +192,61 @@ def test_real_recordings_are_found_again_and_others_are_not(shared: Path) -> Non
         samples = np.asarray(load_audio(path, sample_rate=RATE))
         found += index.find(fingerprint(0.3 * samples[1_237:])) == str(path)
     assert found >= 14
+
+
+def test_the_report_says_what_how_many_where_and_what_to_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = render(random_scene(3, num_events=2, seconds=4.0))
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "good.wav", sound, 16_000)
+    soundfile.write(tmp_path / "short.wav", rng.normal(0, 0.1, 8_000), 16_000)
+    soundfile.write(tmp_path / "loud.wav", 20_000 * sound, 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "cancels.wav", np.stack([sound, -sound], 1), 16_000)
+    soundfile.write(tmp_path / "long.wav", np.tile(sound, 9), 16_000)
+    soundfile.write(tmp_path / "part.wav", rng.normal(0, 0.1, 64_000), 16_000)
+    whole = (tmp_path / "part.wav").read_bytes()
+    (tmp_path / "part.wav").write_bytes(whole[: len(whole) // 2])
+    names = ("good", "short", "loud", "cancels", "long", "part", "good", "none")
+    rows = [
+        {"id": str(min(number, 6)), "audio": f"{name}.wav", "question": f"What {number}?", "duration": 10.0}
+        | ({"choices": ["(A) dog", "(B) rain"]} if number == 1 else {})
+        | ({} if name == "short" else {"duration": None})
+        for number, name in enumerate(names)
+    ]
+    rows[6]["id"] = "0"
+    lines = [json.dumps(row) for row in rows]
+    (tmp_path / "q.jsonl").write_text("\n".join([*lines, "{", ""]))
+    config = PrepareQuestionsConfig(
+        source=tmp_path / "q.jsonl", out=tmp_path / "out.jsonl", json=tmp_path / "report.json"
+    )
+    with caplog.at_level("INFO", "r1_aqa"):
+        report = prepare_questions(config)
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert written == json.loads((tmp_path / "out.report.json").read_text())
+    kinds = {kind["kind"]: kind for kind in written["kinds"]}
+    places = {kind: found["first"][0].rpartition(":")[2] for kind, found in kinds.items()}
+    assert places == {
+        "missing": "8",
+        "cannot be read": "9",
+        "length": "2",
+        "letters": "2",
+        "loud": "3",
+        "cancels": "4",
+        "long": "5",
+        "damaged": "6",
+        "id twice": "7",
+    }
+    assert all(kind["to_do"] and kind["count"] == 1 for kind in written["kinds"])
+    assert {kind for kind, found in kinds.items() if not found["kept"]} == {"missing", "cannot be read"}
+    remarks = {row["what"].partition(":")[0]: row["what"] for row in written["remarks"]}
+    assert remarks["length"] == "length: shorter than its metadata says (0.5 s of 10 s)"
+    assert "integers stored as floats?" in remarks["loud"]
+    assert report.kept == 7
+    assert any("1 skipped, missing: the sound is not there" in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize(("said", "is_named"), [(3.6, False), (4.4, False), (4.6, True), (2.0, True)])
+def test_a_length_may_differ_a_little_from_its_metadata(said: float, is_named: bool) -> None:
+    remarks = SoundCheck(seconds=4.0).remarks(said, max_seconds=30)
+    assert bool(remarks) == is_named

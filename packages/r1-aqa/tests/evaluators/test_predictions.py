@@ -24,8 +24,18 @@ def test_a_file_of_answers_is_asked_again_where_it_failed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("output", ["3", '["a"]'])
-def test_an_answer_that_is_no_text_is_named(tmp_path: Path, output: str) -> None:
-    (tmp_path / "p.jsonl").write_text(f'{{"id": "1", "output": {output}}}\n')
-    question = Question(id="1", audio=Path("a.wav"), question="?")
-    with pytest.raises(ValueError, match=r"p\.jsonl:1: output: expected text, got"):
-        read_outputs(tmp_path / "p.jsonl", [question])
+def test_answers_that_are_no_text_are_named_in_one_line(
+    tmp_path: Path, output: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = f'{{"id": "1", "output": {output}}}\n{{\n'
+    (tmp_path / "p.jsonl").write_text(bad)
+    asked = [Question(id=str(number), audio=Path("a.wav"), question="?") for number in (1, 2)]
+    with pytest.raises(
+        ValueError, match=r"2 rows of .*p\.jsonl are no answers: .*p\.jsonl:1: output: expected"
+    ):
+        read_outputs(tmp_path / "p.jsonl", asked)
+    assert not caplog.messages
+    # Beside answers that are some, bad ones end nothing.
+    (tmp_path / "p.jsonl").write_text(bad + '{"id": "2", "output": "a"}\n')
+    assert read_outputs(tmp_path / "p.jsonl", asked) == [None, "a"]
+    assert len(caplog.messages) == 1

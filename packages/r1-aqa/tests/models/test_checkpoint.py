@@ -12,7 +12,7 @@ from r1_aqa.config.model import LoRAConfig, ModelConfig
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.models.checkpoint import PREFIX, load_adapters
 from r1_aqa.models.lora import is_adapted, lora_config
-from r1_aqa.models.run_folder import find_model
+from r1_aqa.models.run_folder import find_model, say_sound_changes, sound_changes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -108,3 +108,18 @@ def test_a_run_stands_for_its_best_model_or_else_its_last(
 def test_a_run_is_loaded(tiny_model_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_model_folder, tmp_path / "last")
     assert not is_adapted(load_audio_llm(tmp_path, ModelConfig(dtype="float32")))
+
+
+def test_another_reading_of_sound_than_in_training_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "config.json").write_text("{}")
+    trained = {"max_seconds": 30.0, "too_long": "truncate", "channel": "first"}
+    (tmp_path / "config.json").write_text(json.dumps({"sound": trained}))
+    say_sound_changes(tmp_path / "best", trained | {"channel": "mean"})
+    assert caplog.messages == [
+        f"{tmp_path / 'best'} heard otherwise: sound.channel: first in training, mean now"
+    ]
+    assert sound_changes(tmp_path / "best", trained) == []
+    assert sound_changes("mispeech/r1-aqa", trained) == []

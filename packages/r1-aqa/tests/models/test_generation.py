@@ -24,7 +24,7 @@ def answers(prompts: EncodedPrompts, rows: Sequence[int], *, batch_size: int) ->
 def test_answers_do_not_depend_on_the_batch(tiny_audio_llm: AudioLLM, benchmark: Path) -> None:
     questions = read_questions(benchmark)[1:]
     prompts = encode(tiny_audio_llm, questions)
-    alone = [answer_batch(prompts, [row], max_new_tokens=6)[0] for row in range(8)]
+    alone = [answer_batch(prompts, [row], max_new_tokens=6)[0][0] for row in range(8)]
     found = answers(prompts, range(8), batch_size=5)
     assert [found[row].text for row in range(8)] == alone
 

@@ -1,5 +1,6 @@
 """Questions are encoded once, and what is kept is what a fresh pass would give."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_another_question_stands_in_for_one_without_sound(
     prompts.sounds.on_unreadable = lambda question, why: told.append((question.id, bad.name in why))
     assert [prompts.readable_row(row) for row in (0, 1, 2, 0)] == [1, 1, 1, 1]
     assert told == [("0", True), ("2", True)]
-    assert list(prompts.sounds.decoded) == [questions[1].audio]
+    assert list(prompts.sounds.decoded) == [prompts.sounds.key(1)]
     prompts.embeddings([1])
     assert prompts.sounds.decoded == {}
     with pytest.raises(ValueError, match=r"none of 1 questions can be read; the first: .*0\.wav"):
@@ -124,3 +125,15 @@ def test_without_memory_all_is_computed_anew(tiny_audio_llm: AudioLLM, questions
     small, large = make(tiny_audio_llm, questions, size=0), make(tiny_audio_llm, questions)
     for a, b in zip(small.embeddings([0, 1, 2]), large.embeddings([0, 1, 2]), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
+def test_a_prompt_beyond_the_models_context_is_said_once(
+    tiny_audio_llm: AudioLLM, questions: list[Question], caplog: pytest.LogCaptureFixture
+) -> None:
+    long = replace(questions[0], question="What? " * 1_200)
+    prompts = make(tiny_audio_llm, [long, questions[1]])
+    for _ in range(2):
+        prompts.input_ids(0), prompts.input_ids(1)
+    (line,) = caplog.messages
+    assert line.startswith("question 0 has ")
+    assert line.endswith("the model was made for 2048")

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from r1_aqa.rewards.matching import match_choice, read_answer
+from r1_aqa.data.questions import Question
+from r1_aqa.rewards.columns import require_columns, reserved_columns, reward_columns
+from r1_aqa.rewards.matching import choose_window, match_choice, read_answer
 from r1_aqa.rewards.reference import (
     reference_accuracy_reward,
     reference_format_reward,
@@ -118,3 +120,33 @@ def test_a_reward_of_the_users_file_is_found(tmp_path: Path) -> None:
 def test_an_unknown_reward_is_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         load_rewards([name])
+
+
+def test_most_windows_decide_and_the_first_of_them_speaks() -> None:
+    assert choose_window(["a car", "rain", "the answer is rain", "hm"], CHOICES) == 1
+    assert choose_window(["a car", "rain"], CHOICES) == 0
+    assert choose_window(["hm", "rain or a car"], CHOICES) == 0
+    assert choose_window(["a dog", "a car"], []) is None
+
+
+def test_columns_of_ones_own_are_handed_to_rewards() -> None:
+    asked = [
+        Question(id="1", audio=Path("a.wav"), question="?", task="music", extra={"source": "mine", "n": 1}),
+        Question(id="2", audio=Path("b.wav"), question="?", extra={"n": ["two"], "prompts": "taken"}),
+    ]
+    first, second = reward_columns(asked)
+    assert (first["source"], first["n"], first["task"], first["audio"]) == ("mine", 1, "music", Path("a.wav"))
+    assert (second["source"], second["n"]) == (None, ["two"])
+    assert first.keys() == second.keys()
+    assert reserved_columns(asked) == ["prompts"]
+    assert "prompts" not in first
+
+
+def test_a_reward_that_needs_a_column_which_is_not_there_is_refused() -> None:
+    def mine(completions: list[str], *, answer: list[str], source: list[str], **_: Any) -> list[float]:
+        return [0.0] * len(completions)
+
+    asked = [Question(id="1", audio=Path("a.wav"), question="?", extra={"origin": "mine"})]
+    with pytest.raises(ValueError, match=r"the reward mine needs the column 'source'.* own: origin"):
+        require_columns([accuracy_reward, mine], asked)
+    require_columns([mine], [Question(id="1", audio=Path("a.wav"), question="?", extra={"source": 1})])

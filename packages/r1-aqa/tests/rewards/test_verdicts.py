@@ -51,3 +51,40 @@ def test_the_strict_rule_stands_beside_the_official_one(
 def test_same_words_in_another_order_are_right_officially_only() -> None:
     verdict = judge("<answer>wind then rain</answer>", ["rain then wind", "wind then rain"], "rain then wind")
     assert (verdict.official, verdict.strict) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("completion", "strict"),
+    [
+        ("Woman", True), ("B. Woman", True), ("(B)", True), ("(B) Woman", True), ("b) woman.", True),
+        ("Man", False), ("(A)", False), ("A. Woman", False), ("Man or Woman", False),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("lettered", ["({}) {}", "{}. {}", "{}) {}", "[{}] {}", "{}: {}"])
+def test_letters_of_options_are_taken_off_before_comparing(
+    completion: str, strict: bool, lettered: str
+) -> None:
+    choices = [lettered.format(letter, text) for letter, text in zip("AB", ("Man", "Woman"), strict=True)]
+    assert judge(completion, choices, choices[1]).strict == strict
+    # In another order an option keeps its letter.
+    assert judge(completion, choices[::-1], choices[1]).strict == strict
+
+
+def test_the_official_verdict_stays_that_of_the_script() -> None:
+    assert not judge("Woman", ["(A) Man", "(B) Woman"], "(B) Woman").official
+    # Its file says `Woman`, and the script compares that.
+    assert judge("Woman", ["(A) Man", "(B) Woman"], "(B) Woman", written="Woman").official
+
+
+def test_doubled_options_are_one_option() -> None:
+    doubled = ["Bass", "Drum", "Bass"]
+    assert judge("Bass", doubled, "Bass").strict
+    assert judge("C", doubled, "Bass").strict
+    assert not judge("B", doubled, "Bass").strict
+    lettered = ["(A) Bass", "(B) Drum", "(C) Bass"]
+    assert all(judge(text, lettered, "(C) Bass").strict for text in ("Bass", "C", "A", "(A) Bass"))
+
+
+def test_a_free_answer_must_say_the_right_one() -> None:
+    found = [judge(text, [], "a tone").strict for text in ("<answer>A tone.</answer>", "a tone", "tone")]
+    assert found == [True, True, False]

@@ -75,6 +75,13 @@ def test_the_page_shows_all_and_escapes_what_models_write(folder: Path, tmp_path
     assert "&lt;b&gt;rain" in page
 
 
+def test_a_page_of_fewer_groups_says_so(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    show_rollouts(RolloutsConfig(run=folder, out=tmp_path / "r.html", limit=2))
+    assert "the page shows the latest 2 of 3 groups (--limit)" in caplog.messages
+
+
 def test_a_folder_without_rollouts_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"has no rollouts \(step-"):
         read_rollouts(tmp_path)

@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import torch
 import yaml
 from r1_aqa.config.merge import MergeConfig
 from r1_aqa.config.model import LoRAConfig, ModelConfig
+from r1_aqa.config.sound import SoundConfig
 from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig, ValidationConfig
 from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
@@ -26,7 +28,7 @@ from r1_aqa.models.heard import DeafModelError
 from r1_aqa.models.lora import merge
 from r1_aqa.trainers.curves import read_log
 from r1_aqa.trainers.rollouts import read_rollouts
-from r1_aqa.trainers.train import train_grpo, train_sft
+from r1_aqa.trainers.train import train_grpo, train_sft, train_verb
 from safetensors.torch import load_file
 
 AskAboutScenes = Callable[[Path, Iterable[int]], list[Question]]
@@ -137,6 +139,59 @@ def test_reinforcement_goes_on_from_fine_tuned_adapters(
     assert load_audio_llm(tmp_path / "grpo" / "last", ModelConfig(dtype="float32"))
 
 
+def test_columns_reach_rewards_and_what_is_cut_or_bad_is_said(
+    data: Path, tiny_model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "long.wav", rng.normal(0, 0.1, 9 * 16_000), 16_000)
+    rows = [json.loads(line) for line in (data / "train.jsonl").read_text(encoding="utf-8").splitlines()[:4]]
+    rows = [
+        row | {"audio": str(data / row["audio"]), "weight": n, "tags": ["x", n]} for n, row in enumerate(rows)
+    ]
+    rows.append(rows[0] | {"id": "long", "audio": "long.wav", "weight": "many", "completions": "taken"})
+    rows.append(rows[0] | {"id": "two", "audio": ["a.wav", "b.wav"]})
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "{\n")
+    (tmp_path / "own.py").write_text(
+        "def own(completions, weight, tags, question, audio, **_):\n"
+        "    assert all(len(v) == len(completions) for v in (weight, tags, question, audio))\n"
+        "    assert all(tag == ['x', 0 if w == 'many' else w] for w, tag in zip(weight, tags))\n"
+        "    return [float(w != 'many') for w in weight]\n"
+    )
+    questions = DataConfig(train=(tmp_path / "q.jsonl",), validation=(data / "validation.jsonl",))
+    config = GRPOTrainConfig(
+        **settings(data, tiny_model_folder, tmp_path / "grpo", data=questions)
+        | {"validation": ValidationConfig(max_new_tokens=2, max_questions=1)},
+        num_rollouts=2,
+        max_new_tokens=2,
+        rewards=("accuracy", f"{tmp_path / 'own.py'}:own"),
+    )
+    with caplog.at_level("INFO", "r1_aqa"):
+        assert train_verb(config) == 1
+    skipped = [json.loads(line) for line in (tmp_path / "grpo" / "skipped.jsonl").read_text().splitlines()]
+    assert [row["why"].partition(": ")[0].rpartition(":")[2] for row in skipped] == ["6", "7"]
+    finished = json.loads((tmp_path / "grpo" / "finished.json").read_text())
+    assert finished["num_cut"] == 1
+    assert finished["truncated_rollouts"] > 0
+    log = read_log(tmp_path / "grpo" / "log.jsonl")
+    assert all(row["eval_truncated"] == 1 for row in log if "eval_accuracy" in row)
+    said = "\n".join(caplog.messages)
+    for line in (
+        "2 of 7 questions cannot be used, the first: two (",
+        "1 of 4 validation questions are asked (validation.max_questions)",
+        "the sounds of 1 of 5 questions are cut: only their first 4 s are heard, of up to 9.0 s (--sound.",
+        "the columns completions are not given to rewards: the names are taken",
+        "each pass over the questions leaves out 1 of 5, others each time: they fill no update",
+        "of rollouts were ended after 2 tokens (max_new_tokens)",
+        "1 of 1 validation answers were ended after 2 tokens (validation.max_new_tokens)",
+    ):
+        assert line in said
+
+
+def test_windows_are_refused_in_training(data: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"sound\.too_long windows is for evaluate and answer"):
+        SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path, sound=SoundConfig(too_long="windows")))
+
+
 def test_other_settings_are_refused_on_resuming(data: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
     train_sft(SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "x", max_steps=1)))
     with pytest.raises(ValueError, match=r"other settings \(learning_rate: 0.001 -> 0.5\)"):
@@ -194,12 +249,11 @@ def test_a_damaged_sound_does_not_end_a_training(
 ) -> None:
     good = read_questions(data / "train.jsonl")
     samples, rate = soundfile.read(good[0].audio)
-    soundfile.write(tmp_path / "cut.flac", samples, rate)
-    sound = (tmp_path / "cut.flac").read_bytes()
-    (tmp_path / "cut.flac").write_bytes(sound[: len(sound) // 2])  # its header is whole
-    cut = replace(good[0], id="cut", audio=tmp_path / "cut.flac")
-    write_questions(tmp_path / "train.jsonl", [cut, *good[:3]])
-    write_questions(tmp_path / "validation.jsonl", [good[3], replace(cut, id="cut too")])
+    samples[-1] = np.nan  # its header is that of any sound
+    soundfile.write(tmp_path / "nan.wav", samples, rate, subtype="FLOAT")
+    bad = replace(good[0], id="bad", audio=tmp_path / "nan.wav")
+    write_questions(tmp_path / "train.jsonl", [bad, *good[:3]])
+    write_questions(tmp_path / "validation.jsonl", [good[3], replace(bad, id="bad too")])
     config = settings(
         data,
         tiny_model_folder,
@@ -217,8 +271,8 @@ def test_a_damaged_sound_does_not_end_a_training(
         assert {row["question_id"] for row in rows} == {question.id for question in good[:3]}
     assert result.steps == 2
     skipped = [json.loads(line) for line in (tmp_path / method / "skipped.jsonl").read_text().splitlines()]
-    assert [row["id"] for row in skipped] == ["cut", "cut too"]
-    assert all("cut.flac is damaged" in row["why"] for row in skipped)
+    assert [row["id"] for row in skipped] == ["bad", "bad too"]
+    assert all("nan.wav holds nan" in row["why"] for row in skipped)
 
 
 def command(config: Path, *launcher: str) -> list[str]:

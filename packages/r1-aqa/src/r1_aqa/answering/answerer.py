@@ -2,53 +2,37 @@
 
 from __future__ import annotations
 
-import re
+import logging
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import overload
+from typing import BinaryIO, overload
 
-from audio_common import AudioError
+import numpy as np
+import torch
+from audio_common import AudioError, as_waveform, one_or_many
 
+from r1_aqa.answering.answer import Answer, check_texts, parse_answer
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
+from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question
+from r1_aqa.data.sounds import SAMPLE_RATE, describe_cuts
 from r1_aqa.files import is_stream, write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.rewards.matching import match_choice, read_answer
+from r1_aqa.models.run_folder import say_sound_changes
+from r1_aqa.models.windows import Completion
+from r1_aqa.rewards.matching import choose_window
 
+logger = logging.getLogger(__name__)
+
+Sound = str | os.PathLike[str] | bytes | BinaryIO | np.ndarray | torch.Tensor
+"""What is taken for one sound."""
 CACHE_BYTES = 2**28
-_THINKING = re.compile(r"<think>(.*?)(?:</think>|$)", re.S)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A model's answer to a question."""
-
-    text: str
-    """The answer itself: the content of the answer block, or everything when there is none."""
-    choice: str | None
-    """The option that is meant; None without options, or when the answer names none or several."""
-    thinking: str | None
-    """The thinking before it, with a thinking prompt; None without."""
-    completion: str
-    """Everything that the model wrote."""
-
-
-def parse_answer(completion: str, choices: Sequence[str]) -> Answer:
-    """Return the answer of a completion, the option that is meant, and its thinking."""
-    text = read_answer(completion, needs_block=False)
-    index = match_choice(text, choices)
-    thinking = _THINKING.search(completion)
-    return Answer(
-        text if text is not None else completion.strip(),
-        None if index is None else choices[index],
-        thinking[1].strip() if thinking else None,
-        completion,
-    )
 
 
 class Answerer:
@@ -86,13 +70,14 @@ class Answerer:
         """
         return cls(load_for_answers(source, dtype=dtype, device=device), sound)
 
-    @overload  # a text is a sequence of texts, too; the first signature takes it
-    def answer(  # type: ignore[overload-overlap]
+    @overload
+    def answer(
         self,
-        audio: str | Path,
+        audio: Sound,
         question: str,
         choices: Sequence[str] = (),
         *,
+        sample_rate: int = SAMPLE_RATE,
         prompt: PromptStyle | None = None,
         max_new_tokens: int = 256,
         temperature: float = 0.0,
@@ -101,10 +86,11 @@ class Answerer:
     @overload
     def answer(
         self,
-        audio: Sequence[str | Path],
+        audio: list[Sound] | tuple[Sound, ...],
         question: str,
         choices: Sequence[str] = (),
         *,
+        sample_rate: int = SAMPLE_RATE,
         prompt: PromptStyle | None = None,
         max_new_tokens: int = 256,
         temperature: float = 0.0,
@@ -112,46 +98,52 @@ class Answerer:
     ) -> list[Answer]: ...
     def answer(
         self,
-        audio: str | Path | Sequence[str | Path],
+        audio: Sound | list[Sound] | tuple[Sound, ...],
         question: str,
         choices: Sequence[str] = (),
         *,
+        sample_rate: int = SAMPLE_RATE,
         prompt: PromptStyle | None = None,
         max_new_tokens: int = 256,
         temperature: float = 0.0,
         batch_size: int = 16,
     ) -> Answer | list[Answer]:
-        """Answer a question about one audio file, or about each of several.
+        """Answer a question about one sound, or about each of several.
 
         Args:
-            audio: a path, or several.
+            audio: a path, bytes or a binary file object of a sound file, or samples as an array or tensor
+                `(samples,)` or `(channels, samples)`; or a list of these.
             question: its text, without options.
             choices: options to choose from; empty for a free answer.
+            sample_rate: Hz, of arrays and tensors.
             prompt: instruction; None: `answer` where there are options, else the bare question.
             max_new_tokens: longest answer, in tokens.
             temperature: sampling temperature, 0 for the likeliest answer.
-            batch_size: files at once.
+            batch_size: sounds at once.
 
         Returns:
-            An answer, or for several paths a list of them in their order.
+            An answer, or for a list a list of them in its order; empty for an empty list.
 
         Raises:
-            AudioError: a file cannot be read.
+            AudioError: a sound cannot be read, or samples are no sound.
             ValueError: a question without text, or a single option.
         """
-        paths = [audio] if isinstance(audio, str | Path) else list(audio)
+        check_texts(question, choices)
+        sounds, are_many = one_or_many(audio)
+        names, given = self._name_sounds(sounds, sample_rate)
         questions = [
-            Question(id=str(row), audio=Path(path), question=question, choices=tuple(choices))
-            for row, path in enumerate(paths)
+            Question(id=str(row), audio=name, question=question, choices=tuple(choices))
+            for row, name in enumerate(names)
         ]
-        answers = self.answer_all(
+        answers = self._answer_all(
             questions,
+            given,
             prompt=prompt,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             batch_size=batch_size,
         )
-        return answers[0] if isinstance(audio, str | Path) else answers
+        return answers if are_many else answers[0]
 
     def answer_all(
         self,
@@ -173,8 +165,52 @@ class Answerer:
 
         Raises:
             AudioError: a file cannot be read.
+            TypeError: something is no `Question`.
         """
-        completions: dict[int, str] = {}
+        for row, question in enumerate(questions):
+            if not isinstance(question, Question):
+                raise TypeError(f"questions[{row}]: expected a Question, got {type(question).__name__}")
+            if question.fault:
+                raise ValueError(f"questions[{row}] cannot be asked: {question.fault}")
+        return self._answer_all(
+            questions,
+            {},
+            prompt=prompt,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            batch_size=batch_size,
+        )
+
+    def _name_sounds(
+        self, sounds: Sequence[Sound], sample_rate: int
+    ) -> tuple[list[Path], dict[Path, np.ndarray]]:
+        """Return a path for each sound, and the samples of those that are not files."""
+        names, given = [], dict[Path, np.ndarray]()
+        for number, sound in enumerate(sounds):
+            if isinstance(sound, str | os.PathLike):
+                names.append(Path(sound))
+                continue
+            names.append(Path(f"<sound {number}>"))
+            try:
+                waveform = as_waveform(sound, array_rate=sample_rate, channel=self.sound.channel)
+            except AudioError as error:
+                # Of several sounds the message must say which.
+                raise AudioError(f"audio[{number}]: {error}" if len(sounds) > 1 else str(error)) from error
+            given[names[-1]] = np.asarray(waveform, dtype=np.float32)
+        return names, given
+
+    @torch.inference_mode()
+    def _answer_all(
+        self,
+        questions: Sequence[Question],
+        given: dict[Path, np.ndarray],
+        *,
+        prompt: PromptStyle | None,
+        max_new_tokens: int,
+        temperature: float,
+        batch_size: int,
+    ) -> list[Answer]:
+        completions: dict[int, Completion] = {}
         for style in ("answer", "choices") if prompt is None else (prompt,):
             rows = [i for i, q in enumerate(questions) if prompt or bool(q.choices) == (style == "answer")]
             prompts = EncodedPrompts(
@@ -184,19 +220,50 @@ class Answerer:
                 style=style,
                 frozen=True,
                 cache_bytes=CACHE_BYTES,
+                given=given,
             )
+            # What cannot be read is raised below, and need not be said before.
+            prompts.sounds.on_unreadable = lambda question, why: None
             for batch in generate_answers(
                 prompts,
                 range(len(rows)),
                 batch_size=batch_size,
                 max_new_tokens=max_new_tokens,
                 temperature=temperature,
+                choose=choose_window,
             ):
                 for completion in batch:
                     if completion.text is None:
                         raise AudioError(completion.error or "the audio cannot be read")
-                    completions[rows[completion.row]] = completion.text
-        return [parse_answer(completions[i], q.choices) for i, q in enumerate(questions)]
+                    completions[rows[completion.row]] = completion
+            self._say_cuts(prompts)
+        truncated = sum(completion.truncated for completion in completions.values())
+        if truncated:
+            logger.warning(
+                "%d of %d answers were ended after %d tokens (max_new_tokens) and may lack their end",
+                truncated,
+                len(questions),
+                max_new_tokens,
+            )
+        return [_answer_of(completions[i], q.choices) for i, q in enumerate(questions)]
+
+    def _say_cuts(self, prompts: EncodedPrompts) -> None:
+        advice = "sound.too_long windows asks about all of them"
+        _, line = describe_cuts(prompts.sounds, range(len(prompts.questions)), advice)
+        if line:
+            logger.warning("%s", line)
+        if len(prompts.questions) > len(prompts.asked):
+            logger.info(
+                "asked about %d windows of %g s of %d sounds",
+                len(prompts.questions),
+                prompts.windows.seconds,
+                len(prompts.asked),
+            )
+
+
+def _answer_of(completion: Completion, choices: Sequence[str]) -> Answer:
+    found = parse_answer(completion.text or "", choices)
+    return replace(found, cut=completion.cut, truncated=completion.truncated, windows=completion.windows)
 
 
 def answer(config: AnswerConfig) -> Answer:
@@ -211,6 +278,9 @@ def answer(config: AnswerConfig) -> Answer:
     answerer = Answerer.from_pretrained(
         config.model, dtype=config.dtype, device=config.device, sound=config.sound
     )
+    say_sound_changes(config.model, asdict(config.sound))
+    if take_letters_off(config.choices)[0]:
+        logger.info("the options have letters, as in (A) Man: the answer is compared without them")
     found = answerer.answer(
         config.audio,
         config.question,

@@ -9,6 +9,9 @@ from typing import Literal
 from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
 
+BadRows = Literal["wrong", "skip"]
+"""What becomes of rows that cannot be used: they count as wrong, or are left out of the scores."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
@@ -26,6 +29,10 @@ class EvaluateConfig:
     """Ask only the questions of this split; none: all."""
     limit: int | None = None
     """Ask only this many questions, the first ones; none: all."""
+    bad_rows: BadRows = "wrong"
+    """Rows that cannot be used (no JSON, an answer that is no option) count as `wrong`, or are left out."""
+    by: tuple[str, ...] = ()
+    """Further columns of the file to break accuracies down by, beside task, category, difficulty, ..."""
     prompt: PromptStyle = "answer"
     """The paper's prompts 1 (`choices`), 2 (`answer`), 3 (`think`), or `think_short`."""
     sound: SoundConfig = field(default_factory=SoundConfig)

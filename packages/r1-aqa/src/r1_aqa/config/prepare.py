@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from r1_aqa.config.sound import Channel
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
@@ -25,26 +27,55 @@ class PrepareConfig:
     """`keep`: training and evaluation cut them by their own rule (`sound.too_long`)."""
     check_sound: bool = True
     """Decode all audio and skip what is corrupt or silent; off: only look whether the file exists."""
+    channel: Channel = "mean"
+    """Channel that is checked, and extracted from videos: `mean` of all, `first`, or the `loudest`."""
+    json: Path | None = None
+    """Write the report to this JSON file, too; `-`: print it."""
     validation_share: float = 0.0
     """Put all questions about this share of the recordings in OUT's neighbor `.validation.jsonl`."""
     seed: int = 0
-    """Seed for the choice of validation recordings."""
+    """Seed for the choice of validation recordings, and for options that are drawn."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share must be in [0, 1), got {self.validation_share}")
         if self.validation_share and str(self.out) == "-":
             raise ValueError("validation_share makes a second file; give out a name other than -")
+        if str(self.out) == str(self.json) == "-":
+            raise ValueError("out and json are both the standard output: give one of them a file")
         if self.against and not self.check_sound:
             raise ValueError("against compares audio, which check_sound false does not decode")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareQuestionsConfig(PrepareConfig):
-    """Questions of the paper's JSONL, MMAU, MMAR or plain JSONL, recognized by their keys."""
+    """Questions of the paper's JSONL, MMAU, MMAR, ms-swift, ShareGPT or plain JSONL, known by their keys."""
 
     audio: Path | None = None
     """Folder of the audio, by file names; none: where the file of questions says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareClipsConfig(PrepareConfig):
+    """Multiple-choice questions made of the captions or labels of a manifest (ml-clap's, aac-llm's)."""
+
+    audio: Path | None = None
+    """Folder of the audio, by file names; none: where the manifest says."""
+    about: Literal["auto", "captions", "label"] = "auto"
+    """What the options are; `auto`: a clip's label if it has one, else one of its captions."""
+    language: str = "eng_Latn"
+    """Language of the captions, where a manifest has several."""
+    num_choices: int = 4
+    """Options of a question: the right one, and others of clips that share no caption or label with it."""
+    questions_per_clip: int = 1
+    """Questions about each clip, with other options each."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_choices < 2:
+            raise ValueError(f"num_choices must be at least 2, got {self.num_choices}")
+        if self.questions_per_clip < 1:
+            raise ValueError(f"questions_per_clip must be at least 1, got {self.questions_per_clip}")
 
 
 @dataclass(frozen=True, kw_only=True)

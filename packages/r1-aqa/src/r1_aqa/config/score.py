@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from r1_aqa.config.evaluate import BadRows
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig:
@@ -17,6 +19,10 @@ class ScoreConfig:
     """The benchmark's file of questions; `-`: standard input."""
     versus: Path | None = None
     """Another model's answers to the same questions, to test whether the two models differ."""
+    bad_rows: BadRows = "wrong"
+    """Rows that cannot be used (no JSON, an answer that is no option) count as `wrong`, or are left out."""
+    by: tuple[str, ...] = ()
+    """Further columns of the questions to break accuracies down by, beside task, category, difficulty, ..."""
     out: Path | None = None
     """Folder for scores.json, scores.png and, for MMAU, a submission file."""
     json: Path | None = None

@@ -5,17 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Channel = Literal["mean", "first", "loudest"]
+"""Which of several channels is heard."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SoundConfig:
     """How audio becomes the samples that a model is given: mono, 16 kHz, not too long."""
 
     max_seconds: float = 30.0
-    """Longest audio; Whisper-like encoders hear 30 s and would drop the rest without a word."""
-    too_long: Literal["truncate", "center", "skip"] = "truncate"
-    """Longer audio: keep its beginning, keep its middle, or skip the question and list it."""
-    channels: Literal["mix", "first"] = "mix"
-    """`mix` averages the channels; `first` takes the first alone, as the paper's code did."""
+    """Longest audio; Whisper-like encoders hear 30 s. Less where the model's encoder takes less."""
+    too_long: Literal["truncate", "center", "windows", "skip"] = "truncate"
+    """Longer audio: keep its beginning or its middle; ask about each of its `windows` and take the answer
+    that most give (not in training); or skip the question. What is cut or skipped is counted and said."""
+    channel: Channel = "mean"
+    """`mean` averages the channels (the louder one where they cancel each other); `first`, as the paper's
+    code does; or the `loudest`."""
 
     def __post_init__(self) -> None:
         if not self.max_seconds > 0:

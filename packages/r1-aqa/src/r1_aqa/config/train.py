@@ -113,6 +113,11 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.sound.too_long == "windows":
+            raise ValueError(
+                "sound.too_long windows is for evaluate and answer; training needs one sound a question: "
+                "give truncate, center or skip"
+            )
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.max_grad_norm is not None and not self.max_grad_norm > 0:

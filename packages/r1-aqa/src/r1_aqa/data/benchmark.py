@@ -8,12 +8,16 @@ recognized by the file's hash and stands beside every score.
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from r1_aqa.config.evaluate import BadRows
 from r1_aqa.data.questions import Question
-from r1_aqa.data.readers import read_questions
+from r1_aqa.data.readers import faults_of, read_questions
 from r1_aqa.files import is_stream, read_bytes
+
+logger = logging.getLogger(__name__)
 
 VERSIONS = {
     "850c2794664d53c1": "MMAU test-mini of 2024-12-09",
@@ -42,10 +46,27 @@ class Benchmark:
     version: str
     """The version's name if the file is known, and the beginning of its hash."""
     questions: tuple[Question, ...]
+    num_in_file: int = 0
+    """How many there are without the limit."""
+    bad_rows: tuple[str, ...] = ()
+    """Rows that cannot be used, and why: `file:line: ...`."""
+
+    @property
+    def is_known(self) -> bool:
+        """Return whether this version of the file has a name."""
+        return not self.version.startswith(UNKNOWN)
+
+
+UNKNOWN = "not a known benchmark's file"
 
 
 def load_benchmark(
-    source: str, audio: Path | None = None, *, split: str | None = None, limit: int | None = None
+    source: str,
+    audio: Path | None = None,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    bad_rows: BadRows = "wrong",
 ) -> Benchmark:
     """Load a benchmark by its name (downloaded once) or from a file of questions.
 
@@ -54,6 +75,7 @@ def load_benchmark(
         audio: folder of the audio, by file names; None: where the file of questions says.
         split: only the questions of this split; None: all.
         limit: only this many questions, the first ones; None: all.
+        bad_rows: rows that cannot be used are questions with a `fault` (`wrong`), or left out (`skip`).
 
     Raises:
         FileNotFoundError: there is no such file, or no audio where it is expected.
@@ -62,21 +84,55 @@ def load_benchmark(
     file = _download(source) if source in HUB else Path(source)
     if not file.is_file() and not is_stream(file):
         raise FileNotFoundError(f"there is no file {file}; known benchmarks: {', '.join(HUB)}")
-    questions = read_questions(file, split=split)[:limit]
+    found = read_rows(file, split=split, bad_rows=bad_rows)
+    questions = found.questions[:limit]
     if not questions:
         raise ValueError(f"{file} has no questions" + (f" of split {split}" if split else ""))
+    usable = [question for question in questions if not question.fault]
+    if not usable:
+        raise ValueError(f"no question of {file} can be used; the first: {questions[0].fault}")
     if audio is not None:
-        questions = [replace(question, audio=_find_audio(audio, question.audio)) for question in questions]
-    if not any(question.audio.is_file() for question in questions):
-        raise FileNotFoundError(f"no audio of {file} is there, not even {questions[0].audio}; give --audio")
-    return Benchmark(source, file, identify(file), tuple(questions))
+        usable = [replace(question, audio=_find_audio(audio, question.audio)) for question in usable]
+    if not any(question.audio.is_file() for question in usable):
+        raise FileNotFoundError(f"no audio of {file} is there, not even {usable[0].audio}; give --audio")
+    moved = iter(usable)
+    questions = [question if question.fault else next(moved) for question in questions]
+    return Benchmark(
+        source, file, identify(file), tuple(questions), len(found.questions), tuple(found.bad_rows)
+    )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The questions of a file, and its rows that cannot be used."""
+
+    questions: list[Question]
+    """In the file's order; with `bad_rows: wrong` those with a fault are among them."""
+    bad_rows: list[str]
+    """Rows that cannot be used: `file:line: why`."""
+
+
+def read_rows(file: Path, *, split: str | None = None, bad_rows: BadRows = "wrong") -> Rows:
+    """Read a file of questions, and say in one line which of its rows cannot be used.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        QuestionError: it is no text.
+    """
+    questions = read_questions(file, split=split, keep_faults=True)
+    advice = "are left out" if bad_rows == "skip" else "count as wrong (--bad_rows skip leaves them out)"
+    if line := faults_of(questions, file, advice):
+        logger.warning("%s", line)
+    bad = [question.fault for question in questions if question.fault]
+    kept = questions if bad_rows == "wrong" else [question for question in questions if not question.fault]
+    return Rows(kept, bad)
 
 
 def identify(file: Path) -> str:
     """Return which version of a benchmark a file is."""
     # Of the bytes: an edit of a single option makes another benchmark.
     digest = hashlib.sha256(read_bytes(file)).hexdigest()[:16]
-    version = VERSIONS.get(digest, "not a known benchmark's file")
+    version = VERSIONS.get(digest, UNKNOWN)
     return f"{version} [{digest}]"
 
 

@@ -10,16 +10,23 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from audio_common import AudioError, audio_info
+from audio_common import AudioError
 from audio_common.check import Check, CheckMemory, check_files
 
+from r1_aqa.config.sound import Channel
 from r1_aqa.data.fingerprints import RATE, Fingerprint, FingerprintIndex, fingerprint
+from r1_aqa.data.sounds import measure
 from r1_aqa.output import Progress
 
 SILENCE_DB = -80.0
 """Level of the loudest sample, dB of full scale, below which audio is silent."""
+LOUD_DB, INTEGERS_DB = 1.0, 40.0
+"""Levels above which a sound is louder than full scale allows, and above which it may hold integers."""
+LENGTH_SECONDS, LENGTH_SHARE = 0.5, 0.05
+"""Seconds, or share of the length, by which metadata may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,9 @@ class SoundCheck:
     peak_db: float = 0.0
     error: str | None = None
     print: Fingerprint | None = None
+    channels_cancel: bool = False
+    damage: str | None = None
+    """What decoding complained of; the rest of the sound can be used."""
 
     def problem(self, *, max_seconds: float, skip_long: bool) -> str | None:
         """Return why it cannot be used, None if it can."""
@@ -41,8 +51,33 @@ class SoundCheck:
             return f"longer than {max_seconds:g} s"
         return None
 
+    def remarks(self, duration: Any, *, max_seconds: float) -> list[str]:
+        """Return what is odd about a sound that can be used.
 
-def check_sounds(paths: Iterable[Path], memory: CheckMemory) -> dict[Path, SoundCheck]:
+        Args:
+            duration: seconds that the metadata say, if they do.
+            max_seconds: longer ones are named.
+        """
+        found = []
+        if self.damage:
+            found.append(f"damaged: {self.damage}")
+        if self.peak_db > LOUD_DB:
+            hint = " (integers stored as floats?)" if self.peak_db > INTEGERS_DB else ""
+            found.append(f"loud: its peak is {self.peak_db:+.1f} dB of full scale{hint}")
+        if self.channels_cancel:
+            found.append("cancels")
+        said = duration if isinstance(duration, int | float) and not isinstance(duration, bool) else None
+        if said and abs(self.seconds - said) > max(LENGTH_SECONDS, LENGTH_SHARE * said):
+            than = "shorter" if self.seconds < said else "longer"
+            found.append(f"length: {than} than its metadata says ({self.seconds:.1f} s of {said:g} s)")
+        if self.seconds > max_seconds:
+            found.append(f"long: {self.seconds:.1f} s")
+        return found
+
+
+def check_sounds(
+    paths: Iterable[Path], memory: CheckMemory, channel: Channel = "mean"
+) -> dict[Path, SoundCheck]:
     """Decode and fingerprint each file once, two at a time."""
     paths = list(dict.fromkeys(paths))
     with Progress("Checking audio", len(paths)) as progress:
@@ -51,6 +86,7 @@ def check_sounds(paths: Iterable[Path], memory: CheckMemory) -> dict[Path, Sound
             memory,
             num_workers=2,
             sample_rate=RATE,
+            channel=channel,
             describe=_describe,
             progress=lambda done, total: progress.advance(done - progress.done),
         )
@@ -60,7 +96,7 @@ def check_sounds(paths: Iterable[Path], memory: CheckMemory) -> dict[Path, Sound
 
 
 def look_at_sounds(paths: Iterable[Path]) -> dict[Path, SoundCheck]:
-    """Read each file's header alone."""
+    """Read each file's header alone, and all of it where that does not say how long it is."""
     wanted = list(dict.fromkeys(paths))
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(wanted, pool.map(_look, wanted), strict=True))
@@ -76,7 +112,7 @@ def find_contamination(checks: dict[Path, SoundCheck], benchmark: dict[Path, Sou
 
 def _look(path: Path) -> SoundCheck:
     try:
-        return SoundCheck(audio_info(path).duration or 0.0)
+        return SoundCheck(measure(path))
     except (AudioError, OSError) as error:
         return _failed(path, str(error))
 
@@ -90,7 +126,18 @@ def _from_check(check: Check) -> SoundCheck:
     assert check.seconds is not None
     assert check.peak_db is not None
     marks = (np.array(numbers, dtype=np.int32) for numbers in check.description)
-    return SoundCheck(check.seconds, check.peak_db, None, Fingerprint(*marks))
+    return SoundCheck(
+        check.seconds,
+        check.peak_db,
+        print=Fingerprint(*marks),
+        channels_cancel=check.channels_cancel,
+        damage=check.problem or _too_short(check.seconds, check.declared_seconds),
+    )
+
+
+def _too_short(seconds: float, declared: float | None) -> str | None:
+    is_short = declared is not None and declared - seconds > max(LENGTH_SECONDS, LENGTH_SHARE * declared)
+    return f"its header says {declared:.1f} s, {seconds:.1f} s are there" if is_short else None
 
 
 def _failed(path: Path, reason: str) -> SoundCheck:

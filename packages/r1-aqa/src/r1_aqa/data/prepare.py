@@ -4,68 +4,71 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from audio_common import AudioError
-from audio_common.check import CheckMemory
+from audio_common.check import DESCRIBED_SECONDS, CheckMemory
 
-from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareConfig, PrepareQuestionsConfig
+from r1_aqa.config.prepare import (
+    PrepareAVQAConfig,
+    PrepareClipsConfig,
+    PrepareConfig,
+    PrepareQuestionsConfig,
+)
+from r1_aqa.data.avqa import VIDEO, MediaIndex, visual_reason
 from r1_aqa.data.benchmark import load_benchmark
 from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds
+from r1_aqa.data.clips import parse_clips
+from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question, QuestionError, write_questions
-from r1_aqa.data.readers import VIDEO, MediaIndex, iterate_rows, parse_avqa, parse_file, visual_reason
+from r1_aqa.data.readers import parse_avqa, parse_file
+from r1_aqa.data.report import BAD, Report
+from r1_aqa.data.rows import iterate_rows
 from r1_aqa.data.sounds import extract_sound
 from r1_aqa.files import is_stream, write_json
 
 logger = logging.getLogger(__name__)
 
-BAD = {"cannot be read", "missing", "unreadable", "silent"}
-"""Kinds of reasons that make the exit code 1; for the others questions are skipped by settings."""
 
-
-@dataclass
-class Report:
-    """Counts of kept questions, and the skipped ones with their reasons."""
-
-    kept: int = 0
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    longer: int = 0
-    validation: int = 0
-
-    def skip(self, where: str, why: str) -> None:
-        """Record a row that is not used."""
-        self.skipped.append({"where": where, "why": why})
-
-    @property
-    def reasons(self) -> Counter[str]:
-        """Return how many were skipped for each kind of reason."""
-        return Counter(row["why"].partition(":")[0] for row in self.skipped)
-
-
-def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig) -> int:
+def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> int:
     """Prepare questions, and return 1 if some were skipped that are damaged or whose audio is."""
-    report = prepare_avqa(config) if isinstance(config, PrepareAVQAConfig) else prepare_questions(config)
+    if isinstance(config, PrepareAVQAConfig):
+        report = prepare_avqa(config)
+    elif isinstance(config, PrepareClipsConfig):
+        report = prepare_clips(config)
+    else:
+        report = prepare_questions(config)
     return 1 if report.reasons.keys() & BAD else 0
 
 
 def prepare_questions(config: PrepareQuestionsConfig) -> Report:
     """Read a file of questions of any kind, check the audio, write plain JSONL and a report."""
     report = Report()
-    questions = []
-    for where, found in parse_file(config.source):
+    questions = list(_readable(parse_file(config.source), report))
+    if config.audio is not None:
+        folder = config.audio
+        questions = [(where, replace(q, audio=folder / q.audio.name)) for where, q in questions]
+    return finish(config, questions, report)
+
+
+def prepare_clips(config: PrepareClipsConfig) -> Report:
+    """Make questions of a manifest of clips, check the audio, write plain JSONL and a report."""
+    report = Report()
+    return finish(config, list(_readable(parse_clips(config), report)), report)
+
+
+def _readable(
+    rows: Iterable[tuple[str, Question | QuestionError]], report: Report
+) -> Iterator[tuple[str, Question]]:
+    for where, found in rows:
         if isinstance(found, QuestionError):
             report.skip(where, f"cannot be read: {found}")
-        elif config.audio is not None:
-            questions.append((where, replace(found, audio=config.audio / found.audio.name)))
         else:
-            questions.append((where, found))
-    return finish(config, questions, report)
+            yield where, found
 
 
 def prepare_avqa(config: PrepareAVQAConfig) -> Report:
@@ -81,7 +84,7 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
         ValueError: nothing is left.
     """
     sounds, shared = _check(config, [question.audio for _, question in rows])
-    kept, seen = [], set()
+    kept, seen, ids = [], set(), dict[str, str]()
     for where, question in rows:
         check = sounds[question.audio]
         skip_long = config.too_long == "skip"
@@ -96,6 +99,13 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
             continue
         seen.add(key)
         report.longer += check.seconds > config.max_seconds
+        for remark in check.remarks(question.extra.get("duration"), max_seconds=config.max_seconds):
+            report.remark(where, remark)
+        if take_letters_off(question.choices)[0]:
+            report.remark(where, "letters")
+        if question.id in ids:
+            report.remark(where, f"id twice: {question.id!r} is that of {ids[question.id]}, too")
+        ids.setdefault(question.id, where)
         kept.append(question)
     _write(config, kept, report)
     return report
@@ -110,11 +120,19 @@ def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCh
     with folder as place:
         # One memory for both: a preparation that goes on does not decode the benchmark again.
         memory = CheckMemory(Path(place) / config.out.with_suffix(".checked.jsonl").name)
-        sounds = check_sounds(paths, memory)
-        tests = [
-            q.audio for p in config.against for q in load_benchmark(str(p), config.against_audio).questions
-        ]
-        return sounds, find_contamination(sounds, check_sounds(tests, memory)) if tests else {}
+        sounds = check_sounds(paths, memory, config.channel)
+        asked = [q for p in config.against for q in load_benchmark(str(p), config.against_audio).questions]
+        tests = [question.audio for question in asked if not question.fault]
+        if not tests:
+            return sounds, {}
+        if long := sum(check.seconds > DESCRIBED_SECONDS for check in sounds.values()):
+            logger.warning(
+                "%d of %d recordings are longer than %d s: only their beginnings are compared with --against",
+                long,
+                len(sounds),
+                DESCRIBED_SECONDS,
+            )
+        return sounds, find_contamination(sounds, check_sounds(tests, memory, config.channel))
 
 
 def split_recordings(
@@ -146,7 +164,7 @@ def _avqa_rows(
                 report.skip(where, why or "missing")
                 continue
             if audio.suffix.lower() in VIDEO:
-                audio = extract_sound(audio, config.out.parent / f"{config.out.stem}-audio")
+                audio = extract_sound(audio, config.out.parent / f"{config.out.stem}-audio", config.channel)
             yield where, parse_avqa(row, audio)
         except (ValueError, KeyError, AudioError) as error:
             kind = "unreadable" if isinstance(error, AudioError) else "cannot be read"
@@ -158,19 +176,21 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
     report.kept, report.validation = len(training), len(validation)
     # The report comes first: it says why, if no question is left.
     path = config.out.with_suffix(".report.json")
-    if is_stream(config.out):
-        for row in report.skipped:
-            logger.warning("%s is skipped: %s", row["where"], row["why"])
-    else:
-        write_json(path, _summary(config, report))
+    summary = report.summary(str(config.out), config.max_seconds)
+    if not is_stream(config.out):
+        write_json(path, summary)
+    if config.json is not None:
+        write_json(config.json, summary)
     if not kept:
         if not report.skipped:
             raise ValueError(f"{config.source} has no questions")
         first = report.skipped[0]
         raise ValueError(
-            f"no question of {config.source} is left ({_counts(report)}){_see(config, path)}; "
+            f"no question of {config.source} is left ({report.counts()}){_see(config, path)}; "
             f"the first: {first['where']}: {first['why']}"
         )
+    for is_bad, line in report.lines():
+        logger.log(logging.WARNING if is_bad else logging.INFO, "%s", line)
     write_questions(config.out, [replace(q, split=q.split or "train") for q in training])
     if validation:
         out = config.out.with_suffix(".validation.jsonl")
@@ -180,25 +200,10 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
         len(training),
         len(validation),
         len(report.skipped),
-        _counts(report),
+        report.counts(),
         _see(config, path),
     )
 
 
 def _see(config: PrepareConfig, path: Path) -> str:
     return "" if is_stream(config.out) else f"; report: {path}"
-
-
-def _summary(config: PrepareConfig, report: Report) -> dict[str, Any]:
-    return {
-        "out": str(config.out),
-        "kept": report.kept,
-        "validation": report.validation,
-        f"kept_but_longer_than_{config.max_seconds:g}_s": report.longer,
-        "skipped": dict(report.reasons),
-        "rows": report.skipped,
-    }
-
-
-def _counts(report: Report) -> str:
-    return ", ".join(f"{count} {why}" for why, count in report.reasons.most_common()) or "none"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Question:
     """Options in the order shown; empty for a free answer."""
     answer: str | None = None
     """Text of the right option; None where it is not known (a benchmark's hidden test)."""
+    written_answer: str | None = None
+    """The answer as its file has it, where it is a letter or lacks one: what official scripts compare."""
     dataset: str | None = None
     """Name of the data set that it comes from."""
     task: str | None = None
@@ -50,8 +52,14 @@ class Question:
     """train, validation or test."""
     about_video: bool = False
     """Whether it was asked about a video (AVQA): prompts say `audio` instead."""
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
+    """Further columns of its row, as they are: for rewards, for tables of scores, and written back."""
+    fault: str | None = None
+    """Why it cannot be asked, with its place; such a row is counted as wrong, and never written."""
 
     def __post_init__(self) -> None:
+        if self.fault is not None:
+            return
         if not self.question.strip():
             raise ValueError("question is empty")
         if len(self.choices) == 1:
@@ -70,30 +78,23 @@ def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
 def to_row(question: Question, folder: Path) -> dict[str, Any]:
     """Return a question as plain JSONL has it, without the fields that say nothing."""
     # A field that says nothing is left out, and read again as the same default.
-    row = {name: value for name, value in asdict(question).items() if value not in (None, (), False)}
+    known = {name: getattr(question, name) for name in KNOWN}
+    row = {name: value for name, value in known.items() if value not in (None, (), False)}
     audio, base = question.audio.absolute(), folder.absolute()
     row["audio"] = str(audio.relative_to(base) if audio.is_relative_to(base) else audio)
-    return row
+    return row | {name: value for name, value in question.extra.items() if name not in KNOWN}
 
 
-def from_row(row: dict[str, Any], folder: Path) -> Question:
-    """Return the question of a row of plain JSONL.
+KNOWN = tuple(field.name for field in fields(Question) if field.name not in ("extra", "fault"))
+"""Keys of plain JSONL that mean something here; all others are `extra`."""
 
-    An `answer` that is a whole number is the index of an option.
 
-    Raises:
-        ValueError, KeyError: a key is unknown, missing or of the wrong kind.
-    """
-    known = {field.name for field in fields(Question)}
-    unknown = sorted(row.keys() - known)
-    if unknown:
-        raise ValueError(f"unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    if not isinstance(row.get("question"), str):
-        raise ValueError(f"question: expected text, got {row['question']!r}")
-    choices = tuple(map(str, row.get("choices") or ()))
-    answer = row.get("answer")
-    if isinstance(answer, int) and not isinstance(answer, bool):
-        if not 0 <= answer < len(choices):
-            raise ValueError(f"answer {answer} is no index of {len(choices)} choices")
-        answer = choices[answer]
-    return Question(**row | {"audio": folder / row["audio"], "choices": choices, "answer": answer})
+def extra_columns(row: dict[str, Any], used: Iterable[str]) -> dict[str, Any]:
+    """Return the columns of a row that no field of `Question` was made of."""
+    taken = {*used, *KNOWN}
+    return {name: value for name, value in row.items() if name not in taken}
+
+
+def column(question: Question, name: str) -> Any:
+    """Return the value of a column: a field, or one of its own; None where it has none."""
+    return getattr(question, name) if name in KNOWN else question.extra.get(name)

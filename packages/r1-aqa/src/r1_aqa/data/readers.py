@@ -1,51 +1,70 @@
-"""Read files of questions: MMAU, MMAR, AVQA, the paper's JSONL and plain JSONL, recognized by their keys.
+"""Read files of questions: MMAU, MMAR, AVQA, the paper's JSONL, plain JSONL, chats, recognized by their keys.
 
 | kind | recognized by | answer |
 |---|---|---|
+| chats of ms-swift, ShareGPT, ... | `messages`, `conversations`, `audios` | `solution`, or the last turn |
 | the paper's JSONL | `question_text`, `audio_path` | index |
 | AVQA as published | `question_text`, `video_name` | index; its audio comes with `r1-aqa prepare avqa` |
 | MMAU | `audio_id` | text |
 | MMAR | `audio_path`, `modality` | text |
-| plain | `audio` | text or index |
+| plain, and manifests of ml-clap and aac-llm with a `question` | `audio` | text or index |
 
-An AVQA row names a video as `-HG3Omg_89c_000030`: a YouTube id and the second at which the clip starts. The
-files that people have are called that, or `-HG3Omg_89c_30` as in the paper's example, with or without the end
-second, with `.wav` or any other ending; several folders hold videos instead.
+What a row has beside is kept in `Question.extra`. A row that cannot be used is named, and ends nothing but
+`read_questions`, unless that is asked to keep faults.
 """
 
 from __future__ import annotations
 
-import json
+import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from audio_common.files import walk_files
+from r1_aqa.data.chats import chat_to_plain, is_chat
+from r1_aqa.data.options import option_at, parse_answer, parse_choices
+from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
+from r1_aqa.data.rows import iterate_rows
 
-from r1_aqa.data.questions import Question, QuestionError, from_row
-from r1_aqa.files import is_stream, read_bytes
 
-AUDIO = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac"}
-VIDEO = {".mp4", ".mkv", ".webm", ".avi", ".mov"}
-_AVQA_NAME = re.compile(r"(?P<id>.{11})_(?P<start>\d+)(?:_(?P<end>\d+))?")
+def parse_plain(row: dict[str, Any], folder: Path) -> Question:
+    """Return the question of a row of plain JSONL, whose `answer` is a text or the index of an option."""
+    for key in ("question", "id"):
+        if key not in row:
+            raise KeyError(key)
+    own = {
+        "id": str(row["id"]),
+        "audio": audio_path(row, "audio", folder),
+        "question": _text(row, "question"),
+    }
+    known = {name: row[name] for name in KNOWN if name in row} | options_of(row)
+    return Question(**known | own, extra=extra_columns(row, KNOWN))
 
 
 def parse_reference(row: dict[str, Any], folder: Path) -> Question:
     """Return the question of a row of the paper's JSONL: AVQA's keys, `audio_path` and `dataset_name`."""
-    choices = tuple(map(str, row["multi_choice"]))
+    choices = parse_choices(row["multi_choice"])[0]
     dataset = row.get("dataset_name")
+    used = (
+        "audio_path",
+        "question_text",
+        "multi_choice",
+        "dataset_name",
+        "question_relation",
+        "question_type",
+    )
     return Question(
         id=str(row["id"]),
-        audio=folder / str(row["audio_path"]),
+        audio=audio_path(row, "audio_path", folder),
         question=_text(row, "question_text"),
         choices=choices,
-        answer=option(row["answer"], choices),
+        answer=option_at(row["answer"], choices),
         dataset=dataset,
         relation=row.get("question_relation"),
         category=row.get("question_type"),
         # The paper's code says `audio` in AVQA's questions alone.
         about_video=dataset == "AVQA",
+        extra=extra_columns(row, used),
     )
 
 
@@ -59,16 +78,16 @@ def parse_mmau(row: dict[str, Any], folder: Path) -> Question:
     """Return the question of a row of MMAU (Sakshi113/MMAU), whose test set has no answers."""
     return Question(
         id=str(row["id"]),
-        audio=folder / str(row["audio_id"]),
+        audio=audio_path(row, "audio_id", folder),
         question=_text(row, "question"),
-        choices=tuple(map(str, row["choices"])),
-        answer=row.get("answer") or None,
+        **options_of(row | {"choices": row["choices"]}),
         dataset="MMAU",
         task=row.get("task"),
         category=_joined(row.get("category")),
         sub_category=_joined(row.get("sub-category")),
         difficulty=row.get("difficulty"),
         split=row.get("split"),
+        extra=extra_columns(row, ("audio_id", "sub-category")),
     )
 
 
@@ -76,14 +95,14 @@ def parse_mmar(row: dict[str, Any], folder: Path) -> Question:
     """Return the question of a row of MMAR (BoJack/MMAR)."""
     return Question(
         id=str(row["id"]),
-        audio=folder / str(row["audio_path"]),
+        audio=audio_path(row, "audio_path", folder),
         question=_text(row, "question"),
-        choices=tuple(map(str, row["choices"])),
-        answer=row.get("answer"),
+        **options_of(row | {"choices": row["choices"]}),
         dataset="MMAR",
         category=_joined(row.get("category")),
         sub_category=_joined(row.get("sub-category")),
         modality=row.get("modality"),
+        extra=extra_columns(row, ("audio_path", "sub-category")),
     )
 
 
@@ -101,19 +120,47 @@ def parse_row(row: dict[str, Any], path: Path) -> Question:
         return parse_mmau(row, path.parent)
     if "audio_path" in row:
         return parse_mmar(row, path.parent)
+    if is_chat(row):
+        return parse_plain(chat_to_plain(row), path.parent)
     if "audio" not in row:
         raise ValueError(f"no known kind of question: it has the keys {', '.join(map(str, row))}")
-    return from_row(row, path.parent)
+    return parse_plain(row, path.parent)
 
 
-def option(answer: Any, choices: tuple[str, ...]) -> str | None:
-    """Return the option that an index names; AVQA's indices are numbers, None stays None."""
-    if answer is None:
-        return None
-    index = int(answer)
-    if not 0 <= index < len(choices):
-        raise ValueError(f"answer {answer} is no index of {len(choices)} choices")
-    return choices[index]
+def options_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of `Question` that a row's options and its answer are."""
+    given, number = row.get("choices"), row.get("answer")
+    choices, answer = parse_choices(given, number)
+    if isinstance(given, list) and not isinstance(number, str) and number in given:
+        answer = str(number)  # among options that are numbers themselves it is one of them, and no index
+    found: dict[str, Any] = {"choices": choices, "answer": parse_answer(answer, choices)}
+    is_other = choices and isinstance(answer, str) and answer.split() != (found["answer"] or "").split()
+    return found | ({"written_answer": answer} if is_other and found["answer"] else {})
+
+
+def audio_path(row: dict[str, Any], key: str, folder: Path) -> Path:
+    """Return the sound of a row: a path, alone in a list, or in an object of Hugging Face's data sets.
+
+    Raises:
+        KeyError, ValueError: there is none, or several, or it is no path.
+    """
+    value = row[key]
+    if isinstance(value, list | tuple):
+        if len(value) != 1:
+            raise ValueError(
+                f"several sounds: {key} names {len(value)}, and a question about one sound is supported; "
+                "join them into one file, or ask about each alone"
+                if value
+                else f"{key} names no sound"
+            )
+        value = value[0]
+    if isinstance(value, dict):
+        value = value.get("path")
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"{key}: expected the path of a sound, got {value!r}")
+    if re.match(r"[a-z0-9]+://", value.removeprefix("file://"), re.I):
+        raise ValueError(f"{key}: {value[:80]} is a link; download it and give the file's path")
+    return folder / value.removeprefix("file://")
 
 
 def _text(row: dict[str, Any], key: str) -> str:
@@ -130,108 +177,77 @@ def _joined(value: Any) -> str | None:
 # -- whole files ----------------------------------------------------------------------------------------
 
 
-def iterate_rows(path: Path) -> Iterator[tuple[str, dict[str, Any] | QuestionError]]:
-    """Yield the objects of a JSON list or of JSON Lines, whatever the file is called, and where they are.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        QuestionError: it is no text, or a list that is not JSON.
-    """
-    if not path.is_file() and not is_stream(path):
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        text = read_bytes(path).decode("utf-8-sig")  # Windows' editors put a mark before the text
-        rows = json.loads(text) if text.lstrip().startswith("[") else None
-    except UnicodeDecodeError as error:
-        raise QuestionError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}") from error
-    except ValueError as error:
-        raise QuestionError(f"{path} is not JSON: {error}") from error
-    if rows is not None:
-        for number, row in enumerate(rows):
-            wrong = QuestionError(f"expected an object, got {str(row)[:40]}")
-            yield f"{path} item {number}", row if isinstance(row, dict) else wrong
-        return
-    # Not splitlines: a question may hold characters that count as the end of a line there.
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            yield f"{path}:{number}", _parse_line(line)
-
-
 def parse_file(path: str | Path) -> Iterator[tuple[str, Question | QuestionError]]:
     """Yield each item's place (`file:line`, or the number in a JSON list) and its question or its fault."""
     path = Path(path)
     for where, row in iterate_rows(path):
-        try:
-            yield where, row if isinstance(row, QuestionError) else parse_row(row, path)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            missing = f"there is no {error.args[0]!r}" if isinstance(error, KeyError) else str(error)
-            yield where, QuestionError(missing)
+        yield where, row if isinstance(row, QuestionError) else _question_or_fault(where, row, path)
 
 
-def read_questions(path: str | Path, *, split: str | None = None) -> list[Question]:
+def read_questions(
+    path: str | Path, *, split: str | None = None, keep_faults: bool = False
+) -> list[Question]:
     """Return the questions of a file of any known kind, or those of one split.
+
+    Args:
+        path: the file.
+        split: only this split's; None: all.
+        keep_faults: rows that cannot be used are in their places as questions with a `fault`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        QuestionError: an item cannot be read; the message names it.
+        QuestionError: it is no text; or an item cannot be used, and faults are not kept.
     """
+    path = Path(path)
     questions = []
-    for where, found in parse_file(path):
+    for where, row in iterate_rows(path):
+        found = row if isinstance(row, QuestionError) else _question_or_fault(where, row, path)
         if isinstance(found, QuestionError):
-            raise QuestionError(f"{where}: {found}") from found
+            if not keep_faults:
+                raise QuestionError(f"{where}: {found}") from found
+            found = _faulty(where, {} if isinstance(row, QuestionError) else row, found)
         questions.append(found)
     return [question for question in questions if split is None or question.split == split]
 
 
-def _parse_line(line: str) -> dict[str, Any] | QuestionError:
+def faults_of(questions: Sequence[Question], source: object, advice: str) -> str | None:
+    """Return a line about the rows that cannot be used, with the first ones; None if there are none."""
+    faults = [question.fault for question in questions if question.fault]
+    if not faults:
+        return None
+    more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+    rows = "row" if len(faults) == 1 else "rows"
+    return f"{len(faults)} {rows} of {source} cannot be used and {advice}: {'; '.join(faults[:3])}{more}"
+
+
+def _question_or_fault(where: str, row: dict[str, Any], path: Path) -> Question | QuestionError:
+    number = where[len(str(path)) :].removeprefix(" item ").strip(":")
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        return QuestionError(f"not JSON: {error}")
-    return row if isinstance(row, dict) else QuestionError(f"expected an object, got {line[:40]}")
+        return parse_row({"id": f"{path.stem}-{number}"} | row, path)
+    except KeyError as error:
+        return QuestionError(_missing(str(error.args[0]), row))
+    except (ValueError, TypeError, IndexError) as error:
+        return QuestionError(str(error))
 
 
-# -- AVQA's audio ---------------------------------------------------------------------------------------
+def _missing(key: str, row: dict[str, Any]) -> str:
+    if key == "question" and ("captions" in row or "label" in row):
+        return "a clip without a question; `r1-aqa prepare clips` makes questions of a manifest's clips"
+    like = difflib.get_close_matches(key, [str(name) for name in row], 1)
+    meant = f"; is it the key {like[0]!r}?" if like else ""
+    return f"there is no {key!r}; it has the keys {', '.join(map(str, row))}{meant}"
 
 
-class MediaIndex:
-    """Audio and videos of a folder by all names that AVQA knows them by; audio comes before a video."""
-
-    def __init__(self, folder: Path) -> None:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"there is no folder {folder} of audio or videos")
-        self._files: dict[str, Path] = {}
-        media = [path for path in walk_files(folder) if path.suffix.lower() in AUDIO | VIDEO]
-        for path in sorted(media, key=lambda path: path.suffix.lower() in VIDEO):
-            for name in known_names(path.stem):
-                self._files.setdefault(name, path)
-
-    def find(self, video_name: str) -> Path | None:
-        """Return the file of a row, or None."""
-        found = (self._files.get(name) for name in known_names(Path(video_name).stem or video_name))
-        return next((path for path in found if path), None)
-
-
-def known_names(name: str) -> Iterator[str]:
-    """Yield a name and its other forms: start second without zeros, without end second, in milliseconds.
-
-    >>> list(known_names("-HG3Omg_89c_000030"))
-    ['-HG3Omg_89c_000030', '-HG3Omg_89c@30']
-    """
-    yield name
-    found = _AVQA_NAME.fullmatch(name)
-    if found:
-        start = int(found["start"])
-        yield f"{found['id']}@{start}"
-        if found["end"] and start >= 1000 and int(found["end"]) - start >= 1000:
-            yield f"{found['id']}@{start // 1000}"
-
-
-def visual_reason(row: dict[str, Any], relations: Sequence[str], words: Sequence[str]) -> str | None:
-    """Return why a row of AVQA cannot be answered by ear, None if it can."""
-    relation = row.get("question_relation")
-    if relation is not None and relation not in relations:
-        return f"relation {relation}"
-    asked = set(re.findall(r"[a-z]+", str(row["question_text"]).lower()))
-    seen = next((word for word in words if word in asked), None)
-    return f"about what is seen ({seen})" if seen else None
+def _faulty(where: str, row: dict[str, Any], fault: QuestionError) -> Question:
+    """Return what is known of a row that cannot be used: it keeps its place, and its group in tables."""
+    groups = ("dataset", "task", "category", "difficulty", "modality", "split")
+    known = {name: row[name] for name in groups if isinstance(row.get(name), str)}
+    question = row.get("question") if isinstance(row.get("question"), str) else ""
+    return Question(
+        id=str(row.get("id", where)),
+        audio=Path(where),
+        question=question or "",
+        **known,
+        extra=extra_columns(row, ("audio_id", "audio_path", "question_text", "multi_choice", "sub-category")),
+        fault=f"{where}: {fault}",
+    )

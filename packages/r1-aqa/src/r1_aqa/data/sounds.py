@@ -1,16 +1,21 @@
-"""Audio of questions: mono at 16 kHz, cut by one stated rule; files that cannot be read are remembered."""
+"""Audio of questions: mono at 16 kHz, cut by one stated rule; files that cannot be read are remembered.
+
+Lengths are those of what decoding gives, not of what a header estimates: `measure`.
+"""
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from audio_common import AudioError, audio_info, load_audio
+from audio_common import AudioError, load_audio, measure_audio
 
-from r1_aqa.config.sound import SoundConfig
+from r1_aqa.config.sound import Channel, SoundConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.files import write_atomically
 
@@ -24,36 +29,79 @@ class SoundTooLongError(AudioError):
     """The audio is longer than `sound.max_seconds`, and `too_long: skip` leaves it out."""
 
 
-def load_sound(path: str | Path, config: SoundConfig) -> np.ndarray:
-    """Return the samples of an audio file, `(samples,)` float32 at 16 kHz.
+def measure(path: str | Path) -> float:
+    """Return the length of a sound in seconds, as decoding gives it; read once while the file stays as it is.
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return measure_audio(path).duration or 0.0  # it says in its words what is wrong
+    return _measure(str(path), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=100_000)
+def _measure(path: str, _modified: int, _size: int) -> float:
+    return measure_audio(path).duration or 0.0
+
+
+def load_sound(path: str | Path, config: SoundConfig, *, offset: float | None = None) -> np.ndarray:
+    """Return the samples of an audio file that a model is given, `(samples,)` float32 at 16 kHz.
+
+    Args:
+        path: the file.
+        config: how long it may be, and which part of a longer one is taken.
+        offset: where that part begins, seconds; None: where the rule says.
 
     Raises:
         AudioError: it cannot be read.
         SoundTooLongError: it is longer than `max_seconds`, and such audio is to be skipped.
     """
-    seconds = audio_info(path).duration or 0.0  # some formats do not say; they are cut at their end
-    if seconds > config.max_seconds and config.too_long == "skip":
-        raise SoundTooLongError(f"{path}: {seconds:.1f} s, longer than {config.max_seconds:g} s")
-    centered = seconds > config.max_seconds and config.too_long == "center"
-    offset = (seconds - config.max_seconds) / 2 if centered else 0.0
-    source = path if config.channels == "mix" else first_channel(path)
-    samples = load_audio(source, sample_rate=SAMPLE_RATE, offset=offset, duration=config.max_seconds)
+    seconds = measure(path)
+    if offset is None:
+        refuse_long(str(path), seconds, config)
+        offset = part_start(seconds, config)
+    samples = load_audio(
+        path, sample_rate=SAMPLE_RATE, offset=offset, duration=config.max_seconds, channel=config.channel
+    )
     return np.asarray(samples, dtype=np.float32)
 
 
-def first_channel(path: str | Path) -> bytes:
-    """Return the first channel alone as a WAV file in memory, what the paper's code hears of a stereo file.
+def cut_samples(samples: np.ndarray, config: SoundConfig, *, offset: float | None = None) -> np.ndarray:
+    """Return the part of samples `(samples,)` at 16 kHz that a model is given, as `load_sound` of a file."""
+    seconds = len(samples) / SAMPLE_RATE
+    if offset is None:
+        refuse_long("the audio", seconds, config)
+        offset = part_start(seconds, config)
+    start = round(offset * SAMPLE_RATE)
+    return samples[start : start + round(config.max_seconds * SAMPLE_RATE)]
 
-    Raises:
-        AudioError: libsndfile cannot read it.
+
+def refuse_long(name: str, seconds: float, config: SoundConfig) -> None:
+    """Raise SoundTooLongError for a sound that is to be skipped."""
+    if seconds > config.max_seconds and config.too_long == "skip":
+        raise SoundTooLongError(f"{name}: {seconds:.1f} s, longer than {config.max_seconds:g} s")
+
+
+def part_start(seconds: float, config: SoundConfig) -> float:
+    """Return where the part of a sound begins that the rule keeps, seconds."""
+    centered = seconds > config.max_seconds and config.too_long == "center"
+    return (seconds - config.max_seconds) / 2 if centered else 0.0
+
+
+def window_starts(seconds: float, max_seconds: float) -> list[float]:
+    """Return where the windows of a long sound begin, seconds; the last one ends with the sound.
+
+    >>> window_starts(70.0, 30.0), window_starts(30.0, 30.0)
+    ([0.0, 30.0, 40.0], [0.0])
     """
-    import soundfile
-
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError) as error:
-        raise AudioError(f"{path}: sound.channels first reads what libsndfile reads: {error}") from error
-    return wav_bytes(samples[:, 0], rate)
+    if seconds <= max_seconds:
+        return [0.0]
+    starts = [number * max_seconds for number in range(int(seconds // max_seconds))]
+    last = seconds - max_seconds
+    return starts if last <= starts[-1] else [*starts, last]
 
 
 def wav_bytes(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
@@ -65,7 +113,7 @@ def wav_bytes(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
     return memory.getvalue()
 
 
-def extract_sound(video: Path, folder: Path) -> Path:
+def extract_sound(video: Path, folder: Path, channel: Channel = "mean") -> Path:
     """Write the sound of a video as 16 kHz mono FLAC in a folder, once, and return the file.
 
     Raises:
@@ -73,10 +121,10 @@ def extract_sound(video: Path, folder: Path) -> Path:
     """
     import soundfile
 
-    path = folder / f"{video.stem}.flac"
+    path = folder / (f"{video.stem}.flac" if channel == "mean" else f"{video.stem}.{channel}.flac")
     if not path.is_file():
         memory = io.BytesIO()
-        soundfile.write(memory, np.asarray(load_audio(video)), SAMPLE_RATE, format="FLAC")
+        soundfile.write(memory, np.asarray(load_audio(video, channel=channel)), SAMPLE_RATE, format="FLAC")
         write_atomically(path, memory.getvalue())
     return path
 
@@ -86,18 +134,33 @@ class QuestionSounds:
 
     Attributes:
         questions: row by row.
-        decoded: samples that were read ahead; used up by `take`.
+        offsets: where the part of a row's sound begins, seconds; None where the rule of `config` says.
+        given: samples of sounds that are no files, by the path that stands for them.
+        decoded: samples that were read ahead, by `key`; used up by `take`.
         unreadable: files that could not be read, and why.
         on_unreadable: called with each question about such a file, and why, once.
     """
 
-    def __init__(self, questions: Sequence[Question], config: SoundConfig, *, silent: bool = False) -> None:
+    def __init__(
+        self,
+        questions: Sequence[Question],
+        config: SoundConfig,
+        *,
+        silent: bool = False,
+        offsets: Sequence[float | None] | None = None,
+        given: Mapping[Path, np.ndarray] | None = None,
+    ) -> None:
         self.questions, self.config, self.silent = list(questions), config, silent
-        self.decoded: dict[Path, np.ndarray] = {}
+        self.offsets = [None] * len(self.questions) if offsets is None else list(offsets)
+        self.given = given or {}
+        self.decoded: dict[Hashable, np.ndarray] = {}
         self.unreadable: dict[Path, str] = {}
-        self.on_unreadable: Callable[[Question, str], object] = lambda question, why: None
+        self.on_unreadable: Callable[[Question, str], object] = say_skipped
         self._reported: set[int] = set()
-        self._seconds: dict[Path, float] = {}
+
+    def key(self, row: int) -> Hashable:
+        """Return what rows about the same part of the same sound have in common."""
+        return self.questions[row].audio, self.offsets[row]
 
     def decode(self, row: int) -> np.ndarray:
         """Return the samples of a row's audio; changes nothing, so that a thread may call it ahead.
@@ -105,40 +168,81 @@ class QuestionSounds:
         Raises:
             AudioError: it cannot be read, or is too long.
         """
-        samples = load_sound(self.questions[row].audio, self.config)
+        audio, offset = self.questions[row].audio, self.offsets[row]
+        if audio in self.given:
+            samples = cut_samples(self.given[audio], self.config, offset=offset)
+        else:
+            samples = load_sound(audio, self.config, offset=offset)
         return np.zeros_like(samples) if self.silent else samples
 
     def take(self, row: int) -> np.ndarray:
         """Return the samples of a row's audio, those that were read ahead if there are any."""
-        samples = self.decoded.pop(self.questions[row].audio, None)
+        samples = self.decoded.pop(self.key(row), None)
         return self.decode(row) if samples is None else samples
+
+    def why_not(self, row: int) -> str | None:
+        """Return why a row cannot be asked, as far as is known."""
+        question = self.questions[row]
+        return question.fault or self.unreadable.get(question.audio)
 
     def is_readable(self, row: int) -> bool:
         """Return whether a row's audio can be read; if it can, its samples are then in `decoded`."""
-        audio = self.questions[row].audio
-        if audio not in self.unreadable and audio not in self.decoded:
+        question = self.questions[row]
+        if not self.why_not(row) and self.key(row) not in self.decoded:
             try:
-                self.decoded[audio] = self.decode(row)
+                self.decoded[self.key(row)] = self.decode(row)
             except (AudioError, OSError) as error:
-                self.unreadable[audio] = str(error)
+                self.unreadable[question.audio] = str(error)
         self.report(row)
-        return audio not in self.unreadable
+        return self.why_not(row) is None
 
     def report(self, row: int) -> None:
         """Say once that a question is skipped, if its audio is known to be unreadable."""
         question = self.questions[row]
         if question.audio in self.unreadable and row not in self._reported:
             self._reported.add(row)
-            why = self.unreadable[question.audio]
-            logger.warning("question %s is skipped: %s", question.id, why)
-            self.on_unreadable(question, why)
+            self.on_unreadable(question, self.unreadable[question.audio])
+
+    def whole_seconds(self, row: int) -> float:
+        """Return the duration of the whole sound of a row; 0 where it cannot be read."""
+        question = self.questions[row]
+        if question.audio in self.given:
+            return len(self.given[question.audio]) / SAMPLE_RATE
+        try:
+            return 0.0 if question.fault else measure(question.audio)
+        except (AudioError, OSError):
+            return 0.0
 
     def seconds(self, row: int) -> float:
-        """Return the duration of a row's audio by its header; 0 where the header does not say."""
-        audio = self.questions[row].audio
-        if audio not in self._seconds:
-            try:
-                self._seconds[audio] = audio_info(audio).duration or 0.0
-            except (AudioError, OSError):
-                self._seconds[audio] = 0.0
-        return self._seconds[audio]
+        """Return the duration of what is heard of a row's sound; 0 where it cannot be read."""
+        return min(self.whole_seconds(row), self.config.max_seconds)
+
+    def is_cut(self, row: int) -> bool:
+        """Return whether only a part of a row's sound is heard."""
+        is_part = self.config.too_long in ("truncate", "center")
+        return is_part and self.whole_seconds(row) > self.config.max_seconds
+
+
+def say_skipped(question: Question, why: str) -> None:
+    """Say that a question is skipped, and why."""
+    logger.warning("question %s is skipped: %s", question.id, why)
+
+
+def describe_cuts(sounds: QuestionSounds, rows: Sequence[int], advice: str) -> tuple[int, str | None]:
+    """Return of how many rows only a part is heard, and a line that says so; None where all is heard.
+
+    Args:
+        sounds: of the questions.
+        rows: those that are asked.
+        advice: which setting changes it.
+    """
+    cut = [row for row in rows if sounds.is_cut(row)]
+    if not cut:
+        return 0, None
+    config = sounds.config
+    longest = max(sounds.whole_seconds(row) for row in cut)
+    part = "first" if config.too_long == "truncate" else "middle"
+    return len(cut), (
+        f"the sounds of {len(cut)} of {len(rows)} questions are cut: only their {part} "
+        f"{config.max_seconds:g} s are heard, of up to {longest:.1f} s ({advice})"
+    )

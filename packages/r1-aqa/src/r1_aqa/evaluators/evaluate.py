@@ -17,27 +17,36 @@ from torch import Tensor
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.data.benchmark import Benchmark, load_benchmark
 from r1_aqa.data.questions import Question
+from r1_aqa.data.sounds import describe_cuts
 from r1_aqa.evaluators.predictions import Prediction, PredictionFile
-from r1_aqa.evaluators.scores import Scores, save_scores, score_outputs, show_scores
+from r1_aqa.evaluators.scores import (
+    Scores,
+    check_columns,
+    save_scores,
+    say_letters,
+    score_outputs,
+    show_scores,
+)
 from r1_aqa.files import changes, plain, write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.heard import require_heard
 from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
-from r1_aqa.models.run_folder import find_model
+from r1_aqa.models.run_folder import find_model, say_sound_changes
 from r1_aqa.output import Progress
+from r1_aqa.rewards.matching import choose_window
 
 logger = logging.getLogger(__name__)
 
-DECISIVE = {"model", "prompt", "sound", "dtype", "max_new_tokens", "seed"}
+DECISIVE = {"model", "prompt", "sound", "dtype", "max_new_tokens", "seed", "bad_rows"}
 """Settings that answers depend on; answers of others are not put in the same folder."""
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:
-    """Evaluate, and return 1 if there were questions whose audio cannot be read."""
+    """Evaluate, and return 1 if there were rows that cannot be used, or whose audio cannot be read."""
     scores = evaluate(config)
     show_scores(scores, config.json)
-    return 1 if scores["num_unreadable"] else 0
+    return 1 if scores["num_unreadable"] or scores["bad_rows"] else 0
 
 
 def evaluate(config: EvaluateConfig) -> Scores:
@@ -48,11 +57,19 @@ def evaluate(config: EvaluateConfig) -> Scores:
         ValueError: `out` holds the answers of another run.
         DeafModelError: answers do not depend on the audio.
     """
-    benchmark = load_benchmark(config.data, config.audio, split=config.split, limit=config.limit)
-    logger.info("%s: %s", benchmark.file, benchmark.version)
+    benchmark = load_benchmark(
+        config.data, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows
+    )
+    check_columns(benchmark.questions, config.by)
+    logger.log(
+        logging.INFO if benchmark.is_known else logging.DEBUG, "%s: %s", benchmark.file, benchmark.version
+    )
+    if len(benchmark.questions) < benchmark.num_in_file:
+        logger.info("%d of %d questions are asked (--limit)", len(benchmark.questions), benchmark.num_in_file)
     # The model that a run's folder means today is noted, for it may mean another one tomorrow.
     config = replace(config, model=find_model(config.model))
     require_same_run(config, benchmark)
+    say_sound_changes(config.model, asdict(config.sound))
     llm = load_for_answers(config.model, dtype=config.dtype, device=config.device)
     file = PredictionFile(config.out / "predictions.jsonl")
     heard = None
@@ -64,6 +81,8 @@ def evaluate(config: EvaluateConfig) -> Scores:
     clips = None
     for name, questions in runs.items():
         prompts = encode(llm, questions, config, silent=name == "silent", clips=clips)
+        if clips is None:
+            say_cuts(prompts)
         clips = prompts.clips
         ask(prompts, file, name, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
     scores = summarize(benchmark, runs, file, config)
@@ -72,8 +91,33 @@ def evaluate(config: EvaluateConfig) -> Scores:
         "prompt": config.prompt,
         "heard": str(heard) if heard else "not checked",
     }
-    save_scores(config.out, scores, benchmark.file, outputs_of(file, "given", len(benchmark.questions)))
+    say_letters(scores)
+    say_truncated(scores, config)
+    outputs = outputs_of(file, "given", len(benchmark.questions))
+    save_scores(config.out, scores, benchmark.file, benchmark.questions, outputs)
     return scores
+
+
+def say_cuts(prompts: EncodedPrompts) -> None:
+    """Say of how many questions only a part of the sound is heard."""
+    advice = "--sound.too_long windows asks about all of them"
+    _, line = describe_cuts(prompts.sounds, range(len(prompts.questions)), advice)
+    if line:
+        logger.warning("%s", line)
+    asked = sum(len(parts) > 1 for parts in prompts.windows.parts)
+    if asked:
+        logger.info("%d long sounds are asked about in windows of %g s", asked, prompts.windows.seconds)
+
+
+def say_truncated(scores: Scores, config: EvaluateConfig) -> None:
+    """Say how many answers `max_new_tokens` ended."""
+    if count := scores["num_truncated"]:
+        logger.warning(
+            "%d of %d answers were ended after %d tokens (--max_new_tokens) and may lack their end",
+            count,
+            scores["num_questions"],
+            config.max_new_tokens,
+        )
 
 
 def require_same_run(config: EvaluateConfig, benchmark: Benchmark) -> None:
@@ -141,12 +185,21 @@ def ask(
     prompts: EncodedPrompts, file: PredictionFile, run: str, *, batch_size: int, max_new_tokens: int
 ) -> None:
     """Answer what is not answered yet; audio that cannot be read is recorded, and ends nothing."""
-    waiting = [row for row in range(len(prompts.questions)) if (run, row) not in file.found]
-    count = len(prompts.questions)
+    waiting = [row for row in range(len(prompts.asked)) if (run, row) not in file.found]
+    count = len(prompts.asked)
     with Progress(f"Answering ({run})", count, start=count - len(waiting)) as progress:
-        for batch in generate_answers(prompts, waiting, batch_size=batch_size, max_new_tokens=max_new_tokens):
-            asked = [(prompts.questions[completion.row], completion) for completion in batch]
-            file.append(Prediction(c.row, q.id, run, q.choices, c.text, c.error) for q, c in asked)
+        for batch in generate_answers(
+            prompts,
+            waiting,
+            batch_size=batch_size,
+            max_new_tokens=max_new_tokens,
+            choose=choose_window,
+        ):
+            asked = [(prompts.asked[completion.row], completion) for completion in batch]
+            file.append(
+                Prediction(c.row, q.id, run, q.choices, c.text, c.error, c.cut, c.truncated, c.windows)
+                for q, c in asked
+            )
             progress.advance(len(batch))
 
 
@@ -165,12 +218,19 @@ def summarize(
         benchmark.questions,
         outputs_of(file, "given", count),
         runs=more,
+        by=config.by,
         draws=config.bootstrap,
         seed=config.seed,
     )
-    unreadable = sum(bool(prediction.error) for prediction in file.run("given", count) if prediction)
+    given = [prediction for prediction in file.run("given", count) if prediction]
+    bad = {row for row, question in enumerate(benchmark.questions) if question.fault}
     return scores | {
         "benchmark": benchmark.name,
         "version": benchmark.version,
-        "num_unreadable": unreadable,
+        "num_unreadable": sum(bool(prediction.error) and prediction.row not in bad for prediction in given),
+        "num_cut": sum(prediction.cut for prediction in given),
+        "num_windowed": sum(bool(prediction.windows) for prediction in given),
+        "num_truncated": sum(prediction.truncated for prediction in given),
+        "num_in_file": benchmark.num_in_file,
+        "bad_rows": list(benchmark.bad_rows),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r1_aqa.data.questions import Question
-from r1_aqa.data.readers import iterate_rows
+from r1_aqa.data.rows import iterate_rows
 from r1_aqa.files import write_atomically, write_json
 from r1_aqa.rewards.verdicts import official_text
 
@@ -36,6 +36,12 @@ class Prediction:
     """Everything that the model wrote; None when it could not be asked."""
     error: str | None = None
     """Why there is no output; None if there is one."""
+    cut: bool = False
+    """Whether the model heard only a part of the sound (`sound.max_seconds`, `sound.too_long`)."""
+    truncated: bool = False
+    """Whether the answer was ended by `max_new_tokens`."""
+    windows: tuple[str, ...] = ()
+    """What was answered about each window of a long sound (`sound.too_long` windows)."""
 
 
 class PredictionFile:
@@ -70,7 +76,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     for where, row in iterate_rows(path):
         if isinstance(row, dict) and "run" in row:
             try:
-                found.append(Prediction(**row | {"choices": tuple(row["choices"])}))
+                found.append(_from_row(row))
             except (KeyError, TypeError) as error:
                 raise ValueError(f"{where}: no answer as `evaluate` writes it ({error})") from error
     return found
@@ -84,18 +90,25 @@ def read_outputs(path: Path, questions: Sequence[Question]) -> list[str | None]:
             no text.
     """
     by_id: dict[str, list[str | None]] = {}
-    keys = set()
+    keys, bad = set(), list[str]()
     for where, row in iterate_rows(path):
         if not isinstance(row, dict):
-            logger.warning("%s is skipped: %s", where, row)
+            bad.append(f"{where}: {row}")
         elif row.get("run", "given") == "given":
             key = next((name for name in OUTPUT_KEYS if name in row), None)
             # Files of other programs differ in this name alone.
             keys.add(key)
             output = row[key] if key else None
             if not isinstance(output, str | None):
-                raise ValueError(f"{where}: {key}: expected text, got {output!r}")
+                bad.append(f"{where}: {key}: expected text, got {output!r}")
+                output = None
             by_id.setdefault(str(row.get("id")), []).append(output)
+    if bad:
+        more = f"; and {len(bad) - 3} more" if len(bad) > 3 else ""
+        line = f"{len(bad)} rows of {path} are no answers: {'; '.join(bad[:3])}{more}"
+        if not any(output is not None for outputs in by_id.values() for output in outputs):
+            raise ValueError(line)
+        logger.warning("%s; their questions count as unanswered", line)
     if keys <= {None}:
         raise ValueError(f"{path}: no row has an answer under {', '.join(OUTPUT_KEYS)}")
     # A mistaken file would otherwise be scored as all wrong.
@@ -104,20 +117,29 @@ def read_outputs(path: Path, questions: Sequence[Question]) -> list[str | None]:
     return [by_id[q.id].pop(0) if by_id.get(q.id) else None for q in questions]
 
 
-def write_submission(path: Path, benchmark: Path, outputs: Sequence[str | None]) -> None:
+def write_submission(
+    path: Path, benchmark: Path, questions: Sequence[Question], outputs: Sequence[str | None]
+) -> None:
     """Write the benchmark's own JSON with `model_output`, as the MMAU test server takes it.
 
-    The text of the answer block is what is submitted: the official script reads no tags.
+    The text of the answer block is what is submitted: the official script reads no tags. Rows that were not
+    asked (of another split, beyond a limit) are not in it.
     """
+    by_id: dict[str, list[str | None]] = {}
+    for question, output in zip(questions, outputs, strict=True):
+        by_id.setdefault(question.id, []).append(output)
     rows: list[dict[str, Any]] = [row for _, row in iterate_rows(benchmark) if isinstance(row, dict)]
-    if len(rows) < len(outputs):
-        raise ValueError(f"{benchmark} has {len(rows)} questions, there are {len(outputs)} answers")
-    filled = [
-        row | {"model_output": official_text(output or "")}
-        for row, output in zip(rows, outputs, strict=False)
-    ]
-    write_json(path, filled)
+    asked = [row for row in rows if by_id.get(str(row.get("id")))]
+    write_json(
+        path, [row | {"model_output": official_text(by_id[str(row["id"])].pop(0) or "")} for row in asked]
+    )
+
+
+def _from_row(row: dict[str, Any]) -> Prediction:
+    return Prediction(**row | {"choices": tuple(row["choices"]), "windows": tuple(row.get("windows", ()))})
 
 
 def _line(prediction: Prediction) -> str:
-    return json.dumps(asdict(prediction), ensure_ascii=False) + "\n"
+    row = asdict(prediction)
+    # Without windows the line is as in every other evaluation.
+    return json.dumps({k: v for k, v in row.items() if k != "windows" or v}, ensure_ascii=False) + "\n"

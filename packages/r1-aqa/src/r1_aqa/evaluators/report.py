@@ -23,6 +23,8 @@ def print_scores(scores: dict[str, Any]) -> None:
         )
         return
     screen.print(_summary(scores))
+    for line in _remarks(scores):
+        screen.print(line, markup=False, highlight=False)
     for field, groups in scores["by"].items():
         screen.print(_groups(field, groups))
 
@@ -49,6 +51,21 @@ def _summary(scores: dict[str, Any]) -> Table:
     if "needs_sound" in scores:
         table.add_row("with audio or silence", "", f"McNemar p = {scores['needs_sound']['p_value']:.3g}")
     return table
+
+
+def _remarks(scores: dict[str, Any]) -> list[str]:
+    """Return a line for each thing that was cut, left out or changed before scoring."""
+    counts = (
+        ("num_unreadable", "without audio that can be read (wrong)"),
+        ("num_cut", "of whose sound only a part was heard"),
+        ("num_windowed", "whose long sound was asked about in windows"),
+        ("num_truncated", "whose answer was ended by max_new_tokens"),
+        ("letters_taken_off", "whose options were compared without their letters (strict)"),
+    )
+    lines = [f"{scores[name]} questions {what}" for name, what in counts if scores.get(name)]
+    if bad := scores.get("bad_rows"):
+        lines.append(f"{len(bad)} rows that cannot be used: {'; '.join(bad[:3])}")
+    return lines
 
 
 def _groups(field: str, groups: dict[str, dict[str, Any]]) -> Table:

@@ -8,20 +8,24 @@ and `official_denominator` reproduces the scripts.
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from r1_aqa.config.score import ScoreConfig
-from r1_aqa.data.benchmark import identify
-from r1_aqa.data.questions import Question
-from r1_aqa.data.readers import read_questions
+from r1_aqa.data.benchmark import identify, read_rows
+from r1_aqa.data.options import count_lettered
+from r1_aqa.data.questions import Question, column
 from r1_aqa.evaluators.predictions import read_outputs, write_submission
 from r1_aqa.evaluators.report import plot_scores, print_scores
 from r1_aqa.evaluators.statistics import interval, mcnemar
 from r1_aqa.files import is_stream, read_bytes, write_json
 from r1_aqa.rewards.verdicts import judge
+
+logger = logging.getLogger(__name__)
 
 Scores = dict[str, Any]
 
@@ -58,8 +62,10 @@ def break_down(
     """Return accuracies by the values of a field, in order of appearance; others are skipped."""
     groups: dict[str, list[bool | None]] = {}
     for question, verdict in zip(questions, verdicts, strict=True):
-        name = getattr(question, field)
-        if name is not None and (verdict is not None or count_missing):
+        value = column(question, field)
+        if value is not None and (verdict is not None or count_missing):
+            # Columns of one's own may be numbers or lists.
+            name = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
             groups.setdefault(name, []).append(verdict)
     return {name: overall(group) for name, group in groups.items()}
 
@@ -80,7 +86,10 @@ def verdicts(
     questions: Sequence[Question], outputs: Sequence[str | None]
 ) -> tuple[list[bool | None], list[bool | None]]:
     """Return the strict and the official verdicts; None where there is no answer."""
-    found = [judge(o, q.choices, q.answer or "") for q, o in zip(questions, outputs, strict=True)]
+    found = [
+        judge(o, q.choices, q.answer or "", written=q.written_answer)
+        for q, o in zip(questions, outputs, strict=True)
+    ]
     strict = [None if o is None else v.strict for o, v in zip(outputs, found, strict=True)]
     official = [None if o is None else v.official for o, v in zip(outputs, found, strict=True)]
     return strict, official
@@ -91,6 +100,7 @@ def score_outputs(
     outputs: Sequence[str | None],
     *,
     runs: Mapping[str, tuple[Sequence[Question], Sequence[str | None]]] | None = None,
+    by: Sequence[str] = (),
     draws: int = 2000,
     seed: int = 0,
 ) -> Scores:
@@ -100,11 +110,12 @@ def score_outputs(
         questions: as asked.
         outputs: raw answers, None where there is none.
         runs: name -> questions (options in another order) and answers.
+        by: further columns to break down by.
         draws: bootstrap draws of an interval.
         seed: seed for bootstrap sampling.
     """
-    known = [(q, o) for q, o in zip(questions, outputs, strict=True) if q.answer is not None]
-    if not known:
+    known = list(zip(*_known(questions, outputs), strict=True))
+    if not any(question.answer for question, _ in known):
         missing = sum(output is None for output in outputs)
         return {"num_questions": len(questions), "num_missing": missing, "hidden": True}
     asked, answers = [q for q, _ in known], [o for _, o in known]
@@ -115,18 +126,20 @@ def score_outputs(
         return asdict(interval([float(value or 0) for value in values], clips, draws=draws, seed=seed))
 
     strict, official = verdicts(asked, answers)
-    by = {field: _by(asked, strict, official, field) for field in FIELDS}
+    tables_by = {field: _by(asked, strict, official, field) for field in (*FIELDS, *by)}
     scores: Scores = {
         "num_questions": len(asked),
         "num_missing": sum(answer is None for answer in answers),
         "strict": accuracy(strict),
         "official": accuracy(official),
         "official_denominator": asdict(overall(official, count_missing=False)),
-        "by": {field: found for field, found in by.items() if found},
+        "by": {field: found for field, found in tables_by.items() if found},
         "first_option": first_option(asked).share,
         "chance": chance(asked),
     }
     tables = {name: verdicts(*_known(*run))[0] for name, run in (runs or {}).items()}
+    if lettered := count_lettered(asked):
+        scores["letters_taken_off"] = lettered
     if tables:
         scores["runs"] = {name: accuracy(table) for name, table in tables.items()}
     if "silent" in tables:
@@ -152,8 +165,12 @@ def compare(
 def _known(
     questions: Sequence[Question], outputs: Sequence[str | None]
 ) -> tuple[list[Question], list[str | None]]:
-    """Return the questions whose right answer is known, and their outputs."""
-    pairs = [(q, o) for q, o in zip(questions, outputs, strict=True) if q.answer is not None]
+    """Return the questions that count, and their outputs: those with a known answer, and bad rows."""
+    pairs = [
+        (q, None if q.fault else o)
+        for q, o in zip(questions, outputs, strict=True)
+        if q.answer is not None or q.fault
+    ]
     return [q for q, _ in pairs], [o for _, o in pairs]
 
 
@@ -180,31 +197,56 @@ def score(config: ScoreConfig) -> Scores:
     Raises:
         ValueError: the file's answers are not to these questions.
     """
-    questions = read_questions(config.data)
+    rows = read_rows(config.data, bad_rows=config.bad_rows)
+    questions = rows.questions
+    check_columns(questions, config.by)
     outputs = read_outputs(config.predictions, questions)
-    scores = score_outputs(questions, outputs, draws=config.bootstrap, seed=config.seed)
+    scores = score_outputs(questions, outputs, by=config.by, draws=config.bootstrap, seed=config.seed)
     scores["benchmark"], scores["version"] = str(config.data), identify(config.data)
+    scores["bad_rows"] = rows.bad_rows
+    say_letters(scores)
     if config.versus:
         others = read_outputs(config.versus, questions)
         scores["versus"] = compare(questions, outputs, others) | {"predictions": str(config.versus)}
     if config.out:
-        save_scores(config.out, scores, config.data, outputs)
+        save_scores(config.out, scores, config.data, questions, outputs)
     show_scores(scores, config.json)
     return scores
 
 
-def save_scores(out: Path, scores: Scores, benchmark: Path, outputs: Sequence[str | None]) -> None:
+def check_columns(questions: Sequence[Question], by: Sequence[str]) -> None:
+    """Raise for a column that no question has; the message names those that there are."""
+    for name in by:
+        if all(column(question, name) is None for question in questions):
+            there = sorted({key for question in questions for key in question.extra})
+            raise ValueError(
+                f"by: no question has the column {name!r}; further columns: {', '.join(there) or 'none'}"
+            )
+
+
+def say_letters(scores: Scores) -> None:
+    """Say that options were compared without their letters, where they have some."""
+    if count := scores.get("letters_taken_off"):
+        logger.info(
+            "the options of %d questions have letters, as in (A) Man: the strict verdict takes them off",
+            count,
+        )
+
+
+def save_scores(
+    out: Path, scores: Scores, benchmark: Path, questions: Sequence[Question], outputs: Sequence[str | None]
+) -> None:
     """Write scores.json, scores.png, and for MMAU submission.json."""
     write_json(out / "scores.json", scores)
     if "strict" in scores:
         plot_scores(scores, out / "scores.png")
     if "audio_id" in read_bytes(benchmark)[:2000].decode(errors="replace"):
-        write_submission(out / "submission.json", benchmark, outputs)
+        write_submission(out / "submission.json", benchmark, questions, outputs)
 
 
-def show_scores(scores: Scores, json: Path | None) -> None:
+def show_scores(scores: Scores, path: Path | None) -> None:
     """Print scores as a table, or as JSON alone for `-`; write them to any other file beside the table."""
-    if json is not None:
-        write_json(json, scores)
-    if not is_stream(json):
+    if path is not None:
+        write_json(path, scores)
+    if not is_stream(path):
         print_scores(scores)

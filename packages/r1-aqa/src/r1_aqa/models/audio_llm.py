@@ -61,6 +61,21 @@ class AudioLLM:
         found = getattr(config, "audio_token_id", None)
         return int(config.audio_token_index if found is None else found)
 
+    @property
+    def max_seconds(self) -> float:
+        """Return the longest audio that the processor takes whole; more it would cut without a word."""
+        value = self.processor
+        for name in self.family.hears.split(".") if self.family.hears else ():
+            value = getattr(value, name, None)
+        return float(value) if self.family.hears and value else float("inf")
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Return the most tokens of prompt and answer that the model was made for; None: not known."""
+        config: Any = getattr(self.model, "config", None)
+        text = config.get_text_config() if hasattr(config, "get_text_config") else config
+        return getattr(text, "max_position_embeddings", None)
+
     def language_model(self) -> nn.Module:
         """Return the module that receives prompt and audio merged as `inputs_embeds`."""
         base = self._base()

@@ -27,6 +27,8 @@ class Family:
     """Placeholder of the audio in the text, where the chat template knows no parts of content."""
     tokenizes_chats: bool = False
     """Whether its processor lays out, tokenizes and featurizes a chat in one call (Mistral's tokenizer)."""
+    hears: str = ""
+    """Where the processor has the seconds beyond which it cuts audio; empty where it takes all."""
     plain_positions: bool = True
     """Whether positions simply count tokens, so that what was read once can be continued many times."""
 
@@ -37,12 +39,14 @@ FAMILIES = {
         ("language_model",),
         ("audio_tower",),
         ("multi_modal_projector",),
+        hears="feature_extractor.chunk_length",
     ),
     "qwen2_5_omni_thinker": Family(
         "Qwen2_5OmniThinkerForConditionalGeneration",
         ("language_model", "model"),
         ("audio_tower",),
         ("audio_tower.proj",),
+        hears="feature_extractor.chunk_length",
         plain_positions=False,
     ),
     "qwen3_omni_moe_thinker": Family(
@@ -64,6 +68,7 @@ FAMILIES = {
         ("language_model",),
         ("audio_tower",),
         ("multi_modal_projector",),
+        hears="max_audio_len",
     ),
     "granite_speech": Family(
         "GraniteSpeechForConditionalGeneration",

@@ -6,9 +6,8 @@ is decoded while the model answers.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,7 @@ from transformers import GenerationConfig
 
 from r1_aqa.models.chat import pad_left
 from r1_aqa.models.prompt_cache import EncodedPrompts
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A model's answer to a question, as it was written.
-
-    Attributes:
-        row: the question's.
-        text: the completion without special tokens, None when the question could not be asked.
-        error: why there is no text.
-    """
-
-    row: int
-    text: str | None
-    error: str | None = None
+from r1_aqa.models.windows import Choose, Completion, join_windows
 
 
 def end_tokens(model: object, tokenizer: object) -> list[int]:
@@ -46,25 +31,31 @@ def end_tokens(model: object, tokenizer: object) -> list[int]:
 @torch.no_grad()
 def answer_batch(
     prompts: EncodedPrompts, rows: Sequence[int], *, max_new_tokens: int, temperature: float = 0.0
-) -> list[str]:
-    """Return the completions of one batch; greedy, or sampled when `temperature` is not 0.
+) -> list[tuple[str, bool]]:
+    """Return the completions of one batch, and whether `max_new_tokens` ended each; greedy, or sampled.
+
+    Sampled when `temperature` is not 0.
 
     The model's own generation settings do not count: Qwen2-Audio's sample, with a repetition penalty.
     """
     llm = prompts.llm
     embeddings, mask = pad_left(prompts.embeddings(rows))
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {}
+    ends = end_tokens(llm.model, llm.tokenizer)
     ids = llm.generate(
         embeddings,
         mask,
         generation_config=GenerationConfig(
             max_new_tokens=max_new_tokens,
             pad_token_id=llm.tokenizer.pad_token_id,
-            eos_token_id=end_tokens(llm.model, llm.tokenizer),
+            eos_token_id=ends,
             **({"do_sample": False} | sampling),
         ),
     )
-    return llm.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    texts = llm.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    # An answer that the model itself ended has one of its end tokens.
+    has_end = torch.isin(ids, torch.tensor(ends, device=ids.device)).any(1).tolist()
+    return [(text, not ended) for text, ended in zip(texts, has_end, strict=True)]
 
 
 def generate_answers(
@@ -74,20 +65,44 @@ def generate_answers(
     batch_size: int,
     max_new_tokens: int,
     temperature: float = 0.0,
+    choose: Choose = lambda texts, choices: 0,
 ) -> Iterator[list[Completion]]:
-    """Yield the completions of some questions, batch by batch; audio that cannot be read ends nothing."""
-    batches = in_batches(prompts, rows, batch_size)
+    """Yield the completions of some questions, batch by batch; what cannot be asked ends nothing.
+
+    Args:
+        prompts: the questions.
+        rows: those to answer, by their number among `prompts.asked`.
+        batch_size: questions, or windows of long sounds, at once.
+        max_new_tokens: longest answer.
+        temperature: sampling temperature, 0 for the likeliest answer.
+        choose: which window's completion counts, where there are several.
+    """
+    parts = [part for row in rows for part in prompts.windows.parts[row]]
+    batches = in_batches(prompts, parts, batch_size)
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
+    yield from join_windows(_answer_parts(prompts, batches, settings), prompts.windows, rows, choose)
+
+
+def _answer_parts(
+    prompts: EncodedPrompts, batches: list[list[int]], settings: dict[str, Any]
+) -> Iterator[list[Completion]]:
     with closing(read_ahead(prompts, batches)) as decoded:
         for batch, (sounds, unreadable) in zip(batches, decoded, strict=True):
             prompts.sounds.decoded = sounds
             prompts.sounds.unreadable |= unreadable
-            errors = {row: prompts.sounds.unreadable.get(prompts.questions[row].audio) for row in batch}
             for row in batch:
                 prompts.sounds.report(row)
+            errors = {row: prompts.sounds.why_not(row) for row in batch}
             good = [row for row in batch if errors[row] is None]
             written = dict(zip(good, answer_batch(prompts, good, **settings) if good else [], strict=True))
-            yield [Completion(row, written.get(row), errors[row]) for row in batch]
+            yield [
+                Completion(row, None, errors[row])
+                if row not in written
+                else Completion(
+                    row, written[row][0], cut=prompts.sounds.is_cut(row), truncated=written[row][1]
+                )
+                for row in batch
+            ]
 
 
 def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) -> list[list[int]]:
@@ -100,28 +115,27 @@ def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) ->
 
 def read_ahead(
     prompts: EncodedPrompts, batches: Iterable[Sequence[int]]
-) -> Generator[tuple[dict[Path, np.ndarray], dict[Path, str]], None, None]:
+) -> Generator[tuple[dict[Hashable, np.ndarray], dict[Path, str]], None, None]:
     """Decode the audio of each batch of rows, in a thread while the batch before is answered.
 
     Nothing more is done there, for a tokenizer cannot be used by two threads at once.
 
     Yields:
-        The samples of a batch's audio, and why other files could not be read.
+        The samples of a batch's audio by their key, and why other files could not be read.
     """
     needed = (_first_rows(prompts, rows) for rows in batches)
     with closing(load_ahead(needed, prompts.sounds.decode, batches_ahead=1)) as decoded:
         for loaded, failures in decoded:
             yield (
-                {prompts.questions[row].audio: samples for row, samples in loaded},
+                {prompts.sounds.key(row): samples for row, samples in loaded},
                 {prompts.questions[row].audio: reason for row, reason in failures.items()},
             )
 
 
 def _first_rows(prompts: EncodedPrompts, rows: Sequence[int]) -> list[int]:
-    """Return one row for each file that is not encoded yet, nor known to be unreadable."""
-    first: dict[Path, int] = {}
+    """Return one row for each sound that is not encoded yet, nor known to be unreadable."""
+    first: dict[Hashable, int] = {}
     for row in rows:
-        audio = prompts.questions[row].audio
-        if audio not in prompts.sounds.unreadable and prompts.needs_sound(row):
-            first.setdefault(audio, row)
+        if prompts.sounds.why_not(row) is None and prompts.needs_sound(row):
+            first.setdefault(prompts.sounds.key(row), row)
     return list(first.values())

@@ -10,7 +10,7 @@ silence, and must change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
-from r1_aqa.data.sounds import load_sound
+from r1_aqa.data.sounds import SAMPLE_RATE, load_sound
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.log_probs import Prompts, completion_log_probs, completion_logits
 from r1_aqa.models.prompt import format_prompt, format_target
@@ -69,6 +69,8 @@ def check_heard(
     Raises:
         ValueError: no question with an answer or an option has audio that can be read.
     """
+    if sound.too_long == "windows":  # the first window is enough to know
+        sound = replace(sound, too_long="truncate")
     able = ((q, samples) for q, samples in with_sounds(questions, sound) if q.answer or q.choices)
     tried = list(islice(able, MOST_QUESTIONS))
     if not tried:
@@ -113,8 +115,10 @@ def require_heard(
 
 
 def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[tuple[Question, np.ndarray]]:
-    """Yield questions with their samples; those whose audio cannot be read are skipped."""
+    """Yield questions with their samples; those that cannot be asked are skipped."""
     for question in questions:
+        if question.fault:
+            continue
         try:
             yield question, load_sound(question.audio, sound)
         except (AudioError, OSError):
@@ -124,17 +128,23 @@ def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[t
 def other_sounds(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return another audio for each, fitted to its length: the prompt keeps its number of audio tokens.
 
-    It is the next one that differs; where all are the same, the audio backwards.
+    It is the next one that differs; where all are the same, a rising tone of the same level (backwards, a
+    tone would be the same tone, and noise the same noise).
     """
     found = []
     for index, own in enumerate(sounds):
         rest = [*sounds[index + 1 :], *sounds[:index]]
-        other = next(
-            (sound for sound in rest if not np.array_equal(np.resize(sound, own.shape), own)), own[::-1]
-        )
+        others = (sound for sound in rest if not np.array_equal(np.resize(sound, own.shape), own))
+        other = next(others, _sweep_like(own))
         # Repeated or cut to the own length: another number of audio tokens would change the answer, too.
         found.append(np.resize(other, own.shape).astype(np.float32))
     return found
+
+
+def _sweep_like(own: np.ndarray) -> np.ndarray:
+    level = float(np.sqrt(np.mean(own**2))) if own.size else 0.0
+    frequencies = np.geomspace(100, 6_000, own.size)
+    return (level or 0.1) * np.sqrt(2) * np.sin(2 * np.pi * np.cumsum(frequencies) / SAMPLE_RATE)
 
 
 def _answer_log_probs(

@@ -7,10 +7,14 @@ Chats are laid out by `r1_aqa.models.chat`, audio is read by `r1_aqa.data.sounds
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +28,9 @@ from r1_aqa.models.families import FAMILIES
 from r1_aqa.models.log_probs import Prompts
 from r1_aqa.models.prompt import format_prompt
 from r1_aqa.models.qwen2_audio import can_be_cut, cut_silence, reading
+from r1_aqa.models.windows import split_questions
+
+logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -58,9 +65,11 @@ class EncodedPrompts:
     families mix text into it or have no single place for it.
 
     Attributes:
-        questions: row by row.
+        asked: the questions as they were given.
+        questions: row by row; several rows of a question whose sound is asked about in windows.
+        windows: which rows these are.
         texts: their formatted chats.
-        sounds: reads their audio.
+        sounds: reads their audio, no longer than the model's encoder takes.
         frozen: whether embeddings may be kept, since training does not change them.
         clips: the encoder's output for each clip (frozen Qwen2-Audio).
     """
@@ -76,13 +85,23 @@ class EncodedPrompts:
         cache_bytes: int,
         silent: bool = False,
         clips: LRUCache[Tensor] | None = None,
+        given: Mapping[Path, np.ndarray] | None = None,
     ) -> None:
-        self.llm, self.questions, self.frozen = llm, list(questions), frozen
-        self.sounds = QuestionSounds(self.questions, sound, silent=silent)
+        self.llm, self.asked, self.frozen = llm, list(questions), frozen
+        # The family's processor would drop the rest without a word.
+        sound = replace(sound, max_seconds=min(sound.max_seconds, llm.max_seconds))
+        self.windows = split_questions(self.asked, sound, given)
+        self.questions = self.windows.questions
+        self.sounds = QuestionSounds(
+            self.questions, sound, silent=silent, offsets=self.windows.offsets, given=given
+        )
         self.texts = [
-            llm.format_chat(format_prompt(q.question, q.choices, style, about_video=q.about_video))
+            ""
+            if q.fault
+            else llm.format_chat(format_prompt(q.question, q.choices, style, about_video=q.about_video))
             for q in self.questions
         ]
+        self._said_beyond: set[int] = set()
         self._inputs: LRUCache[dict[str, Tensor]] = LRUCache(cache_bytes // 2)
         self._embeddings: LRUCache[Tensor] = LRUCache(cache_bytes // 4)
         self.clips: LRUCache[Tensor] = LRUCache(cache_bytes // 4) if clips is None else clips
@@ -183,7 +202,7 @@ class EncodedPrompts:
         return merged
 
     def _clip(self, row: int) -> Hashable:
-        return self.questions[row].audio, self.sounds.silent
+        return self.sounds.key(row), self.sounds.silent
 
     def _sound_of(self, row: int, found: dict[int, Tensor]) -> Tensor:
         """Return the part of a prompt's embeddings that is its audio."""
@@ -198,9 +217,20 @@ class EncodedPrompts:
         text = self.llm.embedding()(ids)
         return torch.cat([text[:place], sound.to(text), text[place + 1 :]])
 
+    def _say_if_beyond(self, row: int, length: int) -> None:
+        # Nothing is cut, but positions that a model never saw make poor answers.
+        most = self.llm.max_tokens
+        if most is not None and length > most and row not in self._said_beyond:
+            self._said_beyond.add(row)
+            name = self.questions[row].id
+            logger.warning(
+                "question %s has %d tokens, its sound included; the model was made for %d", name, length, most
+            )
+
     def _encode(self, row: int) -> dict[str, Tensor]:
         if row not in self._inputs:
             encoded = self.llm.encode([self.texts[row]], [self.sounds.take(row)])
+            self._say_if_beyond(row, encoded["input_ids"].shape[1])
             size = sum(value.numel() * value.element_size() for value in encoded.values())
             self._inputs.keep(row, encoded, size)
             return encoded

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -25,3 +27,28 @@ def find_model(source: str | Path) -> str:
     if any(folder.glob("checkpoint-*/trainer_state.json")):
         raise FileNotFoundError(f"{source} is a run without a model, neither best nor last; finish it first")
     return str(source)
+
+
+def sound_changes(model: str | Path, sound: dict[str, Any]) -> list[str]:
+    """Return how the reading of sound differs from that of the training whose best or last model this is.
+
+    Args:
+        model: the folder of a model.
+        sound: the fields of `SoundConfig` that are used now.
+    """
+    file = Path(model).parent / "config.json"
+    try:
+        trained = json.loads(file.read_text(encoding="utf-8")).get("sound", {}) if file.is_file() else {}
+    except (OSError, ValueError, AttributeError):
+        return []
+    return [
+        f"sound.{name}: {trained[name]} in training, {value} now"
+        for name, value in sound.items()
+        if name in trained and trained[name] != value
+    ]
+
+
+def say_sound_changes(model: str | Path, sound: dict[str, Any]) -> None:
+    """Say if sound is read in another way than the model's training read it."""
+    if changed := sound_changes(find_model(model), sound):
+        logger.warning("%s heard otherwise: %s", model, "; ".join(changed))

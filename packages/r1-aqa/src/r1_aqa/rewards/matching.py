@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
+from string import ascii_uppercase
+
+from r1_aqa.data.options import take_letters_off
 
 THINK_BLOCK = re.compile(r"<think>.*?</think>", re.S)
 ANSWER_BLOCK = re.compile(r"<answer>(.*?)</answer>", re.S)
-_LETTER = re.compile(r"\(?([A-Za-z])(?:[).:]|\)[.:])?(?:\s+(.*))?", re.S)
+_LETTER = re.compile(r"[(\[]?([A-Za-z]|\d{1,2})(?:[)\].:]|[)\]][.:])?(?:\s+(.*))?", re.S)
 _LEAD = re.compile(
     r"(?:the\s+)?(?:(?:correct|right|final|best)\s+)?(?:answer|option|choice)\s*(?:is|:)\s*", re.I
 )
@@ -48,13 +52,43 @@ def match_choice(answer: str | None, choices: Sequence[str]) -> int | None:
     Stages, each of which must name one option or is skipped: the text as it stands; without regard to
     case; with typographical variants and markup folded; a letter (A is the first option), alone or before
     its own option; after "the answer is". Options that differ in text but not in a stage are told apart only
-    by an earlier stage; of options with the very same text the first is meant.
+    by an earlier stage; of options with the very same text the first is meant. Letters that the options
+    themselves have are taken off, and count as their letters in whatever order they stand.
 
     >>> match_choice("(B) a CAT.", ["a dog", "a cat"]), match_choice("a dog or a cat", ["a dog", "a cat"])
     (1, None)
+    >>> match_choice("Woman", ["(A) Man", "(B) Woman"])
+    1
     """
     if not answer or not _fold(answer):
         return None
+    letters, texts = take_letters_off(choices)
+    if not letters:
+        return _match(answer, choices, ascii_uppercase[: len(choices)])
+    # With its letter, as shown, first: it is the only way to mean one of several equal texts.
+    found = _equal_choice(answer, choices, _fold)
+    return _match(answer, texts, letters) if found is None else found
+
+
+def choose_window(completions: Sequence[str], choices: Sequence[str]) -> int | None:
+    """Return the first window whose option is the one that most windows give; 0 if none gives one.
+
+    Without options there is nothing to count: None.
+    """
+    if not choices:
+        return None
+    named = [match_choice(read_answer(text, needs_block=False), choices) for text in completions]
+    votes = Counter(option for option in named if option is not None)
+    # Of equally many the option that comes first: a Counter keeps that order.
+    return named.index(votes.most_common(1)[0][0]) if votes else 0
+
+
+def is_same_text(answer: str | None, right: str) -> bool:
+    """Return whether a free answer is the right text, whatever its case, spacing, quotes and markup."""
+    return answer is not None and _fold_typography(answer) == _fold_typography(right) != ""
+
+
+def _match(answer: str, choices: Sequence[str], letters: Sequence[str]) -> int | None:
     # From strict to lenient, so that options that differ in case alone are still told apart.
     for normalize in (_fold, _fold_case, _fold_typography):
         found = _equal_choice(answer, choices, normalize)
@@ -63,14 +97,15 @@ def match_choice(answer: str | None, choices: Sequence[str]) -> int | None:
     bare = _fold(_MARKUP.sub("", answer)).strip(_EDGES)
     # A letter counts only if nothing follows, or its own option does: "A dog" is no answer A.
     letter = _LETTER.fullmatch(bare)
-    if letter and ord(letter[1].upper()) - ord("A") < len(choices):
-        return _lettered_choice(letter, choices)
+    if letter and letter[1].upper() in letters:
+        return _lettered_choice(letter, choices, letters)
     lead = _LEAD.match(bare)
-    return match_choice(bare[lead.end() :], choices) if lead else None
+    rest = bare[lead.end() :] if lead else ""
+    return _match(rest, choices, letters) if rest else None
 
 
-def _lettered_choice(letter: re.Match[str], choices: Sequence[str]) -> int | None:
-    index = ord(letter[1].upper()) - ord("A")
+def _lettered_choice(letter: re.Match[str], choices: Sequence[str], letters: Sequence[str]) -> int | None:
+    index = letters.index(letter[1].upper())
     if not letter[2]:
         return index
     return index if _fold_typography(letter[2]) == _fold_typography(choices[index]) else None

@@ -1,8 +1,9 @@
 """Reward completions: plain functions that TRL calls with lists, and that a user can add to.
 
 A reward function takes `completions` (texts) and, by keyword, lists of the same length of whatever else it
-names: `choices` (the options), `answer` (the right one's text), `prompts`, `completion_ids`. It returns a
-number for each completion. `load_rewards` finds the built-in ones by name and a user's as `file.py:name`.
+names: `choices` (the options), `answer` (the right one's text), `prompts`, `completion_ids`, the other fields
+of `Question`, and further columns of the file of questions. It returns a number for each completion.
+`load_rewards` finds the built-in ones by name and a user's as `file.py:name`.
 
 The published rewards, with their faults, are in `r1_aqa.rewards.reference`.
 """
@@ -15,7 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from r1_aqa.rewards.matching import THINK_BLOCK, match_choice, read_answer
+from r1_aqa.data.options import is_same_option, take_letters_off
+from r1_aqa.rewards.matching import THINK_BLOCK, is_same_text, match_choice, read_answer
 
 RewardFunction = Callable[..., list[float]]
 
@@ -38,9 +40,15 @@ def accuracy_reward(
 
 
 def is_correct(completion: str, choices: Sequence[str], answer: str, *, needs_block: bool = True) -> float:
-    """Return 1.0 if the completion names the option whose text is `answer`, else 0.0."""
-    found = match_choice(read_answer(completion, needs_block=needs_block), choices)
-    return float(found is not None and choices[found] == answer)
+    """Return 1.0 if the completion names the option whose text is `answer`, else 0.0.
+
+    Without options the completion must say the answer itself.
+    """
+    text = read_answer(completion, needs_block=needs_block)
+    if not choices:
+        return float(is_same_text(text, answer))
+    found = match_choice(text, choices)
+    return float(found is not None and is_same_option(choices, found, answer))
 
 
 def format_reward(completions: Sequence[str], **_: Any) -> list[float]:
@@ -127,7 +135,7 @@ def _length_score(parts: tuple[str, str] | None) -> float:
 def _is_consistent(text: str, choices: Sequence[str]) -> float:
     thinking = " ".join(THINK_BLOCK.findall(text)).casefold()
     answered = match_choice(read_answer(text), choices)
-    places = [_last_place(choice.casefold(), thinking) for choice in choices]
+    places = [_last_place(choice.casefold(), thinking) for choice in take_letters_off(choices)[1]]
     # Thinking that names no option is consistent with none, and earns nothing.
     if answered is None or max(places, default=-1) < 0:
         return 0.0

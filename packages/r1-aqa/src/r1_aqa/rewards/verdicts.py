@@ -29,16 +29,19 @@ class Verdict:
     strict: bool
 
 
-def judge(completion: str | None, choices: Sequence[str], answer: str) -> Verdict:
+def judge(
+    completion: str | None, choices: Sequence[str], answer: str, *, written: str | None = None
+) -> Verdict:
     """Return both verdicts on a raw completion; None, for no prediction, is wrong.
 
     The official rule is given the text of the first answer block, or the whole when there is none, as the
-    paper's evaluation does; the strict one all of it.
+    paper's evaluation does, and the right answer as it is `written` in its file, which may lack the letter
+    that its option has; the strict one reads all of the completion, and takes letters of options off.
     """
     if completion is None:
         return Verdict(official=False, strict=False)
     return Verdict(
-        official=official_match(answer, official_text(completion), choices),
+        official=official_match(written or answer, official_text(completion), choices),
         strict=bool(is_correct(completion, choices, answer, needs_block=False)),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.output import Progress
 from r1_aqa.rewards.verdicts import judge
+
+logger = logging.getLogger(__name__)
 
 
 class LogFile(TrainerCallback):
@@ -121,20 +124,28 @@ class Validation(TrainerCallback):
         model, random_state = self.llm.model, torch.random.get_rng_state()
         training = model.training
         model.eval()
-        right = self._count_right()
+        right, truncated = self._count_right()
         model.train(training)
         torch.random.set_rng_state(random_state)  # a training with more validation is the same training
         accuracy = right / len(self.questions)
         self._last = step
-        self.trainer.log({"eval_accuracy": accuracy})
+        self.trainer.log({"eval_accuracy": accuracy, "eval_truncated": truncated / len(self.questions)})
+        if truncated and self.trainer.is_world_process_zero():
+            logger.info(
+                "%d of %d validation answers were ended after %d tokens (validation.max_new_tokens)",
+                truncated,
+                len(self.questions),
+                self.config.validation.max_new_tokens,
+            )
         if self.accuracy is None or accuracy > self.accuracy:
             self.accuracy = accuracy
             save_model(self.trainer, self.llm, self.config.out / "best")
             if self.trainer.is_world_process_zero():
                 write_json(self.config.out / "best" / "validation.json", {"step": step, "accuracy": accuracy})
 
-    def _count_right(self) -> int:
-        settings, right = self.config.validation, 0
+    def _count_right(self) -> tuple[int, int]:
+        """Return how many answers are right, and how many the most new tokens ended."""
+        settings, right, truncated = self.config.validation, 0, 0
         for batch in generate_answers(
             self.prompts,
             range(len(self.questions)),
@@ -143,9 +154,15 @@ class Validation(TrainerCallback):
         ):
             for completion in batch:
                 question = self.questions[completion.row]
-                verdict = judge(completion.text, question.choices, question.answer or "")
+                verdict = judge(
+                    completion.text,
+                    question.choices,
+                    question.answer or "",
+                    written=question.written_answer,
+                )
                 right += getattr(verdict, settings.metric)
-        return right
+                truncated += completion.truncated
+        return right, truncated
 
 
 class SaveOnInterrupt(TrainerCallback):

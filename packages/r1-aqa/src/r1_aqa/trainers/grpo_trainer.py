@@ -42,6 +42,7 @@ from r1_aqa.models.log_probs import (
     shared_prefix_logits,
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.rewards.columns import reward_columns
 from r1_aqa.trainers.dataset import EpochSampler, training_rows
 from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups, scatter
 from r1_aqa.trainers.run_folder import load_weights
@@ -80,6 +81,7 @@ class AudioGRPOTrainer(GRPOTrainer):
     ) -> None:
         self.llm, self.prompts, self.config, self.on_rollouts = llm, prompts, config, on_rollouts
         self._group = config.num_rollouts
+        self._columns = reward_columns(prompts.questions)
         self._rows: list[int] = []
         self._scored: list[dict[str, Any]] = []
         self._passes: list[Batch] = []  # the batch of an update, split into forward passes
@@ -275,7 +277,8 @@ class AudioGRPOTrainer(GRPOTrainer):
     def _calculate_rewards(
         self, inputs: list[Batch], prompts: list, completions: list, completion_ids: list
     ) -> Tensor:
-        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids)
+        given = [example | self._columns[example["row"]] for example in inputs]
+        rewards = super()._calculate_rewards(given, prompts, completions, completion_ids)
         # TRL gathers the rewards of all processes; these are the own ones.
         start = self.accelerator.process_index * len(prompts)
         own = rewards[start : start + len(prompts)].tolist()

@@ -25,10 +25,14 @@ def show_rollouts(config: RolloutsConfig) -> Path:
     """
     folder = config.run / "rollouts" if (config.run / "rollouts").is_dir() else config.run
     rows = [row for row in read_rollouts(folder) if (row["step"] - 1) % config.every == 0]
-    groups = group_rollouts(rows)
-    groups = groups[-config.limit :] if config.limit else groups
+    found = group_rollouts(rows)
+    groups = found[-config.limit :] if config.limit else found
+    if len(groups) < len(found):
+        logger.warning("the page shows the latest %d of %d groups (--limit)", len(groups), len(found))
     files = config.data or trained_on(folder.parent)
-    audio = {question.id: question.audio for path in files for question in read_questions(path)}
+    audio = {
+        question.id: question.audio for path in files for question in read_questions(path, keep_faults=True)
+    }
     page = render(groups, {name: link(path, config.out) for name, path in audio.items()})
     write_atomically(config.out, page)
     logger.info("%d groups of rollouts", len(groups))

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
-from audio_common import AudioError, audio_info
+from audio_common import AudioError
 from transformers import PreTrainedModel
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -23,6 +23,7 @@ from r1_aqa.config.sound import SoundConfig
 from r1_aqa.config.train import TrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
+from r1_aqa.data.sounds import measure, refuse_long
 from r1_aqa.files import changes, plain, write_json
 
 logger = logging.getLogger(__name__)
@@ -174,31 +175,29 @@ def read_result(config: TrainConfig) -> TrainResult | None:
 
 
 def read_all(paths: Sequence[Path]) -> list[Question]:
-    """Return the questions of several files."""
-    return [question for path in paths for question in read_questions(path)]
+    """Return the rows of several files; those that cannot be used are questions with a fault."""
+    return [question for path in paths for question in read_questions(path, keep_faults=True)]
 
 
 def usable_questions(config: TrainConfig) -> list[Question]:
     """Return questions with an answer and with audio that is there; the others go to OUT/skipped.jsonl.
 
-    Only the header of an audio file is read.
+    Of an audio file its header is read; all of it only where that does not say how long it is.
 
     Raises:
         ValueError: nothing is left.
     """
     good, bad, faults = [], [], dict[Path, str | None]()
     for question in read_all(config.data.train):
-        if question.audio not in faults:
+        if not question.fault and question.audio not in faults:
             faults[question.audio] = audio_fault(question.audio, config.sound)
-        why = faults[question.audio] or ("no answer" if question.answer is None else None)
+        no_answer = "no answer" if question.answer is None else None
+        why = question.fault or faults[question.audio] or no_answer
         if why:
             bad.append((question, why))
         else:
             good.append(question)
-    if bad and PartialState().is_main_process:
-        record_skipped(config.out, bad)
-        where, total = config.out / "skipped.jsonl", len(bad) + len(good)
-        logger.warning("%d of %d questions cannot be used: %s", len(bad), total, where)
+    say_unusable(config.out, bad, len(good), "questions")
     if not good:
         first = f"{bad[0][0].id} ({bad[0][1]})" if bad else "the files are empty"
         files = ", ".join(map(str, config.data.train))
@@ -206,13 +205,42 @@ def usable_questions(config: TrainConfig) -> list[Question]:
     return good
 
 
+def validation_questions(config: TrainConfig) -> list[Question]:
+    """Return the validation questions that will be asked; what cannot be goes to OUT/skipped.jsonl."""
+    found = read_all(config.data.validation)
+    bad = [(question, question.fault) for question in found if question.fault]
+    good = [question for question in found if not question.fault]
+    say_unusable(config.out, bad, len(good), "validation questions")
+    most = config.validation.max_questions
+    if most is not None and len(good) > most:
+        logger.info("%d of %d validation questions are asked (validation.max_questions)", most, len(good))
+    return good[:most]
+
+
+def say_unusable(out: Path, bad: Sequence[tuple[Question, str]], num_good: int, name: str) -> None:
+    """Record questions that cannot be used in OUT/skipped.jsonl, and say how many they are, and the first."""
+    if not bad or not PartialState().is_main_process:
+        return
+    record_skipped(out, bad)
+    logger.warning(
+        "%d of %d %s cannot be used, the first: %s (%s); all: %s",
+        len(bad),
+        len(bad) + num_good,
+        name,
+        bad[0][0].id,
+        bad[0][1],
+        out / "skipped.jsonl",
+    )
+
+
 def audio_fault(audio: Path, sound: SoundConfig) -> str | None:
     """Return why an audio file cannot be used, as far as its header tells; None if it can."""
     try:
-        seconds = audio_info(audio).duration or 0.0
+        seconds = measure(audio)
+        refuse_long(str(audio), seconds, sound)
     except (AudioError, OSError) as error:
         return str(error)
-    return f"{seconds:.1f} s long" if sound.too_long == "skip" and seconds > sound.max_seconds else None
+    return None
 
 
 def record_skipped(out: Path, skipped: Sequence[tuple[Question, str]]) -> None:

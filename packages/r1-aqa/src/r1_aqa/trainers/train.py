@@ -24,7 +24,9 @@ from transformers import Trainer, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
+from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question
+from r1_aqa.data.sounds import describe_cuts, say_skipped
 from r1_aqa.files import plain, write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.models.heard import require_heard
@@ -36,9 +38,10 @@ from r1_aqa.models.lora import (
     prompts_are_frozen,
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.rewards.columns import require_columns, reserved_columns
 from r1_aqa.rewards.rewards import load_rewards
 from r1_aqa.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, Validation, save_model
-from r1_aqa.trainers.curves import write_curves
+from r1_aqa.trainers.curves import read_log, write_curves
 from r1_aqa.trainers.memory import estimate_memory
 from r1_aqa.trainers.rollouts import RolloutLog
 from r1_aqa.trainers.run_folder import (
@@ -47,11 +50,11 @@ from r1_aqa.trainers.run_folder import (
     checkpoint_step,
     find_checkpoint,
     join_processes,
-    read_all,
     read_result,
     record_skipped,
     usable_questions,
     uses_cpu,
+    validation_questions,
 )
 
 logger = logging.getLogger(__name__)
@@ -85,11 +88,18 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
         return found
     rewards = load_rewards(config.rewards)  # before the model, which may take minutes to load
     llm, questions, checkpoint = begin(config)
+    require_columns(rewards, questions)
     adapters, frozen = set_up(llm, config)
     at_once = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
     if len(questions) < at_once:
         # TRL drops what does not fill an update, so there would be none.
         raise ValueError(f"an update takes {at_once} questions, there are {len(questions)}; lower batch_size")
+    if (rest := len(questions) % at_once) and PartialState().is_main_process:
+        logger.info(
+            "each pass over the questions leaves out %d of %d, others each time: they fill no update",
+            rest,
+            len(questions),
+        )
     log = RolloutLog(config.out / "rollouts")
     trainer = AudioGRPOTrainer(
         llm,
@@ -176,8 +186,7 @@ def encode(
 def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path | None) -> TrainResult:
     """Check that the model hears, train, save, draw the curves."""
     training: EncodedPrompts = trainer.prompts  # type: ignore[attr-defined]
-    asked = read_all(config.data.validation)[: config.validation.max_questions]
-    validation = encode(config, llm, asked, frozen=prompts_are_frozen(llm))
+    validation = encode(config, llm, validation_questions(config), frozen=prompts_are_frozen(llm))
     interrupt, best = SaveOnInterrupt(), Validation(config, llm, trainer, validation)
     for callback in (ProgressCallback, PrinterCallback):  # which of them, depends on transformers' verbosity
         trainer.remove_callback(callback)
@@ -185,12 +194,13 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
     for added in (progress, LogFile(config.out / "log.jsonl"), best, interrupt):
         trainer.add_callback(added)
     for prompts in (training, validation):
-        prompts.sounds.on_unreadable = lambda question, why: record_skipped(config.out, [(question, why)])
+        prompts.sounds.on_unreadable = lambda question, why: skip(config.out, question, why)
     if config.check_heard and not checkpoint:
         heard = require_heard(llm, training.questions, config.sound, prompt=config.prompt)
         logger.info("%s", heard)
     if trainer.is_world_process_zero():
         describe(config, llm, len(training.questions))
+    num_cut = say_cuts(config, training, validation)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
@@ -202,8 +212,50 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
     result = TrainResult(config.out, model, best.accuracy, trainer.state.global_step)
     if trainer.is_world_process_zero():
         write_curves(config.out / "log.jsonl", config.out / "curves.png")
-        write_json(config.out / "finished.json", plain(asdict(result) | {"settings": asdict(config)}))
+        cut = {"num_cut": num_cut, "truncated_rollouts": truncated_rollouts(config)}
+        write_json(config.out / "finished.json", plain(asdict(result) | cut | {"settings": asdict(config)}))
     return result
+
+
+def skip(out: Path, question: Question, why: str) -> None:
+    """Say that a question is skipped, and record it."""
+    say_skipped(question, why)
+    record_skipped(out, [(question, why)])
+
+
+def say_cuts(config: TrainConfig, *prompts: EncodedPrompts) -> int:
+    """Say, and return, of how many questions only a part of the sound is heard; say what else is changed."""
+    total, advice = 0, "--sound.too_long chooses the part, or skips them; --sound.max_seconds its length"
+    for some in prompts:
+        count, line = describe_cuts(some.sounds, range(len(some.questions)), advice)
+        total += count
+        if line and PartialState().is_main_process:
+            logger.warning("%s", line)
+    if PartialState().is_main_process:
+        if lettered := count_lettered(prompts[0].questions):
+            logger.info(
+                "the options of %d questions have letters, as in (A) Man: answers are compared without",
+                lettered,
+            )
+        if isinstance(config, GRPOTrainConfig) and (names := reserved_columns(prompts[0].questions)):
+            logger.warning("the columns %s are not given to rewards: the names are taken", ", ".join(names))
+    return total
+
+
+def truncated_rollouts(config: TrainConfig) -> float | None:
+    """Return, and say, the share of rollouts that `max_new_tokens` ended; None where nothing was sampled."""
+    rows = read_log(config.out / "log.jsonl") if isinstance(config, GRPOTrainConfig) else []
+    shares = [row["completions/clipped_ratio"] for row in rows if "completions/clipped_ratio" in row]
+    if not shares or not isinstance(config, GRPOTrainConfig):
+        return None
+    share = sum(shares) / len(shares)
+    if share:
+        logger.info(
+            "%.1f %% of rollouts were ended after %d tokens (max_new_tokens)",
+            100 * share,
+            config.max_new_tokens,
+        )
+    return share
 
 
 def count_updates(config: TrainConfig, num_questions: int) -> int:
