@@ -35,7 +35,7 @@ def test_captions_become_questions_whose_wrong_options_are_wrong(manifest: Path,
     config = PrepareClipsConfig(source=manifest, out=tmp_path / "q.jsonl", questions_per_clip=5)
     report = prepare_clips(config)
     assert (report.kept, report.skipped) == (30 - len(report.skipped), report.skipped)
-    assert {row["why"] for row in report.skipped} <= {"the same question twice"}
+    assert {problem.message for problem in report.skipped} <= {"the same question twice"}
     captions = [set(captions_of(row["captions"], "eng")) for row in ROWS]
     for question in read_questions(tmp_path / "q.jsonl"):
         number = int(question.audio.stem)
@@ -66,8 +66,8 @@ def test_labels_are_asked_about_where_there_are_some(tmp_path: Path) -> None:
     first, second = read_questions(tmp_path / "q.jsonl")
     assert (first.answer, set(first.choices)) == ("dog bark", {"dog bark", "rain"})
     assert first.question == second.question == "Which sound is in the recording?"
-    assert [row["where"].rpartition(":")[2] for row in report.skipped] == ["3", "4", "5"]
-    assert "a clip without a label or captions in eng_Latn" in report.skipped[0]["why"]
+    assert [problem.where.rpartition(":")[2] for problem in report.skipped] == ["3", "4", "5"]
+    assert "a clip without a label or captions in eng_Latn" in report.skipped[0].message
 
 
 def test_a_manifest_with_questions_is_read_as_questions(tmp_path: Path) -> None:

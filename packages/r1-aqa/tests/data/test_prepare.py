@@ -96,7 +96,7 @@ def test_avqa_becomes_questions_and_a_report(tmp_path: Path) -> None:
     }
     written = json.loads((tmp_path / "avqa.report.json").read_text())
     assert written["skipped"] == dict(report.reasons)
-    assert any("ddddddddddd_000000" in row["why"] for row in written["rows"])
+    assert any("ddddddddddd_000000" in row["message"] for row in written["problems"])
 
 
 def test_the_sound_of_videos_is_extracted(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_bad_rows_are_left_out_and_named(tmp_path: Path) -> None:
         PrepareQuestionsConfig(source=tmp_path / "q.jsonl", out=tmp_path / "out.jsonl")
     )
     assert report.kept == 1
-    assert [row["where"].rpartition(":")[2] for row in report.skipped] == ["2", "3", "4"]
+    assert [problem.where.rpartition(":")[2] for problem in report.skipped] == ["2", "3", "4"]
     (tmp_path / "q.jsonl").write_text("{\n{\n{")
     with pytest.raises(
         ValueError, match=r"is left \(3 cannot be read\); report: .*report\.json; the first: .*:1: "
@@ -161,7 +161,7 @@ def test_recordings_of_a_benchmark_are_left_out_whatever_they_are_called(tmp_pat
         )
     )
     assert [q.id for q in read_questions(tmp_path / "out.jsonl")] == ["0", "1", "3"]
-    assert "x.ogg" in report.skipped[0]["why"]
+    assert "x.ogg" in report.skipped[0].message
 
 
 def test_no_recording_is_in_training_and_validation() -> None:
@@ -228,18 +228,18 @@ def test_the_report_says_what_how_many_where_and_what_to_do(
     places = {kind: found["first"][0].rpartition(":")[2] for kind, found in kinds.items()}
     assert places == {
         "missing": "8",
-        "cannot be read": "9",
+        "row": "9",
         "length": "2",
         "letters": "2",
         "loud": "3",
         "cancels": "4",
         "long": "5",
         "damaged": "6",
-        "id twice": "7",
+        "id": "7",
     }
-    assert all(kind["to_do"] and kind["count"] == 1 for kind in written["kinds"])
-    assert {kind for kind, found in kinds.items() if not found["kept"]} == {"missing", "cannot be read"}
-    remarks = {row["what"].partition(":")[0]: row["what"] for row in written["remarks"]}
+    assert all(kind["advice"] and kind["count"] == 1 for kind in written["kinds"])
+    assert {kind for kind, found in kinds.items() if found["is_left_out"]} == {"missing", "row"}
+    remarks = {row["kind"]: row["message"] for row in written["problems"]}
     assert remarks["length"] == "length: shorter than its metadata says (0.5 s of 10 s)"
     assert "integers stored as floats?" in remarks["loud"]
     assert report.kept == 7

@@ -26,7 +26,7 @@ from r1_aqa.data.clips import parse_clips
 from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question, QuestionError, write_questions
 from r1_aqa.data.readers import parse_avqa, parse_file
-from r1_aqa.data.report import BAD, Report
+from r1_aqa.data.report import Report
 from r1_aqa.data.rows import iterate_rows
 from r1_aqa.data.sounds import extract_sound
 from r1_aqa.files import is_stream, write_json
@@ -42,7 +42,7 @@ def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareCli
         report = prepare_clips(config)
     else:
         report = prepare_questions(config)
-    return 1 if report.reasons.keys() & BAD else 0
+    return 1 if report.is_bad else 0
 
 
 def prepare_questions(config: PrepareQuestionsConfig) -> Report:
@@ -187,7 +187,7 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
         first = report.skipped[0]
         raise ValueError(
             f"no question of {config.source} is left ({report.counts()}){_see(config, path)}; "
-            f"the first: {first['where']}: {first['why']}"
+            f"the first: {first.where}: {first.message}"
         )
     for is_bad, line in report.lines():
         logger.log(logging.WARNING if is_bad else logging.INFO, "%s", line)
