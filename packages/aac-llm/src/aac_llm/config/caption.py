@@ -74,6 +74,8 @@ class CaptionConfig(GenerationConfig):
     """Begin anew if --out exists."""
     split: str | None = None
     """Use only the clips of this split of manifests."""
+    language: str = "eng_Latn"
+    """Captions of manifests to keep as references, where they have them by language."""
     seed: int = 0
     """Seed for sampling. A run that was killed and continued draws others than one in one go."""
     rerank: Literal["score", "cider", "sentence"] = "score"

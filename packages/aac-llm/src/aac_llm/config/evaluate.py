@@ -56,6 +56,9 @@ class EvaluateConfig(MetricsConfig):
     """Manifest with the references of a file of captions (none: the file holds them itself)."""
     split: str | None = None
     """Use only the clips of this split of a manifest."""
+    language: str = "eng_Latn"
+    """References to score against, where a manifest has captions by language. In another language than
+    English, metrics that know English only are left out."""
     limit: int | None = None
     """Evaluate only this many clips, the first ones (none: all)."""
     captions: Path | None = None

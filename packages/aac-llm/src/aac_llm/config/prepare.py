@@ -132,6 +132,9 @@ class PrepareJSONLConfig(PrepareConfig):
     """Check a manifest, or make one of JSON Lines with audio and caption or captions."""
 
     source: Path
-    """JSON Lines; the keys of a manifest, of which id may be missing."""
+    """JSON Lines; the keys of a manifest, of which id may be missing. Other keys are kept."""
     split: str | None = None
     """Name of the split, of rows that name none."""
+    language: str = "eng_Latn"
+    """Language of the captions to take, where rows have them by language; a list is taken to be in it.
+    Captions in other languages are kept."""

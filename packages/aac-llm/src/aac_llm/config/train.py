@@ -22,6 +22,8 @@ class DataConfig:
     """Manifests of validation clips; none: no validation."""
     validation_splits: tuple[str, ...] = ("validation",)
     """Use only these splits of them; none: every clip."""
+    language: str = "eng_Latn"
+    """Captions to train on, where a manifest has them by language; a list is taken to be in it."""
     max_seconds: float = 30.0
     """Crop longer clips: at a random place in training, to their beginning in validation."""
     captions: Literal["one", "all"] = "one"

@@ -127,7 +127,7 @@ def make_dataset(
     config: TrainConfig, manifests: Sequence[Path], splits: Sequence[str], *, training: bool
 ) -> CaptionDataset:
     """Make a data set of some splits of some manifests."""
-    clips = read_clips(manifests, splits)
+    clips = read_clips(manifests, splits, config.data.language)
     if not clips:
         raise ManifestError(
             f"no clip of {', '.join(map(str, manifests)) or 'no manifest'} has a split of {list(splits)}; "
@@ -143,9 +143,9 @@ def make_dataset(
     )
 
 
-def read_clips(manifests: Sequence[Path], splits: Sequence[str]) -> list[Clip]:
-    """Read the clips of manifests, of the given splits or all."""
-    clips = [clip for path in manifests for clip in read_manifest(path)]
+def read_clips(manifests: Sequence[Path], splits: Sequence[str], language: str) -> list[Clip]:
+    """Read the clips of manifests that have captions in a language, of the given splits or all."""
+    clips = [clip for path in manifests for clip in read_manifest(path, language=language)]
     return [clip for clip in clips if not splits or clip.split in splits]
 
 

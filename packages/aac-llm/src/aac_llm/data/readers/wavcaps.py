@@ -15,7 +15,8 @@ from audio_common.files import AudioFolder
 
 from aac_llm.config.prepare import PrepareWavCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import Reading, read_text
+from aac_llm.data.readers.source import Reading, metadata_seconds
+from aac_llm.data.table import read_text
 
 BLACKLIST = "blacklist_exclude_test_ac.json"
 SOURCES = {"as_final": "AudioSet", "bbc_final": "BBC", "fsd_final": "FreeSound", "sb_final": "SoundBible"}
@@ -58,6 +59,7 @@ def read_wavcaps(config: PrepareWavCapsConfig) -> Reading:
                     audio=audio,
                     captions=(caption,),
                     split=config.split,
+                    duration=metadata_seconds(entry.get("duration")),
                     dataset="wavcaps",
                     sound_id=_sound_id(part, Path(name).stem),
                 )
