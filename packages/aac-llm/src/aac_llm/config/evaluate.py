@@ -31,6 +31,9 @@ class MetricsConfig:
     """Folder of METEOR's and SPICE's jars (none: environment variable AAC_LLM_JARS, then pycocoevalcap)."""
     java: Path | None = None
     """Java executable (none: AAC_LLM_JAVA, JAVA_HOME, then the PATH)."""
+    java_timeout: float | None = None
+    """Seconds that METEOR and SPICE may compute each, waiting for a busy machine not counted (none: 60 and
+    0.1 for each sentence of METEOR, 300 and 0.5 of SPICE)."""
     sentence_model: str = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
     """Sentence encoder of FENSE: hub id or folder."""
     fluency_model: str = "echecker_clotho_audiocaps_base"
@@ -39,6 +42,13 @@ class MetricsConfig:
     """Hub id or folder of that detector's BERT configuration and tokenizer (none: what it names itself)."""
     device: str = "auto"
     """Device of the models: `cpu`, `cuda`, `cuda:1` ...; auto: the first GPU if there is one."""
+    language: str = "eng_Latn"
+    """Language of the captions, and of the references to take where a manifest has them by language. In
+    another one than English, metrics that know English only are not computed."""
+
+    def __post_init__(self) -> None:
+        if self.java_timeout is not None and not self.java_timeout > 0:
+            raise ValueError(f"java_timeout must be above 0, got {self.java_timeout}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +66,6 @@ class EvaluateConfig(MetricsConfig):
     """Manifest with the references of a file of captions (none: the file holds them itself)."""
     split: str | None = None
     """Use only the clips of this split of a manifest."""
-    language: str = "eng_Latn"
-    """References to score against, where a manifest has captions by language. In another language than
-    English, metrics that know English only are left out."""
     limit: int | None = None
     """Evaluate only this many clips, the first ones (none: all)."""
     captions: Path | None = None
@@ -88,6 +95,7 @@ class EvaluateConfig(MetricsConfig):
     """The score by which clips are worst on the page; `auto`: the most telling one that there is."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         unknown = sorted(set(self.metrics) - {*METRICS, "all", "available"})
         if unknown:
             known = ", ".join((*METRICS, "all", "available"))

@@ -17,10 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aac_llm.config.evaluate import METRICS, MetricsConfig
+from aac_llm.data.languages import ENGLISH, language_code
 from aac_llm.metrics import combined
 from aac_llm.metrics.bleu import bleu_from_sums
 from aac_llm.metrics.java import JavaError
 from aac_llm.metrics.missing import MissingMetricError
+from aac_llm.metrics.scripts import is_latin
 from aac_llm.metrics.score import BLEU_NAMES, Scores, score_captions
 from aac_llm.metrics.statistics import Statistic, mean_of_sums
 from aac_llm.metrics.tokenizer import tokenize
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from aac_llm.metrics.meteor import Meteor
 
 Floats = NDArray[np.float64]
+ENGLISH_ONLY = frozenset({"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events"})
+"""Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ def score_texts(
     for name in METRICS:
         if name in metrics or {"all", "available"} & set(metrics):
             try:
+                scorer.check_language(name)
                 table.columns.update(_COLUMNS[name](scorer))
             except MissingMetricError as error:
                 table.unavailable[name] = Unavailable(error.reason, error.remedy)
@@ -140,6 +145,21 @@ class _Scorer:
             raise self._parts[name]
         return self._parts[name]
 
+    def check_language(self, metric: str) -> None:
+        """Refuse a metric that knows English only for captions in another language."""
+        if metric not in ENGLISH_ONLY:
+            return
+        # Whoever names a model of one's own knows its languages.
+        fields = {"sbert": ["sentence_model"], "fer": ["fluency_model"]}.get(metric, [])
+        fields = ["sentence_model", "fluency_model"] if metric == "fense" else fields
+        if fields and all(getattr(self.settings, name) != getattr(MetricsConfig, name) for name in fields):
+            return
+        language = language_code(self.settings.language)
+        if language != ENGLISH:
+            raise MissingMetricError(f"it knows English only, and --language is {language}", "")
+        if not self.part("is_latin", lambda: is_latin(self.raw[0])):
+            raise MissingMetricError("it knows English only, and the captions are not in Latin letters", "")
+
     def pure(self, metric: str) -> Mapping[str, Column]:
         def compute() -> dict[str, Column]:
             scores = score_captions(*self.raw, metrics=(metric,))
@@ -152,14 +172,12 @@ class _Scorer:
         # Here and below inside the methods: torch and Java are looked for only if they are needed.
         from aac_llm.metrics.meteor import meteor
 
-        jars, java = self.settings.jars, self.settings.java
-        return self.part("meteor", lambda: meteor(self.candidates, self.references, jars=jars, java=java))
+        return self.part("meteor", lambda: meteor(self.candidates, self.references, **self.java_options))
 
     def spice(self) -> Floats:
         from aac_llm.metrics.spice import spice
 
-        jars, java = self.settings.jars, self.settings.java
-        return self.part("spice", lambda: spice(self.candidates, self.references, jars=jars, java=java))
+        return self.part("spice", lambda: spice(self.candidates, self.references, **self.java_options))
 
     def similarity(self) -> Floats:
         def compute() -> Floats:
@@ -190,6 +208,11 @@ class _Scorer:
         clips = self.pure("cider")["cider_d"].clips
         assert clips is not None
         return clips
+
+    @property
+    def java_options(self) -> dict[str, Any]:
+        settings = self.settings
+        return {"jars": settings.jars, "java": settings.java, "timeout": settings.java_timeout}
 
     @property
     def device(self) -> str:
