@@ -12,10 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from audio_common.audio import AudioInfo, audio_info, load_audio, stream_audio
+    from audio_common.audio import AudioInfo, audio_info, load_audio, measure_audio, stream_audio
     from audio_common.augment import SpecAugment
     from audio_common.batch import LengthBucketSampler, pad_waveforms
     from audio_common.ced import CED
+    from audio_common.channels import Channel
     from audio_common.check import Check, CheckMemory, check_files
     from audio_common.checkpoint import CheckpointError
     from audio_common.config import CED_PRESETS, CEDConfig
@@ -32,13 +33,15 @@ if TYPE_CHECKING:
         load_ahead,
     )
     from audio_common.reader import AudioError
+    from audio_common.waveform import as_waveform, one_or_many
 
 _NAMES = {
-    "audio": ("AudioInfo", "audio_info", "load_audio", "stream_audio"),
+    "audio": ("AudioInfo", "audio_info", "load_audio", "measure_audio", "stream_audio"),
     "augment": ("SpecAugment",),
     "batch": ("LengthBucketSampler", "pad_waveforms"),
     "ced": ("CED",),
     "check": ("Check", "CheckMemory", "check_files"),
+    "channels": ("Channel",),
     "checkpoint": ("CheckpointError",),
     "config": ("CED_PRESETS", "CEDConfig"),
     "files": ("AUDIO_SUFFIXES", "AudioFolder", "find_audio", "is_audio", "walk_files"),
@@ -54,6 +57,7 @@ _NAMES = {
         "load_ahead",
     ),
     "reader": ("AudioError",),
+    "waveform": ("as_waveform", "one_or_many"),
 }
 """Module -> its public names."""
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
@@ -71,11 +75,13 @@ __all__ = [
     "BatchLimits",
     "CEDConfig",
     "CEDOutput",
+    "Channel",
     "Check",
     "CheckMemory",
     "CheckpointError",
     "LengthBucketSampler",
     "SpecAugment",
+    "as_waveform",
     "audio_info",
     "batch_ahead",
     "batch_by_length",
@@ -85,6 +91,8 @@ __all__ = [
     "is_audio",
     "load_ahead",
     "load_audio",
+    "measure_audio",
+    "one_or_many",
     "pad_waveforms",
     "stream_audio",
     "walk_files",

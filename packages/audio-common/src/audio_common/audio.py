@@ -1,8 +1,9 @@
 """Loading sound: any common format from a path, bytes or file object to mono float32 at one rate.
 
-`load_audio` decodes, averages the channels and resamples with soxr's HQ quality, block by block: memory
-beyond the result is bounded, and the result is the same as in one go. A segment (`offset`, `duration`) is cut
-at the file's own rate and then resampled: it equals that segment resampled alone. What is before is skipped.
+`load_audio` decodes, averages the channels (or takes one: `audio_common.channels`) and resamples with soxr's
+HQ quality, block by block: memory beyond the result is bounded, and the result is the same as in one go. A
+segment (`offset`, `duration`) is cut at the file's own rate and then resampled: it equals that segment
+resampled alone. What is before is skipped.
 
 What is not a clean sound file has a defined result, and none is believed about its size:
 
@@ -22,27 +23,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soxr
 import torch
 from torch import Tensor
 
+from audio_common.channels import Channel, OneChannelReader
 from audio_common.decoder import open_reader
 from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 
-__all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "stream_audio"]
+__all__ = ["AudioError", "AudioInfo", "audio_info", "load_audio", "measure_audio", "stream_audio"]
 
-LOUDEST = 1e10
-"""Largest plausible magnitude; integer samples stored as floats reach 2^31."""
 MAX_OFFSET = 1e9
 """Seconds; 30 years, so that no time stamp overflows."""
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file's header says; decoding may find less."""
+    """What a file's header says (`audio_info`), or what decoding gives (`measure_audio`)."""
 
     sample_rate: int
     """Samples per second of the file, Hz."""
@@ -54,6 +54,8 @@ class AudioInfo:
     """Seconds; None where the file does not say; an estimate for streams without a header (.aac)."""
     format: str
     """Container and codec, such as `wav/pcm_16` or `mov/aac`."""
+    is_exact: bool
+    """Whether the length is what decoding gives; if not, it is an estimate, or None."""
 
 
 def audio_info(source: Source) -> AudioInfo:
@@ -66,13 +68,49 @@ def audio_info(source: Source) -> AudioInfo:
         AudioError: it cannot be read as sound.
     """
     with closing(open_reader(source)) as reader:
-        return AudioInfo(
-            reader.sample_rate, reader.num_channels, reader.num_frames, reader.duration, reader.format
-        )
+        return _info(reader)
+
+
+def measure_audio(source: Source) -> AudioInfo:
+    """Tell the rate, channels and length of a sound, always exactly.
+
+    What the header leaves open is counted by decoding, in bounded memory: m4a, webm, aac and their like cost
+    as much as loading them, everything else as much as `audio_info`.
+
+    Args:
+        source: path, bytes or binary file object (read from its beginning, not closed).
+
+    Raises:
+        AudioError: it cannot be read as sound, or holds no sample.
+    """
+    with closing(open_reader(source)) as reader:
+        info = _info(reader)
+        if info.is_exact:
+            return info
+        num_frames = sum(map(len, reader.blocks(0, None)))
+        if not num_frames:
+            raise AudioError(f"{reader.name} has no sample that can be decoded; replace it")
+        return replace(info, num_frames=num_frames, duration=num_frames / info.sample_rate, is_exact=True)
+
+
+def _info(reader: Reader) -> AudioInfo:
+    return AudioInfo(
+        reader.sample_rate,
+        reader.num_channels,
+        reader.num_frames,
+        reader.duration,
+        reader.format,
+        reader.is_exact,
+    )
 
 
 def load_audio(
-    source: Source, *, sample_rate: int = 16_000, offset: float = 0.0, duration: float | None = None
+    source: Source,
+    *,
+    sample_rate: int = 16_000,
+    offset: float = 0.0,
+    duration: float | None = None,
+    channel: Channel = "mean",
 ) -> Tensor:
     """Load a sound, or a segment of one, as mono float32 of shape (samples,), never empty.
 
@@ -81,6 +119,8 @@ def load_audio(
         sample_rate: rate of the result, Hz.
         offset: where the segment starts, seconds; rounded to the file's nearest sample.
         duration: length of the segment, seconds (None: to the end); less where the file ends before.
+        channel: "mean" averages the channels, but takes the loudest, with a warning, where they cancel each
+            other; "first" and "loudest" take one. The file's beginning decides, whatever the segment.
 
     A segment starts at the exact sample in every format. Its values are those of the whole file's samples
     exactly, but in mp3 within 1e-6, in webm's opus within 1e-3, and in m4a's aac except for bands that the
@@ -90,7 +130,7 @@ def load_audio(
         AudioError: see the list above; or the segment lies beyond the end, or an argument is impossible.
     """
     _check(sample_rate, offset, duration)
-    blocks = _decoded_blocks(open_reader(source), sample_rate, offset, duration)
+    blocks = decoded_blocks(OneChannelReader(source, channel), sample_rate, offset, duration)
     return torch.from_numpy(np.concatenate(list(blocks)))
 
 
@@ -101,6 +141,7 @@ def stream_audio(
     block_seconds: float = 30.0,
     offset: float = 0.0,
     duration: float | None = None,
+    channel: Channel = "mean",
 ) -> Iterator[Tensor]:
     """Yield the samples of `load_audio` in consecutive blocks of `block_seconds`; the last may be shorter.
 
@@ -111,7 +152,9 @@ def stream_audio(
     length = round(block_seconds * sample_rate) if math.isfinite(block_seconds) else 0
     if length < 1:
         raise AudioError(f"block_seconds must be at least one sample long and finite, got {block_seconds}")
-    return _regrouped(_decoded_blocks(open_reader(source), sample_rate, offset, duration), length)
+    return _regrouped(
+        decoded_blocks(OneChannelReader(source, channel), sample_rate, offset, duration), length
+    )
 
 
 def _regrouped(blocks: Iterator[np.ndarray], length: int) -> Iterator[Tensor]:
@@ -129,7 +172,7 @@ def _regrouped(blocks: Iterator[np.ndarray], length: int) -> Iterator[Tensor]:
         yield torch.from_numpy(np.concatenate(pending))
 
 
-def _check(sample_rate: int, offset: float, duration: float | None) -> None:
+def _check(sample_rate: float, offset: float = 0.0, duration: float | None = None) -> None:
     if not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
         raise AudioError(f"sample_rate must be {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz, got {sample_rate}")
     if not 0 <= offset <= MAX_OFFSET:
@@ -138,18 +181,24 @@ def _check(sample_rate: int, offset: float, duration: float | None) -> None:
         raise AudioError(f"duration must be finite and positive, got {duration} s; None reads to the end")
 
 
-def _decoded_blocks(
-    reader: Reader, sample_rate: int, offset: float, duration: float | None
+def decoded_blocks(
+    sound: OneChannelReader, sample_rate: int, offset: float = 0.0, duration: float | None = None
 ) -> Iterator[np.ndarray]:
-    with closing(reader):
-        start = round(offset * reader.sample_rate)
-        count = None if duration is None else max(1, round(duration * reader.sample_rate))
-        mono = _averaged(reader, start, count)
+    """Yield a segment of an open sound at `sample_rate`, and close it; see `load_audio`.
+
+    Raises:
+        AudioError: it cannot be decoded, or there is no sample.
+    """
+    with closing(sound):
+        rate = sound.reader.sample_rate
+        start = round(offset * rate)
+        count = None if duration is None else max(1, round(duration * rate))
         num_samples = 0
-        for block in _resampled(mono, reader.sample_rate, sample_rate):
+        for block in resampled(sound.blocks(start, count), rate, sample_rate):
             num_samples += len(block)
             yield block
         if not num_samples:
+            reader = sound.reader
             declared = "an unknown length" if reader.duration is None else f"{reader.duration:.3f} s"
             why = f" ({reader.complaints[-1]})" if reader.complaints else ""
             wanted = "to the end" if duration is None else f"for {duration} s"
@@ -160,32 +209,8 @@ def _decoded_blocks(
             )
 
 
-def _averaged(reader: Reader, start: int, count: int | None) -> Iterator[np.ndarray]:
-    """Average the channels of samples that have been checked, to (samples,)."""
-    position = start
-    for block in reader.blocks(start, count):
-        # The maximum of values with a NaN is NaN, so one comparison finds all three faults.
-        if not max(block.max(), -block.min()) <= LOUDEST:
-            _refuse(reader, block, position)
-        position += len(block)
-        mono = block[:, 0].copy() if block.shape[1] == 1 else block[:, 0] + block[:, 1]
-        for channel in range(2, block.shape[1]):
-            mono += block[:, channel]
-        yield mono if block.shape[1] == 1 else mono / np.float32(block.shape[1])
-
-
-def _refuse(reader: Reader, block: np.ndarray, position: int) -> None:
-    faults = ~(np.abs(block) <= LOUDEST).all(axis=1)
-    index = int(np.argmax(faults))
-    value = block[index][~(np.abs(block[index]) <= LOUDEST)][0]
-    number = position + index
-    raise AudioError(
-        f"{reader.name} holds {value} at sample {number} ({number / reader.sample_rate:.3f} s), expected "
-        f"finite values within ±{LOUDEST:g}; repair or replace it"
-    )
-
-
-def _resampled(blocks: Iterator[np.ndarray], from_rate: int, to_rate: int) -> Iterator[np.ndarray]:
+def resampled(blocks: Iterator[np.ndarray], from_rate: float, to_rate: float) -> Iterator[np.ndarray]:
+    """Resample consecutive blocks (samples,) float32 as in one go."""
     if from_rate == to_rate:
         yield from blocks
         return

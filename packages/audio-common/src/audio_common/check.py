@@ -1,9 +1,9 @@
 """Check whether sound files can be used: decoded once, in threads, and remembered until they change.
 
-A check finds what is damaged, silent or shorter than its header says, how long each sound is, and which files
-are copies of each other. It is appended to a JSON Lines file as soon as it is made, so that work which is
-stopped goes on where it was. A file is known by its path, size and time of last change. Failures are not
-remembered: a missing decoder may be installed, a missing file may come.
+A check finds what is damaged, silent or shorter than its header says, whose channels cancel each other, how
+long and how loud each sound is, and which files are copies of each other. It is appended to a JSON Lines file
+as soon as it is made, so that work which is stopped goes on where it was. A file is known by its path, size
+and time of last change. Failures are not remembered: a missing decoder may be installed, a file may come.
 
     >>> from audio_common.check import CheckMemory, check_files
     >>> checks, failures = check_files(paths, CheckMemory("checked.jsonl"))  # doctest: +SKIP
@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
+    from audio_common.channels import Channel
+
 SILENT_DB = -999.0
 """Level, in dB of full scale, that stands for digital silence."""
 DESCRIBED_SECONDS = 60
@@ -39,15 +41,24 @@ class Check:
     """What decoding a file found."""
 
     seconds: float | None
-    """Length; after a quick check what the header says, which may be nothing."""
+    """Length; after a quick check what the header says, which may be nothing, or an estimate: `is_exact`."""
     declared_seconds: float | None
-    """Length by the header."""
+    """Length by the header; None where that only estimates."""
     peak_db: float | None
-    """Level of the loudest sample, dB of full scale: `SILENT_DB` if all are 0, None after a quick check."""
+    """Level of the loudest sample, dB of full scale: `SILENT_DB` if all are 0, None after a quick check.
+    Above 0 for samples beyond ±1, which files of floats may hold."""
     digest: str
     """Hash of the decoded sound, or after a quick check of the file's bytes: the same for copies."""
     description: Any = None
     """What `describe` made of the sound."""
+    num_channels: int | None = None
+    channels_cancel: bool = False
+    """Whether nearly nothing is left of the channels' average, so that "mean" takes the loudest; False after
+    a quick check."""
+    is_exact: bool = True
+    """Whether decoding gives `seconds`; False: an estimate of the header."""
+    problem: str | None = None
+    """What decoding complained of: what was left out, or where the file is cut off."""
 
 
 class CheckMemory:
@@ -68,17 +79,20 @@ class CheckMemory:
         elif self.path.is_file():
             self._known = {row["path"]: row for row in _rows(self.path)}
 
-    def get(self, path: Path) -> Check | None:
-        """Return the check of a file that has not changed since, or None."""
+    def get(self, path: Path, channel: Channel = "mean") -> Check | None:
+        """Return the check with this choice of channel of a file that has not changed since, or None."""
         row = self._known.get(str(path))
         if row is None or row["state"] != _state(path) or (row["quick"] and not self.is_quick):
+            return None
+        if not row["quick"] and row["num_channels"] != 1 and row["channel"] != channel:
             return None
         stored: dict[str, Any] = {field.name: row.get(field.name) for field in fields(Check)}
         return Check(**stored)
 
-    def add(self, path: Path, check: Check) -> None:
-        """Remember a check."""
-        row = {"path": str(path), "state": _state(path), "quick": self.is_quick} | asdict(check)
+    def add(self, path: Path, check: Check, channel: Channel = "mean") -> None:
+        """Remember a check that was made with this choice of channel."""
+        row = {"path": str(path), "state": _state(path), "quick": self.is_quick, "channel": channel}
+        row |= asdict(check)
         self._known[str(path)] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="ascii") as file:
@@ -86,8 +100,8 @@ class CheckMemory:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the whole lines: a run that was killed may have left half of one."""
-    needed = {"path", "state", "quick", "seconds", "declared_seconds", "peak_db", "digest"}
+    """Read the whole lines: a killed run may have left half of one, an older version less in each."""
+    needed = {"path", "state", "quick", "channel"} | {field.name for field in fields(Check)}
     for line in path.read_text(encoding="ascii", errors="replace").splitlines():
         try:
             row = json.loads(line)
@@ -111,6 +125,7 @@ def check_files(
     *,
     num_workers: int = 4,
     sample_rate: int = 16_000,
+    channel: Channel = "mean",
     describe: Describe | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[Path, Check], dict[Path, str]]:
@@ -121,6 +136,7 @@ def check_files(
         memory: what is known already; what is found is added. It decides between full and quick checks.
         num_workers: threads that decode.
         sample_rate: Hz, at which sounds are decoded; the same for all checks in one memory.
+        channel: which of a sound's channels is decoded; see `load_audio`.
         describe: makes the description of each check from the file's first `DESCRIBED_SECONDS`, in the
             threads; not called by quick checks.
         progress: called with the number of files done, and of all, after each file.
@@ -134,7 +150,7 @@ def check_files(
     checks: dict[Path, Check] = {}
     failures: dict[Path, str] = {}
     for path in wanted:
-        known = memory.get(path)
+        known = memory.get(path, channel)
         lacks_description = describe is not None and not memory.is_quick
         if known is not None and not (lacks_description and known.description is None):
             checks[path] = known
@@ -142,7 +158,9 @@ def check_files(
 
     def check(path: Path) -> Check | str:
         try:
-            return quick_check(path) if memory.is_quick else full_check(path, sample_rate, describe)
+            if memory.is_quick:
+                return quick_check(path)
+            return full_check(path, sample_rate, describe, channel)
         except (AudioError, OSError, UnicodeError) as e:  # UnicodeError: a name that libsndfile cannot take
             return str(e)
 
@@ -153,7 +171,7 @@ def check_files(
                 path, outcome = running[future], future.result()
                 if isinstance(outcome, Check):
                     checks[path] = outcome
-                    memory.add(path, outcome)
+                    memory.add(path, outcome, channel)
                 else:
                     failures[path] = outcome
                 if progress is not None:
@@ -164,37 +182,46 @@ def check_files(
     return checks, failures
 
 
-def full_check(path: Path, sample_rate: int = 16_000, describe: Describe | None = None) -> Check:
+def full_check(
+    path: Path, sample_rate: int = 16_000, describe: Describe | None = None, channel: Channel = "mean"
+) -> Check:
     """Decode a file from end to end, in bounded memory.
 
     Args:
         path: the file.
         sample_rate: Hz, at which it is decoded.
         describe: makes the check's description from the first `DESCRIBED_SECONDS`.
+        channel: which of its channels is decoded.
 
     Raises:
         AudioError: it is not, or not wholly, sound.
     """
     import numpy as np
 
-    from audio_common.audio import audio_info, stream_audio
+    from audio_common.audio import audio_info, decoded_blocks
+    from audio_common.channels import OneChannelReader
 
-    declared = audio_info(path).duration
+    info = audio_info(path)
+    declared = None if info.num_frames is None else info.duration
+    sound = OneChannelReader(path, channel, asks=True)
     digest = hashlib.blake2b(digest_size=16)
     samples, peak = 0, 0.0
     beginning: list[np.ndarray] = []
-    for block in stream_audio(path, sample_rate=sample_rate):
+    for block in decoded_blocks(sound, sample_rate):
         if describe is not None and samples < DESCRIBED_SECONDS * sample_rate:
-            beginning.append(block[: DESCRIBED_SECONDS * sample_rate - samples].numpy())
+            beginning.append(block[: DESCRIBED_SECONDS * sample_rate - samples])
         samples += len(block)
-        peak = max(peak, float(block.abs().max()))
-        digest.update(block.numpy().tobytes())
+        peak = max(peak, float(np.abs(block).max(initial=0.0)))
+        digest.update(block.tobytes())
     return Check(
         seconds=samples / sample_rate,
         declared_seconds=_longer_wav_seconds(path, samples / sample_rate) or declared,
         peak_db=round(20 * log10(peak), 2) if peak else SILENT_DB,
         digest="sound:" + digest.hexdigest(),
         description=None if describe is None else describe(np.concatenate(beginning)),
+        num_channels=sound.reader.num_channels,
+        channels_cancel=sound.verdict.cancels,
+        problem="; ".join(sound.reader.complaints) or None,
     )
 
 
@@ -219,7 +246,14 @@ def quick_check(path: Path) -> Check:
     """
     from audio_common.audio import audio_info
 
-    seconds = audio_info(path).duration
+    info = audio_info(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-    return Check(seconds, seconds, None, "bytes:" + digest.hexdigest())
+    return Check(
+        seconds=info.duration,
+        declared_seconds=None if info.num_frames is None else info.duration,
+        peak_db=None,
+        digest="bytes:" + digest.hexdigest(),
+        num_channels=info.num_channels,
+        is_exact=info.is_exact,
+    )

@@ -45,6 +45,7 @@ class ContainerReader:
     def __init__(self, source: Path | BinaryIO, name: str, problem: str = "") -> None:
         self.name = name
         self.complaints: list[str] = []
+        self.is_exact = False  # what encoders put before and after the sound is not all declared
         self._owned = isinstance(source, Path)
         self._file: BinaryIO = source.open("rb") if isinstance(source, Path) else source
         self._problem = f"libsndfile: {problem}; FFmpeg: " if problem else "FFmpeg: "

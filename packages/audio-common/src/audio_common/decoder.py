@@ -36,6 +36,8 @@ PREROLL = {"MP3": 64 * 1152, "OGG": 20_000}
 OGG_TAIL = 1 << 18
 """More than the samples in one Ogg page: at most 255 packets of 1,024."""
 MAX_CHANNELS = 64
+PLAIN = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+"""Kinds of samples that are counted by dividing bytes."""
 QUIET_FORMATS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
 """First bytes of files that libmpg123 is not asked about."""
 MAX_COMPLAINTS = 10
@@ -68,6 +70,8 @@ class SoundFileReader:
         self.num_frames = None if self._file.frames >= UNKNOWN_FRAMES else self._file.frames
         self.duration = None if self.num_frames is None else self.num_frames / self.sample_rate
         self.format = f"{self._file.format}/{self._file.subtype}".lower()
+        is_plain = self._file.format != "FLAC" and self._file.subtype.startswith(PLAIN)
+        self.is_exact = is_plain and self.num_frames is not None
 
     def close(self) -> None:
         """Close the file."""

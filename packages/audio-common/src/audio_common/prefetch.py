@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from audio_common.channels import Channel
+
 BATCHES_AHEAD = 2
 """Batches decoded or being decoded while the caller works on another one."""
 
@@ -92,6 +94,7 @@ def decode_ahead(
     limits: BatchLimits,
     *,
     sample_rate: int = 16_000,
+    channel: Channel = "mean",
     num_workers: int = 1,
     bad_files: list[BadFile] | None = None,
     refuse: Callable[[float], str | None] | None = None,
@@ -103,6 +106,7 @@ def decode_ahead(
         sounds: files, or parts of them.
         limits: of a batch, by the lengths that were decoded, whatever the headers say.
         sample_rate: Hz.
+        channel: which of a sound's channels is decoded; see `load_audio`.
         num_workers: threads that decode.
         bad_files: gets what cannot be read or is refused; without it that is an error.
         refuse: gets a sound's length in seconds and returns why it is not wanted, or None. It is asked before
@@ -134,7 +138,9 @@ def decode_ahead(
 
     def load(index: int) -> Tensor:
         span = spans[index]
-        return load_audio(span.path, sample_rate=sample_rate, offset=span.offset, duration=span.duration)
+        return load_audio(
+            span.path, sample_rate=sample_rate, offset=span.offset, duration=span.duration, channel=channel
+        )
 
     plan = batches
     if plan is None:

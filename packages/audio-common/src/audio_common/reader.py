@@ -29,9 +29,11 @@ class Reader(Protocol):
     num_channels: int
     num_frames: int | None
     duration: float | None
+    is_exact: bool
+    """Whether `num_frames` is what `blocks` gives of the whole sound; else it is an estimate, or None."""
     format: str
     complaints: list[str]
-    """What the library below said about the file, if anything."""
+    """What of the sound is damaged, left out or cut off, and where, in words; complete after `blocks`."""
 
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
         """Yield `count` samples (None: all) from `start` as float32 (samples, channels); once per reader."""
