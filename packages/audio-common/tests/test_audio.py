@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import soxr
 import torch
-from audio_common import decoder
+from audio_common import sndfile
 from audio_common.audio import AudioError, audio_info, load_audio, stream_audio
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -126,7 +126,7 @@ def test_block_by_block_equals_one_go(num_samples, from_rate, to_rate, block):
     sound = noise(num_samples, seed=num_samples)
     expected = soxr.resample(sound, from_rate, to_rate, quality="HQ")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder, "BLOCK", block)
+        patch.setattr(sndfile, "BLOCK", block)
         if len(expected):
             assert torch.equal(
                 load_audio(wav(sound, from_rate), sample_rate=to_rate), torch.from_numpy(expected)

@@ -1,0 +1,147 @@
+"""Decoding by libsndfile, block by block.
+
+Memory is bounded by what is decoded and never by what a header says. Defects of soundfile 0.14 with
+libsndfile 1.2.2 are worked around here:
+
+- soundfile seeks after every read; in mp3 that breaks the overlap of frames and clicks at each block's edge.
+- After a seek the mp3 and opus decoders need time to converge, so a seek lands `PREROLL` samples early.
+- A seek into the last page of an Ogg Vorbis file is off by the samples trimmed at the end (compare
+  libsndfile issue 885), so no seek goes into the last `OGG_TAIL` samples.
+- Ogg Opus with an unusual pre-skip begins elsewhere unless there is a seek to its beginning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from audio_common.pieces import read_at
+from audio_common.raw_lines import caught_lines
+from audio_common.reader import BLOCK
+
+logger = logging.getLogger(__name__)
+
+PREROLL = {"MP3": 64 * 1152, "OGG": 20_000}
+"""Samples decoded and dropped before a segment: mp3's small frames draw on data of many before them."""
+OGG_TAIL = 1 << 18
+"""More than the samples in one Ogg page: at most 255 packets of 1,024."""
+PLAIN = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+"""Kinds of samples that are counted by dividing bytes."""
+QUIET_FORMATS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
+"""First bytes of files that libmpg123 is not asked about."""
+MAX_LINES = 10
+"""Kept of one file."""
+UNKNOWN_FRAMES = 1 << 62
+"""libsndfile gives more than this where the file does not say."""
+
+
+class _SequentialFile(soundfile.SoundFile):
+    """Its reads are not followed by a seek: soundfile seeks only in what says it is seekable."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+class SoundFileReader:
+    """A sound that libsndfile can read.
+
+    Args:
+        source: a path, or a file object that stands at its beginning.
+        name: of the file, for messages.
+        num_frames: samples per channel, where that is known better than by the header.
+    """
+
+    def __init__(self, source: Path | BinaryIO, name: str, num_frames: int | None = None) -> None:
+        self.name = name
+        self.complaints: list[str] = []
+        self.lines: list[str] = []
+        """What libmpg123 said: on odd tags, mostly."""
+        # libsndfile asks libmpg123 about whatever it does not know itself.
+        self._is_noisy = not read_at(source, 0, 4).startswith(QUIET_FORMATS)
+        with self._caught():
+            # As bytes, since a file's name need not be valid Unicode.
+            self._file = _SequentialFile(os.fsencode(source) if isinstance(source, Path) else source)
+        self._is_noisy = self._file.format == "MP3"
+        self.sample_rate = self._file.samplerate
+        self.num_channels = self._file.channels
+        declared = None if self._file.frames >= UNKNOWN_FRAMES else self._file.frames
+        self._is_sure = num_frames is not None
+        self.num_frames = declared if num_frames is None else num_frames
+        self.duration = None if self.num_frames is None else self.num_frames / self.sample_rate
+        self.format = f"{self._file.format}/{self._file.subtype}".lower()
+        is_counted = self._file.subtype.startswith(PLAIN) and self._file.format not in ("FLAC", "OGG")
+        self.is_exact = self._is_sure or (is_counted and declared is not None)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
+        """Yield float32 blocks (samples, channels); see `audio_common.reader.Reader`.
+
+        Raises:
+            LibsndfileError: a flac file is damaged; of other formats what is damaged is left out.
+        """
+        if self.num_frames is not None and start >= self.num_frames:
+            return
+        position = self._seek(start)
+        stop = sys.maxsize if count is None else start + count
+        while position < stop:
+            block = self._read(min(BLOCK, stop - position), position)
+            if not len(block):
+                break
+            skipped = max(0, start - position)
+            position += len(block)
+            if skipped < len(block):
+                yield block[skipped:]
+        if not self._is_sure and self.num_frames is not None and position < min(stop, self.num_frames):
+            self.complaints.append(f"ends after {position} of {self.num_frames} samples{self.reason}")
+            logger.warning("%s %s", self.name, self.complaints[-1])
+        elif self.lines:
+            logger.debug("%s: %s", self.name, "; ".join(self.lines))
+
+    @property
+    def reason(self) -> str:
+        """The library's last words in brackets, if it said any."""
+        return f" ({self.lines[-1]})" if self.lines else ""
+
+    @contextmanager
+    def _caught(self) -> Iterator[None]:
+        """Keep what libmpg123 says instead of letting it print."""
+        if not self._is_noisy:
+            yield
+            return
+        lines: list[str] = []
+        try:
+            with caught_lines() as lines:
+                yield
+        finally:
+            self.lines += lines[: MAX_LINES - len(self.lines)]
+
+    def _seek(self, start: int) -> int:
+        position = start - PREROLL.get(self._file.format, 0)
+        if self._file.format == "OGG" and self.num_frames is not None:
+            position = min(position, self.num_frames - OGG_TAIL)
+        position = max(0, position)
+        if position == 0 and self._file.subtype != "OPUS":
+            return 0
+        with self._caught():
+            return self._file.seek(position)
+
+    def _read(self, count: int, position: int) -> np.ndarray:
+        buffer = np.empty((count, self.num_channels), np.float32)
+        try:
+            with self._caught():
+                return self._file.read(out=buffer)
+        except soundfile.LibsndfileError:
+            if self._file.format == "FLAC":
+                raise
+            return buffer[: max(0, self._file.tell() - position)]
