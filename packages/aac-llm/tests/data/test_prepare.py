@@ -4,8 +4,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import audio_common.check
 import numpy as np
 import pytest
 import soundfile
@@ -144,11 +146,12 @@ def test_report_says_what_how_many_which_and_what_to_do(
         file.write("{\n")
     prepare(PrepareJSONLConfig(source=source, out=tmp_path / "m.jsonl", json=tmp_path / "report.json"))
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["kinds"]["row"] == {
+    assert report["kinds"][0] == {
+        "kind": "row",
         "what": "rows that cannot be read",
-        "number": 2,
-        "what_to_do": "mend these lines, then run the same command again",
+        "count": 2,
         "is_left_out": True,
+        "advice": "mend these lines, and run again",
     }
     lines = [row["where"] for row in report["problems"] if row["kind"] == "row"]
     assert lines == [f"{source}:10", f"{source}:11"]
@@ -163,3 +166,30 @@ def test_prepared_manifest_keeps_other_columns_and_languages(tmp_path: Path) -> 
     written = json.loads((tmp_path / "m.jsonl").read_text())
     assert written.pop("duration") == pytest.approx(1.0)
     assert written == row
+
+
+def test_loud_cancelling_and_damaged_sounds_are_reported_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tone = 0.3 * np.sin(np.arange(16_000) * 0.2)
+    soundfile.write(tmp_path / "loud.wav", (tone * 32768).astype("float32"), 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "cancels.wav", np.stack([tone, -0.99 * tone], axis=1), 16_000)
+    noise(tmp_path / "damaged.wav", 1)
+    full_check = audio_common.check.full_check
+
+    def check_with_a_complaint(path: Path, *arguments: object) -> object:
+        found = full_check(path, *arguments)
+        return replace(found, problem="20 ms left out") if path.stem == "damaged" else found
+
+    monkeypatch.setattr("audio_common.check.full_check", check_with_a_complaint)
+    rows = [{"audio": f"{name}.wav", "caption": name} for name in ("loud", "cancels", "damaged")]
+    config = PrepareJSONLConfig(source=write_rows(tmp_path / "s.jsonl", rows), out=tmp_path / "m.jsonl")
+    report = prepare(config)
+    assert {problem.where: (problem.kind, problem.message) for problem in report.problems} == {
+        "loud": ("loud", "loudest sample at +80 dB; integers stored as floats?"),
+        "cancels": ("cancels", "its 2 channels cancel each other; the loudest is taken"),
+        "damaged": ("damaged", "20 ms left out"),
+    }
+    assert report.clips == 3
+    first = prepare(replace(config, channel="first", out=tmp_path / "first.jsonl"))
+    assert "cancels" not in {found.kind for found in first.kinds}

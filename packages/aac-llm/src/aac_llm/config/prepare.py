@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from aac_llm.config.sound import Channel, check_channel
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
@@ -31,6 +33,9 @@ class PrepareConfig:
     """Leave out longer clips."""
     silence_db: float = -60.0
     """Warn of clips whose loudest sample is below this level, dB of full scale."""
+    channel: Channel = "mean"
+    """What is heard of several channels: their average (`mean`; of channels that cancel each other the
+    loudest), the `first` or the `loudest`."""
     licence: str | None = None
     """Licence of the recordings, noted for each clip that has none of its own."""
     num_workers: int = 4
@@ -43,6 +48,7 @@ class PrepareConfig:
             raise ValueError("out: say where the manifest goes, --out FILE.jsonl")
         if str(self.out) == str(self.json) == "-":
             raise ValueError("out and json are both the standard output: give one of them a file")
+        check_channel(self.channel)
         if self.num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
         if self.min_seconds < 0:

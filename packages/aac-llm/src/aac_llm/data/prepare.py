@@ -206,6 +206,7 @@ def _check_with(
             paths,
             memory,
             num_workers=config.num_workers,
+            channel=config.channel,
             progress=lambda done, _: progress.advance(done - progress.done),
         )
 
@@ -241,4 +242,13 @@ def _odd(clips: Sequence[Clip], checks: Mapping[Path, Check], config: PrepareCon
             problems.append(Problem("short", clip.id, f"{seconds:.3f} s"))
         if check.peak_db is not None and check.peak_db < config.silence_db:
             problems.append(Problem("silent", clip.id, f"loudest sample at {check.peak_db:.0f} dB"))
+        if check.peak_db is not None and check.peak_db > LOUD_DB:
+            why = "; integers stored as floats?" if check.peak_db > INTEGERS_DB else ""
+            problems.append(Problem("loud", clip.id, f"loudest sample at {check.peak_db:+.0f} dB{why}"))
+        # Only the average suffers; the other choices take one channel anyway.
+        if check.channels_cancel and config.channel == "mean":
+            message = f"its {check.num_channels} channels cancel each other; the loudest is taken"
+            problems.append(Problem("cancels", clip.id, message))
+        if check.problem is not None:
+            problems.append(Problem("damaged", clip.id, check.problem))
     return problems

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -25,45 +25,46 @@ class Kind:
 
     what: str
     """What the table calls it."""
-    what_to_do: str
+    advice: str
+    """What to do."""
     is_left_out: bool = False
     """Whether such clips are not in the manifest."""
 
 
 KINDS = {
-    "row": Kind("rows that cannot be read", "mend these lines, then run the same command again", True),
+    "row": Kind("rows that cannot be read", "mend these lines, and run again", True),
     "missing": Kind("sound files missing", "fetch them, or name their folder with --audio", True),
-    "corrupt": Kind("sound files that cannot be read", "fetch or convert them again", True),
-    "language": Kind("without captions in the language", "choose the captions with --language", True),
+    "corrupt": Kind("sound files damaged", "fetch them again, or export them as wav or flac", True),
+    "language": Kind("without captions in the language", "nothing, or choose another --language", True),
     "blacklisted": Kind("left out by the blacklist", "nothing: they are in test sets", True),
     "long": Kind("left out as too long", "nothing, or raise --max_seconds", True),
+    "damaged": Kind("damaged in part", "the rest is kept; fetch them again"),
+    "cut off": Kind("shorter than their header says", "what is there is kept; fetch them again"),
     "length": Kind(
-        "of another length than their metadata says", "fetch them again, or leave them out: they may be cut"
+        "of another length than their metadata say", "listen whether the captions fit, or cut again"
     ),
-    "cut off": Kind("shorter than their header says", "fetch them again: the end is missing"),
-    "damaged": Kind("damaged in places", "fetch them again: what cannot be decoded is left out of them"),
-    "short": Kind("very short", "leave them out, or lower --min_seconds"),
-    "silent": Kind("silent", "leave them out, or lower --silence_db"),
-    "loud": Kind("louder than full scale", "convert them again, with samples from -1 to 1"),
-    "cancels": Kind(
-        "with channels that cancel each other", "nothing, their louder channel is used; --channel chooses"
-    ),
-    "duplicate": Kind("copies of one another", "keep one of each"),
-    "overlap": Kind("in two splits or manifests", "--drop_overlap leaves the training clips out"),
+    "short": Kind("very short", "kept; take them out if nothing can be heard (--min_seconds sets the limit)"),
+    "silent": Kind("silent", "kept; take them out, or set another --silence_db"),
+    "loud": Kind("beyond full scale", "kept as they are; scale them to -1 to 1 (integers: by full scale)"),
+    "cancels": Kind("with channels that cancel out", "the louder one is taken; --channel chooses another"),
+    "duplicate": Kind("copies of one another", "kept; take out all but one if their captions say the same"),
+    "overlap": Kind("in two splits or manifests", "--drop_overlap takes them out of training"),
 }
-"""Kind of problem, as in the report -> what it is. Such that are not left out are kept in the manifest."""
+"""Kind of problem, in the order of the report -> what it is and what to do."""
 BAD_KINDS = ("row", "missing", "corrupt")
 """Of these, the ones that make the exit code 1: the others are asked for, or are in the manifest."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """All problems of one kind."""
+class FoundKind:
+    """A kind of problem that was found: what it is, how often, and what to do."""
 
+    kind: str
     what: str
-    number: int
-    what_to_do: str
+    count: int
     is_left_out: bool
+    """Whether those clips are not in the manifest."""
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class PrepareReport:
     """Split -> clips; clips without one are under `(none)`."""
     dropped: int
     """Clips left out because of `--drop_overlap`."""
-    kinds: dict[str, Found]
-    """Kind -> how many there are, and what to do about them."""
+    kinds: tuple[FoundKind, ...]
+    """What was found, in sum."""
     problems: tuple[Problem, ...]
 
 
@@ -89,7 +90,7 @@ def make_report(
     manifest: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[Problem]
 ) -> PrepareReport:
     """Count the clips that are kept, and the problems by kind."""
-    numbers = Counter(problem.kind for problem in problems)
+    counts = Counter(problem.kind for problem in problems)
     return PrepareReport(
         manifest=manifest,
         clips=len(clips),
@@ -97,9 +98,11 @@ def make_report(
         hours=sum(clip.duration or 0.0 for clip in clips) / 3600,
         splits=dict(Counter(clip.split or "(none)" for clip in clips)),
         dropped=dropped,
-        kinds={
-            name: Found(number=numbers[name], **asdict(kind)) for name, kind in KINDS.items() if numbers[name]
-        },
+        kinds=tuple(
+            FoundKind(name, kind.what, counts[name], kind.is_left_out, kind.advice)
+            for name, kind in KINDS.items()
+            if counts[name]
+        ),
         problems=tuple(problems),
     )
 
@@ -122,8 +125,8 @@ def show_report(report: PrepareReport, json: Path | None = None) -> None:
     for row in _rows(report):
         table.add_row(*row)
     console(file=screen).print(table)
-    for kind in report.kinds:
-        those = [problem for problem in report.problems if problem.kind == kind]
+    for found in report.kinds:
+        kind, those = found.kind, [problem for problem in report.problems if problem.kind == found.kind]
         for problem in those[:SHOWN]:
             print(_printable(f"{kind}: {problem.where}: {problem.message}"), file=screen)
         if len(those) > SHOWN:
@@ -138,7 +141,7 @@ def _rows(report: PrepareReport) -> list[tuple[str, str, str]]:
         ("hours", f"{report.hours:.2f}", ""),
     ]
     rows += [(f"split {split}", f"{count:,}", "") for split, count in report.splits.items()]
-    rows += [(found.what, f"{found.number:,}", found.what_to_do) for found in report.kinds.values()]
+    rows += [(found.what, f"{found.count:,}", found.advice) for found in report.kinds]
     rows += [("left out as overlapping", f"{report.dropped:,}", "")] if report.dropped else []
     return rows
 
