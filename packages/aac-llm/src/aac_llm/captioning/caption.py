@@ -108,6 +108,7 @@ def load_captioner(config: CaptionConfig) -> Captioner:
         dtype=config.dtype,
         decoder=config.decoder,
         quantization=config.quantization,
+        channel=config.channel,
         limits=BatchLimits(config.seconds_per_batch, config.batch_size),
         num_workers=config.num_workers,
         similarity=load_similarity(config),

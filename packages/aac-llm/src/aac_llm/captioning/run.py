@@ -145,10 +145,12 @@ class CaptionRun:
         start: float | None = None,
         end: float | None = None,
     ) -> Prediction:
+        chosen = self.captioner.choose(candidates)
         return Prediction(
             id=sound.id,
             audio=str(sound.path),
-            caption=self.captioner.choose(candidates).text,
+            caption=chosen.text,
+            unfinished=chosen.unfinished,
             candidates=tuple(candidates) if len(candidates) > 1 else (),
             start=start,
             end=end,

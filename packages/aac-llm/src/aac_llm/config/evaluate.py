@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aac_llm.config.sound import Channel, check_channel
+
 METRICS = (
     "bleu",
     "rouge",
@@ -72,6 +74,10 @@ class EvaluateConfig(MetricsConfig):
     """Keep the model's captions in this file; the same command then goes on after a kill."""
     num_beams: int = 3
     """Beams of the model's captions."""
+    max_new_tokens: int = 30
+    """Most tokens of a caption of the model."""
+    channel: Channel | None = None
+    """What is heard of several channels: `mean`, `first` or `loudest` (none: as the model was trained)."""
     batch_size: int = 32
     """Most sounds captioned at once."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -96,6 +102,7 @@ class EvaluateConfig(MetricsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_channel(self.channel)
         unknown = sorted(set(self.metrics) - {*METRICS, "all", "available"})
         if unknown:
             known = ", ".join((*METRICS, "all", "available"))
@@ -104,7 +111,7 @@ class EvaluateConfig(MetricsConfig):
             raise ValueError("metrics: expected at least one")
         if self.bootstrap < 0:
             raise ValueError(f"bootstrap must be at least 0, got {self.bootstrap}")
-        for name in ("num_beams", "batch_size"):
+        for name in ("num_beams", "batch_size", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.limit is not None and self.limit < 1:

@@ -147,6 +147,7 @@ def describe_settings(config: CaptionConfig) -> dict[str, Any]:
     }
     settings |= {"model": identify(config.model), "dtype": config.dtype, "rerank": config.rerank}
     settings |= {"quantization": config.quantization, "segments": config.segments}
+    settings["channel"] = config.channel
     settings["decoder"] = config.decoder and identify(config.decoder)
     if config.do_sample:
         settings["seed"] = config.seed

@@ -3,8 +3,8 @@
     {"id": "park/rain.wav", "audio": "/data/park/rain.wav", "caption": "rain falls on leaves",
      "candidates": [{"caption": "rain falls on leaves", "score": -0.41}, ...]}
 
-`start` and `end` (seconds) are there where the caption is of a part of the sound, `references` where the
-manifest had captions, `original` and `correction` where a second language model changed the caption. Only
+`start` and `end` (seconds) are there where the caption is of a part of the sound, `unfinished` where it was
+stopped at the most tokens that a caption may have, `references` where the manifest had captions, `original` and `correction` where a second language model changed the caption. Only
 `id` and `caption` must be there, so files of other systems are easy to make; unknown keys are ignored.
 """
 
@@ -33,6 +33,8 @@ class Candidate:
     """The caption (key `caption` in files)."""
     score: float
     """Mean log-probability of its tokens."""
+    unfinished: bool = False
+    """Whether it was stopped at `max_new_tokens`, before its end."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Prediction:
     """Seconds from the sound's beginning where the caption holds; None: it is of the whole sound."""
     end: float | None = None
     """Seconds from the sound's beginning until where the caption holds."""
+    unfinished: bool = False
+    """Whether the model was stopped at `max_new_tokens`, before the caption's end."""
     references: tuple[str, ...] = ()
     """The manifest's captions of the sound, if there are any."""
     original: str | None = None
@@ -69,9 +73,13 @@ def to_json(prediction: Prediction) -> dict[str, Any]:
     row: dict[str, Any] = {"id": prediction.id, "audio": prediction.audio, "caption": prediction.caption}
     if prediction.start is not None:
         row |= {"start": prediction.start, "end": prediction.end}
+    if prediction.unfinished:
+        row["unfinished"] = True
     if prediction.candidates:
         row["candidates"] = [
-            {"caption": candidate.text, "score": candidate.score} for candidate in prediction.candidates
+            {"caption": candidate.text, "score": candidate.score}
+            | ({"unfinished": True} if candidate.unfinished else {})
+            for candidate in prediction.candidates
         ]
     if prediction.references:
         row["references"] = list(prediction.references)
@@ -97,6 +105,7 @@ def from_json(row: Any) -> Prediction:
         candidates=tuple(_candidate(value) for value in _list(row, "candidates")),
         start=_seconds(row, "start"),
         end=_seconds(row, "end"),
+        unfinished=row.get("unfinished") is True,
         references=tuple(_reference(value) for value in _list(row, "references")),
         original=None if row.get("original") is None else _text(row, "original"),
         correction=_object(row, "correction"),
@@ -200,7 +209,7 @@ def _candidate(value: Any) -> Candidate:
         raise PredictionError(
             f'expected {{"caption": text, "score": number}} under \'candidates\', got {value!r}'
         )
-    return Candidate(_text(value, "caption"), float(value["score"]))
+    return Candidate(_text(value, "caption"), float(value["score"]), value.get("unfinished") is True)
 
 
 def _reference(value: Any) -> str:

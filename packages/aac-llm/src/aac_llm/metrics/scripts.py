@@ -70,7 +70,5 @@ def is_latin(texts: Iterable[str]) -> bool:
     (True, False, True)
     """
     letters = [character for text in texts for character in text if character.isalpha()]
-    latin = sum(
-        character.isascii() or "LATIN" in unicodedata.name(character, "") for character in letters
-    )
+    latin = sum(character.isascii() or "LATIN" in unicodedata.name(character, "") for character in letters)
     return 2 * latin >= len(letters)
