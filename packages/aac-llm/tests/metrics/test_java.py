@@ -139,9 +139,9 @@ def test_a_large_input_arrives_whole_while_the_program_is_slow(tmp_path):
 
 def test_time_in_which_a_program_is_not_let_run_does_not_count(tmp_path, monkeypatch):
     # As under a load of 30: a second of work takes much longer by the clock.
-    moments = itertools.count(0, 10)
+    moments, spent = itertools.count(0, 10), itertools.count()
     monkeypatch.setattr(java.time, "monotonic", lambda: float(next(moments)))
-    monkeypatch.setattr(java, "processor_seconds", lambda _, spent=itertools.count(): next(spent) / 10)
+    monkeypatch.setattr(java, "processor_seconds", lambda _: next(spent) / 10)
     program = write_program(tmp_path / "java", "time.sleep(1.2); print('done')")
     assert run_java(program, [], timeout=15) == "done\n"
 

@@ -61,11 +61,13 @@ class EvaluateConfig(MetricsConfig):
     """
 
     data: Path
-    """Manifest (with --model), or file of captions; `-`: the standard input."""
+    """Manifest (with --model), or file of captions: of `aac-llm caption`, DCASE's table (.csv: file_name,
+    caption_predicted) or COCO's results (.json); `-`: the standard input."""
     model: str | None = None
     """Captioner for the clips of a manifest: folder, run folder of a training (its best model) or hub id."""
     references: Path | None = None
-    """Manifest with the references of a file of captions (none: the file holds them itself)."""
+    """References of a file of captions: a manifest, Clotho's table (.csv) or COCO's annotations (.json)
+    (none: the file holds them itself)."""
     split: str | None = None
     """Use only the clips of this split of a manifest."""
     limit: int | None = None

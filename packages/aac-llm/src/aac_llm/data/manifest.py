@@ -146,7 +146,7 @@ def read_json_lines(path: Path, problems: list[str] | None = None) -> Iterator[t
         if not line.strip():
             continue
         try:
-            row = _parse_line(line, path, number)
+            row = parse_line(line, path, number)
         except ManifestError as e:
             if problems is None:
                 raise
@@ -155,7 +155,12 @@ def read_json_lines(path: Path, problems: list[str] | None = None) -> Iterator[t
             yield number, row
 
 
-def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """Return the object of a line.
+
+    Raises:
+        ManifestError: it is not UTF-8, not JSON or not an object.
+    """
     try:
         # utf-8-sig: some editors begin a file with a byte order mark
         row = json.loads(line.decode("utf-8-sig"))

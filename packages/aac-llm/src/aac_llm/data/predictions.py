@@ -4,13 +4,13 @@
      "candidates": [{"caption": "rain falls on leaves", "score": -0.41}, ...]}
 
 `start` and `end` (seconds) are there where the caption is of a part of the sound, `unfinished` where it was
-stopped at the most tokens that a caption may have, `references` where the manifest had captions, `original` and `correction` where a second language model changed the caption. Only
-`id` and `caption` must be there, so files of other systems are easy to make; unknown keys are ignored.
+stopped at the most tokens that a caption may have, `references` where the manifest had captions, `original`
+and `correction` where a second language model changed the caption. Only `id` and `caption` must be there, so
+files of other systems are easy to make; unknown keys are ignored.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aac_llm.data.manifest import ManifestError, parse_line
 from aac_llm.files import encode_json, read_bytes, write_bytes
 
 
@@ -68,6 +69,14 @@ class Prediction:
         return self.id, self.start
 
 
+def unfinished_note(count: int, total: int) -> str:
+    """Say how many captions were stopped before their end, and what to do."""
+    return (
+        f"{count:,} of {total:,} captions were stopped before their end, at the most tokens of a caption; "
+        "--max_new_tokens allows more"
+    )
+
+
 def to_json(prediction: Prediction) -> dict[str, Any]:
     """Return the object of a line; keys without content are left out."""
     row: dict[str, Any] = {"id": prediction.id, "audio": prediction.audio, "caption": prediction.caption}
@@ -112,12 +121,15 @@ def from_json(row: Any) -> Prediction:
     )
 
 
-def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Prediction]:
+def read_predictions(
+    path: str | Path, *, ignore_cut: bool = False, problems: list[str] | None = None
+) -> list[Prediction]:
     """Read all predictions of a file, in order.
 
     Args:
         path: a JSONL file; `-` is the standard input.
         ignore_cut: leave out a last line that has no end, as a killed run may have written it.
+        problems: gets `file:line: reason` of each line that cannot be used; without it that is an error.
 
     Raises:
         FileNotFoundError: no such file.
@@ -134,12 +146,18 @@ def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Pred
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        prediction = _parse(line, f"{path}:{number}")
-        if prediction.key in seen:
-            raise PredictionError(
-                f"{path}:{number}: a second caption of {prediction.id!r}, the first is in line "
-                f"{seen[prediction.key]}; leave one of them"
-            )
+        try:
+            prediction = _parse(line, path, number)
+            if prediction.key in seen:
+                raise PredictionError(
+                    f"{path}:{number}: a second caption of {prediction.id!r}, the first is in line "
+                    f"{seen[prediction.key]}; leave one of them"
+                )
+        except PredictionError as e:
+            if problems is None:
+                raise
+            problems.append(str(e))
+            continue
         seen[prediction.key] = number
         predictions.append(prediction)
     return predictions
@@ -163,13 +181,13 @@ def _lines(predictions: Iterable[Prediction]) -> Iterator[bytes]:
     return (encode_json(to_json(prediction)) + b"\n" for prediction in predictions)
 
 
-def _parse(line: bytes, place: str) -> Prediction:
+def _parse(line: bytes, path: Path, number: int) -> Prediction:
     try:
-        return from_json(json.loads(line))
-    except (UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise PredictionError(f"{place}: not a JSON object: {e}") from e
+        return from_json(parse_line(line, path, number))
+    except ManifestError as e:
+        raise PredictionError(str(e)) from e
     except PredictionError as e:
-        raise PredictionError(f"{place}: {e}") from e
+        raise PredictionError(f"{path}:{number}: {e}") from e
 
 
 def _text(row: dict[str, Any], key: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_common.files import AUDIO_SUFFIXES, find_audio
+from audio_common.prefetch import BadFile
 
 from aac_llm.data.languages import ENGLISH
 from aac_llm.files import is_stream
@@ -22,6 +23,11 @@ class Sound:
     """Absolute."""
     references: tuple[str, ...] = ()
     """The manifest's captions."""
+
+
+def name_bad(file: BadFile) -> str:
+    """Return why a file could not be captioned, with its name."""
+    return file.reason if file.path.name in file.reason else f"{file.path}: {file.reason}"
 
 
 def find_sounds(

@@ -22,8 +22,8 @@ from aac_llm.metrics import combined
 from aac_llm.metrics.bleu import bleu_from_sums
 from aac_llm.metrics.java import JavaError
 from aac_llm.metrics.missing import MissingMetricError
-from aac_llm.metrics.scripts import is_latin
 from aac_llm.metrics.score import BLEU_NAMES, Scores, score_captions
+from aac_llm.metrics.scripts import is_latin, unspaced_languages
 from aac_llm.metrics.statistics import Statistic, mean_of_sums
 from aac_llm.metrics.tokenizer import tokenize
 
@@ -70,6 +70,8 @@ class ScoreTable:
     """By name, as `cider_d`."""
     unavailable: dict[str, Unavailable] = field(default_factory=dict)
     """Metrics that were asked for and could not run, by their name in `METRICS`."""
+    cut: dict[str, int] = field(default_factory=dict)
+    """Metric -> texts of which its model takes only the beginning."""
 
 
 def score_texts(
@@ -106,7 +108,36 @@ def score_texts(
             # One metric that fails must not cost the others, which may have taken an hour.
             except JavaError as error:
                 table.unavailable[name] = Unavailable(str(error), "")
+    table.cut.update(scorer.cut)
     return table
+
+
+def notes_on_scores(
+    table: ScoreTable, candidates: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[str]:
+    """Return what one should know about scores before comparing them, a line each."""
+    lines = []
+    texts = [*candidates, *(text for group in references for text in group)]
+    if languages := unspaced_languages(texts):
+        lines.append(
+            f"some captions are in a script without spaces ({', '.join(languages)}): each of its characters "
+            "counts as a word, so compare only with scores that were made by characters"
+        )
+    lines += [
+        f"{count:,} texts are longer than {name}'s model takes, which reads only their beginning"
+        for name, count in table.cut.items()
+    ]
+    values = {name: column.corpus for name, column in table.columns.items()}
+    if values.get("rouge_l", values.get("bleu_1")) == 0:
+        lines.append(
+            "no caption shares a word with its references: are they of the same clips and in one language?"
+        )
+    elif values.get("cider_d") == 0:
+        # Its weights are log(clips / clips with the phrase).
+        lines.append(
+            f"CIDEr-D is 0 where every phrase is in the references of all {table.num_clips} clips: score more"
+        )
+    return lines
 
 
 def mean_column(clips: Any) -> Column:
@@ -132,6 +163,7 @@ class _Scorer:
         self.references = [[" ".join(tokenize(text)) for text in texts] for texts in references]
         self.settings = settings
         self.local_only = local_only
+        self.cut: dict[str, int] = {}
         self._parts: dict[str, Any] = {}
 
     def part(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -186,7 +218,9 @@ class _Scorer:
             encoder = SentenceEncoder.from_pretrained(
                 self.settings.sentence_model, device=self.device, local_only=self.local_only
             )
-            return encoder.similarity(self.candidates, self.references)
+            found = encoder.similarity(self.candidates, self.references)
+            self.cut |= {"SBERT": encoder.num_cut} if encoder.num_cut else {}
+            return found
 
         return self.part("similarity", compute)
 
@@ -200,7 +234,9 @@ class _Scorer:
                 device=self.device,
                 local_only=self.local_only,
             )
-            return detector.error_probability(self.candidates)
+            found = detector.error_probability(self.candidates)
+            self.cut |= {"the fluency detector": detector.num_cut} if detector.num_cut else {}
+            return found
 
         return self.part("error_probability", compute)
 
