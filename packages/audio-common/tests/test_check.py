@@ -1,8 +1,10 @@
 """Checks find what is wrong with a file, decode it once, and are remembered until it changes."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 from audio_common import check
+from audio_common.audio import audio_info
+from audio_common.channels import CHANNELS
 from audio_common.check import SILENT_DB, Check, CheckMemory, check_files, full_check, quick_check
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +23,11 @@ RATE = 16_000
 
 def noise(seed: int, seconds: float = 1.0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-0.5, 0.5, int(seconds * RATE)).astype(np.float32)
+
+
+def write_out_of_phase(path: Path) -> Path:
+    soundfile.write(path, np.stack([noise(0), -1.1 * noise(0)], axis=1), RATE)
+    return path
 
 
 @pytest.fixture
@@ -59,10 +68,59 @@ def test_a_full_check_measures_what_is_there(tmp_path: Path) -> None:
 def test_a_wav_that_was_cut_off_declares_more(tmp_path: Path) -> None:
     path = tmp_path / "cut.wav"
     soundfile.write(path, noise(0, 2.0), RATE)
+    whole = tmp_path / "whole.wav"
+    whole.write_bytes(path.read_bytes())
     path.write_bytes(path.read_bytes()[:RATE])
     found = full_check(path)
     assert found.seconds == pytest.approx(0.5, abs=0.01)
     assert found.declared_seconds == pytest.approx(2.0, abs=0.01)
+    assert found.problem is not None
+    assert re.fullmatch(r"ends after 0\.499 of 1\.996 s", found.problem)
+    assert full_check(whole).problem is None
+
+
+def test_a_damaged_mp3_says_what_was_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.mp3"
+    soundfile.write(path, noise(0, 5.0), RATE)
+    assert full_check(path).problem is None
+    content = path.read_bytes()
+    path.write_bytes(content[:8_000] + bytes(4_000) + content[12_000:])
+    found = full_check(path)
+    assert found.problem is not None
+    assert found.seconds is not None
+    assert found.seconds > 3
+
+
+def test_channels_that_cancel_are_noticed_whichever_is_decoded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_out_of_phase(tmp_path / "a.wav")
+    for channel in CHANNELS:
+        found = full_check(path, channel=channel)
+        assert (found.num_channels, found.channels_cancel) == (2, True)
+        assert found.peak_db == pytest.approx(-6.0 if channel == "first" else -5.2, abs=0.1)
+    assert not caplog.records  # it is in the check
+    soundfile.write(tmp_path / "mono.wav", noise(0), RATE)
+    found = full_check(tmp_path / "mono.wav")
+    assert (found.num_channels, found.channels_cancel) == (1, False)
+
+
+def test_levels_beyond_full_scale_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "integers.wav"
+    soundfile.write(path, np.round(noise(0) * 2**16), RATE, subtype="FLOAT")
+    assert full_check(path).peak_db == pytest.approx(90.3, abs=0.1)
+
+
+def test_a_quick_check_says_whether_its_length_is_an_estimate(
+    sounds: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert quick_check(sounds[0]).is_exact
+    guess = replace(audio_info(sounds[0]), num_frames=None, duration=23.0, is_exact=False)
+    monkeypatch.setattr("audio_common.audio.audio_info", lambda path: guess)
+    found = quick_check(sounds[0])
+    assert (found.seconds, found.declared_seconds, found.is_exact) == (23.0, None, False)
+    found = full_check(sounds[0])
+    assert (found.seconds, found.declared_seconds, found.is_exact) == (1.0, None, True)
 
 
 def test_a_quick_check_knows_copies_by_their_bytes(sounds: list[Path], tmp_path: Path) -> None:
@@ -107,6 +165,33 @@ def test_a_quick_check_does_not_pass_for_a_full_one(
         checked.clear()
         check_files(sounds, CheckMemory(tmp_path / "m.jsonl", is_quick=is_quick))
         assert len(checked) == num_checked
+
+
+def test_checks_of_different_channels_are_not_mixed(
+    sounds: list[Path], tmp_path: Path, checked: list[Path]
+) -> None:
+    stereo = write_out_of_phase(tmp_path / "stereo.wav")
+    digests = set()
+    for channel, num_checked in (("mean", 2), ("mean", 0), ("first", 1), ("first", 0), ("mean", 1)):
+        checked.clear()
+        memory = CheckMemory(tmp_path / "m.jsonl")
+        checks, _ = check_files([stereo, sounds[0]], memory, channel=channel)  # type: ignore[arg-type]
+        assert len(checked) == num_checked  # of one channel, every choice is the same
+        digests.add((channel, checks[stereo].digest))
+    assert len(digests) == 2
+
+
+def test_rows_of_an_older_version_are_checked_anew(
+    sounds: list[Path], tmp_path: Path, checked: list[Path]
+) -> None:
+    path = tmp_path / "m.jsonl"
+    check_files(sounds[:2], CheckMemory(path))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    del rows[0]["channels_cancel"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    checked.clear()
+    check_files(sounds[:2], CheckMemory(path))
+    assert checked == [Path(rows[0]["path"])]
 
 
 def test_a_check_that_was_stopped_goes_on_where_it_was(
@@ -172,6 +257,10 @@ def test_describe_gets_the_first_minute_whatever_the_blocks(tmp_path: Path) -> N
         st.floats(-999, 0) | st.none(),
         st.text(max_size=40),
         st.none() | st.lists(st.integers()) | st.dictionaries(st.text(), st.floats(allow_nan=False)),
+        st.integers(1, 64) | st.none(),
+        st.booleans(),
+        st.booleans(),
+        st.text(max_size=40) | st.none(),
     )
 )
 def test_memory_gives_back_what_it_got(tmp_path_factory: pytest.TempPathFactory, content: Check) -> None:

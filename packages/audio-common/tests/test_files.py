@@ -50,6 +50,22 @@ def test_sounds_are_sorted_by_path_and_hidden_ones_left_out(tmp_path: Path) -> N
     assert find_audio(tmp_path / "nowhere") == []
 
 
+def test_links_up_to_each_other_and_to_themselves_end(tmp_path: Path) -> None:
+    touch(tmp_path, "a/b/1.wav", "x/2.wav", "y/3.wav")
+    links = {
+        "self": ".",
+        "a/up": "..",
+        "a/b/far-up": "../..",
+        "x/to-y": "../y",
+        "y/to-x": "../x",
+        "around": "around",  # leads nowhere, like a file that is missing
+    }
+    links |= {f"a/b/again-{number}": "../.." for number in range(12)}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    assert names_below(tmp_path, walk_files(tmp_path)) == ["a/b/1.wav", "around", "x/2.wav", "y/3.wav"]
+
+
 def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.wav", "b/2.wav")
     for number in range(3):  # several: the paths below them would double with every level

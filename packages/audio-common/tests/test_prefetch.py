@@ -124,6 +124,7 @@ def test_headers_that_lie_do_not_make_a_batch_too_big(
 
     class Info:
         duration = 0.5
+        is_exact = False
 
     monkeypatch.setattr("audio_common.audio.audio_info", lambda path: Info)
     bad: list[BadFile] = []
@@ -134,11 +135,46 @@ def test_headers_that_lie_do_not_make_a_batch_too_big(
     assert sorted(file.index for file in bad) == [1, 4]
 
 
+def test_an_estimate_refuses_nothing(sounds: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header guesses an hour, or a moment: what streams decides."""
+
+    class Info:
+        is_exact = False
+
+    monkeypatch.setattr("audio_common.audio.audio_info", lambda path: Info)
+    for guess in (3600.0, 0.01):
+        Info.duration = guess  # type: ignore[attr-defined]
+        bad: list[BadFile] = []
+        found = decode_ahead(
+            sounds, BatchLimits(), bad_files=bad, refuse=lambda s: None if 1 < s < 2 else "not this long"
+        )
+        assert sorted(index for indices, _ in found for index in indices) == [3, 4, 6]
+        assert sorted(file.index for file in bad) == [0, 1, 2, 5]
+
+
+def test_a_part_is_refused_by_what_there_is_of_it(sounds: list[Path]) -> None:
+    spans = [AudioSpan(sounds[1], 2.0, 5.0), AudioSpan(sounds[1], 0.0, 2.0), AudioSpan(sounds[1], 0.5)]
+    bad: list[BadFile] = []
+    found = decode_ahead(
+        spans, BatchLimits(), bad_files=bad, refuse=lambda seconds: "too long" if seconds > 1 else None
+    )
+    assert [indices for indices, _ in found] == [[0]]  # 0.3 s are left of the 5 s
+    assert sorted(file.index for file in bad) == [1, 2]
+
+
+def test_the_channel_asked_for_is_decoded(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", noise, RATE, subtype="FLOAT")
+    ((_, (waveform,)),) = decode_ahead([tmp_path / "a.wav"], BatchLimits(), channel="first")
+    np.testing.assert_array_equal(waveform, noise[:, 0])
+
+
 def test_a_header_without_a_length_makes_a_batch_of_its_own(
     sounds: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Info:
         duration = None
+        is_exact = False
 
     monkeypatch.setattr("audio_common.audio.audio_info", lambda path: Info)
     refused = decode_ahead(sounds[:1], BatchLimits(), bad_files=[], refuse=lambda seconds: "any")

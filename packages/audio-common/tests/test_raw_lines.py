@@ -1,5 +1,7 @@
 """libmpg123's own lines do not reach the terminal; everything else does, from every thread."""
 
+import contextlib
+import io
 import logging
 import os
 import subprocess
@@ -11,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from audio_common.audio import AudioError, load_audio
+from audio_common.check import full_check
 from audio_common.raw_lines import caught_lines
 
 ERROR = "[src/libmpg123/layer3.c:III_get_side_info():202] error: big_values too large!"
@@ -95,13 +99,14 @@ def test_damaged_mp3s_print_nothing(
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(load, damaged * 5))
     assert capfd.readouterr().err == ""
-    assert "libmpg123" in load(damaged[2])  # nothing can be decoded of it here: the error has its reason
+    assert "libmpg123" in str(full_check(damaged[0]).problem)  # the file's reason instead
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_forked_meanwhile_writes_where_it_should() -> None:
     code = """
 import os, warnings
+from audio_common.check import full_check
 from audio_common.raw_lines import caught_lines
 warnings.simplefilter("ignore")
 with caught_lines():
@@ -125,3 +130,47 @@ def test_a_process_without_stderr_reads_sounds_all_the_same(damaged: list[Path])
         ["sh", "-c", 'exec "$@" 2>&-', "sh", *command], check=True, stdout=subprocess.PIPE, text=True
     )
     assert closed.stdout == subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_a_damaged_file_object_prints_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    """libsndfile seeks to before the beginning of an aiff that was cut off."""
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(1000), 16_000, format="AIFF", subtype="FLOAT")
+    for size in range(12, 120, 6):
+        with contextlib.suppress(AudioError):
+            load_audio(file.getvalue()[:size])
+    assert capfd.readouterr().err == ""
+
+
+class BrokenFile(io.BytesIO):
+    """Fails once so much of it has been read."""
+
+    def read(self, count: int | None = -1) -> bytes:
+        if self.tell() > 50_000:
+            raise OSError("the connection was lost")
+        return super().read(count)
+
+    def readinto(self, buffer: object) -> int:
+        raise AttributeError
+
+
+def test_a_file_object_that_fails_says_so_and_prints_no_traceback(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(100_000), 16_000, format="WAV")
+    with contextlib.suppress(AudioError):
+        load_audio(BrokenFile(file.getvalue()))
+    assert "reading failed: the connection was lost" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_metadata_of_macos_beside_a_sound_does_not_matter(tmp_path: Path) -> None:
+    """libsndfile takes an mp3 for the sounds of an SD2, whose description lies in such a file."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 32_000)
+    for format_ in ("WAV", "MP3", "FLAC", "OGG", "AIFF"):
+        path = tmp_path / f"a.{format_.lower()}"
+        soundfile.write(path, noise, 16_000, format=format_)
+        expected = load_audio(path)
+        (tmp_path / f"._{path.name}").write_bytes(b"\0\x05\x16\x07\0\x02\0\0Mac OS X        " + bytes(4000))
+        assert torch.equal(load_audio(path), expected), format_

@@ -91,10 +91,10 @@ class _Stretch:
 
     def add(self, block: np.ndarray) -> None:
         """Take the next samples (samples, channels) in."""
-        values = block[: self.num_left].astype(np.float64)
-        self.num_left -= len(values)
-        self._count += len(values)
         with np.errstate(all="ignore"):  # NaN and infinity are refused when they are read
+            values = block[: self.num_left].astype(np.float64)
+            self.num_left -= len(values)
+            self._count += len(values)
             self._sums += values.sum(axis=0)
             self._products += values.T @ values
 

@@ -213,15 +213,20 @@ def full_check(
         samples += len(block)
         peak = max(peak, float(np.abs(block).max(initial=0.0)))
         digest.update(block.tobytes())
+    seconds = samples / sample_rate
+    complaints = list(sound.reader.complaints)
+    if (longer := _longer_wav_seconds(path, seconds)) is not None:
+        declared = longer
+        complaints.append(f"ends after {seconds:.3f} of {longer:.3f} s")
     return Check(
-        seconds=samples / sample_rate,
-        declared_seconds=_longer_wav_seconds(path, samples / sample_rate) or declared,
+        seconds=seconds,
+        declared_seconds=declared,
         peak_db=round(20 * log10(peak), 2) if peak else SILENT_DB,
         digest="sound:" + digest.hexdigest(),
         description=None if describe is None else describe(np.concatenate(beginning)),
         num_channels=sound.reader.num_channels,
         channels_cancel=sound.verdict.cancels,
-        problem="; ".join(sound.reader.complaints) or None,
+        problem="; ".join(complaints) or None,
     )
 
 

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +32,8 @@ INDEXED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 """Containers in which a seek finds its place without a scan."""
 PREROLL_SECONDS = 0.5
 """Decoded and dropped after a seek: opus and aac need it to converge."""
+SLACK_SECONDS = 0.25
+"""By which a container may declare more than there is: its video may be longer."""
 FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1.0}
 """FFmpeg's sample formats and what stands for 1.0 in them."""
 
@@ -39,7 +41,8 @@ FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "flt": 1.0, "dbl": 1
 class ContainerReader:
     """The first audio stream of a container, decoded by FFmpeg.
 
-    Damaged packets are left out, with a warning. AAC's padding at the end (less than a frame) is kept.
+    Where packets are damaged or missing, silence stands for them if the container tells every packet's time
+    (`INDEXED`); else they are left out. AAC's padding at the end (less than a frame) is kept.
     """
 
     def __init__(self, source: Path | BinaryIO, name: str, problem: str = "") -> None:
@@ -97,9 +100,46 @@ class ContainerReader:
         with self._reported():
             position, frames = self._seek(start)
             stop = sys.maxsize if count is None else start + count
-            yield from _joined(self._cut(frames, position, start, stop))
+            yield from _joined(self._cut(self._filled(frames, position, count), position, start, stop))
         if self._num_damaged:
-            logger.warning("%s: %d damaged packets were left out", self.name, self._num_damaged)
+            self._complain(f"{self._num_damaged} packets could not be decoded", 0)
+
+    def _filled(
+        self, frames: Iterator[av.AudioFrame], position: int, count: int | None
+    ) -> Iterator[av.AudioFrame]:
+        """Put silent frames where time stamps tell that some are missing."""
+        end, length = None, 0  # of the frame before: where it ends by time stamps, and its samples
+        tolerance = 2 * self._time_base * self.sample_rate + 1
+        longest = (self.duration or 0) * self.sample_rate + self.sample_rate
+        for frame in frames:
+            stamped = None if frame.pts is None else self._stamped(frame)
+            gap = 0 if stamped is None or end is None else stamped - end
+            length = max(length, frame.samples)
+            num_missing = round(gap / length) if length and gap > tolerance else 0
+            if num_missing and stamped is not None:
+                is_filled = self._container.format.name in INDEXED and stamped < longest
+                what = "for which silence stands" if is_filled else "and are left out"
+                self._complain(f"{num_missing * length} samples are missing, {what}", position)
+                if is_filled:
+                    yield from repeat(_silent(frame, length), num_missing)
+                    position += num_missing * length
+            yield frame
+            position += frame.samples
+            length = frame.samples
+            end = None if stamped is None else stamped + length
+        if count is None and self._container.format.name in INDEXED:
+            declared = round((self.duration or 0) * self.sample_rate)
+            if position < declared - SLACK_SECONDS * self.sample_rate:
+                self._complain(f"ends after {position} of {declared} samples", position)
+
+    def _complain(self, problem: str, position: int) -> None:
+        complaint = f"at {position / self.sample_rate:.3f} s: {problem}" if position else problem
+        self.complaints.append(complaint)
+        logger.warning("%s, %s", self.name, complaint)
+
+    def _stamped(self, frame: av.AudioFrame) -> float:
+        """The number of a frame's first sample by its time stamp."""
+        return float((frame.pts or 0) - (self._stream.start_time or 0)) * self._time_base * self.sample_rate
 
     def _cut(
         self, frames: Iterator[av.AudioFrame], position: int, start: int, stop: int
@@ -141,7 +181,7 @@ class ContainerReader:
         """The number of a frame's first sample if frames have `length` samples, but the first one `first`."""
         if frame.pts is None or frame.samples != length:
             return None
-        stamped = (frame.pts - (self._stream.start_time or 0)) * self._time_base * self.sample_rate
+        stamped = self._stamped(frame)
         position = first + length * round((stamped - first) / length)
         tolerance = self._time_base * self.sample_rate + 1
         return position if abs(position - stamped) <= tolerance else None
@@ -184,6 +224,14 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
     if kind == "u8":
         samples -= 128
     return samples if FULL_SCALE[kind] == 1 else samples / np.float32(FULL_SCALE[kind])
+
+
+def _silent(like: av.AudioFrame, num_samples: int) -> av.AudioFrame:
+    frame = av.AudioFrame(like.format.name, like.layout.name, num_samples)
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size) if like.format.name[:2] != "u8" else b"\x80" * plane.buffer_size)
+    frame.sample_rate = like.sample_rate
+    return frame
 
 
 def _joined(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:

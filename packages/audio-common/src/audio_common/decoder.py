@@ -19,10 +19,14 @@ from typing import Any, BinaryIO, TypeVar
 
 import soundfile
 
+from audio_common.flac import FlacReader, read_head
+from audio_common.headers import mended
+from audio_common.identify import HEAD, certain_kind, likely_kind
+from audio_common.linked import Link, LinkedReader
 from audio_common.links import mp3_reader, ogg_reader
 from audio_common.mp3_runs import find_runs
 from audio_common.ogg import find_streams
-from audio_common.pieces import read_at
+from audio_common.pieces import pieced, read_at
 from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 from audio_common.sndfile import SoundFileReader
 
@@ -48,7 +52,15 @@ def open_reader(source: Source) -> Reader:
         AudioError: there is no such file, it is no sound, or its header is not plausible.
     """
     readable, name = _readable(source)
-    reader = _open(readable, name)
+    head = read_at(readable, 0, HEAD)
+    if kind := certain_kind(head):
+        raise AudioError(kind.message(name))
+    try:
+        reader = _open(readable, name)
+    except AudioError as error:
+        if kind := likely_kind(head):
+            raise AudioError(kind.message(name)) from error
+        raise
     rate, channels = reader.sample_rate, reader.num_channels
     if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
         reader.close()
@@ -68,13 +80,39 @@ def _open(source: Path | BinaryIO, name: str) -> Reader:
     head = read_at(source, 0, 12)
     if linked := _open_linked(source, name, head):
         return linked
+    problem = ""
     try:
+        if flac := _open_flac(source, name, head):
+            return flac
         reader = SoundFileReader(source, name)
-    except soundfile.LibsndfileError as error:
-        return _open_container(source, name, error.error_string or "no reason given")
-    if reader.num_frames == 0:
+        if reader.num_frames != 0:
+            return reader
         reader.close()
-        return _open_container(source, name, "its header declares no samples")
+    except soundfile.LibsndfileError as error:
+        problem = error.error_string or "no reason given"
+    if reader := _open_mended(source, name):  # type: ignore[assignment]
+        return reader
+    if not problem:
+        raise AudioError(f"{name} has no sample: its header declares none and none follow it; replace it")
+    return _open_container(source, name, problem)
+
+
+def _open_mended(source: Path | BinaryIO, name: str) -> Reader | None:
+    """Open a sound whose header tells no length; None if that is not what is wrong with it."""
+    file = source.open("rb") if isinstance(source, Path) else source
+    reader: Reader | None = None
+    try:
+        if pieces := mended(file):
+            sound = SoundFileReader(pieced(file, pieces), name)
+            link = Link(lambda: pieced(file, pieces), sound.sample_rate, sound.num_channels, sound.num_frames)
+            reader = LinkedReader([link], name, sound.format, None if file is source else file)
+            sound.close()
+    except soundfile.LibsndfileError:
+        pass
+    finally:
+        file.seek(0)
+        if reader is None and file is not source:
+            file.close()
     return reader
 
 
@@ -92,6 +130,22 @@ def _open_linked(source: Path | BinaryIO, name: str, head: bytes) -> Reader | No
         else:
             runs = _remembered(find_runs, source, file)
             reader = mp3_reader(source, file, name, runs) if runs else None
+    finally:
+        file.seek(0)
+        if reader is None and file is not source:
+            file.close()
+    return reader
+
+
+def _open_flac(source: Path | BinaryIO, name: str, head: bytes) -> Reader | None:
+    """Open flac; None if it is none, or its beginning is damaged."""
+    if not head.startswith((b"fLaC", b"ID3")):
+        return None
+    file = source.open("rb") if isinstance(source, Path) else source
+    reader: Reader | None = None
+    try:
+        begin = read_head(file)
+        reader = FlacReader(source, file, name, begin) if begin else None
     finally:
         file.seek(0)
         if reader is None and file is not source:

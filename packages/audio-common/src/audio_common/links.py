@@ -78,8 +78,7 @@ def ogg_reader(source: Path | BinaryIO, file: BinaryIO, name: str, streams: Sequ
     format_ = ""
     for stream in streams:
         for row in stream.rows:
-            is_plain = len(streams) == 1 and stream.is_whole and stream.is_plain
-            open_ = partial(_from_start, source) if is_plain else partial(_row_file, file, stream, row)
+            open_ = partial(_from_start, source) if stream.is_plain else partial(_row_file, file, stream, row)
             try:
                 with closing(SoundFileReader(open_(), name)) as first:
                     links.append(_ogg_link(stream, row, open_, first))

@@ -47,6 +47,7 @@ class Row:
     pieces: list[tuple[int, int]]
     num_lost: int = 0
     """Pages missing before it."""
+    num_pages: int = 1
 
 
 @dataclass
@@ -61,6 +62,8 @@ class Stream:
     granule: int = 0
     is_regular: bool = True
     """Whether its numbers of samples can be believed."""
+    is_alone: bool = True
+    """Whether the file begins no other stream, be it an empty one."""
     is_ended: bool = False
     """Whether its last page is there."""
 
@@ -71,7 +74,9 @@ class Stream:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it begins with the file and nothing stands between its pages."""
+        """Whether nothing but its pages is in the file, and none is missing but maybe at its end."""
+        if not (self.is_alone and self.is_whole):
+            return False
         pieces = [*self.headers, *self.rows[0].pieces]
         return pieces[0][0] == 0 and all(one[1] == two[0] for one, two in pairwise(pieces))
 
@@ -101,6 +106,8 @@ def find_streams(file: BinaryIO) -> list[Stream] | None:
         else:
             _add(stream, page, number)
         number = page.number
+    for stream in streams:
+        stream.is_alone = len(streams) == 1
     return [stream for stream in streams if stream.rows] or None
 
 
@@ -115,6 +122,7 @@ def _add(stream: Stream, page: Page, number: int) -> None:
     if not stream.rows or num_lost:
         stream.rows.append(Row(page.number, [(page.start, page.stop)], num_lost))
         return
+    stream.rows[-1].num_pages += 1
     pieces = stream.rows[-1].pieces
     if pieces[-1][1] == page.start:
         pieces[-1] = (pieces[-1][0], page.stop)
@@ -191,14 +199,27 @@ def check_sum(page: bytes) -> int:
 def row_pieces(file: BinaryIO, stream: Stream, row: Row) -> list[Piece]:
     """What a file of one row is made of: the stream's headers, numbered so as to go before it, and its pages."""
     first = row.first_number - len(stream.headers)
-    headers: list[Piece] = []
+    pieces: list[Piece] = []
     for number, (start, stop) in enumerate(stream.headers, start=first):
-        file.seek(start)
-        page = bytearray(file.read(stop - start))
+        page = _read_page(file, start, stop)
         packet = 27 + page[26]
         if row.num_lost and page[packet : packet + 8] == b"OpusHead":
             page[packet + 10 : packet + 12] = bytes(2)  # samples to leave out: those of the stream's beginning
         page[18:22] = (number & 0xFFFFFFFF).to_bytes(4, "little")
-        page[22:26] = check_sum(bytes(page)).to_bytes(4, "little")
-        headers.append(bytes(page))
-    return [*headers, *row.pieces]
+        pieces.append(_signed(page))
+    if not row.num_lost or row.num_pages > 1:
+        return [*pieces, *row.pieces]
+    # Of a page that is first and last at once, its number is taken for the length, not for the place.
+    page = _read_page(file, *row.pieces[0])
+    page[5] &= ~ENDS
+    return [*pieces, _signed(page)]
+
+
+def _read_page(file: BinaryIO, start: int, stop: int) -> bytearray:
+    file.seek(start)
+    return bytearray(file.read(stop - start))
+
+
+def _signed(page: bytearray) -> bytes:
+    page[22:26] = check_sum(bytes(page)).to_bytes(4, "little")
+    return bytes(page)

@@ -1,7 +1,8 @@
 """Decode sounds ahead, in threads, into batches of like length, while a model works on the batch before.
 
 soundfile and soxr release Python's lock, so one thread usually keeps up. Each sound is opened once to read
-its length from the header and decoded once. Memory is bounded: at most `BATCHES_AHEAD` batches wait.
+its length from the header, which may be an estimate, and decoded once; batches keep to their limits by the
+lengths that were decoded. Memory is bounded: at most `BATCHES_AHEAD` batches wait.
 
     >>> from audio_common.prefetch import BadFile, BatchLimits, decode_ahead
     >>> bad_files: list[BadFile] = []
@@ -109,8 +110,8 @@ def decode_ahead(
         channel: which of a sound's channels is decoded; see `load_audio`.
         num_workers: threads that decode.
         bad_files: gets what cannot be read or is refused; without it that is an error.
-        refuse: gets a sound's length in seconds and returns why it is not wanted, or None. It is asked before
-            decoding where the header tells the length, and after it.
+        refuse: gets a sound's length in seconds and returns why it is not wanted, or None. It is asked after
+            decoding, and before where the header tells the length exactly: an estimate refuses nothing.
         batches: numbers of sounds to decode together, in this order, instead of batches by length.
 
     Yields:
@@ -120,21 +121,11 @@ def decode_ahead(
         AudioError: a sound cannot be read or is refused, and `bad_files` is not given.
         ValueError: `num_workers` is below 1.
     """
-    from audio_common.audio import AudioError, load_audio  # here, so that importing this does not load torch
+    from audio_common.audio import load_audio  # here, so that importing this does not load torch
 
     _check_workers(num_workers)
     spans = [sound if isinstance(sound, AudioSpan) else AudioSpan(sound) for sound in sounds]
-
-    def report(index: int, reason: str) -> None:
-        if bad_files is None:
-            raise AudioError(reason)
-        bad_files.append(BadFile(spans[index].path, reason, index))
-
-    def is_wanted(index: int, seconds: float) -> bool:
-        reason = None if refuse is None or seconds == math.inf else refuse(seconds)
-        if reason is not None:
-            report(index, reason)
-        return reason is None
+    selection = _Selection(spans, bad_files, refuse)
 
     def load(index: int) -> Tensor:
         span = spans[index]
@@ -142,29 +133,82 @@ def decode_ahead(
             span.path, sample_rate=sample_rate, offset=span.offset, duration=span.duration, channel=channel
         )
 
-    plan = batches
-    if plan is None:
-        measured: dict[int, float] = {}
-        for index, (seconds, failure) in enumerate(_measure_all(spans, num_workers)):
-            if failure is not None:
-                report(index, failure)
-            elif is_wanted(index, seconds):
-                measured[index] = seconds
-        good = list(measured)
-        plan = [
-            [good[place] for place in batch] for batch in batch_by_length(list(measured.values()), limits)
-        ]
+    plan = selection.plan(limits, num_workers) if batches is None else batches
     with closing(load_ahead(plan, load, num_workers=num_workers)) as decoded:
         for loaded, failures in decoded:
             for index, failure in failures.items():
-                report(index, failure)
-            kept = [(index, sound) for index, sound in loaded if is_wanted(index, len(sound) / sample_rate)]
+                selection.report(index, failure)
+            kept = [pair for pair in loaded if selection.wants(pair[0], len(pair[1]) / sample_rate)]
             if not kept:
                 continue
             # The same batch again, unless a header was wrong about a length.
             lengths = [len(sound) / sample_rate for _, sound in kept]
             for places in batch_by_length(lengths, limits) if batches is None else [range(len(kept))]:
                 yield [kept[place][0] for place in places], [kept[place][1] for place in places]
+
+
+@dataclass(frozen=True)
+class _Length:
+    """What a header says of a span's length, or why it cannot be read."""
+
+    seconds: float = math.inf
+    """Infinity where it says nothing."""
+    is_exact: bool = False
+    failure: str | None = None
+
+
+class _Selection:
+    """Which sounds are wanted, and who is told of the others."""
+
+    def __init__(
+        self,
+        spans: Sequence[AudioSpan],
+        bad_files: list[BadFile] | None,
+        refuse: Callable[[float], str | None] | None,
+    ) -> None:
+        self._spans = spans
+        self._bad_files = bad_files
+        self._refuse = refuse
+
+    def report(self, index: int, reason: str) -> None:
+        """Note a sound that is not used, or raise AudioError where nobody reads the notes."""
+        from audio_common.reader import AudioError
+
+        if self._bad_files is None:
+            raise AudioError(reason)
+        self._bad_files.append(BadFile(self._spans[index].path, reason, index))
+
+    def wants(self, index: int, seconds: float) -> bool:
+        """Tell whether a sound of this length is wanted, and report it if not."""
+        reason = None if self._refuse is None else self._refuse(seconds)
+        if reason is not None:
+            self.report(index, reason)
+        return reason is None
+
+    def plan(self, limits: BatchLimits, num_workers: int) -> list[list[int]]:
+        """Group numbers of sounds by the lengths in their headers, without those that show to be unwanted."""
+        seconds: dict[int, float] = {}
+        with ThreadPoolExecutor(num_workers, thread_name_prefix="decode") as pool:
+            for index, length in enumerate(pool.map(self._measure, self._spans)):
+                if length.failure is not None:
+                    self.report(index, length.failure)
+                elif not length.is_exact or self.wants(index, length.seconds):
+                    seconds[index] = length.seconds
+        numbers = list(seconds)
+        return [[numbers[place] for place in batch] for batch in batch_by_length([*seconds.values()], limits)]
+
+    def _measure(self, span: AudioSpan) -> _Length:
+        from audio_common.audio import AudioError, audio_info
+
+        asked = math.inf if span.duration is None else span.duration
+        if self._refuse is None and span.duration is not None:
+            return _Length(asked)
+        try:
+            info = audio_info(span.path)
+        except (AudioError, OSError, UnicodeError) as e:
+            return _Length(failure=str(e))
+        rest = math.inf if info.duration is None else max(0.0, info.duration - span.offset)
+        return _Length(min(asked, rest), info.is_exact and info.duration is not None)
 
 
 def load_ahead(
@@ -229,20 +273,3 @@ def batch_ahead(items: Iterable[Value], size: int) -> Iterator[list[Value]]:
         while batch := coming.result():
             coming = pool.submit(take)
             yield batch
-
-
-def _measure_all(spans: Sequence[AudioSpan], num_workers: int) -> list[tuple[float, str | None]]:
-    """Seconds of each span by its file's header, infinity where that is silent; or why it cannot be read."""
-    from audio_common.audio import AudioError, audio_info
-
-    def measure(span: AudioSpan) -> tuple[float, str | None]:
-        if span.duration is not None:
-            return span.duration, None
-        try:
-            duration = audio_info(span.path).duration
-        except (AudioError, OSError, UnicodeError) as e:
-            return 0.0, str(e)
-        return math.inf if duration is None else max(0.0, duration - span.offset), None
-
-    with ThreadPoolExecutor(num_workers, thread_name_prefix="decode") as pool:
-        return list(pool.map(measure, spans))

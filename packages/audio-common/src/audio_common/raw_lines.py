@@ -1,9 +1,13 @@
-"""Catch the lines that libmpg123 prints on file descriptor 2 by itself, whatever Python's logging is set to.
+"""Catch what the libraries below print by themselves, whatever Python's logging is set to.
 
-Of the C libraries below, it alone does so: on tags and frames of mp3 files that it finds odd. Descriptors
+libmpg123 writes lines on tags and frames of mp3 files that it finds odd to file descriptor 2. Descriptors
 belong to the process and not to a thread, so one is redirected only for the moments in which such a file is
 opened or read (a redirection for the whole of a job would swallow the last words of a crash and take the
 terminal from progress bars). What other threads print in such a moment is passed on; nothing is lost.
+
+libsndfile prints nothing; but where it reads a file object, an error in there (damaged files make it seek
+to before the beginning) would be printed as a traceback, which `QuietFile` prevents. Below PyAV, FFmpeg is
+silent.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 _STDERR = 2
 _LIBMPG123 = re.compile(
@@ -94,3 +99,35 @@ def caught_lines() -> Iterator[list[str]]:
     finally:
         if is_caught:
             lines += _catcher.leave()
+
+
+class QuietFile:
+    """A binary file for libsndfile, which is told of an error in it as of the file's end.
+
+    Args:
+        file: any seekable file.
+        lines: gets errors of reading; a seek to nowhere just fails, as in a file that is opened by path.
+    """
+
+    def __init__(self, file: BinaryIO, lines: list[str]) -> None:
+        self._file = file
+        self._lines = lines
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, or stay in place."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return self._file.tell()
+
+    def tell(self) -> int:
+        """The position."""
+        return self._file.tell()
+
+    def read(self, count: int) -> bytes:
+        """Read at most `count` bytes."""
+        try:
+            return self._file.read(max(0, count))
+        except (OSError, ValueError) as error:
+            self._lines.append(f"reading failed: {error}")
+            return b""

@@ -24,8 +24,8 @@ import numpy as np
 import soundfile
 
 from audio_common.pieces import read_at
-from audio_common.raw_lines import caught_lines
-from audio_common.reader import BLOCK
+from audio_common.raw_lines import QuietFile, caught_lines
+from audio_common.reader import BLOCK, AudioError
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +33,9 @@ PREROLL = {"MP3": 64 * 1152, "OGG": 20_000}
 """Samples decoded and dropped before a segment: mp3's small frames draw on data of many before them."""
 OGG_TAIL = 1 << 18
 """More than the samples in one Ogg page: at most 255 packets of 1,024."""
+COUNTED = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "CAF", "AU")
 PLAIN = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
-"""Kinds of samples that are counted by dividing bytes."""
+"""Formats and kinds of samples that libsndfile counts by dividing the bytes that are there."""
 QUIET_FORMATS = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd")
 """First bytes of files that libmpg123 is not asked about."""
 MAX_LINES = 10
@@ -57,38 +58,44 @@ class SoundFileReader:
         source: a path, or a file object that stands at its beginning.
         name: of the file, for messages.
         num_frames: samples per channel, where that is known better than by the header.
+        raises: whether `blocks` raises libsndfile's errors; else the sound ends where one comes.
     """
 
-    def __init__(self, source: Path | BinaryIO, name: str, num_frames: int | None = None) -> None:
+    def __init__(
+        self, source: Path | BinaryIO, name: str, num_frames: int | None = None, *, raises: bool = False
+    ) -> None:
         self.name = name
         self.complaints: list[str] = []
         self.lines: list[str] = []
         """What libmpg123 said: on odd tags, mostly."""
         # libsndfile asks libmpg123 about whatever it does not know itself.
         self._is_noisy = not read_at(source, 0, 4).startswith(QUIET_FORMATS)
-        with self._caught():
-            # As bytes, since a file's name need not be valid Unicode.
-            self._file = _SequentialFile(os.fsencode(source) if isinstance(source, Path) else source)
+        self._opened: BinaryIO | None = None
+        self._file = self._open(source)
         self._is_noisy = self._file.format == "MP3"
         self.sample_rate = self._file.samplerate
         self.num_channels = self._file.channels
         declared = None if self._file.frames >= UNKNOWN_FRAMES else self._file.frames
+        self._raises = raises
         self._is_sure = num_frames is not None
         self.num_frames = declared if num_frames is None else num_frames
         self.duration = None if self.num_frames is None else self.num_frames / self.sample_rate
         self.format = f"{self._file.format}/{self._file.subtype}".lower()
-        is_counted = self._file.subtype.startswith(PLAIN) and self._file.format not in ("FLAC", "OGG")
+        is_counted = self._file.format in COUNTED and self._file.subtype.startswith(PLAIN)
         self.is_exact = self._is_sure or (is_counted and declared is not None)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._opened is not None:
+            self._opened.close()
 
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
         """Yield float32 blocks (samples, channels); see `audio_common.reader.Reader`.
 
         Raises:
-            LibsndfileError: a flac file is damaged; of other formats what is damaged is left out.
+            LibsndfileError: it cannot be decoded from here on, if `raises`.
+            AudioError: there is no way to `start`.
         """
         if self.num_frames is not None and start >= self.num_frames:
             return
@@ -107,6 +114,21 @@ class SoundFileReader:
             logger.warning("%s %s", self.name, self.complaints[-1])
         elif self.lines:
             logger.debug("%s: %s", self.name, "; ".join(self.lines))
+
+    def _open(self, source: Path | BinaryIO) -> _SequentialFile:
+        if isinstance(source, Path):
+            if not self._is_noisy:
+                # As bytes, since a file's name need not be valid Unicode.
+                return _SequentialFile(os.fsencode(source))
+            # By its path, an mp3 beside which macOS has left metadata (`._NAME`) would be taken for an SD2.
+            source = self._opened = source.open("rb")
+        try:
+            with self._caught():
+                return _SequentialFile(QuietFile(source, self.lines))
+        except soundfile.LibsndfileError:
+            if self._opened is not None:
+                self._opened.close()
+            raise
 
     @property
     def reason(self) -> str:
@@ -133,8 +155,17 @@ class SoundFileReader:
         position = max(0, position)
         if position == 0 and self._file.subtype != "OPUS":
             return 0
-        with self._caught():
-            return self._file.seek(position)
+        try:
+            with self._caught():
+                return self._file.seek(position)
+        except soundfile.LibsndfileError as error:
+            if self._raises:
+                raise
+            seconds = position / self.sample_rate
+            raise AudioError(
+                f"{self.name} is damaged: there is no way to {seconds:.3f} s in it "
+                f"({error.error_string or 'no reason given'}); replace it, or read it from its beginning"
+            ) from error
 
     def _read(self, count: int, position: int) -> np.ndarray:
         buffer = np.empty((count, self.num_channels), np.float32)
@@ -142,6 +173,6 @@ class SoundFileReader:
             with self._caught():
                 return self._file.read(out=buffer)
         except soundfile.LibsndfileError:
-            if self._file.format == "FLAC":
+            if self._raises:
                 raise
             return buffer[: max(0, self._file.tell() - position)]

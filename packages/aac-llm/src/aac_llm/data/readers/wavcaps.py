@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audio_common.files import AudioFolder
+from audio_common.files import AudioFolder, walk_files
 
 from aac_llm.config.prepare import PrepareWavCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
@@ -93,7 +93,7 @@ def _parts(source: Path) -> Iterator[Path]:
         yield source
         return
     # WavCaps packs each part into a folder of its own; other JSON files (the blacklists) are no parts.
-    found = [path for path in sorted(source.rglob("*.json")) if path.stem in SOURCES]
+    found = [path for path in walk_files(source) if path.suffix == ".json" and path.stem in SOURCES]
     if not found:
         raise FileNotFoundError(f"{source} has none of {', '.join(f'{name}.json' for name in SOURCES)}")
     yield from found

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from audio_common.files import walk_files
+
 from ml_clap.config.prepare import PrepareTuxpaintConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip, ManifestError, read_json_lines
@@ -80,7 +82,7 @@ def _events(source: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
             yield row["id"], listed.parent / row["audio"], row["text"]
         return
     stamps = _stamps_folder(source)
-    for audio in sorted(stamps.rglob("*"), key=lambda path: path.relative_to(stamps).as_posix()):
+    for audio in sorted(walk_files(stamps), key=lambda path: path.relative_to(stamps).as_posix()):
         description = audio.with_suffix(".txt")
         name = audio.relative_to(stamps).with_suffix("").as_posix()
         is_event = audio.suffix in (".ogg", ".wav") and not _SPOKEN_DESCRIPTION.search(name)
