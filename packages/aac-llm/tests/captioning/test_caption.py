@@ -449,3 +449,31 @@ def test_consensus_with_a_training_set_runs_from_the_command(config, scene_files
     for prediction in read_predictions(config.out):
         assert prediction.caption in {candidate.text for candidate in prediction.candidates}
         assert len(prediction.candidates) == 3
+
+
+def test_captions_that_were_stopped_and_rows_that_are_left_out_are_told(
+    config, captioner, paths, tmp_path, caplog
+):
+    rows = [{"id": "a", "audio": str(paths[0]), "captions": {"fra": "x"}}, {"id": "b"}]
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    config = replace(config, files=(manifest,), max_new_tokens=2)
+    with caplog.at_level("INFO"):
+        assert caption(config) == 1
+    assert "1 of 1 captions were stopped before their end" in caplog.text
+    assert "--max_new_tokens allows more" in caplog.text
+    assert f"left out: {manifest}:2: " in caplog.text
+    report = report_of(config)
+    assert report["num_unfinished"] == 1
+    assert report["bad_rows"][0].startswith(f"{manifest}:2: ")
+    (row,) = map(json.loads, config.out.read_text().splitlines())
+    assert row["unfinished"] is True
+
+
+def test_a_sound_that_is_too_long_is_named_with_the_flag_that_helps(config, captioner, monkeypatch, caplog):
+    monkeypatch.setattr("aac_llm.models.inference.longest_seconds", lambda *_: 6.0)
+    report = caption_sources(config, captioner)
+    assert len(report.bad_files) == 1
+    monkeypatch.setattr("aac_llm.captioning.caption.caption_sources", lambda _: report)
+    assert caption(config) == 1
+    assert re.search(r"sub/5\.WAV: 6\.2 s are more than the 6\.0 s .*--segments", caplog.text)
