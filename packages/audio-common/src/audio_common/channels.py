@@ -92,10 +92,11 @@ class _Stretch:
     def add(self, block: np.ndarray) -> None:
         """Take the next samples (samples, channels) in."""
         with np.errstate(all="ignore"):  # NaN and infinity are refused when they are read
-            values = block[: self.num_left].astype(np.float64)
+            values = block[: self.num_left]
             self.num_left -= len(values)
             self._count += len(values)
-            self._sums += values.sum(axis=0)
+            # As a product, since numpy is 100 times slower at adding up narrow rows.
+            self._sums += np.ones(len(values), np.float32) @ values
             self._products += values.T @ values
 
     def verdict(self) -> Verdict | None:
