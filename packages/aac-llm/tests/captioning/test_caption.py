@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from aac_llm.data.journal import JournalError
 from aac_llm.data.manifest import Clip, write_manifest
 from aac_llm.data.predictions import read_predictions
 from aac_llm.data.sounds import find_sounds
-from audio_common.audio import load_audio, stream_audio
+from audio_common.audio import AudioError, load_audio, stream_audio
 from audio_common.prefetch import BatchLimits
 
 
@@ -326,9 +326,7 @@ def test_an_interrupted_run_over_segments_goes_on_at_the_window(
     caption_sources(segments_config, counting)
 
 
-def test_a_sound_damaged_in_its_middle_gives_what_is_before_and_is_listed(
-    segments_config, captioner, long_sounds
-):
+def test_sound_after_a_damaged_stretch_is_captioned_too(segments_config, captioner, long_sounds, caplog):
     sound, rate = soundfile.read(long_sounds / "a.wav", dtype="float32")
     path = long_sounds / "c.flac"
     soundfile.write(path, sound, rate)
@@ -338,11 +336,31 @@ def test_a_sound_damaged_in_its_middle_gives_what_is_before_and_is_listed(
     path.write_bytes(content)
     report = caption_sources(segments_config, captioner)
     parts = [prediction for prediction in report.predictions if prediction.id == "c.flac"]
+    assert len(parts) == 8
+    assert "c.flac" in caplog.text
+
+
+def test_a_sound_that_breaks_off_gives_what_is_before_and_is_listed(
+    segments_config, captioner, long_sounds, monkeypatch
+):
+    path = long_sounds / "c.flac"
+    path.write_bytes((long_sounds / "a.wav").read_bytes())
+
+    def breaking_off(source, **options):
+        blocks = stream_audio(source, **options)
+        if Path(source) == path:
+            yield from islice(blocks, 5)
+            raise AudioError(f"{source} cannot be read further")
+        yield from blocks
+
+    monkeypatch.setattr("aac_llm.captioning.captioner.stream_audio", breaking_off)
+    report = caption_sources(segments_config, captioner)
+    parts = [prediction for prediction in report.predictions if prediction.id == "c.flac"]
     (listed,) = report_of(segments_config)["bad_files"]
     assert listed["audio"] == str(path)
     assert listed["partly"]
     assert 0 < len(parts) < 8
-    soundfile.write(path, sound, rate)  # repaired
+    monkeypatch.undo()  # repaired
     repaired = caption_sources(segments_config, captioner)
     assert len([prediction for prediction in repaired.predictions if prediction.id == "c.flac"]) == 8
     assert repaired.bad_files == []

@@ -407,6 +407,6 @@ def test_an_answer_that_was_cut_is_not_taken_and_says_so() -> None:
         read_answer(json.dumps(content).encode())
     content["choices"][0]["message"]["content"] = "a dog barks\nI removed"
     assert read_answer(json.dumps(content).encode()).startswith("a dog barks")
-    result = one("a dog dog barks", Scripted({"a dog dog barks": CutAnswerError()}))
+    result = one("a dog dog barks", Scripted({"a dog dog barks": CutAnswerError("a dog")}))
     assert result.reason == "kept: the answer was cut (max_new_tokens allows more)"
     assert result.after == "a dog dog barks"

@@ -117,7 +117,10 @@ def test_clips_without_captions_in_the_language_are_reported(
     ]
     path = write(tmp_path / "m.jsonl", *rows)
     assert [clip.id for clip in read_manifest(path)] == ["b"]
-    assert "1 of 2 clips have no captions in eng_Latn and are left out (--language)" in caplog.text
+    assert (
+        "1 of 2 clips have no captions in eng_Latn and are left out, the first being a; --language"
+        in caplog.text
+    )
     assert [clip.id for clip in read_manifest(path, keep_uncaptioned=True)] == ["a", "b"]
     with pytest.raises(ManifestError, match=r"no clip has captions in deu_Latn; there are fra"):
         read_manifest(write(tmp_path / "n.jsonl", rows[0]), language="de")

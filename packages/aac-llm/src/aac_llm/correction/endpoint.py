@@ -212,5 +212,5 @@ def read_answer(content: bytes) -> str:
         raise LLMError(f"the endpoint's answer has no text, but {type(text).__name__}")
     is_cut = record["choices"][0].get("finish_reason") == "length"
     if is_cut and is_one_line(text):
-        raise CutAnswerError()
+        raise CutAnswerError(text)
     return text

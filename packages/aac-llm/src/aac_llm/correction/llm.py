@@ -36,8 +36,9 @@ class LLMError(Exception):
 class CutAnswerError(LLMError):
     """The answer was stopped in the midst of its caption; asked again, it would be the same."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: str) -> None:
         super().__init__("the answer was cut (max_new_tokens allows more)")
+        self.answer = answer
 
 
 def is_one_line(text: str) -> bool:
@@ -197,7 +198,7 @@ class LocalLLM:
         answers = self.tokenizer.batch_decode(made, skip_special_tokens=True)
         is_full = made.shape[1] >= self.max_new_tokens
         return [
-            CutAnswerError() if is_full and not ended and is_one_line(answer) else answer
+            CutAnswerError(answer) if is_full and not ended and is_one_line(answer) else answer
             for answer, ended in zip(answers, has_end.tolist(), strict=True)
         ]
 

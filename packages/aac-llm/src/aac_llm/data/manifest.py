@@ -311,11 +311,12 @@ def _captioned(clips: list[Clip], path: Path, language: str) -> list[Clip]:
         there = sorted({tag for clip in clips for tag in clip.translations})
         raise ManifestError(
             f"{path}:1: no clip has captions in {language}; there are {', '.join(there)}: choose one with "
-            "--language"
+            "--language (in training --data.language)"
         )
     if len(kept) < len(clips):
         logger.warning(
-            "%s: %s of %s clips have no captions in %s and are left out (--language), the first being %s",
+            "%s: %s of %s clips have no captions in %s and are left out, the first being %s; --language "
+            "(in training --data.language) takes others",
             path,
             f"{len(clips) - len(kept):,}",
             f"{len(clips):,}",
