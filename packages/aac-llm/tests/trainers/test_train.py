@@ -306,7 +306,7 @@ def test_crops_are_told_and_counted(config: TrainConfig, caplog: pytest.LogCaptu
 def test_sounds_that_do_not_fit_into_the_decoder_are_refused_before_training(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aac_llm.trainers.train.longest_seconds", lambda *_: 2.0)
+    monkeypatch.setattr("aac_llm.trainers.lengths.longest_seconds", lambda *_: 2.0)
     with pytest.raises(ValueError, match=r"sounds of 6\.2 s, and 2 s fit .* set --data\.max_seconds 2"):
         train(config)
 

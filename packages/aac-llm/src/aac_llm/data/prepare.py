@@ -127,7 +127,8 @@ def find_lengths(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Pr
     problems = []
     for clip in clips:
         check, said = checks.get(clip.audio), clip.duration
-        if check is None or check.seconds is None or said is None:
+        # A header's estimate (after a quick check) proves nothing.
+        if check is None or check.seconds is None or not check.is_exact or said is None:
             continue
         if abs(check.seconds - said) > max(SECONDS_TOLERANCE, SHARE_TOLERANCE * said):
             which = "shorter" if check.seconds < said else "longer"

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -20,15 +19,14 @@ from accelerate.utils import gather_object, parse_flag_from_env
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
-from aac_llm.config.caption import GenerationConfig
 from aac_llm.config.train import TrainConfig
-from aac_llm.data.dataset import SAMPLE_RATE, CaptionDataset
+from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.files import write_json
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.models.inference import longest_seconds
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.curves import plot_curves
+from aac_llm.trainers.lengths import check_lengths, crop_note, make_report
 from aac_llm.trainers.memory import estimate_memory
 from aac_llm.trainers.run_folder import BEST, CURVES, LAST, LOG, REPORT, check_settings, find_checkpoint
 from aac_llm.trainers.trainer import CaptionTrainer
@@ -129,20 +127,6 @@ def build_model(config: TrainConfig) -> CaptionModel:
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
-
-
-def check_lengths(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset) -> None:
-    """Refuse sounds that do not fit into the decoder's context together with a caption.
-
-    Raises:
-        ValueError: with the longest that fit.
-    """
-    longest, fits = max(dataset.durations), longest_seconds(model, GenerationConfig())
-    if longest > fits:
-        raise ValueError(
-            f"data.max_seconds: there are sounds of {longest:.1f} s, and {fits:g} s fit into the decoder's "
-            f"context with a caption; set --data.max_seconds {fits:g}"
-        )
 
 
 def make_dataset(
@@ -320,28 +304,6 @@ def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[Capt
         bad_clips=dict(bad),
         cropped_clips=sum(data.num_cropped for data in datasets),
     )
-
-
-def crop_note(dataset: CaptionDataset, seconds: float) -> str:
-    """Say how many clips are cropped, where, and what to do."""
-    kind, part = ("training", "a random part") if dataset.random else ("validation", "the beginning")
-    return (
-        f"{dataset.num_cropped:,} of {len(dataset.clips):,} {kind} clips are longer than {seconds:g} s, of "
-        f"which only {part} is heard at a time; --data.max_seconds takes more"
-    )
-
-
-def make_report(datasets: Sequence[CaptionDataset]) -> dict[str, Any]:
-    """Return what became of the clips: how many there were, were cropped, and could not be decoded."""
-    return {
-        "training" if data.random else "validation": {
-            "clips": len(data.clips),
-            "cropped": data.num_cropped,
-            "max_seconds": data.max_samples / SAMPLE_RATE,
-            "bad_clips": {str(data.clips[number].audio): reason for number, reason in data.bad.items()},
-        }
-        for data in datasets
-    }
 
 
 def total_parameters(module: nn.Module, *, trained: bool = False) -> int:

@@ -14,8 +14,9 @@ from aac_llm.config.prepare import (
     PrepareReferenceConfig,
     PrepareSLAMConfig,
 )
+from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import language_code
-from aac_llm.data.manifest import KEYS, Clip, parse_captions, read_json_lines
+from aac_llm.data.manifest import KEYS, Clip, read_json_lines
 from aac_llm.data.readers.source import Reading, metadata_seconds
 
 LABELS = ("dataset", "licence", "sound_id")
