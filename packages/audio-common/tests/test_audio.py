@@ -423,13 +423,10 @@ def streamed_wav(size: int) -> bytes:
     return content[:place] + struct.pack("<I", size) + content[place + 4 :]
 
 
-def test_a_wav_that_declares_no_data_is_read_by_pyav_or_says_so(monkeypatch):
-    pytest.importorskip("av")
-    assert torch.equal(load_audio(streamed_wav(0)), load_audio(streamed_wav(0xFFFFFFFF)))
+def test_a_wav_that_declares_no_data_is_read_without_pyav(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    assert len(load_audio(streamed_wav(0xFFFFFFFF))) == 16_000
-    with pytest.raises(AudioError, match=r"declares no samples.*install PyAV"):
-        load_audio(streamed_wav(0))
+    assert len(load_audio(streamed_wav(0))) == 16_000
+    assert torch.equal(load_audio(streamed_wav(0)), load_audio(streamed_wav(0xFFFFFFFF)))
 
 
 def headless_mp3() -> bytes:
@@ -447,7 +444,7 @@ def test_an_mp3_without_a_length_is_read_to_its_end(monkeypatch):
     segment = load_audio(headless_mp3(), offset=4.0, duration=1.5)
     torch.testing.assert_close(segment, loaded[64_000 : 64_000 + 24_000])
     monkeypatch.setitem(sys.modules, "av", None)
-    assert 0 < len(load_audio(headless_mp3())) < 100_000  # libsndfile's guess from the first frame
+    assert torch.equal(load_audio(headless_mp3()), loaded)
 
 
 def test_a_file_that_ends_early_is_warned_of(caplog):

@@ -266,11 +266,10 @@ def test_a_lossy_file_cut_off_in_its_middle_gives_the_first_part(kind, outcomes)
     assert NUM_SAMPLES / 4 < cuts[6]["samples"] < NUM_SAMPLES * 0.75
 
 
-def test_a_flac_cut_off_raises_with_the_time_up_to_which_it_is_good(outcomes):
+def test_a_flac_cut_off_gives_the_first_part(outcomes):
     names = [name for name in outcomes if name.startswith("flac: cut at")]
     for name, low, high in zip(names[6:8], (0.8, 2.0), (1.5, 2.7), strict=True):
-        message = outcomes[name]["whole"]["error"]
-        assert low < float(message.split("decoded from ")[1].split()[0]) < high, message
+        assert low < outcomes[name]["whole"]["samples"] / RATE < high
 
 
 def test_a_header_that_lies_about_its_length_gives_what_is_there(outcomes):
@@ -282,7 +281,7 @@ def test_a_header_that_lies_about_its_length_gives_what_is_there(outcomes):
     ):
         assert outcomes[name]["whole"]["samples"] == NUM_SAMPLES, name
         assert outcomes[name]["part"]["samples"] == RATE / 2, name
-    assert outcomes["flac: 0 samples"]["info"] is None
+        assert outcomes[name]["info"] == NUM_SAMPLES, name
     assert outcomes["mp3: 0 frames"]["whole"]["samples"] >= NUM_SAMPLES
     assert "no sample" in outcomes["wav: no samples"]["whole"]["error"]
 

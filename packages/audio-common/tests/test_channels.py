@@ -12,7 +12,8 @@ import soundfile
 import torch
 from audio_common import channels, decoder
 from audio_common.audio import AudioError, load_audio, stream_audio
-from audio_common.channels import CHANNELS, Verdict, judge
+from audio_common.channels import Verdict, judge
+from audio_common.config import CHANNELS
 from audio_common.reader import Reader
 
 RATE = 16_000
@@ -108,6 +109,15 @@ def test_a_silent_beginning_does_not_decide(tmp_path: Path, start: float) -> Non
     for source in (path.read_bytes(), path):
         samples = load_audio(source, offset=start)
         assert torch.equal(samples, torch.from_numpy(sound[round(start * RATE) :, 1].copy()))
+
+
+def test_a_sound_that_is_quiet_throughout_is_judged_all_the_same(tmp_path: Path) -> None:
+    sound = out_of_phase(25.0) * np.float32(1e-5)
+    path = write(tmp_path / "a.wav", sound)
+    for source in (path.read_bytes(), path):
+        assert torch.equal(load_audio(source, offset=20.0), torch.from_numpy(sound[20 * RATE :, 1].copy()))
+        assert torch.equal(load_audio(source), torch.from_numpy(sound[:, 1].copy()))
+    assert judge(sound, RATE) == judge(sound[: 3 * RATE], RATE) == Verdict(1, True)
 
 
 def test_sounds_that_do_not_cancel_are_averaged_as_ever(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 import soundfile
 from audio_common import check
 from audio_common.audio import audio_info
-from audio_common.channels import CHANNELS
 from audio_common.check import SILENT_DB, Check, CheckMemory, check_files, full_check, quick_check
+from audio_common.config import CHANNELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -174,3 +174,35 @@ def test_metadata_of_macos_beside_a_sound_does_not_matter(tmp_path: Path) -> Non
         expected = load_audio(path)
         (tmp_path / f"._{path.name}").write_bytes(b"\0\x05\x16\x07\0\x02\0\0Mac OS X        " + bytes(4000))
         assert torch.equal(load_audio(path), expected), format_
+
+
+def test_ffmpeg_prints_nothing_about_damage(capfd: pytest.CaptureFixture[str]) -> None:
+    av = pytest.importorskip("av")
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, 48_000)).astype(np.float32)
+    with av.open(file, "w", format="ipod") as container:
+        stream = container.add_stream("aac", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 48_000, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    content = bytearray(file.getvalue())
+    rng = np.random.default_rng(0)
+    for place in rng.integers(len(content) // 4, len(content), (10, 40)):
+        damaged = content.copy()
+        for index in place:
+            damaged[index] ^= 255
+        with contextlib.suppress(AudioError):
+            load_audio(bytes(damaged))
+    assert capfd.readouterr().err == ""
+
+
+def test_silence_never_stands_for_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of this name makes libsndfile take the bytes of an mp3 for an SD2, which it then cannot read."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 32_000)
+    soundfile.write(tmp_path / "a.mp3", noise, 16_000, format="MP3")
+    (tmp_path / "._").write_bytes(b"\0\x05\x16\x07\0\x02\0\0Mac OS X        " + bytes(4000))
+    monkeypatch.chdir(tmp_path)
+    for part in ({}, {"offset": 1.0}):
+        with pytest.raises(AudioError, match="cannot be read by libsndfile"):
+            load_audio(Path("a.mp3").read_bytes(), **part)

@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from audio_common.augment import SpecAugment
     from audio_common.batch import LengthBucketSampler, pad_waveforms
     from audio_common.ced import CED
-    from audio_common.channels import Channel
     from audio_common.check import Check, CheckMemory, check_files
     from audio_common.checkpoint import CheckpointError
-    from audio_common.config import CED_PRESETS, CEDConfig
+    from audio_common.config import CED_PRESETS, CEDConfig, Channel
     from audio_common.files import AUDIO_SUFFIXES, AudioFolder, find_audio, is_audio, walk_files
     from audio_common.labels import AUDIOSET_LABELS
     from audio_common.output import CEDOutput
@@ -41,9 +40,8 @@ _NAMES = {
     "batch": ("LengthBucketSampler", "pad_waveforms"),
     "ced": ("CED",),
     "check": ("Check", "CheckMemory", "check_files"),
-    "channels": ("Channel",),
     "checkpoint": ("CheckpointError",),
-    "config": ("CED_PRESETS", "CEDConfig"),
+    "config": ("CED_PRESETS", "CEDConfig", "Channel"),
     "files": ("AUDIO_SUFFIXES", "AudioFolder", "find_audio", "is_audio", "walk_files"),
     "labels": ("AUDIOSET_LABELS",),
     "output": ("CEDOutput",),

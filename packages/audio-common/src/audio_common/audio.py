@@ -8,11 +8,12 @@ resampled alone. What is before is skipped.
 What is not a clean sound file has a defined result, and none is believed about its size:
 
 - missing, a directory, no access, empty (0 bytes), not sound, no samples: AudioError;
-- cut off or damaged in its middle: what the decoder makes of it, with a warning logged where the file says
-  that there should be more; but flac, which has checksums, raises AudioError with the time up to which a
-  `duration` still loads, and so does an m4a whose index, at its end, is lost;
-- a header that declares more samples than there are: those that are there; fewer: so many. One that declares
-  none, as writers leave it that cannot go back: those that are there, by PyAV;
+- cut off: as far as it goes; damaged in its middle: all the rest. In flac, m4a, webm and mkv, which tell the
+  time of every frame, silence stands for what is lost; in others it is left out. A warning names the file,
+  the second and what is missing; but an m4a whose index, at its end, is lost raises AudioError;
+- joined mp3 and chained Ogg: one part after the other; AudioError where one of another rate begins;
+- a header that declares a wrong number of samples, or none, as writers leave it that cannot go back: those
+  that are there (of wav and its kin, if fewer are declared, so many);
 - a rate outside 1-768 kHz, or not 1 to 64 channels: AudioError;
 - NaN, infinity or values beyond ±1e10: AudioError that names the first. Other values beyond ±1, which a file
   of floats may hold, are passed through.
@@ -30,7 +31,8 @@ import soxr
 import torch
 from torch import Tensor
 
-from audio_common.channels import Channel, OneChannelReader
+from audio_common.channels import OneChannelReader
+from audio_common.config import Channel
 from audio_common.decoder import open_reader
 from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
 
@@ -49,7 +51,7 @@ class AudioInfo:
     num_channels: int
     """Channels of the file; loading averages them."""
     num_frames: int | None
-    """Samples per channel; None where the file does not say."""
+    """Samples per channel; None where the file does not say. Believe it only if `is_exact`."""
     duration: float | None
     """Seconds; None where the file does not say; an estimate for streams without a header (.aac)."""
     format: str

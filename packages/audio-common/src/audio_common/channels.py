@@ -16,21 +16,17 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, get_args
 
 import numpy as np
 
+from audio_common.config import CHANNELS, Channel
 from audio_common.decoder import open_reader
 from audio_common.reader import AudioError, Source
 
 logger = logging.getLogger(__name__)
-
-Channel = Literal["mean", "first", "loudest"]
-"""Which of a sound's channels is heard."""
-CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 LARGEST = 1e10
 """Largest plausible magnitude; integer samples stored as floats reach 2^31."""
@@ -39,7 +35,7 @@ JUDGED_VALUES = 1 << 22
 """The most values, of all channels together, that a stretch holds: memory for 64 channels at 768 kHz."""
 SEARCHED = 12
 QUIET = 1e-8
-"""Power of a stretch in which nothing can be judged: 80 dB below full scale."""
+"""Power of a stretch after which another one is looked at: 80 dB below full scale."""
 CANCELLED = 0.01
 """An average with less than this part of the loudest channel's power, 20 dB below it, is nearly nothing."""
 REMEMBERED = 100_000
@@ -99,28 +95,42 @@ class _Stretch:
             self._sums += np.ones(len(values), np.float32) @ values
             self._products += values.T @ values
 
-    def verdict(self) -> Verdict | None:
-        """Judge it; None if it is too quiet for that."""
-        count = max(1, self._count)
-        with np.errstate(all="ignore"):
-            covariance = self._products / count - np.outer(self._sums, self._sums) / count**2
+    def verdict(self) -> Verdict:
+        """Judge it; silence is averaged."""
+        covariance = self._covariance()
         powers, average = covariance.diagonal(), covariance.mean()
-        if not powers.max() > QUIET:
-            return None
+        if not powers.max() > 0:
+            return Verdict(0, False)
         # A channel alone among many is quiet in their average, too; but it is not cancelled.
         cancels = average < CANCELLED * powers.max() and average < powers.sum() / len(powers) ** 2
         return Verdict(int(np.argmax(powers >= 0.999 * powers.max())), bool(cancels))
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether a later stretch would tell more."""
+        return not self._covariance().diagonal().max() > QUIET
+
+    def _covariance(self) -> np.ndarray:
+        count = max(1, self._count)
+        with np.errstate(all="ignore"):
+            return self._products / count - np.outer(self._sums, self._sums) / count**2
 
 
 def judge(samples: np.ndarray, sample_rate: float) -> Verdict:
     """Judge a whole sound (samples, channels) by its beginning, as files are."""
     length = stretch_length(sample_rate, samples.shape[1])
-    for number in range(SEARCHED):
-        stretch = _Stretch(samples.shape[1], length)
-        stretch.add(samples[number * length : (number + 1) * length])
-        if (verdict := stretch.verdict()) is not None:
-            return verdict
-    return Verdict(0, False)
+    stretches = []
+    for start in range(0, min(len(samples), SEARCHED * length), length):
+        stretches.append(_Stretch(samples.shape[1], length))
+        stretches[-1].add(samples[start : start + length])
+        if not stretches[-1].is_quiet:
+            break
+    return _deciding(stretches).verdict()
+
+
+def _deciding(stretches: Sequence[_Stretch]) -> _Stretch:
+    """Return the last of consecutive stretches, which has sound, or else the first."""
+    return stretches[0] if stretches[-1].is_quiet else stretches[-1]
 
 
 def taken(block: np.ndarray, index: int | None) -> np.ndarray:
@@ -185,28 +195,27 @@ class OneChannelReader:
         blocks = self.reader.blocks(0, None if count is None else max(count, self._length))
         held: list[np.ndarray] = []
         stretch, error = self._read_stretch(blocks, held)
-        verdict = stretch.verdict()
-        if error or (verdict is None and not stretch.num_left):
+        if error or (stretch.is_quiet and not stretch.num_left):
             # The error may lie beyond what is asked for; after silence there may be sound.
             held.clear()
             self._open_anew()
-            self._settle(verdict or self._judged_apart())
+            self._settle(self._judged_apart())
             yield from self.reader.blocks(0, count)
             return
-        self._settle(verdict or Verdict(0, False))
+        self._settle(stretch.verdict())
         yield from _first(chain(_released(held), blocks), count)
 
     def _judged_apart(self) -> Verdict:
         """Decode the beginning up to a stretch with sound, and open the file anew."""
         blocks = self.reader.blocks(0, SEARCHED * self._length)
-        verdict = None
+        stretches = []
         for _ in range(SEARCHED):
             stretch, error = self._read_stretch(blocks)
-            verdict = stretch.verdict()
-            if verdict is not None or error or stretch.num_left:
+            stretches.append(stretch)
+            if error or stretch.num_left or not stretch.is_quiet:
                 break
         self._open_anew()
-        return verdict or Verdict(0, False)
+        return _deciding(stretches).verdict()
 
     def _open_anew(self) -> None:
         self.reader.close()

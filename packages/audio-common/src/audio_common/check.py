@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from audio_common.channels import Channel
+    from audio_common.config import Channel
 
 SILENT_DB = -999.0
 """Level, in dB of full scale, that stands for digital silence."""

@@ -1,9 +1,13 @@
-"""The settings of a CED encoder; standard library only, so that reading them costs no import of torch."""
+"""The settings of a CED encoder and of sounds; standard library only: reading them imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+Channel = Literal["mean", "first", "loudest"]
+"""Which of a sound's channels is heard; see `audio_common.load_audio`."""
+CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 PATCH_FRAMES = 16  # mel frames, and mel bands, of a patch
 

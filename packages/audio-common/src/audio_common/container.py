@@ -229,7 +229,9 @@ def _samples(frame: av.AudioFrame) -> np.ndarray:
 def _silent(like: av.AudioFrame, num_samples: int) -> av.AudioFrame:
     frame = av.AudioFrame(like.format.name, like.layout.name, num_samples)
     for plane in frame.planes:
-        plane.update(bytes(plane.buffer_size) if like.format.name[:2] != "u8" else b"\x80" * plane.buffer_size)
+        plane.update(
+            bytes(plane.buffer_size) if like.format.name[:2] != "u8" else b"\x80" * plane.buffer_size
+        )
     frame.sample_rate = like.sample_rate
     return frame
 

@@ -34,7 +34,7 @@ MAX_CHANNELS = 64
 NOT_MP3 = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"caff", b".snd", b"riff")
 """First bytes of files in which no rows of mp3's frames are looked for, nor in `CONTAINERS`."""
 CONTAINERS = re.compile(rb"....ftyp|\x1aE\xdf\xa3|0&\xb2u|FLV|G|\0\0\x01\xba", re.DOTALL)
-"""The beginnings of mp4, Matroska, ASF, FLV, MPEG's transport and program streams, which may hold such rows."""
+"""Beginnings of mp4, Matroska, ASF, FLV, MPEG's transport and program streams: they may hold such rows."""
 REMEMBERED = 64
 """Files whose layout is kept, so that many parts of one long file do not each read all of it."""
 LONG_FILE = 1 << 22

@@ -32,7 +32,11 @@ LARGEST_HEADER = 16
 """Bytes of a frame's header."""
 TAIL = 1 << 17
 """Bytes at the end of a file in which the last frame is looked for, or twice the largest frame."""
-BLOCK_SIZES = {1: 192, **{code: 576 << code - 2 for code in range(2, 6)}, **{code: 1 << code for code in range(8, 16)}}
+BLOCK_SIZES = {
+    1: 192,
+    **{code: 576 << code - 2 for code in range(2, 6)},
+    **{code: 1 << code for code in range(8, 16)},
+}
 """Samples of a frame by the code in its header; 6 and 7: told after it."""
 
 
@@ -131,7 +135,7 @@ def read_head(file: BinaryIO) -> Head | None:
 
 
 def read_frame(data: bytes, at: int, start: int, head: Head) -> Frame | None:
-    """Read the header of the frame at `data[at:]`, which is byte `start` of the file; None if none begins there."""
+    """Read the header of the frame at `data[at:]`, byte `start` of the file; None if none begins there."""
     code, kind = data[at + 2 : at + 3], data[at + 3 : at + 4]
     if not kind or kind[0] & 1 or kind[0] >> 4 > 10 or code[0] >> 4 == 0 or code[0] & 15 == 15:
         return None
@@ -218,7 +222,7 @@ class FlacReader:
                 break
             except soundfile.LibsndfileError:
                 pass
-            # A whole block is lost with one frame of it: they are decoded one by one, up to beyond the damage.
+            # With one frame a whole block is lost: its frames are decoded one by one, to beyond the damage.
             for block in self._one_by_one(position, min(stop, position + BLOCK)):
                 yield block
                 position += len(block)
@@ -319,7 +323,9 @@ class FlacReader:
 
     def _complain_of_silence(self, start: int) -> None:
         if self._num_lost:
-            self._complain(f"{self._num_lost} samples are damaged or missing, for which silence stands", start)
+            self._complain(
+                f"{self._num_lost} samples are damaged or missing, for which silence stands", start
+            )
             self._num_lost = 0
 
     def _complain(self, problem: str, position: int) -> None:

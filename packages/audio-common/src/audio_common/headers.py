@@ -1,4 +1,4 @@
-"""Headers of writers that could not go back to fill in the length (to a pipe, or stopped): told by the file's.
+"""Headers of writers that could not go back to fill in the length (to a pipe, or stopped), mended.
 
 libsndfile takes most placeholders for what they are. It reads nothing where a length of 0 was left (wav, au,
 rf64, aiff), and refuses CAF's own sign for an unknown length.

@@ -1,4 +1,4 @@
-"""Sounds that stand in one file one after another, read as one: joined mp3, chained Ogg, what damage leaves."""
+"""Sounds one after another in one file, read as one: joined mp3, chained Ogg, what damage leaves of them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class LinkedReader:
         lengths = [link.num_frames for link in links]
         self.num_frames = None if None in lengths else sum(length or 0 for length in lengths)
         self.duration = None if self.num_frames is None else self.num_frames / self.sample_rate
-        self.is_exact = self.num_frames is not None and all(link.is_exact for link in links)
+        self.is_exact = all(link.is_exact and link.sample_rate == self.sample_rate for link in links)
 
     def close(self) -> None:
         """Close the file."""
@@ -110,7 +110,12 @@ class LinkedReader:
                     position += len(block)
                     self._report_lines(reader, at + position - len(block), is_first=position == len(block))
         except soundfile.LibsndfileError as error:
-            self._complain(f"cannot be decoded ({error.error_string or 'no reason given'})", at + position)
+            reason = error.error_string or "no reason given"
+            if position == first and len(self._links) == 1:  # silence would stand for all of it
+                raise AudioError(
+                    f"{self.name} cannot be read by libsndfile ({reason}); check that it is a sound file"
+                ) from error
+            self._complain(f"cannot be decoded ({reason})", at + position)
         if length is not None and position < last:
             self._complain(f"lacks {last - position} samples, for which silence stands", at + position)
             while position < last:
@@ -131,7 +136,9 @@ class LinkedReader:
         errors = [line for line in reader.lines if " error: " in line and not (is_first and "bit" in line)]
         reader.lines.clear()
         if errors:
-            self._complain(f"is damaged ({len(errors)} errors of libmpg123, the first: {errors[0]})", position)
+            self._complain(
+                f"is damaged ({len(errors)} errors of libmpg123, the first: {errors[0]})", position
+            )
 
     def _complain(self, problem: str, position: int) -> None:
         complaint = f"at {position / self.sample_rate:.3f} s: {problem}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,9 @@ from audio_common.ogg import Row, Stream, row_pieces
 from audio_common.pieces import pieced, read_at
 from audio_common.reader import Reader
 from audio_common.sndfile import SoundFileReader
+
+MOST_PAGES = 1 << 20
+"""More missing ones are a wrong number."""
 
 
 def mp3_reader(source: Path | BinaryIO, file: BinaryIO, name: str, runs: Sequence[Run]) -> Reader:
@@ -65,7 +69,9 @@ def _from_start(source: Path | BinaryIO) -> Path | BinaryIO:
     return source
 
 
-def ogg_reader(source: Path | BinaryIO, file: BinaryIO, name: str, streams: Sequence[Stream]) -> Reader | None:
+def ogg_reader(
+    source: Path | BinaryIO, file: BinaryIO, name: str, streams: Sequence[Stream]
+) -> Reader | None:
     """Open the rows of chained Ogg streams; None if libsndfile cannot decode the first one.
 
     Args:
@@ -86,15 +92,20 @@ def ogg_reader(source: Path | BinaryIO, file: BinaryIO, name: str, streams: Sequ
             except soundfile.LibsndfileError:
                 if not links:
                     return None
+                what = f"{row.num_pages} pages of Ogg after it cannot be decoded and are left out"
+                links[-1] = replace(links[-1], end_problem=what)
     return LinkedReader(links, name, format_, None if file is source else file)
 
 
 def _ogg_link(stream: Stream, row: Row, open_: Callable[[], Path | BinaryIO], reader: Reader) -> Link:
     problem = end_problem = ""
     if row.num_lost:
-        problem = f"{row.num_lost} pages of Ogg are damaged or missing and are left out"
+        number = row.num_lost if 0 < row.num_lost < MOST_PAGES else "some"
+        problem = f"{number} pages of Ogg are damaged, missing or out of order and are left out"
     if row is stream.rows[-1] and not stream.is_ended:
         end_problem = "ends without a last page: it is cut off, or its end is damaged"
+    if row is stream.rows[-1] and stream.num_foreign:
+        end_problem = f"{stream.num_foreign} pages of a stream without a beginning are left out"
     return Link(
         open_,
         reader.sample_rate,

@@ -102,11 +102,12 @@ def read_info(frame: bytes, kind: Kind) -> Info | None:
     >>> read_info(bytes(200), Kind(3, 3, 44_100, is_mono=True)) is None
     True
     """
-    if frame[36:40] == b"VBRI" and not any(frame[4:36]):
+    if frame[36:40] == b"VBRI" and not any(frame[6:36]):
         return Info(int.from_bytes(frame[50:54]), int.from_bytes(frame[46:50]), None, is_trimmed=False)
     at = kind.mark_at
-    if frame[at : at + 4] not in (b"Xing", b"Info") or any(frame[4:at]):
+    if frame[at : at + 4] not in (b"Xing", b"Info") or any(frame[6:at]):
         return None
+    # (The first two bytes may be a check sum.)
     flags, at = frame[at + 7] if len(frame) > at + 7 else 0, at + 8
     fields = []
     for bit, size in ((1, 4), (2, 4), (4, 100), (8, 4)):

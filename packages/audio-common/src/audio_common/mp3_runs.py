@@ -13,14 +13,25 @@ going anew is silent for a moment where one that runs on over the gap gives nois
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from audio_common.mp3 import DECODER_DELAY, RATES, Info, Kind, frame_length, frame_lengths, info_frame, kind_of, read_info, tag_stop
+from audio_common.mp3 import (
+    DECODER_DELAY,
+    Info,
+    Kind,
+    frame_length,
+    frame_lengths,
+    info_frame,
+    kind_of,
+    read_info,
+    tag_stop,
+)
 from audio_common.pieces import CHUNK, Piece, size_of
 
 SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]")
-MARK = re.compile(rb"Xing|Info|VBRI")
+MARKS = (b"Xing", b"Info", b"VBRI")
 HEAD = 64
 """More bytes than a frame has up to the end of such a mark."""
 NUM_IN_A_ROW = 3
@@ -62,10 +73,12 @@ class Run:
     @property
     def is_cut(self) -> bool:
         """Whether frames are missing at its end: by their number and, if told, by the bytes."""
-        if self.info is None or not self.info.num_frames or self.info.num_frames <= self.num_frames:
+        num_missing = 0 if self.info is None else (self.info.num_frames or 0) - self.num_frames
+        if self.info is None or num_missing <= 0:
             return False
-        size = self.info.num_bytes
-        return not size or self.stop - self.start < size - 2 * frame_length(self.header)
+        if self.info.num_bytes:
+            return self.stop - self.start < self.info.num_bytes - 2 * frame_length(self.header[:3])
+        return num_missing > 1  # some writers count the silent frame, too
 
     @property
     def declared_trim(self) -> tuple[int, int]:
@@ -101,6 +114,8 @@ class _Scan:
         self._base, self._data = 0, b""
         self._runs: list[Run] = []
         self._last_frame = 0
+        self._marked: tuple[int, Kind] | None = None
+        self._places: list[int] = []
 
     def runs(self) -> list[Run]:
         """The runs with sound in them."""
@@ -148,26 +163,25 @@ class _Scan:
 
     def _walk(self, position: int, kind: Kind) -> tuple[int, int]:
         """Return where the row of frames that begins here ends, and how many there are."""
-        lengths, is_mono = frame_lengths(kind), kind.is_mono
+        lengths, is_mono, begin = frame_lengths(kind), kind.is_mono, position
         length = count = 0
         while position + 4 <= self._size:
             self._load(position)
-            data = self._data
-            is_end = position + len(data) >= self._size
-            marks = self._marks(kind)
-            limit = len(data) - (3 if is_end else HEAD)
-            inside = 0
+            data, base = self._data, self._base
+            limit = len(data) - (3 if base + len(data) >= self._size else HEAD)
+            marks = [mark for mark in self._marks(kind) if mark + base > begin]
+            inside = position - base
             for stop in [*marks, limit]:
                 while inside < stop and inside < limit:
                     step = lengths.get(data[inside : inside + 3], 0)
                     if not step or (data[inside + 3] >= 0xC0) != is_mono:
-                        return self._ended(position + inside, count, length)
+                        return self._ended(base + inside, count, length)
                     inside += step
                     length = step
                     count += 1
                 if inside == stop and stop in marks:  # another file's first frame
-                    return self._ended(position + inside, count, length)
-            position += inside
+                    return self._ended(base + inside, count, length)
+            position = base + inside
         return self._ended(position, count, length)
 
     def _ended(self, stop: int, count: int, length: int) -> tuple[int, int]:
@@ -177,13 +191,19 @@ class _Scan:
         return stop, count
 
     def _marks(self, kind: Kind) -> list[int]:
-        """Where silent first frames begin in the chunk, but for one at its start."""
-        places = []
-        for found in MARK.finditer(self._data):
-            at = found.start() - (36 if found.group() == b"VBRI" else kind.mark_at)
-            if at > 0 and not any(self._data[at + 4 : found.start()]) and frame_length(self._data[at : at + 3]):
-                places.append(at)
-        return places
+        """Where silent first frames begin in the chunk."""
+        if self._marked == (self._base, kind):
+            return self._places
+        data, places = self._data, []
+        for mark in MARKS:
+            found = data.find(mark)
+            while found >= 0:
+                at = found - (36 if mark == b"VBRI" else kind.mark_at)
+                if at >= 0 and not any(data[at + 6 : found]) and frame_length(data[at : at + 3]):
+                    places.append(at)
+                found = data.find(mark, found + 4)
+        self._marked, self._places = (self._base, kind), sorted(places)
+        return self._places
 
     def _info(self, start: int, kind: Kind) -> Info | None:
         frame = self._at(start, 4)
@@ -209,14 +229,14 @@ class _Scan:
         """Search for frames that begin at `start` or later, and before `limit`."""
         while start < min(limit, self._size):
             self._load(start)
-            data = self._data
-            for found in SYNC.finditer(data):
-                place = start + found.start()
+            data, base = self._data, self._base
+            for found in SYNC.finditer(data, start - base):
+                place = base + found.start()
                 if place >= limit:
                     return None
                 if kind_of(data[found.start() : found.start() + 4]) and self._is_sound(place):
                     return place
-            start += max(1, len(data) - 3)
+            start = max(start + 1, base + len(data) - 3)
         return None
 
     def _after_tag(self, position: int) -> int:
@@ -233,14 +253,18 @@ class _Scan:
     def _at(self, position: int, count: int) -> bytes:
         """Bytes of the file, fewer at its end."""
         inside = position - self._base
-        if inside < 0 or inside + count > len(self._data):
-            self._load(position)
-            inside = 0
-        return self._data[inside : inside + count]
+        if inside >= 0 and inside + count <= len(self._data):
+            return self._data[inside : inside + count]
+        self._file.seek(position)
+        return self._file.read(count)
 
     def _load(self, position: int) -> None:
-        self._file.seek(position)
-        self._base, self._data = position, self._file.read(CHUNK)
+        """Have a chunk with the bytes at `position`, many more, or all to the file's end."""
+        inside, size = position - self._base, len(self._data)
+        is_end = self._base + size >= self._size
+        if inside < 0 or inside >= size or (size - inside < CHUNK // 16 and not is_end):
+            self._file.seek(position)
+            self._base, self._data = position, self._file.read(CHUNK)
 
 
 def run_pieces(run: Run) -> tuple[list[Piece], int]:
@@ -254,7 +278,7 @@ def run_pieces(run: Run) -> tuple[list[Piece], int]:
     return list(run.pieces), 40 * sum(stop - start for start, stop in run.pieces)
 
 
-def is_plain(runs: list[Run], head: bytes) -> bool:
+def is_plain(runs: Sequence[Run], head: bytes) -> bool:
     """Whether libsndfile reads the file as it is: one run, whose first frame, at the start, tells its length.
 
     Args:

@@ -64,6 +64,8 @@ class Stream:
     """Whether its numbers of samples can be believed."""
     is_alone: bool = True
     """Whether the file begins no other stream, be it an empty one."""
+    num_foreign: int = 0
+    """Pages of another one among or after its own, whose beginning is missing."""
     is_ended: bool = False
     """Whether its last page is there."""
 
@@ -82,7 +84,7 @@ class Stream:
 
 
 def find_streams(file: BinaryIO) -> list[Stream] | None:
-    """Read all pages of a file; None if it holds anything but sound that libsndfile knows, one after another."""
+    """Read all pages of a file; None if it holds anything but chained sound that libsndfile knows."""
     streams: list[Stream] = []
     number = num_packets = -1
     begun_at = -1
@@ -95,9 +97,12 @@ def find_streams(file: BinaryIO) -> list[Stream] | None:
             streams.append(Stream(page.serial, num_headers, [(page.start, page.stop)]))
             number, num_packets = page.number, page.num_packets
             continue
-        if not streams or page.serial != streams[-1].serial:
+        if not streams:
             continue
         stream = streams[-1]
+        if page.serial != stream.serial:
+            stream.num_foreign += 1
+            continue
         if num_packets < stream.num_headers:
             if page.number != number + 1:
                 return None
@@ -197,14 +202,16 @@ def check_sum(page: bytes) -> int:
 
 
 def row_pieces(file: BinaryIO, stream: Stream, row: Row) -> list[Piece]:
-    """What a file of one row is made of: the stream's headers, numbered so as to go before it, and its pages."""
+    """What a file of one row is made of: the stream's headers, numbered to go before it, and its pages."""
     first = row.first_number - len(stream.headers)
     pieces: list[Piece] = []
     for number, (start, stop) in enumerate(stream.headers, start=first):
         page = _read_page(file, start, stop)
         packet = 27 + page[26]
         if row.num_lost and page[packet : packet + 8] == b"OpusHead":
-            page[packet + 10 : packet + 12] = bytes(2)  # samples to leave out: those of the stream's beginning
+            page[packet + 10 : packet + 12] = bytes(
+                2
+            )  # samples to leave out: those of the stream's beginning
         page[18:22] = (number & 0xFFFFFFFF).to_bytes(4, "little")
         pieces.append(_signed(page))
     if not row.num_lost or row.num_pages > 1:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from audio_common.channels import Channel
+    from audio_common.config import Channel
 
 BATCHES_AHEAD = 2
 """Batches decoded or being decoded while the caller works on another one."""

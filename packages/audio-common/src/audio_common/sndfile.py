@@ -7,6 +7,7 @@ libsndfile 1.2.2 are worked around here:
 - After a seek the mp3 and opus decoders need time to converge, so a seek lands `PREROLL` samples early.
 - A seek into the last page of an Ogg Vorbis file is off by the samples trimmed at the end (compare
   libsndfile issue 885), so no seek goes into the last `OGG_TAIL` samples.
+- Some files cannot be sought (gsm, say): they are decoded from their beginning.
 - Ogg Opus with an unusual pre-skip begins elsewhere unless there is a seek to its beginning.
 """
 
@@ -25,7 +26,7 @@ import soundfile
 
 from audio_common.pieces import read_at
 from audio_common.raw_lines import QuietFile, caught_lines
-from audio_common.reader import BLOCK, AudioError
+from audio_common.reader import BLOCK
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class SoundFileReader:
         """What libmpg123 said: on odd tags, mostly."""
         # libsndfile asks libmpg123 about whatever it does not know itself.
         self._is_noisy = not read_at(source, 0, 4).startswith(QUIET_FORMATS)
+        self._source = source
         self._opened: BinaryIO | None = None
         self._file = self._open(source)
         self._is_noisy = self._file.format == "MP3"
@@ -95,7 +97,6 @@ class SoundFileReader:
 
         Raises:
             LibsndfileError: it cannot be decoded from here on, if `raises`.
-            AudioError: there is no way to `start`.
         """
         if self.num_frames is not None and start >= self.num_frames:
             return
@@ -158,14 +159,14 @@ class SoundFileReader:
         try:
             with self._caught():
                 return self._file.seek(position)
-        except soundfile.LibsndfileError as error:
+        except soundfile.LibsndfileError:
             if self._raises:
                 raise
-            seconds = position / self.sample_rate
-            raise AudioError(
-                f"{self.name} is damaged: there is no way to {seconds:.3f} s in it "
-                f"({error.error_string or 'no reason given'}); replace it, or read it from its beginning"
-            ) from error
+        self.close()
+        if not isinstance(self._source, Path):
+            self._source.seek(0)
+        self._file = self._open(self._source)
+        return 0
 
     def _read(self, count: int, position: int) -> np.ndarray:
         buffer = np.empty((count, self.num_channels), np.float32)

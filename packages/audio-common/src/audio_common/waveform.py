@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from audio_common.audio import load_audio, resampled
-from audio_common.channels import LARGEST, Channel, check_channel, judge, refuse_values, taken
+from audio_common.channels import LARGEST, check_channel, judge, refuse_values, taken
+from audio_common.config import Channel
 from audio_common.decoder import MAX_CHANNELS
 from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError
 
