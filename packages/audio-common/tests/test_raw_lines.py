@@ -106,7 +106,6 @@ def test_damaged_mp3s_print_nothing(
 def test_a_child_forked_meanwhile_writes_where_it_should() -> None:
     code = """
 import os, warnings
-from audio_common.check import full_check
 from audio_common.raw_lines import caught_lines
 warnings.simplefilter("ignore")
 with caught_lines():

@@ -7,7 +7,8 @@ resampled alone. What is before is skipped.
 
 What is not a clean sound file has a defined result, and none is believed about its size:
 
-- missing, a directory, no access, empty (0 bytes), not sound, no samples: AudioError;
+- missing, a directory, no access, empty (0 bytes), no samples: AudioError; so is what is no sound, which is
+  called what it is (`audio_common.identify`);
 - cut off: as far as it goes; damaged in its middle: all the rest. In flac, m4a, webm and mkv, which tell the
   time of every frame, silence stands for what is lost; in others it is left out. A warning names the file,
   the second and what is missing; but an m4a whose index, at its end, is lost raises AudioError;
@@ -49,7 +50,7 @@ class AudioInfo:
     sample_rate: int
     """Samples per second of the file, Hz."""
     num_channels: int
-    """Channels of the file; loading averages them."""
+    """Channels of the file; loading makes one of them."""
     num_frames: int | None
     """Samples per channel; None where the file does not say. Believe it only if `is_exact`."""
     duration: float | None

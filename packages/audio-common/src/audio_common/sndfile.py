@@ -73,7 +73,7 @@ class SoundFileReader:
         self._is_noisy = not read_at(source, 0, 4).startswith(QUIET_FORMATS)
         self._source = source
         self._opened: BinaryIO | None = None
-        self._file = self._open(source)
+        self._file = self._open()
         self._is_noisy = self._file.format == "MP3"
         self.sample_rate = self._file.samplerate
         self.num_channels = self._file.channels
@@ -86,9 +86,27 @@ class SoundFileReader:
         is_counted = self._file.format in COUNTED and self._file.subtype.startswith(PLAIN)
         self.is_exact = self._is_sure or (is_counted and declared is not None)
 
+    def _open(self) -> _SequentialFile:
+        source = self._source
+        if isinstance(source, Path):
+            if not self._is_noisy:
+                # As bytes, since a file's name need not be valid Unicode.
+                return _SequentialFile(os.fsencode(source))
+            # By its path, an mp3 beside which macOS has left metadata (`._NAME`) would be taken for an SD2.
+            source = self._opened = source.open("rb")
+        try:
+            with self._caught():
+                return _SequentialFile(QuietFile(source, self.lines))
+        except soundfile.LibsndfileError:
+            self._close_opened()
+            raise
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._close_opened()
+
+    def _close_opened(self) -> None:
         if self._opened is not None:
             self._opened.close()
 
@@ -115,21 +133,6 @@ class SoundFileReader:
             logger.warning("%s %s", self.name, self.complaints[-1])
         elif self.lines:
             logger.debug("%s: %s", self.name, "; ".join(self.lines))
-
-    def _open(self, source: Path | BinaryIO) -> _SequentialFile:
-        if isinstance(source, Path):
-            if not self._is_noisy:
-                # As bytes, since a file's name need not be valid Unicode.
-                return _SequentialFile(os.fsencode(source))
-            # By its path, an mp3 beside which macOS has left metadata (`._NAME`) would be taken for an SD2.
-            source = self._opened = source.open("rb")
-        try:
-            with self._caught():
-                return _SequentialFile(QuietFile(source, self.lines))
-        except soundfile.LibsndfileError:
-            if self._opened is not None:
-                self._opened.close()
-            raise
 
     @property
     def reason(self) -> str:
@@ -165,7 +168,7 @@ class SoundFileReader:
         self.close()
         if not isinstance(self._source, Path):
             self._source.seek(0)
-        self._file = self._open(self._source)
+        self._file = self._open()
         return 0
 
     def _read(self, count: int, position: int) -> np.ndarray:
