@@ -56,7 +56,7 @@ def evaluate_predictions(
     # Only clips that all systems captioned, or the comparison would be of different sets.
     ids = [id for id, texts in wanted.items() if texts and all(id in system for system in systems)]
     if not ids:
-        raise ValueError(_no_clips(predictions, wanted))
+        raise ValueError(_no_clips(predictions, wanted, tuple(bad_rows)))
     texts = [wanted[id] for id in ids]
     tables = [score_texts([system[id].caption for id in ids], texts, metrics, settings) for system in systems]
     notes = [
@@ -114,11 +114,14 @@ def _references_of(predictions: Sequence[Prediction]) -> dict[str, tuple[str, ..
     return {prediction.id: prediction.references for prediction in predictions}
 
 
-def _no_clips(predictions: Sequence[Prediction], wanted: Mapping[str, Sequence[str]]) -> str:
+def _no_clips(
+    predictions: Sequence[Prediction], wanted: Mapping[str, Sequence[str]], bad_rows: Sequence[str]
+) -> str:
+    lost = f"; {len(bad_rows):,} rows could not be read, the first: {bad_rows[0]}" if bad_rows else ""
     if not any(wanted.values()):
-        return "no clip has references: name a manifest that holds them with --references"
+        return f"no clip has references: name a manifest that holds them with --references{lost}"
     ids = [predictions[0].id if predictions else "(none)", next(iter(wanted))]
-    return f"no id of a caption has references; the first ids are {ids[0]!r} and {ids[1]!r}"
+    return f"no id of a caption has references; the first ids are {ids[0]!r} and {ids[1]!r}{lost}"
 
 
 def _scored_clips(
