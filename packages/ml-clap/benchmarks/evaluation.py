@@ -77,13 +77,13 @@ def encode_as_reference(model: MLCLAP, paths: Sequence[Path], batches: Sequence[
     """Rows in file order; each file is decoded once, its row repeated."""
     for rows in batches:
         loaded = {clip: load_audio(paths[clip]) for clip in dict.fromkeys(rows)}
-        model.encode_audio(*pad_waveforms([loaded[clip] for clip in rows])).cpu()
+        model.embed_audio(*pad_waveforms([loaded[clip] for clip in rows])).cpu()
 
 
 @torch.inference_mode()
 def encode_texts_as_reference(model: MLCLAP, captions: Sequence[str], batch_size: int) -> None:
     for first in range(0, len(captions), batch_size):
-        model.encode_text(captions[first : first + batch_size], "eng_Latn").cpu()
+        model.embed_text(captions[first : first + batch_size], "eng_Latn").cpu()
 
 
 def measure(name: str, work: Callable[[], object]) -> Row:

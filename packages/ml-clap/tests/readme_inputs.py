@@ -35,6 +35,7 @@ def make_inputs(folder: Path) -> None:
     make_wavcaps(folder / "data")
     make_esc10(folder / "data" / "esc10")
     make_tuxpaint(folder / "data" / "tuxpaint")
+    make_mine(folder / "data" / "mine.jsonl")
 
 
 def draw_scene(seed: int) -> Scene:
@@ -91,6 +92,21 @@ def make_wavcaps(folder: Path) -> None:
     write_json(folder / "wavcaps.json", {"num_captions_per_audio": 2, "data": entries})
     for seed in range(700, 704):
         write_scene(folder / "wavcaps" / f"{seed}.flac", seed)
+
+
+def make_mine(path: Path) -> None:
+    """Write a manifest as aac-llm has it, with captions in a list and a key of one's own."""
+    rows = []
+    for seed in range(800, 804):
+        write_scene(path.parent / "mine" / f"{seed}.flac", seed)
+        rows.append(
+            {
+                "audio": f"mine/{seed}.flac",
+                "captions": [caption(draw_scene(seed), "eng_Latn")],
+                "recorder": "mine",
+            }
+        )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def make_esc10(folder: Path) -> None:

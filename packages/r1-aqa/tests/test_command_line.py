@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -566,3 +567,29 @@ Program("", (Verb("work", C, "toy:work", has_model=False),)).main(["work"])
     command = f"'{sys.executable}' -c '{script}' | head -1; echo ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (result.stdout, result.stderr) == ("line\n141\n", "")
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_process_of_several_ends_without_waiting_for_threads(code: int) -> None:
+    # Python's own end waits for this thread, and aborts when one of torch.distributed wakes up too late.
+    script = f"""
+import atexit, sys, threading, time
+from types import ModuleType
+from dataclasses import dataclass
+from r1_aqa.command_line import Program, Verb
+@dataclass
+class C:
+    x: int = 0
+def work(config):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    atexit.register(print, "closed")
+    return {code}
+toy = sys.modules["toy"] = ModuleType("toy")
+toy.work = work
+sys.argv = ["r1-aqa", "work"]
+Program("", (Verb("work", C, "toy:work", has_model=False),)).main()
+"""
+    environment = os.environ | {"WORLD_SIZE": "2"}
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert (result.returncode, result.stdout, result.stderr) == (code, "closed\n", "")

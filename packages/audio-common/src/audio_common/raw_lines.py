@@ -131,3 +131,11 @@ class QuietFile:
         except (OSError, ValueError) as error:
             self._lines.append(f"reading failed: {error}")
             return b""
+
+    def readinto(self, buffer: bytearray) -> int:
+        """Fill `buffer` as far as the file goes; soundfile takes `read` where a file has no such method."""
+        try:
+            return int(self._file.readinto(buffer) or 0)  # type: ignore[attr-defined]
+        except (OSError, ValueError) as error:
+            self._lines.append(f"reading failed: {error}")
+            return 0

@@ -28,11 +28,13 @@ from ml_clap.config.prepare import (
     PrepareClothoConfig,
     PrepareConfig,
     PrepareFolderConfig,
+    PrepareJSONLConfig,
     PrepareReferenceConfig,
     PrepareTuxpaintConfig,
 )
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
+from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
 from ml_clap.files import is_stream
 
@@ -79,7 +81,9 @@ def check_quickstart(config: QuickstartConfig) -> None:
 
 def check_prepare(config: PrepareConfig) -> None:
     """Refuse a missing source, and places that cannot be written to, before a decoder is loaded."""
-    (require_file if isinstance(config, PrepareReferenceConfig) else require_any)(config.source)
+    (require_file if isinstance(config, PrepareReferenceConfig | PrepareJSONLConfig) else require_any)(
+        config.source
+    )
     require_file(*config.against)
     require_folder(getattr(config, "audio", None))
     require_file(getattr(config, "captions", None))
@@ -115,6 +119,16 @@ def check_classify(config: ClassifyConfig) -> None:
     require_file(config.prompts)
     require_clap(config.model)
     require_output(config.json, config.plot)
+
+
+def check_similarity(config: SimilarityConfig) -> None:
+    """Refuse words that cannot be sounds or texts, and a missing model, before torch is loaded."""
+    from ml_clap.search.similarity import tell_apart
+
+    for item in config.inputs:
+        tell_apart(item)
+    require_clap(config.model)
+    require_output(config.json)
 
 
 def check_index(config: IndexConfig) -> None:
@@ -166,6 +180,7 @@ VERBS = (
     reader("audiocaps", PrepareAudioCapsConfig, "data/audiocaps", "data/audiocaps/manifest.jsonl"),
     reader("reference", PrepareReferenceConfig, "data/wavcaps.json", "data/wavcaps/manifest.jsonl"),
     reader("folder", PrepareFolderConfig, "sounds --captions captions.json", "sounds.jsonl"),
+    reader("jsonl", PrepareJSONLConfig, "sounds.jsonl", "checked.jsonl"),
     reader("tuxpaint", PrepareTuxpaintConfig, "data/tuxpaint", "data/tuxpaint/manifest.jsonl"),
     Verb(
         name="train",
@@ -189,6 +204,14 @@ VERBS = (
         positional=("data",),
         example="classify recordings --model runs/clotho --prompts classes.json --languages eng_Latn",
         check=check_classify,
+    ),
+    Verb(
+        name="similarity",
+        settings=SimilarityConfig,
+        function="ml_clap.search.similarity:similarity_verb",
+        positional=("inputs",),
+        example='similarity dog.wav rain.wav "A dog barks." --model runs/clotho',
+        check=check_similarity,
     ),
     Verb(
         name="index",

@@ -51,14 +51,23 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
         screen.print(Text(note))
 
 
-def print_skipped(reasons: Sequence[str], limit: int = 5) -> None:
-    """Print to standard output which files were skipped, and why."""
+def print_skipped(reasons: Sequence[str], limit: int = 5, what: str = "sound") -> None:
+    """Print to standard output which files (or lines) were skipped, and why."""
     if reasons:
-        print(f"{len(reasons):,} {'sound' if len(reasons) == 1 else 'sounds'} skipped:")
+        print(f"{count_of(len(reasons), what)} skipped:")
     for reason in reasons[:limit]:
         print(f"  {printable(reason)}")
     if len(reasons) > limit:
         print(f"  and {len(reasons) - limit:,} more; --json FILE lists all")
+
+
+def count_of(number: int, what: str) -> str:
+    """Return a number of things in words.
+
+    >>> count_of(1, "clip"), count_of(1200, "clip")
+    ('1 clip', '1,200 clips')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def printable(text: str) -> str:

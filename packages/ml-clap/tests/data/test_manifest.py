@@ -84,13 +84,14 @@ def test_languages_of_any_spelling_and_further_keys_are_read(tmp_path: Path) -> 
         (json.dumps({"id": "b", "captions": {}}), "the key 'audio' is missing"),
         (json.dumps(ROW | {"id": 3}), "id must be a non-empty text, got 3"),
         (json.dumps(ROW | {"audio": " "}), "audio must be a non-empty text"),
-        (json.dumps(ROW | {"captions": {}}), "captions must be an object such as"),
-        (json.dumps(ROW | {"captions": ["A dog."]}), "captions must be an object such as"),
+        (json.dumps(ROW | {"captions": {}}), "captions must be a list such as"),
+        (json.dumps(ROW | {"captions": []}), "captions must be a list of at least one text, got []"),
+        (json.dumps(ROW | {"captions": 7}), "or an object such as"),
         (
             json.dumps(ROW | {"captions": {"eng_Latn": []}}),
             "captions of eng_Latn must be a list of at least one",
         ),
-        (json.dumps(ROW | {"captions": {"eng_Latn": "A dog."}}), "captions of eng_Latn must be a list"),
+        (json.dumps(ROW | {"captions": {"eng_Latn": 7}}), "captions of eng_Latn must be a list"),
         (
             json.dumps(ROW | {"captions": {"eng_Latn": ["A dog.", " "]}}),
             "captions of eng_Latn must be non-empty",
@@ -151,3 +152,23 @@ def test_what_could_not_be_read_back_is_not_written(tmp_path: Path, bad: list[Cl
         write_manifest(path, bad)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("captions", [["Un chien."], "Un chien.", {"fr": "Un chien."}])
+def test_captions_may_be_a_list_or_one_text_in_the_language_that_is_named(
+    tmp_path: Path, captions: Any
+) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(json.dumps(ROW | {"captions": captions}))
+    (clip,) = read_manifest(path, language="fr")
+    assert clip.captions == {"fra_Latn": ("Un chien.",)}
+
+
+def test_further_keys_are_written_back_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    extra = {"dataset": "Clotho", "question": "What barks?", "choices": ["a dog", "a cat"], "mine": {"x": 1}}
+    path.write_text(json.dumps(ROW | extra))
+    clips = read_manifest(path)
+    assert clips[0].extra == extra
+    write_manifest(path, clips)
+    assert json.loads(path.read_text()).items() >= extra.items()

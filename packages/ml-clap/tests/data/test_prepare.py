@@ -11,7 +11,12 @@ import pytest
 import soundfile
 from audio_common import check
 from audio_common.check import Check
-from ml_clap.config.prepare import PrepareFolderConfig, PrepareTuxpaintConfig
+from ml_clap.config.prepare import (
+    PrepareAudioCapsConfig,
+    PrepareFolderConfig,
+    PrepareReferenceConfig,
+    PrepareTuxpaintConfig,
+)
 from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_manifest
 from ml_clap.data.prepare import PrepareReport, prepare, report_path, unique_ids
 
@@ -77,11 +82,17 @@ def test_each_bad_file_is_named_and_the_others_are_kept(sounds: Path) -> None:
     soundfile.write(whole, noise(22, 2.0), RATE)
     whole.write_bytes(whole.read_bytes()[:RATE])
     report = run(sounds)
-    corrupt = {("corrupt", f"dog/{name}") for name in ("text", "empty", "damaged", "nan")}
-    odd = {("missing", "dog/gone"), ("silent", "dog/silent"), ("short", "dog/short"), ("cut off", "dog/cut")}
+    corrupt = {("corrupt", f"dog/{name}") for name in ("text", "empty", "nan")}
+    odd = {
+        ("missing", "dog/gone"),
+        ("damaged", "dog/damaged"),
+        ("silent", "dog/silent"),
+        ("short", "dog/short"),
+        ("cut off", "dog/cut"),
+    }
     assert problems(report) == corrupt | odd
     kept = {clip.id for clip in read_manifest(report.manifest)}
-    assert kept == {f"dog/{name}" for name in (0, 1, 2, 3, "silent", "short", "cut")} | {
+    assert kept == {f"dog/{name}" for name in (0, 1, 2, 3, "silent", "short", "cut", "damaged")} | {
         f"rain/{n}" for n in range(4, 8)
     }
 
@@ -197,6 +208,48 @@ def test_summary_and_json_say_the_same(sounds: Path, capsys: pytest.CaptureFixtu
     assert "sound files damaged" in printed
     assert "corrupt: dog/bad: " in printed
     assert f"captions fra_Latn{' ' * 2}" in printed.replace(" " * 4, " " * 2)
+
+
+def test_lengths_other_than_the_metadata_say_are_reported_and_kept(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "YAAAAAAAAAAA_30.wav", noise(0, 0.5), RATE)
+    soundfile.write(tmp_path / "YBBBBBBBBBBB_30.wav", noise(1, 9.8), RATE)
+    table = tmp_path / "train.csv"
+    table.write_text("youtube_id,start_time,caption\nAAAAAAAAAAA,30,A dog\nBBBBBBBBBBB,30,Rain\n")
+    report = prepare(PrepareAudioCapsConfig(source=table, out=tmp_path / "a.jsonl"))
+    (problem,) = report.problems
+    assert (problem.kind, problem.where) == ("length", "AAAAAAAAAAA_30")
+    assert problem.message == "shorter than its metadata say (0.5 s of 10 s)"
+    assert report.clips == 2
+
+    entries = [{"id": "w", "audio": "YBBBBBBBBBBB_30.wav", "caption": "Rain", "duration": 300}]
+    (tmp_path / "wavcaps.json").write_text(json.dumps({"data": entries}))
+    wavcaps = prepare(PrepareReferenceConfig(source=tmp_path / "wavcaps.json", out=tmp_path / "w.jsonl"))
+    assert wavcaps.problems[0].message == "shorter than its metadata say (9.8 s of 300 s)"
+    assert read_manifest(tmp_path / "w.jsonl")[0].duration == pytest.approx(9.8)
+
+
+def test_integers_stored_as_floats_are_reported(sounds: Path) -> None:
+    soundfile.write(sounds / "sounds/dog/int.wav", noise(5) * 32768, RATE, subtype="FLOAT")
+    (problem,) = run(sounds).problems
+    assert (problem.kind, problem.where) == ("loud", "dog/int")
+    assert "integers stored as floats?" in problem.message
+
+
+def test_the_report_says_what_how_many_and_what_to_do(
+    sounds: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sounds / "sounds/dog/bad.wav").write_text("no sound")
+    soundfile.write(sounds / "sounds/dog/silent.wav", np.zeros(RATE), RATE)
+    report = run(sounds)
+    printed = capsys.readouterr().out
+    kinds = json.loads(report_path(report.manifest).read_text())["kinds"]
+    assert [(kind["kind"], kind["count"], kind["is_left_out"]) for kind in kinds] == [
+        ("corrupt", 1, True),
+        ("silent", 1, False),
+    ]
+    for kind in kinds:
+        assert kind["what"] in printed
+        assert kind["advice"] in printed
 
 
 def test_file_name_that_is_not_unicode_does_not_end_the_work(sounds: Path) -> None:

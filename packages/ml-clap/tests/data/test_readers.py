@@ -15,6 +15,7 @@ from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareClothoConfig,
     PrepareFolderConfig,
+    PrepareJSONLConfig,
     PrepareReferenceConfig,
     PrepareTuxpaintConfig,
 )
@@ -22,6 +23,7 @@ from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.manifest import ManifestError
 from ml_clap.data.readers import labelled
 from ml_clap.data.readers import published as readers
+from ml_clap.data.readers.json_lines import read_jsonl
 from ml_clap.data.readers.labelled import choose_validation, read_folder
 from ml_clap.data.readers.published import read_audiocaps, read_clotho, read_reference
 from ml_clap.data.readers.tuxpaint import captions_by_language, read_tuxpaint
@@ -75,6 +77,13 @@ def test_reference_json_gives_all_captions_in_their_languages(tmp_path: Path) ->
     assert reading.clips[0].captions == {"eng_Latn": ("A dog.", "A hound."), "fra_Latn": ("Un chien.",)}
     assert [clip.audio.name for clip in reading.clips] == ["a.wav", "b.wav", "c.flac"]
     assert {clip.split for clip in reading.clips} == {"test"}
+
+
+def test_a_byte_order_mark_before_json_does_no_harm(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    source = tmp_path / "data.json"
+    source.write_text(json.dumps({"data": [{"audio": "a.wav", "caption": "A"}]}), encoding="utf-8-sig")
+    assert len(read_reference(PrepareReferenceConfig(source=source, out=OUT)).clips) == 1
 
 
 def test_bad_entries_of_reference_json_are_named_and_the_others_read(tmp_path: Path) -> None:
@@ -131,8 +140,8 @@ def test_clotho_csv_gives_five_captions_and_finds_odd_names(tmp_path: Path) -> N
         "two captions.wav",
     ]
     assert [(problem.kind, problem.where) for problem in reading.problems] == [
-        ("missing", f"{source}:5"),
         ("row", f"{source}:6"),
+        ("missing", f"{source}:5"),
     ]
 
 
@@ -150,10 +159,25 @@ def test_clotho_folder_gives_the_three_splits_though_names_repeat(tmp_path: Path
         read_clotho(PrepareClothoConfig(source=tmp_path, split="train", out=OUT))
 
 
+def test_an_unquoted_comma_never_makes_half_a_caption(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav", "c.wav")
+    source = tmp_path / "clotho_captions_development.csv"
+    source.write_text(
+        "file_name,caption_1,caption_2,caption_3,caption_4,caption_5\n"
+        "a.wav,A dog barks, then a bell,c2,c3,c4,c5\nb.wav,only one\nc.wav,1,2,3,4,5\n"
+    )
+    reading = read_clotho(PrepareClothoConfig(source=source, out=OUT))
+    assert [clip.captions["eng_Latn"] for clip in reading.clips] == [("1", "2", "3", "4", "5")]
+    assert [(problem.kind, problem.where, problem.message) for problem in reading.problems] == [
+        ("row", f"{source}:2", "expected 6 cells, got 7 (an unquoted comma?)"),
+        ("row", f"{source}:3", "expected 6 cells, got 2"),
+    ]
+
+
 def test_csv_without_the_columns_is_an_error_that_lists_those_there(tmp_path: Path) -> None:
     source = write_csv(tmp_path / "x.csv", ["name", "text"], [["a.wav", "A"]])
     with pytest.raises(
-        ManifestError, match=r"x\.csv:1: no column file_name, caption_1; there are name, text"
+        ManifestError, match=r"x\.csv:1: no column file_name, caption_1; .* there are name, text"
     ):
         read_clotho(PrepareClothoConfig(source=source, out=OUT))
 
@@ -161,7 +185,7 @@ def test_csv_without_the_columns_is_an_error_that_lists_those_there(tmp_path: Pa
 def test_csv_that_is_not_text_is_an_error_with_the_line(tmp_path: Path) -> None:
     source = tmp_path / "x.csv"
     source.write_bytes(b"file_name,caption_1\na.wav,caf\xe9\n")
-    with pytest.raises(ManifestError, match=r"x\.csv:\d+: not CSV in UTF-8"):
+    with pytest.raises(ManifestError, match=r"x\.csv:2: not UTF-8 text"):
         read_clotho(PrepareClothoConfig(source=source, out=OUT))
 
 
@@ -214,6 +238,16 @@ def test_audiocaps_rows_of_one_clip_are_one_clip_and_other_starts_are_others(tmp
     assert Counter(problem.kind for problem in reading.problems) == {"missing": 1, "row": 2}
 
 
+def test_a_file_that_could_be_either_of_two_starts_is_left_out_with_both(tmp_path: Path) -> None:
+    touch(tmp_path, "YAAAAAAAAAAA.wav", "YBBBBBBBBBBB.wav")
+    rows = [[1, "AAAAAAAAAAA", 30, "one"], [2, "AAAAAAAAAAA", 60, "two"], [3, "BBBBBBBBBBB", 0, "three"]]
+    source = write_csv(tmp_path / "train.csv", AUDIOCAPS_COLUMNS, rows)
+    reading = read_audiocaps(PrepareAudioCapsConfig(source=source, out=OUT))
+    assert [clip.id for clip in reading.clips] == ["BBBBBBBBBBB_0"]
+    assert [problem.where for problem in reading.problems] == [f"{source}:2", f"{source}:3"]
+    assert "could be AAAAAAAAAAA_30 or AAAAAAAAAAA_60" in reading.problems[0].message
+
+
 def test_audiocaps_folder_gives_its_splits(tmp_path: Path) -> None:
     for number, table in enumerate(readers.AUDIOCAPS_SPLITS):
         touch(tmp_path, f"wav/Y{number}AAAAAAAAAA.wav")
@@ -251,6 +285,45 @@ def folder_config(folder: Path, **settings_: Any) -> PrepareFolderConfig:
     captions = write_json(folder / "captions.json", CAPTIONS)
     settings_ = {"source": folder / "clips.jsonl", "captions": captions, "out": OUT} | settings_
     return PrepareFolderConfig(**settings_)
+
+
+def test_a_row_without_split_or_captions_of_its_label_does_not_end_the_work(tmp_path: Path) -> None:
+    rows = [{"audio": "a.wav", "label": "dog", "fold": 1, "artist": "me"}, {"audio": "b.wav", "label": "dog"}]
+    rows += [{"audio": "c.wav", "label": "cat", "fold": 1}]
+    lines = [*map(json.dumps, rows), "{"]
+    (tmp_path / "clips.jsonl").write_text("\n".join(lines))
+    reading = read_folder(folder_config(tmp_path, split_by="fold", splits=("train=1",)))
+    assert [(clip.id, clip.extra) for clip in reading.clips] == [("a", {"fold": 1, "artist": "me"})]
+    found = {problem.where.rpartition(":")[2]: problem.message for problem in reading.problems}
+    assert found["2"] == "no fold, so it has no split"
+    assert "no captions of its label 'cat'" in found["3"]
+    assert found["4"].startswith("not JSON: ")
+
+
+def test_manifests_of_others_are_read_with_what_they_hold(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav", "elsewhere/c.wav")
+    rows: list[Any] = [
+        {"id": "a", "audio": "a.wav", "captions": ["A dog"], "dataset": "mine", "duration": 5},
+        {"audio": "b.wav", "caption": "Rain", "question": "What?", "answer": "rain"},
+        {"audio": "data/c.wav", "captions": {"fra": "Un chien"}, "split": "test"},
+        {"audio": "gone.wav", "captions": ["x"]},
+        {"audio": "a.wav", "captions": []},
+        ["no", "object"],
+    ]
+    source = tmp_path / "m.jsonl"
+    source.write_text("\n".join(map(json.dumps, rows)))
+    config = PrepareJSONLConfig(source=source, audio=tmp_path / "elsewhere", split="train", out=OUT)
+    reading = read_jsonl(config)
+    assert [(clip.id, clip.split, clip.captions, clip.extra) for clip in reading.clips] == [
+        ("a", "train", {"eng_Latn": ("A dog",)}, {"dataset": "mine"}),
+        ("b", "train", {"eng_Latn": ("Rain",)}, {"question": "What?", "answer": "rain"}),
+        ("c", "test", {"fra_Latn": ("Un chien",)}, {}),
+    ]
+    assert [(problem.kind, problem.where) for problem in reading.problems] == [
+        ("missing", f"{source}:4"),
+        ("row", f"{source}:5"),
+        ("row", f"{source}:6"),
+    ]
 
 
 def test_folders_of_sounds_are_labels(tmp_path: Path) -> None:
@@ -312,6 +385,12 @@ def test_validation_is_whole_recordings_of_the_training_folds(tmp_path: Path, re
     assert [clip.split for clip in other_seed.clips] != [clip.split for clip in reading.clips]
 
 
+def test_rows_that_no_split_names_are_told(tmp_path: Path) -> None:
+    make_list(tmp_path)
+    reading = read_folder(folder_config(tmp_path, split_by="fold", splits=("train=1,2", "test=4")))
+    assert reading.notices == ["4 rows with fold 3 left out: in none of the splits (--splits)"]
+
+
 def test_recording_in_two_splits_is_reported(tmp_path: Path) -> None:
     rows = [["a.wav", "1", "dog", "77"], ["b.wav", "2", "dog", "77"], ["c.wav", "2", "dog", "78"]]
     source = write_csv(tmp_path / "esc.csv", ["filename", "fold", "category", "src_file"], rows)
@@ -370,7 +449,7 @@ def test_impossible_folder_settings_are_told(tmp_path: Path, settings_: dict[str
 @pytest.mark.parametrize(
     ("captions", "message"),
     [
-        ({"dog": {"en": ["A"]}}, "no captions of rain; there are dog"),
+        ({"cat": {"en": ["A"]}}, "no captions of dog, rain; there are cat"),
         ({"dog": {"en": "A"}}, "captions of 'dog' in en must be a list of texts, got 'A'"),
         ({"dog": {"xx": ["A"]}}, "captions of 'dog': unknown language 'xx'"),
         ([], "expected an object label -> language -> captions"),
@@ -474,8 +553,11 @@ def test_effects_list_gives_the_same_clips_as_its_stamps(stamps: Path) -> None:
         assert (clip.id, clip.audio) == ("animals/cow", root / "stamps/animals/cow.ogg")
         assert clip.captions == {"eng_Latn": ("A cow.",), "fra_Latn": ("Une vache.",)}
     write_json(root / "effects.jsonl", {"id": "x"})
-    with pytest.raises(ManifestError, match=r"effects\.jsonl:1: expected id, audio and text"):
-        read_tuxpaint(PrepareTuxpaintConfig(source=root, out=OUT))
+    (problem,) = read_tuxpaint(PrepareTuxpaintConfig(source=root, out=OUT)).problems
+    assert (problem.where, problem.message) == (
+        f"{root}/effects.jsonl:1",
+        "expected id, audio and text, got id",
+    )
 
 
 def test_missing_stamps_are_an_error_that_says_how_to_get_them(tmp_path: Path) -> None:

@@ -17,7 +17,13 @@ from audio_common.scenes.text import caption
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.data.manifest import Clip, ManifestError, read_split, write_manifest
-from ml_clap.evaluators.evaluate import choose_languages, evaluate, evaluate_retrieval, reference_batches
+from ml_clap.evaluators.evaluate import (
+    choose_languages,
+    evaluate,
+    evaluate_retrieval,
+    evaluate_verb,
+    reference_batches,
+)
 from ml_clap.evaluators.results import METRICS, RetrievalMetrics
 from ml_clap.evaluators.retrieval import rank_audio_to_text, rank_text_to_audio
 from ml_clap.evaluators.statistics import summarize
@@ -68,9 +74,9 @@ def model(model_folder: Path) -> MLCLAP:
 def one_by_one(
     model: MLCLAP, clips: Sequence[Clip], language: str
 ) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
-    audio = torch.cat([model.encode_audio(load_audio(clip.audio)[None]) for clip in clips])
+    audio = torch.cat([model.embed_audio(load_audio(clip.audio)[None]) for clip in clips])
     texts = [(text, place) for place, clip in enumerate(clips) for text in clip.captions.get(language, ())]
-    captions = torch.cat([model.encode_text([text], language) for text, _ in texts])
+    captions = torch.cat([model.embed_text([text], language) for text, _ in texts])
     return audio, captions, [place for _, place in texts]
 
 
@@ -94,7 +100,7 @@ def test_metrics_are_those_of_clips_and_captions_one_by_one(model: MLCLAP, clips
 def test_each_clip_is_encoded_once_for_all_languages_and_each_caption_once(
     model: MLCLAP, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode_audio, encode_text = model.encode_audio, model.encode_text
+    encode_audio, encode_text = model.embed_audio, model.embed_text
     counts = {"audio": 0, "text": 0}
 
     def audio(waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -105,8 +111,8 @@ def test_each_clip_is_encoded_once_for_all_languages_and_each_caption_once(
         counts["text"] += len(texts)
         return encode_text(texts, languages)
 
-    monkeypatch.setattr(model, "encode_audio", audio)
-    monkeypatch.setattr(model, "encode_text", text)
+    monkeypatch.setattr(model, "embed_audio", audio)
+    monkeypatch.setattr(model, "embed_text", text)
     evaluate_retrieval(model, clips)
     assert counts == {"audio": 12, "text": 12 * 2 * 3}
 
@@ -204,7 +210,7 @@ def test_reference_embeddings_are_those_of_the_authors_way(model_folder: Path, c
             batch = torch.nn.utils.rnn.pad_sequence(
                 [waveforms[row] for row in rows[first : first + 7]], batch_first=True
             )
-            every.append(reference.encode_audio(batch))
+            every.append(reference.embed_audio(batch))
     expected = torch.cat(every)[::5]
     spans = [AudioSpan(clip.audio) for clip in clips]
     found, _ = encode_files(reference, spans, batches=reference_batches(rows, range(len(clips)), 7))
@@ -339,3 +345,48 @@ def test_languages_come_in_the_papers_order_and_once(clips: list[Clip]) -> None:
 def test_impossible_settings_are_refused_by_their_flags_name(option: str, value: float) -> None:
     with pytest.raises(ValueError, match=option):
         EvaluateConfig(data=Path("clips.jsonl"), model="m", **{option: value})  # type: ignore[arg-type]
+
+
+def test_what_is_cut_or_skipped_stands_in_output_and_json(
+    model_folder: Path, clips: list[Clip], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    path, out = tmp_path / "m.jsonl", tmp_path / "report.json"
+    long = dataclasses.replace(clips[0], captions={"eng_Latn": ("a dog barks " * 200, "a dog")})
+    write_manifest(path, [long, *clips[1:4]])
+    with path.open("a") as file:
+        file.write('{"id": "x"}\n')
+    config = EvaluateConfig(
+        model=str(model_folder), data=path, languages=("en",), num_captions=1, limit=3, bootstrap=0,
+        device="cpu", json=out,
+    )  # fmt: skip
+    assert evaluate_verb(config) == 1
+    results = json.loads(out.read_text())["results"]
+    for start in (
+        "1 of 4 clips are left out (--limit 3)",
+        "3 of 6 captions are left out (--num_captions 1)",
+        "1 text is cut to the model's 128 tokens: ",
+    ):
+        assert start in caplog.text
+        assert any(notice.startswith(start) for notice in results["notices"])
+    assert results["bad_rows"][0]["where"] == f"{path}:5"
+    printed = capsys.readouterr().out
+    assert "1 line skipped:" in printed
+    assert "m.jsonl:5: the key 'audio' is missing" in printed
+
+
+def test_captions_in_a_list_are_in_the_language_that_is_named(
+    model_folder: Path, clips: list[Clip], tmp_path: Path
+) -> None:
+    path = tmp_path / "m.jsonl"
+    rows = [{"id": clip.id, "audio": str(clip.audio), "captions": ["un chien"]} for clip in clips[:3]]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    config = EvaluateConfig(model=str(model_folder), data=path, language="fr", bootstrap=0, device="cpu")
+    assert list(evaluate(config).languages) == ["fra_Latn"]
+
+
+def test_the_folder_of_the_model_is_looked_at_before_the_split(clips: list[Clip], tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.jsonl", clips)
+    config = EvaluateConfig(model=str(tmp_path), data=tmp_path / "m.jsonl", split="nowhere")
+    with pytest.raises(ValueError, match="is not a model folder"):
+        evaluate(config)

@@ -14,7 +14,7 @@ from audio_common.config import CEDConfig
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.data.manifest import Clip, write_manifest
-from ml_clap.evaluators.prompts import choose_prompts, read_prompts
+from ml_clap.data.prompts import choose_prompts, read_prompts
 from ml_clap.evaluators.report import print_zero_shot
 from ml_clap.evaluators.zero_shot import (
     classify,
@@ -68,10 +68,10 @@ def model(model_folder: Path) -> MLCLAP:
 
 @torch.inference_mode()
 def scores_by_hand(model: MLCLAP, clips: Sequence[Clip], language: str, indices: Sequence[int]) -> np.ndarray:
-    audio = [model.encode_audio(load_audio(clip.audio)[None])[0].numpy() for clip in clips]
+    audio = [model.embed_audio(load_audio(clip.audio)[None])[0].numpy() for clip in clips]
     classes = []
     for texts in PROMPTS.values():
-        vectors = [model.encode_text([texts[language][index]], language)[0].numpy() for index in indices]
+        vectors = [model.embed_text([texts[language][index]], language)[0].numpy() for index in indices]
         mean = np.mean(vectors, axis=0)
         classes.append(mean / np.linalg.norm(mean))
     return np.stack(audio) @ np.stack(classes).T
@@ -128,7 +128,7 @@ def test_one_language_does_not_change_another(model: MLCLAP, clips: list[Clip]) 
 def test_a_class_is_the_normalized_mean_of_its_prompts(model: MLCLAP) -> None:
     found = embed_labels(model, [["A dog barks.", "Barking."], ["Rain falls."]], "eng_Latn")
     with torch.inference_mode():
-        vectors = model.encode_text(["A dog barks.", "Barking.", "Rain falls."])
+        vectors = model.embed_text(["A dog barks.", "Barking.", "Rain falls."])
     mean = vectors[:2].mean(dim=0)
     torch.testing.assert_close(found[0], mean / mean.norm(), rtol=0, atol=1e-5)
     torch.testing.assert_close(found[1], vectors[2], rtol=0, atol=1e-5)
@@ -193,10 +193,12 @@ def test_prompts_are_chosen_by_number() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[]", "expected an object"),
+        ("[]", "there is no label"),
         ("{}", "expected an object"),
+        ('["dog", "dog"]', "'dog' is there twice"),
         ("{", "not JSON"),
-        ('{"dog": ["A dog."]}', "'dog': expected language"),
+        ('{"dog": 7}', "'dog': expected a list of descriptions"),
+        ('{"dog": []}', "'dog': expected a list of descriptions"),
         ('{"dog": {"en": "A dog."}}', "'dog' in en: expected a list"),
         ('{"dog": {"en": []}}', "'dog' in en: expected a list"),
         ('{"dog": {"en": ["A dog."], "eng_Latn": ["Dog."]}}', "language eng_Latn twice"),
@@ -306,3 +308,49 @@ def test_impossible_settings_are_refused_by_their_flags_name(
     given: dict[str, object] = {"model": "m", "data": (Path("a.wav"),), "prompts": Path("p.json")} | options
     with pytest.raises(ValueError, match=message):
         ClassifyConfig(**given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.txt", "dog\nrain_drops\n\n"),
+        ("labels.json", '["dog", "rain_drops"]'),
+        ("labels.json", '{"dog": ["The sound of dog."], "rain_drops": "The sound of rain drops."}'),
+    ],
+)
+def test_labels_are_read_from_text_lists_and_lists_of_descriptions(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_prompts(tmp_path / name) == {
+        "dog": {"eng_Latn": ("The sound of dog.",)},
+        "rain_drops": {"eng_Latn": ("The sound of rain drops.",)},
+    }
+
+
+def test_plain_labels_classify_in_every_language_that_is_named(
+    model_folder: Path, clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "report.json"
+    config = ClassifyConfig(
+        model=str(model_folder), data=(clips[0].audio, clips[1].audio), labels=("dog", "rain" * 400),
+        languages=("en", "fr"), limit=1, device="cpu", json=out,
+    )  # fmt: skip
+    report = classify(config)
+    assert report.labels == ["dog", "rain" * 400]
+    assert [found.language for found in report.predictions] == ["eng_Latn", "fra_Latn"]
+    notices = json.loads(out.read_text())["results"]["notices"]
+    assert notices[0] == "1 of 2 clips are left out (--limit 1)"
+    assert "texts are cut to the model's 128 tokens" in notices[1]
+    assert notices[1] in caplog.text
+    (tmp_path / "labels.txt").write_text("dog\nrain\n")
+    named = dataclasses.replace(config, labels=(str(tmp_path / "labels.txt"),))
+    assert classify(named).labels == ["dog", "rain"]
+    with pytest.raises(ValueError, match="give one of them"):
+        dataclasses.replace(config, prompts=tmp_path / "labels.txt")
+
+
+def test_languages_that_not_every_class_has_are_told(model: MLCLAP, clips: list[Clip]) -> None:
+    prompts = {"dog": {"eng_Latn": ["A dog."], "fra_Latn": ["Un chien."]}, "rain": {"eng_Latn": ["Rain."]}}
+    report = classify_clips(model, [clips[0].audio], prompts)
+    assert report.notices == ("not every class has a description in fra_Latn: not used",)

@@ -51,7 +51,7 @@ def model(text_folder: Path) -> MLCLAP:
 def embed(model: MLCLAP) -> Tensor:
     waveforms = torch.sin(torch.arange(32_000) / 7).view(2, 16_000)
     with torch.inference_mode():
-        return torch.cat([model.encode_audio(waveforms), model.encode_text(TEXTS, TEXT_LANGUAGES)])
+        return torch.cat([model.embed_audio(waveforms), model.embed_text(TEXTS, TEXT_LANGUAGES)])
 
 
 # The authors' checkpoints
@@ -78,7 +78,7 @@ def test_a_published_checkpoint_gives_the_references_embeddings(
     torch.save({"model": published} if nested else published, path)
     model = load_small(path, mode="reference", text_tokenizer=text_folder)
     with np.load(GOLDEN / "model_clips.npz") as stored, torch.inference_mode():
-        found = model.encode_audio(torch.from_numpy(stored["pcm.5s"])[None] / 32768)
+        found = model.embed_audio(torch.from_numpy(stored["pcm.5s"])[None] / 32768)
         expected = torch.from_numpy(stored["5s.audio_embed"])
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
     assert model.temperature.item() == pytest.approx(0.07)

@@ -58,7 +58,7 @@ def write_sound(path: Path, seconds: float, seed: int) -> Path:
 def alone(model: MLCLAP, spans: Sequence[AudioSpan]) -> torch.Tensor:
     with torch.inference_mode():
         waveforms = [load_audio(each.path, offset=each.offset, duration=each.duration) for each in spans]
-        return torch.cat([model.encode_audio(waveform[None]) for waveform in waveforms])
+        return torch.cat([model.embed_audio(waveform[None]) for waveform in waveforms])
 
 
 @pytest.mark.parametrize("seconds_per_batch", [0.01, 3.0, 160.0])
@@ -118,14 +118,14 @@ def test_without_a_list_a_bad_file_is_an_error(
 def test_an_embedding_that_is_not_finite_is_a_bad_file(
     model: MLCLAP, sounds: list[AudioSpan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = model.encode_audio
+    encode = model.embed_audio
 
     def spoil_longest(waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         vectors = encode(waveforms, lengths).clone()
         vectors[lengths.argmax()] = torch.nan
         return vectors
 
-    monkeypatch.setattr(model, "encode_audio", spoil_longest)
+    monkeypatch.setattr(model, "embed_audio", spoil_longest)
     bad: list[BadFile] = []
     indices = [index for batch, _ in encode_spans(model, sounds, bad_files=bad) for index in batch]
     assert sorted(indices) == [0, 2, 3, 4, 5, 6]
@@ -152,7 +152,7 @@ def test_given_batches_are_what_the_model_gets(folder: Path, sounds: list[AudioS
         for row, waveform in zip(rows, waveforms, strict=True):
             row[: len(waveform)] = waveform
         with torch.inference_mode():
-            expected.append(reference.encode_audio(rows)[kept])
+            expected.append(reference.embed_audio(rows)[kept])
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-6)
     other, _ = encode_files(reference, spans, batches=[[0], [1], [2]])
     assert (other[0] - found[0]).abs().max() > 1e-4
@@ -169,7 +169,7 @@ def test_texts_are_encoded_once_each_and_in_order(model: MLCLAP, monkeypatch: py
     texts = [TEXTS[0], TEXTS[4], TEXTS[0], TEXTS[2], TEXTS[0]]
     languages = ["eng_Latn", "jpn_Jpan", "eng_Latn", "eng_Latn", "fra_Latn"]
     seen: list[tuple[str, str]] = []
-    encode = model.encode_text
+    encode = model.embed_text
 
     def record(batch: Sequence[str], tongues: Sequence[str]) -> torch.Tensor:
         seen.extend(zip(batch, tongues, strict=True))
@@ -177,7 +177,7 @@ def test_texts_are_encoded_once_each_and_in_order(model: MLCLAP, monkeypatch: py
 
     with torch.inference_mode():
         expected = torch.cat([encode([text], code) for text, code in zip(texts, languages, strict=True)])
-    monkeypatch.setattr(model, "encode_text", record)
+    monkeypatch.setattr(model, "embed_text", record)
     found = encode_texts(model, texts, languages, batch_size=2)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert sorted(seen) == sorted(set(zip(texts, languages, strict=True)))

@@ -50,7 +50,7 @@ def make_clips(*lengths: int) -> tuple[Tensor, Tensor]:
 
 def embed(model: MLCLAP, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     with torch.inference_mode():
-        return model.encode_audio(waveforms, lengths), model.encode_text(TEXTS, TEXT_LANGUAGES)
+        return model.embed_audio(waveforms, lengths), model.embed_text(TEXTS, TEXT_LANGUAGES)
 
 
 # Golden numbers of the authors' model (tests/golden/pack_model_golden.py)
@@ -102,7 +102,7 @@ def test_audio_embeddings_equal_the_references(
         torch.testing.assert_close(pooled, clips[f"{clip}.audio_encoder"], atol=2e-6, rtol=0)
         projected = reference.audio_proj(pooled)
         torch.testing.assert_close(projected, clips[f"{clip}.audio_proj"], atol=2e-6, rtol=0)
-        embedding = reference.encode_audio(waveform)
+        embedding = reference.embed_audio(waveform)
     torch.testing.assert_close(embedding, clips[f"{clip}.audio_embed"], atol=2e-6, rtol=0)
 
 
@@ -117,7 +117,7 @@ def test_long_audio_embeddings_equal_the_references(shared: Path, reference: MLC
     folder = shared / "golden" / "mlclap"
     waveform = load_file(folder / "inputs.safetensors")[f"pcm.{clip}"][None] / 32768
     with torch.inference_mode():
-        found = reference.encode_audio(waveform)
+        found = reference.embed_audio(waveform)
     expected = load_file(folder / "outputs.safetensors")[f"{clip}.audio_embed"]
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
 
@@ -195,17 +195,17 @@ def test_an_embedding_depends_on_its_clip_alone(config: ModelConfig, lengths: li
     model = MLCLAP(config).eval()
     waveforms, sizes = make_clips(*lengths)
     with torch.inference_mode():
-        together = model.encode_audio(waveforms, sizes)
+        together = model.embed_audio(waveforms, sizes)
         for row, waveform, size in zip(together, waveforms, sizes, strict=True):
-            alone = model.encode_audio(waveform[None, :size])[0]
+            alone = model.embed_audio(waveform[None, :size])[0]
             torch.testing.assert_close(alone, row, atol=1e-5, rtol=0)
 
 
 def test_a_batch_of_languages_equals_one_call_a_language(model: MLCLAP) -> None:
     with torch.inference_mode():
-        mixed = model.encode_text(TEXTS, TEXT_LANGUAGES)
+        mixed = model.embed_text(TEXTS, TEXT_LANGUAGES)
         apart = [
-            model.encode_text([text], language) for text, language in zip(TEXTS, TEXT_LANGUAGES, strict=True)
+            model.embed_text([text], language) for text, language in zip(TEXTS, TEXT_LANGUAGES, strict=True)
         ]
     torch.testing.assert_close(mixed, torch.cat(apart), atol=1e-5, rtol=0)
 
@@ -225,8 +225,8 @@ def test_both_text_backends_give_the_same_embeddings_and_fingerprint(model: MLCL
     other = MLCLAP.from_pretrained(tmp_path)
     assert type(other.text_encoder).__name__ == "SonarTextEncoder"
     with torch.inference_mode():
-        expected = model.encode_text(TEXTS, TEXT_LANGUAGES)
-        torch.testing.assert_close(other.encode_text(TEXTS, TEXT_LANGUAGES), expected, atol=1e-5, rtol=0)
+        expected = model.embed_text(TEXTS, TEXT_LANGUAGES)
+        torch.testing.assert_close(other.embed_text(TEXTS, TEXT_LANGUAGES), expected, atol=1e-5, rtol=0)
     assert other.fingerprint() == model.fingerprint()
 
 

@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import ml_clap
 import numpy as np
@@ -49,17 +50,120 @@ def test_files_and_waveforms_mix_and_keep_their_order(retriever: Retriever, path
         [paths[2], load_audio(paths[0]), str(paths[1]), load_audio(paths[2]).numpy()]
     )
     with torch.inference_mode():
-        each = [retriever.model.encode_audio(load_audio(path)[None])[0].numpy() for path in paths]
+        each = [retriever.model.embed_audio(load_audio(path)[None])[0].numpy() for path in paths]
     np.testing.assert_allclose(found, np.stack([each[2], each[0], each[1], each[2]]), atol=1e-5)
     assert found.dtype == np.float32
 
 
-def test_one_item_needs_no_list(retriever: Retriever, paths: list[Path]) -> None:
-    assert retriever.encode_text("a dog barks").shape == (1, 24)
-    assert retriever.model.encode_text("a dog barks").shape == (1, 24)
-    for audio in (paths[0], str(paths[0]), load_audio(paths[0]), load_audio(paths[0]).numpy()):
-        assert retriever.encode_audio(audio).shape == (1, 24)
+def test_one_item_gives_one_vector_and_a_list_as_many_as_it_has(
+    retriever: Retriever, paths: list[Path]
+) -> None:
+    for encode in (retriever.encode_text, retriever.model.encode_text):
+        assert encode("a dog barks").shape == (24,)
+        assert encode(["a dog barks"]).shape == (1, 24)
+        assert encode([]).shape == (0, 24)
+    waveform = load_audio(paths[0])
+    forms = [paths[0], str(paths[0]), paths[0].read_bytes(), waveform, waveform.numpy()]
+    for encode_audio in (retriever.encode_audio, retriever.model.encode_audio):
+        rows = [np.asarray(encode_audio(form)) for form in forms]
+        assert {row.shape for row in rows} == {(24,)}
+        np.testing.assert_allclose(np.stack(rows), np.stack([rows[0]] * 5), atol=1e-5)
+        with paths[0].open("rb") as file:
+            np.testing.assert_allclose(np.asarray(encode_audio(file)), rows[0], atol=1e-5)
+        assert encode_audio([paths[0]]).shape == (1, 24)
+        assert encode_audio([]).shape == (0, 24)
     assert retriever.similarity("a dog barks", paths[0]).shape == (1, 1)
+    assert retriever.similarity([], paths).shape == (0, 3)
+
+
+def test_the_rate_and_channels_of_arrays_are_minded(retriever: Retriever, paths: list[Path]) -> None:
+    mono = load_audio(paths[1]).numpy()
+    twice = np.repeat(mono, 2)
+    expected = retriever.encode_audio(mono)
+    assert retriever.encode_audio(twice, sample_rate=32_000) @ expected > 0.99
+    stereo = np.stack([mono, np.zeros_like(mono)])
+    np.testing.assert_allclose(retriever.encode_audio(stereo, channel="first"), expected, atol=1e-5)
+    np.testing.assert_allclose(retriever.encode_audio(stereo, channel="loudest"), expected, atol=1e-5)
+
+
+def test_inference_builds_no_graph_and_leaves_the_mode(retriever: Retriever, paths: list[Path]) -> None:
+    model = copy.deepcopy(retriever.model).train()
+    for found in (model.encode_text("a dog"), model.encode_audio(paths[0])):
+        assert not found.requires_grad
+        torch.testing.assert_close(found.norm(), torch.tensor(1.0))
+    assert model.training
+    torch.testing.assert_close(model.encode_text("a dog"), retriever.model.encode_text("a dog"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "message"),
+    [
+        (b"a dog", TypeError, "expected a text or a list of texts, got bytes"),
+        (None, TypeError, "got NoneType"),
+        (["a dog", 7], TypeError, r"texts\[1\] must be a text, got int: 7"),
+        (["a dog", " "], ValueError, r"texts\[1\] is empty"),
+        ("", ValueError, "the text is empty"),
+        (["a dog", "\ud800"], ValueError, r"texts\[1\] is not valid Unicode"),
+    ],
+)
+def test_what_is_no_text_is_refused_by_name_and_place(
+    retriever: Retriever, texts: Any, error: type[Exception], message: str
+) -> None:
+    for encode in (retriever.encode_text, retriever.model.encode_text):
+        with pytest.raises(error, match=message):
+            encode(texts)
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (np.full(1000, np.nan, np.float32), "finite"),
+        (np.zeros(0, np.float32), "at least one sample"),
+        (np.zeros((16_000, 2), np.float32), "transpose"),
+        (np.zeros((1, 2, 16_000), np.float32), "shape"),
+        (["{}"], "JSON"),
+        (None, "NoneType"),
+        ([[0.1, 0.2]], "of numbers"),
+        ("nowhere.wav", "nowhere.wav"),
+    ],
+)
+def test_what_is_no_sound_is_refused_in_words(retriever: Retriever, audio: Any, message: str) -> None:
+    for encode in (retriever.encode_audio, retriever.model.encode_audio):
+        with pytest.raises(AudioError, match=message):
+            encode(audio)
+
+
+def test_a_text_that_is_cut_is_warned_of_with_the_number_of_tokens(
+    retriever: Retriever, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = "a dog barks " * 100
+    first = retriever.model.encode_text(long)
+    assert "1 text is cut to the model's 128 tokens: " in caplog.text
+    assert "--model.max_text_tokens" in caplog.text
+    (cut,) = retriever.model.prepare_text.find_cut([long, "a dog"])
+    tokens = retriever.model.text_encoder.tokenizer.count_tokens([long.strip()])[0]
+    assert cut.num_dropped == tokens - 128
+    caplog.clear()
+    np.testing.assert_allclose(retriever.encode_text([long, "a dog"])[0], first, atol=1e-5)
+    assert f"{cut.num_dropped} dropped" in caplog.text
+    caplog.clear()
+    retriever.encode_text("a dog")
+    assert not caplog.text
+
+
+def test_sounds_are_classified_by_plain_labels_or_descriptions(
+    retriever: Retriever, paths: list[Path]
+) -> None:
+    found = retriever.classify(paths[0], ["dog", "rain"])
+    assert {label for label, _ in found} == {"dog", "rain"}
+    assert found[0][1] >= found[1][1]
+    described = retriever.classify(paths, {"dog": ["a dog barks"], "rain": ["rain on a roof"]}, top_k=1)
+    assert [len(one) for one in described] == [1, 1, 1]
+    french = retriever.classify(paths[0], {"dog": {"fr": ["un chien aboie"]}}, lang="fr")
+    expected = retriever.similarity("un chien aboie", paths[0], "fr")[0, 0]
+    assert french[0][1] == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ValueError, match="labels must be a list"):
+        retriever.classify(paths[0], "dog")
 
 
 def test_similarities_are_cosines_of_texts_in_their_languages(
@@ -67,7 +171,7 @@ def test_similarities_are_cosines_of_texts_in_their_languages(
 ) -> None:
     found = retriever.similarity(["a dog barks", "un chien aboie"], paths, lang=["en", "fra_Latn"])
     with torch.inference_mode():
-        texts = retriever.model.encode_text(["a dog barks", "un chien aboie"], ["eng_Latn", "fra_Latn"])
+        texts = retriever.model.embed_text(["a dog barks", "un chien aboie"], ["eng_Latn", "fra_Latn"])
     np.testing.assert_allclose(found, texts.numpy() @ retriever.encode_audio(paths).T, atol=1e-5)
     with pytest.raises(ValueError, match="unknown language"):
         retriever.encode_text("a dog barks", lang="martian")

@@ -99,13 +99,11 @@ def test_only_the_best_window_of_a_file_is_a_hit_unless_all_are_asked_for(
 
 
 def test_scores_are_cosines_of_the_models_embeddings(folder: Path, model: MLCLAP, opened: AudioIndex) -> None:
-    (text,) = model.encode_text(["un chien aboie"], "fra_Latn").detach()
+    (text,) = model.embed_text(["un chien aboie"], "fra_Latn").detach()
     for hit in opened.search(model, text="un chien aboie", language="fra_Latn", all_windows=True):
         sound, _ = soundfile.read(hit.file, dtype="float32")
         window = torch.from_numpy(sound[round(hit.start * RATE) : round(hit.end * RATE)])
-        assert hit.score == pytest.approx(
-            float(text @ model.encode_audio(window[None])[0].detach()), abs=1e-5
-        )
+        assert hit.score == pytest.approx(float(text @ model.embed_audio(window[None])[0].detach()), abs=1e-5)
 
 
 def test_a_language_may_be_given_by_alias(model: MLCLAP, opened: AudioIndex) -> None:
@@ -249,3 +247,14 @@ def test_times_are_written_as_a_player_shows_them() -> None:
         "1:00.0",
         "1:02:05.3",
     ]
+
+
+def test_a_query_that_is_cut_is_told_in_output_and_json(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = tmp_path / "hits.json"
+    queries = ("a dog barks " * 100, "a dog")
+    search(SearchConfig(index=folder / "index", query=queries, device="cpu", json=out))
+    (notice,) = json.loads(out.read_text())["notices"]
+    assert notice.startswith("1 text is cut to the model's 128 tokens: ")
+    assert notice in caplog.text

@@ -60,13 +60,11 @@ def test_streaming_stops_where_the_file_ends(tmp_path: Path) -> None:
     assert [len(piece) / RATE for piece in pieces] == [10.0, 2.0]
 
 
-def test_damage_is_an_error_after_the_windows_before_it(tmp_path: Path) -> None:
-    noise = np.random.default_rng(0).normal(size=40 * RATE) * 0.1
-    soundfile.write(tmp_path / "a.flac", noise, RATE)
-    content = (tmp_path / "a.flac").read_bytes()
-    (tmp_path / "a.flac").write_bytes(content[: len(content) * 3 // 4])
-    pieces = stream_windows(tmp_path / "a.flac", plan_windows(40.0, 5.0, 5.0))
+def test_a_fault_is_an_error_after_the_windows_before_it(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=40 * RATE).astype(np.float32) * 0.1
+    noise[30 * RATE] = np.nan
+    soundfile.write(tmp_path / "a.wav", noise, RATE, subtype="FLOAT")
+    pieces = stream_windows(tmp_path / "a.wav", plan_windows(40.0, 5.0, 5.0))
     assert len(next(pieces)) == 5 * RATE
-    with pytest.raises(AudioError, match="damaged or cut off"):
+    with pytest.raises(AudioError, match="nan"):
         list(pieces)
-    assert len(load_audio(tmp_path / "a.flac", duration=5.0)) == 5 * RATE

@@ -293,3 +293,30 @@ def test_the_run_keeps_its_settings(config: TrainConfig) -> None:
     saved = json.loads((config.out / "config.json").read_text())
     assert saved["max_steps"] == 4
     assert len(read_manifest(saved["data"]["train"][0])) == 32
+
+
+def test_what_is_cropped_cut_or_not_used_is_told_in_output_and_json(
+    config: TrainConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [json.loads(line) for line in config.data.train[0].read_text().splitlines()]
+    for row in rows:
+        row["audio"] = str(config.data.train[0].parent / row["audio"])
+    rows[0]["captions"]["eng_Latn"] = ["a dog barks " * 100]
+    rows[1]["captions"] = {"spa_Latn": ["un perro"]}
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    data = replace(config.data, train=(path,), languages=("fra_Latn",), channel="first")
+    data = replace(data, max_seconds=1.5, max_caption_length=1)
+    result = train(replace(config, data=data, max_steps=1))
+    found = json.loads((config.out / "notices.json").read_text())["notices"]
+    assert tuple(found) == result.notices
+    for part in (
+        "are longer than 1.5 s: a part of each is used",
+        "in deu_Latn, spa_Latn not used (--data.languages)",
+        "1 clip without a caption in eng_Latn, fra_Latn not used",
+        "of more than 1 words not used (--data.max_caption_length)",
+        "1 text is cut to the model's 128 tokens: ",
+    ):
+        assert any(part in notice for notice in found), part
+        assert part in caplog.text
+    assert MLCLAP.from_pretrained(result.model).channel == "first"

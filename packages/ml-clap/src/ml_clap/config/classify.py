@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ml_clap.config.limits import check_at_least
+from ml_clap.config.sound import Channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,19 +19,28 @@ class ClassifyConfig:
     model: str
     """Folder or hub id of the model, a training run, or one of the authors' checkpoints."""
     prompts: Path | None = None
-    """JSON file of the classes: label -> language -> list of descriptions."""
+    """File of the classes: JSON of label -> language -> list of descriptions, of label -> list, or a list of
+    labels; or a text file with a label a line."""
+    labels: tuple[str, ...] = ()
+    """Instead of `--prompts`: the classes as plain words, each put into a sentence (The sound of dog.)."""
     languages: tuple[str, ...] = ()
-    """Languages of the descriptions to use, each by itself (default: all that every class has)."""
+    """Languages of the descriptions to use, each by itself (default: all that every class has). Labels and
+    descriptions that are not by language are in these (default: `language`)."""
     prompt_indices: tuple[int, ...] = ()
     """Which descriptions of a class to use, from 0; their embeddings are averaged (default: all)."""
     split: str | None = None
     """Split of a manifest; needed where it has several. `all` takes every clip."""
+    language: str = "eng_Latn"
+    """Language of captions that the manifest does not name by language."""
     limit: int | None = None
     """Use only this many clips, the first ones."""
     top_k: int = 3
     """Labels shown for each clip without a label of its own."""
     seconds_per_batch: float = 160.0
     """Seconds of audio encoded at once."""
+    channel: Channel | None = None
+    """What is made of several channels: `mean` (the louder one where they cancel out), `first` or `loudest`
+    (default: as the model was trained, else `mean`)."""
     num_workers: int = 1
     """Threads that read files."""
     device: str = "auto"
@@ -45,8 +55,10 @@ class ClassifyConfig:
     def __post_init__(self) -> None:
         if not self.data:
             raise ValueError("data: nothing to classify; give a manifest, a folder or audio files")
-        if self.prompts is None:
-            raise ValueError("prompts: say what the classes are, --prompts FILE.json")
+        if self.prompts is None and not self.labels:
+            raise ValueError("prompts: say what the classes are, --prompts FILE or --labels dog cat")
+        if self.prompts is not None and self.labels:
+            raise ValueError("prompts and labels both say what the classes are: give one of them")
         if any(index < 0 for index in self.prompt_indices):
             raise ValueError(f"prompt_indices count from 0, got {list(self.prompt_indices)}")
         check_at_least(self, 1, "top_k", "num_workers", "limit")

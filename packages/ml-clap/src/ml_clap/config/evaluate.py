@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ml_clap.config.limits import check_at_least
+from ml_clap.config.sound import Channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,8 @@ class EvaluateConfig:
     """Split to evaluate; needed where the manifest has several. `all` takes every clip."""
     languages: tuple[str, ...] = ()
     """Languages to evaluate, as SONAR's codes or ISO 639 (default: all of the captions)."""
+    language: str = "eng_Latn"
+    """Language of captions that the manifest does not name by language."""
     num_captions: int | None = None
     """Use only this many captions of a clip in each language, the first ones."""
     limit: int | None = None
@@ -35,6 +38,9 @@ class EvaluateConfig:
     """With `--reference`: rows (captions) of a batch, whose clips share their padding and dB floor."""
     seconds_per_batch: float = 160.0
     """Without `--reference`: seconds of audio encoded at once."""
+    channel: Channel | None = None
+    """What is made of several channels: `mean` (the louder one where they cancel out), `first` or `loudest`
+    (default: as the model was trained, else `mean`)."""
     num_workers: int = 1
     """Threads that read files."""
     device: str = "auto"

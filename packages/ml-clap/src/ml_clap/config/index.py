@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ml_clap.config.limits import check_at_least
+from ml_clap.config.sound import Channel
+
+WINDOW_SECONDS = 10.0
+"""Window of a new index where none is named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,20 +20,27 @@ class IndexConfig:
 
     source: Path
     """Folder of audio files, read recursively, or a manifest (.jsonl)."""
+    language: str = "eng_Latn"
+    """Language of captions that the manifest does not name by language."""
     out: Path | None = None
     """Folder of the index; made if it is not there, else updated."""
     model: str | None = None
     """Folder or hub id of the model, or a training run (default: the one that the index was made with)."""
-    window_seconds: float = 10.0
-    """Files longer than this are cut into windows, so that a hit says where in the file."""
-    hop_seconds: float = 10.0
-    """From the start of one window to the next; less than the window makes them overlap."""
+    window_seconds: float | None = None
+    """Files longer than this are cut into windows, so that a hit says where in the file (default: the
+    index's, else 10)."""
+    hop_seconds: float | None = None
+    """From the start of one window to the next; less than the window makes them overlap (default: the
+    index's, else the window)."""
     vector_dtype: Literal["float32", "float16"] = "float32"
     """How vectors are stored; float16 halves the size."""
     keep_vanished: bool = False
     """Keep clips whose file is gone (a disk that is not mounted); else they are taken out."""
     seconds_per_batch: float = 160.0
     """Seconds of audio encoded at once."""
+    channel: Channel | None = None
+    """What is made of several channels: `mean` (the louder one where they cancel out), `first` or `loudest`
+    (default: the index's, else as the model was trained)."""
     num_workers: int = 1
     """Threads that read files."""
     device: str = "auto"
@@ -43,10 +55,16 @@ class IndexConfig:
             raise ValueError(
                 f"model: {self.out} is a new index, say by which model to make it, --model MODEL"
             )
-        if not 0 < self.hop_seconds <= self.window_seconds:
+        for name in ("window_seconds", "hop_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        is_new = not (self.out / "index.json").exists()
+        window = self.window_seconds or (WINDOW_SECONDS if is_new else None)
+        if window and self.hop_seconds and self.hop_seconds > window:
             raise ValueError(
-                f"hop_seconds must be above 0 and at most window_seconds ({self.window_seconds}), or sound "
-                f"would fall between the windows; got {self.hop_seconds}"
+                f"hop_seconds must be at most window_seconds ({window}), or sound would fall between the "
+                f"windows; got {self.hop_seconds}"
             )
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")

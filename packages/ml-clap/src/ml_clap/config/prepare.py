@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_clap.config.limits import check_at_least
+from ml_clap.config.sound import Channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,8 @@ class PrepareConfig:
     """Warn of shorter clips."""
     silence_db: float = -60.0
     """Warn of clips whose loudest sample is below this level, dB of full scale."""
+    channel: Channel = "mean"
+    """What is checked of several channels: `mean` (the louder where they cancel out), `first`, `loudest`."""
     licence: str | None = None
     """Licence of the recordings, noted for each clip."""
     num_workers: int = 4
@@ -133,3 +136,18 @@ class PrepareTuxpaintConfig(PrepareConfig):
     """Folder of the stamps (from Debian's package tuxpaint-stamps-default), or an effects.jsonl."""
     split: str | None = None
     """Name of these clips' split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareJSONLConfig(PrepareConfig):
+    """Make a manifest of a manifest: aac-llm's, r1-aqa's or one's own; its sounds are checked."""
+
+    source: Path
+    """JSON Lines with audio and captions (a list, one text, or language -> list); id, split and all further
+    keys are kept."""
+    audio: Path | None = None
+    """Folder of the sound files, read recursively, where they are not where the manifest says."""
+    split: str | None = None
+    """Name of the split of clips that have none."""
+    language: str = "eng_Latn"
+    """Language of captions that are not named by language."""

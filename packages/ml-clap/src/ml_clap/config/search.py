@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ml_clap.config.limits import check_at_least
+from ml_clap.config.sound import Channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class SearchConfig:
     line its language."""
     audio: tuple[Path, ...] = ()
     """Sound files to find similar sounds of."""
+    channel: Channel | None = None
+    """What is made of a sound's channels: `mean`, `first` or `loudest` (default: as the index was made)."""
     top_k: int = 10
     """Hits per query."""
     model: str | None = None

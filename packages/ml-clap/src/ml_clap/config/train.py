@@ -8,6 +8,7 @@ from typing import Literal
 
 from ml_clap.config.limits import check_at_least
 from ml_clap.config.model import ModelConfig
+from ml_clap.config.sound import Channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class DataConfig:
     """Manifests of validation clips (default: no validation)."""
     validation_splits: tuple[str, ...] = ()
     """Use only these splits of them (default: every clip)."""
+    language: str = "eng_Latn"
+    """Language of captions that a manifest does not name by language."""
     source_language: str = "eng_Latn"
     """Use every caption in this language once in each epoch."""
     languages: tuple[str, ...] = ()
@@ -34,6 +37,9 @@ class DataConfig:
     """Skip captions in further languages with more words (Japanese and Chinese: characters)."""
     unique_clips: Literal["no", "batch", "epoch"] = "no"
     """`batch`: no clip twice in a batch; `epoch`: one caption of each clip, drawn anew for every epoch."""
+    channel: Channel = "mean"
+    """What is made of several channels: `mean` (the louder one where they cancel out), `first` or `loudest`;
+    saved with the model."""
     max_seconds: float = 30.0
     """Crop longer clips at random."""
     num_workers: int = 2

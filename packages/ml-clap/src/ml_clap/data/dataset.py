@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
-from audio_common.audio import AudioError, audio_info, load_audio
+from audio_common.audio import AudioError, load_audio, measure_audio
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ml_clap.config.sound import Channel
 from ml_clap.data.batches import BadClip, Draw, Item
 from ml_clap.data.manifest import Clip
 
@@ -37,6 +39,7 @@ class CaptionDataset(Dataset[Item]):
         clips: The clips that `Sample.clip` numbers.
         max_seconds: Longer clips are cropped.
         crop: Where: at random (training), in the middle, or at the start.
+        channel: What is made of several channels.
         seed: Seed for random crops.
         cache_gigabytes: Decoded audio kept in this process. A clip that is kept stays: every epoch asks for
             all clips, and dropping the oldest would drop each just before its next use.
@@ -48,16 +51,19 @@ class CaptionDataset(Dataset[Item]):
         *,
         max_seconds: float = 30.0,
         crop: Crop = "random",
+        channel: Channel = "mean",
         seed: int = 0,
         cache_gigabytes: float = 2.0,
     ) -> None:
         self.clips = clips
         self.max_seconds = max_seconds
         self.crop = crop
+        self.channel = channel
         self.seed = seed
         self._room = int(cache_gigabytes * 1e9)  # bytes
         self._cache: dict[int, Tensor] = {}
         self._bad: dict[int, str] = {}
+        self._measured: dict[int, float] = {}
 
     def __getitem__(self, draw: Draw) -> Item:
         """Return the drawn pair, or the next one that can be read.
@@ -99,18 +105,25 @@ class CaptionDataset(Dataset[Item]):
             raise AudioError(str(e)) from e
 
     def _crop_of_file(self, clip: int, share: float) -> Tensor:
-        audio, seconds = self.clips[clip].audio, self.clips[clip].duration or 0.0
+        read = partial(load_audio, self.clips[clip].audio, sample_rate=SAMPLE_RATE, channel=self.channel)
+        seconds = self._seconds(clip)
         if seconds > max(LONG_SECONDS, self.max_seconds):
             # A minute-long decode for a crop of seconds: seek instead, and keep nothing.
-            offset = share * (seconds - self.max_seconds)
-            return load_audio(audio, sample_rate=SAMPLE_RATE, offset=offset, duration=self.max_seconds)
+            return read(offset=share * (seconds - self.max_seconds), duration=self.max_seconds)
         waveform = self._cache.get(clip)
         if waveform is None:
-            waveform = load_audio(audio, sample_rate=SAMPLE_RATE)
+            waveform = read()
             self._keep(clip, waveform)
         length = max(1, round(self.max_seconds * SAMPLE_RATE))
         start = int(share * (max(0, len(waveform) - length) + 1))
         return waveform[start : start + length]
+
+    def _seconds(self, clip: int) -> float:
+        """Return a clip's length; of a long one what can be decoded, whatever its manifest says."""
+        told = self.clips[clip].duration or 0.0
+        if told > max(LONG_SECONDS, self.max_seconds) and clip not in self._measured:
+            self._measured[clip] = measure_audio(self.clips[clip].audio).duration or 0.0
+        return self._measured.get(clip, told)
 
     def _keep(self, clip: int, waveform: Tensor) -> None:
         size = waveform.nbytes
@@ -127,17 +140,17 @@ def _crop_share(crop: Crop, seed: tuple[int, ...]) -> float:
 
 
 def clip_seconds(clips: Sequence[Clip], *, unknown: float) -> list[float]:
-    """Return the length of each clip: the manifest's, else its file's header's, else `unknown`."""
+    """Return the length of each clip: the manifest's, else what its file has, else `unknown`."""
     missing = sum(clip.duration is None for clip in clips)
     if missing:
-        logger.warning("%d clips have no duration in the manifest; reading their headers", missing)
-    return [max(_header_seconds(clip) or unknown, 1 / SAMPLE_RATE) for clip in clips]
+        logger.warning("%d clips have no duration in the manifest: measuring them", missing)
+    return [max(_file_seconds(clip) or unknown, 1 / SAMPLE_RATE) for clip in clips]
 
 
-def _header_seconds(clip: Clip) -> float | None:
+def _file_seconds(clip: Clip) -> float | None:
     if clip.duration is not None:
         return clip.duration
     try:
-        return audio_info(clip.audio).duration
+        return measure_audio(clip.audio).duration
     except (AudioError, OSError):
         return None  # reported when training reads it

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from ml_clap.config.sound import Channel
 from ml_clap.data.batches import BadClip, Batch, Collator, Draw, Item, Tokenize, UniqueClips, plan_epoch
 from ml_clap.data.dataset import CaptionDataset, Crop, clip_seconds
 from ml_clap.data.enhancement import Sample
@@ -163,6 +164,7 @@ def make_loader(
     seconds_per_batch: float | None = None,
     max_seconds: float = 30.0,
     crop: Crop = "random",
+    channel: Channel = "mean",
     shuffle: bool = True,
     drop_last: bool = False,
     unique_clips: UniqueClips = "no",
@@ -183,6 +185,7 @@ def make_loader(
         seconds_per_batch: sound in a batch with its padding, of all processes together.
         max_seconds: Longer clips are cropped.
         crop: Where they are cropped.
+        channel: What is made of several channels.
         shuffle: In another order every epoch.
         drop_last: Leave out batches that are not full.
         unique_clips: See `plan_epoch`.
@@ -201,6 +204,7 @@ def make_loader(
         clips,
         max_seconds=max_seconds,
         crop=crop,
+        channel=channel,
         seed=seed,
         cache_gigabytes=cache_gigabytes / max(1, num_workers),
     )

@@ -4,8 +4,9 @@
      "licence": "CC-BY-4.0", "duration": 5.0, "label": "dog_bark"}
 
 `id`, `audio` and `captions` are required. `audio` is relative to the manifest's folder, or absolute.
-Languages are written in any way that `resolve` knows. Further keys are ignored, so a manifest can
-carry notes of its own. What cannot be used is an error that names the file and the line.
+Languages are written in any way that `resolve` knows; a list of captions, or one alone, is in the language
+that the reader of the manifest names, so that aac-llm's manifests are read as they are. Further keys are
+kept. What cannot be used is an error that names the file and the line.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,37 @@ class Clip:
     """Seconds."""
     label: str | None = None
     """Class, for zero-shot classification."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further keys of the manifest, as they are there."""
 
 
-def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:
+KEYS = ("id", "audio", "captions", "split", "licence", "duration", "label")
+"""Keys of a manifest that mean something here."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A line of a manifest that is left out."""
+
+    where: str
+    """`FILE:LINE`."""
+    message: str
+
+
+def read_manifest(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    language: str = "eng_Latn",
+    bad_rows: list[BadRow] | None = None,
+) -> list[Clip]:
     """Return the clips of a manifest, of one split if `split` is given, in the file's order.
+
+    Args:
+        path: The manifest.
+        split: Its name, or None for all.
+        language: Language of captions that are not named by language.
+        bad_rows: Gets the lines that cannot be used; without it the first such line is an error.
 
     Raises:
         ManifestError: a line cannot be used, an id occurs twice, there is no clip or none of that split.
@@ -56,27 +84,38 @@ def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:
     path = Path(path)
     clips: list[Clip] = []
     line_of_id: dict[str, int] = {}
-    for number, row in read_json_lines(path):
-        clip = _parse_clip(row, path, number)
-        if clip.id in line_of_id:
-            raise ManifestError(
-                f"{path}:{number}: id {clip.id!r} is already that of line {line_of_id[clip.id]}"
-            )
+    for number, row in parse_json_lines(path):
+        try:
+            clip = clip_of(row, path, number, language)
+            if clip.id in line_of_id:
+                raise ManifestError(
+                    f"{path}:{number}: id {clip.id!r} is already that of line {line_of_id[clip.id]}"
+                )
+        except ManifestError as e:
+            if bad_rows is None:
+                raise
+            where = f"{path}:{number}"
+            bad_rows.append(BadRow(where, str(e).removeprefix(f"{where}: ")))
+            continue
         line_of_id[clip.id] = number
         clips.append(clip)
+    if not clips and bad_rows:
+        raise ManifestError(
+            f"{bad_rows[0].where}: {bad_rows[0].message}; and no other line of the manifest can be used"
+        )
     if not clips:
         raise ManifestError(f"{path}:1: the manifest has no clips")
     return clips if split is None else _of_split(clips, split, path)
 
 
-def read_clips(manifests: Sequence[Path], splits: Sequence[str]) -> list[Clip]:
+def read_clips(manifests: Sequence[Path], splits: Sequence[str], *, language: str = "eng_Latn") -> list[Clip]:
     """Return the clips of some splits of some manifests; of all splits where none is named.
 
     Raises:
         ManifestError: a manifest cannot be used.
         ValueError: no manifest has one of the splits.
     """
-    clips = [clip for manifest in manifests for clip in read_manifest(manifest)]
+    clips = [clip for manifest in manifests for clip in read_manifest(manifest, language=language)]
     there = {clip.split for clip in clips}
     missing = [split for split in splits if split not in there] if clips else []
     if missing:
@@ -85,7 +124,13 @@ def read_clips(manifests: Sequence[Path], splits: Sequence[str]) -> list[Clip]:
     return [clip for clip in clips if not splits or clip.split in splits]
 
 
-def read_split(manifest: Path, split: str | None) -> list[Clip]:
+def read_split(
+    manifest: Path,
+    split: str | None,
+    *,
+    language: str = "eng_Latn",
+    bad_rows: list[BadRow] | None = None,
+) -> list[Clip]:
     """Return the clips of a split; all clips if there is one split only, or for the split `all`.
 
     Raises:
@@ -93,8 +138,8 @@ def read_split(manifest: Path, split: str | None) -> list[Clip]:
         ValueError: it has several splits and none was chosen: training clips would flatter.
     """
     if split not in (None, "all"):
-        return read_manifest(manifest, split=split)
-    clips = read_manifest(manifest)
+        return read_manifest(manifest, split=split, language=language, bad_rows=bad_rows)
+    clips = read_manifest(manifest, language=language, bad_rows=bad_rows)
     there = sorted({clip.split or "(none)" for clip in clips})
     if split is None and len(there) > 1:
         raise ValueError(
@@ -116,7 +161,7 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
     ids: set[str] = set()
     for number, clip in enumerate(clips, start=1):
         row = _row_of(clip, path)
-        _parse_clip(row, path, number)  # what is written must be readable
+        clip_of(row, path, number)  # what is written must be readable
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)
@@ -130,35 +175,52 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         ManifestError: a line is not UTF-8, not JSON or not an object.
     """
+    for number, row in parse_json_lines(path):
+        if isinstance(row, str):
+            raise ManifestError(f"{path}:{number}: {row}")
+        yield number, row
+
+
+def parse_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Give (line number, object) of each line that is not blank, or in its place why it is no object."""
     # At \n alone: JSON may hold other marks that `splitlines` takes for the end of a line.
     for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
         if line.strip():
-            yield number, _parse_line(line, path, number)
+            yield number, _parse_line(line)
 
 
-def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def _parse_line(line: bytes) -> dict[str, Any] | str:
     try:
         # utf-8-sig: some editors begin a file with a byte order mark
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as e:
-        raise ManifestError(f"{path}:{number}: not UTF-8 text ({e})") from e
+        return f"not UTF-8 text ({e})"
     except json.JSONDecodeError as e:
-        raise ManifestError(f"{path}:{number}: not JSON: {e.msg} at column {e.colno}") from e
-    if not isinstance(row, dict):
-        raise ManifestError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
-    return row
+        return f"not JSON: {e.msg} at column {e.colno}"
+    except RecursionError:
+        return "not JSON that can be read: lists in lists beyond measure"
+    return row if isinstance(row, dict) else f"expected a JSON object, got {type(row).__name__}"
 
 
-def _parse_clip(row: dict[str, Any], path: Path, number: int) -> Clip:
+def clip_of(row: dict[str, Any] | str, path: Path, number: int, language: str = "eng_Latn") -> Clip:
+    """Return the clip of a manifest's line.
+
+    Raises:
+        ManifestError: it lacks something, or has something of another kind, or is no object: then `row` is
+            why, as `parse_json_lines` gives it.
+    """
+    if isinstance(row, str):
+        raise ManifestError(f"{path}:{number}: {row}")
     try:
         return Clip(
             id=_text(row, "id"),
             audio=_absolute(path.parent) / _text(row, "audio"),
-            captions=_captions(row),
+            captions=_captions(row, language),
             split=_optional_text(row, "split"),
             licence=_optional_text(row, "licence"),
             duration=_duration(row.get("duration")),
             label=_optional_text(row, "label"),
+            extra={key: value for key, value in row.items() if key not in KEYS},
         )
     except ValueError as e:
         raise ManifestError(f"{path}:{number}: {e}") from e
@@ -191,29 +253,33 @@ def _duration(value: Any) -> float | None:
     return float(value)
 
 
-def _captions(row: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+def _captions(row: dict[str, Any], plain_language: str) -> dict[str, tuple[str, ...]]:
     if "captions" not in row:
         _text(row, "captions")
     value = row["captions"]
+    if isinstance(value, list | str):
+        return {resolve(plain_language): _caption_texts("", value)}
     if not isinstance(value, dict) or not value:
         raise ValueError(
-            f'captions must be an object such as {{"eng_Latn": ["A dog barks."]}}, got {value!r}'
+            'captions must be a list such as ["A dog barks."], or an object such as '
+            f'{{"eng_Latn": ["A dog barks."]}}, got {value!r}'
         )
     captions: dict[str, tuple[str, ...]] = {}
     for tag, texts in value.items():
         language = resolve(tag)
         if language in captions:
             raise ValueError(f"captions name the language {language} twice: {sorted(value)}")
-        captions[language] = _caption_texts(tag, texts)
+        captions[language] = _caption_texts(f" of {tag}", texts)
     return captions
 
 
-def _caption_texts(tag: str, texts: Any) -> tuple[str, ...]:
+def _caption_texts(whose: str, value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts:
-        raise ValueError(f"captions of {tag} must be a list of at least one text, got {texts!r}")
+        raise ValueError(f"captions{whose} must be a list of at least one text, got {value!r}")
     for text in texts:
         if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"captions of {tag} must be non-empty texts, got {text!r}")
+            raise ValueError(f"captions{whose} must be non-empty texts, got {text!r}")
     return tuple(texts)
 
 
@@ -230,7 +296,9 @@ def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
         "duration": clip.duration,
         "label": clip.label,
     }
-    return {key: value for key, value in row.items() if value is not None}
+    return {key: value for key, value in row.items() if value is not None} | {
+        key: value for key, value in clip.extra.items() if key not in KEYS
+    }
 
 
 def _of_split(clips: list[Clip], split: str, path: Path) -> list[Clip]:

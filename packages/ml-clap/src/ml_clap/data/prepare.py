@@ -8,7 +8,7 @@ checked before are not read again unless they changed (`FILE.checked.jsonl`).
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +21,16 @@ from ml_clap.config.prepare import (
     PrepareClothoConfig,
     PrepareConfig,
     PrepareFolderConfig,
+    PrepareJSONLConfig,
     PrepareReferenceConfig,
     PrepareTuxpaintConfig,
 )
-from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_manifest
+from ml_clap.data.findings import KINDS, find_duplicates, find_failed, find_odd, find_overlaps
+from ml_clap.data.manifest import BadRow, Clip, ManifestError, read_manifest, write_manifest
+from ml_clap.data.readers.json_lines import read_jsonl
 from ml_clap.data.readers.labelled import read_folder
-from ml_clap.data.readers.published import Problem, Reading, read_audiocaps, read_clotho, read_reference
+from ml_clap.data.readers.published import read_audiocaps, read_clotho, read_reference
+from ml_clap.data.readers.reading import Problem, Reading
 from ml_clap.data.readers.tuxpaint import read_tuxpaint
 from ml_clap.files import write_json
 from ml_clap.tables import print_table, printable, show_progress, tables_beside_json
@@ -37,24 +41,24 @@ READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareAudioCapsConfig: read_audiocaps,
     PrepareFolderConfig: read_folder,
     PrepareTuxpaintConfig: read_tuxpaint,
+    PrepareJSONLConfig: read_jsonl,
 }
-KINDS = {
-    "row": "rows that cannot be read",
-    "missing": "sound files missing",
-    "corrupt": "sound files damaged",
-    "cut off": "shorter than their header says",
-    "short": "very short",
-    "silent": "silent",
-    "duplicate": "copies of one another",
-    "overlap": "in two splits or manifests",
-}
-"""Kind of problem -> what the table calls it."""
-LEFT_OUT = ("row", "missing", "corrupt")
-"""Kinds of problems of clips that are not in the manifest."""
 SHOWN = 3
 """Examples of each kind of problem that are printed."""
 LANGUAGES_SHOWN = 10
 """Languages whose captions are counted one by one in the table."""
+
+
+@dataclass(frozen=True)
+class FoundKind:
+    """A kind of problem that was found: what it is, how often, and what to do."""
+
+    kind: str
+    what: str
+    count: int
+    is_left_out: bool
+    """Whether those clips are not in the manifest."""
+    advice: str
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,11 @@ class PrepareReport:
     """Language -> captions."""
     dropped: int
     """Clips left out because of `--drop_overlap`."""
+    kinds: tuple[FoundKind, ...]
+    """What was found, in sum."""
     problems: tuple[Problem, ...]
+    notices: tuple[str, ...] = ()
+    """What was left out as the settings say, and what changes that."""
 
 
 def prepare(config: PrepareConfig) -> PrepareReport:
@@ -87,21 +95,23 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     clips = unique_ids(reading.clips)
     if config.licence is not None:
         clips = [replace(clip, licence=config.licence) for clip in clips]
-    others = [clip for path in config.against for clip in _named(read_manifest(path), path)]
+    others = [clip for path in config.against for clip in _read_others(path, reading)]
     checks, failures = _check(clips + others, config)
     usable = [clip for clip in clips if clip.audio in checks]
-    usable = [replace(clip, duration=checks[clip.audio].seconds) for clip in usable]
+    odd = find_odd(usable, checks, config)
+    usable = [replace(clip, duration=_exact_seconds(checks[clip.audio])) for clip in usable]
     there = [clip for clip in others if clip.audio in checks]
     overlaps, leaking = find_overlaps(usable, there, checks)
     problems = [
         *reading.problems,
-        *_failed(clips + others, failures),
-        *_odd(usable, checks, config),
+        *find_failed(clips + others, failures),
+        *odd,
         *find_duplicates(usable, checks),
         *overlaps,
     ]
     kept = [clip for clip in usable if not (config.drop_overlap and clip.id in leaking)]
     report = _report(config.out, kept, len(usable) - len(kept), problems)
+    report = replace(report, notices=tuple(reading.notices))
     if kept:
         write_manifest(config.out, kept)
     write_json(report_path(report.manifest), report)
@@ -118,7 +128,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
 
 def prepare_verb(config: PrepareConfig) -> int:
     """Prepare, and return 1 if clips are left out because they are missing or damaged."""
-    return int(any(problem.kind in LEFT_OUT for problem in prepare(config).problems))
+    return int(any(found.is_left_out for found in prepare(config).kinds))
 
 
 def report_path(manifest: Path) -> Path:
@@ -140,40 +150,18 @@ def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
     return named
 
 
-def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:
-    """Find clips of one split with the same audio."""
-    groups: dict[tuple[str, str | None], list[str]] = defaultdict(list)
-    for clip in clips:
-        groups[checks[clip.audio].digest, clip.split].append(clip.id)
-    return [Problem("duplicate", ", ".join(ids), "the same sound") for ids in groups.values() if len(ids) > 1]
-
-
-def find_overlaps(
-    clips: Sequence[Clip], others: Sequence[Clip], checks: Mapping[Path, Check]
-) -> tuple[list[Problem], set[str]]:
-    """Find audio in two splits or in another manifest; returns also the ids of its training clips."""
-    groups: dict[str, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        groups[checks[clip.audio].digest].append(clip)
-    elsewhere: dict[str, list[Clip]] = defaultdict(list)
-    for clip in others:
-        elsewhere[checks[clip.audio].digest].append(clip)
-    problems: list[Problem] = []
-    leaking: set[str] = set()
-    for digest, group in groups.items():
-        splits = sorted({str(clip.split) for clip in group})
-        foreign = [clip.id for clip in elsewhere.get(digest, [])]
-        if len(splits) == 1 and not foreign:
-            continue
-        where = [f"the splits {', '.join(splits)}"] if len(splits) > 1 else []
-        where += [f"also in {', '.join(foreign)}"] if foreign else []
-        problems.append(Problem("overlap", ", ".join(clip.id for clip in group), "; ".join(where)))
-        leaking |= {clip.id for clip in group if clip.split in ("train", None)}
-    return problems, leaking
-
-
-def _named(clips: Sequence[Clip], path: Path) -> list[Clip]:
+def _read_others(path: Path, reading: Reading) -> list[Clip]:
+    """Return the clips of another manifest, named by it; its bad lines become problems."""
+    bad_rows: list[BadRow] = []
+    clips = read_manifest(path, bad_rows=bad_rows)
+    for row in bad_rows:
+        reading.add_problem("row", row.where, row.message)
     return [replace(clip, id=f"{path}: {clip.id}") for clip in clips]
+
+
+def _exact_seconds(check: Check) -> float | None:
+    """Return a length to be relied on: a quick check has only an estimate of some files."""
+    return check.seconds if check.is_exact else None
 
 
 def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Check], dict[Path, str]]:
@@ -183,30 +171,9 @@ def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Che
     )
     paths = [clip.audio for clip in clips]
     with show_progress("Checking audio") as progress:
-        return check_files(paths, memory, num_workers=config.num_workers, progress=progress)
-
-
-def _failed(clips: Sequence[Clip], failures: Mapping[Path, str]) -> list[Problem]:
-    return [
-        Problem("corrupt" if clip.audio.is_file() else "missing", clip.id, failures[clip.audio])
-        for clip in clips
-        if clip.audio in failures
-    ]
-
-
-def _odd(clips: Sequence[Clip], checks: Mapping[Path, Check], config: PrepareConfig) -> list[Problem]:
-    problems = []
-    for clip in clips:
-        check = checks[clip.audio]
-        seconds, declared = check.seconds, check.declared_seconds
-        if seconds is not None and declared is not None and seconds < declared * 0.99 - 0.05:
-            message = f"the header says {declared:.2f} s, {seconds:.2f} s can be decoded"
-            problems.append(Problem("cut off", clip.id, message))
-        if seconds is not None and seconds < config.min_seconds:
-            problems.append(Problem("short", clip.id, f"{seconds:.3f} s"))
-        if check.peak_db is not None and check.peak_db < config.silence_db:
-            problems.append(Problem("silent", clip.id, f"loudest sample at {check.peak_db:.0f} dB"))
-    return problems
+        return check_files(
+            paths, memory, num_workers=config.num_workers, channel=config.channel, progress=progress
+        )
 
 
 def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[Problem]) -> PrepareReport:
@@ -220,7 +187,17 @@ def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[P
         splits=dict(Counter(clip.split or "(none)" for clip in clips)),
         captions=dict(captions),
         dropped=dropped,
+        kinds=_sum_up(problems),
         problems=tuple(problems),
+    )
+
+
+def _sum_up(problems: Sequence[Problem]) -> tuple[FoundKind, ...]:
+    counts = Counter(problem.kind for problem in problems)
+    return tuple(
+        FoundKind(name, kind.text, counts[name], kind.is_left_out, kind.advice)
+        for name, kind in KINDS.items()
+        if counts[name]
     )
 
 
@@ -229,16 +206,18 @@ def print_report(report: PrepareReport) -> None:
     rows = [["clips", f"{report.clips:,}"], ["hours", f"{report.hours:.2f}"]]
     rows += [[f"split {split}", f"{count:,}"] for split, count in report.splits.items()]
     rows += _caption_rows(report.captions)
-    found = Counter(problem.kind for problem in report.problems)
-    rows += [[text, f"{found[kind]:,}"] for kind, text in KINDS.items() if found[kind]]
+    rows += [[found.what, f"{found.count:,}"] for found in report.kinds]
     rows += [["skipped as overlapping", f"{report.dropped:,}"]] if report.dropped else []
     print_table(str(report.manifest), ["", "number"], rows)
-    for kind in KINDS:
-        those = [problem for problem in report.problems if problem.kind == kind]
+    for notice in report.notices:
+        print(printable(notice))
+    for found in report.kinds:
+        those = [problem for problem in report.problems if problem.kind == found.kind]
         for problem in those[:SHOWN]:
-            print(printable(f"{kind}: {problem.where}: {problem.message}"))
+            print(printable(f"{found.kind}: {problem.where}: {problem.message}"))
         if len(those) > SHOWN:
-            print(f"{kind}: {len(those) - SHOWN:,} more in {report_path(report.manifest)}")
+            print(f"{found.kind}: {len(those) - SHOWN:,} more in {report_path(report.manifest)}")
+        print(f"{found.kind}: {'left out; ' if found.is_left_out else ''}{found.advice}")
 
 
 def _caption_rows(captions: Mapping[str, int]) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from ml_clap.config.train import TrainConfig
 from ml_clap.data.batches import Batch, Tokenize
-from ml_clap.data.enhancement import Sample, epoch_captions
+from ml_clap.data.enhancement import Sample, caption_length, epoch_captions
 from ml_clap.data.languages import resolve
 from ml_clap.data.loader import make_loader
 from ml_clap.data.manifest import Clip
+from ml_clap.tables import count_of
 
 
 class TrainingData:
@@ -47,6 +49,8 @@ class TrainingData:
         self.batch_size = config.batch_size * world_size
         """Pairs that are compared with one another: of all processes together."""
         self._max_seconds = data.max_seconds
+        self._channel = data.channel
+        self._max_caption_length = data.max_caption_length
         self._source = resolve(data.source_language)
         self._further = tuple(resolve(language) for language in data.languages)
         self._groups = _label_groups(clips) if config.positives == "label" else None
@@ -66,6 +70,7 @@ class TrainingData:
             tokenize,
             batch_size=self.batch_size,
             max_seconds=data.max_seconds,
+            channel=data.channel,
             # An incomplete batch has fewer negatives; but a set smaller than a batch is one.
             drop_last=len(self._samples(0)) >= self.batch_size,
             unique_clips=data.unique_clips,
@@ -96,7 +101,7 @@ class TrainingData:
         for number in range(min(count, len(self.clips))):
             clip = self.clips[number * len(self.clips) // min(count, len(self.clips))]
             try:
-                waveform = load_audio(clip.audio, duration=self._max_seconds)
+                waveform = load_audio(clip.audio, duration=self._max_seconds, channel=self._channel)
             except (AudioError, OSError):
                 continue  # reported when training reads it
             yield waveform[None], torch.tensor([len(waveform)])
@@ -110,6 +115,33 @@ class TrainingData:
             for text in clip.captions.get(language, ())
         }
         return sorted(found)
+
+    def notices(self) -> list[str]:
+        """Say what of the data is cut or not used, each with the setting that changes it."""
+        clips, languages = self.clips, (self._source, *self._further)
+        long = sum((clip.duration or 0.0) > self._max_seconds for clip in clips)
+        unused: Counter[str] = Counter()
+        for clip in clips:
+            unused.update({code: len(t) for code, t in clip.captions.items() if code not in languages})
+        bare = sum(not any(clip.captions.get(code) for code in languages) for clip in clips)
+        words = self._max_caption_length
+        wordy = sum(
+            words is not None and caption_length(text, code) > words
+            for clip in clips
+            for code in self._further
+            for text in clip.captions.get(code, ())
+        )
+        found = {
+            f"{long:,} of {count_of(len(clips), 'clip')} are longer than {self._max_seconds:g} s: a part of "
+            "each is used, another one in each epoch (--data.max_seconds)": long,
+            f"{count_of(unused.total(), 'caption')} in {', '.join(sorted(unused)[:5])} not used "
+            "(--data.languages)": unused.total(),
+            f"{count_of(bare, 'clip')} without a caption in {', '.join(languages)} not used "
+            "(--data.languages)": bare,
+            f"{count_of(wordy, 'caption')} of more than {words} words not used "
+            "(--data.max_caption_length)": wordy,
+        }
+        return [notice for notice, number in found.items() if number]
 
     def summary(self) -> str:
         """Say in a line how much there is."""

@@ -21,20 +21,23 @@ import numpy as np
 from audio_common.prefetch import AudioSpan, BadFile
 
 from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.sound import Channel
 from ml_clap.data.languages import LANGUAGES, resolve
-from ml_clap.data.manifest import Clip, read_split
+from ml_clap.data.manifest import BadRow, Clip, read_split
 from ml_clap.evaluators.figures import check_figure_path, save_figure
-from ml_clap.evaluators.report import describe_run, plot_retrieval, print_retrieval
+from ml_clap.evaluators.report import describe_run, plot_retrieval, print_retrieval, say_limit
 from ml_clap.evaluators.results import RetrievalMetrics, RetrievalReport, RetrievalResult
 from ml_clap.evaluators.retrieval import Ranking, rank_audio_to_text, rank_text_to_audio
 from ml_clap.evaluators.statistics import average_metrics, bootstrap, measure_consistency, summarize
 from ml_clap.files import write_json
+from ml_clap.models.checkpoint import check_model
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
 from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.tokenizer import CutText
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def evaluate_retrieval(
     seconds_per_batch: float = 160.0,
     num_workers: int = 1,
     reference_batch_size: int | None = None,
+    channel: Channel | None = None,
     progress: Progress | None = None,
 ) -> RetrievalReport:
     """Measure retrieval over `clips`, each encoded once; leaves the model in the mode it was in.
@@ -79,6 +83,7 @@ def evaluate_retrieval(
         num_workers: threads that read files.
         reference_batch_size: captions of a batch as the authors' evaluation cuts them, instead of batches by
             length; for a model in the reference mode.
+        channel: what is made of several channels; default: the model's.
         progress: called with the numbers of clips done and of all.
 
     Raises:
@@ -99,11 +104,14 @@ def evaluate_retrieval(
             num_workers=num_workers,
             progress=progress,
             batches=batches,
+            channel=channel,
         )
         queries = [_gather(clips, code, num_captions, {file.index for file in bad}) for code in codes]
         _check_queries(codes, queries, bad)
+        cut: dict[str, CutText] = {}
         captions = [
-            encode_texts(model, asked.texts, code) for code, asked in zip(codes, queries, strict=True)
+            encode_texts(model, asked.texts, code, cut=cut)
+            for code, asked in zip(codes, queries, strict=True)
         ]
     to_audio, to_text = [], []
     for asked, embeddings in zip(queries, captions, strict=True):
@@ -124,7 +132,26 @@ def evaluate_retrieval(
         num_clips=len(clips) - len(bad),
         bad_files=tuple(bad),
         seconds=time.monotonic() - began,
+        notices=tuple(
+            notice
+            for notice in (
+                _say_left_out(clips, codes, num_captions),
+                model.prepare_text.describe_cut(list(cut.values())),
+            )
+            if notice
+        ),
     )
+
+
+def _say_left_out(clips: Sequence[Clip], codes: Sequence[str], num_captions: int | None) -> str:
+    """Say how many captions are not used; nothing where all are."""
+    if num_captions is None:
+        return ""
+    counts = [len(clip.captions.get(code, ())) for clip in clips for code in codes]
+    left_out = sum(max(0, count - num_captions) for count in counts)
+    if not left_out:
+        return ""
+    return f"{left_out:,} of {sum(counts):,} captions are left out (--num_captions {num_captions})"
 
 
 def choose_languages(clips: Iterable[Clip], languages: Sequence[str] | None) -> list[str]:
@@ -166,7 +193,10 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     from ml_clap.models.ml_clap import MLCLAP
 
     check_figure_path(config.plot)
-    clips = read_split(config.data, config.split)[: config.limit]
+    check_model(config.model)
+    bad_rows: list[BadRow] = []
+    there = read_split(config.data, config.split, language=config.language, bad_rows=bad_rows)
+    clips = there[: config.limit]
     choose_languages(clips, config.languages)  # a mistake shows before the model is loaded
     device = choose_device(config.device)
     model = MLCLAP.from_pretrained(
@@ -186,8 +216,11 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
             seconds_per_batch=config.seconds_per_batch,
             num_workers=config.num_workers,
             reference_batch_size=config.batch_size if config.reference else None,
+            channel=config.channel,
             progress=progress,
         )
+    notices = (*say_limit(len(there), config.limit), *report.notices)
+    report = dataclasses.replace(report, bad_rows=tuple(bad_rows), notices=notices)
     with tables_beside_json(config.json):
         print_retrieval(report)
     if config.json is not None:
@@ -198,8 +231,9 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:
-    """Evaluate, and return 1 if files had to be skipped."""
-    return int(bool(evaluate(config).bad_files))
+    """Evaluate, and return 1 if files or lines of the manifest had to be skipped."""
+    report = evaluate(config)
+    return int(bool(report.bad_files or report.bad_rows))
 
 
 def _gather(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,14 @@ from ml_clap.evaluators.results import (
     ZeroShotReport,
 )
 from ml_clap.files import to_plain
-from ml_clap.tables import print_skipped, print_table
+from ml_clap.tables import count_of, print_skipped, print_table, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ml_clap.models.ml_clap import MLCLAP
+
+logger = logging.getLogger(__name__)
 
 
 def describe_run(model: MLCLAP, config: Any) -> dict[str, Any]:
@@ -56,6 +59,21 @@ def print_retrieval(report: RetrievalReport) -> None:
             "word for word, and count as wrong for it: audio to text is underrated"
         )
     print(f"{report.num_clips:,} clips in {report.seconds:.1f} s; guessing among n clips has R@1 100 / n")
+    print_left_out(report)
+
+
+def say_limit(number: int, limit: int | None) -> tuple[str, ...]:
+    """Say how many of so many clips `--limit` leaves out, if any."""
+    if limit is None or number <= limit:
+        return ()
+    return (f"{number - limit:,} of {count_of(number, 'clip')} are left out (--limit {limit})",)
+
+
+def print_left_out(report: RetrievalReport | ZeroShotReport) -> None:
+    """Print what was cut, to standard error, and the lines and files that were skipped."""
+    for notice in report.notices:
+        logger.warning(printable(notice))
+    print_skipped([f"{row.where}: {row.message}" for row in report.bad_rows], what="line")
     print_skipped([file.reason for file in report.bad_files])
 
 
@@ -97,7 +115,7 @@ def print_zero_shot(report: ZeroShotReport) -> None:
     ]
     if rows:
         print_table("Best labels (cosine)", ["file", "in", "labels"], rows)
-    print_skipped([file.reason for file in report.bad_files])
+    print_left_out(report)
 
 
 def plot_zero_shot(report: ZeroShotReport) -> Figure:

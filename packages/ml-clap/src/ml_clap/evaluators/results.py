@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from audio_common.prefetch import BadFile
 
+    from ml_clap.data.manifest import BadRow
+
 Interval = tuple[float, float]
 METRICS = ("r1", "r5", "r10", "r50", "medr", "meanr", "map10")
 """Fields of `RetrievalMetrics` that have intervals, in the order of the tables."""
@@ -83,6 +85,10 @@ class RetrievalReport:
     """Clips that were skipped."""
     seconds: float
     """Wall-clock time of encoding and ranking."""
+    bad_rows: tuple[BadRow, ...] = ()
+    """Lines of the manifest that were skipped."""
+    notices: tuple[str, ...] = ()
+    """What was cut or left out, and what changes that."""
 
 
 @dataclass(frozen=True)
@@ -125,3 +131,7 @@ class ZeroShotReport:
     """The best labels of audio without one."""
     bad_files: tuple[BadFile, ...]
     """Audio that was skipped."""
+    bad_rows: tuple[BadRow, ...] = ()
+    """Lines of manifests that were skipped."""
+    notices: tuple[str, ...] = ()
+    """What was cut or left out, and what changes that."""

@@ -7,43 +7,38 @@ that tell nothing apart recognize nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from audio_common.files import find_audio
 from audio_common.prefetch import AudioSpan
-from torch import Tensor
 
 from ml_clap.config.classify import ClassifyConfig
-from ml_clap.data.manifest import read_split
+from ml_clap.config.sound import Channel
+from ml_clap.data.manifest import BadRow, read_split
+from ml_clap.data.prompts import Prompts, choose_prompts, prompts_of_labels, read_prompts
 from ml_clap.evaluators.figures import check_figure_path, save_figure
-from ml_clap.evaluators.prompts import Prompts, choose_prompts, read_prompts
-from ml_clap.evaluators.report import describe_run, plot_zero_shot, print_zero_shot
+from ml_clap.evaluators.report import describe_run, plot_zero_shot, print_zero_shot, say_limit
 from ml_clap.evaluators.results import Accuracy, Prediction, ZeroShotReport
 from ml_clap.evaluators.retrieval import TIE
 from ml_clap.evaluators.statistics import wilson
 from ml_clap.files import is_stream, write_json
+from ml_clap.models.checkpoint import check_model
 from ml_clap.models.device import choose_device, choose_dtype
-from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
 from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.data.manifest import Clip
     from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.tokenizer import CutText
 
 UNLABELLED, SKIPPED = -1, -2
 """In the place of a clip's class."""
-
-
-def embed_labels(model: MLCLAP, descriptions: Sequence[Sequence[str]], language: str) -> Tensor:
-    """Return one embedding a class, `(labels, dim)`, L2-normalized: the mean of those of its descriptions."""
-    texts = [text for described in descriptions for text in described]
-    parts = encode_texts(model, texts, language).split([len(described) for described in descriptions])
-    return F.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=1)
 
 
 def classify_clips(
@@ -56,6 +51,7 @@ def classify_clips(
     top_k: int = 3,
     seconds_per_batch: float = 160.0,
     num_workers: int = 1,
+    channel: Channel | None = None,
     progress: Progress | None = None,
 ) -> ZeroShotReport:
     """Classify clips, each encoded once; leaves the model in the mode it was in.
@@ -69,6 +65,7 @@ def classify_clips(
         top_k: labels given for each clip without a label.
         seconds_per_batch: seconds of audio encoded at once.
         num_workers: threads that read files.
+        channel: what is made of several channels; default: the model's.
         progress: called with the numbers of clips done and of all.
 
     Raises:
@@ -84,10 +81,12 @@ def classify_clips(
             [AudioSpan(path) for path in paths],
             seconds_per_batch=seconds_per_batch,
             num_workers=num_workers,
+            channel=channel,
             progress=progress,
         )
+        cut: dict[str, CutText] = {}
         scores = {
-            code: (audio @ embed_labels(model, described, code).T).numpy()
+            code: (audio @ embed_labels(model, described, code, cut=cut).T).numpy()
             for code, described in chosen.items()
         }
     if len(bad) == len(clips):
@@ -110,7 +109,32 @@ def classify_clips(
             for code, cosines in scores.items()
         ],
         bad_files=tuple(bad),
+        notices=tuple(
+            notice
+            for notice in (
+                _say_left_out(prompts, chosen, languages, prompt_indices),
+                model.prepare_text.describe_cut(list(cut.values())),
+            )
+            if notice
+        ),
     )
+
+
+def _say_left_out(
+    prompts: Prompts,
+    chosen: Mapping[str, Sequence[Sequence[str]]],
+    languages: Sequence[str] | None,
+    prompt_indices: Sequence[int],
+) -> str:
+    """Say what of the prompts is not used; nothing where all is, or the caller chose languages."""
+    there = {code for texts in prompts.values() for code in texts}
+    if not languages and (missing := sorted(there - set(chosen))):
+        return f"not every class has a description in {', '.join(missing)}: not used"
+    total = sum(len(texts[code]) for texts in prompts.values() for code in chosen)
+    used = sum(len(texts) for described in chosen.values() for texts in described)
+    if prompt_indices and used < total:
+        return f"{total - used:,} of {total:,} descriptions are left out (--prompt_indices)"
+    return ""
 
 
 def is_correct(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -141,10 +165,12 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     """Load the model, classify the clips, print the tables, and write what was asked for."""
     from ml_clap.models.ml_clap import MLCLAP
 
-    assert config.prompts is not None
     check_figure_path(config.plot)
-    clips = find_clips(config.data, config.split)[: config.limit]
-    prompts = read_prompts(config.prompts)
+    check_model(config.model)
+    bad_rows: list[BadRow] = []
+    there = find_clips(config.data, config.split, language=config.language, bad_rows=bad_rows)
+    clips = there[: config.limit]
+    prompts = _prompts_of(config)
     # Mistakes show before the model is loaded.
     choose_prompts(prompts, config.languages, config.prompt_indices)
     truth = _true_classes(clips, list(prompts))
@@ -162,8 +188,11 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
             top_k=config.top_k,
             seconds_per_batch=config.seconds_per_batch,
             num_workers=config.num_workers,
+            channel=config.channel,
             progress=progress,
         )
+    notices = (*say_limit(len(there), config.limit), *report.notices)
+    report = dataclasses.replace(report, bad_rows=tuple(bad_rows), notices=notices)
     with tables_beside_json(config.json):
         print_zero_shot(report)
     if config.json is not None:
@@ -174,11 +203,28 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
 
 
 def classify_verb(config: ClassifyConfig) -> int:
-    """Classify, and return 1 if files had to be skipped."""
-    return int(bool(classify(config).bad_files))
+    """Classify, and return 1 if files or lines of manifests had to be skipped."""
+    report = classify(config)
+    return int(bool(report.bad_files or report.bad_rows))
 
 
-def find_clips(sources: Sequence[Path], split: str | None = None) -> list[Clip | Path]:
+def _prompts_of(config: ClassifyConfig) -> Prompts:
+    languages = config.languages or (config.language,)
+    if config.prompts is not None:
+        return read_prompts(config.prompts, languages)
+    # One word that is a file of labels, not a label.
+    if len(config.labels) == 1 and os.path.isfile(config.labels[0]):
+        return read_prompts(Path(config.labels[0]), languages)
+    return prompts_of_labels(config.labels, languages)
+
+
+def find_clips(
+    sources: Sequence[Path],
+    split: str | None = None,
+    *,
+    language: str = "eng_Latn",
+    bad_rows: list[BadRow] | None = None,
+) -> list[Clip | Path]:
     """Return the clips of manifests (`.jsonl`), the audio of folders (read recursively), and files, in order.
 
     Raises:
@@ -188,7 +234,7 @@ def find_clips(sources: Sequence[Path], split: str | None = None) -> list[Clip |
     clips: list[Clip | Path] = []
     for source in sources:
         if source.suffix.lower() == ".jsonl" or is_stream(source):
-            clips += read_split(source, split)
+            clips += read_split(source, split, language=language, bad_rows=bad_rows)
         elif source.is_dir():
             found = find_audio(source.absolute())
             if not found:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
+from ml_clap.config.sound import Channel
 from ml_clap.files import write_atomically, write_json
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder
@@ -50,6 +51,8 @@ class SavedModel:
     """Weights under the names of `MLCLAP.export_state`."""
     text: TextSource | None
     """What the text encoder is built of; None if it is omitted."""
+    channel: Channel = "mean"
+    """What was made of several channels in training."""
     omitted: tuple[str, ...] = ()
     """Encoders whose weights are read again from where `config` says they come from."""
 
@@ -69,6 +72,13 @@ def find_model(source: str | Path) -> str | Path:
             logger.info("%s is a training run: using %s", source, model)
             return model
     return source
+
+
+def check_model(source: str | Path) -> None:
+    """Raise a ValueError for a folder that is no model, without reading its weights."""
+    found = Path(find_model(source))
+    if found.is_dir():
+        read_config(found)
 
 
 def read_model(
@@ -96,7 +106,7 @@ def read_model(
 
 def read_folder(folder: Path, *, mode: Mode | None = None) -> SavedModel:
     """Read what `write_folder` wrote; ValueError if it is not that, or not complete."""
-    config, omitted = read_config(folder)
+    config, channel, omitted = read_config(folder)
     if not (folder / WEIGHTS_FILE).is_file():
         raise ValueError(f"{folder} has no {WEIGHTS_FILE}: the model was not saved completely")
     text = None
@@ -104,7 +114,7 @@ def read_folder(folder: Path, *, mode: Mode | None = None) -> SavedModel:
         config = _with_installed_backend(config)
         text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
     state = load_file(folder / WEIGHTS_FILE)
-    return SavedModel(config if mode is None else _in_mode(config, mode), state, text, omitted)
+    return SavedModel(config if mode is None else _in_mode(config, mode), state, text, channel, omitted)
 
 
 def write_folder(
@@ -113,6 +123,7 @@ def write_folder(
     state: Mapping[str, Tensor],
     text_encoder: TextEncoder,
     *,
+    channel: Channel = "mean",
     save_frozen: bool = True,
 ) -> None:
     """Write a model folder; see `MLCLAP.save_pretrained`."""
@@ -129,14 +140,15 @@ def write_folder(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "omitted": omitted,
+        "channel": channel,
         "model": asdict(_without_local_paths(config, omitted)),
     }
     # Last: a folder without it is no model.
     write_json(folder / CONFIG_FILE, description)
 
 
-def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
-    """Return the configuration of a model folder, and the encoders whose weights it omits."""
+def read_config(folder: Path) -> tuple[ModelConfig, Channel, tuple[str, ...]]:
+    """Return a model folder's configuration, its choice of channel, and the encoders that it omits."""
     path = folder / CONFIG_FILE
     description = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     if description.get("format") != FORMAT:
@@ -151,7 +163,8 @@ def read_config(folder: Path) -> tuple[ModelConfig, tuple[str, ...]]:
     unknown = settings.keys() - {field.name for field in fields(ModelConfig)}
     if unknown:
         raise ValueError(f"{path} has settings that this ml-clap does not know: {', '.join(sorted(unknown))}")
-    return ModelConfig(audio=CEDConfig(**audio), **settings), tuple(description["omitted"])
+    config = ModelConfig(audio=CEDConfig(**audio), **settings)
+    return config, description.get("channel", "mean"), tuple(description["omitted"])
 
 
 def _with_installed_backend(config: ModelConfig) -> ModelConfig:

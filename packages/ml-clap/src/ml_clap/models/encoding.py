@@ -9,18 +9,25 @@ do, which is what the argument `batches` is for.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from audio_common.audio import AudioError
 from audio_common.batch import pad_waveforms
 from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, batch_by_length, decode_ahead
 from torch import Tensor
 
+from ml_clap.config.sound import Channel
+
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.tokenizer import CutText
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000
 
@@ -48,6 +55,7 @@ def encode_spans(
     progress: Progress | None = None,
     bad_files: list[BadFile] | None = None,
     batches: Sequence[Sequence[int]] | None = None,
+    channel: Channel | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Encode files or parts of files.
 
@@ -59,6 +67,7 @@ def encode_spans(
         progress: called after each batch.
         bad_files: gets what could not be read or encoded; without it that is an error.
         batches: numbers of spans to encode together, in this order, instead of batches by length.
+        channel: what is made of several channels; default: the model's.
 
     Yields:
         The numbers of some spans, and their embeddings `(n, dim)` float32 on the CPU. Together they are all
@@ -77,6 +86,7 @@ def encode_spans(
         num_workers=num_workers,
         bad_files=bad_files,
         batches=batches,
+        channel=channel or model.channel,
     )
     for indices, waveforms in decoded:
         vectors = _embed(model, waveforms)
@@ -104,6 +114,7 @@ def encode_files(
     num_workers: int = 1,
     progress: Progress | None = None,
     batches: Sequence[Sequence[int]] | None = None,
+    channel: Channel | None = None,
 ) -> tuple[Tensor, list[BadFile]]:
     """Encode all at once what `encode_spans` gives batch by batch.
 
@@ -121,6 +132,7 @@ def encode_files(
         progress=progress,
         bad_files=bad,
         batches=batches,
+        channel=channel,
     ):
         first = embeddings[indices].isnan().any(dim=1)
         embeddings[torch.tensor(indices)[first]] = rows[first]
@@ -149,7 +161,12 @@ def encode_waveforms(
 
 
 def encode_texts(
-    model: MLCLAP, texts: Sequence[str], languages: str | Sequence[str], batch_size: int = 256
+    model: MLCLAP,
+    texts: Sequence[str],
+    languages: str | Sequence[str],
+    batch_size: int = 256,
+    *,
+    cut: dict[str, CutText] | None = None,
 ) -> Tensor:
     """Encode texts, all in one language or each in its own; equal ones of one language once.
 
@@ -158,6 +175,7 @@ def encode_texts(
         texts: captions, before normalization.
         languages: SONAR's codes.
         batch_size: texts encoded at once.
+        cut: gets the texts that are longer than the model reads; without it they are logged.
 
     Returns:
         `(texts, dim)` float32 on the CPU, in the order given.
@@ -167,6 +185,11 @@ def encode_texts(
     places: dict[tuple[str, str], int] = {}
     # Captions repeat (labels, several clips of one scene): each distinct one is encoded once.
     rows = [places.setdefault(pair, len(places)) for pair in zip(texts, codes, strict=True)]
+    found = model.prepare_text.find_cut(list(dict.fromkeys(texts)))
+    if cut is not None:
+        cut.update({text.text: text for text in found})
+    elif found:
+        logger.warning(model.prepare_text.describe_cut(found))
     # By bytes: a character of Chinese or Japanese makes about as many tokens as three Latin ones.
     order = sorted(places, key=lambda pair: len(pair[0].encode("utf-8", "replace")), reverse=True)
     distinct = torch.empty(len(places), model.config.embed_dim)
@@ -174,9 +197,23 @@ def encode_texts(
         batch = order[first : first + batch_size]
         words, tongues = [text for text, _ in batch], [code for _, code in batch]
         with torch.inference_mode():
-            vectors = model.encode_text(words, tongues).float().cpu()
+            vectors = model.embed_text(words, tongues).float().cpu()
         distinct[[places[pair] for pair in batch]] = vectors
     return distinct[rows]
+
+
+def embed_labels(
+    model: MLCLAP,
+    descriptions: Sequence[Sequence[str]],
+    language: str,
+    *,
+    cut: dict[str, CutText] | None = None,
+) -> Tensor:
+    """Return one embedding a class, `(labels, dim)`, L2-normalized: the mean of those of its descriptions."""
+    texts = [text for described in descriptions for text in described]
+    rows = encode_texts(model, texts, language, cut=cut)
+    parts = rows.split([len(described) for described in descriptions])
+    return F.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=1)
 
 
 def _check(model: MLCLAP, seconds_per_batch: float = 1.0) -> None:
@@ -189,5 +226,5 @@ def _check(model: MLCLAP, seconds_per_batch: float = 1.0) -> None:
 def _embed(model: MLCLAP, waveforms: Sequence[Tensor]) -> Tensor:
     padded, lengths = pad_waveforms(waveforms)
     with torch.inference_mode():
-        vectors = model.encode_audio(padded.to(model.device), lengths.to(model.device)).float().cpu()
+        vectors = model.embed_audio(padded.to(model.device), lengths.to(model.device)).float().cpu()
     return vectors.clone()  # outside of inference mode: an ordinary tensor, which autograd may use

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -21,13 +22,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from audio_common.ced import CED
+from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn
 
 from ml_clap.config.model import ModelConfig
+from ml_clap.config.sound import Channel
 from ml_clap.models.checkpoint import Mode, SavedModel, check_fit, read_model, write_folder
 from ml_clap.models.shared_space import make_head, project, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
-from ml_clap.models.tokenizer import TextBatch, TextPreparer
+from ml_clap.models.tokenizer import TextBatch, TextPreparer, check_texts
 
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -39,8 +42,8 @@ class MLCLAP(nn.Module):
     """Audio and text encoders with heads into one space.
 
         >>> model = MLCLAP.from_pretrained("runs/clotho")  # doctest: +SKIP
-        >>> model.encode_text(["un chien aboie"], "fra_Latn").shape  # doctest: +SKIP
-        torch.Size([1, 1024])
+        >>> model.encode_text("un chien aboie", "fra_Latn").shape  # doctest: +SKIP
+        torch.Size([1024])
 
     Args:
         config: The architecture, and where the encoders' weights start.
@@ -65,6 +68,8 @@ class MLCLAP(nn.Module):
             self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
         else:
             self.raw_temperature = nn.Parameter(torch.tensor(config.temperature))
+        self.channel: Channel = "mean"
+        """What is made of several channels, where nothing else is said; saved with the model."""
         self._freeze()
 
     # Loading and saving
@@ -114,6 +119,7 @@ class MLCLAP(nn.Module):
             there = model.export_state()
             state = state | {k: v for k, v in there.items() if k.split(".")[0] in saved.omitted}
         model.load_state(state)
+        model.channel = saved.channel
         return model
 
     def save_pretrained(self, folder: str | Path, *, save_frozen: bool = True) -> None:
@@ -125,7 +131,12 @@ class MLCLAP(nn.Module):
                 then reads again; the folder is small but no longer complete.
         """
         write_folder(
-            Path(folder), self.config, self.export_state(), self.text_encoder, save_frozen=save_frozen
+            Path(folder),
+            self.config,
+            self.export_state(),
+            self.text_encoder,
+            channel=self.channel,
+            save_frozen=save_frozen,
         )
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, save_frozen: bool = True) -> str:
@@ -174,12 +185,67 @@ class MLCLAP(nn.Module):
         spec_augment: SpecAugment | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Embed a batch of clips and a batch of texts: `(batch, embed_dim)` each; arguments as below."""
-        return self.encode_audio(waveforms, lengths, spec_augment), self.encode_tokens(text_ids, text_mask)
+        return self.embed_audio(waveforms, lengths, spec_augment), self.embed_tokens(text_ids, text_mask)
 
     def encode_audio(
+        self, audio: Any, *, sample_rate: float = 16_000, channel: Channel | None = None
+    ) -> Tensor:
+        """Embed sounds, in evaluation mode and without gradients, each by itself.
+
+        Args:
+            audio: Paths, bytes, file objects, arrays or tensors (`(samples,)` or `(channels, samples)`), one
+                or several.
+            sample_rate: Of arrays and tensors, Hz.
+            channel: What is made of several channels, see `audio_common.audio.load_audio`; default: the
+                model's.
+
+        Returns:
+            `(embed_dim,)` of one sound, `(sounds, embed_dim)` of several; float32, L2-normalized.
+
+        Raises:
+            AudioError: A sound is none, or cannot be read.
+        """
+        items, are_many = one_or_many(audio)
+        chosen = channel or self.channel
+        waveforms = [as_waveform(item, array_rate=sample_rate, channel=chosen) for item in items]
+        with self._inference():
+            rows = [self.embed_audio(waveform[None])[0] for waveform in waveforms]
+            return self._stacked(rows, are_many)
+
+    def encode_text(self, texts: str | Sequence[str], languages: str | Sequence[str] = "eng_Latn") -> Tensor:
+        """Embed texts, in evaluation mode and without gradients, all in one language or each in its own.
+
+        Returns:
+            `(embed_dim,)` of one text, `(texts, embed_dim)` of several; float32, L2-normalized.
+
+        Raises:
+            ValueError: What is given is no text, or one is empty, or a language is not known.
+        """
+        items, are_many = check_texts(texts)
+        self.prepare_text.warn_of_cut(items)
+        with self._inference():
+            return self._stacked(list(self.embed_text(items, languages)) if items else [], are_many)
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Within the block no autograd graph is built and nothing is drawn at random."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.train(was_training)
+
+    def _stacked(self, rows: list[Tensor], are_many: bool) -> Tensor:
+        if not rows:
+            return torch.empty(0, self.config.embed_dim)
+        return torch.stack(rows) if are_many else rows[0]
+
+    def embed_audio(
         self, waveforms: Tensor, lengths: Tensor | None = None, spec_augment: SpecAugment | None = None
     ) -> Tensor:
-        """Embed clips.
+        """Embed a batch of clips, with gradients: for training.
 
         Args:
             waveforms: `(batch, samples)` at 16 kHz.
@@ -193,13 +259,13 @@ class MLCLAP(nn.Module):
         output = self.audio_encoder(waveforms.to(self.device), lengths, spec_augment=spec_augment)
         return project(self.audio_proj, output.pooled)
 
-    def encode_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def embed_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Embed tokenized texts (`ids` and `mask` `(batch, length)`): `(batch, embed_dim)`, L2-normalized."""
         return self.project_text(self.text_encoder(ids.to(self.device), mask.to(self.device)))
 
-    def encode_text(self, texts: str | Sequence[str], languages: str | Sequence[str] = "eng_Latn") -> Tensor:
-        """Embed a text or several, all in one language or each in its own: `(texts, embed_dim)`."""
-        return self.encode_tokens(*self.tokenize(texts, languages))
+    def embed_text(self, texts: Sequence[str], languages: str | Sequence[str] = "eng_Latn") -> Tensor:
+        """Embed a batch of texts, with gradients, all in one language or each in its own: `(texts, dim)`."""
+        return self.embed_tokens(*self.tokenize(texts, languages))
 
     def project_text(self, features: Tensor) -> Tensor:
         """Apply the text head to sentence vectors `(batch, text dim)`: `(batch, embed_dim)`, normalized."""

@@ -8,7 +8,8 @@ used: with a custom file it shifts the language ids in 4.x and reads no file at 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +22,8 @@ from torch import Tensor
 from ml_clap.data.languages import SONAR_LANGUAGES, resolve
 from ml_clap.files import to_json, write_atomically
 from ml_clap.models.normalization import TextRule, normalize_text
+
+logger = logging.getLogger(__name__)
 
 SENTENCEPIECE_FILE = "sentencepiece.bpe.model"
 LANGUAGES_FILE = "sonar_languages.json"
@@ -80,6 +83,10 @@ class SonarTokenizer:
         ]
         return pad_tokens(rows, PAD)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has before it is cut, language and `</s>` included."""
+        return [len(pieces) + 2 for pieces in self._pieces.encode(list(texts))]
+
     def language_id(self, language: str) -> int:
         """Return the id of a language's token; short codes (`fr`, `pt_BR`) are resolved as everywhere."""
         code = language if language in self._language_ids else resolve(language)
@@ -127,6 +134,11 @@ class HFTokenizer:
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
         return pad_tokens(rows, self.tokenizer.pad_token_id)
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has before it is cut, special ones included."""
+        # verbose=False: the tokenizer would warn of what is asked for here
+        return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
+
     def fingerprint(self) -> str:
         """Return a hash of the vocabulary and of some probes' ids, which show how texts are normalized."""
         digest = blake2b(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode(), digest_size=16)
@@ -136,6 +148,14 @@ class HFTokenizer:
 
 
 Tokenizer = SonarTokenizer | HFTokenizer
+
+
+class CutText(NamedTuple):
+    """A text that is longer than the model reads."""
+
+    text: str
+    num_dropped: int
+    """Tokens that are cut off its end."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +174,64 @@ class TextPreparer:
             languages = [languages] * len(texts)
         if len(languages) != len(texts):
             raise ValueError(f"expected one language or {len(texts)}, got {len(languages)}")
-        return self.tokenizer([self.prefix + normalize_text(text, self.rule) for text in texts], languages)
+        return self.tokenizer(self._written(texts), languages)
+
+    def find_cut(self, texts: Sequence[str]) -> list[CutText]:
+        """Return the texts of which tokens are cut off."""
+        limit = self.tokenizer.max_tokens
+        # No text has more tokens than bytes and special ones: few need to be counted.
+        long = [text for text in texts if len((self.prefix + text).encode("utf-8", "replace")) + 2 > limit]
+        counts = self.tokenizer.count_tokens(self._written(long)) if long else []
+        return [
+            CutText(text, count - limit) for text, count in zip(long, counts, strict=True) if count > limit
+        ]
+
+    def describe_cut(self, cut: Sequence[CutText]) -> str:
+        """Say in a line which texts lose how much, and what changes it; nothing where none does."""
+        if not cut:
+            return ""
+        worst = max(cut, key=lambda text: text.num_dropped)
+        many = "1 text is" if len(cut) == 1 else f"{len(cut):,} texts are"
+        dropped = sum(text.num_dropped for text in cut)
+        most = f", most of {worst.text[:40]!r}..." if len(cut) > 1 else f" of {worst.text[:40]!r}..."
+        return (
+            f"{many} cut to the model's {self.tokenizer.max_tokens} tokens: {dropped:,} dropped{most}; "
+            "write less, or train a model with a larger --model.max_text_tokens"
+        )
+
+    def warn_of_cut(self, texts: Sequence[str]) -> None:
+        """Log in a line which texts are cut."""
+        if cut := self.find_cut(texts):
+            logger.warning(self.describe_cut(cut))
+
+    def _written(self, texts: Sequence[str]) -> list[str]:
+        return [self.prefix + normalize_text(text, self.rule) for text in texts]
+
+
+def check_texts(texts: Any) -> tuple[list[str], bool]:
+    """Return texts as a list, and whether they were several; a text alone is one, not one for each letter.
+
+    Raises:
+        TypeError: it is, or holds, something else than texts.
+        ValueError: a text is empty, or not valid Unicode.
+    """
+    if isinstance(texts, str):
+        return [_checked(texts, "the text")], False
+    if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
+        raise TypeError(f"expected a text or a list of texts, got {type(texts).__name__}: {str(texts)[:40]}")
+    return [_checked(text, f"texts[{place}]") for place, text in enumerate(texts)], True
+
+
+def _checked(text: Any, name: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a text, got {type(text).__name__}: {str(text)[:40]}")
+    if not text.strip():
+        raise ValueError(f"{name} is empty: write what is to be heard")
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:
+        raise ValueError(f"{name} is not valid Unicode ({e}): {text[:40]!r}") from e
+    return str(text)
 
 
 def pad_tokens(rows: Sequence[Sequence[int]], pad: int) -> TextBatch:

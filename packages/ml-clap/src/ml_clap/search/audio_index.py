@@ -123,9 +123,15 @@ class AudioIndex:
         """
         if (text is None) == (audio is None):
             raise ValueError("give a text or an audio to search for, and not both")
+        if text is not None:
+            from ml_clap.models.tokenizer import check_texts  # here: it imports torch
+
+            check_texts([text])
         self.verify(model)
         query = Query(text=text, language=resolve(language), audio=audio)
-        return self.nearest(embed_queries(model, [query]), top_k, all_windows, engine)[0]
+        return self.nearest(
+            embed_queries(model, [query], channel=self.settings.channel), top_k, all_windows, engine
+        )[0]
 
     def verify(self, model: MLCLAP) -> None:
         """Refuse a model other than the one that made the index: its vectors mean something else."""

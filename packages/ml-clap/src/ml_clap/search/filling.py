@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -74,17 +75,21 @@ def measure(clip: Found, window_seconds: float) -> Entry | Problem:
 def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | None]:
     """Return the seconds of audio of a file, and why there is not more.
 
-    By its header, unless that is silent, or promises more than a window and an end that is not there (a file
-    cut off, a header that lies): then by decoding all of it.
+    By its header where that is exact; else, or if it promises an end that is not there (a file cut off, a
+    header that lies), by decoding all of it, as its windows will be.
 
     Raises:
         AudioError: nothing of it can be decoded.
     """
     from audio_common.audio import AudioError, audio_info, stream_audio
 
-    told = audio_info(path).duration
-    if told is not None and (told <= window_seconds or _has_sound_at(path, told - 0.1)):
-        return told, None
+    info = audio_info(path)
+    # Without a number of frames the length is an estimate, which promises nothing.
+    told = info.duration if info.num_frames is not None else None
+    if info.is_exact and told is not None:
+        has_sound, complaint = (True, None) if told <= window_seconds else _read_end(path)
+        if has_sound:
+            return told, complaint
     samples = 0
     try:
         for block in stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS):
@@ -94,17 +99,24 @@ def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | No
             raise
         return samples / SAMPLE_RATE, str(e)
     seconds = samples / SAMPLE_RATE
-    return seconds, None if told is None else f"{path} ends after {seconds:.1f} s of {told:.1f} s"
+    if told is None or seconds >= told * 0.99 - 0.05:
+        return seconds, None
+    return seconds, f"{path} ends after {seconds:.1f} s of {told:.1f} s"
 
 
-def _has_sound_at(path: Path, seconds: float) -> bool:
-    from audio_common.audio import AudioError, load_audio
+def _read_end(path: Path) -> tuple[bool, str | None]:
+    """Return whether a file has sound where its header says that it ends, and what its decoder says there."""
+    from audio_common.decoder import open_reader
+    from audio_common.reader import AudioError
 
-    try:
-        load_audio(path, offset=seconds, duration=0.05)
-    except AudioError:
-        return False
-    return True
+    with closing(open_reader(path)) as reader:
+        assert reader.num_frames is not None, "an exact length is known"
+        try:
+            samples = sum(map(len, reader.blocks(max(0, reader.num_frames - reader.sample_rate // 10), None)))
+        except AudioError:
+            return False, None
+        complaint = f"{path}, {reader.complaints[-1]}" if reader.complaints else None
+        return samples > 0, complaint
 
 
 class IndexFiller:
@@ -207,6 +219,7 @@ class IndexFiller:
         batches = encode_spans(
             self.model,
             [AudioSpan(self._path(number)) for number, _, _ in windows],
+            channel=self.writer.settings.channel,
             seconds_per_batch=self.seconds_per_batch,
             num_workers=self.num_workers,
             bad_files=bad,
@@ -240,7 +253,8 @@ class IndexFiller:
         left = len(windows)
         reason = f"{path} ends earlier than when it was measured"
         try:
-            sounds = stream_windows(path, [(start, end) for _, start, end in windows])
+            spans = [(start, end) for _, start, end in windows]
+            sounds = stream_windows(path, spans, channel=self.writer.settings.channel)
             for window, waveform in zip(windows, sounds, strict=False):
                 yield window, waveform
                 left -= 1

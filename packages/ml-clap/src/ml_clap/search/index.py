@@ -8,19 +8,22 @@ continued by running it again.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from audio_common.files import AUDIO_SUFFIXES
+from audio_common.files import AUDIO_SUFFIXES, is_audio, walk_files
 
-from ml_clap.config.index import IndexConfig
+from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
+from ml_clap.config.sound import Channel
 from ml_clap.files import write_atomically, write_json
 from ml_clap.search.filling import IndexFiller, Problem
-from ml_clap.search.scan import Plan, plan_update, scan
+from ml_clap.search.scan import Missing, Plan, plan_update, scan
 from ml_clap.search.store import (
     AudioIndexError,
     IndexSettings,
@@ -33,6 +36,8 @@ from ml_clap.tables import printable, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class IndexReport:
     """Wall-clock time of the run."""
     audio_seconds: float
     """Sound encoded in this run."""
+    notices: tuple[str, ...] = ()
+    """What was not looked at, and what changes that."""
 
 
 def index(config: IndexConfig) -> IndexReport:
@@ -78,11 +85,15 @@ def index(config: IndexConfig) -> IndexReport:
             window_seconds=config.window_seconds,
             hop_seconds=config.hop_seconds,
             dtype=config.vector_dtype,
+            channel=config.channel,
+            language=config.language,
             keep_vanished=config.keep_vanished,
             seconds_per_batch=config.seconds_per_batch,
             num_workers=config.num_workers,
             progress=progress,
         )
+    for notice in report.notices:
+        logger.warning(printable(notice))
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:
@@ -118,9 +129,11 @@ def update_index(
     out: Path,
     *,
     model_name: str,
-    window_seconds: float = 10.0,
-    hop_seconds: float = 10.0,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
     dtype: Literal["float32", "float16"] = "float32",
+    channel: Channel | None = None,
+    language: str = "eng_Latn",
     keep_vanished: bool = False,
     seconds_per_batch: float = 160.0,
     num_workers: int = 1,
@@ -133,9 +146,11 @@ def update_index(
         source: folder, read recursively, or JSONL manifest.
         out: folder of the index; made if it is not there.
         model_name: written into the index, for searching without naming the model again.
-        window_seconds: files longer than this are cut into windows.
-        hop_seconds: from the start of one window to the next.
+        window_seconds: files longer than this are cut into windows; default: the index's, else 10.
+        hop_seconds: from the start of one window to the next; default: the index's, else the window.
         dtype: how vectors are stored; float16 halves the size.
+        channel: what is made of several channels; default: the index's, else the model's.
+        language: language of a manifest's captions that are not named by language.
         keep_vanished: keep clips whose file is gone.
         seconds_per_batch: seconds of audio encoded at once.
         num_workers: threads that read files.
@@ -146,26 +161,42 @@ def update_index(
             else is writing it, or none of its files is in `source`.
     """
     began = time.monotonic()
-    found, missing = scan(source)
+    found, missing = scan(source, language)
     if not found:
-        raise AudioIndexError(f"no sound in {source}: looked for files ending in {', '.join(AUDIO_SUFFIXES)}")
+        raise AudioIndexError(_say_nothing_there(source, missing))
+    there = read_settings(out) if (out / "index.json").exists() else None
+    window = window_seconds or (there.window_seconds if there else WINDOW_SECONDS)
+    # A window of one's own is not combined with the hop of another.
+    hop = hop_seconds or (there.hop_seconds if there and window == there.window_seconds else window)
+    if not 0 < hop <= window:
+        raise ValueError(
+            f"hop_seconds must be above 0 and at most window_seconds ({window}), or sound would fall between "
+            f"the windows; got {hop}"
+        )
     settings = IndexSettings(
         model=model_name,
         fingerprint=model.fingerprint(),
         dim=model.config.embed_dim,
         dtype=dtype,
-        window_seconds=window_seconds,
-        hop_seconds=hop_seconds,
+        window_seconds=window,
+        hop_seconds=hop,
+        channel=channel or (there.channel if there else model.channel),
         source=str(source.absolute()),
         root=str(_root(source)),
     )
     problems = [Problem(str(clip.path), clip.reason) for clip in missing]
+    is_new = there is None
     with writer_lock(out):
         writer = _open_or_create(out, settings)
         plan = plan_update(writer.entries, found)
         _prepare(writer, plan, settings, keep_vanished)
         filler = IndexFiller(model, writer, seconds_per_batch, num_workers)
         problems += filler.run(plan.new, progress)
+        if is_new and not writer.windows().size:
+            writer.remove()
+            raise AudioIndexError(
+                f"nothing of {source} can be indexed; the first of {len(problems):,}: {problems[0].reason}"
+            )
         write_atomically(out / "bad_files.jsonl", b"".join(json_line(problem) for problem in problems))
         writer.update(complete=True)
         windows = writer.windows()
@@ -182,6 +213,29 @@ def update_index(
         problems=problems,
         seconds=time.monotonic() - began,
         audio_seconds=filler.audio_seconds,
+        notices=_notices(source, out),
+    )
+
+
+def _say_nothing_there(source: Path, missing: Sequence[Missing]) -> str:
+    if missing:
+        return f"nothing of {source} can be indexed; the first of {len(missing):,}: {missing[0].reason}"
+    return f"no sound in {source}: looked for files ending in {', '.join(AUDIO_SUFFIXES)}"
+
+
+def _notices(source: Path, out: Path) -> tuple[str, ...]:
+    """Say which files of a folder were not taken for sound."""
+    if not source.is_dir():
+        return ()
+    own = out.absolute()
+    others = [path for path in walk_files(source) if not (is_audio(path) or own in path.absolute().parents)]
+    kinds = Counter(path.suffix or "no ending" for path in others)
+    if not others:
+        return ()
+    listed = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common(5))
+    files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
+    return (
+        f"{files} not taken for sound by their names ({listed}): rename sounds, or list them in a manifest",
     )
 
 
@@ -189,7 +243,7 @@ def _root(source: Path) -> Path:
     return source.absolute() if source.is_dir() else source.absolute().parent
 
 
-FIXED = ("fingerprint", "dim", "dtype", "window_seconds", "hop_seconds")
+FIXED = ("fingerprint", "dim", "dtype", "window_seconds", "hop_seconds", "channel")
 """Settings that all vectors of an index share."""
 
 

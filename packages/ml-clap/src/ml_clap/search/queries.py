@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml_clap.config.search import SearchConfig
+from ml_clap.config.sound import Channel
 from ml_clap.data.languages import resolve
 from ml_clap.files import read_bytes
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.tokenizer import CutText
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Query:
     text: str | None = None
     language: str = "eng_Latn"
     audio: str | Path | Tensor | None = None
-    """A file, or a waveform (samples,) at 16 kHz."""
+    """Anything that `as_waveform` takes: a file, or a waveform (samples,) at 16 kHz."""
 
     def __str__(self) -> str:
         return f"sounds like {self.audio}" if self.text is None else f"{self.text} [{self.language}]"
@@ -76,9 +78,22 @@ def _parse_line(line: str, default: str, where: str) -> Query:
         raise ValueError(f"{where}: {e}") from e
 
 
-def embed_queries(model: MLCLAP, queries: Sequence[Query]) -> np.ndarray:
-    """Return embeddings (queries, dim) float32; texts in whatever languages go through the model together."""
-    from audio_common.audio import load_audio
+def embed_queries(
+    model: MLCLAP,
+    queries: Sequence[Query],
+    *,
+    channel: Channel | None = None,
+    cut: dict[str, CutText] | None = None,
+) -> np.ndarray:
+    """Return embeddings (queries, dim) float32; texts in whatever languages go through the model together.
+
+    Args:
+        model: in evaluation mode.
+        queries: what to embed.
+        channel: what is made of a sound's channels; default: the model's.
+        cut: gets the texts that are longer than the model reads; without it they are logged.
+    """
+    from audio_common.waveform import as_waveform
 
     from ml_clap.models.encoding import encode_texts, encode_waveforms
 
@@ -86,10 +101,11 @@ def embed_queries(model: MLCLAP, queries: Sequence[Query]) -> np.ndarray:
     texts = [number for number, query in enumerate(queries) if query.text is not None]
     if texts:
         words = [queries[number].text or "" for number in texts]
-        vectors[texts] = encode_texts(model, words, [queries[number].language for number in texts]).numpy()
+        codes = [queries[number].language for number in texts]
+        vectors[texts] = encode_texts(model, words, codes, cut=cut).numpy()
     for number, query in enumerate(queries):
         audio = query.audio
         if query.text is None and audio is not None:
-            waveform = load_audio(audio) if isinstance(audio, str | Path) else audio
+            waveform = as_waveform(audio, channel=channel or model.channel)
             vectors[number] = encode_waveforms(model, [waveform])[0].numpy()
     return vectors

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-import torch
 from audio_common.audio import AudioError
 from audio_common.prefetch import AudioSpan
+from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor
 
+from ml_clap.config.sound import Channel
 from ml_clap.data.languages import resolve
+from ml_clap.data.prompts import choose_prompts, read_labels
 from ml_clap.models.checkpoint import find_model
 from ml_clap.models.device import Dtype, choose_device, choose_dtype
-from ml_clap.models.encoding import encode_files, encode_texts, encode_waveforms
+from ml_clap.models.encoding import SAMPLE_RATE, embed_labels, encode_files, encode_texts, encode_waveforms
 from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.tokenizer import check_texts
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
 from ml_clap.search.index import IndexReport, update_index
@@ -28,8 +33,10 @@ if TYPE_CHECKING:
 
     from ml_clap.models.checkpoint import Mode
 
-Audio = str | Path | np.ndarray | Tensor
-"""A file, or a waveform `(samples,)` at 16 kHz."""
+Audio = str | PathLike[str] | bytes | BinaryIO | np.ndarray | Tensor
+"""A path, bytes or file object of a sound; or samples, `(samples,)` or `(channels, samples)`."""
+Labels = Sequence[str] | Mapping[str, Sequence[str]] | Mapping[str, Mapping[str, Sequence[str]]]
+"""Plain labels, label -> descriptions, or label -> language -> descriptions."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,17 @@ class Retriever:
     """Finds audio by text in any of the model's languages, or by other audio.
 
         >>> retriever = Retriever.from_pretrained("runs/clotho")  # doctest: +SKIP
-        >>> retriever.similarity("un chien aboie", ["dog.wav", "rain.wav"], lang="fr")  # doctest: +SKIP
+        >>> retriever.similarity(["un chien aboie"], ["dog.wav", "rain.wav"], lang="fr")  # doctest: +SKIP
         array([[0.62, 0.08]], dtype=float32)
+        >>> retriever.classify("dog.wav", ["dog", "rain"])  # doctest: +SKIP
+        [('dog', 0.58), ('rain', 0.11)]
         >>> retriever.index("recordings", "recordings.index").num_clips  # doctest: +SKIP
         120
         >>> retriever.search("recordings.index", "a dog barks")[0].hits[0].file  # doctest: +SKIP
         PosixPath('/data/recordings/dog.wav')
 
-    One text or one audio may stand alone wherever several are taken; results have as many rows as there are
-    items, one then.
+    One text or one sound gives one embedding; a list gives as many as it has, an empty one none. All that is
+    not a sound or a text is refused in words. Nothing here builds an autograd graph.
 
     Args:
         model: In evaluation mode.
@@ -100,73 +109,133 @@ class Retriever:
         return cls(model, str(Path(found).absolute() if Path(found).exists() else found))
 
     def encode_audio(
-        self, audio: Audio | Sequence[Audio], *, seconds_per_batch: float = 160.0, num_workers: int = 1
+        self,
+        audio: Any,
+        *,
+        sample_rate: float = SAMPLE_RATE,
+        channel: Channel | None = None,
+        seconds_per_batch: float = 160.0,
+        num_workers: int = 1,
     ) -> np.ndarray:
         """Embed audio, the same whatever it is batched with.
 
         Args:
-            audio: Files, or waveforms `(samples,)` at 16 kHz.
+            audio: One sound or several: see `Audio`.
+            sample_rate: Of arrays and tensors, Hz; files say theirs.
+            channel: What is made of several channels: `mean`, `first`, `loudest`; default: the model's.
             seconds_per_batch: Seconds of audio encoded at once.
             num_workers: Threads that read files.
 
         Returns:
-            `(items, dim)` float32, L2-normalized, in the order given.
+            `(dim,)` of one sound, `(sounds, dim)` of several, in the order given; float32, L2-normalized.
 
         Raises:
-            AudioError: A file cannot be read.
+            AudioError: A sound is none, or cannot be read.
         """
-        items: list[Any] = [audio] if isinstance(audio, Audio) else list(audio)
-        is_file = [isinstance(item, str | Path) for item in items]
+        items, are_many = one_or_many(audio)
+        chosen = channel or self.model.channel
         vectors = np.empty((len(items), self.model.config.embed_dim), np.float32)
-        files = [AudioSpan(Path(item)) for item, of_file in zip(items, is_file, strict=True) if of_file]
-        waveforms = [
-            torch.as_tensor(item, dtype=torch.float32)
-            for item, of_file in zip(items, is_file, strict=True)
-            if not of_file
-        ]
-        if files:
+        # What is written like a path and is none goes to `as_waveform`, which says what it is.
+        paths = {n: Path(item) for n, item in enumerate(items) if _is_there(item)}
+        waveforms = {
+            n: as_waveform(item, array_rate=sample_rate, channel=chosen)
+            for n, item in enumerate(items)
+            if n not in paths
+        }
+        if paths:
+            spans = [AudioSpan(path) for path in paths.values()]
             embedded, bad = encode_files(
-                self.model, files, seconds_per_batch=seconds_per_batch, num_workers=num_workers
+                self.model,
+                spans,
+                seconds_per_batch=seconds_per_batch,
+                num_workers=num_workers,
+                channel=chosen,
             )
             if bad:
                 raise AudioError(bad[0].reason)
-            vectors[np.flatnonzero(is_file)] = embedded.numpy()
+            vectors[list(paths)] = embedded.numpy()
         if waveforms:
-            embedded = encode_waveforms(self.model, waveforms, seconds_per_batch=seconds_per_batch)
-            vectors[np.flatnonzero(~np.array(is_file))] = embedded.numpy()
-        return vectors
+            sounds = list(waveforms.values())
+            embedded = encode_waveforms(self.model, sounds, seconds_per_batch=seconds_per_batch)
+            vectors[list(waveforms)] = embedded.numpy()
+        return vectors if are_many else vectors[0]
 
     def encode_text(
-        self, texts: str | Sequence[str], lang: str | Sequence[str] = "eng_Latn", *, batch_size: int = 256
+        self, texts: str | Iterable[str], lang: str | Sequence[str] = "eng_Latn", *, batch_size: int = 256
     ) -> np.ndarray:
         """Embed texts, all in one language or each in its own.
 
         Args:
-            texts: Captions or queries, as written: normalization is part of the model.
+            texts: One caption or query, or several, as written: normalization is part of the model.
             lang: SONAR's codes (fra_Latn) or ISO 639 (fr).
             batch_size: Texts encoded at once.
 
         Returns:
-            `(texts, dim)` float32, L2-normalized, in the order given.
+            `(dim,)` of one text, `(texts, dim)` of several, in the order given; float32, L2-normalized.
 
         Raises:
-            ValueError: A language is not known.
+            TypeError: What is given is no text.
+            ValueError: A text is empty, or a language is not known.
         """
-        texts = [texts] if isinstance(texts, str) else list(texts)
+        items, are_many = check_texts(texts)
         codes = resolve(lang) if isinstance(lang, str) else [resolve(code) for code in lang]
-        return encode_texts(self.model, texts, codes, batch_size).numpy()
+        if not isinstance(codes, str) and len(codes) != len(items):
+            raise ValueError(f"lang: expected one language or {len(items)}, got {len(codes)}")
+        vectors = encode_texts(self.model, items, codes, batch_size).numpy()
+        return vectors if are_many else vectors[0]
 
     def similarity(
         self,
-        texts: str | Sequence[str],
-        audio: Audio | Sequence[Audio],
+        texts: str | Iterable[str],
+        audio: Audio | Iterable[Audio],
         lang: str | Sequence[str] = "eng_Latn",
+        *,
+        sample_rate: float = SAMPLE_RATE,
+        channel: Channel | None = None,
     ) -> np.ndarray:
-        """Return the cosine of every text with every audio: `(texts, items)` float32, from -1 to 1.
+        """Return the cosine of every text with every sound, from -1 to 1: a table `(texts, sounds)` float32.
 
-        Cosines rank the audio for a text; they are no probabilities.
+        It is a table also of one text or one sound. Cosines rank the audio for a text; they are no
+        probabilities.
         """
-        return self.encode_text(texts, lang) @ self.encode_audio(audio).T
+        words = np.atleast_2d(self.encode_text(texts, lang))
+        sounds = np.atleast_2d(self.encode_audio(audio, sample_rate=sample_rate, channel=channel))
+        return words @ sounds.T
+
+    def classify(
+        self,
+        audio: Any,
+        labels: Labels,
+        *,
+        lang: str = "eng_Latn",
+        top_k: int | None = None,
+        sample_rate: float = SAMPLE_RATE,
+        channel: Channel | None = None,
+    ) -> Any:
+        """Return (label, cosine) of each label, the best first: a list for one sound, of lists for several.
+
+        Args:
+            audio: One sound or several: see `Audio`.
+            labels: Plain labels, each put into a sentence; or what describes each: label -> descriptions, or
+                label -> language -> descriptions.
+            lang: Language of labels and descriptions.
+            top_k: Labels given; default: all.
+            sample_rate: Of arrays and tensors, Hz.
+            channel: What is made of several channels; default: the model's.
+
+        Raises:
+            AudioError: A sound is none, or cannot be read.
+            ValueError: The labels cannot be used, or are not in `lang`.
+        """
+        described = choose_prompts(read_labels(labels, lang), [lang])[resolve(lang)]
+        vectors = self.encode_audio(audio, sample_rate=sample_rate, channel=channel)
+        scores = np.atleast_2d(vectors) @ embed_labels(self.model, described, resolve(lang)).numpy().T
+        names = list(labels)
+        found = [
+            [(names[place], float(row[place])) for place in np.argsort(-row, kind="stable")[:top_k]]
+            for row in scores
+        ]
+        return found if vectors.ndim == 2 else found[0]
 
     def index(self, source: str | Path, out: str | Path, **options: Any) -> IndexReport:
         """Make or update the index of a folder or manifest, encoding only what is new.
@@ -184,10 +253,11 @@ class Retriever:
     def search(
         self,
         index: str | Path | AudioIndex,
-        texts: str | Sequence[str] = (),
+        texts: str | Iterable[str] = (),
         *,
-        audio: Audio | Sequence[Audio] = (),
+        audio: Any = (),
         lang: str = "eng_Latn",
+        sample_rate: float = SAMPLE_RATE,
         top_k: int = 10,
         all_windows: bool = False,
         engine: EngineName = "numpy",
@@ -197,8 +267,9 @@ class Retriever:
         Args:
             index: Its folder, or the opened index where many searches follow one another.
             texts: What to look for.
-            audio: What the hits should sound like: files, or waveforms `(samples,)` at 16 kHz.
+            audio: What the hits should sound like: one sound or several, see `Audio`.
             lang: Language of the texts.
+            sample_rate: Of arrays and tensors, Hz.
             top_k: Hits for each query at most.
             all_windows: Let every window be a hit of its own; else a file's best one.
             engine: See `SearchConfig.engine`.
@@ -211,15 +282,24 @@ class Retriever:
         if opened.settings.fingerprint not in self._verified:
             opened.verify(self.model)
             self._verified.add(opened.settings.fingerprint)
-        texts = [texts] if isinstance(texts, str) else list(texts)
-        sounds: list[Any] = [audio] if isinstance(audio, Audio) else list(audio)
-        queries = [Query(text=text, language=resolve(lang)) for text in texts]
-        queries += [Query(audio=_waveform_or_path(sound)) for sound in sounds]
+        channel = opened.settings.channel
+        queries = [Query(text=text, language=resolve(lang)) for text in check_texts(texts)[0]]
+        queries += [
+            Query(audio=_path_or_waveform(one, sample_rate, channel)) for one in one_or_many(audio)[0]
+        ]
         if not queries:
             return []
-        found = opened.nearest(embed_queries(self.model, queries), top_k, all_windows, engine)
+        found = opened.nearest(
+            embed_queries(self.model, queries, channel=channel), top_k, all_windows, engine
+        )
         return [SearchResult(query, hits) for query, hits in zip(queries, found, strict=True)]
 
 
-def _waveform_or_path(audio: Audio) -> str | Path | Tensor:
-    return audio if isinstance(audio, str | Path) else torch.as_tensor(audio, dtype=torch.float32)
+def _is_there(item: Any) -> bool:
+    return isinstance(item, str | PathLike) and os.path.lexists(item)
+
+
+def _path_or_waveform(audio: Any, sample_rate: float, channel: Channel) -> str | Path | Tensor:
+    if isinstance(audio, str | Path):
+        return audio
+    return as_waveform(audio, array_rate=sample_rate, channel=channel)

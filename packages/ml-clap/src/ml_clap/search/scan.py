@@ -35,9 +35,10 @@ class Found:
 
 @dataclass(frozen=True)
 class Missing:
-    """A clip of a manifest whose file is not there."""
+    """A clip of a manifest whose file is not there, or a line that is none."""
 
     path: Path
+    """The file, or `MANIFEST:LINE`."""
     reason: str
 
 
@@ -57,7 +58,7 @@ class Plan:
     """Clips whose file is gone; they stay only where the caller puts them into `kept`."""
 
 
-def scan(source: Path) -> tuple[list[Found], list[Missing]]:
+def scan(source: Path, language: str = "eng_Latn") -> tuple[list[Found], list[Missing]]:
     """Return the clips of a folder (read recursively, without hidden files) or of a manifest, in order.
 
     Raises:
@@ -67,7 +68,7 @@ def scan(source: Path) -> tuple[list[Found], list[Missing]]:
     if source.is_dir():
         return _scan_folder(source)
     if source.is_file():
-        return _scan_manifest(source)
+        return _scan_manifest(source, language)
     raise FileNotFoundError(f"{source} is neither a folder nor a manifest: check the path")
 
 
@@ -84,11 +85,13 @@ def _scan_folder(folder: Path) -> tuple[list[Found], list[Missing]]:
     return found, missing
 
 
-def _scan_manifest(manifest: Path) -> tuple[list[Found], list[Missing]]:
-    from ml_clap.data.manifest import read_manifest
+def _scan_manifest(manifest: Path, language: str) -> tuple[list[Found], list[Missing]]:
+    from ml_clap.data.manifest import BadRow, read_manifest
 
-    found, missing = [], []
-    for clip in read_manifest(manifest):
+    bad_rows: list[BadRow] = []
+    clips = read_manifest(manifest, language=language, bad_rows=bad_rows)
+    found, missing = [], [Missing(Path(row.where), row.message) for row in bad_rows]
+    for clip in clips:
         try:
             status = clip.audio.stat()
         except OSError as e:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.files import write_json
@@ -14,6 +14,9 @@ from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
 from ml_clap.search.queries import Query, embed_queries, read_queries
 from ml_clap.tables import printable, tables_beside_json
+
+if TYPE_CHECKING:
+    from ml_clap.models.tokenizer import CutText
 
 logger = logging.getLogger(__name__)
 
@@ -29,16 +32,25 @@ def search(config: SearchConfig) -> list[list[Hit]]:
         logger.warning("%s is not complete: run `ml-clap index` again to finish it", config.index)
     model = MLCLAP.from_pretrained(config.model or index.settings.model, device=choose_device(config.device))
     index.verify(model)
-    answers = index.nearest(embed_queries(model, queries), config.top_k, config.all_windows, config.engine)
+    cut: dict[str, CutText] = {}
+    vectors = embed_queries(model, queries, channel=config.channel or index.settings.channel, cut=cut)
+    answers = index.nearest(vectors, config.top_k, config.all_windows, config.engine)
+    notices = [notice] if (notice := model.prepare_text.describe_cut(list(cut.values()))) else []
+    for notice in notices:
+        logger.warning(printable(notice))
     with tables_beside_json(config.json):
         print_answers(queries, answers, index, config.engine)
     if config.json:
-        write_json(config.json, answers_record(queries, answers, index, config.engine))
+        write_json(config.json, answers_record(queries, answers, index, config.engine, notices))
     return answers
 
 
 def answers_record(
-    queries: Sequence[Query], answers: Sequence[Sequence[Hit]], index: AudioIndex, engine: EngineName
+    queries: Sequence[Query],
+    answers: Sequence[Sequence[Hit]],
+    index: AudioIndex,
+    engine: EngineName,
+    notices: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what `--json` writes."""
     return {
@@ -48,6 +60,7 @@ def answers_record(
         "num_clips": index.num_clips,
         "num_windows": index.num_windows,
         "engine": index.engine(engine).description,
+        "notices": list(notices),
         "queries": [
             {
                 "text": query.text,

@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ml_clap.config.sound import Channel
 from ml_clap.files import TEMPORARY, to_json, write_atomically, write_json
 from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows
 
@@ -57,6 +58,8 @@ class IndexSettings:
     hop_seconds: float
     source: str
     """Absolute path of the folder or manifest of the last run."""
+    channel: Channel = "mean"
+    """What was made of several channels."""
     root: str
     """The clips' paths are relative to this folder."""
     generation: int = 0
@@ -212,6 +215,13 @@ class IndexWriter:
         self.update(generation=generation)
         self._remove_strays()
         self._open()
+
+    def remove(self) -> None:
+        """Delete the index, of which nothing is to be kept."""
+        self.close()
+        for path in self.folder.iterdir():
+            if path.name.startswith(OWN_NAMES) and path.name != ".lock":
+                path.unlink()
 
     def close(self) -> None:
         """Close the files; the index is valid without it."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ml_clap.config.sound import Channel
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -41,7 +43,11 @@ def plan_windows(duration: float, window_seconds: float, hop_seconds: float) -> 
 
 
 def stream_windows(
-    path: Path, windows: Sequence[tuple[float, float]], sample_rate: int = 16_000
+    path: Path,
+    windows: Sequence[tuple[float, float]],
+    sample_rate: int = 16_000,
+    *,
+    channel: Channel = "mean",
 ) -> Iterator[Tensor]:
     """Give the audio of each window, decoded from the file's beginning: in an mp3 a seek costs more.
 
@@ -49,6 +55,7 @@ def stream_windows(
         path: sound file.
         windows: (start, end) in seconds, in order of their starts.
         sample_rate: Hz of the result.
+        channel: what is made of several channels.
 
     Yields:
         Waveforms (samples,) float32; fewer than there are windows if the file ends before.
@@ -59,7 +66,7 @@ def stream_windows(
     import torch
     from audio_common.audio import stream_audio
 
-    blocks = stream_audio(path, sample_rate=sample_rate, block_seconds=BLOCK_SECONDS)
+    blocks = stream_audio(path, sample_rate=sample_rate, block_seconds=BLOCK_SECONDS, channel=channel)
     held, first = torch.empty(0), 0  # samples in memory, and which sample of the file is the first of them
     for window in windows:
         start, stop = (round(seconds * sample_rate) for seconds in window)

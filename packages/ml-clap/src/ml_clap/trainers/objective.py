@@ -46,9 +46,9 @@ class Towers(nn.Module):
             mask: `(batch, length)` bool.
             text_features: `(batch, text dim)` of a text encoder that ran before; None: run it on the tokens.
         """
-        audio = self.model.encode_audio(waveforms, lengths, self.spec_augment)
+        audio = self.model.embed_audio(waveforms, lengths, self.spec_augment)
         if text_features is None:
-            return audio, self.model.encode_tokens(ids, mask), self.model.temperature
+            return audio, self.model.embed_tokens(ids, mask), self.model.temperature
         return audio, self.model.project_text(text_features), self.model.temperature
 
 

@@ -55,6 +55,10 @@ def random_seed(*numbers: int) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
+ADDED = {"data.channel": "mean", "data.language": "eng_Latn"}
+"""Settings that runs of earlier versions do not name, as they were then."""
+
+
 def run_settings(config: TrainConfig, num_processes: int) -> dict[str, Any]:
     """Return the settings as JSON has them, with the batch size of all processes together.
 
@@ -67,7 +71,7 @@ def run_settings(config: TrainConfig, num_processes: int) -> dict[str, Any]:
 
 def check_same_run(saved: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
     """Raise a TrainingError that names the `run_settings` in which a run would differ from what it was."""
-    before, now = flatten(saved), flatten(wanted)
+    before, now = ADDED | flatten(saved), flatten(wanted)
     changed = [
         f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
         + (" (of all processes)" if name == "batch_size" else "")

@@ -61,6 +61,7 @@ from ml_clap.trainers.validation import validate
 logger = logging.getLogger(__name__)
 
 CURVES_FILE = "curves.png"
+NOTICES_FILE = "notices.json"
 STATISTICS_CLIPS = 512
 """Number of training clips that the mel statistics are measured on, from scratch."""
 
@@ -79,6 +80,8 @@ class TrainResult:
     """Validation score of the best model, percent."""
     bad_files: dict[Path, str]
     """Files that could not be read, and why."""
+    notices: tuple[str, ...] = ()
+    """What of the data was cut or not used; also in `notices.json` of the run's folder."""
     is_main_process: bool = True
     """Whether this is the first of the processes, which speaks for all."""
 
@@ -120,14 +123,16 @@ class Trainer:
         self.reporter: Reporter | None = None
         """On the main process only."""
         self.interruption = Interruption()
-        clips = read_clips(config.data.train, config.data.train_splits)
-        self.validation_clips = read_clips(config.data.validation, config.data.validation_splits)
+        data = config.data
+        clips = read_clips(data.train, data.train_splits, language=data.language)
+        self.validation_clips = read_clips(data.validation, data.validation_splits, language=data.language)
         # New weights are the same on every process, and in every start of a run.
         torch.manual_seed(random_seed(config.seed))
         with self.accelerator.main_process_first():  # one process fills the cache of downloads
             self.model = make_model(
                 config.model, config.init_from, gradient_checkpointing=config.gradient_checkpointing
             )
+        self.model.channel = config.data.channel
         self.data = TrainingData(
             config,
             clips,
@@ -139,6 +144,9 @@ class Trainer:
         # A checkpoint has the statistics among its buffers.
         if is_from_scratch(config.model, config.init_from) and not list_checkpoints(config.out):
             measure_mel_statistics(self.model.audio_encoder, self.data.some_audio(STATISTICS_CLIPS))
+        cut = self.model.prepare_text.find_cut([text for text, _ in self.data.texts()])
+        self.notices = [*self.data.notices(), *filter(None, [self.model.prepare_text.describe_cut(cut)])]
+        """What of the data is cut or not used."""
         self.model.to(self.accelerator.device).train()
         self.learner = Learner(self.model, config, self.data, self.accelerator)
 
@@ -235,6 +243,9 @@ class Trainer:
             write_json(config.out / "config.json", config)
             logger.info("%s\n%s", describe_model(self.model), self.data.summary())
             logger.info(describe_batch(config.batch_size, num_processes))
+            write_json(config.out / NOTICES_FILE, {"notices": self.notices})
+            for notice in self.notices:
+                logger.warning(notice)
             if self.state.step:
                 logger.info("continuing after update %d", self.state.step)
             self.reporter = Reporter(
@@ -299,7 +310,13 @@ class Trainer:
         losses = [record["loss"] for record in records if "loss" in record]
         best = out / ("last" if self.state.best is None else "best")
         return TrainResult(
-            best, self.state.step, losses[-1], self.state.best, bad, self.accelerator.is_main_process
+            best,
+            self.state.step,
+            losses[-1],
+            self.state.best,
+            bad,
+            tuple(self.notices),
+            self.accelerator.is_main_process,
         )
 
     def _stop_if_interrupted(self) -> None:

@@ -9,13 +9,15 @@ Exit codes: 0 done, 1 done but for some items (listed), 2 refused or impossible,
 
 from __future__ import annotations
 
+import atexit
 import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from r1_aqa.command_line.checks import (
     require_any,
@@ -103,7 +105,7 @@ class Program:
         """Run a command; exits unless all went well."""
         words, switches = _split_switches(sys.argv[1:] if arguments is None else arguments)
         try:
-            self._run(words, switches)
+            code = self._run(words, switches)
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(error, BrokenPipeError) and _leave_broken_pipe():
@@ -112,7 +114,11 @@ class Program:
                 import traceback
 
                 traceback.print_exc()
-            sys.exit(self._failed(error, words))
+            code = self._failed(error, words)
+        if arguments is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            end_process(code)
+        if code:
+            sys.exit(code)
 
     def read(self, words: Sequence[str]) -> tuple[Verb, Any]:
         """Return the verb that is meant and its settings; UsageError or ValueError says what is wrong."""
@@ -120,7 +126,8 @@ class Program:
         options = verb.options
         return verb, options.construct(options.read(rest))
 
-    def _run(self, words: list[str], switches: set[str]) -> None:
+    def _run(self, words: list[str], switches: set[str]) -> int:
+        """Do what the words say; return the exit code."""
         if "version" in switches:
             from importlib.metadata import version
 
@@ -129,7 +136,7 @@ class Program:
             print(self._help(words), end="")
         elif not words:
             print(self._help([]), end="", file=sys.stderr)
-            sys.exit(2)
+            return 2
         elif "print_config" in switches:
             verb, rest = self._find(words)
             print(verb.options.config_text(verb.options.read(rest)), end="")
@@ -140,8 +147,8 @@ class Program:
             set_up(quiet="quiet" in switches, verbose="verbose" in switches, has_model=verb.has_model)
             code = _load(verb.function)(settings)
             leave_processes()
-            if isinstance(code, int) and code:
-                sys.exit(int(code))
+            return int(code) if isinstance(code, int) else 0
+        return 0
 
     def _find(self, words: list[str]) -> tuple[Verb, list[str]]:
         """Return the verb of the first one or two words, and the words after it."""
@@ -192,13 +199,24 @@ class Program:
 def leave_processes() -> None:
     """Part from the other processes of a launcher, if there are any.
 
-    A process that just ends is aborted now and then by the threads of its process group (pytorch issue
-    190489), and the launcher then kills the others, which may still be saving. After an error nothing is
-    done: the others may be waiting for this one.
+    After an error nothing is done: the others may be waiting for this one.
     """
     distributed: Any = sys.modules.get("torch.distributed")
     if distributed is not None and distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
+
+
+def end_process(code: int) -> NoReturn:
+    """End one process of several at once, without Python's finalization.
+
+    In finalization, threads of torch.distributed and of autograd abort the process now and then, even after
+    the process group is destroyed (pytorch issue 190489). The launcher takes that for a failure and kills the
+    other processes, which may still be saving.
+    """
+    atexit._run_exitfuncs()  # closed logs, trackers that upload, workers that are to end
+    with suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def _split_switches(words: Sequence[str]) -> tuple[list[str], set[str]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from audio_common.files import find_audio
 
 from ml_clap.config.prepare import PrepareFolderConfig
 from ml_clap.data.languages import resolve
-from ml_clap.data.manifest import Clip, ManifestError, read_json_lines
-from ml_clap.data.readers.published import Problem, Reading, read_csv
+from ml_clap.data.manifest import KEYS, Clip, ManifestError
+from ml_clap.data.readers.reading import Reading, seconds_or_none
+from ml_clap.tables import count_of
 
 Captions = Mapping[str, Mapping[str, tuple[str, ...]]]
 """Label -> language -> captions."""
@@ -36,6 +37,13 @@ class Row:
     label: str
     columns: Mapping[str, Any]
     where: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What the manifest keeps of the columns."""
+
+
+AUDIO_COLUMNS = ("audio", "filename", "file_name")
+LABEL_COLUMNS = ("label", "category")
+TABLE_SUFFIXES = (".csv", ".tsv")
 
 
 def read_folder(config: PrepareFolderConfig) -> Reading:
@@ -44,14 +52,18 @@ def read_folder(config: PrepareFolderConfig) -> Reading:
     captions = read_label_captions(config.captions)
     reading = Reading()
     rows = _rows_of_folder(config.source) if config.source.is_dir() else _rows_of_list(config, reading)
-    _check_labels(rows, captions, config.captions)
-    rows, splits = _split(rows, config)
+    rows = _with_captions(rows, captions, config.captions, reading)
+    rows, splits = _split(rows, config, reading)
     _note_shared_recordings(rows, splits, config.recording, reading)
     splits = _with_validation(rows, splits, config)
     for row, split in zip(rows, splits, strict=True):
         own = _captions_of_split(captions[row.label], split, config.train_captions, row.label)
         clip_id = Path(row.name).with_suffix("").as_posix()
-        reading.clips.append(Clip(clip_id, row.audio, own, split=split, label=row.label))
+        duration = seconds_or_none(row.columns.get("duration"))
+        extra = dict(row.extra)
+        reading.clips.append(
+            Clip(clip_id, row.audio, own, split=split, label=row.label, duration=duration, extra=extra)
+        )
     return reading
 
 
@@ -62,7 +74,7 @@ def read_label_captions(path: Path) -> Captions:
         ManifestError: it is not that.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as e:
         raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
     except UnicodeDecodeError as e:
@@ -97,43 +109,71 @@ def _rows_of_folder(folder: Path) -> list[Row]:
 
 def _rows_of_list(config: PrepareFolderConfig, reading: Reading) -> list[Row]:
     path, folder = config.source, config.audio or config.source.parent
-    lines = read_csv(path, ()) if path.suffix.lower() == ".csv" else read_json_lines(path)
+    lines: Iterable[tuple[int, Mapping[str, Any]]] = (
+        ((row.line, row.cells) for row in reading.table_rows(path, ()))
+        if path.suffix.lower() in TABLE_SUFFIXES
+        else reading.json_rows(path)
+    )
     rows = []
     for line, columns in lines:
-        name = columns.get("audio") or columns.get("filename") or columns.get("file_name")
-        label = columns.get("label") or columns.get("category")
+        name = next((columns[key] for key in AUDIO_COLUMNS if columns.get(key)), None)
+        label = next((columns[key] for key in LABEL_COLUMNS if columns.get(key)), None)
         where = f"{path}:{line}"
         if isinstance(name, str) and isinstance(label, str):
-            rows.append(Row(folder / name, name, label, columns, where))
+            known = {*AUDIO_COLUMNS, *LABEL_COLUMNS, *KEYS}
+            extra = {key: value for key, value in columns.items() if key not in known}
+            rows.append(Row(folder / name, name, label, columns, where, extra))
         else:
             message = f"no audio (or filename) or no label (or category); there are {', '.join(columns)}"
-            reading.problems.append(Problem("row", where, message))
+            reading.add_problem("row", where, message)
     return rows
 
 
-def _check_labels(rows: Sequence[Row], captions: Captions, path: Path) -> None:
+def _with_captions(rows: Sequence[Row], captions: Captions, path: Path, reading: Reading) -> list[Row]:
+    """Return the rows whose label has captions; the others become problems.
+
+    Raises:
+        ManifestError: no row's label has any.
+    """
     missing = sorted({row.label for row in rows} - set(captions))
-    if missing:
+    if missing and not any(row.label in captions for row in rows):
         raise ManifestError(f"{path}:1: no captions of {', '.join(missing)}; there are {', '.join(captions)}")
+    for row in rows:
+        if row.label not in captions:
+            reading.add_problem("row", row.where, f"{path} has no captions of its label {row.label!r}")
+    return [row for row in rows if row.label in captions]
 
 
-def _split(rows: list[Row], config: PrepareFolderConfig) -> tuple[list[Row], list[str | None]]:
+def _split(
+    rows: list[Row], config: PrepareFolderConfig, reading: Reading
+) -> tuple[list[Row], list[str | None]]:
     """Return the rows that have a split, and their splits."""
     if config.split_by is None:
         return rows, ["train" if config.validation else None] * len(rows)
     split_of = parse_splits(config.splits)
     kept: list[Row] = []
     splits: list[str | None] = []
+    unnamed = Counter[str]()
+    with_column = [row for row in rows if config.split_by in row.columns]
+    if rows and not with_column:
+        there = ", ".join(rows[0].columns)
+        raise ManifestError(f"{rows[0].where}: no column {config.split_by!r}; there are {there}")
     for row in rows:
         if config.split_by not in row.columns:
-            raise ManifestError(
-                f"{row.where}: no column {config.split_by!r}; there are {', '.join(row.columns)}"
-            )
+            reading.add_problem("row", row.where, f"no {config.split_by}, so it has no split")
+            continue
         value = str(row.columns[config.split_by])
         split = split_of.get(value) if split_of else value
         if split is not None:
             kept.append(row)
             splits.append(split)
+        else:
+            unnamed[value] += 1
+    if unnamed:
+        reading.notices.append(
+            f"{count_of(unnamed.total(), 'row')} with {config.split_by} {', '.join(sorted(unnamed))} left "
+            "out: in none of the splits (--splits)"
+        )
     if not kept:
         raise ManifestError(
             f"{config.source}:1: no value of {config.split_by} is named in {' '.join(config.splits)}"
@@ -190,7 +230,7 @@ def _note_shared_recordings(
     for name, its_splits in found.items():
         if len(its_splits) > 1:
             message = f"clips of this recording are in the splits {', '.join(sorted(its_splits))}"
-            reading.problems.append(Problem("overlap", f"recording {name}", message))
+            reading.add_problem("overlap", f"recording {name}", message)
 
 
 def _with_validation(

@@ -8,10 +8,9 @@ stamps in `ml_clap.data.readers.tuxpaint`.
 
 from __future__ import annotations
 
-import csv
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from audio_common.files import AudioFolder
 from ml_clap.config.prepare import PrepareAudioCapsConfig, PrepareClothoConfig, PrepareReferenceConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip, ManifestError
+from ml_clap.data.readers.reading import Reading, seconds_or_none
 
 AUDIOCAPS_SECONDS = 10
 """Length of an AudioCaps clip, of which some file names are made."""
@@ -30,25 +30,6 @@ CLOTHO_SPLITS = {
 }
 """File of the published set -> its folder of sounds, our name of the split."""
 AUDIOCAPS_SPLITS = {"train.csv": "train", "val.csv": "validation", "test.csv": "test"}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that a user should know about one clip or row."""
-
-    kind: str
-    """A key of `ml_clap.data.prepare.KINDS`."""
-    where: str
-    """Ids of the clips, or `file:line`."""
-    message: str
-
-
-@dataclass
-class Reading:
-    """What a reader found."""
-
-    clips: list[Clip] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
 
 
 def read_reference(config: PrepareReferenceConfig) -> Reading:
@@ -67,19 +48,18 @@ def read_reference(config: PrepareReferenceConfig) -> Reading:
             names = [str(entry[key]) for key in ("wav", "audio") if entry.get(key)]
             audio = _find_first(files, names)
         except (ValueError, AttributeError) as e:
-            reading.problems.append(Problem("row", where, str(e)))
+            reading.add_problem("row", where, e)
         except LookupError as e:
-            reading.problems.append(Problem("missing", f"{where} ({entry.get('id', '')})", str(e)))
+            reading.add_problem("missing", f"{where} ({entry.get('id', '')})", e)
         else:
-            reading.clips.append(
-                Clip(str(entry.get("id") or audio.stem), audio, captions, split=config.split)
-            )
+            clip_id, duration = str(entry.get("id") or audio.stem), seconds_or_none(entry.get("duration"))
+            reading.clips.append(Clip(clip_id, audio, captions, split=config.split, duration=duration))
     return reading
 
 
 def _reference_entries(path: Path) -> list[Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as e:
         raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
     except UnicodeDecodeError as e:
@@ -118,9 +98,10 @@ def read_clotho(config: PrepareClothoConfig) -> Reading:
     reading = Reading()
     for table, folder, split in _clotho_tables(config):
         files = AudioFolder(folder)
-        for line, row in read_csv(table, ("file_name", "caption_1")):
-            texts = [row[key] for key in row if key.startswith("caption_") and (row[key] or "").strip()]
-            _add(reading, f"{table}:{line}", files, row["file_name"], texts, config.language, split)
+        for row in reading.table_rows(table, ("file_name", "caption_1")):
+            texts = [text for key, text in row.cells.items() if key.startswith("caption_") and text]
+            where, name = f"{table}:{row.line}", row.cells["file_name"]
+            _add(reading, where, files, name, texts, config.language, split)
     return reading
 
 
@@ -147,46 +128,64 @@ def _add(
     split: str | None,
 ) -> None:
     if not name or not texts:
-        reading.problems.append(Problem("row", where, "the row has no file_name or no caption"))
+        reading.add_problem("row", where, "the row has no file_name or no caption")
         return
     try:
         audio = files.find(name)
     except LookupError as e:
-        reading.problems.append(Problem("missing", where, str(e)))
+        reading.add_problem("missing", where, e)
         return
     reading.clips.append(Clip(Path(name).stem, audio, {resolve(language): tuple(texts)}, split=split))
 
 
 def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
-    """Read AudioCaps' CSV: a row a caption; rows of one `youtube_id` and `start_time` are one clip."""
+    """Read AudioCaps' CSV: a row a caption; rows of one `youtube_id` and `start_time` are one clip.
+
+    A file whose name does not say the start cannot be told between two clips of its video: both are left out.
+    """
     files = AudioFolder(config.audio or (config.source if config.source.is_dir() else config.source.parent))
     language = resolve(config.language)
     reading = Reading()
+    places: dict[Path, list[tuple[str, Clip]]] = defaultdict(list)
     for table, split in _audiocaps_tables(config):
-        captions: dict[tuple[str, float], list[str]] = {}
-        first_line: dict[tuple[str, float], int] = {}
-        for line, row in read_csv(table, ("youtube_id", "start_time", "caption")):
-            try:
-                key = row["youtube_id"].strip(), float(row["start_time"])
-                if not key[0] or not row["caption"].strip():
-                    raise ValueError("youtube_id or caption is empty")
-            except ValueError as e:
-                reading.problems.append(Problem("row", f"{table}:{line}", str(e)))
-                continue
-            captions.setdefault(key, []).append(row["caption"])
-            first_line.setdefault(key, line)
-        for key, texts in captions.items():
-            clip_id = f"{key[0]}_{key[1]:g}"
+        for key, (line, texts) in _audiocaps_captions(table, reading).items():
+            clip_id, where = f"{key[0]}_{key[1]:g}", f"{table}:{line}"
             try:
                 audio = files.find_stem(audiocaps_names(*key))
             except LookupError:
                 message = (
                     f"no file below {files.folder} is named Y{key[0]}, {clip_id} or in another known way"
                 )
-                reading.problems.append(Problem("missing", f"{table}:{first_line[key]}", message))
+                reading.add_problem("missing", where, message)
             else:
-                reading.clips.append(Clip(clip_id, audio, {language: tuple(texts)}, split=split))
+                captions = {language: tuple(texts)}
+                clip = Clip(clip_id, audio, captions, split=split, duration=AUDIOCAPS_SECONDS)
+                places[audio].append((where, clip))
+    for audio, found in places.items():
+        names = list(dict.fromkeys(clip.id for _, clip in found))
+        if len(names) == 1:
+            reading.clips += [clip for _, clip in found]
+        for where, clip in found if len(names) > 1 else ():
+            others = ", ".join(name for name in names if name != clip.id)
+            message = f"{audio.name} could be {clip.id} or {others}: put the start into the file's name"
+            reading.add_problem("row", where, message)
     return reading
+
+
+def _audiocaps_captions(table: Path, reading: Reading) -> dict[tuple[str, float], tuple[int, list[str]]]:
+    """Return (video, start) -> its first line, its captions."""
+    found: dict[tuple[str, float], tuple[int, list[str]]] = {}
+    for row in reading.table_rows(table, ("youtube_id", "start_time", "caption")):
+        video, start, text = (row.cells[name] for name in ("youtube_id", "start_time", "caption"))
+        seconds = seconds_or_none(start)
+        if not video or not text:
+            reading.add_problem("row", f"{table}:{row.line}", "youtube_id or caption is empty")
+        elif seconds is None:
+            message = f"start_time must be a number of seconds, got {start!r}"
+            reading.add_problem("row", f"{table}:{row.line}", message)
+        else:
+            found.setdefault((video, seconds), (row.line, []))[1].append(text)
+    return found
 
 
 def _audiocaps_tables(config: PrepareAudioCapsConfig) -> Iterator[tuple[Path, str | None]]:
@@ -216,28 +215,6 @@ def audiocaps_names(youtube_id: str, start: float) -> list[str]:
     ]
     spans += [f"_{start:.{digits}f}_{end:.{digits}f}" for digits in (1, 3)] + [f"_{start:.1f}", ""]
     return [prefix + youtube_id + span for span in spans for prefix in ("", "Y")]
-
-
-def read_csv(path: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Give (line number, row by column) of a CSV file; cells that are not there are empty.
-
-    Raises:
-        ManifestError: a needed column is missing, or the file is not UTF-8 or not CSV.
-    """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, restval="")
-        try:
-            columns = reader.fieldnames or []
-            missing = [name for name in needed if name not in columns]
-            if missing:
-                raise ManifestError(
-                    f"{path}:1: no column {', '.join(missing)}; there are {', '.join(columns)}"
-                )
-            for row in reader:
-                row.pop(None, None)  # type: ignore[call-overload]  # cells beyond the last column
-                yield reader.line_num, row
-        except (UnicodeDecodeError, csv.Error) as e:
-            raise ManifestError(f"{path}:{reader.line_num + 1}: not CSV in UTF-8 ({e})") from e
 
 
 def _check_folder(folder: Path, names: Iterable[str], split: str | None) -> None:

@@ -8,7 +8,6 @@ digits and letters are spoken words, not sound events, and are left out, as are 
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,10 +16,8 @@ from audio_common.files import walk_files
 
 from ml_clap.config.prepare import PrepareTuxpaintConfig
 from ml_clap.data.languages import resolve
-from ml_clap.data.manifest import Clip, ManifestError, read_json_lines
-from ml_clap.data.readers.published import Problem, Reading
-
-logger = logging.getLogger(__name__)
+from ml_clap.data.manifest import Clip
+from ml_clap.data.readers.reading import Reading
 
 LICENCE = "GPL-2.0-or-later"
 SPOKEN = ("symbols/math", "symbols/alphabets")
@@ -40,16 +37,17 @@ def read_tuxpaint(config: PrepareTuxpaintConfig) -> Reading:
     """Read the events of a stamps folder, or of a list made from one, with one text in each language."""
     reading = Reading()
     unknown: set[str] = set()
-    for clip_id, audio, texts in _events(config.source):
+    for clip_id, audio, texts in _events(config.source, reading):
         captions, others = captions_by_language(texts)
         unknown |= others
         if captions:
             licence = config.licence or LICENCE
             reading.clips.append(Clip(clip_id, audio, captions, split=config.split, licence=licence))
         else:
-            reading.problems.append(Problem("row", clip_id, "no text in a known language"))
+            reading.add_problem("row", clip_id, "no text in a known language")
     if unknown:
-        logger.info("skipped languages that FLORES-200 does not have: %s", ", ".join(sorted(unknown)))
+        codes = ", ".join(sorted(unknown))
+        reading.notices.append(f"texts in languages that FLORES-200 does not have are left out: {codes}")
     return reading
 
 
@@ -72,14 +70,17 @@ def captions_by_language(texts: Mapping[str, str]) -> tuple[dict[str, tuple[str,
     return captions, unknown
 
 
-def _events(source: Path) -> Iterator[tuple[str, Path, dict[str, str]]]:
+def _events(source: Path, reading: Reading) -> Iterator[tuple[str, Path, dict[str, str]]]:
     """Give (id, audio, locale -> text)."""
     listed = source / EFFECTS_LIST if source.is_dir() else source
     if listed.is_file():
-        for line, row in read_json_lines(listed):
-            if not (isinstance(row.get("text"), dict) and {"id", "audio"} <= row.keys()):
-                raise ManifestError(f"{listed}:{line}: expected id, audio and text, got {', '.join(row)}")
-            yield row["id"], listed.parent / row["audio"], row["text"]
+        for line, row in reading.json_rows(listed):
+            clip_id, audio, texts = row.get("id"), row.get("audio"), row.get("text")
+            if isinstance(clip_id, str) and isinstance(audio, str) and isinstance(texts, dict):
+                yield clip_id, listed.parent / audio, {key: str(text) for key, text in texts.items()}
+            else:
+                message = f"expected id, audio and text, got {', '.join(row)}"
+                reading.add_problem("row", f"{listed}:{line}", message)
         return
     stamps = _stamps_folder(source)
     for audio in sorted(walk_files(stamps), key=lambda path: path.relative_to(stamps).as_posix()):

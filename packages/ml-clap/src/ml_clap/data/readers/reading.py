@@ -1,0 +1,62 @@
+"""What every reader makes: clips, and what is wrong with the rows that gave none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_clap.data.manifest import Clip, parse_json_lines
+from ml_clap.data.table import Row, Table, read_table
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that a user should know about one clip or row."""
+
+    kind: str
+    """A key of `ml_clap.data.findings.KINDS`."""
+    where: str
+    """Ids of the clips, or `file:line`."""
+    message: str
+
+
+@dataclass
+class Reading:
+    """What a reader found."""
+
+    clips: list[Clip] = field(default_factory=list)
+    """Their `duration` is what the source says, which `prepare` compares with the sound."""
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    """What was left out as the settings say, and what changes that."""
+
+    def add_problem(self, kind: str, where: str, message: object) -> None:
+        """Note a problem."""
+        self.problems.append(Problem(kind, where, str(message)))
+
+    def table_rows(self, path: Path, required: tuple[str, ...]) -> list[Row]:
+        """Return the whole rows of a table (see `read_table`); the others become problems."""
+        table: Table = read_table(path, required)
+        for problem in table.problems:
+            self.add_problem("row", problem.where, problem.message)
+        return table.rows
+
+    def json_rows(self, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Give (line, object) of each line of a JSON Lines file; lines that are none become problems."""
+        for number, row in parse_json_lines(path):
+            if isinstance(row, str):
+                self.add_problem("row", f"{path}:{number}", row)
+            else:
+                yield number, row
+
+
+def seconds_or_none(value: Any) -> float | None:
+    """Return seconds as a table or JSON has them, from 0; None where it is no such number."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 and not isinstance(value, bool) else None
