@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from aac_llm.data.journal import JournalError
 from aac_llm.data.manifest import Clip, write_manifest
 from aac_llm.data.predictions import read_predictions
 from aac_llm.data.sounds import find_sounds
-from audio_common.audio import load_audio, stream_audio
+from audio_common.audio import AudioError, load_audio, stream_audio
 from audio_common.prefetch import BatchLimits
 
 
@@ -326,9 +326,7 @@ def test_an_interrupted_run_over_segments_goes_on_at_the_window(
     caption_sources(segments_config, counting)
 
 
-def test_a_sound_damaged_in_its_middle_gives_what_is_before_and_is_listed(
-    segments_config, captioner, long_sounds
-):
+def test_sound_after_a_damaged_stretch_is_captioned_too(segments_config, captioner, long_sounds, caplog):
     sound, rate = soundfile.read(long_sounds / "a.wav", dtype="float32")
     path = long_sounds / "c.flac"
     soundfile.write(path, sound, rate)
@@ -338,11 +336,31 @@ def test_a_sound_damaged_in_its_middle_gives_what_is_before_and_is_listed(
     path.write_bytes(content)
     report = caption_sources(segments_config, captioner)
     parts = [prediction for prediction in report.predictions if prediction.id == "c.flac"]
+    assert len(parts) == 8
+    assert "c.flac" in caplog.text
+
+
+def test_a_sound_that_breaks_off_gives_what_is_before_and_is_listed(
+    segments_config, captioner, long_sounds, monkeypatch
+):
+    path = long_sounds / "c.flac"
+    path.write_bytes((long_sounds / "a.wav").read_bytes())
+
+    def breaking_off(source, **options):
+        blocks = stream_audio(source, **options)
+        if Path(source) == path:
+            yield from islice(blocks, 5)
+            raise AudioError(f"{source} cannot be read further")
+        yield from blocks
+
+    monkeypatch.setattr("aac_llm.captioning.captioner.stream_audio", breaking_off)
+    report = caption_sources(segments_config, captioner)
+    parts = [prediction for prediction in report.predictions if prediction.id == "c.flac"]
     (listed,) = report_of(segments_config)["bad_files"]
     assert listed["audio"] == str(path)
     assert listed["partly"]
     assert 0 < len(parts) < 8
-    soundfile.write(path, sound, rate)  # repaired
+    monkeypatch.undo()  # repaired
     repaired = caption_sources(segments_config, captioner)
     assert len([prediction for prediction in repaired.predictions if prediction.id == "c.flac"]) == 8
     assert repaired.bad_files == []
@@ -449,3 +467,31 @@ def test_consensus_with_a_training_set_runs_from_the_command(config, scene_files
     for prediction in read_predictions(config.out):
         assert prediction.caption in {candidate.text for candidate in prediction.candidates}
         assert len(prediction.candidates) == 3
+
+
+def test_captions_that_were_stopped_and_rows_that_are_left_out_are_told(
+    config, captioner, paths, tmp_path, caplog
+):
+    rows = [{"id": "a", "audio": str(paths[0]), "captions": {"fra": "x"}}, {"id": "b"}]
+    manifest = tmp_path / "m.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)) + "\n")
+    config = replace(config, files=(manifest,), max_new_tokens=2)
+    with caplog.at_level("INFO"):
+        assert caption(config) == 1
+    assert "1 of 1 captions were stopped before their end" in caplog.text
+    assert "--max_new_tokens allows more" in caplog.text
+    assert f"left out: {manifest}:2: " in caplog.text
+    report = report_of(config)
+    assert report["num_unfinished"] == 1
+    assert report["bad_rows"][0].startswith(f"{manifest}:2: ")
+    (row,) = map(json.loads, config.out.read_text().splitlines())
+    assert row["unfinished"] is True
+
+
+def test_a_sound_that_is_too_long_is_named_with_the_flag_that_helps(config, captioner, monkeypatch, caplog):
+    monkeypatch.setattr("aac_llm.models.inference.longest_seconds", lambda *_: 6.0)
+    report = caption_sources(config, captioner)
+    assert len(report.bad_files) == 1
+    monkeypatch.setattr("aac_llm.captioning.caption.caption_sources", lambda _: report)
+    assert caption(config) == 1
+    assert re.search(r"sub/5\.WAV: 6\.2 s are more than the 6\.0 s .*--segments", caplog.text)

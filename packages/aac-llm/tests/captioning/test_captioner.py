@@ -8,7 +8,7 @@ from aac_llm.config.caption import GenerationConfig
 from aac_llm.models.beam_search import beam_search
 from aac_llm.models.generation import generate_tokens
 from aac_llm.models.inference import choose_dtype, longest_seconds
-from audio_common.audio import load_audio
+from audio_common.audio import AudioError, load_audio
 from audio_common.prefetch import BadFile, BatchLimits
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -152,23 +152,87 @@ def test_waveforms_and_files_have_the_same_captions(lively_model, paths):
     assert [(prediction.id, prediction.audio) for prediction in found[:2]] == [("0", None), ("1", None)]
 
 
-def test_one_sound_needs_no_list(tiny_model, paths):
+def test_one_sound_in_one_caption_out_whatever_it_is(tiny_model, paths):
     captioner = Captioner(tiny_model)
-    expected = words(captioner.caption([paths[0]], max_new_tokens=4))
-    for sound in (paths[0], str(paths[0]), load_audio(paths[0]), load_audio(paths[0]).numpy()):
-        assert words(captioner.caption(sound, max_new_tokens=4)) == expected
+    (expected,) = words(captioner.caption([paths[0]], max_new_tokens=4))
+    samples = load_audio(paths[0])
+    stereo = torch.stack([samples, samples])
+    pcm = (samples * 32768).round().to(torch.int16)
+    with paths[0].open("rb") as file:
+        for sound in (paths[0], str(paths[0]), paths[0].read_bytes(), file, samples, stereo.numpy(), pcm):
+            assert captioner.caption(sound, max_new_tokens=4).caption == expected
+    assert captioner.caption([]) == []
 
 
-def test_a_corrupt_file_is_left_out_and_named(tiny_model, paths, tmp_path, caplog):
+def test_many_sounds_of_any_kinds_come_out_in_their_order(lively_model, paths):
+    captioner = Captioner(lively_model)
+    expected = words(captioner.caption(paths[:3], max_new_tokens=8))
+    mixed = [load_audio(paths[0]), paths[1], paths[2].read_bytes()]
+    found = captioner.caption(mixed, max_new_tokens=8)
+    assert words(found) == expected
+    assert [prediction.id for prediction in found] == ["0", str(paths[1]), "2"]
+    assert words(captioner.caption(iter(paths[:3]), max_new_tokens=8)) == expected
+
+
+def test_arrays_of_another_rate_are_resampled(lively_model, paths):
+    captioner = Captioner(lively_model)
+    fast = load_audio(paths[0], sample_rate=48_000).numpy()
+    assert captioner.caption(fast, sample_rate=48_000, max_new_tokens=8).unfinished in (True, False)
+    with pytest.raises(AudioError, match="array_rate must be 1000 to 768000 Hz, got 16"):
+        captioner.caption(fast, sample_rate=16)
+
+
+def test_what_cannot_be_read_is_an_error_or_left_out_and_named(tiny_model, paths, tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"no sound")
     bad: list[BadFile] = []
-    given = [paths[0], tmp_path / "bad.wav", paths[1]]
-    found = Captioner(tiny_model).caption(given, bad_files=bad, max_new_tokens=4)
+    given = [paths[0], tmp_path / "bad.wav", np.zeros(0), paths[1]]
+    captioner = Captioner(tiny_model)
+    found = captioner.caption(given, bad_files=bad, max_new_tokens=4)
     assert [prediction.id for prediction in found] == [str(paths[0]), str(paths[1])]
-    assert [(file.index, file.path) for file in bad] == [(1, tmp_path / "bad.wav")]
-    Captioner(tiny_model).caption(given, max_new_tokens=4)
-    assert "left out" in caplog.text
-    assert "bad.wav" in caplog.text
+    assert [(file.index, file.path.name) for file in bad] == [(1, "bad.wav"), (2, "2")]
+    with pytest.raises(AudioError, match=r"bad\.wav"):
+        captioner.caption(given, max_new_tokens=4)
+    with pytest.raises(AudioError, match=r"bad\.wav"):
+        captioner.caption(tmp_path / "bad.wav", bad_files=bad)
+
+
+def test_a_sound_in_memory_that_does_not_fit_is_refused_and_not_cut(tiny_model, monkeypatch):
+    monkeypatch.setattr("aac_llm.captioning.captioner.longest_seconds", lambda *_: 3.0)
+    with pytest.raises(AudioError, match=r"4\.0 s are more than the 3\.0 s that fit .*--segments"):
+        Captioner(tiny_model).caption(torch.zeros(64_000))
+
+
+def test_a_caption_that_was_stopped_says_so(lively_model, paths):
+    short = Captioner(lively_model).caption(paths[0], max_new_tokens=2)
+    assert short.unfinished
+    for num_beams in (1, 3):
+        # With every token an end, each caption comes to its end.
+        lively_model.decoder.generation_config.eos_token_id = list(
+            range(lively_model.decoder.config.vocab_size)
+        )
+        done = Captioner(lively_model).caption(
+            paths[0], max_new_tokens=4, min_new_tokens=0, num_beams=num_beams
+        )
+        assert not done.unfinished
+
+
+def test_the_channel_is_saved_with_the_model(tiny_model, tmp_path):
+    tiny_model.channel = "first"
+    tiny_model.save_pretrained(tmp_path)
+    assert Captioner.from_pretrained(tmp_path, device="cpu").model.channel == "first"
+    assert Captioner.from_pretrained(tmp_path, device="cpu", channel="loudest").model.channel == "loudest"
+
+
+def test_the_channel_decides_what_is_heard(lively_model, paths, tmp_path):
+    left, right = load_audio(paths[0])[:16_000], load_audio(paths[5])[:16_000] * 3
+    soundfile.write(tmp_path / "two.wav", torch.stack([left, right], dim=1).numpy(), 16_000, "FLOAT")
+    captioner, options = Captioner(lively_model), {"max_new_tokens": 8, "num_candidates": 2}
+    alone = [captioner.caption(side, **options).candidates for side in (left, right)]
+    assert alone[0] != alone[1]
+    for channel, expected in (("first", alone[0]), ("loudest", alone[1])):
+        lively_model.channel = channel
+        assert captioner.caption(tmp_path / "two.wav", **options).candidates == expected
+        assert captioner.caption([tmp_path / "two.wav"], **options)[0].candidates == expected
 
 
 def test_sampling_gives_several_captions_and_consensus_chooses_one(lively_model, paths):
@@ -198,7 +262,7 @@ def test_windows_are_captioned_as_the_same_sounds_alone(lively_model, paths, tmp
     decoded = load_audio(path)
     for segment in segments:
         part = decoded[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
-        (alone,) = captioner.caption([part], max_new_tokens=8)
+        alone = captioner.caption(part, max_new_tokens=8)
         assert segment.candidates[0].text == alone.caption
 
 
@@ -213,19 +277,21 @@ def test_the_longest_sound_fits_into_the_context_and_a_longer_one_does_not(tiny_
 @pytest.mark.parametrize(
     ("sound", "message"),
     [
-        (np.zeros((2, 100)), r"got shape \(2, 100\)"),
-        (np.zeros(0), r"got shape \(0,\)"),
-        (np.array([0.0, np.nan]), "finite values"),
+        (np.zeros((100, 2)), "transpose"),
+        (np.zeros((3, 2, 100)), r"got \(3, 2, 100\)"),
+        (np.zeros(0), "at least one sample"),
+        (np.array([0.0, np.nan]), "nan at sample 1"),
+        (np.array([0.0, np.inf]), "inf at sample 1"),
+        (np.ones(9, dtype=bool), "bool"),
+        ({"array": np.zeros(9)}, "pass its 'array'"),
+        (None, "NoneType"),
+        ("", "an empty text"),
+        ('[{"audio": "a.wav"}]', "looks like JSON"),
     ],
 )
-def test_a_wrong_waveform_is_an_error(tiny_model, sound, message):
-    with pytest.raises(ValueError, match=message):
-        Captioner(tiny_model).caption([sound])
-
-
-def test_paths_and_waveforms_together_are_an_error(tiny_model, paths):
-    with pytest.raises(ValueError, match="one kind at a time"):
-        Captioner(tiny_model).caption([paths[0], torch.zeros(100)])
+def test_what_is_no_sound_is_refused_in_words(tiny_model, sound, message):
+    with pytest.raises(AudioError, match=message):
+        Captioner(tiny_model).caption(sound)
 
 
 def test_an_unknown_setting_is_an_error(tiny_model, paths):

@@ -14,8 +14,9 @@ from aac_llm.config.correct import CorrectConfig, CorrectionConfig
 from aac_llm.correction.acceptance import Correction, clean_answer, judge, people
 from aac_llm.correction.correct import correct, correct_file, difference
 from aac_llm.correction.corrector import Corrector
+from aac_llm.correction.endpoint import read_answer
 from aac_llm.correction.gate import Gate
-from aac_llm.correction.llm import LLM, LLMError
+from aac_llm.correction.llm import LLM, CutAnswerError, LLMError
 from aac_llm.data.journal import JournalError
 from aac_llm.data.predictions import Prediction, read_predictions, write_predictions
 
@@ -378,3 +379,34 @@ def test_impossible_settings_are_refused(make: Callable[[], object], message: st
 def test_the_gate_follows_the_model_that_is_given() -> None:
     assert CorrectionConfig().gate_used == "rules"
     assert CorrectionConfig(fluency_model="x").gate_used == "fluency"
+
+
+def test_captions_of_dcase_are_corrected_and_bad_rows_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("file_name,caption_predicted\na.wav,a dog dog barks\nb.wav,rain, wind\n")
+    problems: list[str] = []
+    config = CorrectConfig(predictions=path, out=tmp_path / "out.jsonl", llm="a function")
+    corrector = Corrector(config, llm=Scripted({"a dog dog barks": "a dog barks"}))
+    (found,) = correct_file(config, corrector, problems=problems)
+    assert (found.id, found.caption) == ("a.wav", "a dog barks")
+    assert [problem.split(": ")[0] for problem in problems] == [f"{path}:3"]
+    report = json.loads((tmp_path / "out.jsonl.report.json").read_text())
+    assert report["bad_rows"] == problems
+
+
+def test_a_bare_text_is_refused() -> None:
+    with pytest.raises(TypeError, match="expected a list of captions, got one text 'a dog'"):
+        Corrector(SETTINGS, llm=Scripted({})).correct("a dog")
+
+
+def test_an_answer_that_was_cut_is_not_taken_and_says_so() -> None:
+    content = {"choices": [{"message": {"content": "a dog barks while"}, "finish_reason": "length"}]}
+    with pytest.raises(CutAnswerError):
+        read_answer(json.dumps(content).encode())
+    content["choices"][0]["message"]["content"] = "a dog barks\nI removed"
+    assert read_answer(json.dumps(content).encode()).startswith("a dog barks")
+    result = one("a dog dog barks", Scripted({"a dog dog barks": CutAnswerError("a dog")}))
+    assert result.reason == "kept: the answer was cut (max_new_tokens allows more)"
+    assert result.after == "a dog dog barks"

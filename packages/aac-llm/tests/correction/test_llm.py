@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from aac_llm.correction.gate import faults
-from aac_llm.correction.llm import EXAMPLES, TASK, LocalLLM, messages, plain_prompt
+from aac_llm.correction.llm import (
+    EXAMPLES,
+    TASK,
+    CutAnswerError,
+    LLMError,
+    LocalLLM,
+    messages,
+    plain_prompt,
+)
 
 CHAT = (
     "{% for turn in messages %}<{{ turn.role }}>{{ turn.content }}\n{% endfor %}"
@@ -52,15 +61,26 @@ def test_a_chat_template_is_used(llm: LocalLLM) -> None:
 
 def test_answers_are_the_same_alone_and_in_a_batch(llm: LocalLLM) -> None:
     captions = ["a dog barks", "rain falls and a man speaks while a siren wails", "wind", "a bell rings"]
-    together = llm(captions)
-    assert together == [llm([caption])[0] for caption in captions]
-    assert together == llm(captions)
-    assert all(isinstance(answer, str) for answer in together)
+    together = texts(llm(captions))
+    assert together == [texts(llm([caption]))[0] for caption in captions]
+    assert together == texts(llm(captions))
 
 
-def test_answers_are_bounded(llm: LocalLLM) -> None:
-    (answer,) = llm(["a dog barks"])
-    assert len(llm.tokenizer(str(answer), add_special_tokens=False)["input_ids"]) <= 2 * llm.max_new_tokens
+def texts(answers: Sequence[str | LLMError]) -> list[str]:
+    """The answers, those that were cut included."""
+    return [answer.answer if isinstance(answer, CutAnswerError) else str(answer) for answer in answers]
+
+
+def test_answers_are_bounded_and_say_that_they_were_cut(
+    llm: LocalLLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (answer,) = llm(["a dog barks"])  # a random model does not come to an end
+    assert isinstance(answer, CutAnswerError)
+    count = len(llm.tokenizer(answer.answer, add_special_tokens=False)["input_ids"])
+    assert count <= 2 * llm.max_new_tokens
+    every_token = list(range(llm.model.config.vocab_size))
+    monkeypatch.setattr(llm.model.generation_config, "eos_token_id", every_token)
+    assert all(isinstance(answer, str) for answer in llm(["a dog barks"]))
 
 
 def test_surprise_is_of_the_text_not_of_its_batch(llm: LocalLLM) -> None:

@@ -37,7 +37,9 @@ def test_each_clip_is_decoded_once(scene_clips: list[Clip], monkeypatch: pytest.
 
     decoded: list[Path] = []
     load = module.load_audio
-    monkeypatch.setattr(module, "load_audio", lambda path: decoded.append(path) or load(path))
+    monkeypatch.setattr(
+        module, "load_audio", lambda path, **options: decoded.append(path) or load(path, **options)
+    )
     dataset = CaptionDataset(scene_clips, max_seconds=5.0, cache_gigabytes=1.0)
     for epoch in range(3):
         for index in range(len(dataset)):
@@ -69,7 +71,7 @@ def test_workers_tell_of_broken_clips(
     dataset = CaptionDataset([broken, *scene_clips[1:3]], max_seconds=5.0)
     loader = make_loader(dataset, tiny_model.tokenize_captions, batch_size=3, shuffle=False, num_workers=1)
     for batch in loader:
-        dataset.note_bad(batch["bad"])
+        dataset.note(batch["news"])
     assert list(dataset.bad) == [0]
     assert "gone.wav" in dataset.bad[0]
 
@@ -121,3 +123,25 @@ def test_ranks_share_each_batch(scene_clips: list[Clip], tiny_model: CaptionMode
     ]
     taken = [[key[0] for batch in loader.batch_sampler for key in batch] for loader in shares]
     assert sorted(taken[0] + taken[1]) == list(range(len(dataset)))
+
+
+@pytest.mark.parametrize("said", [300.0, 0.5, None])
+def test_a_wrong_length_in_the_manifest_neither_loses_a_clip_nor_hides_a_crop(
+    scene_clips: list[Clip], said: float | None
+) -> None:
+    clip = replace(scene_clips[4], duration=said)
+    dataset = CaptionDataset([clip], max_seconds=1.0)
+    for epoch in range(4):
+        example = dataset[0, epoch]
+        assert len(example.waveform) == 16_000
+        assert example.cropped == 0
+    assert dataset.num_cropped == 1
+    assert not dataset.bad
+
+
+def test_workers_tell_of_crops(scene_clips: list[Clip], tiny_model: CaptionModel) -> None:
+    dataset = CaptionDataset(scene_clips, max_seconds=3.0)
+    loader = make_loader(dataset, tiny_model.tokenize_captions, batch_size=3, shuffle=False, num_workers=1)
+    for batch in loader:
+        dataset.note(batch["news"])
+    assert dataset.cropped == {2, 3, 4, 5}

@@ -4,14 +4,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import audio_common.check
 import numpy as np
 import pytest
 import soundfile
-from aac_llm.config.prepare import PrepareJSONLConfig
+from aac_llm.config.prepare import PrepareAudioCapsConfig, PrepareJSONLConfig, PrepareWavCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest, write_manifest
-from aac_llm.data.prepare import prepare, report_path
+from aac_llm.data.prepare import prepare
+from aac_llm.data.report import report_path
 
 
 def noise(path: Path, seed: int, seconds: float = 1.0) -> Path:
@@ -107,3 +110,86 @@ def test_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert report.clips == 60
     assert before < 60
     assert checked.read_text().count("\n") <= 61  # one half line may have been left
+
+
+def test_length_against_metadata_is_reported_and_the_clip_kept(tmp_path: Path) -> None:
+    noise(tmp_path / "abc12345678_30.wav", 0, 0.5)
+    noise(tmp_path / "abc12345678_60.wav", 1, 9.6)
+    table = tmp_path / "train.csv"
+    table.write_text(
+        "audiocap_id,youtube_id,start_time,caption\n1,abc12345678,30,A dog\n2,abc12345678,60,Rain\n"
+    )
+    report = prepare(PrepareAudioCapsConfig(source=table, out=tmp_path / "m.jsonl"))
+    (problem,) = report.problems
+    assert (problem.kind, problem.where) == ("length", "abc12345678_30")
+    assert problem.message == "shorter than its metadata says (0.5 s of 10 s)"
+    assert report.clips == 2
+
+
+def test_length_of_wavcaps_and_of_a_manifest_are_compared(tmp_path: Path) -> None:
+    noise(tmp_path / "1.flac", 0, 2.0)
+    (tmp_path / "bbc_final.json").write_text(
+        json.dumps({"data": [{"id": "1", "caption": "x", "duration": 300}]})
+    )
+    config = PrepareWavCapsConfig(source=tmp_path, out=tmp_path / "m.jsonl", use_blacklist=False)
+    (problem,) = prepare(config).problems
+    assert problem.message == "shorter than its metadata says (2 s of 300 s)"
+    source = write_rows(tmp_path / "s.jsonl", [{"audio": "1.flac", "caption": "x", "duration": 1.0}])
+    (problem,) = prepare(PrepareJSONLConfig(source=source, out=tmp_path / "n.jsonl")).problems
+    assert problem.message == "longer than its metadata says (2 s of 1 s)"
+
+
+def test_report_says_what_how_many_which_and_what_to_do(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with source.open("a") as file:
+        file.write("{\n")
+    prepare(PrepareJSONLConfig(source=source, out=tmp_path / "m.jsonl", json=tmp_path / "report.json"))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["kinds"][0] == {
+        "kind": "row",
+        "what": "rows that cannot be read",
+        "count": 2,
+        "is_left_out": True,
+        "advice": "mend these lines, and run again",
+    }
+    lines = [row["where"] for row in report["problems"] if row["kind"] == "row"]
+    assert lines == [f"{source}:10", f"{source}:11"]
+    assert "mend these lines" in " ".join(capsys.readouterr().out.split())
+
+
+def test_prepared_manifest_keeps_other_columns_and_languages(tmp_path: Path) -> None:
+    noise(tmp_path / "a.wav", 0)
+    row = {"id": "a", "audio": "a.wav", "captions": {"eng_Latn": ["x"], "fra": ["y"]}, "label": "dog"}
+    source = write_rows(tmp_path / "s.jsonl", [row])
+    prepare(PrepareJSONLConfig(source=source, out=tmp_path / "m.jsonl"))
+    written = json.loads((tmp_path / "m.jsonl").read_text())
+    assert written.pop("duration") == pytest.approx(1.0)
+    assert written == row
+
+
+def test_loud_cancelling_and_damaged_sounds_are_reported_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tone = 0.3 * np.sin(np.arange(16_000) * 0.2)
+    soundfile.write(tmp_path / "loud.wav", (tone * 32768).astype("float32"), 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "cancels.wav", np.stack([tone, -0.99 * tone], axis=1), 16_000)
+    noise(tmp_path / "damaged.wav", 1)
+    full_check = audio_common.check.full_check
+
+    def check_with_a_complaint(path: Path, *arguments: object) -> object:
+        found = full_check(path, *arguments)
+        return replace(found, problem="20 ms left out") if path.stem == "damaged" else found
+
+    monkeypatch.setattr("audio_common.check.full_check", check_with_a_complaint)
+    rows = [{"audio": f"{name}.wav", "caption": name} for name in ("loud", "cancels", "damaged")]
+    config = PrepareJSONLConfig(source=write_rows(tmp_path / "s.jsonl", rows), out=tmp_path / "m.jsonl")
+    report = prepare(config)
+    assert {problem.where: (problem.kind, problem.message) for problem in report.problems} == {
+        "loud": ("loud", "loudest sample at +80 dB; integers stored as floats?"),
+        "cancels": ("cancels", "its 2 channels cancel each other; the loudest is taken"),
+        "damaged": ("damaged", "20 ms left out"),
+    }
+    assert report.clips == 3
+    first = prepare(replace(config, channel="first", out=tmp_path / "first.jsonl"))
+    assert "cancels" not in {found.kind for found in first.kinds}

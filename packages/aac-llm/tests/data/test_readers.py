@@ -177,5 +177,68 @@ def test_two_files_of_one_name_are_a_problem_and_not_a_guess(tmp_path: Path) -> 
 
 def test_missing_column_is_an_error_with_the_columns_that_are_there(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,text\n1,Rain\n")
-    with pytest.raises(ManifestError, match=r"t\.csv:1: no column youtube_id, caption; there are id, text"):
+    with pytest.raises(ManifestError, match=r"t\.csv:1: no column youtube_id, caption; .*there are id, text"):
         read_autoacd(PrepareAutoACDConfig(source=tmp_path / "t.csv", out=OUT))
+
+
+CLOTHO_HEADER = "file_name,caption_1,caption_2,caption_3,caption_4,caption_5\n"
+
+
+def test_rows_of_another_number_of_cells_are_reported_and_left_out(tmp_path: Path) -> None:
+    table = tmp_path / "clotho_captions_development.csv"
+    rows = ["a.wav,A dog barks, then a bell,c2,c3,c4,c5", "b.wav,only one", 'c.wav, "one, two",2,3,4,5']
+    table.write_text(CLOTHO_HEADER + "\n".join(rows) + "\n")
+    for name in "abc":
+        sound(tmp_path / f"{name}.wav")
+    reading = read_clotho(PrepareClothoConfig(source=table, out=OUT))
+    assert [(clip.id, clip.captions[0]) for clip in reading.clips] == [("c", "one, two")]
+    assert [(problem.kind, problem.where) for problem in reading.problems] == [
+        ("row", f"{table}:2"),
+        ("row", f"{table}:3"),
+    ]
+    assert "expected 6 cells, got 7 (an unquoted comma?)" in reading.problems[0].message
+
+
+def test_broken_rows_of_audiocaps_are_reported_by_line(tmp_path: Path) -> None:
+    table = tmp_path / "train.csv"
+    rows = [
+        "1,abcdefghijk,30,Good",
+        "2,#NAME?,30,A dog",
+        "3,bbbbbbbbbbb,nan,Rain",
+        "4,ccccccccccc,5,One, two",
+    ]
+    table.write_text("audiocap_id,youtube_id,start_time,caption\n" + "\n".join(rows) + "\n")
+    sound(tmp_path / "abcdefghijk_30.wav")
+    reading = read_audiocaps(PrepareAudioCapsConfig(source=table, out=OUT))
+    assert [clip.captions for clip in reading.clips] == [("Good",)]
+    assert sorted(problem.where for problem in reading.problems) == [f"{table}:{line}" for line in (3, 4, 5)]
+
+
+def test_one_file_cannot_be_two_parts_of_a_video(tmp_path: Path) -> None:
+    table = tmp_path / "train.csv"
+    rows = "1,abcdefghijk,30,A dog\n2,abcdefghijk,100,Rain\n3,zzzzzzzzzzz,0,Wind\n"
+    table.write_text("audiocap_id,youtube_id,start_time,caption\n" + rows)
+    sound(tmp_path / "Yabcdefghijk.wav")
+    sound(tmp_path / "Yzzzzzzzzzzz.wav")
+    reading = read_audiocaps(PrepareAudioCapsConfig(source=table, out=OUT))
+    assert [clip.captions for clip in reading.clips] == [("Wind",)]
+    assert [problem.where for problem in reading.problems] == [f"{table}:2", f"{table}:3"]
+    assert "is the file of the start times 30, 100" in reading.problems[0].message
+
+
+def test_jsonl_keeps_other_languages_and_columns_and_passes_over_bad_lines(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    source = tmp_path / "mine.jsonl"
+    row = {"audio": "a.wav", "captions": {"en": "Rain", "fra": ["Pluie"]}, "question": "What?"}
+    source.write_text(json.dumps(row) + '\n{\n{"audio": "a.wav", "captions": {"fra": "x"}}\n')
+    reading = read_jsonl(PrepareJSONLConfig(source=source, out=OUT))
+    (clip,) = reading.clips
+    assert (clip.captions, clip.translations, clip.extra) == (
+        ("Rain",),
+        {"fra": ("Pluie",)},
+        {"question": "What?"},
+    )
+    assert [(problem.kind, problem.where) for problem in reading.problems] == [
+        ("language", f"{source}:3"),
+        ("row", f"{source}:2"),
+    ]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from aac_llm.config.evaluate import METRICS, EvaluateConfig, MetricsConfig
 from aac_llm.data.predictions import Prediction, write_predictions
-from aac_llm.evaluators.evaluate import evaluate, evaluate_predictions
+from aac_llm.evaluators.evaluate import evaluate, evaluate_predictions, evaluate_verb
 from aac_llm.evaluators.score_table import score_texts
 from aac_llm.metrics.score import score_captions
 from aac_llm.metrics.statistics import bootstrap_interval
@@ -98,11 +98,15 @@ def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeyp
 
 def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
     class Encoder:
+        num_cut = 2
+
         def similarity(self, candidates, references):
             assert candidates[0] == "heavy rain falls on a roof", "texts are tokenised first"
             return np.array([0.5, 0.25, 1.0, 0.0])
 
     class Detector:
+        num_cut = 0
+
         def error_probability(self, candidates):
             return np.array([0.95, 0.1, 0.1, 0.1])
 
@@ -320,3 +324,126 @@ def test_golden_corpus_values_come_out_of_the_whole(shared):
         assert found.corpus[name] == pytest.approx(golden[name], abs=1e-6), name
         low, high = found.intervals[name]
         assert low < golden[name] < high
+
+
+CHINESE = {"1": "一只狗在叫", "2": "外面下着雨"}
+CHINESE_REFERENCES = {"1": ("一只狗在大声叫", "狗在叫"), "2": ("外面正在下雨", "外面下着大雨")}
+
+
+def test_scores_of_chinese_are_by_character_and_say_so():
+    found = evaluate_predictions(predict(CHINESE), CHINESE_REFERENCES, metrics=("available",), bootstrap=0)
+    assert min(found.corpus[name] for name in ("bleu_1", "bleu_2", "rouge_l", "cider_d")) > 0.4
+    assert any("script without spaces (Chinese)" in note for note in found.notes)
+    assert "it knows English only" in found.unavailable["events"].reason
+    assert "event_precision" not in found.corpus
+
+
+def test_metrics_of_english_are_left_out_of_another_language_unless_the_models_are_ones_own():
+    settings = MetricsConfig(language="fr", sentence_model="my/encoder", device="cpu")
+    metrics = ("events", "spice", "sbert", "fense", "rouge")
+    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=metrics, settings=settings, bootstrap=0)
+    for name in ("events", "spice", "fense"):
+        assert found.unavailable[name].reason == "it knows English only, and --language is fra_Latn"
+    assert "my/encoder" in found.unavailable["sbert"].reason
+    assert found.corpus["rouge_l"] > 0.5
+
+
+def test_a_zero_is_never_printed_without_a_word():
+    nothing = evaluate_predictions(
+        predict({"bell.wav": "x"}), REFERENCES, metrics=("cider", "rouge"), bootstrap=0
+    )
+    assert any("no caption shares a word with its references" in note for note in nothing.notes)
+    one = evaluate_predictions(
+        predict({"bell.wav": GOOD["bell.wav"]}), REFERENCES, metrics=("cider", "rouge"), bootstrap=0
+    )
+    assert one.corpus["cider_d"] == 0
+    assert any("CIDEr-D is 0 where every phrase is in the references of all 1 clips" in n for n in one.notes)
+
+
+def test_what_was_cut_and_left_out_stands_in_the_output_and_in_the_json(tmp_path, capsys):
+    stopped = [*predict(GOOD, REFERENCES, unfinished=True), *predict({"more.wav": "x"}, {"more.wav": ("x",)})]
+    write_predictions(tmp_path / "p.jsonl", stopped)
+    with (tmp_path / "p.jsonl").open("a") as file:
+        file.write("{\n")
+    other = {name: text for name, text in GOOD.items() if name != "dog.wav"}
+    write_predictions(tmp_path / "other.jsonl", predict(other))
+    config = EvaluateConfig(
+        data=tmp_path / "p.jsonl",
+        compare=tmp_path / "other.jsonl",
+        metrics=("rouge",),
+        bootstrap=0,
+        limit=4,
+        json=tmp_path / "scores.json",
+    )
+    assert evaluate_verb(config) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    results = json.loads((tmp_path / "scores.json").read_text())["results"]
+    for line in (
+        "only the first 4 of 5 clips (--limit)",
+        "1 clips are not scored: the other system has no caption of them (--compare)",
+        "3 of 3 captions were stopped before their end, at the most tokens of a caption; --max_new_tokens",
+    ):
+        assert line in printed
+        assert any(line in note for note in results["notes"])
+    assert "1 rows could not be read" in printed
+    assert results["bad_rows"][0].startswith(f"{tmp_path / 'p.jsonl'}:6: not JSON: ")
+
+
+def test_captions_of_dcase_are_scored_against_a_manifest_and_against_clothos_table(tmp_path):
+    rows = [{"id": name[:-4], "audio": name, "captions": list(texts)} for name, texts in REFERENCES.items()]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    table = ["file_name,caption_predicted", *(f"{name},{text}" for name, text in GOOD.items())]
+    (tmp_path / "p.csv").write_text("\n".join(table) + "\n")
+    clotho = ["file_name,caption_1,caption_2,caption_3"]
+    clotho += [",".join([name, *texts, *[""] * (3 - len(texts))]) for name, texts in REFERENCES.items()]
+    (tmp_path / "clotho.csv").write_text("\n".join(clotho) + "\n")
+    expected = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("cider",), bootstrap=0).corpus
+    for references in ("m.jsonl", "clotho.csv"):
+        found = evaluate(
+            EvaluateConfig(
+                data=tmp_path / "p.csv", references=tmp_path / references, metrics=("cider",), bootstrap=0
+            )
+        )
+        assert found.corpus == expected
+        assert not found.bad_rows
+
+
+def test_a_time_limit_of_java_names_its_flag(tmp_path, monkeypatch):
+    from aac_llm.metrics.java import JavaError
+
+    given = []
+
+    def slow(*_, timeout, **__):
+        given.append(timeout)
+        raise JavaError(
+            "meteor-1.5.jar did not finish within its limit of 2 s; --java_timeout SECONDS allows more"
+        )
+
+    monkeypatch.setattr("aac_llm.metrics.meteor.meteor", slow)
+    settings = MetricsConfig(java_timeout=2.0)
+    found = evaluate_predictions(
+        predict(GOOD), REFERENCES, metrics=("meteor",), settings=settings, bootstrap=0
+    )
+    assert given == [2.0]
+    assert "--java_timeout" in str(found.unavailable["meteor"])
+    with pytest.raises(ValueError, match="java_timeout must be above 0, got 0"):
+        MetricsConfig(java_timeout=0)
+
+
+def test_a_bad_row_of_a_manifest_costs_itself_only(tiny_model_folder, scene_manifest):
+    path = scene_manifest.parent / "one_bad_row.jsonl"
+    path.write_text('{"id": "bad"}\n' + scene_manifest.read_text())
+    config = EvaluateConfig(
+        data=path,
+        model=str(tiny_model_folder),
+        limit=1,
+        metrics=("cider",),
+        max_new_tokens=1,
+        num_beams=1,
+        bootstrap=0,
+        device="cpu",
+    )
+    found = evaluate(config)
+    assert found.num_clips == 1
+    assert found.bad_rows[0].startswith(f"{path}:1: ")
+    assert any("--max_new_tokens" in note for note in found.notes)

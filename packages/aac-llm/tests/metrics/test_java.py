@@ -1,5 +1,6 @@
 """Java and the jars: found anywhere, and named with a command when missing."""
 
+import itertools
 import os
 import stat
 import sys
@@ -120,7 +121,7 @@ def test_a_program_past_its_time_is_gone_when_the_call_ends(tmp_path):
     program = write_program(
         tmp_path / "java", f"open({str(mark)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     )
-    with pytest.raises(JavaError, match="did not finish in 1 s"):
+    with pytest.raises(JavaError, match=r"within its limit of 1 s .*--java_timeout SECONDS allows more"):
         run_java(program, [], timeout=1)
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.read_text()), 0)
@@ -129,3 +130,23 @@ def test_a_program_past_its_time_is_gone_when_the_call_ends(tmp_path):
 def test_packages_are_opened_only_where_java_knows_the_flag():
     assert open_packages(8) == []
     assert "--add-opens=java.base/java.lang=ALL-UNNAMED" in open_packages(17)
+
+
+def test_a_large_input_arrives_whole_while_the_program_is_slow(tmp_path):
+    program = write_program(tmp_path / "java", "time.sleep(1.2); print(len(sys.stdin.read()))")
+    assert run_java(program, [], stdin="x" * 300_000, timeout=30) == "300000\n"
+
+
+def test_time_in_which_a_program_is_not_let_run_does_not_count(tmp_path, monkeypatch):
+    # As under a load of 30: a second of work takes much longer by the clock.
+    moments, spent = itertools.count(0, 10), itertools.count()
+    monkeypatch.setattr(java.time, "monotonic", lambda: float(next(moments)))
+    monkeypatch.setattr(java, "processor_seconds", lambda _: next(spent) / 10)
+    program = write_program(tmp_path / "java", "time.sleep(1.2); print('done')")
+    assert run_java(program, [], timeout=15) == "done\n"
+
+
+def test_a_program_that_computes_without_end_is_stopped(tmp_path):
+    program = write_program(tmp_path / "java", "while True: pass")
+    with pytest.raises(JavaError, match=r"limit of 0\.5 s \(it computed for"):
+        run_java(program, [], timeout=0.5)

@@ -284,3 +284,33 @@ def command(config: TrainConfig) -> list[str]:
         for word in (f"--{name}", "null" if value is None else str(value))
     ]
     return [sys.executable, "-m", "aac_llm", "train", *words]
+
+
+def test_crops_are_told_and_counted(config: TrainConfig, caplog: pytest.LogCaptureFixture) -> None:
+    data = replace(config.data, max_seconds=3.0)
+    with caplog.at_level("INFO"):
+        result = train(
+            replace(config, data=data, max_steps=3, save_steps=3, validation=ValidationConfig(max_clips=2))
+        )
+    assert result.cropped_clips == 8
+    assert (
+        "4 of 6 training clips are longer than 3 s, of which only a random part is heard at a time; "
+        "--data.max_seconds takes more"
+    ) in caplog.text
+    assert "4 of 6 validation clips are longer than 3 s, of which only the beginning" in caplog.text
+    assert "validation captions the first 2 of 6 clips; --validation.max_clips takes more" in caplog.text
+    report = json.loads((config.out / "report.json").read_text())
+    assert report["training"] == {"clips": 6, "cropped": 4, "max_seconds": 3.0, "bad_clips": {}}
+
+
+def test_sounds_that_do_not_fit_into_the_decoder_are_refused_before_training(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aac_llm.trainers.lengths.longest_seconds", lambda *_: 2.0)
+    with pytest.raises(ValueError, match=r"sounds of 6\.2 s, and 2 s fit .* set --data\.max_seconds 2"):
+        train(config)
+
+
+def test_the_channel_is_saved_with_what_is_trained(config: TrainConfig) -> None:
+    result = train(replace(config, data=replace(config.data, channel="first"), max_steps=1))
+    assert CaptionModel.from_pretrained(result.model).channel == "first"

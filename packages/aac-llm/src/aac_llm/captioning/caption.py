@@ -13,8 +13,8 @@ from audio_common.prefetch import BadFile, BatchLimits
 from aac_llm.captioning.run import CaptionRun, printable
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, describe_settings
-from aac_llm.data.predictions import Prediction
-from aac_llm.data.sounds import find_sounds
+from aac_llm.data.predictions import Prediction, unfinished_note
+from aac_llm.data.sounds import find_sounds, name_bad
 from aac_llm.files import is_stream
 from aac_llm.models.run_folder import resolve_model
 
@@ -40,23 +40,30 @@ class CaptionReport:
     num_others: int
     """Captions in the output of sounds that this run was not given."""
     bad_files: list[BadFile]
+    bad_rows: list[str]
+    """Rows of manifests that could not be read, and why."""
     seconds: float
     """Wall-clock time, after the model was loaded."""
 
 
 def caption(config: CaptionConfig) -> int:
-    """Caption, say what was done, and return 1 if some files could not be read."""
+    """Caption, say what was done, and return 1 if some files or rows could not be read."""
     report = caption_sources(config)
     out = None if config.out is None or is_stream(config.out) else config.out
     if out:
         logger.info("%s", _summary(report, out))
+    unfinished = sum(prediction.unfinished for prediction in report.predictions)
+    if unfinished:
+        logger.warning("%s", unfinished_note(unfinished, len(report.predictions)))
+    for row in report.bad_rows[: NUM_SHOWN if out else None]:
+        logger.warning("left out: %s", printable(row))
     if report.bad_files:
         place = f", listed in {out}.report.json" if out else ""
         logger.warning("bad files: %s%s:", f"{len(report.bad_files):,}", place)
         # Without a report every one must be named here.
         for file in report.bad_files[: NUM_SHOWN if out else None]:
-            logger.warning("  %s", printable(file.reason))
-    return 1 if report.bad_files else 0
+            logger.warning("  %s", printable(name_bad(file)))
+    return 1 if report.bad_files or report.bad_rows else 0
 
 
 def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -> CaptionReport:
@@ -71,7 +78,8 @@ def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -
         JournalError: `config.out` has captions made with other settings.
         ValueError: there is nothing to caption.
     """
-    sounds = find_sounds(config.files, config.split)
+    bad_rows: list[str] = []
+    sounds = find_sounds(config.files, config.split, language=config.language, problems=bad_rows)
     if captioner is None:
         config = replace(config, model=resolve_model(config.model))
     journal = None
@@ -81,7 +89,7 @@ def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -
     if captioner is None:
         captioner = load_captioner(config)
     began = time.monotonic()
-    run = CaptionRun(config, captioner, sounds, journal, load_corrector(config))
+    run = CaptionRun(config, captioner, sounds, journal, load_corrector(config), bad_rows)
     predictions = run.run()
     # An output may hold captions of an earlier command's sounds.
     given = {sound.id for sound in sounds}
@@ -90,6 +98,7 @@ def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -
         num_new=run.num_new,
         num_others=sum(prediction.id not in given for prediction in predictions),
         bad_files=run.bad_files,
+        bad_rows=bad_rows,
         seconds=time.monotonic() - began,
     )
 
@@ -108,6 +117,7 @@ def load_captioner(config: CaptionConfig) -> Captioner:
         dtype=config.dtype,
         decoder=config.decoder,
         quantization=config.quantization,
+        channel=config.channel,
         limits=BatchLimits(config.seconds_per_batch, config.batch_size),
         num_workers=config.num_workers,
         similarity=load_similarity(config),
@@ -119,7 +129,7 @@ def load_similarity(config: CaptionConfig) -> Similarity | None:
     if config.rerank == "cider":
         from aac_llm.captioning.rerank import cider_similarity
 
-        return cider_similarity(_references(config.cider_captions))
+        return cider_similarity(_references(config.cider_captions, config.language))
     if config.rerank == "sentence":
         from aac_llm.captioning.rerank import sentence_similarity
         from aac_llm.metrics.sentence import SentenceEncoder
@@ -137,13 +147,13 @@ def load_corrector(config: CaptionConfig) -> Corrector | None:
     return Corrector(config.correction)
 
 
-def _references(manifest: Path | None) -> list[tuple[str, ...]] | None:
+def _references(manifest: Path | None, language: str) -> list[tuple[str, ...]] | None:
     """Read the training captions of a manifest, by clip; of all clips if none is for training."""
     if manifest is None:
         return None
     from aac_llm.data.manifest import read_manifest
 
-    clips = read_manifest(manifest)
+    clips = read_manifest(manifest, language=language)
     # Test captions must not say how common a phrase is.
     chosen = [clip for clip in clips if clip.split == "train"] or clips
     return [tuple(clip.captions) for clip in chosen if clip.captions]

@@ -1,45 +1,52 @@
 """Caption sounds from Python: files, waveforms, and long recordings window by window.
 
     >>> captioner = Captioner.from_pretrained("runs/clotho")  # doctest: +SKIP
-    >>> captioner.caption("rain.wav")[0].caption  # doctest: +SKIP
+    >>> captioner.caption("rain.wav").caption  # doctest: +SKIP
     'rain falls on leaves while birds sing'
+    >>> [prediction.caption for prediction in captioner.caption(["rain.wav", samples])]  # doctest: +SKIP
 
-What cannot be read is reported and left out. The caption of a sound depends on that sound alone.
+One sound gives one prediction, a list of them a list. The caption of a sound depends on that sound alone.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
 
 import torch
 from audio_common.audio import AudioError, stream_audio
 from audio_common.prefetch import BadFile, BatchLimits, batch_ahead
+from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor
 
 from aac_llm.captioning.rerank import Similarity, consensus
 from aac_llm.captioning.segments import cut_windows
 from aac_llm.config.caption import GenerationConfig
+from aac_llm.config.sound import Channel
 from aac_llm.data.predictions import Candidate, Prediction
 from aac_llm.models.captioner_model import SAMPLE_RATE, CaptionModel
 from aac_llm.models.decoder import Quantization
-from aac_llm.models.inference import caption_files, caption_waveforms, load_for_inference
+from aac_llm.models.inference import (
+    caption_files,
+    caption_waveforms,
+    load_for_inference,
+    longest_seconds,
+    too_long,
+)
 
 if TYPE_CHECKING:
     import numpy as np
-
-logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
 """Sounds captioned at once."""
 BLOCK_SECONDS = 1.0
 """Long sound decoded at a time; damage costs the block that it is in."""
 
-Sound: TypeAlias = "str | Path | Tensor | np.ndarray"
-"""A path, or a waveform (samples,) at 16 kHz."""
+Sound: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Tensor | np.ndarray"
+"""A path, the bytes of a file, an open file, or samples (samples,) or (channels, samples)."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class Captioner:
         dtype: str | torch.dtype | None = None,
         decoder: str | None = None,
         quantization: Quantization | None = None,
+        channel: Channel | None = None,
         **options: Any,
     ) -> Captioner:
         """Load a model.
@@ -98,6 +106,7 @@ class Captioner:
             dtype: of the model; None or `auto`: bfloat16 on a GPU, float32 elsewhere.
             decoder: folder or hub id of the language model, where it is not the one that the model names.
             quantization: `8bit`, `4bit` or `none`; None: as the model says.
+            channel: what is heard of several channels; None: as the model was trained.
             options: of the captioner itself (`limits`, `num_workers`, `similarity`).
 
         Raises:
@@ -105,61 +114,85 @@ class Captioner:
             DecoderError: its language model cannot be loaded.
         """
         model = load_for_inference(
-            source, device=device, dtype=dtype, decoder=decoder, quantization=quantization
+            source,
+            device=device,
+            dtype=dtype,
+            decoder=decoder,
+            quantization=quantization,
+            channel=channel,
         )
         return cls(model, **options)
 
+    @overload
+    def caption(  # type: ignore[overload-overlap]  # a text and an array are iterable, too
+        self,
+        sounds: Sound,
+        *,
+        sample_rate: float = ...,
+        bad_files: list[BadFile] | None = ...,
+        **settings: Any,
+    ) -> Prediction: ...
+
+    @overload
     def caption(
         self,
-        sounds: Sound | Sequence[Sound],
+        sounds: Iterable[Sound],
         *,
+        sample_rate: float = ...,
+        bad_files: list[BadFile] | None = ...,
+        **settings: Any,
+    ) -> list[Prediction]: ...
+
+    def caption(
+        self,
+        sounds: Sound | Iterable[Sound],
+        *,
+        sample_rate: float = SAMPLE_RATE,
         bad_files: list[BadFile] | None = None,
         **settings: Any,
-    ) -> list[Prediction]:
-        """Caption files or waveforms.
+    ) -> Prediction | list[Prediction]:
+        """Caption one sound or many.
 
         Args:
-            sounds: one or many; paths, or waveforms (samples,) at 16 kHz, not both.
-            bad_files: gets what could not be read, which otherwise is logged.
+            sounds: a path, bytes, an open file, an array or tensor (samples,) or (channels, samples); or a
+                list of such, of any kinds.
+            sample_rate: rate of arrays and tensors, Hz; files say theirs.
+            bad_files: for a list: gets what cannot be captioned, which then is left out of the result.
             settings: fields of `GenerationConfig`, such as `num_beams`.
 
         Returns:
-            Predictions in the order of `sounds`; those that could not be read are left out. The id of a
-            prediction is the path as given, or the number of the waveform.
+            The prediction of one sound, or a list in the order of `sounds`, empty for an empty one. The id of
+            a prediction is the path as given, or the number of the sound.
 
         Raises:
-            ValueError: a waveform of another shape or with values that are not finite; impossible settings.
+            AudioError: a sound that cannot be read, is no sound or is too long, unless `bad_files` gets it.
+            ValueError: impossible settings.
         """
         config = GenerationConfig(**settings)
-        bad: list[BadFile] = [] if bad_files is None else bad_files
-        given = _as_list(sounds)
-        paths = [sound for sound in given if isinstance(sound, str | Path)]
-        if paths and len(paths) < len(given):
-            raise ValueError("expected paths or waveforms, got some of each: caption them one kind at a time")
-        if paths:
-            batches = self.caption_files([Path(path) for path in paths], config, bad)
-            found = {index: candidates for batch in batches for index, candidates in batch.items()}
-        else:
-            waveforms = [_as_waveform(sound) for sound in given]
-            found = dict(caption_waveforms(self.model, waveforms, config, self.limits))
-        for file in bad if bad_files is None else []:
-            logger.warning("left out %s: %s", file.path, file.reason)
-        return [
-            self._predict(str(given[index]) if paths else str(index), found[index], is_file=bool(paths))
-            for index in sorted(found)
-        ]
+        given, are_many = one_or_many(sounds)
+        bad = bad_files if are_many else None
+        # Files of a list are decoded ahead while the model works; all else is here already.
+        files = [index for index, sound in enumerate(given) if are_many and _is_path(sound)]
+        found = self._caption_paths(given, files, config, bad)
+        others = [index for index in range(len(given)) if index not in found.keys() | set(files)]
+        found |= self._caption_samples(given, others, config, sample_rate, bad)
+        predictions = [self._predict(given[index], index, found[index]) for index in sorted(found)]
+        return predictions if are_many else predictions[0]
 
     def choose(self, candidates: Sequence[Candidate]) -> Candidate:
         """Choose the caption of a sound: the first candidate, or the one on which they agree most."""
         return candidates[0] if self.similarity is None else consensus(candidates, self.similarity)
 
     def caption_files(
-        self, paths: Sequence[Path], config: GenerationConfig, bad_files: list[BadFile]
+        self,
+        paths: str | Path | Iterable[str | Path],
+        config: GenerationConfig,
+        bad_files: list[BadFile] | None,
     ) -> Iterator[dict[int, tuple[Candidate, ...]]]:
         """Yield candidates of each file by its number; see `aac_llm.models.inference.caption_files`."""
         return caption_files(
             self.model,
-            paths,
+            [Path(path) for path in one_or_many(paths)[0]],
             config,
             limits=self.limits,
             num_workers=self.num_workers,
@@ -168,7 +201,7 @@ class Captioner:
 
     def caption_segments(
         self,
-        paths: Sequence[Path],
+        paths: str | Path | Iterable[str | Path],
         config: GenerationConfig,
         *,
         window_seconds: float = 10.0,
@@ -187,7 +220,8 @@ class Captioner:
             done: starts of the windows of a file (by its number) that are not captioned.
         """
         window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
-        sounds = _windows(paths, window, hop, bad_files, done or {})
+        files = [Path(path) for path in one_or_many(paths)[0]]
+        sounds = _windows(files, window, hop, bad_files, done or {}, self.model.channel)
         # Windows come in order, not by length, so a batch is what fits if all are whole windows.
         size = max(1, min(self.limits.size or BATCH_SIZE, int(self.limits.seconds / window_seconds)))
         for windows in batch_ahead(sounds, size):
@@ -198,38 +232,76 @@ class Captioner:
                 for place, (index, start, waveform) in enumerate(windows)
             ]
 
-    def _predict(self, id: str, candidates: Sequence[Candidate], *, is_file: bool) -> Prediction:
-        several = tuple(candidates) if len(candidates) > 1 else ()
-        audio = str(Path(id).absolute()) if is_file else None
-        return Prediction(id, audio, self.choose(candidates).text, several)
+    def _caption_paths(
+        self, given: Sequence[Any], files: Sequence[int], config: GenerationConfig, bad: list[BadFile] | None
+    ) -> dict[int, tuple[Candidate, ...]]:
+        """Caption those of the sounds that are paths."""
+        noted: list[BadFile] | None = None if bad is None else []
+        batches = self.caption_files([given[index] for index in files], config, noted)
+        found = {files[place]: candidates for batch in batches for place, candidates in batch.items()}
+        if bad is not None:
+            bad += [replace(file, index=files[file.index]) for file in noted or ()]
+        return found
+
+    def _caption_samples(
+        self,
+        given: Sequence[Any],
+        indices: Sequence[int],
+        config: GenerationConfig,
+        sample_rate: float,
+        bad: list[BadFile] | None,
+    ) -> dict[int, tuple[Candidate, ...]]:
+        """Caption those of the sounds that are in memory, after all of them were looked at."""
+        longest = longest_seconds(self.model, config) if indices else 0.0
+        waveforms: dict[int, Tensor] = {}
+        for index in indices:
+            try:
+                waveforms[index] = self._load(given[index], sample_rate, longest)
+            except AudioError as e:
+                if bad is None:
+                    raise AudioError(f"sound {index}: {e}" if len(given) > 1 else str(e)) from e
+                bad.append(BadFile(Path(str(index)), str(e), index))
+        places = list(waveforms)
+        made = caption_waveforms(self.model, list(waveforms.values()), config, self.limits)
+        return {places[place]: candidates for place, candidates in made}
+
+    def _load(self, sound: Any, sample_rate: float, longest: float) -> Tensor:
+        waveform = as_waveform(
+            sound, sample_rate=SAMPLE_RATE, array_rate=sample_rate, channel=self.model.channel
+        )
+        # What does not fit is refused, not cut: the caption would be of a part.
+        if len(waveform) / SAMPLE_RATE > longest:
+            raise AudioError(too_long(len(waveform) / SAMPLE_RATE, longest))
+        return waveform
+
+    def _predict(self, sound: Any, index: int, candidates: Sequence[Candidate]) -> Prediction:
+        chosen, several = self.choose(candidates), tuple(candidates) if len(candidates) > 1 else ()
+        id, audio = str(index), None
+        if _is_path(sound):
+            id, audio = str(sound), str(Path(sound).absolute())
+        return Prediction(id, audio, chosen.text, several, unfinished=chosen.unfinished)
+
+
+def _is_path(sound: Any) -> bool:
+    return isinstance(sound, str | os.PathLike)
 
 
 def _windows(
-    paths: Sequence[Path], window: int, hop: int, bad_files: list[BadFile], done: Mapping[int, set[float]]
+    paths: Sequence[Path],
+    window: int,
+    hop: int,
+    bad_files: list[BadFile],
+    done: Mapping[int, set[float]],
+    channel: Channel,
 ) -> Iterator[tuple[int, float, Tensor]]:
     """Yield, file after file: number of the file, start of the window in seconds, waveform."""
     for index, path in enumerate(paths):
         given = False
         try:
-            blocks = stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS)
+            blocks = stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS, channel=channel)
             for first, waveform in cut_windows(blocks, window, hop):
                 given = True
                 if first / SAMPLE_RATE not in done.get(index, ()):
                     yield index, first / SAMPLE_RATE, waveform
         except (AudioError, OSError) as e:
             bad_files.append(BadFile(path, str(e), index, partly=given))
-
-
-def _as_list(sounds: Any) -> list[Any]:
-    """Tell one sound from several: a path, or an array of numbers."""
-    is_one = isinstance(sounds, str | Path) or hasattr(sounds, "ndim")
-    return [sounds] if is_one else list(sounds)
-
-
-def _as_waveform(sound: Any) -> Tensor:
-    waveform = torch.as_tensor(sound, dtype=torch.float32)
-    if waveform.ndim != 1 or not len(waveform) or not waveform.isfinite().all():
-        raise ValueError(
-            f"expected a waveform (samples,) of finite values at 16 kHz, got shape {tuple(waveform.shape)}"
-        )
-    return waveform

@@ -34,6 +34,7 @@ class CaptionRun:
         sounds: what to caption.
         journal: the output; None: captions are printed.
         corrector: what repairs captions, if they are to be.
+        bad_rows: rows of the input that could not be read, for the journal.
 
     Attributes:
         bad_files: sounds that could not be captioned, or not to their end.
@@ -47,12 +48,14 @@ class CaptionRun:
         sounds: Sequence[Sound],
         journal: Journal | None = None,
         corrector: Corrector | None = None,
+        bad_rows: Sequence[str] = (),
     ) -> None:
         self.config = config
         self.captioner = captioner
         self.sounds = sounds
         self.journal = journal
         self.corrector = corrector
+        self.bad_rows = bad_rows
         self.bad_files: list[BadFile] = []
         self.num_new = 0
         self._predictions: list[Prediction] = []  # without a journal
@@ -81,7 +84,7 @@ class CaptionRun:
         if self.config.merge:
             predictions = merge_equal(predictions)
         if self.journal:
-            self.journal.finish(predictions, self.bad_files)
+            self.journal.finish(predictions, self.bad_files, bad_rows=self.bad_rows)
             if self.config.subtitles != "none":
                 folder = self.journal.out.with_suffix(f".{self.config.subtitles}")
                 write_subtitles(predictions, folder, self.config.subtitles)
@@ -145,10 +148,12 @@ class CaptionRun:
         start: float | None = None,
         end: float | None = None,
     ) -> Prediction:
+        chosen = self.captioner.choose(candidates)
         return Prediction(
             id=sound.id,
             audio=str(sound.path),
-            caption=self.captioner.choose(candidates).text,
+            caption=chosen.text,
+            unfinished=chosen.unfinished,
             candidates=tuple(candidates) if len(candidates) > 1 else (),
             start=start,
             end=end,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from aac_llm.config.correct import CorrectionConfig
+from aac_llm.config.sound import Channel, check_channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,10 @@ class CaptionConfig(GenerationConfig):
     """Begin anew if --out exists."""
     split: str | None = None
     """Use only the clips of this split of manifests."""
+    language: str = "eng_Latn"
+    """Captions of manifests to keep as references, where they have them by language."""
+    channel: Channel | None = None
+    """What is heard of several channels: `mean`, `first` or `loudest` (none: as the model was trained)."""
     seed: int = 0
     """Seed for sampling. A run that was killed and continued draws others than one in one go."""
     rerank: Literal["score", "cider", "sentence"] = "score"
@@ -117,6 +122,7 @@ class CaptionConfig(GenerationConfig):
         super().__post_init__()
         if not self.files:
             raise ValueError("no files: give sound files, folders or manifests")
+        check_channel(self.channel)
         self._check_batches()
         self._check_segments()
         if self.correct and self.correction.llm is None:

@@ -80,7 +80,8 @@ class CorrectConfig(CorrectionConfig):
     """
 
     predictions: Path
-    """File of captions, as `aac-llm caption` writes it; `-`: the standard input."""
+    """File of captions, as `aac-llm caption` writes it, or DCASE's table (.csv: file_name,
+    caption_predicted) or COCO's results (.json); `-`: the standard input."""
     out: Path
     """The same captions, repaired, with what they were and why; beside it, OUT.report.json has the
     settings. `-`: the standard output, without a report."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aac_llm.config.sound import Channel, check_channel
+
 METRICS = (
     "bleu",
     "rouge",
@@ -31,6 +33,9 @@ class MetricsConfig:
     """Folder of METEOR's and SPICE's jars (none: environment variable AAC_LLM_JARS, then pycocoevalcap)."""
     java: Path | None = None
     """Java executable (none: AAC_LLM_JAVA, JAVA_HOME, then the PATH)."""
+    java_timeout: float | None = None
+    """Seconds that METEOR and SPICE may compute each, waiting for a busy machine not counted (none: 60 and
+    0.1 for each sentence of METEOR, 300 and 0.5 of SPICE)."""
     sentence_model: str = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
     """Sentence encoder of FENSE: hub id or folder."""
     fluency_model: str = "echecker_clotho_audiocaps_base"
@@ -39,6 +44,13 @@ class MetricsConfig:
     """Hub id or folder of that detector's BERT configuration and tokenizer (none: what it names itself)."""
     device: str = "auto"
     """Device of the models: `cpu`, `cuda`, `cuda:1` ...; auto: the first GPU if there is one."""
+    language: str = "eng_Latn"
+    """Language of the captions, and of the references to take where a manifest has them by language. In
+    another one than English, metrics that know English only are not computed."""
+
+    def __post_init__(self) -> None:
+        if self.java_timeout is not None and not self.java_timeout > 0:
+            raise ValueError(f"java_timeout must be above 0, got {self.java_timeout}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +61,13 @@ class EvaluateConfig(MetricsConfig):
     """
 
     data: Path
-    """Manifest (with --model), or file of captions; `-`: the standard input."""
+    """Manifest (with --model), or file of captions: of `aac-llm caption`, DCASE's table (.csv: file_name,
+    caption_predicted) or COCO's results (.json); `-`: the standard input."""
     model: str | None = None
     """Captioner for the clips of a manifest: folder, run folder of a training (its best model) or hub id."""
     references: Path | None = None
-    """Manifest with the references of a file of captions (none: the file holds them itself)."""
+    """References of a file of captions: a manifest, Clotho's table (.csv) or COCO's annotations (.json)
+    (none: the file holds them itself)."""
     split: str | None = None
     """Use only the clips of this split of a manifest."""
     limit: int | None = None
@@ -62,6 +76,10 @@ class EvaluateConfig(MetricsConfig):
     """Keep the model's captions in this file; the same command then goes on after a kill."""
     num_beams: int = 3
     """Beams of the model's captions."""
+    max_new_tokens: int = 30
+    """Most tokens of a caption of the model."""
+    channel: Channel | None = None
+    """What is heard of several channels: `mean`, `first` or `loudest` (none: as the model was trained)."""
     batch_size: int = 32
     """Most sounds captioned at once."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -85,6 +103,8 @@ class EvaluateConfig(MetricsConfig):
     """The score by which clips are worst on the page; `auto`: the most telling one that there is."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        check_channel(self.channel)
         unknown = sorted(set(self.metrics) - {*METRICS, "all", "available"})
         if unknown:
             known = ", ".join((*METRICS, "all", "available"))
@@ -93,7 +113,7 @@ class EvaluateConfig(MetricsConfig):
             raise ValueError("metrics: expected at least one")
         if self.bootstrap < 0:
             raise ValueError(f"bootstrap must be at least 0, got {self.bootstrap}")
-        for name in ("num_beams", "batch_size"):
+        for name in ("num_beams", "batch_size", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.limit is not None and self.limit < 1:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from aac_llm.config.sound import Channel, check_channel
+
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
@@ -31,6 +33,9 @@ class PrepareConfig:
     """Leave out longer clips."""
     silence_db: float = -60.0
     """Warn of clips whose loudest sample is below this level, dB of full scale."""
+    channel: Channel = "mean"
+    """What is heard of several channels: their average (`mean`; of channels that cancel each other the
+    loudest), the `first` or the `loudest`."""
     licence: str | None = None
     """Licence of the recordings, noted for each clip that has none of its own."""
     num_workers: int = 4
@@ -43,6 +48,7 @@ class PrepareConfig:
             raise ValueError("out: say where the manifest goes, --out FILE.jsonl")
         if str(self.out) == str(self.json) == "-":
             raise ValueError("out and json are both the standard output: give one of them a file")
+        check_channel(self.channel)
         if self.num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
         if self.min_seconds < 0:
@@ -132,6 +138,9 @@ class PrepareJSONLConfig(PrepareConfig):
     """Check a manifest, or make one of JSON Lines with audio and caption or captions."""
 
     source: Path
-    """JSON Lines; the keys of a manifest, of which id may be missing."""
+    """JSON Lines; the keys of a manifest, of which id may be missing. Other keys are kept."""
     split: str | None = None
     """Name of the split, of rows that name none."""
+    language: str = "eng_Latn"
+    """Language of the captions to take, where rows have them by language; a list is taken to be in it.
+    Captions in other languages are kept."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from aac_llm.config.model import ModelConfig
+from aac_llm.config.sound import Channel, check_channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,11 @@ class DataConfig:
     """Manifests of validation clips; none: no validation."""
     validation_splits: tuple[str, ...] = ("validation",)
     """Use only these splits of them; none: every clip."""
+    language: str = "eng_Latn"
+    """Captions to train on, where a manifest has them by language; a list is taken to be in it."""
+    channel: Channel = "mean"
+    """What is heard of several channels: their average (`mean`; of channels that cancel each other the
+    loudest), the `first` or the `loudest`. It is saved with the model."""
     max_seconds: float = 30.0
     """Crop longer clips: at a random place in training, to their beginning in validation."""
     captions: Literal["one", "all"] = "one"
@@ -34,6 +40,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.train:
             raise ValueError("data.train: name at least one manifest of training clips")
+        check_channel(self.channel, "data.channel")
         if self.max_seconds <= 0:
             raise ValueError(f"data.max_seconds must be positive, got {self.max_seconds}")
         for name in ("num_workers", "cache_gigabytes"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from aac_llm.correction.llm import LLMError
+from aac_llm.correction.llm import CutAnswerError, LLMError
 from aac_llm.metrics.events import sound_events
 
 FLUENT = "fluent"
@@ -64,6 +64,8 @@ def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
     >>> clean_answer('Here is the corrected caption: "A dog barks."', "a dog barks and")
     'a dog barks'
     """
+    if isinstance(answer, CutAnswerError):
+        return LLMError(f"kept: {answer}")
     if isinstance(answer, LLMError):
         return LLMError(f"{NO_ANSWER} ({answer})")
     # Reasoning models think aloud; an answer that was cut off within is empty.

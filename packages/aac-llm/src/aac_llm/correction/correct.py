@@ -16,7 +16,8 @@ from aac_llm.correction.acceptance import NO_ANSWER
 from aac_llm.correction.corrector import Corrector
 from aac_llm.correction.gate import THRESHOLDS
 from aac_llm.data.journal import Journal
-from aac_llm.data.predictions import Prediction, read_predictions, write_predictions
+from aac_llm.data.predictions import Prediction, write_predictions
+from aac_llm.data.systems import read_system
 from aac_llm.files import is_stream, read_bytes
 from aac_llm.output import Progress, console
 
@@ -41,29 +42,37 @@ HOW_IT_IS_ASKED = {
 
 
 def correct(config: CorrectConfig) -> int:
-    """Repair the captions of a file, say what was done, and return 1 if the model gave no answer to some."""
-
+    """Repair the captions of a file, say what was done, and return 1 if rows or answers are missing."""
     began = time.monotonic()
-    corrected = correct_file(config)
+    problems: list[str] = []
+    corrected = correct_file(config, problems=problems)
     considered = [one.correction for one in corrected if one.correction is not None]
     if considered:
         console(stderr=is_stream(config.out)).print(_table(considered))
     logger.info("%s", _summary(config, corrected, time.monotonic() - began))
-    return 1 if any(str(row["reason"]).startswith(NO_ANSWER) for row in considered) else 0
+    for problem in problems[:NUM_SHOWN]:
+        logger.warning("left out: %s", problem)
+    if len(problems) > NUM_SHOWN:
+        logger.warning("left out: %s more rows that cannot be read", f"{len(problems) - NUM_SHOWN:,}")
+    return 1 if problems or any(str(row["reason"]).startswith(NO_ANSWER) for row in considered) else 0
 
 
-def correct_file(config: CorrectConfig, corrector: Corrector | None = None) -> list[Prediction]:
+def correct_file(
+    config: CorrectConfig, corrector: Corrector | None = None, *, problems: list[str] | None = None
+) -> list[Prediction]:
     """Repair the captions of a file into another one, going on where a killed run was.
 
     Args:
         config: settings.
         corrector: instead of making one of `config`.
+        problems: gets the rows of the file that cannot be read.
 
     Raises:
         FileNotFoundError: there is no such file of predictions.
         ValueError: it cannot be read, or `config.out` was made with other settings.
     """
-    predictions = read_predictions(config.predictions)
+    problems = [] if problems is None else problems
+    predictions = read_system(config.predictions, problems)
     corrector = corrector or Corrector(config)
     corrector.check()  # before there is a file
     journal = None
@@ -80,7 +89,7 @@ def correct_file(config: CorrectConfig, corrector: Corrector | None = None) -> l
             progress.advance(len(chunk))
     ordered = [done[prediction.key] for prediction in predictions]
     if journal:
-        journal.finish(ordered, [])
+        journal.finish(ordered, [], bad_rows=problems)
     else:
         write_predictions(config.out, ordered)
     return ordered

@@ -92,6 +92,8 @@ class Corrector:
 
     def correct(self, captions: Sequence[str]) -> list[Correction]:
         """Repair what needs it; return one result for each caption, in order."""
+        if isinstance(captions, str):
+            raise TypeError(f"expected a list of captions, got one text {captions!r}")
         if not captions:
             return []
         scores = [float(score) for score in self.gate.score(captions)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from aac_llm.correction.llm import LLMError, messages
+from aac_llm.correction.llm import CutAnswerError, LLMError, is_one_line, messages
 
 if TYPE_CHECKING:
     import httpx
@@ -104,6 +104,9 @@ class EndpointLLM:
             return LLMError(f"the endpoint was given up after {GIVE_UP_AFTER} failures: {self._last_failure}")
         try:
             answer = self._try(client, caption)
+        except CutAnswerError as error:
+            self._note(None)  # the service works
+            return error
         except LLMError as error:
             self._note(str(error))
             return error
@@ -195,7 +198,7 @@ def read_answer(content: bytes) -> str:
     """Return the text in an answer of the protocol.
 
     Raises:
-        LLMError: it is not JSON, or not of the protocol.
+        LLMError: it is not JSON, not of the protocol, or was cut.
     """
     try:
         record = json.loads(content)
@@ -207,4 +210,7 @@ def read_answer(content: bytes) -> str:
         raise LLMError("the endpoint's answer has no choices[0].message.content") from e
     if not isinstance(text, str):
         raise LLMError(f"the endpoint's answer has no text, but {type(text).__name__}")
+    is_cut = record["choices"][0].get("finish_reason") == "length"
+    if is_cut and is_one_line(text):
+        raise CutAnswerError(text)
     return text

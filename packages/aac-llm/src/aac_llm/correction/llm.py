@@ -33,6 +33,19 @@ class LLMError(Exception):
     """Why there is no answer."""
 
 
+class CutAnswerError(LLMError):
+    """The answer was stopped in the midst of its caption; asked again, it would be the same."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__("the answer was cut (max_new_tokens allows more)")
+        self.answer = answer
+
+
+def is_one_line(text: str) -> bool:
+    """Tell whether nothing comes after a text's first line, which then is where it was stopped."""
+    return "\n" not in text.strip()
+
+
 LLM: TypeAlias = Callable[[Sequence[str]], Sequence["str | LLMError"]]
 """From captions to an answer for each, or why there is none. A plain function will do."""
 
@@ -154,7 +167,7 @@ class LocalLLM:
             messages(caption), tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
 
-    def _answer(self, captions: list[str]) -> list[str]:
+    def _answer(self, captions: list[str]) -> list[str | LLMError]:
         import torch
 
         batch = self.tokenizer(
@@ -178,7 +191,16 @@ class LocalLLM:
                 tokenizer=self.tokenizer,
                 **({} if self.tokenizer.chat_template else {"stop_strings": ["\n\n"]}),
             )
-        return self.tokenizer.batch_decode(tokens[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        made = tokens[:, batch["input_ids"].shape[1] :]
+        ends = self.model.generation_config.eos_token_id
+        ends = [ends] if isinstance(ends, int) else list(ends or [])
+        has_end = torch.isin(made, torch.tensor(ends, dtype=made.dtype, device=made.device)).any(dim=1)
+        answers = self.tokenizer.batch_decode(made, skip_special_tokens=True)
+        is_full = made.shape[1] >= self.max_new_tokens
+        return [
+            CutAnswerError(answer) if is_full and not ended and is_one_line(answer) else answer
+            for answer, ended in zip(answers, has_end.tolist(), strict=True)
+        ]
 
     def _surprise(self, texts: list[str]) -> np.ndarray:
         """Return (texts,); a separator comes first, so that texts of one token have a value."""

@@ -9,6 +9,7 @@ processes: batches carry the news to `CaptionDataset.note_bad`.
 from __future__ import annotations
 
 import logging
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +18,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from audio_common import AudioError, LengthBucketSampler, audio_info, load_audio, pad_waveforms
+from audio_common import (
+    AudioError,
+    LengthBucketSampler,
+    audio_info,
+    load_audio,
+    measure_audio,
+    pad_waveforms,
+)
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from aac_llm.config.sound import Channel
 from aac_llm.data.manifest import Clip
 
 logger = logging.getLogger(__name__)
@@ -40,8 +49,18 @@ class Example:
     """`(samples,)` float, 16 kHz."""
     caption: str
     """One of the clip's captions, as the manifest has it."""
+    cropped: int | None = None
+    """Its clip (number), if only a part of the sound is in the waveform."""
     bad: dict[int, str] = field(default_factory=dict)
     """Clips (numbers) that this one replaces, and why they could not be decoded."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What a worker process found out about clips, by their numbers."""
+
+    bad: dict[int, str] = field(default_factory=dict)
+    cropped: set[int] = field(default_factory=set)
 
 
 class CaptionDataset(Dataset[Example]):
@@ -54,6 +73,11 @@ class CaptionDataset(Dataset[Example]):
         random: crops and captions at random; False: the beginning, and the first caption.
         seed: of what is random.
         cache_gigabytes: decoded sound kept in memory.
+        channel: what is heard of several channels.
+
+    Attributes:
+        bad: number of each clip that could not be decoded, and why.
+        cropped: numbers of the clips of which only a part was heard.
     """
 
     def __init__(
@@ -65,8 +89,10 @@ class CaptionDataset(Dataset[Example]):
         random: bool = True,
         seed: int = 0,
         cache_gigabytes: float = 0.0,
+        channel: Channel = "mean",
     ) -> None:
         self.clips = list(clips)
+        self.channel = channel
         self.max_samples = int(max_seconds * SAMPLE_RATE)
         self.random = random
         self.seed = seed
@@ -76,8 +102,10 @@ class CaptionDataset(Dataset[Example]):
             for caption in (range(len(clip.captions)) if captions == "all" else [None])
         ]
         self.bad: dict[int, str] = {}
+        self.cropped: set[int] = set()
         self._noted: set[int] = set()
         self._cache: dict[int, Tensor] = {}
+        self._lengths: dict[int, float] = {}
         # Of each worker process: they do not share memory.
         self._room = int(cache_gigabytes * 2**30)
 
@@ -98,7 +126,7 @@ class CaptionDataset(Dataset[Example]):
                 texts = self.clips[number].captions
                 if caption is None or caption >= len(texts):
                     caption = int(draw.integers(len(texts))) if self.random else 0
-                return Example(waveform, texts[caption], bad)
+                return Example(waveform, texts[caption], number if number in self.cropped else None, bad)
             bad[number] = self.bad[number]
             # Another clip in its place: a batch must have its size on every rank.
             number = int(draw.integers(len(self.clips)))
@@ -115,6 +143,11 @@ class CaptionDataset(Dataset[Example]):
             self.note_bad({number: self.bad[number]})
         return readable
 
+    def note(self, news: News) -> None:
+        """Record what was found out about clips here or in a worker process."""
+        self.note_bad(news.bad)
+        self.cropped |= news.cropped
+
     def note_bad(self, bad: dict[int, str]) -> None:
         """Record clips (number: reason) that could not be decoded, here or in a worker; log new ones."""
         for number, reason in bad.items():
@@ -127,9 +160,21 @@ class CaptionDataset(Dataset[Example]):
     def durations(self) -> list[float]:
         """Seconds of each example after cropping, for batches of like length."""
         longest = self.max_samples / SAMPLE_RATE
+        return [min(max(self.seconds[number], 0.01), longest) for number, _ in self.pairs]
+
+    @cached_property
+    def seconds(self) -> list[float]:
+        """Length of each clip, by the manifest or the header: good enough to batch and to announce."""
         # Only headers are read, and only where the manifest does not say.
-        seconds = [clip.duration or _read_duration(clip, longest) for clip in self.clips]
-        return [min(max(seconds[number], 0.01), longest) for number, _ in self.pairs]
+        longest = self.max_samples / SAMPLE_RATE
+        return [clip.duration or _read_duration(clip, longest) for clip in self.clips]
+
+    @property
+    def num_cropped(self) -> int:
+        """Clips of which only a part is heard, by their announced length or as it turned out."""
+        longest = self.max_samples / SAMPLE_RATE
+        announced = {number for number, seconds in enumerate(self.seconds) if seconds > longest}
+        return len(announced | self.cropped)
 
     def _read(self, number: int, share: float) -> Tensor | None:
         """Read a clip, cropped so that `share` of what is left out is before; None: it cannot be decoded."""
@@ -145,19 +190,37 @@ class CaptionDataset(Dataset[Example]):
         return waveform
 
     def _crop(self, number: int, share: float) -> Tensor:
-        clip, longest = self.clips[number], self.max_samples / SAMPLE_RATE
+        longest, seconds = self.max_samples / SAMPLE_RATE, self._measured(number)
         # A podcast of an hour would fill the cache and take seconds to decode for one crop.
-        if clip.duration and clip.duration > max(LONG_SECONDS, longest):
-            return load_audio(clip.audio, offset=share * (clip.duration - longest), duration=longest)
+        if seconds > max(LONG_SECONDS, longest):
+            self.cropped.add(number)
+            return load_audio(
+                self.clips[number].audio,
+                offset=share * (seconds - longest),
+                duration=longest,
+                channel=self.channel,
+            )
         waveform = self._whole(number)
+        if len(waveform) > self.max_samples:
+            self.cropped.add(number)
         # Plus one, so that the last possible start is drawn as often as the others.
         start = int(share * (max(0, len(waveform) - self.max_samples) + 1))
         return waveform[start : start + self.max_samples]
 
+    def _measured(self, number: int) -> float:
+        # Neither manifests nor estimates are believed: a crop beyond the end would be no sound at all. What
+        # seems to be short is decoded whole, which measures it.
+        if number not in self._lengths:
+            info = audio_info(self.clips[number].audio)
+            if not info.is_exact and (info.duration or math.inf) > LONG_SECONDS:
+                info = measure_audio(self.clips[number].audio)
+            self._lengths[number] = info.duration or 0.0
+        return self._lengths[number]
+
     def _whole(self, number: int) -> Tensor:
         if number in self._cache:
             return self._cache[number]
-        waveform = load_audio(self.clips[number].audio)
+        waveform = load_audio(self.clips[number].audio, channel=self.channel)
         # First come, first kept: the order is new each epoch, so evicting the oldest would gain nothing.
         if waveform.nbytes <= self._room:
             self._room -= waveform.nbytes
@@ -196,17 +259,18 @@ class EpochLoader(DataLoader):
 
 @dataclass(frozen=True)
 class Collate:
-    """Examples to the tensors of `CaptionModel.forward`."""
+    """Examples to the tensors of `CaptionModel.forward`, and news of the clips for the data set."""
 
     tokenize: Callable[[list[str]], Tensor]
     """Captions to labels: `CaptionModel.tokenize_captions`."""
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """Return `waveforms (batch, samples)`, `lengths`, `labels (batch, tokens)`; `bad` for `note_bad`."""
+        """Return `waveforms (batch, samples)`, `lengths`, `labels (batch, tokens)`; `news` for `note`."""
         waveforms, lengths = pad_waveforms([example.waveform for example in examples])
         labels = self.tokenize([example.caption for example in examples])
         bad = {number: reason for example in examples for number, reason in example.bad.items()}
-        return {"waveforms": waveforms, "lengths": lengths, "labels": labels, "bad": bad}
+        cropped = {example.cropped for example in examples if example.cropped is not None}
+        return {"waveforms": waveforms, "lengths": lengths, "labels": labels, "news": News(bad, cropped)}
 
 
 def make_loader(

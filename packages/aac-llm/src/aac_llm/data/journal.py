@@ -2,7 +2,7 @@
 
 Lines are appended batch by batch, in the order in which sounds are captioned; at the end the file is written
 anew in the order of the input. `OUT.report.json` beside it has the settings, whether the run came to its end,
-and the files that could not be read.
+how many captions were stopped before theirs, and the files and rows that could not be read.
 """
 
 from __future__ import annotations
@@ -115,13 +115,21 @@ class Journal:
         """Record what could not be read so far, in a run that goes on."""
         self._write_report(complete=False, bad_files=list(bad_files))
 
-    def finish(self, predictions: Sequence[Prediction], bad_files: Iterable[BadFile]) -> None:
+    def finish(
+        self,
+        predictions: Sequence[Prediction],
+        bad_files: Iterable[BadFile],
+        *,
+        bad_rows: Sequence[str] = (),
+    ) -> None:
         """Write the file anew, in its last order, and the report of a complete run."""
         write_predictions(self.out, predictions)
         self.predictions = list(predictions)
-        self._write_report(complete=True, bad_files=list(bad_files))
+        self._write_report(complete=True, bad_files=list(bad_files), bad_rows=bad_rows)
 
-    def _write_report(self, *, complete: bool, bad_files: list[BadFile]) -> None:
+    def _write_report(
+        self, *, complete: bool, bad_files: list[BadFile], bad_rows: Sequence[str] = ()
+    ) -> None:
         listed = [
             {"audio": str(file.path), "reason": file.reason, "partly": file.partly} for file in bad_files
         ]
@@ -129,7 +137,9 @@ class Journal:
             "settings": self.settings,
             "complete": complete,
             "num_captions": len(self.predictions),
+            "num_unfinished": sum(prediction.unfinished for prediction in self.predictions),
             "bad_files": listed,
+            "bad_rows": list(bad_rows),
         }
         write_json(self.report_path, report)
 
@@ -147,6 +157,7 @@ def describe_settings(config: CaptionConfig) -> dict[str, Any]:
     }
     settings |= {"model": identify(config.model), "dtype": config.dtype, "rerank": config.rerank}
     settings |= {"quantization": config.quantization, "segments": config.segments}
+    settings["channel"] = config.channel
     settings["decoder"] = config.decoder and identify(config.decoder)
     if config.do_sample:
         settings["seed"] = config.seed

@@ -4,21 +4,31 @@
 
 `id`, `audio` and `captions` are required; `split`, `duration` (seconds), `dataset`, `licence` and `sound_id`
 (what the recording is called at its source, for finding leaks) may be there. `audio` is relative to the
-manifest's folder, or absolute. Further keys are ignored, so a manifest can carry notes of its own. What
-cannot be used is an error that names the file and the line.
+manifest's folder, or absolute. `captions` are a list, one text, or lists by language, as ml-clap writes them:
+`{"eng_Latn": ["A dog barks."], "fra": "Un chien aboie."}`, of which one language is used at a time. Captions
+in other languages and further keys are kept and written back. What cannot be used is an error that names the
+file and the line.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aac_llm.files import encode_json, read_bytes, write_bytes
+from aac_llm.data.captions import parse_captions
+from aac_llm.data.languages import ENGLISH, language_code
+from aac_llm.files import encode_json, read_bytes, to_plain, write_bytes
+
+logger = logging.getLogger(__name__)
+
+KEYS = ("id", "audio", "captions", "split", "duration", "dataset", "licence", "sound_id")
+"""Keys of a row that are fields of a clip; all others are its `extra`."""
 
 
 class ManifestError(ValueError):
@@ -34,7 +44,7 @@ class Clip:
     audio: Path
     """The sound file; absolute once read."""
     captions: tuple[str, ...]
-    """At least one."""
+    """In `language`; at least one, unless the clip was read with `keep_uncaptioned`."""
     split: str | None = None
     """`train`, `validation`, `test` or any other name."""
     duration: float | None = None
@@ -45,31 +55,59 @@ class Clip:
     """Licence of the recording."""
     sound_id: str | None = None
     """Name of the recording at its source: Freesound id, YouTube id and start, ..."""
+    language: str = ENGLISH
+    """Code of the captions' language."""
+    translations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Captions in other languages, by what the manifest calls each."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Other keys of the row, which are written back as they are."""
 
 
-def read_manifest(path: str | Path, *, split: str | None = None) -> list[Clip]:
+def read_manifest(
+    path: str | Path,
+    *,
+    split: str | None = None,
+    language: str = ENGLISH,
+    keep_uncaptioned: bool = False,
+    problems: list[str] | None = None,
+) -> list[Clip]:
     """Read the clips of a manifest, of one split if `split` is given, in the file's order.
 
     The path `-` is the standard input; its `audio` is relative to the working folder.
+
+    Args:
+        path: the manifest.
+        split: only clips of this split.
+        language: which captions to take, where a row has them by language; a list is taken to be in it.
+        keep_uncaptioned: keep clips without captions in that language, which otherwise are left out with a
+            warning.
+        problems: gets `file:line: reason` of each row that cannot be used; without it that is an error.
 
     Raises:
         ManifestError: a line cannot be used, an id occurs twice, there is no clip or none of that split.
         FileNotFoundError: there is no such file.
     """
-    path = Path(path)
+    path, language = Path(path), language_code(language)
     clips: list[Clip] = []
     line_of_id: dict[str, int] = {}
-    for number, row in read_json_lines(path):
-        clip = _parse_clip(row, path, number)
-        if clip.id in line_of_id:
-            raise ManifestError(
-                f"{path}:{number}: id {clip.id!r} is already that of line {line_of_id[clip.id]}"
-            )
+    for number, row in read_json_lines(path, problems):
+        try:
+            clip = _parse_clip(row, path, number, language)
+            if clip.id in line_of_id:
+                raise ManifestError(
+                    f"{path}:{number}: id {clip.id!r} is already that of line {line_of_id[clip.id]}"
+                )
+        except ManifestError as e:
+            if problems is None:
+                raise
+            problems.append(str(e))
+            continue
         line_of_id[clip.id] = number
         clips.append(clip)
     if not clips:
-        raise ManifestError(f"{path}:1: the manifest has no clips")
-    return clips if split is None else _of_split(clips, split, path)
+        raise ManifestError(problems[0] if problems else f"{path}:1: the manifest has no clips")
+    clips = clips if split is None else _of_split(clips, split, path)
+    return clips if keep_uncaptioned else _captioned(clips, path, language)
 
 
 def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
@@ -86,7 +124,8 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
     for number, clip in enumerate(clips, start=1):
         row = _row_of(clip, path)
         # What cannot be read back is refused before anything is written.
-        _parse_clip(row, path, number)
+        if not _parse_clip(row, path, number, clip.language).captions:
+            raise ManifestError(f"{path}:{number}: {clip.id!r} has no captions in {clip.language}")
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)
@@ -94,18 +133,35 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
     write_bytes(path, b"".join(lines))
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_json_lines(path: Path, problems: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number, object) for each line of a JSON Lines file that is not blank.
+
+    Args:
+        path: the file.
+        problems: gets `file:line: reason` of each line that is none; without it that is an error.
 
     Raises:
         ManifestError: a line is not UTF-8, not JSON or not an object.
     """
     for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        if line.strip():
-            yield number, _parse_line(line, path, number)
+        if not line.strip():
+            continue
+        try:
+            row = parse_line(line, path, number)
+        except ManifestError as e:
+            if problems is None:
+                raise
+            problems.append(str(e))
+        else:
+            yield number, row
 
 
-def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """Return the object of a line.
+
+    Raises:
+        ManifestError: it is not UTF-8, not JSON or not an object.
+    """
     try:
         # utf-8-sig: some editors begin a file with a byte order mark
         row = json.loads(line.decode("utf-8-sig"))
@@ -113,22 +169,28 @@ def _parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
         raise ManifestError(f"{path}:{number}: not UTF-8 text ({e})") from e
     except json.JSONDecodeError as e:
         raise ManifestError(f"{path}:{number}: not JSON: {e.msg} at column {e.colno}") from e
+    except RecursionError as e:
+        raise ManifestError(f"{path}:{number}: not JSON: nested too deeply at column 1") from e
     if not isinstance(row, dict):
         raise ManifestError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
     return row
 
 
-def _parse_clip(row: dict[str, Any], path: Path, number: int) -> Clip:
+def _parse_clip(row: dict[str, Any], path: Path, number: int, language: str) -> Clip:
     try:
+        captions, translations = parse_captions(row, language)
         return Clip(
             id=_text(row, "id"),
             audio=_absolute(path.parent) / _text(row, "audio"),
-            captions=_captions(row),
+            captions=captions,
             split=_optional_text(row, "split"),
-            duration=_duration(row.get("duration")),
+            duration=parse_duration(row.get("duration")),
             dataset=_optional_text(row, "dataset"),
             licence=_optional_text(row, "licence"),
             sound_id=_optional_text(row, "sound_id"),
+            language=language,
+            translations=translations,
+            extra={key: value for key, value in row.items() if key not in KEYS},
         )
     except ValueError as e:
         raise ManifestError(f"{path}:{number}: {e}") from e
@@ -155,26 +217,18 @@ def _optional_text(row: dict[str, Any], key: str) -> str | None:
     return None if row.get(key) is None else _text(row, key)
 
 
-def _duration(value: Any) -> float | None:
+def parse_duration(value: Any) -> float | None:
+    """Return the seconds that a row names, or None.
+
+    Raises:
+        ValueError: it is no number of seconds.
+    """
     if value is None:
         return None
     # bool is an int for Python, not for us.
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ValueError(f"duration must be a number of seconds, got {value!r}")
     return float(value)
-
-
-def _captions(row: dict[str, Any]) -> tuple[str, ...]:
-    if "captions" not in row:
-        _text(row, "captions")
-    texts = row["captions"]
-    if not isinstance(texts, list) or not texts:
-        raise ValueError(f'captions must be a list such as ["A dog barks."], got {texts!r}')
-    # An empty caption would train the model to say nothing.
-    for text in texts:
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"captions must be non-empty texts, got {text!r}")
-    return tuple(texts)
 
 
 def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
@@ -185,14 +239,43 @@ def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
     row = {
         "id": clip.id,
         "audio": stored.as_posix(),
-        "captions": list(clip.captions),
+        "captions": _captions_of(clip),
         "split": clip.split,
         "duration": clip.duration,
         "dataset": clip.dataset,
         "licence": clip.licence,
         "sound_id": clip.sound_id,
     }
-    return {key: value for key, value in row.items() if value is not None}
+    return {key: value for key, value in row.items() if value is not None} | to_plain(clip.extra)
+
+
+def _captions_of(clip: Clip) -> list[str] | dict[str, list[str]]:
+    # A bare list stands for English, or for whatever a reader is told that it is.
+    if clip.language == ENGLISH and not clip.translations:
+        return list(clip.captions)
+    others = {tag: list(texts) for tag, texts in clip.translations.items()}
+    return {clip.language: list(clip.captions)} | others if clip.captions else others
+
+
+def _captioned(clips: list[Clip], path: Path, language: str) -> list[Clip]:
+    kept = [clip for clip in clips if clip.captions]
+    if not kept:
+        there = sorted({tag for clip in clips for tag in clip.translations})
+        raise ManifestError(
+            f"{path}:1: no clip has captions in {language}; there are {', '.join(there)}: choose one with "
+            "--language (in training --data.language)"
+        )
+    if len(kept) < len(clips):
+        logger.warning(
+            "%s: %s of %s clips have no captions in %s and are left out, the first being %s; --language "
+            "(in training --data.language) takes others",
+            path,
+            f"{len(clips) - len(kept):,}",
+            f"{len(clips):,}",
+            language,
+            next(clip.id for clip in clips if not clip.captions),
+        )
+    return kept
 
 
 def _of_split(clips: list[Clip], split: str, path: Path) -> list[Clip]:

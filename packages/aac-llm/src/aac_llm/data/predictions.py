@@ -3,14 +3,14 @@
     {"id": "park/rain.wav", "audio": "/data/park/rain.wav", "caption": "rain falls on leaves",
      "candidates": [{"caption": "rain falls on leaves", "score": -0.41}, ...]}
 
-`start` and `end` (seconds) are there where the caption is of a part of the sound, `references` where the
-manifest had captions, `original` and `correction` where a second language model changed the caption. Only
-`id` and `caption` must be there, so files of other systems are easy to make; unknown keys are ignored.
+`start` and `end` (seconds) are there where the caption is of a part of the sound, `unfinished` where it was
+stopped at the most tokens that a caption may have, `references` where the manifest had captions, `original`
+and `correction` where a second language model changed the caption. Only `id` and `caption` must be there, so
+files of other systems are easy to make; unknown keys are ignored.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aac_llm.data.manifest import ManifestError, parse_line
 from aac_llm.files import encode_json, read_bytes, write_bytes
 
 
@@ -33,6 +34,8 @@ class Candidate:
     """The caption (key `caption` in files)."""
     score: float
     """Mean log-probability of its tokens."""
+    unfinished: bool = False
+    """Whether it was stopped at `max_new_tokens`, before its end."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Prediction:
     """Seconds from the sound's beginning where the caption holds; None: it is of the whole sound."""
     end: float | None = None
     """Seconds from the sound's beginning until where the caption holds."""
+    unfinished: bool = False
+    """Whether the model was stopped at `max_new_tokens`, before the caption's end."""
     references: tuple[str, ...] = ()
     """The manifest's captions of the sound, if there are any."""
     original: str | None = None
@@ -64,14 +69,26 @@ class Prediction:
         return self.id, self.start
 
 
+def unfinished_note(count: int, total: int) -> str:
+    """Say how many captions were stopped before their end, and what to do."""
+    return (
+        f"{count:,} of {total:,} captions were stopped before their end, at the most tokens of a caption; "
+        "--max_new_tokens allows more"
+    )
+
+
 def to_json(prediction: Prediction) -> dict[str, Any]:
     """Return the object of a line; keys without content are left out."""
     row: dict[str, Any] = {"id": prediction.id, "audio": prediction.audio, "caption": prediction.caption}
     if prediction.start is not None:
         row |= {"start": prediction.start, "end": prediction.end}
+    if prediction.unfinished:
+        row["unfinished"] = True
     if prediction.candidates:
         row["candidates"] = [
-            {"caption": candidate.text, "score": candidate.score} for candidate in prediction.candidates
+            {"caption": candidate.text, "score": candidate.score}
+            | ({"unfinished": True} if candidate.unfinished else {})
+            for candidate in prediction.candidates
         ]
     if prediction.references:
         row["references"] = list(prediction.references)
@@ -97,18 +114,22 @@ def from_json(row: Any) -> Prediction:
         candidates=tuple(_candidate(value) for value in _list(row, "candidates")),
         start=_seconds(row, "start"),
         end=_seconds(row, "end"),
+        unfinished=row.get("unfinished") is True,
         references=tuple(_reference(value) for value in _list(row, "references")),
         original=None if row.get("original") is None else _text(row, "original"),
         correction=_object(row, "correction"),
     )
 
 
-def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Prediction]:
+def read_predictions(
+    path: str | Path, *, ignore_cut: bool = False, problems: list[str] | None = None
+) -> list[Prediction]:
     """Read all predictions of a file, in order.
 
     Args:
         path: a JSONL file; `-` is the standard input.
         ignore_cut: leave out a last line that has no end, as a killed run may have written it.
+        problems: gets `file:line: reason` of each line that cannot be used; without it that is an error.
 
     Raises:
         FileNotFoundError: no such file.
@@ -125,12 +146,18 @@ def read_predictions(path: str | Path, *, ignore_cut: bool = False) -> list[Pred
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        prediction = _parse(line, f"{path}:{number}")
-        if prediction.key in seen:
-            raise PredictionError(
-                f"{path}:{number}: a second caption of {prediction.id!r}, the first is in line "
-                f"{seen[prediction.key]}; leave one of them"
-            )
+        try:
+            prediction = _parse(line, path, number)
+            if prediction.key in seen:
+                raise PredictionError(
+                    f"{path}:{number}: a second caption of {prediction.id!r}, the first is in line "
+                    f"{seen[prediction.key]}; leave one of them"
+                )
+        except PredictionError as e:
+            if problems is None:
+                raise
+            problems.append(str(e))
+            continue
         seen[prediction.key] = number
         predictions.append(prediction)
     return predictions
@@ -154,13 +181,13 @@ def _lines(predictions: Iterable[Prediction]) -> Iterator[bytes]:
     return (encode_json(to_json(prediction)) + b"\n" for prediction in predictions)
 
 
-def _parse(line: bytes, place: str) -> Prediction:
+def _parse(line: bytes, path: Path, number: int) -> Prediction:
     try:
-        return from_json(json.loads(line))
-    except (UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise PredictionError(f"{place}: not a JSON object: {e}") from e
+        return from_json(parse_line(line, path, number))
+    except ManifestError as e:
+        raise PredictionError(str(e)) from e
     except PredictionError as e:
-        raise PredictionError(f"{place}: {e}") from e
+        raise PredictionError(f"{path}:{number}: {e}") from e
 
 
 def _text(row: dict[str, Any], key: str) -> str:
@@ -200,7 +227,7 @@ def _candidate(value: Any) -> Candidate:
         raise PredictionError(
             f'expected {{"caption": text, "score": number}} under \'candidates\', got {value!r}'
         )
-    return Candidate(_text(value, "caption"), float(value["score"]))
+    return Candidate(_text(value, "caption"), float(value["score"]), value.get("unfinished") is True)
 
 
 def _reference(value: Any) -> str:

@@ -1,24 +1,23 @@
 """`aac-llm prepare READER SOURCE --out FILE.jsonl`: a data set to a manifest of clips that are fit for use.
 
-Every sound file is decoded once. What is missing or damaged is left out of the manifest; clips that are cut
-off, silent or very short, copies, and recordings in more than one split are kept and named. All of it is in
-the report beside the manifest (`FILE.report.json`); a table sums it up. No bad file ends the work. A run
+Every sound file is decoded once. What is missing or cannot be read is left out of the manifest; clips that
+are cut off, silent or very short, of another length than their metadata says, copies, and recordings in more
+than one split are kept and named. All of it is in the report beside the manifest (`FILE.report.json`); a
+table sums it up. No bad file ends the work. A run
 that was killed goes on: files checked before are not read again unless they changed (`FILE.checked.jsonl`).
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from audio_common.check import Check, CheckMemory, check_files
-from rich.table import Table
 
 from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
@@ -39,8 +38,9 @@ from aac_llm.data.readers.json_lines import read_jsonl, read_reference, read_sla
 from aac_llm.data.readers.macs import read_macs
 from aac_llm.data.readers.source import Problem, Reading
 from aac_llm.data.readers.wavcaps import read_wavcaps
-from aac_llm.files import is_stream, write_json
-from aac_llm.output import Progress, console
+from aac_llm.data.report import BAD_KINDS, PrepareReport, make_report, report_path, show_report
+from aac_llm.files import is_stream
+from aac_llm.output import Progress
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareAudioCapsConfig: read_audiocaps,
@@ -52,40 +52,12 @@ READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareSLAMConfig: read_slam,
     PrepareWavCapsConfig: read_wavcaps,
 }
-KINDS = {
-    "row": "rows that cannot be read",
-    "missing": "sound files missing",
-    "corrupt": "sound files damaged",
-    "blacklisted": "left out by the blacklist",
-    "long": "left out as too long",
-    "cut off": "shorter than their header says",
-    "short": "very short",
-    "silent": "silent",
-    "duplicate": "copies of one another",
-    "overlap": "in two splits or manifests",
-}
-"""Kind of problem -> what the table calls it. The first five are not in the manifest."""
-BAD_KINDS = ("row", "missing", "corrupt")
-"""Of these, the ones that make the exit code 1: the others are asked for, or are in the manifest."""
-SHOWN = 3
-"""Examples of each kind of problem that are printed."""
-
-
-@dataclass(frozen=True)
-class PrepareReport:
-    """The manifest that was made, and problems of its clips."""
-
-    manifest: Path
-    clips: int
-    """Clips in the manifest."""
-    captions: int
-    hours: float
-    """Hours of sound in it."""
-    splits: dict[str, int]
-    """Split -> clips; clips without one are under `(none)`."""
-    dropped: int
-    """Clips left out because of `--drop_overlap`."""
-    problems: tuple[Problem, ...]
+SECONDS_TOLERANCE, SHARE_TOLERANCE = 0.5, 0.05
+"""A length that differs from its metadata by less than the larger of the two is taken for rounding."""
+LOUD_DB = 1.0
+"""Peaks above this are no rounding of an encoder."""
+INTEGERS_DB = 40.0
+"""Peaks above this are integers that were stored as floats (16 bits reach 90 dB)."""
 
 
 def prepare(config: PrepareConfig) -> PrepareReport:
@@ -102,9 +74,10 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     clips = unique_ids(reading.clips)
     clips = [replace(clip, licence=clip.licence or config.licence) for clip in clips]
     # They are checked as well: copies are found by the decoded sound.
-    others = [clip for path in config.against for clip in _named(read_manifest(path), path)]
+    others = [clip for path in config.against for clip in _read_named(path)]
     checks, failures = _check(clips + others, config)
-    # The decoded length counts: headers are wrong now and then.
+    lengths = find_lengths(clips, checks)
+    # The decoded length counts: headers and metadata are wrong now and then.
     usable = [replace(clip, duration=checks[clip.audio].seconds) for clip in clips if clip.audio in checks]
     usable, long = _split_long(usable, config.max_seconds)
     there = [clip for clip in others if clip.audio in checks]
@@ -113,16 +86,17 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         *reading.problems,
         *_failed(clips + others, failures),
         *long,
+        *lengths,
         *_odd(usable, checks, config),
         *find_duplicates(usable, checks),
         *overlaps,
     ]
     kept = [clip for clip in usable if not (config.drop_overlap and clip.id in leaking)]
-    report = _report(config.out, kept, len(usable) - len(kept), problems)
+    report = make_report(config.out, kept, len(usable) - len(kept), problems)
     # The report is written in any case: it says why nothing is left.
     if kept:
         write_manifest(config.out, kept)
-    _show(report, config)
+    show_report(report, config.json)
     if not kept:
         why = "see above" if is_stream(config.out) else f"{report_path(config.out)} says why"
         raise ManifestError(f"{config.source}: not one of {len(clips)} clips can be used; {why}")
@@ -132,11 +106,6 @@ def prepare(config: PrepareConfig) -> PrepareReport:
 def prepare_verb(config: PrepareConfig) -> int:
     """Prepare, and return 1 if clips had to be left out because they are missing or damaged."""
     return 1 if any(problem.kind in BAD_KINDS for problem in prepare(config).problems) else 0
-
-
-def report_path(manifest: Path) -> Path:
-    """Return where the report of a manifest is."""
-    return manifest.with_suffix(".report.json")
 
 
 def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
@@ -151,6 +120,21 @@ def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
         taken.add(clip_id)
         named.append(replace(clip, id=clip_id))
     return named
+
+
+def find_lengths(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:
+    """Find clips that are shorter or longer than their metadata (`Clip.duration`) say."""
+    problems = []
+    for clip in clips:
+        check, said = checks.get(clip.audio), clip.duration
+        # A header's estimate (after a quick check) proves nothing.
+        if check is None or check.seconds is None or not check.is_exact or said is None:
+            continue
+        if abs(check.seconds - said) > max(SECONDS_TOLERANCE, SHARE_TOLERANCE * said):
+            which = "shorter" if check.seconds < said else "longer"
+            message = f"{which} than its metadata says ({check.seconds:.4g} s of {said:.4g} s)"
+            problems.append(Problem("length", clip.id, message))
+    return problems
 
 
 def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:
@@ -199,7 +183,9 @@ def _grouped(clips: Sequence[Clip], key: Callable[[Clip], str | None]) -> dict[s
     return groups
 
 
-def _named(clips: Sequence[Clip], path: Path) -> list[Clip]:
+def _read_named(path: Path) -> list[Clip]:
+    # Only their sounds count, whatever languages their captions are in.
+    clips = read_manifest(path, keep_uncaptioned=True)
     return [replace(clip, id=f"{path}: {clip.id}") for clip in clips]
 
 
@@ -221,6 +207,7 @@ def _check_with(
             paths,
             memory,
             num_workers=config.num_workers,
+            channel=config.channel,
             progress=lambda done, _: progress.advance(done - progress.done),
         )
 
@@ -256,52 +243,13 @@ def _odd(clips: Sequence[Clip], checks: Mapping[Path, Check], config: PrepareCon
             problems.append(Problem("short", clip.id, f"{seconds:.3f} s"))
         if check.peak_db is not None and check.peak_db < config.silence_db:
             problems.append(Problem("silent", clip.id, f"loudest sample at {check.peak_db:.0f} dB"))
+        if check.peak_db is not None and check.peak_db > LOUD_DB:
+            why = "; integers stored as floats?" if check.peak_db > INTEGERS_DB else ""
+            problems.append(Problem("loud", clip.id, f"loudest sample at {check.peak_db:+.0f} dB{why}"))
+        # Only the average suffers; the other choices take one channel anyway.
+        if check.channels_cancel and config.channel == "mean":
+            message = f"its {check.num_channels} channels cancel each other; the loudest is taken"
+            problems.append(Problem("cancels", clip.id, message))
+        if check.problem is not None:
+            problems.append(Problem("damaged", clip.id, check.problem))
     return problems
-
-
-def _report(out: Path, clips: Sequence[Clip], dropped: int, problems: Sequence[Problem]) -> PrepareReport:
-    return PrepareReport(
-        manifest=out,
-        clips=len(clips),
-        captions=sum(len(clip.captions) for clip in clips),
-        hours=sum(clip.duration or 0.0 for clip in clips) / 3600,
-        splits=dict(Counter(clip.split or "(none)" for clip in clips)),
-        dropped=dropped,
-        problems=tuple(problems),
-    )
-
-
-def _show(report: PrepareReport, config: PrepareConfig) -> None:
-    """Write the report, and print a summary of it."""
-    beside = None if is_stream(report.manifest) else report_path(report.manifest)
-    for path in (beside, config.json):
-        if path is not None:
-            write_json(path, report)
-    # The standard output is for the JSON or the manifest alone.
-    taken = is_stream(report.manifest) or (config.json is not None and is_stream(config.json))
-    screen = sys.stderr if taken else sys.stdout
-    found = Counter(problem.kind for problem in report.problems)
-    rows = [
-        ("clips", f"{report.clips:,}"),
-        ("captions", f"{report.captions:,}"),
-        ("hours", f"{report.hours:.2f}"),
-    ]
-    rows += [(f"split {split}", f"{count:,}") for split, count in report.splits.items()]
-    rows += [(text, f"{found[kind]:,}") for kind, text in KINDS.items() if found[kind]]
-    rows += [("left out as overlapping", f"{report.dropped:,}")] if report.dropped else []
-    table = Table("", "number", title=str(report.manifest))
-    for row in rows:
-        table.add_row(*row)
-    console(file=screen).print(table)
-    for kind in KINDS:
-        those = [problem for problem in report.problems if problem.kind == kind]
-        for problem in those[:SHOWN]:
-            print(_printable(f"{kind}: {problem.where}: {problem.message}"), file=screen)
-        if len(those) > SHOWN:
-            more = len(those) - SHOWN
-            print(f"{kind}: {more:,} more" + (f" in {beside}" if beside else ""), file=screen)
-
-
-def _printable(text: str) -> str:
-    """Replace bytes of file names that are not valid Unicode, which cannot be printed as they are."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

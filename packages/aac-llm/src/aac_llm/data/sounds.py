@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_common.files import AUDIO_SUFFIXES, find_audio
+from audio_common.prefetch import BadFile
 
+from aac_llm.data.languages import ENGLISH
 from aac_llm.files import is_stream
 
 
@@ -23,7 +25,18 @@ class Sound:
     """The manifest's captions."""
 
 
-def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound]:
+def name_bad(file: BadFile) -> str:
+    """Return why a file could not be captioned, with its name."""
+    return file.reason if file.path.name in file.reason else f"{file.path}: {file.reason}"
+
+
+def find_sounds(
+    sources: Sequence[Path],
+    split: str | None = None,
+    *,
+    language: str = ENGLISH,
+    problems: list[str] | None = None,
+) -> list[Sound]:
     """Find all sounds of files, folders and manifests (.jsonl, `-`), in this order, each once.
 
     Below a folder they are sorted by path and hidden ones are left out. With several sources the ids of a
@@ -32,6 +45,8 @@ def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound
     Args:
         sources: the files, folders and manifests.
         split: use only this split of manifests.
+        language: which captions of manifests are references.
+        problems: gets the rows of manifests that cannot be used; without it they are errors.
 
     Raises:
         FileNotFoundError: a source is not there.
@@ -39,7 +54,7 @@ def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound
     """
     sounds: dict[str, Sound] = {}
     for source in sources:
-        for sound in _of_source(source, split, alone=len(sources) == 1):
+        for sound in _of_source(source, split, language, problems, alone=len(sources) == 1):
             # A file that is named twice, by itself and by its folder, is captioned once.
             other = sounds.setdefault(sound.id, sound)
             if other.path != sound.path:
@@ -50,7 +65,9 @@ def find_sounds(sources: Sequence[Path], split: str | None = None) -> list[Sound
     return list(sounds.values())
 
 
-def _of_source(source: Path, split: str | None, *, alone: bool) -> Iterator[Sound]:
+def _of_source(
+    source: Path, split: str | None, language: str, problems: list[str] | None, *, alone: bool
+) -> Iterator[Sound]:
     if source.is_dir():
         # Posix separators, so that ids are the same on every system.
         for path in find_audio(source):
@@ -59,7 +76,11 @@ def _of_source(source: Path, split: str | None, *, alone: bool) -> Iterator[Soun
     elif is_stream(source) or source.suffix.lower() == ".jsonl":
         from aac_llm.data.manifest import read_manifest
 
-        for clip in read_manifest(source, split=split):
+        # A clip without captions in the language is captioned all the same.
+        clips = read_manifest(
+            source, split=split, language=language, keep_uncaptioned=True, problems=problems
+        )
+        for clip in clips:
             yield Sound(clip.id, clip.audio.absolute(), tuple(clip.captions))
     elif source.exists():
         yield Sound(source.as_posix(), source.absolute())

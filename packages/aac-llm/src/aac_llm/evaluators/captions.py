@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from audio_common.prefetch import BadFile, BatchLimits
@@ -11,22 +11,24 @@ from audio_common.prefetch import BadFile, BatchLimits
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.data.journal import Journal, describe_settings, in_order
-from aac_llm.data.manifest import Clip, read_manifest
-from aac_llm.data.predictions import Prediction, PredictionError, read_predictions
-from aac_llm.data.sounds import find_sounds
+from aac_llm.data.predictions import Candidate, Prediction, PredictionError
+from aac_llm.data.sounds import Sound, find_sounds, name_bad
+from aac_llm.data.systems import References, read_references, read_system
 from aac_llm.models.run_folder import resolve_model
 from aac_llm.output import Progress
 
 
 @dataclass(frozen=True)
 class Captions:
-    """A system's captions."""
+    """A system's captions, and those of a second one that it is compared with."""
 
     predictions: list[Prediction]
-    references: dict[str, tuple[str, ...]]
-    """By id, in the order of the clips."""
+    references: References
+    compare: list[Prediction] | None = None
     bad_files: tuple[str, ...] = ()
     """Sounds that the model could not read, and why."""
+    bad_rows: list[str] = field(default_factory=list)
+    """Rows of files that could not be read, and why."""
 
 
 def load_captions(config: EvaluateConfig) -> Captions:
@@ -35,57 +37,76 @@ def load_captions(config: EvaluateConfig) -> Captions:
     Raises:
         ValueError: a file that is wrong, or a manifest with several splits of which none is chosen.
     """
-    found = _caption_manifest(config) if config.model is not None else _read_captions(config)
-    if config.limit is None:
-        return found
-    references = dict(list(found.references.items())[: config.limit])
-    kept = [prediction for prediction in found.predictions if prediction.id in references]
-    return Captions(kept, references, found.bad_files)
+    bad_rows: list[str] = []
+    # Before the model is loaded, so that a wrong split is told at once.
+    references = _find_references(config, bad_rows)
+    compare = None if config.compare is None else read_system(config.compare, bad_rows)
+    bad_files: list[BadFile] = []
+    if config.model is not None:
+        assert references is not None
+        predictions, bad_files = _caption_manifest(config, references)
+    else:
+        predictions = _read_captions(config.data, bad_rows)
+    if references is None:
+        references = References()
+        for one in predictions:
+            references.add(one.id, one.references)
+    references = references.first(config.limit)
+    return Captions(
+        _of_clips(references, predictions, config.limit, bad_rows),
+        references,
+        None if compare is None else _of_clips(references, compare, config.limit, bad_rows),
+        tuple(map(name_bad, bad_files)),
+        bad_rows,
+    )
 
 
-def _read_captions(config: EvaluateConfig) -> Captions:
+def _find_references(config: EvaluateConfig, bad_rows: list[str]) -> References | None:
+    path = config.data if config.model is not None else config.references
+    if path is None:
+        return None
+    references = read_references(path, bad_rows, split=config.split, language=config.language)
+    if not any(references.texts.values()):
+        raise ValueError(f"no clip of {path} has captions in {config.language} to score against")
+    return references
+
+
+def _read_captions(path: Path, bad_rows: list[str]) -> list[Prediction]:
     try:
-        predictions = read_predictions(config.data)
+        return read_system(path, bad_rows)
     except PredictionError as error:
         raise ValueError(f"{error} (is this a manifest? then --model says what captions it)") from error
-    if not predictions:
-        raise ValueError(f"{config.data} has no captions")
-    if config.references is None:
-        return Captions(predictions, {one.id: one.references for one in predictions})
-    clips = _read_clips(config.references, config.split)
-    # Files of other systems name no sounds; the page plays those of the manifest.
-    audio = {clip.id: clip.audio for clip in clips}
-    known = [_with_audio(prediction, audio.get(prediction.id)) for prediction in predictions]
-    return Captions(known, {clip.id: clip.captions for clip in clips})
 
 
-def _with_audio(prediction: Prediction, audio: Path | None) -> Prediction:
-    if prediction.audio is not None or audio is None:
-        return prediction
-    return dataclasses.replace(prediction, audio=str(audio))
+def _of_clips(
+    references: References, predictions: Sequence[Prediction], limit: int | None, bad_rows: list[str]
+) -> list[Prediction]:
+    named = references.name_alike(predictions, bad_rows)
+    # With a limit the other clips are out on purpose, and not worth a line each.
+    return named if limit is None else [one for one in named if one.id in references.texts]
 
 
-def _caption_manifest(config: EvaluateConfig) -> Captions:
-    # Before the model is loaded, so that a wrong split is told at once.
-    clips = _read_clips(config.data, config.split)
-    if not any(clip.captions for clip in clips):
-        raise ValueError(f"no clip of {config.data} has captions to score against")
+def _caption_manifest(
+    config: EvaluateConfig, references: References
+) -> tuple[list[Prediction], list[BadFile]]:
     assert config.model is not None
     settings = CaptionConfig(
         files=(config.data,),
         model=resolve_model(config.model),
         out=config.captions,
         split=config.split,
+        language=config.language,
+        channel=config.channel,
         num_beams=config.num_beams,
+        max_new_tokens=config.max_new_tokens,
+        min_new_tokens=min(CaptionConfig.min_new_tokens, config.max_new_tokens),
         batch_size=config.batch_size,
         device=config.device,
         dtype=config.dtype,
     )
-    references = {clip.id: clip.captions for clip in clips}
     predictions, bad_files = caption_clips(settings, config.limit)
     # A file that is gone on with may hold captions of other splits.
-    mine = [prediction for prediction in predictions if prediction.id in references]
-    return Captions(mine, references, tuple(file.reason for file in bad_files))
+    return [one for one in predictions if one.id in references.texts], bad_files
 
 
 def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list[Prediction], list[BadFile]]:
@@ -98,14 +119,15 @@ def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list
     Returns:
         Predictions in the order of the clips, and the sounds that could not be read.
     """
-    sounds = find_sounds(config.files, config.split)[:limit]
+    # The rows that cannot be read were reported when the references were.
+    sounds = find_sounds(config.files, config.split, language=config.language, problems=[])[:limit]
     journal = None
     if config.out is not None:
         # Before the model is loaded: other settings are refused at once.
         journal = Journal(config.out, describe_settings(config))
     from aac_llm.models.inference import caption_files, load_for_inference
 
-    model = load_for_inference(config.model, device=config.device, dtype=config.dtype)
+    model = load_for_inference(config.model, device=config.device, dtype=config.dtype, channel=config.channel)
     lacking = journal.lacking(sounds) if journal else sounds
     predictions = list(journal.predictions) if journal else []
     bad_files: list[BadFile] = []
@@ -119,15 +141,7 @@ def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list
     )
     with Progress("Captioning", len(sounds), start=len(sounds) - len(lacking)) as progress:
         for batch in batches:
-            found = [
-                Prediction(
-                    id=lacking[index].id,
-                    audio=str(lacking[index].path),
-                    caption=candidates[0].text,
-                    references=lacking[index].references,
-                )
-                for index, candidates in batch.items()
-            ]
+            found = [_predict(lacking[index], candidates[0]) for index, candidates in batch.items()]
             predictions += found
             if journal:
                 journal.append(found)
@@ -140,9 +154,11 @@ def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list
     return predictions, bad_files
 
 
-def _read_clips(path: Path, split: str | None) -> list[Clip]:
-    clips = read_manifest(path, split=split)
-    splits = sorted({clip.split or "(none)" for clip in clips})
-    if split is None and len(splits) > 1:
-        raise ValueError(f"{path} has the splits {', '.join(splits)}: choose one with --split")
-    return clips
+def _predict(sound: Sound, chosen: Candidate) -> Prediction:
+    return Prediction(
+        id=sound.id,
+        audio=str(sound.path),
+        caption=chosen.text,
+        unfinished=chosen.unfinished,
+        references=sound.references,
+    )

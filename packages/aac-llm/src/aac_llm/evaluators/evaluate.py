@@ -11,11 +11,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from aac_llm.config.evaluate import EvaluateConfig, MetricsConfig
-from aac_llm.data.predictions import Prediction, read_predictions
+from aac_llm.data.predictions import Prediction, unfinished_note
 from aac_llm.evaluators.captions import load_captions
 from aac_llm.evaluators.page import write_page
 from aac_llm.evaluators.report import Difference, Evaluation, ScoredClip, print_report, write_json_report
-from aac_llm.evaluators.score_table import Column, ScoreTable, score_texts
+from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, score_texts
 from aac_llm.metrics.statistics import bootstrap_interval, compare_systems
 
 
@@ -29,6 +29,8 @@ def evaluate_predictions(
     bootstrap: int = 1000,
     seed: int = 0,
     bad_files: Iterable[str] = (),
+    bad_rows: Iterable[str] = (),
+    num_clips: int | None = None,
 ) -> Evaluation:
     """Score captions of clips.
 
@@ -41,6 +43,8 @@ def evaluate_predictions(
         bootstrap: draws of clips for intervals and comparison; 0: none.
         seed: for the draws.
         bad_files: sounds that a model could not read, and why, for the result.
+        bad_rows: rows of files that could not be read, and why, for the result.
+        num_clips: all clips that there are, if a limit left some out.
 
     Raises:
         ValueError: captions of parts of sounds, or no clip with a caption and references.
@@ -52,9 +56,14 @@ def evaluate_predictions(
     # Only clips that all systems captioned, or the comparison would be of different sets.
     ids = [id for id, texts in wanted.items() if texts and all(id in system for system in systems)]
     if not ids:
-        raise ValueError(_no_clips(predictions, wanted))
+        raise ValueError(_no_clips(predictions, wanted, tuple(bad_rows)))
     texts = [wanted[id] for id in ids]
     tables = [score_texts([system[id].caption for id in ids], texts, metrics, settings) for system in systems]
+    notes = [
+        *_notes_on_clips(wanted, systems, num_clips),
+        *_notes_on_captions([systems[0][id] for id in ids]),
+        *notes_on_scores(tables[0], [one.caption for one in systems[0].values()], texts),
+    ]
     return Evaluation(
         num_clips=len(ids),
         corpus={name: column.corpus for name, column in tables[0].columns.items()},
@@ -65,7 +74,30 @@ def evaluate_predictions(
         missing=tuple(id for id, refs in wanted.items() if refs and id not in systems[0]),
         extra=tuple(id for id in systems[0] if not wanted.get(id)),
         bad_files=tuple(bad_files),
+        bad_rows=tuple(bad_rows),
+        notes=tuple(notes),
     )
+
+
+def _notes_on_clips(
+    wanted: Mapping[str, Sequence[str]], systems: Sequence[Mapping[str, Prediction]], num_clips: int | None
+) -> list[str]:
+    """Return which clips are not scored although there might be captions of them, a line each."""
+    lines = []
+    if num_clips is not None and num_clips > len(wanted):
+        lines.append(f"only the first {len(wanted):,} of {num_clips:,} clips (--limit)")
+    for system in systems[1:]:
+        lacking = sum(bool(texts) and id in systems[0] and id not in system for id, texts in wanted.items())
+        if lacking:
+            lines.append(
+                f"{lacking:,} clips are not scored: the other system has no caption of them (--compare)"
+            )
+    return lines
+
+
+def _notes_on_captions(predictions: Sequence[Prediction]) -> list[str]:
+    unfinished = sum(prediction.unfinished for prediction in predictions)
+    return [unfinished_note(unfinished, len(predictions))] if unfinished else []
 
 
 def _by_id(predictions: Sequence[Prediction]) -> dict[str, Prediction]:
@@ -82,11 +114,14 @@ def _references_of(predictions: Sequence[Prediction]) -> dict[str, tuple[str, ..
     return {prediction.id: prediction.references for prediction in predictions}
 
 
-def _no_clips(predictions: Sequence[Prediction], wanted: Mapping[str, Sequence[str]]) -> str:
+def _no_clips(
+    predictions: Sequence[Prediction], wanted: Mapping[str, Sequence[str]], bad_rows: Sequence[str]
+) -> str:
+    lost = f"; {len(bad_rows):,} rows could not be read, the first: {bad_rows[0]}" if bad_rows else ""
     if not any(wanted.values()):
-        return "no clip has references: name a manifest that holds them with --references"
+        return f"no clip has references: name a manifest that holds them with --references{lost}"
     ids = [predictions[0].id if predictions else "(none)", next(iter(wanted))]
-    return f"no id of a caption has references; the first ids are {ids[0]!r} and {ids[1]!r}"
+    return f"no id of a caption has references; the first ids are {ids[0]!r} and {ids[1]!r}{lost}"
 
 
 def _scored_clips(
@@ -144,13 +179,15 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     captions = load_captions(config)
     evaluation = evaluate_predictions(
         captions.predictions,
-        captions.references,
+        captions.references.texts,
         metrics=config.metrics,
         settings=config,
-        compare=read_predictions(config.compare) if config.compare is not None else None,
+        compare=captions.compare,
         bootstrap=config.bootstrap,
         seed=config.seed,
         bad_files=captions.bad_files,
+        bad_rows=captions.bad_rows,
+        num_clips=captions.references.num_clips,
     )
     # `--json -`: the standard output is for the JSON alone.
     screen = sys.stderr if str(config.json) == "-" else sys.stdout
@@ -164,8 +201,9 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:
-    """Evaluate, and return 1 if sounds could not be read."""
-    return 1 if evaluate(config).bad_files else 0
+    """Evaluate, and return 1 if sounds or rows could not be read."""
+    evaluation = evaluate(config)
+    return 1 if evaluation.bad_files or evaluation.bad_rows else 0
 
 
 def _title(config: EvaluateConfig) -> str:

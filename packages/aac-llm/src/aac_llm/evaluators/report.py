@@ -91,7 +91,11 @@ class Evaluation:
     extra: tuple[str, ...] = ()
     """Ids with a caption but without references; not scored."""
     bad_files: tuple[str, ...] = ()
-    """Sounds that the model could not read, and why."""
+    """Sounds that the model could not caption, and why."""
+    bad_rows: tuple[str, ...] = ()
+    """Rows of the files that could not be read, and why; not scored."""
+    notes: tuple[str, ...] = ()
+    """What was cut or left out and what a score means, each with the flag that changes it."""
 
 
 def display_name(name: str) -> str:
@@ -129,7 +133,8 @@ def notes(evaluation: Evaluation) -> list[str]:
     """Return notes to the numbers, a line each: clips and metrics that are not in them."""
     lines = [_listing("without a caption, not scored", evaluation.missing)]
     lines += [_listing("without references, not scored", evaluation.extra)]
-    lines += [_listing("could not be read", evaluation.bad_files)]
+    lines += [_listing("sounds could not be captioned", evaluation.bad_files)]
+    lines += [_listing("rows could not be read", evaluation.bad_rows), *evaluation.notes]
     lines += [f"{display_name(name)} not computed: {why}" for name, why in evaluation.unavailable.items()]
     return [line for line in lines if line]
 

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aac_llm.config.evaluate import METRICS, MetricsConfig
+from aac_llm.data.languages import ENGLISH, language_code
 from aac_llm.metrics import combined
 from aac_llm.metrics.bleu import bleu_from_sums
 from aac_llm.metrics.java import JavaError
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.score import BLEU_NAMES, Scores, score_captions
+from aac_llm.metrics.scripts import is_latin, unspaced_languages
 from aac_llm.metrics.statistics import Statistic, mean_of_sums
 from aac_llm.metrics.tokenizer import tokenize
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from aac_llm.metrics.meteor import Meteor
 
 Floats = NDArray[np.float64]
+ENGLISH_ONLY = frozenset({"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events"})
+"""Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class ScoreTable:
     """By name, as `cider_d`."""
     unavailable: dict[str, Unavailable] = field(default_factory=dict)
     """Metrics that were asked for and could not run, by their name in `METRICS`."""
+    cut: dict[str, int] = field(default_factory=dict)
+    """Metric -> texts of which its model takes only the beginning."""
 
 
 def score_texts(
@@ -95,13 +101,43 @@ def score_texts(
     for name in METRICS:
         if name in metrics or {"all", "available"} & set(metrics):
             try:
+                scorer.check_language(name)
                 table.columns.update(_COLUMNS[name](scorer))
             except MissingMetricError as error:
                 table.unavailable[name] = Unavailable(error.reason, error.remedy)
             # One metric that fails must not cost the others, which may have taken an hour.
             except JavaError as error:
                 table.unavailable[name] = Unavailable(str(error), "")
+    table.cut.update(scorer.cut)
     return table
+
+
+def notes_on_scores(
+    table: ScoreTable, candidates: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[str]:
+    """Return what one should know about scores before comparing them, a line each."""
+    lines = []
+    texts = [*candidates, *(text for group in references for text in group)]
+    if languages := unspaced_languages(texts):
+        lines.append(
+            f"some captions are in a script without spaces ({', '.join(languages)}): each of its characters "
+            "counts as a word, so compare only with scores that were made by characters"
+        )
+    lines += [
+        f"{count:,} texts are longer than {name}'s model takes, which reads only their beginning"
+        for name, count in table.cut.items()
+    ]
+    values = {name: column.corpus for name, column in table.columns.items()}
+    if values.get("rouge_l", values.get("bleu_1")) == 0:
+        lines.append(
+            "no caption shares a word with its references: are they of the same clips and in one language?"
+        )
+    elif values.get("cider_d") == 0:
+        # Its weights are log(clips / clips with the phrase).
+        lines.append(
+            f"CIDEr-D is 0 where every phrase is in the references of all {table.num_clips} clips: score more"
+        )
+    return lines
 
 
 def mean_column(clips: Any) -> Column:
@@ -127,6 +163,7 @@ class _Scorer:
         self.references = [[" ".join(tokenize(text)) for text in texts] for texts in references]
         self.settings = settings
         self.local_only = local_only
+        self.cut: dict[str, int] = {}
         self._parts: dict[str, Any] = {}
 
     def part(self, name: str, compute: Callable[[], Any]) -> Any:
@@ -140,6 +177,21 @@ class _Scorer:
             raise self._parts[name]
         return self._parts[name]
 
+    def check_language(self, metric: str) -> None:
+        """Refuse a metric that knows English only for captions in another language."""
+        if metric not in ENGLISH_ONLY:
+            return
+        # Whoever names a model of one's own knows its languages.
+        fields = {"sbert": ["sentence_model"], "fer": ["fluency_model"]}.get(metric, [])
+        fields = ["sentence_model", "fluency_model"] if metric == "fense" else fields
+        if fields and all(getattr(self.settings, name) != getattr(MetricsConfig, name) for name in fields):
+            return
+        language = language_code(self.settings.language)
+        if language != ENGLISH:
+            raise MissingMetricError(f"it knows English only, and --language is {language}", "")
+        if not self.part("is_latin", lambda: is_latin(self.raw[0])):
+            raise MissingMetricError("it knows English only, and the captions are not in Latin letters", "")
+
     def pure(self, metric: str) -> Mapping[str, Column]:
         def compute() -> dict[str, Column]:
             scores = score_captions(*self.raw, metrics=(metric,))
@@ -152,14 +204,12 @@ class _Scorer:
         # Here and below inside the methods: torch and Java are looked for only if they are needed.
         from aac_llm.metrics.meteor import meteor
 
-        jars, java = self.settings.jars, self.settings.java
-        return self.part("meteor", lambda: meteor(self.candidates, self.references, jars=jars, java=java))
+        return self.part("meteor", lambda: meteor(self.candidates, self.references, **self.java_options))
 
     def spice(self) -> Floats:
         from aac_llm.metrics.spice import spice
 
-        jars, java = self.settings.jars, self.settings.java
-        return self.part("spice", lambda: spice(self.candidates, self.references, jars=jars, java=java))
+        return self.part("spice", lambda: spice(self.candidates, self.references, **self.java_options))
 
     def similarity(self) -> Floats:
         def compute() -> Floats:
@@ -168,7 +218,9 @@ class _Scorer:
             encoder = SentenceEncoder.from_pretrained(
                 self.settings.sentence_model, device=self.device, local_only=self.local_only
             )
-            return encoder.similarity(self.candidates, self.references)
+            found = encoder.similarity(self.candidates, self.references)
+            self.cut |= {"SBERT": encoder.num_cut} if encoder.num_cut else {}
+            return found
 
         return self.part("similarity", compute)
 
@@ -182,7 +234,9 @@ class _Scorer:
                 device=self.device,
                 local_only=self.local_only,
             )
-            return detector.error_probability(self.candidates)
+            found = detector.error_probability(self.candidates)
+            self.cut |= {"the fluency detector": detector.num_cut} if detector.num_cut else {}
+            return found
 
         return self.part("error_probability", compute)
 
@@ -190,6 +244,11 @@ class _Scorer:
         clips = self.pure("cider")["cider_d"].clips
         assert clips is not None
         return clips
+
+    @property
+    def java_options(self) -> dict[str, Any]:
+        settings = self.settings
+        return {"jars": settings.jars, "java": settings.java, "timeout": settings.java_timeout}
 
     @property
     def device(self) -> str:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aac_llm.metrics.missing import MissingMetricError
+from aac_llm.metrics.sentence import count_longer
 
 FENSE_DETECTOR = "echecker_clotho_audiocaps_base"
 PUBLISHED = {
@@ -40,13 +41,18 @@ POSITION_IDS = "encoder.embeddings.position_ids"
 
 
 class FluencyDetector(nn.Module):
-    """A BERT with a linear layer on its first token; sigmoid outputs, the last of which is "any error"."""
+    """A BERT with a linear layer on its first token; sigmoid outputs, the last of which is "any error".
+
+    Attributes:
+        num_cut: texts, of all that were judged, of which the model read only the beginning.
+    """
 
     def __init__(self, encoder: nn.Module, tokenizer: Any, num_classes: int = 6) -> None:
         super().__init__()
         self.encoder = encoder
         self.clf = nn.Linear(encoder.config.hidden_size, num_classes)  # type: ignore[union-attr, arg-type]
         self.tokenizer = tokenizer
+        self.num_cut = 0
 
     @classmethod
     def from_pretrained(
@@ -100,6 +106,8 @@ class FluencyDetector(nn.Module):
     @torch.inference_mode()
     def class_probabilities(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
         """Return the probability of every kind of error, (texts, classes)."""
+        if isinstance(texts, str):
+            raise TypeError(f"expected a list of texts, got one text {texts!r}")
         clean = [strip_punctuation(text) for text in texts]
         # Like lengths together: less padding.
         order = sorted(range(len(clean)), key=lambda place: len(clean[place]))
@@ -116,6 +124,7 @@ class FluencyDetector(nn.Module):
 
     def _tokenize(self, texts: list[str]) -> Mapping[str, torch.Tensor]:
         # Truncated as in training; captions are rarely that long.
+        self.num_cut += count_longer(self.tokenizer, texts, MAX_TOKENS)
         batch = self.tokenizer(
             texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
         )

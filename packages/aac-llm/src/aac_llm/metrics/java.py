@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +40,8 @@ LOCALE_FLAGS = (
 )
 OPENED_PACKAGES = ("lang", "util", "util.concurrent", "io", "math", "net", "text", "nio")
 ERROR_LINES = 8
+POLL_SECONDS = 0.5
+"""Between two looks at how far a program is."""
 
 
 class JavaError(RuntimeError):
@@ -134,28 +137,70 @@ def run_java(
 ) -> str:
     """Run a Java program to its end and give its standard output; it never outlives this call.
 
+    Args:
+        java: the executable.
+        arguments: of it.
+        stdin: what the program reads.
+        timeout: seconds that it may compute. Time in which a busy machine does not let it run is not counted,
+            unless it makes no progress at all for so long.
+        cwd: where it runs.
+
     Raises:
-        JavaError: it failed or ran past `timeout` seconds.
+        JavaError: it failed or ran past its time.
     """
-    # Messages go to a file: a pipe that nobody reads would stop the program when full.
-    with tempfile.TemporaryFile() as messages:
+    # Files for what it reads and for its messages: pipes would have to be served while its time is measured.
+    with tempfile.TemporaryFile() as messages, tempfile.TemporaryFile() as given:
+        given.write(stdin.encode())
+        given.seek(0)
         command = [str(java), *LOCALE_FLAGS, *map(str, arguments)]
         try:
-            done = subprocess.run(
-                command, input=stdin.encode(), stdout=subprocess.PIPE, stderr=messages, timeout=timeout,
+            process = subprocess.Popen(
+                command, stdin=given, stdout=subprocess.PIPE, stderr=messages,
                 cwd=cwd, env=os.environ | {"LC_ALL": "C"},
             )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise JavaError(f"{_name(arguments)} did not finish in {timeout:g} s; allow more time") from error
         except OSError as error:
             raise JavaError(f"{java} could not be run: {error}") from error
-        if done.returncode:
+        try:
+            said = _read_output(process, timeout, _name(arguments))
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode:
             messages.seek(0)
-            said = messages.read().decode(errors="replace").strip().splitlines()
+            lines = messages.read().decode(errors="replace").strip().splitlines()
             raise JavaError(
-                f"{_name(arguments)} failed ({done.returncode}): " + " | ".join(said[:ERROR_LINES])
+                f"{_name(arguments)} failed ({process.returncode}): " + " | ".join(lines[:ERROR_LINES])
             )
-    return done.stdout.decode(errors="replace")
+    return said.decode(errors="replace")
+
+
+def _read_output(process: subprocess.Popen[bytes], timeout: float | None, name: str) -> bytes:
+    began = progressed = time.monotonic()
+    computed = 0.0
+    while True:
+        try:
+            return process.communicate(timeout=POLL_SECONDS)[0]
+        except subprocess.TimeoutExpired:
+            now = time.monotonic()
+        spent = processor_seconds(process.pid)
+        if spent is None or spent > computed:
+            progressed, computed = now, now - began if spent is None else spent
+        # Threads of one program may compute more seconds than have passed.
+        if timeout is not None and max(min(computed, now - began), now - progressed) > timeout:
+            raise JavaError(
+                f"{name} did not finish within its limit of {timeout:g} s (it computed for {computed:.0f} s, "
+                f"{now - began:.0f} s by the clock); --java_timeout SECONDS allows more"
+            )
+
+
+def processor_seconds(pid: int) -> float | None:
+    """Return the processor time that a running process has taken, or None where that cannot be told."""
+    try:
+        # utime and stime are the 14th and 15th field; the second, the name, may hold spaces.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _candidates(name: str, places: Sequence[str], jars: str | Path | None) -> Iterator[Path]:

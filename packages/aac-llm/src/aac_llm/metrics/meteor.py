@@ -68,7 +68,8 @@ def meteor(
         references: the clip's references.
         jars: folder of jars; default: see `aac_llm.metrics.java.jar_folders`.
         java: the Java executable; default: see `aac_llm.metrics.java.find_java`.
-        timeout: seconds; default: a minute and a tenth of a second for each sentence.
+        timeout: seconds that the jar may compute; default: a minute and a tenth of a second for each
+            sentence.
 
     Raises:
         MissingMetricError: no Java or no jar.

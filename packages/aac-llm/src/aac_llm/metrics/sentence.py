@@ -39,12 +39,17 @@ class Pooling:
 
 
 class SentenceEncoder:
-    """Texts to vectors of length one."""
+    """Texts to vectors of length one.
+
+    Attributes:
+        num_cut: texts, of all that were encoded, of which the model read only the beginning.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, pooling: Pooling | None = None) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.pooling = pooling or Pooling()
+        self.num_cut = 0
 
     @classmethod
     def from_pretrained(
@@ -74,6 +79,8 @@ class SentenceEncoder:
         self, texts: Sequence[str], *, batch_size: int = 64, normalize: bool = True
     ) -> NDArray[np.float32]:
         """Return embeddings (texts, dim), of length one if `normalize`; like lengths are batched together."""
+        if isinstance(texts, str):
+            raise TypeError(f"expected a list of texts, got one text {texts!r}")
         # Like lengths together: less padding.
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         vectors = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
@@ -104,6 +111,7 @@ class SentenceEncoder:
     def _encode_batch(self, texts: list[str]) -> torch.Tensor:
         # Some tokenizers say that they take 10^30 tokens.
         limit = self.pooling.max_tokens or min(self.tokenizer.model_max_length, 512)
+        self.num_cut += count_longer(self.tokenizer, texts, limit)
         batch = self.tokenizer(
             texts, padding=True, truncation=True, max_length=limit, return_tensors="pt"
         ).to(self.model.device)
@@ -111,6 +119,13 @@ class SentenceEncoder:
         if self.pooling.first_token:
             return hidden[:, 0]
         return mean_pool(hidden, batch["attention_mask"])
+
+
+def count_longer(tokenizer: Any, texts: Sequence[str], limit: int) -> int:
+    """Count the texts of more tokens than a model takes; of these it reads the beginning only."""
+    # A token has at least one byte, and two are the beginning and the end: few need to be tokenized twice.
+    long = [text for text in texts if len(text.encode()) + 2 > limit]
+    return sum(len(tokens) > limit for tokens in tokenizer(long)["input_ids"]) if long else 0
 
 
 def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -60,7 +60,7 @@ def spice(
         references: the clip's references, any number.
         jars: folder of jars; default: see `aac_llm.metrics.java.jar_folders`.
         java: the Java executable; default: see `aac_llm.metrics.java.find_java`.
-        timeout: seconds; default: five minutes and half a second for each sentence.
+        timeout: seconds that the jar may compute; default: five minutes and half a second for each sentence.
         memory: the most that Java may take, as in `-Xmx8G`.
         num_threads: of the parser; default: one for each processor.
 

@@ -6,13 +6,17 @@ Made from that program's answers to sentences of our own, which the tests compar
 
 Two habits of coco-caption are kept, since scores are compared with published ones: brackets stay, as `-lrb-`
 (its list of punctuation has them in upper case only), and so do runs like `!!`. Tags with attributes,
-telephone numbers, addresses without a scheme and rarer smileys are not treated as there.
+telephone numbers, addresses without a scheme and rarer smileys are not treated as there. Nor are scripts
+without spaces, of which that program makes one word a sentence, so that no two captions share any: here each
+character is a word (see `scripts.py`).
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+
+from aac_llm.metrics.scripts import PUNCTUATION, is_character, space_characters
 
 _MORE = r"\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u209f\u2150-\u2189"  # alphanumeric for Python: ² ½
 _L = rf"(?:[^\W\d_{_MORE}]|[\u0300-\u036f\u0900-\u0e4e])"  # letters and the marks that combine with them
@@ -46,7 +50,7 @@ _NAMES = frozenset(["Ark", "Az", "Del", "Ill", "La", "Mass", "Miss", "Ore", "Pa"
 _BEFORE_NUMBER = frozenset(["art", "ca", "fig", "figs", "no", "nos", "op", "pp", "prop"])
 """Such abbreviations if a number follows."""
 _SPELLED = {
-    **dict.fromkeys("“”«»‹›‘’‚–—`'\".?!,:;-", ""),
+    **dict.fromkeys("“”«»‹›‘’‚–—`'\".?!,:;-" + PUNCTUATION, ""),
     "(": "-lrb-",
     ")": "-rrb-",
     "[": "-lsb-",
@@ -113,14 +117,16 @@ def tokenize(text: str) -> list[str]:
         if chunk.isalpha() and chunk.isascii():
             word = chunk.lower()
             words += _SPLIT.get(word, (word,))
+        elif is_character(chunk):
+            words.append(chunk)
         else:
             words += _chunk_words(chunk, following[:1].isdigit())
     return words
 
 
 def _clean(text: str) -> str:
-    """Remove soft hyphens, and split at what has no place in a text."""
-    return _SILENT.sub(" ", text.replace("\u00ad", ""))
+    """Remove soft hyphens, and split at what has no place in a text and around unspaced characters."""
+    return space_characters(_SILENT.sub(" ", text.replace("\u00ad", "")))
 
 
 @lru_cache(maxsize=1 << 16)

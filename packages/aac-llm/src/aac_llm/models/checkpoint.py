@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| `config.json` | `ModelConfig`, and the format's version; written last |
+| `config.json` | `ModelConfig`, `channel` unless it is mean, and the format's version; written last |
 | `bridge.safetensors` | query, Q-Former, projection |
 | `encoder_adapter.safetensors` | LoRA weights of the encoder (strategy lora) |
 | `encoder.safetensors` | the encoder, if it was trained in full or started from random weights |
@@ -33,6 +33,7 @@ from audio_common.config import CEDConfig
 from torch import Tensor, nn
 
 from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
+from aac_llm.config.sound import Channel, check_channel
 from aac_llm.files import replace_entries, write_json
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
 from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
@@ -88,6 +89,25 @@ def read_config(folder: Path) -> ModelConfig:
         CheckpointError: unreadable, of something else, or of a newer version.
     """
     path = folder / CONFIG_FILE
+    settings = _read_settings(path)
+    settings.pop("channel", None)
+    try:
+        return config_from_dict(settings)
+    except (TypeError, ValueError) as e:
+        raise CheckpointError(f"{path}: {e}") from e
+
+
+def read_channel(folder: Path) -> Channel:
+    """Return what of several channels the checkpoint's model was trained to hear."""
+    channel = _read_settings(folder / CONFIG_FILE).get("channel", "mean")
+    try:
+        check_channel(channel)
+    except ValueError as e:
+        raise CheckpointError(f"{folder / CONFIG_FILE}: {e}") from e
+    return channel
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
@@ -100,10 +120,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise CheckpointError(
             f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; written by a newer aac-llm?"
         )
-    try:
-        return config_from_dict(settings)
-    except (TypeError, ValueError) as e:
-        raise CheckpointError(f"{path}: {e}") from e
+    return settings
 
 
 def config_from_dict(settings: Mapping[str, Any]) -> ModelConfig:
@@ -124,9 +141,11 @@ def config_from_dict(settings: Mapping[str, Any]) -> ModelConfig:
     return ModelConfig(**converted)
 
 
-def _write_config(config: ModelConfig, folder: Path) -> None:
+def _write_config(config: ModelConfig, channel: Channel, folder: Path) -> None:
     """Write the configuration, whose folders are named relative to the checkpoint already."""
     settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
+    # Only where it is needed: versions that do not know it then read all others.
+    settings |= {} if channel == "mean" else {"channel": channel}
     write_json(folder / CONFIG_FILE, settings)
 
 
@@ -152,7 +171,12 @@ def _tuple(value: Any) -> Any:
 
 
 def save(
-    folder: Path, config: ModelConfig, decoder: Any, tokenizer: Any, tensors: Mapping[str, Tensor]
+    folder: Path,
+    config: ModelConfig,
+    decoder: Any,
+    tokenizer: Any,
+    tensors: Mapping[str, Tensor],
+    channel: Channel = "mean",
 ) -> None:
     """Write a checkpoint; see the module's docstring.
 
@@ -162,6 +186,7 @@ def save(
         decoder: its language model.
         tokenizer: the language model's.
         tensors: all of the model's, by their names in it.
+        channel: what of several channels the model hears.
     """
     parts = {part: select_part(tensors, part) for part in ("encoder", "bridge", "decoder")}
     # Names are rewritten for the new place; weights themselves are not touched.
@@ -183,11 +208,17 @@ def save(
             decoder.save_pretrained(new / DECODER_FOLDER, state_dict=parts["decoder"])
             tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
-        _write_config(named, new)
+        _write_config(named, channel, new)
 
 
 def save_merged(
-    folder: Path, config: ModelConfig, encoder: nn.Module, bridge: nn.Module, decoder: Any, tokenizer: Any
+    folder: Path,
+    config: ModelConfig,
+    encoder: nn.Module,
+    bridge: nn.Module,
+    decoder: Any,
+    tokenizer: Any,
+    channel: Channel = "mean",
 ) -> None:
     """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.
 
@@ -211,7 +242,7 @@ def save_merged(
         decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(decoder))
         tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
-        _write_config(merged, new)
+        _write_config(merged, channel, new)
 
 
 # Loading

@@ -70,7 +70,11 @@ def generate(
         **(drawing if settings.do_sample else {}),
     )
     texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    found = [Candidate(text.strip(), score) for text, score in zip(texts, scores.tolist(), strict=True)]
+    ended = torch.isin(tokens, end_tokens(decoder).to(tokens.device)).any(dim=1).tolist()
+    found = [
+        Candidate(text.strip(), score, not has_end)
+        for text, score, has_end in zip(texts, scores.tolist(), ended, strict=True)
+    ]
     size = settings.num_candidates
     groups = [found[start : start + size] for start in range(0, len(found), size)]
     return [tuple(sorted(group, key=lambda candidate: -candidate.score)) for group in groups]
@@ -90,11 +94,21 @@ def _search(
         num_return=settings.num_candidates,
     )
     tokens = [hypothesis.tokens for hypotheses in found for hypothesis in hypotheses]
+    ends = set(end_tokens(decoder).tolist())
     texts = iter(tokenizer.batch_decode(tokens, skip_special_tokens=True))
     return [
-        tuple(Candidate(next(texts).strip(), hypothesis.score) for hypothesis in hypotheses)
+        tuple(
+            Candidate(next(texts).strip(), hypothesis.score, hypothesis.tokens[-1] not in ends)
+            for hypothesis in hypotheses
+        )
         for hypotheses in found
     ]
+
+
+def end_tokens(decoder: Any) -> Tensor:
+    """Return the tokens that end a sequence, (tokens,) int64; chat models have several."""
+    ends = decoder.generation_config.eos_token_id
+    return torch.tensor([ends] if isinstance(ends, int) else list(ends or []), dtype=torch.long)
 
 
 def generate_tokens(

@@ -17,6 +17,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from aac_llm.config.caption import GenerationConfig
+from aac_llm.config.sound import Channel
 from aac_llm.data.predictions import Candidate
 from aac_llm.models.captioner_model import SAMPLE_RATE, CaptionModel
 from aac_llm.models.decoder import DTYPES, Quantization
@@ -32,6 +33,7 @@ def load_for_inference(
     dtype: str | torch.dtype | None = None,
     decoder: str | None = None,
     quantization: Quantization | None = None,
+    channel: Channel | None = None,
 ) -> CaptionModel:
     """Load a captioner, its adapters merged into the weights where that loses nothing.
 
@@ -41,11 +43,13 @@ def load_for_inference(
         dtype: of the model; None or `auto`: bfloat16 on a GPU, float32 elsewhere.
         decoder: folder or hub id of the language model, where it is not the one that the model names.
         quantization: `8bit`, `4bit` or `none`; None: as the model says.
+        channel: what is heard of several channels; None: as the model was trained.
     """
     device = choose_device(device)
     model = CaptionModel.from_pretrained(
         source, device=device, dtype=choose_dtype(dtype, device), decoder=decoder, quantization=quantization
     )
+    model.channel = channel or model.channel
     merge_adapters(model)
     return model
 
@@ -122,7 +126,7 @@ def caption_files(
     *,
     limits: BatchLimits,
     num_workers: int = 1,
-    bad_files: list[BadFile],
+    bad_files: list[BadFile] | None,
 ) -> Iterator[dict[int, tuple[Candidate, ...]]]:
     """Yield the candidates of each file, best first, by its number: a batch at a time, longest first.
 
@@ -132,13 +136,18 @@ def caption_files(
         config: of generation.
         limits: how much sound is captioned at once.
         num_workers: threads that decode files.
-        bad_files: gets those that could not be read or are too long; all others are captioned.
+        bad_files: gets those that could not be read or are too long; all others are captioned. None: the
+            first such file is an error.
+
+    Raises:
+        AudioError: a file cannot be captioned, and `bad_files` is None.
     """
     longest = longest_seconds(model, config)
     batches = decode_ahead(
         paths,
         limits,
         num_workers=num_workers,
+        channel=model.channel,
         bad_files=bad_files,
         refuse=lambda seconds: too_long(seconds, longest) if seconds > longest else None,
     )

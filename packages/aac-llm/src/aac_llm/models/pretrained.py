@@ -13,6 +13,7 @@ from audio_common.ced import CED
 from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
+from aac_llm.config.sound import Channel
 from aac_llm.models import checkpoint
 from aac_llm.models.bridge import Bridge
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
@@ -28,6 +29,8 @@ class PretrainedModule(nn.Module):
     encoder: CED
     bridge: Bridge
     decoder: Any
+    channel: Channel = "mean"
+    """What is heard of sounds with several channels."""
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, device: str | torch.device = "cpu") -> Self:
@@ -84,6 +87,7 @@ class PretrainedModule(nn.Module):
         # Quantized weights have no other format to be cast to.
         if dtype is not None and config.quantization == "none":
             model.to(dtype)
+        model.channel = checkpoint.read_channel(folder)
         return model.eval().to(device)
 
     @classmethod
@@ -135,7 +139,7 @@ class PretrainedModule(nn.Module):
                 (gathered from many GPUs).
         """
         tensors = state_dict if state_dict is not None else self.state_dict()
-        checkpoint.save(Path(folder), self.config, self.decoder, self.tokenizer, tensors)
+        checkpoint.save(Path(folder), self.config, self.decoder, self.tokenizer, tensors, self.channel)
 
     def save_merged(self, folder: str | Path) -> None:
         """Write everything, adapters merged into the weights: `decoder/` and `encoder/` are plain models.
@@ -143,7 +147,8 @@ class PretrainedModule(nn.Module):
         Raises:
             ValueError: the decoder is quantized.
         """
-        checkpoint.save_merged(Path(folder), self.config, tokenizer=self.tokenizer, **self.parts())
+        others = {"tokenizer": self.tokenizer, "channel": self.channel}
+        checkpoint.save_merged(Path(folder), self.config, **others, **self.parts())
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload what `save_pretrained` writes to the Hugging Face hub; return the address of the commit."""

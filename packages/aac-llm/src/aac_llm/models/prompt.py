@@ -86,6 +86,8 @@ def tokenize_captions(
     """
     if tokenizer.eos_token_id is None:
         raise ValueError("the decoder's tokenizer has no EOS token, so captions could not end")
+    if isinstance(captions, str):
+        raise TypeError(f"expected a list of captions, got one text {captions!r}")
     if not captions:
         raise ValueError("expected at least one caption, got none")
     rows = []

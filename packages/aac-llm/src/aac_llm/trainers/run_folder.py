@@ -5,6 +5,7 @@ OUT/checkpoint-N/       where training can resume after update N; the same comma
 OUT/best/               the best model on the validation clips
 OUT/last/               the model at the end
 OUT/log.jsonl           what was logged; OUT/curves.png shows it
+OUT/report.json         clips that were cropped, and those that could not be decoded
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from aac_llm.config.train import TrainConfig
 from aac_llm.files import to_plain, write_json
 
-CONFIG, LOG, CURVES = "config.json", "log.jsonl", "curves.png"
+CONFIG, LOG, CURVES, REPORT = "config.json", "log.jsonl", "curves.png", "report.json"
 BEST, LAST = "best", "last"
 FREE_TO_CHANGE = {"device", "report_to", "logging_steps", "keep_checkpoints", "epochs", "max_steps"}
 """Settings that may differ when training resumes."""

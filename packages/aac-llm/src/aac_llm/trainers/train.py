@@ -22,11 +22,13 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 from aac_llm.config.train import TrainConfig
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
+from aac_llm.files import write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.curves import plot_curves
+from aac_llm.trainers.lengths import check_lengths, crop_note, make_report
 from aac_llm.trainers.memory import estimate_memory
-from aac_llm.trainers.run_folder import BEST, CURVES, LAST, LOG, check_settings, find_checkpoint
+from aac_llm.trainers.run_folder import BEST, CURVES, LAST, LOG, REPORT, check_settings, find_checkpoint
 from aac_llm.trainers.trainer import CaptionTrainer
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ class TrainResult:
     """Updates."""
     bad_clips: dict[str, str]
     """Sound file -> why it could not be decoded; these were left out."""
+    cropped_clips: int = 0
+    """Clips longer than `data.max_seconds`, of which only a part was heard at a time."""
 
 
 def train_verb(config: TrainConfig) -> int:
@@ -82,6 +86,7 @@ def train(config: TrainConfig) -> TrainResult:
             config, config.data.validation, config.data.validation_splits, training=False
         )
     model = build_model(config)
+    check_lengths(config, model, train_set)
     # Here and not by Trainer: whole weights are loaded before FSDP shares them out.
     if checkpoint:
         model.restore(checkpoint)
@@ -99,7 +104,7 @@ def train(config: TrainConfig) -> TrainResult:
         PrinterCallback
     )  # in place of tqdm's bar it prints dictionaries to the standard output
     if trainer.is_world_process_zero():
-        describe(config, model, train_set, updates)
+        describe(config, model, train_set, validation_set, updates)
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
@@ -118,6 +123,7 @@ def build_model(config: TrainConfig) -> CaptionModel:
         model = CaptionModel.from_pretrained(source, device=device)
     else:
         model = CaptionModel.from_config(config.model, device=device)
+    model.channel = config.data.channel
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
@@ -127,7 +133,7 @@ def make_dataset(
     config: TrainConfig, manifests: Sequence[Path], splits: Sequence[str], *, training: bool
 ) -> CaptionDataset:
     """Make a data set of some splits of some manifests."""
-    clips = read_clips(manifests, splits)
+    clips = read_clips(manifests, splits, config.data.language)
     if not clips:
         raise ManifestError(
             f"no clip of {', '.join(map(str, manifests)) or 'no manifest'} has a split of {list(splits)}; "
@@ -140,12 +146,13 @@ def make_dataset(
         random=training,
         seed=config.seed,
         cache_gigabytes=config.data.cache_gigabytes,
+        channel=config.data.channel,
     )
 
 
-def read_clips(manifests: Sequence[Path], splits: Sequence[str]) -> list[Clip]:
-    """Read the clips of manifests, of the given splits or all."""
-    clips = [clip for path in manifests for clip in read_manifest(path)]
+def read_clips(manifests: Sequence[Path], splits: Sequence[str], language: str) -> list[Clip]:
+    """Read the clips of manifests that have captions in a language, of the given splits or all."""
+    clips = [clip for path in manifests for clip in read_manifest(path, language=language)]
     return [clip for clip in clips if not splits or clip.split in splits]
 
 
@@ -230,7 +237,13 @@ def check_device(config: TrainConfig) -> None:
         raise ValueError("precision fp16 needs a GPU: set precision to bf16 or fp32")
 
 
-def describe(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset, updates: int) -> None:
+def describe(
+    config: TrainConfig,
+    model: CaptionModel,
+    dataset: CaptionDataset,
+    validation: CaptionDataset | None,
+    updates: int,
+) -> None:
     """Log what will be trained, for how long and with how much memory."""
     parts = {"encoder": model.encoder, "bridge": model.bridge, "decoder": model.decoder}
     for name, part in parts.items():
@@ -240,8 +253,17 @@ def describe(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset, 
     clips = f"{len(dataset.clips)} clips" + (
         "" if len(dataset) == len(dataset.clips) else f", {len(dataset)} captions"
     )
+    if dataset.num_cropped:
+        logger.info("%s", crop_note(dataset, seconds))
     per_update = config.batch_size * config.gradient_accumulation_steps
     logger.info("%s, %d updates of %d on each device", clips, updates, per_update)
+    limit = config.validation.max_clips
+    if validation is not None and 0 < limit < len(validation):
+        logger.info(
+            "validation captions the first %d of %d clips; --validation.max_clips takes more",
+            limit,
+            len(validation),
+        )
     logger.info("%g s of sound become %d embeddings", seconds, model.token_budget(seconds))
     estimate = estimate_memory(
         model,
@@ -260,16 +282,27 @@ def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[Capt
     trainer.save_captioner(config.out / LAST)
     bad = [(str(data.clips[n].audio), reason) for data in datasets for n, reason in data.bad.items()]
     bad = gather_object(bad) if trainer.args.world_size > 1 else bad
+    for data in datasets if trainer.args.world_size > 1 else ():
+        data.cropped |= set(gather_object(sorted(data.cropped)))
     if trainer.is_world_process_zero():
         plot_curves(config.out / LOG, config.out / CURVES)
         if bad:
             logger.warning("%d clips could not be decoded and were left out (named above)", len(dict(bad)))
+        for data in datasets:
+            if data.num_cropped:
+                logger.info("%s", crop_note(data, config.data.max_seconds))
+        write_json(config.out / REPORT, make_report(datasets))
     trainer.accelerator.wait_for_everyone()
     record = best / "validation.json"
     scores = json.loads(record.read_text()) if record.is_file() else {}
     model = best if scores else config.out / LAST
     return TrainResult(
-        out=config.out, model=model, scores=scores, steps=trainer.state.global_step, bad_clips=dict(bad)
+        out=config.out,
+        model=model,
+        scores=scores,
+        steps=trainer.state.global_step,
+        bad_clips=dict(bad),
+        cropped_clips=sum(data.num_cropped for data in datasets),
     )
 
 

@@ -21,7 +21,7 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from aac_llm.config.train import AugmentConfig, TrainConfig
-from aac_llm.data.dataset import CaptionDataset, EpochLoader, make_loader
+from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
 from aac_llm.files import write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.run_folder import BEST
@@ -78,9 +78,9 @@ class CaptionTrainer(Trainer):
         )
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Compute Trainer's loss, with masks on the sound; record what a worker could not decode."""
+        """Compute Trainer's loss, with masks on the sound; record what a worker found out about clips."""
         assert isinstance(self.train_dataset, CaptionDataset)
-        self.train_dataset.note_bad(inputs.pop("bad", {}))
+        self.train_dataset.note(inputs.pop("news", News()))
         return super().compute_loss(model, {**inputs, "spec_augment": self.spec_augment}, *args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:

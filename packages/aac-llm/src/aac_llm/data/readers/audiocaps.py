@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from audio_common.files import AudioFolder
 
 from aac_llm.config.prepare import PrepareAudioCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_csv, read_text
+from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_rows
+from aac_llm.data.table import read_table
 
 CLIP_SECONDS = 10
-"""Length of a clip, of which some file names are made."""
+"""Length of a clip, of which some file names are made; another length is reported."""
 SPLITS = {"train.csv": "train", "val.csv": "validation", "test.csv": "test"}
 FILE_COLUMNS = ("file_name", "file_path")
+
+
+@dataclass
+class _Rows:
+    """The rows of one `youtube_id` and `start_time`."""
+
+    youtube_id: str
+    start: float
+    line: int
+    """Of the first one."""
+    audiocap_id: str
+    captions: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"{self.youtube_id}_{self.start:g}"
 
 
 def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
@@ -23,7 +42,7 @@ def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
     folder = config.audio or (config.source if config.source.is_dir() else config.source.parent)
     files, reading = AudioFolder(folder), Reading()
     for table, split in _tables(config):
-        columns = _columns(table)
+        columns = read_table(table, ()).columns
         named = next((name for name in FILE_COLUMNS if name in columns), None)
         if named:
             _read_variant(table, named, split, files, reading)
@@ -65,42 +84,72 @@ def _tables(config: PrepareAudioCapsConfig) -> Iterator[tuple[Path, str | None]]
         yield config.source, config.split
 
 
-def _columns(table: Path) -> list[str]:
-    try:
-        return next(csv.reader(read_text(table).splitlines()[:1]), [])
-    except csv.Error as e:
-        raise ManifestError(f"{table}:1: not CSV ({e})") from e
-
-
 def _read_original(table: Path, split: str | None, files: AudioFolder, reading: Reading) -> None:
-    captions: dict[tuple[str, float], list[str]] = {}
-    first: dict[tuple[str, float], tuple[int, str]] = {}
-    for line, row in read_csv(table, ("youtube_id", "start_time", "caption")):
+    found: dict[Path, list[_Rows]] = {}
+    for rows in _join_rows(table, reading):
+        # An audiocap_id names one caption, so it names the clip only where there is one.
+        audiocap_id = rows.audiocap_id if len(rows.captions) == 1 else ""
         try:
-            key = row["youtube_id"].strip(), float(row["start_time"])
-            if not key[0] or not row["caption"].strip():
-                raise ValueError("youtube_id or caption is empty")
+            audio = files.find_stem(clip_names(rows.youtube_id, rows.start, audiocap_id))
+        except LookupError:
+            names = f"Y{rows.youtube_id}, {rows.name} or in another known way"
+            message = f"no file below {files.folder} is named {names}"
+            reading.add_problem("missing", f"{table}:{rows.line}", message)
+            continue
+        found.setdefault(audio, []).append(rows)
+    for audio, several in found.items():
+        if len(several) > 1:
+            _refuse_shared(table, audio, several, reading)
+            continue
+        (rows,) = several
+        reading.clips.append(_clip(rows.name, audio, tuple(rows.captions), split, rows.youtube_id))
+
+
+def _join_rows(table: Path, reading: Reading) -> list[_Rows]:
+    """Join the captions of each clip: those of test and validation have five rows."""
+    joined: dict[tuple[str, float], _Rows] = {}
+    for line, row in read_rows(table, ("youtube_id", "start_time", "caption"), reading):
+        try:
+            youtube_id, start = _youtube_id(row["youtube_id"]), _seconds(row["start_time"])
+            if not row["caption"]:
+                raise ValueError("the caption is empty")
         except ValueError as e:
             reading.add_problem("row", f"{table}:{line}", e)
             continue
-        # Test and validation clips have five rows.
-        captions.setdefault(key, []).append(row["caption"])
-        first.setdefault(key, (line, row.get("audiocap_id", "").strip()))
-    for key, texts in captions.items():
-        line, audiocap_id = first[key]
-        name = f"{key[0]}_{key[1]:g}"
-        try:
-            # An audiocap_id names one caption, so it names the clip only where there is one.
-            audio = files.find_stem(clip_names(*key, audiocap_id if len(texts) == 1 else ""))
-        except LookupError:
-            message = f"no file below {files.folder} is named Y{key[0]}, {name} or in another known way"
-            reading.add_problem("missing", f"{table}:{line}", message)
-            continue
-        reading.clips.append(_clip(name, audio, tuple(texts), split, key[0]))
+        rows = joined.setdefault(
+            (youtube_id, start), _Rows(youtube_id, start, line, row.get("audiocap_id", ""))
+        )
+        rows.captions.append(row["caption"])
+    return list(joined.values())
+
+
+def _youtube_id(text: str) -> str:
+    # Spreadsheets make `#NAME?` of ids that begin with a dash.
+    if not re.fullmatch(r"[\w-]+", text):
+        raise ValueError(f"expected the id of a video as youtube_id, got {text!r}")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"expected seconds as start_time, got {text!r}")
+    return seconds
+
+
+def _refuse_shared(table: Path, audio: Path, several: Sequence[_Rows], reading: Reading) -> None:
+    """Report that one file is found for several parts of a video: it can be only one of them."""
+    starts = ", ".join(f"{rows.start:g}" for rows in several)
+    for rows in several:
+        message = f"{audio.name} is the file of the start times {starts}: name each file with its start time"
+        reading.add_problem("row", f"{table}:{rows.line}", message)
 
 
 def _read_variant(table: Path, named: str, split: str | None, files: AudioFolder, reading: Reading) -> None:
-    for line, row in read_csv(table, (named, "caption_1")):
+    for line, row in read_rows(table, (named, "caption_1"), reading):
         name, captions = row[named], numbered_captions(row)
         if not name or not captions:
             reading.add_problem("row", f"{table}:{line}", f"the row has no {named} or no caption")
@@ -121,6 +170,7 @@ def _clip(name: str, audio: Path, captions: tuple[str, ...], split: str | None, 
         audio=audio,
         captions=captions,
         split=split,
+        duration=CLIP_SECONDS,
         dataset="audiocaps",
         sound_id=f"youtube:{youtube_id}",
     )

@@ -6,14 +6,14 @@ from audio_common.files import AudioFolder
 
 from aac_llm.config.prepare import PrepareAutoACDConfig
 from aac_llm.data.manifest import Clip
-from aac_llm.data.readers.source import Reading, read_csv
+from aac_llm.data.readers.source import Reading, read_rows
 
 
 def read_autoacd(config: PrepareAutoACDConfig) -> Reading:
     """Read the table; the files may be named with or without a `Y` before the id."""
     files, reading = AudioFolder(config.audio or config.source.parent), Reading()
-    for line, row in read_csv(config.source, ("youtube_id", "caption")):
-        name, caption = row["youtube_id"].strip(), row["caption"].strip()
+    for line, row in read_rows(config.source, ("youtube_id", "caption"), reading):
+        name, caption = row["youtube_id"], row["caption"]
         if not name or not caption:
             reading.add_problem("row", f"{config.source}:{line}", "youtube_id or caption is empty")
             continue

@@ -9,7 +9,7 @@ from audio_common.files import AudioFolder
 
 from aac_llm.config.prepare import PrepareClothoConfig
 from aac_llm.data.manifest import Clip
-from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_csv
+from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_rows
 
 SPLITS = {
     "clotho_captions_development.csv": "train",
@@ -28,8 +28,8 @@ def read_clotho(config: PrepareClothoConfig) -> Reading:
     """
     reading = Reading()
     for table, folder, split in _tables(config):
-        files, sound_ids = AudioFolder(folder), read_sound_ids(table)
-        for line, row in read_csv(table, ("file_name", "caption_1")):
+        files, sound_ids = AudioFolder(folder), read_sound_ids(table, reading)
+        for line, row in read_rows(table, ("file_name", "caption_1"), reading):
             where, name, captions = f"{table}:{line}", row["file_name"], numbered_captions(row)
             if not name or not captions:
                 reading.add_problem("row", where, "the row has no file_name or no caption")
@@ -54,14 +54,14 @@ def read_clotho(config: PrepareClothoConfig) -> Reading:
     return reading
 
 
-def read_sound_ids(table: Path) -> dict[str, str]:
+def read_sound_ids(table: Path, reading: Reading) -> dict[str, str]:
     """File name -> Freesound's number, from the metadata that belong to a table of captions."""
     metadata = table.with_name(table.name.replace("captions", "metadata"))
     if metadata == table or not metadata.is_file():
         return {}
     # The published metadata are in this encoding, the captions in UTF-8.
-    rows = read_csv(metadata, ("file_name", "sound_id"), encoding="iso-8859-1")
-    return {row["file_name"]: row["sound_id"].strip() for _, row in rows if row["sound_id"].strip().isdigit()}
+    rows = read_rows(metadata, ("file_name", "sound_id"), reading, encoding="iso-8859-1")
+    return {row["file_name"]: row["sound_id"] for _, row in rows if row["sound_id"].isdigit()}
 
 
 def _tables(config: PrepareClothoConfig) -> Iterator[tuple[Path, Path, str | None]]:

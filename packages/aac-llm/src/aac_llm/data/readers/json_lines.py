@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,23 @@ from aac_llm.config.prepare import (
     PrepareReferenceConfig,
     PrepareSLAMConfig,
 )
-from aac_llm.data.manifest import Clip, read_json_lines
-from aac_llm.data.readers.source import Reading
+from aac_llm.data.captions import parse_captions
+from aac_llm.data.languages import language_code
+from aac_llm.data.manifest import KEYS, Clip, read_json_lines
+from aac_llm.data.readers.source import Reading, metadata_seconds
+
+LABELS = ("dataset", "licence", "sound_id")
+"""Keys of our rows that are texts, if they are there."""
 
 
 def read_reference(config: PrepareReferenceConfig) -> Reading:
     """Read the reference code's: `label` is a caption, or in a test set several with tabs between."""
     reading = Reading()
     find = _finder(config)
-    for line, row in read_json_lines(config.source):
-        where = f"{config.source}:{line}"
+    for line, row in _rows(config.source, reading):
         captions = tuple(text.strip() for text in str(row.get("label") or "").split("\t") if text.strip())
-        _add(reading, where, find, row.get("wav"), captions, row.get("key"), config.split)
+        fields = {"split": config.split, "duration": metadata_seconds(row.get("dur"))}
+        _add(reading, f"{config.source}:{line}", find, row.get("wav"), captions, row.get("key"), fields)
     return reading
 
 
@@ -34,7 +39,7 @@ def read_slam(config: PrepareSLAMConfig) -> Reading:
     captions: dict[str, list[str]] = {}
     first: dict[str, tuple[int, Any]] = {}
     reading = Reading()
-    for line, row in read_json_lines(config.source):
+    for line, row in _rows(config.source, reading):
         source, target = row.get("source"), str(row.get("target") or "").strip()
         if not source or not target:
             reading.add_problem(
@@ -47,30 +52,49 @@ def read_slam(config: PrepareSLAMConfig) -> Reading:
     find = _finder(config)
     for source, texts in captions.items():
         line, key = first[source]
-        _add(reading, f"{config.source}:{line}", find, source, tuple(texts), key, config.split)
+        _add(reading, f"{config.source}:{line}", find, source, tuple(texts), key, {"split": config.split})
     return reading
 
 
 def read_jsonl(config: PrepareJSONLConfig) -> Reading:
-    """Read ours, of which `id` may be missing and `captions` may be one `caption`."""
+    """Read ours, of which `id` may be missing and `captions` may be one `caption`.
+
+    Captions in other languages and keys that are not the manifest's are kept.
+    """
     reading = Reading()
-    find = _finder(config)
-    for line, row in read_json_lines(config.source):
-        texts = row.get("captions", row.get("caption"))
-        captions = tuple(texts) if isinstance(texts, list) else (texts,) if texts else ()
-        details = {key: row.get(key) for key in ("dataset", "licence", "sound_id") if row.get(key)}
-        split = row.get("split") or config.split
-        _add(
-            reading,
-            f"{config.source}:{line}",
-            find,
-            row.get("audio"),
-            captions,
-            row.get("id"),
-            split,
-            details,
-        )
+    find, language = _finder(config), language_code(config.language)
+    for line, row in _rows(config.source, reading):
+        where = f"{config.source}:{line}"
+        if "captions" not in row and "caption" in row:
+            row = {**row, "captions": row["caption"]}
+            del row["caption"]
+        try:
+            captions, translations = parse_captions(row, language)
+        except ValueError as e:
+            reading.add_problem("row", where, e)
+            continue
+        if not captions:
+            message = f"no captions in {language}, there are {', '.join(translations)}"
+            reading.add_problem("language", where, message)
+            continue
+        fields = {
+            **{key: str(row[key]) for key in LABELS if row.get(key)},
+            "split": row.get("split") or config.split,
+            "duration": metadata_seconds(row.get("duration")),
+            "language": language,
+            "translations": translations,
+            "extra": {key: value for key, value in row.items() if key not in KEYS},
+        }
+        _add(reading, where, find, row.get("audio"), captions, row.get("id"), fields)
     return reading
+
+
+def _rows(source: Path, reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number and object of each line; what is no object becomes a problem."""
+    problems: list[str] = []
+    yield from read_json_lines(source, problems)
+    for problem in problems:
+        reading.add_line("row", problem, source)
 
 
 def _finder(config: PrepareConfig) -> Callable[[str], Path]:
@@ -96,21 +120,19 @@ def _add(
     where: str,
     find: Callable[[str], Path],
     name: Any,
-    captions: tuple[Any, ...],
+    captions: tuple[str, ...],
     key: Any,
-    split: str | None,
-    details: dict[str, Any] | None = None,
+    fields: dict[str, Any],
 ) -> None:
+    """Add a clip with these captions and other fields, or the reason why the row is none."""
     if not name or not isinstance(name, str):
         return reading.add_problem("row", where, "the row names no sound file")
-    if not captions or not all(isinstance(text, str) and text.strip() for text in captions):
-        return reading.add_problem(
-            "row", where, f"captions must be texts that are not empty, got {captions!r}"
-        )
+    if not captions:
+        return reading.add_problem("row", where, "the row has no caption")
     try:
         audio = find(name)
-    except LookupError as e:
+    # ValueError: a NUL in the name, which no file system takes.
+    except (LookupError, ValueError) as e:
         return reading.add_problem("missing", where, e)
-    clip_id = str(key or Path(name).stem)
-    reading.clips.append(Clip(id=clip_id, audio=audio, captions=captions, split=split, **(details or {})))
+    reading.clips.append(Clip(id=str(key or Path(name).stem), audio=audio, captions=captions, **fields))
     return None

@@ -9,7 +9,8 @@ from audio_common.files import AudioFolder
 
 from aac_llm.config.prepare import PrepareMACSConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import Reading, read_text
+from aac_llm.data.readers.source import Reading
+from aac_llm.data.table import read_text
 
 
 def read_macs(config: PrepareMACSConfig) -> Reading:

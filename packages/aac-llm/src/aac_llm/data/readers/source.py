@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aac_llm.data.manifest import Clip, ManifestError
+from aac_llm.data.manifest import Clip
+from aac_llm.data.table import read_table
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Problem:
     """Something that a user should know about one clip or row."""
 
     kind: str
-    """One of `aac_llm.data.prepare.KINDS`."""
+    """One of `aac_llm.data.report.KINDS`."""
     where: str
     """Ids of the clips, or `file:line`."""
     message: str
@@ -32,41 +33,25 @@ class Reading:
         """Add a problem."""
         self.problems.append(Problem(kind, where, str(message)))
 
+    def add_line(self, kind: str, problem: str, path: Path) -> None:
+        """Add a problem that is written as `file:line: reason`."""
+        number, _, message = problem.removeprefix(f"{path}:").partition(": ")
+        self.add_problem(kind, f"{path}:{number}", message)
 
-def read_csv(
-    path: Path, needed: Iterable[str], *, encoding: str = "utf-8-sig"
+
+def read_rows(
+    path: Path, needed: Sequence[str], reading: Reading, *, encoding: str = "utf-8"
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row by column) for each row of a CSV file; missing cells are empty.
+    """Yield (line number, cells by column) for each whole row of a table; the others become problems.
 
     Raises:
-        ManifestError: a needed column is missing, or the file is not in that encoding or not CSV.
+        ManifestError: see `aac_llm.data.table.read_table`.
     """
-    with path.open(encoding=encoding, newline="") as file:
-        reader = csv.DictReader(file, restval="")
-        try:
-            columns = reader.fieldnames or []
-            missing = [name for name in needed if name not in columns]
-            if missing:
-                raise ManifestError(
-                    f"{path}:1: no column {', '.join(missing)}; there are {', '.join(columns)}"
-                )
-            for row in reader:
-                row.pop(None, None)  # type: ignore[call-overload]  # cells beyond the last column
-                yield reader.line_num, row
-        except (UnicodeDecodeError, csv.Error) as e:
-            raise ManifestError(f"{path}:{reader.line_num + 1}: not CSV in {encoding} ({e})") from e
-
-
-def read_text(path: Path) -> str:
-    """Read a text file.
-
-    Raises:
-        ManifestError: it is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise ManifestError(f"{path}: not UTF-8 text ({e})") from e
+    table = read_table(path, needed, encoding=encoding)
+    for problem in table.problems:
+        reading.add_problem("row", problem.where, problem.message)
+    for row in table.rows:
+        yield row.line, row.cells
 
 
 def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> Iterator[tuple[Path, str]]:
@@ -88,3 +73,16 @@ def find_tables(folder: Path, names: Mapping[str, str], split: str | None) -> It
 def numbered_captions(row: Mapping[str, str]) -> tuple[str, ...]:
     """Return the texts of caption_1, caption_2, ... that are not empty."""
     return tuple(text for key, text in row.items() if key.startswith("caption_") and (text or "").strip())
+
+
+def metadata_seconds(value: object) -> float | None:
+    """Return a length that metadata name, as a number or as text; None where they do not or it is nonsense.
+
+    >>> metadata_seconds("26.16"), metadata_seconds(None), metadata_seconds("long")
+    (26.16, None, None)
+    """
+    try:
+        seconds = float(value)  # type: ignore[arg-type]  # whatever JSON may hold
+    except (TypeError, ValueError):
+        return None
+    return seconds if 0 < seconds < math.inf else None

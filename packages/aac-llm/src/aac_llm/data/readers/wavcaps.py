@@ -15,7 +15,8 @@ from audio_common.files import AudioFolder, walk_files
 
 from aac_llm.config.prepare import PrepareWavCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import Reading, read_text
+from aac_llm.data.readers.source import Reading, metadata_seconds
+from aac_llm.data.table import read_text
 
 BLACKLIST = "blacklist_exclude_test_ac.json"
 SOURCES = {"as_final": "AudioSet", "bbc_final": "BBC", "fsd_final": "FreeSound", "sb_final": "SoundBible"}
@@ -58,6 +59,7 @@ def read_wavcaps(config: PrepareWavCapsConfig) -> Reading:
                     audio=audio,
                     captions=(caption,),
                     split=config.split,
+                    duration=metadata_seconds(entry.get("duration")),
                     dataset="wavcaps",
                     sound_id=_sound_id(part, Path(name).stem),
                 )
@@ -98,14 +100,13 @@ def _parts(source: Path) -> Iterator[Path]:
 
 
 def _entries(path: Path) -> list[Any]:
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(text)
     except json.JSONDecodeError as e:
         # A clone without git LFS holds three lines of text in place of each file.
-        hint = (
-            "; it is a pointer of git LFS: fetch the file itself" if "oid sha256" in path.read_text() else ""
-        )
-        raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg}{hint}") from e
+        hint = "; it is a pointer of git LFS: fetch the file itself" if "oid sha256" in text else ""
+        raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}{hint}") from e
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
         raise ManifestError(f"{path}:1: expected an object with a list `data`, got {type(content).__name__}")
     return content["data"]
