@@ -76,7 +76,7 @@ def test_recording_of_another_manifest_is_found_by_its_number(tmp_path: Path) ->
 
 def test_nothing_usable_is_an_error_that_says_where_to_look(tmp_path: Path) -> None:
     source = write_rows(tmp_path / "s.jsonl", [{"audio": "gone.wav", "caption": "x"}])
-    with pytest.raises(ManifestError, match=r"not one of 0 clips can be used; .*m\.report\.json"):
+    with pytest.raises(ManifestError, match=r"not one row can be used; .*m\.report\.json"):
         prepare(PrepareJSONLConfig(source=source, out=tmp_path / "m.jsonl"))
 
 

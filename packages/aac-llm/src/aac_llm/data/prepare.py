@@ -99,7 +99,8 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     show_report(report, config.json)
     if not kept:
         why = "see above" if is_stream(config.out) else f"{report_path(config.out)} says why"
-        raise ManifestError(f"{config.source}: not one of {len(clips)} clips can be used; {why}")
+        what = f"not one of {len(clips)} clips" if clips else "not one row"
+        raise ManifestError(f"{config.source}: {what} can be used; {why}")
     return report
 
 

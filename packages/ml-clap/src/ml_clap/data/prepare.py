@@ -120,9 +120,8 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     with tables_beside_json(config.json):
         print_report(report)
     if not kept:
-        raise ManifestError(
-            f"{config.source}: not one of {len(clips)} clips can be used; {report_path(config.out)} says why"
-        )
+        what = f"not one of {len(clips)} clips" if clips else "not one row"
+        raise ManifestError(f"{config.source}: {what} can be used; {report_path(config.out)} says why")
     return report
 
 
