@@ -109,7 +109,7 @@ def make_decoder(folder: Path) -> Path:
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     create_tiny_decoder(folder, ["a dog barks while rain falls"], hidden_size=64)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     config = LlamaConfig(
         vocab_size=49_152,
         hidden_size=576,

@@ -71,7 +71,7 @@ def check_source(source: str | Path) -> None:
     from transformers import AutoConfig
 
     try:
-        AutoConfig.from_pretrained(source)
+        AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as e:
         raise ValueError(
             f"llm: expected a folder or a hub id of a language model, got {source} ({first_sentence(e)})"
@@ -120,8 +120,10 @@ class LocalLLM:
         if dtype == "auto":
             dtype = "float32" if device == "cpu" else "bfloat16"
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                source, dtype=getattr(torch, dtype), trust_remote_code=False
+            )
         except (OSError, ValueError) as e:
             raise ValueError(
                 f"llm: no causal language model at {source}, expected a folder or a hub id: "

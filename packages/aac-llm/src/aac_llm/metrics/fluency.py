@@ -226,13 +226,15 @@ def _build(backbone: str, num_classes: int, local_only: bool) -> FluencyDetector
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     try:
-        config = AutoConfig.from_pretrained(backbone, local_files_only=local_only)
-        tokenizer = AutoTokenizer.from_pretrained(backbone, local_files_only=local_only)
+        config = AutoConfig.from_pretrained(backbone, local_files_only=local_only, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            backbone, local_files_only=local_only, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         reason = f"the configuration and the tokenizer of {backbone} are not at hand"
         get = f"`hf download {backbone} config.json tokenizer.json tokenizer_config.json vocab.txt`"
         raise MissingMetricError(reason, get) from error
-    return FluencyDetector(AutoModel.from_config(config), tokenizer, num_classes)
+    return FluencyDetector(AutoModel.from_config(config, trust_remote_code=False), tokenizer, num_classes)
 
 
 def _remedy(name: str) -> str:

@@ -71,8 +71,12 @@ class SentenceEncoder:
         folder = fetch_folder(source, local_only=local_only)
         pooling = read_pooling(folder)
         place = folder / pooling.encoder
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        return cls(AutoModel.from_pretrained(place, dtype=torch.float32).to(device), tokenizer, pooling)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        return cls(
+            AutoModel.from_pretrained(place, dtype=torch.float32, trust_remote_code=False).to(device),
+            tokenizer,
+            pooling,
+        )
 
     @torch.inference_mode()
     def encode(

@@ -47,8 +47,8 @@ def load_decoder(
         options |= {"device_map": {"": str(device)}}
     model: Any
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as e:
         raise DecoderError(
             f"the decoder {str(source)!r} cannot be loaded ({first_sentence(e)}); expected the hub id or the "
@@ -71,13 +71,13 @@ def create_decoder(source: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     try:
-        config = AutoConfig.from_pretrained(source)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as e:
         raise DecoderError(
             f"configuration and tokenizer of the decoder {str(source)!r} cannot be loaded: {e}"
         ) from e
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     set_generation_defaults(model, tokenizer)
     return model, tokenizer
 

@@ -197,7 +197,7 @@ def _build_encoder(config: PretrainedConfig) -> nn.Module:
         return M2M100Encoder(config)  # type: ignore[arg-type]
     from transformers import AutoModel
 
-    return without_pooler(AutoModel.from_config(config, dtype=torch.float32))
+    return without_pooler(AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False))
 
 
 def _is_card_name(source: str | Path) -> bool:

@@ -58,7 +58,9 @@ def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
     # RoBERTa's positions begin at 2; not every tokenizer says how long its model's texts can be.
     positions = getattr(config, "max_position_embeddings", max_tokens + 2)
     max_tokens = min(max_tokens, positions - 2)
-    tokenizer = HFTokenizer(AutoTokenizer.from_pretrained(folder), max_tokens=max_tokens)
+    tokenizer = HFTokenizer(
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False), max_tokens=max_tokens
+    )
     has_weights = any(folder.glob("*.safetensors")) or (folder / "pytorch_model.bin").is_file()
     return TextSource(config, tokenizer, _read_auto_state(folder) if has_weights else None)
 
@@ -111,7 +113,9 @@ def _read_auto_state(folder: Path) -> dict[str, Tensor]:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # a missing pooler is no news: it is not used; all else is checked below
     try:
-        model, info = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        model, info = AutoModel.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+        )
     finally:
         logging.set_verbosity(verbosity)
     missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
@@ -126,7 +130,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
 
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json: it is not a text encoder of transformers")
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.model_type == "m2m_100":
         # SONAR has no layer drop, and a skipped layer would have no gradient.
         config.encoder_layerdrop = 0.0

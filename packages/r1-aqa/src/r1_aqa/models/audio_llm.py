@@ -227,7 +227,7 @@ def load_audio_llm(
     )
     if base:
         model = load_adapters(model, source)
-    processor = transformers.AutoProcessor.from_pretrained(name)
+    processor = transformers.AutoProcessor.from_pretrained(name, trust_remote_code=False)
     # Completions are appended: padding must not stand between a prompt and its answer.
     processor.tokenizer.padding_side = "left"
     if config.quantization == "none":  # bitsandbytes has placed the weights already
