@@ -211,7 +211,7 @@ VERBS = (
     Verb(
         name="score",
         settings=ScoreConfig,
-        function="r1_aqa.evaluators.scores:score",
+        function="r1_aqa.evaluators.scores:score_verb",
         positional=("predictions",),
         example="score runs/scores/predictions.jsonl --data data/mine.validation.jsonl",
         check=check_score,

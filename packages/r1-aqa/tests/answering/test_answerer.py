@@ -169,3 +169,25 @@ def test_an_unreadable_sound_is_said_once(
     with pytest.raises(AudioError, match=r"bad\.wav"):
         Answerer(tiny_audio_llm).answer(tmp_path / "bad.wav", "What?")
     assert not caplog.messages
+
+
+def test_options_of_an_iterator_are_not_lost(tiny_model_folder: Path, clip: Path) -> None:
+    answerer = Answerer.from_pretrained(tiny_model_folder, device="cpu")
+    choices = ["a dog", "rain"]
+    listed = answerer.answer(clip, "What?", choices, max_new_tokens=3)
+    assert answerer.answer(clip, "What?", iter(choices), max_new_tokens=3) == listed
+    with pytest.raises(TypeError, match="choices: expected a list"):
+        answerer.answer(clip, "What?", {"A": "a dog", "B": "rain"}, max_new_tokens=3)
+    for numbers in ({"batch_size": 0}, {"max_new_tokens": 1.5}, {"temperature": float("nan")}):
+        with pytest.raises(ValueError, match=next(iter(numbers))):
+            answerer.answer(clip, "What?", **numbers)  # type: ignore[call-overload]
+
+
+def test_a_prompt_beyond_the_model_is_said_for_every_question_about_a_clip(
+    tiny_model_folder: Path, clip: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answerer = Answerer.from_pretrained(tiny_model_folder, device="cpu")
+    texts = ["What?", "word " * 1000]
+    asked = [Question(id=str(i), audio=clip, question=text) for i, text in enumerate(texts)]
+    answerer.answer_all(asked, max_new_tokens=1)
+    assert "question 1 has" in caplog.text

@@ -17,6 +17,7 @@ from r1_aqa.evaluators.scores import (
     overall,
     score,
     score_outputs,
+    score_verb,
 )
 from r1_aqa.rewards.verdicts import official_match
 
@@ -145,3 +146,19 @@ def test_an_interval_is_honest_when_every_answer_is_wrong() -> None:
     found = score_outputs(asked, ["b"] * 6)["strict"]
     assert found["low"] == 0
     assert found["high"] == pytest.approx(0.39, abs=0.005)  # Wilson's for 0 of 6
+
+
+def test_the_verb_exits_with_1_for_bad_rows_and_counts_what_is_not_scored(tmp_path: Path) -> None:
+    row = {"audio": "a.wav", "question": "What?", "choices": ["a dog", "rain"]}
+    rows = [row | {"id": "1", "answer": "rain"}, row | {"id": "2"}, row | {"id": "3", "answer": "a seal"}]
+    data, said = tmp_path / "q.jsonl", tmp_path / "p.jsonl"
+    data.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    said.write_text('{"id": "1", "output": "rain"}\n', encoding="utf-8")
+    config = ScoreConfig(predictions=said, data=data, json=tmp_path / "s.json", bootstrap=5)
+    assert score_verb(config) == 1
+    found = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
+    assert (found["num_questions"], found["num_not_scored"], len(found["bad_rows"])) == (2, 1, 1)
+    data.write_text(json.dumps(rows[0]) + "\n", encoding="utf-8")
+    assert score_verb(config) == 0
+    said.write_text('{"id": "1", "output": "rain"}\n7\n', encoding="utf-8")
+    assert score_verb(config) == 1

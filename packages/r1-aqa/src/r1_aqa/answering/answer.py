@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from r1_aqa.rewards.matching import match_choice, read_answer
@@ -44,8 +44,8 @@ def parse_answer(completion: str, choices: Sequence[str]) -> Answer:
     )
 
 
-def check_texts(question: str, choices: Sequence[str]) -> None:
-    """Raise for a question or options that are not texts.
+def check_texts(question: str, choices: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the options, an iterator's, too; raise for a question or options that are not texts.
 
     Raises:
         TypeError, ValueError: what it is instead.
@@ -58,8 +58,25 @@ def check_texts(question: str, choices: Sequence[str]) -> None:
         raise ValueError("question is empty")
     if isinstance(choices, str):
         raise TypeError(f"choices: expected several texts, got the one text {choices!r}")
-    for number, choice in enumerate(choices):
+    if isinstance(choices, Mapping | Set):
+        raise TypeError(f"choices: expected a list of texts, got {type(choices).__name__}")
+    found = () if choices is None else tuple(choices)
+    for number, choice in enumerate(found):
         if not isinstance(choice, str):
             raise TypeError(f"choices[{number}]: expected a text, got {type(choice).__name__}")
         if not choice.strip():
             raise ValueError(f"choices[{number}] is empty")
+    return found
+
+
+def check_numbers(*, max_new_tokens: int, temperature: float, batch_size: int) -> None:
+    """Raise for numbers with which nothing can be generated.
+
+    Raises:
+        ValueError: which one it is.
+    """
+    for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if not isinstance(temperature, int | float) or not 0 <= temperature < float("inf"):
+        raise ValueError(f"temperature must be 0 or more, got {temperature!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, overload
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from audio_common import AudioError, as_waveform, one_or_many
 
-from r1_aqa.answering.answer import Answer, check_texts, parse_answer
+from r1_aqa.answering.answer import Answer, check_numbers, check_texts, parse_answer
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
@@ -75,7 +75,7 @@ class Answerer:
         self,
         audio: Sound,
         question: str,
-        choices: Sequence[str] = (),
+        choices: Iterable[str] | None = (),
         *,
         sample_rate: int = SAMPLE_RATE,
         prompt: PromptStyle | None = None,
@@ -88,7 +88,7 @@ class Answerer:
         self,
         audio: list[Sound] | tuple[Sound, ...],
         question: str,
-        choices: Sequence[str] = (),
+        choices: Iterable[str] | None = (),
         *,
         sample_rate: int = SAMPLE_RATE,
         prompt: PromptStyle | None = None,
@@ -100,7 +100,7 @@ class Answerer:
         self,
         audio: Sound | list[Sound] | tuple[Sound, ...],
         question: str,
-        choices: Sequence[str] = (),
+        choices: Iterable[str] | None = (),
         *,
         sample_rate: int = SAMPLE_RATE,
         prompt: PromptStyle | None = None,
@@ -128,11 +128,11 @@ class Answerer:
             AudioError: a sound cannot be read, or samples are no sound.
             ValueError: a question without text, or a single option.
         """
-        check_texts(question, choices)
+        choices = check_texts(question, choices)
         sounds, are_many = one_or_many(audio)
         names, given = self._name_sounds(sounds, sample_rate)
         questions = [
-            Question(id=str(row), audio=name, question=question, choices=tuple(choices))
+            Question(id=str(row), audio=name, question=question, choices=choices)
             for row, name in enumerate(names)
         ]
         answers = self._answer_all(
@@ -210,6 +210,7 @@ class Answerer:
         temperature: float,
         batch_size: int,
     ) -> list[Answer]:
+        check_numbers(max_new_tokens=max_new_tokens, temperature=temperature, batch_size=batch_size)
         completions: dict[int, Completion] = {}
         for style in ("answer", "choices") if prompt is None else (prompt,):
             rows = [i for i, q in enumerate(questions) if prompt or bool(q.choices) == (style == "answer")]

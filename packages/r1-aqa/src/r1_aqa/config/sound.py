@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Channel = Literal["mean", "first", "loudest"]
 """Which of several channels is heard."""
+TooLong = Literal["truncate", "center", "windows", "skip"]
+"""What is done about a sound beyond `max_seconds`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +17,7 @@ class SoundConfig:
 
     max_seconds: float = 30.0
     """Longest audio; Whisper-like encoders hear 30 s. Less where the model's encoder takes less."""
-    too_long: Literal["truncate", "center", "windows", "skip"] = "truncate"
+    too_long: TooLong = "truncate"
     """Longer audio: keep its beginning or its middle; ask about each of its `windows` and take the answer
     that most give (not in training); or skip the question. What is cut or skipped is counted and said."""
     channel: Channel = "mean"
@@ -23,5 +25,13 @@ class SoundConfig:
     code does; or the `loudest`."""
 
     def __post_init__(self) -> None:
+        # From Python any text may come: an unknown rule would cut without a word.
+        for name, kind in (("too_long", TooLong), ("channel", Channel)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(
+                    f"sound.{name} must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}"
+                )
+        if not isinstance(self.max_seconds, int | float):
+            raise TypeError(f"sound.max_seconds must be a number, got {self.max_seconds!r}")
         if not self.max_seconds > 0:
             raise ValueError(f"sound.max_seconds must be positive, got {self.max_seconds}")

@@ -16,19 +16,20 @@ import ast
 import re
 from typing import Any
 
-from r1_aqa.data.options import take_letters_off
+from r1_aqa.data.options import is_lettered, take_letters_off
 
 CHAT_KEYS = ("messages", "conversations")
 PAIR_KEYS = (("query", "response"), ("instruction", "output"))
 ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "bot": "assistant"}
 
 _INLINE = re.compile(r"<audio>([^<>\n]+)</audio>")
-_TAG = re.compile(r"\s*<audio>\s*")
+_TAG = re.compile(
+    r"\s*(?:<(?:audio|sound)>|(?:Audio \d+: ?)?<\|audio_bos\|><\|AUDIO\|><\|audio_eos\|>|<\|audio\|>)\s*"
+)
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
 _THINKING = re.compile(r"<think>.*?</think>", re.S)
 _LISTED = re.compile(r"\s*Please choose the answer from the following options: (\[.*?\])\.?\s*", re.S)
 _INSTRUCTION = re.compile(r"\s*Output the .{0,80}?final answer in <answer> </answer>\.\s*$", re.S)
-_OPTION_LINE = re.compile(r"[(\[]?[A-Z][)\].:]{1,2}\s+\S.*")
 
 Row = dict[str, Any]
 
@@ -59,10 +60,21 @@ def chat_to_plain(row: Row) -> Row:
     sounds = rest.pop("audios", None) or rest.pop("audio", None) or []
     sounds = [*(sounds if isinstance(sounds, list) else [sounds]), *inside]
     if not sounds:
-        raise ValueError("a chat without sound: it has neither audios nor an audio part")
+        raise ValueError(
+            f"a chat without sound: it has neither audios nor an audio part; it has the keys {', '.join(row)}"
+        )
+    if (count := len(_TAG.findall(_INLINE.sub(" ", text)))) > max(1, len(sounds)):
+        raise ValueError(
+            f"several sounds: its text has {count} places of sounds, and a question about one is supported"
+        )
+    for key in ("images", "videos"):
+        if rest.get(key):
+            raise ValueError(f"a question about {key}, too; one about a sound alone is supported")
     question, choices = split_options(_TAG.sub(" ", _INLINE.sub(" ", text)).strip())
-    solution = rest.pop("solution", None)
     response = answers[0] if answers else None
+    solution = rest.pop("solution", None)
+    if solution is None and response is None:
+        solution = rest.get("answer")
     found: Row = {"audio": sounds, "question": question}
     found |= {"choices": rest.pop("choices", None) or rest.pop("options", None) or choices}
     found["answer"] = bare_answer(solution if solution is not None else response)
@@ -98,12 +110,17 @@ def split_options(text: str) -> tuple[str, list[str]]:
             return text, []
     lines = text.rstrip().split("\n")
     count = 0
-    while count < len(lines) - 1 and _OPTION_LINE.fullmatch(lines[-1 - count].strip()):
+    while count < len(lines) - 1 and is_lettered(lines[-1 - count].strip()):
         count += 1
     letters, options = take_letters_off([line.strip() for line in lines[len(lines) - count :]])
     question = "\n".join(lines[: len(lines) - count]).strip()
     question = re.sub(r"\s*\b(?:Options|Choices):$", "", question)
-    return (question, list(options)) if letters == tuple(sorted(letters)) and letters else (text, [])
+    in_order = letters and list(letters) == sorted(letters, key=lambda letter: (len(letter), letter))
+    if not in_order:
+        return text, []
+    # Numbers stay, for an answer may be one: without them it would be no option's letter.
+    is_numbered = letters[0].isdigit()
+    return question, [line.strip() for line in lines[-count:]] if is_numbered else list(options)
 
 
 def _turns(row: Row) -> tuple[list[tuple[str, str, list[str]]], Row]:
@@ -116,6 +133,8 @@ def _turns(row: Row) -> tuple[list[tuple[str, str, list[str]]], Row]:
         return [_turn(turn, key) for turn in row[key]], rest
     asked, answered = next(pair for pair in PAIR_KEYS if pair[0] in row)
     rest = {name: value for name, value in row.items() if name not in (asked, answered, "input")}
+    if row.get("history"):
+        raise ValueError("a chat with turns before its question (history); expected one question")
     texts = [str(row[name]).strip() for name in (asked, "input") if row.get(name)]
     turns = [("user", "\n".join(texts), list[str]())]
     return turns + ([("assistant", str(row[answered]), [])] if row.get(answered) else []), rest
@@ -131,6 +150,7 @@ def _turn(turn: Any, key: str) -> tuple[str, str, list[str]]:
         # OpenAI's parts, as Qwen's processors take them.
         parts = [part if isinstance(part, dict) else {"text": part} for part in content]
         names = [part.get("audio") or part.get("audio_url") for part in parts]
+        names = [name.get("url") or name.get("path") if isinstance(name, dict) else name for name in names]
         sounds = [name for name in names if isinstance(name, str)]
         content = " ".join(str(part["text"]) for part in parts if part.get("text"))
     if not isinstance(content, str):

@@ -18,7 +18,11 @@ from typing import Any
 
 from r1_aqa.data.questions import Question
 
-_MARKED = re.compile(r"\s*[(\[]?([A-Za-z]|\d{1,2})(?:[)\]][.:]?|[.:])\s+(\S.*)", re.S)
+# A space need not follow, `A.Man`, but a digit may not: `1.5 s` is no option 1.
+_MARKED = re.compile(
+    r"\s*[*_]{0,2}[(\[（【]?([A-Za-z]|\d{1,2})(?:[)\]）】][.:]?|[.:．：、])[*_]{0,2}(?!\d)\s*(\S.*)",
+    re.S,
+)
 _LABEL = re.compile(r"[(\[]?([A-Za-z]|\d{1,2})[)\].:]{0,2}")
 
 
@@ -34,6 +38,26 @@ def take_letters_off(choices: Sequence[str]) -> tuple[tuple[str, ...], tuple[str
     if len(choices) < 2 or sorted(letters) not in [sorted(labels) for labels in expected]:
         return (), tuple(choices)
     return letters, tuple(match[2] for match in marked if match)
+
+
+def labels_of(choices: Sequence[str]) -> tuple[str, ...]:
+    """Return by which letter alone each option is meant: the one that it has, or that of its place.
+
+    Options whose letters are not A, B, C, ... keep them in their texts, yet `D` is that of `D. cat`; none is
+    meant by a letter that two have.
+
+    >>> labels_of(["dog", "cat"]), labels_of(["B. dog", "D. cat"]), labels_of(["A. dog", "A. cat"])
+    (('A', 'B'), ('B', 'D'), ())
+    """
+    own = [match[1].upper() for choice in choices if (match := _MARKED.fullmatch(choice))]
+    if len(own) < max(2, len(choices)):
+        return tuple(ascii_uppercase[: len(choices)])
+    return tuple(own) if len(set(own)) == len(own) else ()
+
+
+def is_lettered(text: str) -> bool:
+    """Return whether a text begins as an option with a letter or a number does."""
+    return _MARKED.fullmatch(text) is not None
 
 
 def count_lettered(questions: Iterable[Question]) -> int:
@@ -53,11 +77,15 @@ def parse_choices(value: Any, answer: Any = None) -> tuple[tuple[str, ...], Any]
     Raises:
         ValueError: they are neither a list nor an object of texts.
     """
-    if isinstance(value, dict):
-        return tuple(map(str, value.values())), value.get(answer, answer) if _is_key(answer) else answer
-    if value is not None and not isinstance(value, list | tuple):
+    if value is not None and not isinstance(value, dict | list | tuple):
         raise ValueError(f"choices: expected a list of texts, got {value!r}")
-    return tuple(map(str, value or ())), answer
+    options = list(value.values()) if isinstance(value, dict) else list(value or ())
+    for option in options:
+        if option is None or isinstance(option, dict | list):
+            raise ValueError(f"choices: expected texts, got {option!r}")
+    if isinstance(value, dict) and _is_key(answer):
+        answer = value.get(answer, answer)
+    return tuple(map(str, options)), answer
 
 
 def parse_answer(value: Any, choices: tuple[str, ...]) -> str | None:
@@ -77,6 +105,10 @@ def parse_answer(value: Any, choices: tuple[str, ...]) -> str | None:
     if not choices:
         return str(value).strip()
     if isinstance(value, int):
+        if str(value) in take_letters_off(choices)[0]:
+            raise ValueError(
+                f"answer {value} may be the option numbered so or an index, from 0; as text it is the former"
+            )
         return option_at(value, choices)
     found = find_option(str(value), choices)
     if found is None:
@@ -98,7 +130,7 @@ def find_option(answer: str, choices: Sequence[str]) -> str | None:
     """Return the option that a file's answer means, or None: as it is, or without spaces, letters, case."""
     if answer in choices:
         return answer
-    letters, texts = take_letters_off(choices)
+    _, texts = take_letters_off(choices)
     stages: tuple[tuple[Sequence[str], Callable[[str], str]], ...] = (
         (choices, _fold),
         (texts, _fold),
@@ -109,7 +141,7 @@ def find_option(answer: str, choices: Sequence[str]) -> str | None:
         # Options of the same text are one option; of several texts none is meant.
         if len({_fold(options[i]) for i in found}) == 1:
             return choices[found[0]]
-    return _by_letter(answer, choices, letters or tuple(ascii_uppercase[: len(choices)]), texts)
+    return _by_letter(answer, choices, labels_of(choices), texts)
 
 
 def _by_letter(

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from r1_aqa.files import write_text
+
+_SOUND_TOKEN = re.compile(r"<\|audio(?:_(?:bos|eos|start|end|pad))?\|>|<sound>|\[AUDIO\]", re.I)
 
 
 class QuestionError(ValueError):
@@ -62,6 +65,12 @@ class Question:
             return
         if not self.question.strip():
             raise ValueError("question is empty")
+        for text in (self.question, *self.choices):
+            # A model's processor counts them as sounds, and that ends the whole job.
+            if found := _SOUND_TOKEN.search(text):
+                raise ValueError(
+                    f"{found[0]} stands for a sound in a model's text; take it out of {text!r:.60}"
+                )
         if len(self.choices) == 1:
             raise ValueError("choices: expected none, or at least two options, got one")
         if self.choices and self.answer is not None and self.answer not in self.choices:

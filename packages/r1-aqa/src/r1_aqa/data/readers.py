@@ -26,6 +26,9 @@ from r1_aqa.data.options import option_at, parse_answer, parse_choices
 from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
 from r1_aqa.data.rows import iterate_rows
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 4000
+"""Characters beyond which no system has such a file, and looking for it is an error."""
+
 
 def parse_plain(row: dict[str, Any], folder: Path) -> Question:
     """Return the question of a row of plain JSONL, whose `answer` is a text or the index of an option."""
@@ -116,14 +119,16 @@ def parse_row(row: dict[str, Any], path: Path) -> Question:
         if "audio_path" not in row:
             raise ValueError("a row of AVQA without audio; make a file with audio by `r1-aqa prepare avqa`")
         return parse_reference(row, path.parent)
+    if is_chat(row):
+        return parse_plain(chat_to_plain(row), path.parent)
     if "audio_id" in row:
         return parse_mmau(row, path.parent)
     if "audio_path" in row:
         return parse_mmar(row, path.parent)
-    if is_chat(row):
-        return parse_plain(chat_to_plain(row), path.parent)
     if "audio" not in row:
         raise ValueError(f"no known kind of question: it has the keys {', '.join(map(str, row))}")
+    if row.get("choices") is None and "options" in row:
+        row = {"choices" if key == "options" else key: row[key] for key in row if key != "choices"}
     return parse_plain(row, path.parent)
 
 
@@ -132,7 +137,8 @@ def options_of(row: dict[str, Any]) -> dict[str, Any]:
     given, number = row.get("choices"), row.get("answer")
     choices, answer = parse_choices(given, number)
     if isinstance(given, list) and not isinstance(number, str) and number in given:
-        answer = str(number)  # among options that are numbers themselves it is one of them, and no index
+        # Among options that are numbers themselves it is one of them, and no index.
+        answer = str(given[given.index(number)])
     found: dict[str, Any] = {"choices": choices, "answer": parse_answer(answer, choices)}
     is_other = choices and isinstance(answer, str) and answer.split() != (found["answer"] or "").split()
     return found | ({"written_answer": answer} if is_other and found["answer"] else {})
@@ -158,6 +164,12 @@ def audio_path(row: dict[str, Any], key: str, folder: Path) -> Path:
         value = value.get("path")
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"{key}: expected the path of a sound, got {value!r}")
+    if value.startswith("data:"):
+        raise ValueError(
+            f"{key}: the sound itself, {value[:30]}...; write it to a file and give the file's path"
+        )
+    if max(map(len, value.split("/"))) > _LONGEST_NAME or len(value) > _LONGEST_PATH:
+        raise ValueError(f"{key}: expected the path of a sound, got {len(value)} characters: {value[:30]}...")
     if re.match(r"[a-z0-9]+://", value.removeprefix("file://"), re.I):
         raise ValueError(f"{key}: {value[:80]} is a link; download it and give the file's path")
     return folder / value.removeprefix("file://")
@@ -223,7 +235,8 @@ def faults_of(questions: Sequence[Question], source: object, advice: str) -> str
 def _question_or_fault(where: str, row: dict[str, Any], path: Path) -> Question | QuestionError:
     number = where[len(str(path)) :].removeprefix(" item ").strip(":")
     try:
-        return parse_row({"id": f"{path.stem}-{number}"} | row, path)
+        named = row if row.get("id") is not None else row | {"id": f"{path.stem}-{number}"}
+        return parse_row(named, path)
     except KeyError as error:
         return QuestionError(_missing(str(error.args[0]), row))
     except (ValueError, TypeError, IndexError) as error:

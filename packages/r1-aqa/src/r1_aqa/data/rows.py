@@ -35,7 +35,7 @@ def iterate_rows(path: Path) -> Iterator[tuple[str, Row | QuestionError]]:
     if whole is not None:
         for number, row in enumerate(whole):
             wrong = QuestionError(f"expected a JSON object, got {type(row).__name__}")
-            yield f"{path} item {number}", row if isinstance(row, dict) else wrong
+            yield f"{path} item {number}", _writable(row) if isinstance(row, dict) else wrong
         return
     # At \n alone: a question may hold characters that count as the end of a line elsewhere.
     for number, line in enumerate(content.split(b"\n"), 1):
@@ -55,6 +55,15 @@ def parse_line(line: bytes) -> Row | QuestionError:
         return QuestionError(f"not JSON that can be read: {error}")
     if not isinstance(row, dict):
         return QuestionError(f"expected a JSON object, got {type(row).__name__}")
+    return _writable(row)
+
+
+def _writable(row: Row) -> Row | QuestionError:
+    """Return a row, or its fault where it holds half a character: JSON may, no text and no model can."""
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        return QuestionError(f"half a character, \\u{ord(error.object[error.start]):04x}, is in a text")
     return row
 
 

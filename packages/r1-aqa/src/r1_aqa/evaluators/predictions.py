@@ -82,8 +82,15 @@ def read_predictions(path: Path) -> list[Prediction]:
     return found
 
 
-def read_outputs(path: Path, questions: Sequence[Question]) -> list[str | None]:
+def read_outputs(
+    path: Path, questions: Sequence[Question], *, faults: list[str] | None = None
+) -> list[str | None]:
     """Return the answers to questions from a file of any form, by id; a repeated id in its order.
+
+    Args:
+        path: the file.
+        questions: that the answers are to.
+        faults: rows that are no answers are added to it: `file:line: why`.
 
     Raises:
         ValueError: no row of the file is about one of the questions, has an answer's key, or an answer is
@@ -109,6 +116,8 @@ def read_outputs(path: Path, questions: Sequence[Question]) -> list[str | None]:
         if not any(output is not None for outputs in by_id.values() for output in outputs):
             raise ValueError(line)
         logger.warning("%s; their questions count as unanswered", line)
+    if faults is not None:
+        faults += bad
     if keys <= {None}:
         raise ValueError(f"{path}: no row has an answer under {', '.join(OUTPUT_KEYS)}")
     # A mistaken file would otherwise be scored as all wrong.

@@ -56,15 +56,17 @@ def _summary(scores: dict[str, Any]) -> Table:
 def _remarks(scores: dict[str, Any]) -> list[str]:
     """Return a line for each thing that was cut, left out or changed before scoring."""
     counts = (
-        ("num_unreadable", "without audio that can be read (wrong)"),
+        ("num_not_scored", "without a known answer (in no number above)"),
+        ("num_unreadable", "whose audio cannot be read, or is skipped as too long (wrong)"),
         ("num_cut", "of whose sound only a part was heard"),
         ("num_windowed", "whose long sound was asked about in windows"),
         ("num_truncated", "whose answer was ended by max_new_tokens"),
         ("letters_taken_off", "whose options were compared without their letters (strict)"),
     )
     lines = [f"{scores[name]} questions {what}" for name, what in counts if scores.get(name)]
-    if bad := scores.get("bad_rows"):
-        lines.append(f"{len(bad)} rows that cannot be used: {'; '.join(bad[:3])}")
+    for name, what in (("bad_rows", "cannot be used"), ("bad_answers", "are no answers")):
+        if bad := scores.get(name):
+            lines.append(f"{len(bad)} rows that {what}: {'; '.join(bad[:3])}")
     return lines
 
 

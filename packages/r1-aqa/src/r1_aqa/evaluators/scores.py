@@ -130,6 +130,7 @@ def score_outputs(
     scores: Scores = {
         "num_questions": len(asked),
         "num_missing": sum(answer is None for answer in answers),
+        "num_not_scored": len(questions) - len(asked),
         "strict": accuracy(strict),
         "official": accuracy(official),
         "official_denominator": asdict(overall(official, count_missing=False)),
@@ -191,6 +192,12 @@ def _mcnemar(first: Sequence[bool | None], second: Sequence[bool | None]) -> Sco
 # -- the verb -------------------------------------------------------------------------------------------
 
 
+def score_verb(config: ScoreConfig) -> int:
+    """Score, and return 1 if there were rows that cannot be used, as `evaluate` does."""
+    scores = score(config)
+    return 1 if scores["bad_rows"] or scores["bad_answers"] else 0
+
+
 def score(config: ScoreConfig) -> Scores:
     """Score a file of answers and print a table.
 
@@ -200,14 +207,16 @@ def score(config: ScoreConfig) -> Scores:
     rows = read_rows(config.data, bad_rows=config.bad_rows)
     questions = rows.questions
     check_columns(questions, config.by)
-    outputs = read_outputs(config.predictions, questions)
+    bad_answers: list[str] = []
+    outputs = read_outputs(config.predictions, questions, faults=bad_answers)
     scores = score_outputs(questions, outputs, by=config.by, draws=config.bootstrap, seed=config.seed)
     scores["benchmark"], scores["version"] = str(config.data), identify(config.data)
     scores["bad_rows"] = rows.bad_rows
     say_letters(scores)
     if config.versus:
-        others = read_outputs(config.versus, questions)
+        others = read_outputs(config.versus, questions, faults=bad_answers)
         scores["versus"] = compare(questions, outputs, others) | {"predictions": str(config.versus)}
+    scores["bad_answers"] = bad_answers
     if config.out:
         save_scores(config.out, scores, config.data, questions, outputs)
     show_scores(scores, config.json)

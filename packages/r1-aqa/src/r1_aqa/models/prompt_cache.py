@@ -214,6 +214,7 @@ class EncodedPrompts:
         ids = self.llm.tokenizer(self.texts[row], return_tensors="pt")["input_ids"][0].to(self.llm.device)
         # Without its audio the text holds a single audio token, which the processor would multiply.
         place = int((ids == self.llm.audio_token_id).nonzero())
+        self._say_if_beyond(row, len(ids) - 1 + len(sound))
         text = self.llm.embedding()(ids)
         return torch.cat([text[:place], sound.to(text), text[place + 1 :]])
 

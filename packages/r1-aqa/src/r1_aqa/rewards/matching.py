@@ -12,13 +12,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from string import ascii_uppercase
 
-from r1_aqa.data.options import take_letters_off
+from r1_aqa.data.options import labels_of, take_letters_off
 
 THINK_BLOCK = re.compile(r"<think>.*?</think>", re.S)
 ANSWER_BLOCK = re.compile(r"<answer>(.*?)</answer>", re.S)
-_LETTER = re.compile(r"[(\[]?([A-Za-z]|\d{1,2})(?:[)\].:]|[)\]][.:])?(?:\s+(.*))?", re.S)
+_LETTER = re.compile(
+    r"[(\[（【]?([A-Za-z]|\d{1,2})(?:(?:[)\]）】][.:]?|[.:．：、])(?!\d)\s*|\s+|$)(\S.*)?",
+    re.S,
+)
 _LEAD = re.compile(
     r"(?:the\s+)?(?:(?:correct|right|final|best)\s+)?(?:answer|option|choice)\s*(?:is|:)\s*", re.I
 )
@@ -64,7 +66,7 @@ def match_choice(answer: str | None, choices: Sequence[str]) -> int | None:
         return None
     letters, texts = take_letters_off(choices)
     if not letters:
-        return _match(answer, choices, ascii_uppercase[: len(choices)])
+        return _match(answer, choices, labels_of(choices))
     # With its letter, as shown, first: it is the only way to mean one of several equal texts.
     found = _equal_choice(answer, choices, _fold)
     return _match(answer, texts, letters) if found is None else found
