@@ -234,7 +234,7 @@ def test_lines_come_from_and_go_to_the_standard_streams(
     printed = capsys.readouterr()
     assert stop.value.code == 1  # the third recording is missing
     assert [json.loads(line)["id"] for line in printed.out.splitlines()] == ["a", "b"]
-    assert "1 skipped, missing: the sound is not there: -:3; check the path" in printed.err
+    assert "1 skipped, the sound is not there: -:3; check the path" in printed.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "b.wav"]
 
     answers = "".join(json.dumps({"id": name, "output": "rain"}) + "\n" for name in "ab").encode()
