@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from audio_common.audio import AudioError, load_audio
+from audio_common.audio import AudioError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_clap.search.windows import plan_windows, stream_windows
