@@ -121,3 +121,10 @@ def test_what_is_no_table_is_refused_in_words(tmp_path: Path, content: bytes, me
 def test_a_nul_byte_costs_its_row(tmp_path: Path) -> None:
     table = read(tmp_path, "file,caption\na,A d\0g\nb,A cat\n")
     assert (captions(table), faults(table)) == (["A cat"], ["2: there is a NUL byte in it"])
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_the_byte_that_is_not_utf8_is_named_with_and_without_a_mark(tmp_path: Path, mark: bytes) -> None:
+    place = len(mark) + len(b"file,caption\na.wav,caf")
+    with pytest.raises(ManifestError, match=rf":2: .*byte 0xe9 at {place}\)"):
+        read(tmp_path, mark + b"file,caption\na.wav,caf\xe9\n")

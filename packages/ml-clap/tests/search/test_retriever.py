@@ -95,11 +95,22 @@ def test_inference_builds_no_graph_and_leaves_the_mode(retriever: Retriever, pat
     torch.testing.assert_close(model.encode_text("a dog"), retriever.model.encode_text("a dog"))
 
 
+def test_no_language_and_no_hits_are_refused_in_words(
+    retriever: Retriever, paths: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(TypeError, match="lang must be a language or one for each text, got None"):
+        retriever.encode_text("a dog", lang=None)  # type: ignore[arg-type]
+    retriever.index(paths[0].parent, tmp_path / "index")
+    with pytest.raises(ValueError, match="top_k must be at least 1, got 0"):
+        retriever.search(tmp_path / "index", "a dog", top_k=0)
+
+
 @pytest.mark.parametrize(
     ("texts", "error", "message"),
     [
         (b"a dog", TypeError, "expected a text or a list of texts, got bytes"),
         (None, TypeError, "got NoneType"),
+        ({"a dog"}, TypeError, "expected a text or a list of texts, got set"),  # it has no order
         (["a dog", 7], TypeError, r"texts\[1\] must be a text, got int: 7"),
         (["a dog", " "], ValueError, r"texts\[1\] is empty"),
         ("", ValueError, "the text is empty"),

@@ -84,3 +84,12 @@ def test_a_copy_of_a_vanished_file_is_used_once(tmp_path: Path) -> None:
     plan = plan_update(entries, scan(tmp_path)[0])
     assert [entry.id for _, entry in plan.kept] == ["b.wav"]
     assert [clip.id for clip in plan.new] == ["c.wav"]
+
+
+def test_a_link_to_nothing_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "gone.wav").symlink_to("nowhere.wav")
+    (tmp_path / "clips.jsonl").write_text('{"id": "a", "audio": "gone.wav", "captions": ["A dog."]}\n')
+    for source in (tmp_path, tmp_path / "clips.jsonl"):
+        _, (missing,) = scan(source)
+        expected = f"{tmp_path / 'gone.wav'} cannot be opened: No such file or directory"
+        assert missing.reason.startswith(expected)

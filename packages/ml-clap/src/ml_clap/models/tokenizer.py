@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -217,7 +217,7 @@ def check_texts(texts: Any) -> tuple[list[str], bool]:
     """
     if isinstance(texts, str):
         return [_checked(texts, "the text")], False
-    if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
+    if isinstance(texts, bytes | Mapping | Set) or not isinstance(texts, Iterable):
         raise TypeError(f"expected a text or a list of texts, got {type(texts).__name__}: {str(texts)[:40]}")
     return [_checked(text, f"texts[{place}]") for place, text in enumerate(texts)], True
 

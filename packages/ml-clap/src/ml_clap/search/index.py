@@ -234,9 +234,8 @@ def _notices(source: Path, out: Path) -> tuple[str, ...]:
         return ()
     listed = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common(5))
     files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
-    return (
-        f"{files} not taken for sound by their names ({listed}): rename sounds, or list them in a manifest",
-    )
+    names = "its name" if len(others) == 1 else "their names"
+    return (f"{files} not taken for sound by {names} ({listed}): rename sounds, or list them in a manifest",)
 
 
 def _root(source: Path) -> Path:

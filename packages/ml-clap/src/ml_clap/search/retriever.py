@@ -178,6 +178,8 @@ class Retriever:
             ValueError: A text is empty, or a language is not known.
         """
         items, are_many = check_texts(texts)
+        if not isinstance(lang, Iterable):
+            raise TypeError(f"lang must be a language or one for each text, got {lang!r}")
         codes = resolve(lang) if isinstance(lang, str) else [resolve(code) for code in lang]
         if not isinstance(codes, str) and len(codes) != len(items):
             raise ValueError(f"lang: expected one language or {len(items)}, got {len(codes)}")
@@ -283,6 +285,8 @@ class Retriever:
             opened.verify(self.model)
             self._verified.add(opened.settings.fingerprint)
         channel = opened.settings.channel
+        if top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {top_k}")
         queries = [Query(text=text, language=resolve(lang)) for text in check_texts(texts)[0]]
         queries += [
             Query(audio=_path_or_waveform(one, sample_rate, channel)) for one in one_or_many(audio)[0]

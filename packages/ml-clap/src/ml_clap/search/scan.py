@@ -79,10 +79,14 @@ def _scan_folder(folder: Path) -> tuple[list[Found], list[Missing]]:
         try:
             status = path.stat()
         except OSError as e:
-            missing.append(Missing(path, str(e)))
+            missing.append(Missing(path, _say_unreachable(path, e)))
         else:
             found.append(Found(name, path, name, status.st_size, status.st_mtime_ns))
     return found, missing
+
+
+def _say_unreachable(path: Path, error: OSError) -> str:
+    return f"{path} cannot be opened: {error.strerror}; check the path and its permissions"
 
 
 def _scan_manifest(manifest: Path, language: str) -> tuple[list[Found], list[Missing]]:
@@ -95,7 +99,7 @@ def _scan_manifest(manifest: Path, language: str) -> tuple[list[Found], list[Mis
         try:
             status = clip.audio.stat()
         except OSError as e:
-            missing.append(Missing(clip.audio, str(e)))
+            missing.append(Missing(clip.audio, _say_unreachable(clip.audio, e)))
             continue
         below = clip.audio.is_relative_to(manifest.parent)
         file = clip.audio.relative_to(manifest.parent).as_posix() if below else str(clip.audio)
