@@ -332,3 +332,22 @@ def test_the_number_format_is_by_the_device_unless_it_is_named():
 def test_impossible_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         GenerationConfig(**options)
+
+
+def test_a_window_that_does_not_fit_is_named_and_not_captioned(tiny_model, paths, monkeypatch):
+    bad: list[BadFile] = []
+    monkeypatch.setattr("aac_llm.captioning.captioner.longest_seconds", lambda *_: 3.0)
+    windows = Captioner(tiny_model).caption_segments(
+        paths, SETTINGS, window_seconds=4.0, hop_seconds=4.0, bad_files=bad
+    )
+    assert sorted({segment.index for batch in windows for segment in batch}) == [0, 1]
+    assert [file.index for file in bad] == [2, 3, 4, 5]
+    assert "--window_seconds" in bad[0].reason
+
+
+def test_a_name_that_no_file_has_is_left_out_of_a_list_and_named(tiny_model, paths):
+    bad: list[BadFile] = []
+    names = ["x" * 5000, "\ud800.wav", "a\0b", str(paths[0])]
+    found = Captioner(tiny_model).caption(names, bad_files=bad, max_new_tokens=2)
+    assert [one.id for one in found] == names[3:]
+    assert sorted(file.index for file in bad) == [0, 1, 2]

@@ -138,3 +138,15 @@ def test_bad_rows_are_collected_where_they_may_not_end_the_job(tmp_path: Path) -
 def test_unknown_language_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="unknown language 'klingonese'; expected a code such as eng_Latn"):
         language_code("klingonese")
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_that_no_float_holds_costs_its_row_only(tmp_path: Path, digits: int) -> None:
+    path, problems = tmp_path / "m.jsonl", []
+    rows = [
+        f'{{"id": "{n}", "audio": "a.wav", "captions": "x", "duration": {d}}}'
+        for n, d in (("a", 1), ("b", "9" * digits))
+    ]
+    path.write_text("\n".join(rows))
+    assert [clip.id for clip in read_manifest(path, problems=problems)] == ["a"]
+    assert problems[0].startswith(f"{path}:2: ")

@@ -242,3 +242,40 @@ def test_jsonl_keeps_other_languages_and_columns_and_passes_over_bad_lines(tmp_p
         ("language", f"{source}:3"),
         ("row", f"{source}:2"),
     ]
+
+
+def test_what_is_no_text_is_never_a_caption(tmp_path: Path) -> None:
+    for name in "abc":
+        sound(tmp_path / f"{name}.wav")
+    macs = tmp_path / "MACS.yaml"
+    sentences = zip("abc", ("A dog", "", "yes"), strict=True)
+    macs.write_text(
+        "files:\n"
+        + "".join(f"- filename: {n}.wav\n  annotations: [{{sentence: {s}}}]\n" for n, s in sentences)
+    )
+    values = ["A dog", ["A dog", "A cat"], True]
+    lines = tmp_path / "lines.jsonl"
+    rows = [
+        {"key": n, "wav": f"{n}.wav", "label": value, "source": f"{n}.wav", "target": value}
+        for n, value in zip("abc", values, strict=True)
+    ]
+    lines.write_text("\n".join(map(json.dumps, rows)))
+    for reading in (
+        read_macs(PrepareMACSConfig(source=macs, out=OUT)),
+        read_reference(PrepareReferenceConfig(source=lines, out=OUT)),
+        read_slam(PrepareSLAMConfig(source=lines, out=OUT)),
+    ):
+        assert [clip.captions for clip in reading.clips] == [("A dog",)]
+        assert [problem.kind for problem in reading.problems] == ["row", "row"]
+
+
+def test_no_row_of_ones_own_ends_the_job_whatever_it_holds(tmp_path: Path) -> None:
+    sound(tmp_path / "a.wav")
+    source = tmp_path / "own.jsonl"
+    odd = [{"audio": "x" * 5000}, {"split": {}}, {"split": " "}, {"id": ["b"]}, {"licence": "\0"}]
+    rows = [json.dumps({"audio": "a.wav", "caption": "A dog"} | changes) for changes in ({}, *odd)]
+    source.write_text("\n".join([*rows, '{"audio": ' + "9" * 5000 + "}"]))
+    reading = read_jsonl(PrepareJSONLConfig(source=source, out=OUT))
+    assert [clip.id for clip in reading.clips] == ["a"]
+    kinds = {problem.where.rpartition(":")[2]: problem.kind for problem in reading.problems}
+    assert kinds == {"2": "missing"} | dict.fromkeys("34567", "row")

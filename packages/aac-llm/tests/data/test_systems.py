@@ -80,3 +80,20 @@ def test_a_file_of_which_nothing_can_be_read_is_an_error(
 ) -> None:
     with pytest.raises(PredictionError, match=message):
         read_system(write(tmp_path / name, content), [])
+
+
+def test_a_row_without_a_name_or_with_an_impossible_number_costs_itself_only(tmp_path: Path) -> None:
+    problems: list[str] = []
+    table = write(tmp_path / "r.csv", "file_name,caption_1\n,lost\na.wav,A dog\n")
+    assert list(read_references(table, problems).texts) == ["a"]
+    big, huge = "9" * 400, "9" * 5000
+    lines = [f'{{"id": "b", "caption": "x", "start": {number}}}' for number in (big, huge)]
+    lines.append(f'{{"id": "c", "caption": "x", "candidates": [{{"caption": "x", "score": {big}}}]}}')
+    found = read_system(
+        write(tmp_path / "p.jsonl", "\n".join([*lines, '{"id": "a", "caption": "x"}'])), problems
+    )
+    assert [one.id for one in found] == ["a"]
+    assert [problem.split(": ")[0].rpartition(":")[2] for problem in problems] == ["2", "1", "2", "3"]
+    for content in ("[" * 100_000, f'[{{"image_id": {huge}}}]'):
+        with pytest.raises(PredictionError, match=r"p\.json:1: not JSON"):
+            read_system(write(tmp_path / "p.json", content), [])

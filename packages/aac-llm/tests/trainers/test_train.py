@@ -52,7 +52,7 @@ def losses(out: Path) -> list[float]:
 def test_train_writes_models_that_caption_and_what_happened(config: TrainConfig) -> None:
     result = train(config)
     assert result.steps == 6
-    assert set(result.scores) == {"loss", "cider_d", "step"}
+    assert set(result.scores) == {"loss", "cider_d", "unfinished", "step"}
     waveform = torch.randn(1, 16_000) * 0.1
     for folder in ("best", "last"):
         assert CaptionModel.from_pretrained(config.out / folder).generate(waveform)[0][0].text is not None

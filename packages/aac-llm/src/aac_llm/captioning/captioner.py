@@ -172,7 +172,7 @@ class Captioner:
         given, are_many = one_or_many(sounds)
         bad = bad_files if are_many else None
         # Files of a list are decoded ahead while the model works; all else is here already.
-        files = [index for index, sound in enumerate(given) if are_many and _is_path(sound)]
+        files = [index for index, sound in enumerate(given) if are_many and _may_be_file(sound)]
         found = self._caption_paths(given, files, config, bad)
         others = [index for index in range(len(given)) if index not in found.keys() | set(files)]
         found |= self._caption_samples(given, others, config, sample_rate, bad)
@@ -221,7 +221,8 @@ class Captioner:
         """
         window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
         files = [Path(path) for path in one_or_many(paths)[0]]
-        sounds = _windows(files, window, hop, bad_files, done or {}, self.model.channel)
+        longest = longest_seconds(self.model, config)
+        sounds = _windows(files, window, hop, bad_files, done or {}, self.model.channel, longest)
         # Windows come in order, not by length, so a batch is what fits if all are whole windows.
         size = max(1, min(self.limits.size or BATCH_SIZE, int(self.limits.seconds / window_seconds)))
         for windows in batch_ahead(sounds, size):
@@ -286,6 +287,11 @@ def _is_path(sound: Any) -> bool:
     return isinstance(sound, str | os.PathLike)
 
 
+def _may_be_file(sound: Any) -> bool:
+    # A text with a zero is no name of a file anywhere; what refuses samples says so.
+    return _is_path(sound) and "\0" not in str(sound)
+
+
 def _windows(
     paths: Sequence[Path],
     window: int,
@@ -293,6 +299,7 @@ def _windows(
     bad_files: list[BadFile],
     done: Mapping[int, set[float]],
     channel: Channel,
+    longest: float,
 ) -> Iterator[tuple[int, float, Tensor]]:
     """Yield, file after file: number of the file, start of the window in seconds, waveform."""
     for index, path in enumerate(paths):
@@ -300,8 +307,16 @@ def _windows(
         try:
             blocks = stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS, channel=channel)
             for first, waveform in cut_windows(blocks, window, hop):
+                seconds = len(waveform) / SAMPLE_RATE
+                # Beyond its context a decoder writes nonsense, and nobody is told.
+                if seconds > longest:
+                    raise AudioError(
+                        f"a window of {seconds:.1f} s is more than the {longest:.1f} s that fit into the "
+                        "decoder's context; choose a shorter one (--window_seconds)"
+                    )
                 given = True
                 if first / SAMPLE_RATE not in done.get(index, ()):
                     yield index, first / SAMPLE_RATE, waveform
-        except (AudioError, OSError) as e:
+        # UnicodeError: a name that no file system takes.
+        except (AudioError, OSError, UnicodeError) as e:
             bad_files.append(BadFile(path, str(e), index, partly=given))

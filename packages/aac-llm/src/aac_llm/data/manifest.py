@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,6 +171,8 @@ def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
         raise ManifestError(f"{path}:{number}: not JSON: {e.msg} at column {e.colno}") from e
     except RecursionError as e:
         raise ManifestError(f"{path}:{number}: not JSON: nested too deeply at column 1") from e
+    except ValueError as e:  # Python reads no integer of thousands of digits
+        raise ManifestError(f"{path}:{number}: not JSON that can be read: {e}") from e
     if not isinstance(row, dict):
         raise ManifestError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
     return row
@@ -225,10 +227,16 @@ def parse_duration(value: Any) -> float | None:
     """
     if value is None:
         return None
-    # bool is an int for Python, not for us.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if not is_seconds(value):
         raise ValueError(f"duration must be a number of seconds, got {value!r}")
     return float(value)
+
+
+def is_seconds(value: Any) -> bool:
+    """Tell whether a value of JSON is a number of seconds."""
+    # bool is an int for Python, not for us; an int may be larger than any float.
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value <= sys.float_info.max
 
 
 def _row_of(clip: Clip, path: Path) -> dict[str, Any]:

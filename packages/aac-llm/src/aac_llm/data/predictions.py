@@ -11,14 +11,13 @@ files of other systems are easy to make; unknown keys are ignored.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aac_llm.data.manifest import ManifestError, parse_line
+from aac_llm.data.manifest import ManifestError, is_seconds, parse_line
 from aac_llm.files import encode_json, read_bytes, write_bytes
 
 
@@ -202,8 +201,7 @@ def _seconds(row: dict[str, Any], key: str) -> float | None:
     value = row.get(key)
     if value is None:
         return None
-    # bool is an int for Python, not for us.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if not is_seconds(value):
         raise PredictionError(f"expected seconds under {key!r}, got {value!r}")
     return float(value)
 
@@ -223,11 +221,15 @@ def _object(row: dict[str, Any], key: str) -> dict[str, Any] | None:
 
 
 def _candidate(value: Any) -> Candidate:
-    if not isinstance(value, dict) or not isinstance(value.get("score"), int | float):
+    try:
+        if not isinstance(value, dict) or not isinstance(value.get("score"), int | float):
+            raise TypeError("no number")
+        score = float(value["score"])
+    except (TypeError, OverflowError) as e:  # an int may be larger than any float
         raise PredictionError(
             f'expected {{"caption": text, "score": number}} under \'candidates\', got {value!r}'
-        )
-    return Candidate(_text(value, "caption"), float(value["score"]), value.get("unfinished") is True)
+        ) from e
+    return Candidate(_text(value, "caption"), score, value.get("unfinished") is True)
 
 
 def _reference(value: Any) -> str:

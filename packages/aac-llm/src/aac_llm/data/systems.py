@@ -119,6 +119,9 @@ def read_references(
     if path.suffix.lower() in TABLES:
         for row in _read_rows(path, ("file_name", "caption_1"), problems):
             name = Path(row.cells["file_name"])
+            if not name.name:
+                problems.append(f"{path}:{row.line}: file_name is empty")
+                continue
             references.add(name.stem, _references_of(row.cells), name)
     elif path.suffix.lower() == ".json":
         _read_coco_references(path, references, problems)
@@ -180,6 +183,10 @@ def _read_json(path: Path) -> Any:
         raise ManifestError(f"{path}: not UTF-8 text ({e})") from e
     except json.JSONDecodeError as e:
         raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
+    except RecursionError as e:
+        raise ManifestError(f"{path}:1: not JSON: nested too deeply") from e
+    except ValueError as e:  # Python reads no integer of thousands of digits
+        raise ManifestError(f"{path}:1: not JSON that can be read: {e}") from e
 
 
 def _read_coco_results(path: Path, problems: list[str]) -> list[Prediction]:

@@ -47,7 +47,7 @@ def score_captions(
     Args:
         candidates: (clips,) captions.
         references: of each clip at least one caption.
-        metrics: some of `PURE_METRICS`.
+        metrics: some of `PURE_METRICS`, or the name of one.
         document_frequencies: of CIDEr-D (none: of these references, as is usual).
 
     Raises:
@@ -55,6 +55,7 @@ def score_captions(
             as clips.
         TypeError: a caption that is not a text.
     """
+    metrics = (metrics,) if isinstance(metrics, str) else metrics
     if unknown := sorted(set(metrics) - set(PURE_METRICS)):
         raise ValueError(f"metrics {', '.join(unknown)} unknown, expected some of {', '.join(PURE_METRICS)}")
     captions = CaptionSet.from_captions(candidates, references)

@@ -10,6 +10,7 @@ from audio_common import pad_waveforms
 
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip
+from aac_llm.data.predictions import Candidate
 from aac_llm.metrics import score_captions
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.prompt import IGNORED
@@ -27,6 +28,8 @@ class ValidationClip:
     """Tokens of that caption."""
     caption: str | None
     """The generated caption; None: it was not captioned."""
+    unfinished: bool = False
+    """Whether the caption was stopped at its limit of tokens."""
 
 
 @torch.no_grad()
@@ -52,7 +55,7 @@ def validate_clips(
 
 
 def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[str, float]:
-    """Return `loss` per token, and `cider_d` of the captions against all references of their clips."""
+    """Return `loss` per token; of captions `cider_d` against all references, and the share `unfinished`."""
     unique = {clip.index: clip for clip in found}  # ranks may have shared a clip to fill up
     scores = {
         "loss": sum(clip.loss for clip in unique.values()) / sum(clip.tokens for clip in unique.values())
@@ -62,6 +65,7 @@ def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[st
         references = [clips[clip.index].captions for clip in captioned]
         captions = [clip.caption or "" for clip in captioned]
         scores["cider_d"] = score_captions(captions, references, metrics=("cider",)).corpus["cider_d"]
+        scores["unfinished"] = sum(clip.unfinished for clip in captioned) / len(captioned)
     return scores
 
 
@@ -82,12 +86,14 @@ def _validate_batch(
     ).sum(1)
     # The sounds are encoded once, for the loss; captions take them from there.
     chosen = [place for place, index in enumerate(batch) if index < captioned]
-    captions: dict[int, str] = {}
+    captions: dict[int, Candidate] = {}
     if chosen:
         made = model.generate(acoustic=acoustic[chosen], num_beams=num_beams)
-        captions = {place: candidates[0].text for place, candidates in zip(chosen, made, strict=True)}
+        captions = {place: candidates[0] for place, candidates in zip(chosen, made, strict=True)}
     counts = (labels != IGNORED).sum(1).tolist()
-    return [
-        ValidationClip(index, loss, count, captions.get(place))
-        for place, (index, loss, count) in enumerate(zip(batch, losses.tolist(), counts, strict=True))
-    ]
+    found = []
+    for place, (index, loss, count) in enumerate(zip(batch, losses.tolist(), counts, strict=True)):
+        made_one = captions.get(place)
+        text, unfinished = (None, False) if made_one is None else (made_one.text, made_one.unfinished)
+        found.append(ValidationClip(index, loss, count, text, unfinished))
+    return found

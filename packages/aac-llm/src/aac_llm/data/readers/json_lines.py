@@ -19,7 +19,7 @@ from aac_llm.data.languages import language_code
 from aac_llm.data.manifest import KEYS, Clip, read_json_lines
 from aac_llm.data.readers.source import Reading, metadata_seconds
 
-LABELS = ("dataset", "licence", "sound_id")
+LABELS = ("split", "dataset", "licence", "sound_id")
 """Keys of our rows that are texts, if they are there."""
 
 
@@ -28,7 +28,11 @@ def read_reference(config: PrepareReferenceConfig) -> Reading:
     reading = Reading()
     find = _finder(config)
     for line, row in _rows(config.source, reading):
-        captions = tuple(text.strip() for text in str(row.get("label") or "").split("\t") if text.strip())
+        label = row.get("label") or ""
+        if not isinstance(label, str):
+            _refuse_text("label", label, f"{config.source}:{line}", reading)
+            continue
+        captions = tuple(text.strip() for text in label.split("\t") if text.strip())
         fields = {"split": config.split, "duration": metadata_seconds(row.get("dur"))}
         _add(reading, f"{config.source}:{line}", find, row.get("wav"), captions, row.get("key"), fields)
     return reading
@@ -40,15 +44,17 @@ def read_slam(config: PrepareSLAMConfig) -> Reading:
     first: dict[str, tuple[int, Any]] = {}
     reading = Reading()
     for line, row in _rows(config.source, reading):
-        source, target = row.get("source"), str(row.get("target") or "").strip()
+        where, source, target = f"{config.source}:{line}", row.get("source"), row.get("target")
         if not source or not target:
-            reading.add_problem(
-                "row", f"{config.source}:{line}", f"no source or target; there are {sorted(row)}"
-            )
-            continue
-        # SLAM-LLM repeats a clip for each of its captions.
-        captions.setdefault(str(source), []).append(target)
-        first.setdefault(str(source), (line, row.get("key")))
+            reading.add_problem("row", where, f"no source or target; there are {sorted(row)}")
+        elif not isinstance(source, str):
+            _refuse_text("source", source, where, reading)
+        elif not isinstance(target, str) or not target.strip():
+            _refuse_text("target", target, where, reading)
+        else:
+            # SLAM-LLM repeats a clip for each of its captions.
+            captions.setdefault(source, []).append(target.strip())
+            first.setdefault(source, (line, row.get("key")))
     find = _finder(config)
     for source, texts in captions.items():
         line, key = first[source]
@@ -70,6 +76,7 @@ def read_jsonl(config: PrepareJSONLConfig) -> Reading:
             del row["caption"]
         try:
             captions, translations = parse_captions(row, language)
+            labels = {key: _label(row, key) for key in LABELS}
         except ValueError as e:
             reading.add_problem("row", where, e)
             continue
@@ -78,8 +85,8 @@ def read_jsonl(config: PrepareJSONLConfig) -> Reading:
             reading.add_problem("language", where, message)
             continue
         fields = {
-            **{key: str(row[key]) for key in LABELS if row.get(key)},
-            "split": row.get("split") or config.split,
+            **labels,
+            "split": labels["split"] or config.split,
             "duration": metadata_seconds(row.get("duration")),
             "language": language,
             "translations": translations,
@@ -87,6 +94,26 @@ def read_jsonl(config: PrepareJSONLConfig) -> Reading:
         }
         _add(reading, where, find, row.get("audio"), captions, row.get("id"), fields)
     return reading
+
+
+def _label(row: dict[str, Any], key: str) -> str | None:
+    """Return a row's text or number as a text; None: it has none.
+
+    Raises:
+        ValueError: it is something that no manifest may hold, so that writing it would fail.
+    """
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    is_short = isinstance(value, str | int | float) and not isinstance(value, bool)
+    if not is_short or not str(value).strip() or "\0" in str(value):
+        raise ValueError(f"{key} must be a non-empty text, got {value!r}")
+    return str(value)
+
+
+def _refuse_text(key: str, value: object, where: str, reading: Reading) -> None:
+    # A list written out as Python does would be trained as a caption.
+    reading.add_problem("row", where, f"{key} must be a text that is not empty, got {value!r}")
 
 
 def _rows(source: Path, reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -130,9 +157,13 @@ def _add(
     if not captions:
         return reading.add_problem("row", where, "the row has no caption")
     try:
+        clip_id = _label({"id": key}, "id") or Path(name).stem
+    except ValueError as e:
+        return reading.add_problem("row", where, e)
+    try:
         audio = find(name)
-    # ValueError: a NUL in the name, which no file system takes.
-    except (LookupError, ValueError) as e:
+    # ValueError: a NUL in the name, which no file system takes; OSError: a name longer than it takes.
+    except (LookupError, ValueError, OSError) as e:
         return reading.add_problem("missing", where, e)
-    reading.clips.append(Clip(id=str(key or Path(name).stem), audio=audio, captions=captions, **fields))
+    reading.clips.append(Clip(id=clip_id, audio=audio, captions=captions, **fields))
     return None

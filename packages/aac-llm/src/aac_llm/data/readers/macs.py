@@ -20,9 +20,9 @@ def read_macs(config: PrepareMACSConfig) -> Reading:
         where = f"{config.source}: entry {number}"
         try:
             name = str(entry["filename"])
-            captions = tuple(str(annotation["sentence"]).strip() for annotation in entry["annotations"])
-            if not all(captions) or not captions:
-                raise ValueError("a sentence is empty")
+            captions = tuple(_sentence(annotation["sentence"]) for annotation in entry["annotations"])
+            if not captions:
+                raise ValueError("there is no annotation")
             audio = files.find(name)
         except (KeyError, TypeError, ValueError) as e:
             message = f"expected filename and annotations with sentence ({type(e).__name__}: {e})"
@@ -35,6 +35,13 @@ def read_macs(config: PrepareMACSConfig) -> Reading:
                 Clip(id=clip_id, audio=audio, captions=captions, split=config.split, dataset="macs")
             )
     return reading
+
+
+def _sentence(value: Any) -> str:
+    # YAML makes numbers, dates and truth values of bare words; nobody wrote "None" or "True" of a sound.
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"a sentence must be a text that is not empty, got {value!r}")
+    return value.strip()
 
 
 def _entries(path: Path) -> list[Any]:

@@ -81,8 +81,10 @@ def metadata_seconds(value: object) -> float | None:
     >>> metadata_seconds("26.16"), metadata_seconds(None), metadata_seconds("long")
     (26.16, None, None)
     """
+    if isinstance(value, bool):  # an int for Python, not for us
+        return None
     try:
         seconds = float(value)  # type: ignore[arg-type]  # whatever JSON may hold
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return seconds if 0 < seconds < math.inf else None

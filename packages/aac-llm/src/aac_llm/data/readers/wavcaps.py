@@ -107,6 +107,10 @@ def _entries(path: Path) -> list[Any]:
         # A clone without git LFS holds three lines of text in place of each file.
         hint = "; it is a pointer of git LFS: fetch the file itself" if "oid sha256" in text else ""
         raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}{hint}") from e
+    except RecursionError as e:
+        raise ManifestError(f"{path}:1: not JSON: nested too deeply") from e
+    except ValueError as e:  # Python reads no integer of thousands of digits
+        raise ManifestError(f"{path}:1: not JSON that can be read: {e}") from e
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
         raise ManifestError(f"{path}:1: expected an object with a list `data`, got {type(content).__name__}")
     return content["data"]
