@@ -80,6 +80,18 @@ def test_nothing_usable_is_an_error_that_says_where_to_look(tmp_path: Path) -> N
         prepare(PrepareJSONLConfig(source=source, out=tmp_path / "m.jsonl"))
 
 
+def test_a_caption_without_words_is_left_out_of_the_manifest(tmp_path: Path) -> None:
+    table = tmp_path / "train.csv"
+    rows = "1,abcdefghijk,30,A dog\n2,bbbbbbbbbbb,40,...\n"
+    table.write_text("audiocap_id,youtube_id,start_time,caption\n" + rows)
+    noise(tmp_path / "abcdefghijk_30.wav", 5)
+    noise(tmp_path / "bbbbbbbbbbb_40.wav", 6)
+    report = prepare(PrepareAudioCapsConfig(source=table, out=tmp_path / "m.jsonl"))
+    assert [clip.id for clip in read_manifest(tmp_path / "m.jsonl")] == ["abcdefghijk_30"]
+    (problem,) = [problem for problem in report.problems if problem.kind == "row"]
+    assert (problem.where, "must have words" in problem.message) == ("bbbbbbbbbbb_40", True)
+
+
 def test_second_run_reads_no_file_again(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,6 +226,18 @@ def test_one_file_cannot_be_two_parts_of_a_video(tmp_path: Path) -> None:
     assert "is the file of the start times 30, 100" in reading.problems[0].message
 
 
+def test_a_file_without_a_start_is_not_taken_where_a_video_has_several_clips(tmp_path: Path) -> None:
+    table = tmp_path / "train.csv"
+    rows = "1,abcdefghijk,30,A dog\n2,abcdefghijk,40,Rain\n"
+    table.write_text("audiocap_id,youtube_id,start_time,caption\n" + rows)
+    sound(tmp_path / "abcdefghijk_30.wav")
+    sound(tmp_path / "Yabcdefghijk.wav")
+    reading = read_audiocaps(PrepareAudioCapsConfig(source=table, out=OUT))
+    assert [clip.audio.name for clip in reading.clips] == ["abcdefghijk_30.wav"]
+    assert [problem.where for problem in reading.problems] == [f"{table}:3"]
+    assert "the start times 30, 40" in reading.problems[0].message
+
+
 def test_jsonl_keeps_other_languages_and_columns_and_passes_over_bad_lines(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     source = tmp_path / "mine.jsonl"

@@ -13,9 +13,9 @@ import torch
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.train import AugmentConfig, DataConfig, TrainConfig, ValidationConfig
 from aac_llm.data.dataset import CaptionDataset
-from aac_llm.data.manifest import Clip, write_manifest
+from aac_llm.data.manifest import Clip, ManifestError, write_manifest
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.trainers.train import find_checkpoint, train, training_arguments
+from aac_llm.trainers.train import find_checkpoint, read_clips, train, training_arguments
 from aac_llm.trainers.trainer import CaptionTrainer
 
 
@@ -314,3 +314,13 @@ def test_sounds_that_do_not_fit_into_the_decoder_are_refused_before_training(
 def test_the_channel_is_saved_with_what_is_trained(config: TrainConfig) -> None:
     result = train(replace(config, data=replace(config.data, channel="first"), max_steps=1))
     assert CaptionModel.from_pretrained(result.model).channel == "first"
+
+
+def test_a_caption_without_words_is_refused_before_training(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.jsonl"
+    rows = [
+        {"id": name, "audio": "a.wav", "captions": [text]} for name, text in (("a", "Rain"), ("b", "..."))
+    ]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ManifestError, match=r"clip 'b' of .* has a caption without words, \['\.\.\.'\]"):
+        read_clips([manifest], [], "eng_Latn")

@@ -201,10 +201,9 @@ def _readable_path(path: Path) -> Path:
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
-    except OSError as error:
-        raise AudioError(
-            f"{path} cannot be opened: {error.strerror}; check the path and its permissions"
-        ) from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise AudioError(f"{path} cannot be opened: {reason}; check the path and its permissions") from error
     if empty:
         raise AudioError(f"{path} is empty (0 bytes); fetch or record it again")
     return path

@@ -225,7 +225,7 @@ VERBS = (
     Verb(
         name="search",
         settings=SearchConfig,
-        function="ml_clap.search.search:search",
+        function="ml_clap.search.search:search_verb",
         positional=("index", "query"),
         example='search index "un chien aboie" --lang fra_Latn',
         check=check_search,

@@ -217,6 +217,17 @@ def test_audiocaps_file_is_found_however_it_is_named(tmp_path: Path, name: str) 
     assert [(clip.id, clip.audio.name) for clip in reading.clips] == [("rqfQRErjfk8_170", name)]
 
 
+def test_audiocaps_file_without_a_start_is_not_taken_where_a_video_has_several_clips(tmp_path: Path) -> None:
+    touch(tmp_path, "AAAAAAAAAAA_30.wav", "YAAAAAAAAAAA.wav")
+    rows = [[1, "AAAAAAAAAAA", 30, "one"], [2, "AAAAAAAAAAA", 40, "two"]]
+    source = write_csv(tmp_path / "train.csv", AUDIOCAPS_COLUMNS, rows)
+    reading = read_audiocaps(PrepareAudioCapsConfig(source=source, out=OUT))
+    assert [clip.audio.name for clip in reading.clips] == ["AAAAAAAAAAA_30.wav"]
+    (problem,) = reading.problems
+    assert (problem.kind, problem.where) == ("row", f"{source}:3")
+    assert "YAAAAAAAAAAA.wav could be AAAAAAAAAAA_40 or AAAAAAAAAAA_30" in problem.message
+
+
 def test_audiocaps_rows_of_one_clip_are_one_clip_and_other_starts_are_others(tmp_path: Path) -> None:
     touch(tmp_path, "AAAAAAAAAAA_30.wav", "AAAAAAAAAAA_60.wav", "aaaaaaaaaaa_30.wav")
     rows = [

@@ -271,6 +271,19 @@ def test_the_command_prints_writes_and_draws(
     assert "0.wav" in printed
 
 
+def test_files_of_a_folder_that_are_passed_over_are_told(
+    model_folder: Path, clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, out = tmp_path / "sounds", tmp_path / "report.json"
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(clips[0].audio.read_bytes())
+    (folder / "notes.txt").write_text("hello")
+    classify(ClassifyConfig(model=str(model_folder), data=(folder,), labels=("dog", "rain"), json=out))
+    told = "1 file is not taken for sound by its name (.txt 1)"
+    assert told in " ".join(json.loads(out.read_text("utf-8"))["results"]["notices"])
+    assert told in caplog.text
+
+
 def test_a_mistake_shows_before_the_model_is_loaded(
     clips: list[Clip], prompts_file: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from audio_common.config import CEDConfig
+from audio_common.reader import AudioError
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.search import SearchConfig
 from ml_clap.data.manifest import Clip, write_manifest
@@ -17,7 +18,7 @@ from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.index import update_index
 from ml_clap.search.queries import Query, read_queries
-from ml_clap.search.search import clock, search
+from ml_clap.search.search import clock, search, search_verb
 from ml_clap.search.store import AudioIndexError, Entry, IndexSettings, IndexWriter
 
 RATE = 16000
@@ -218,6 +219,24 @@ def test_the_command_answers_all_queries_and_writes_json(
     assert [len(query["hits"]) for query in record["queries"]] == [4, 4, 4]
     assert record["queries"][2]["hits"][0]["file"] == str(folder / "sounds" / "rain.wav")
     assert record["queries"][0]["hits"][0]["score"] == answers[0][0].score
+
+
+def test_a_sound_that_cannot_be_read_ends_no_search(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = tmp_path / "page.wav"
+    bad.write_text("<!DOCTYPE html><html></html>")
+    sounds = (bad, folder / "sounds" / "rain.wav")
+    path = tmp_path / "hits.json"
+    config = SearchConfig(index=folder / "index", audio=sounds, device="cpu", json=path, top_k=1)
+    assert search_verb(config) == 1
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert [query["hits"][0]["id"] for query in record["queries"]] == ["rain"]
+    assert [(bad["path"], "HTML" in bad["reason"]) for bad in record["bad_files"]] == [(str(bad), True)]
+    assert "an HTML page" in caplog.text
+    assert "1 query in" in capsys.readouterr().out
+    with pytest.raises(AudioError, match="an HTML page"):
+        search_verb(SearchConfig(index=folder / "index", audio=(bad,), device="cpu"))
 
 
 def test_a_moved_model_can_be_named(folder: Path, tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def _code(tag: str) -> str:
         return tag
 
 
+def has_words(caption: str) -> bool:
+    """Return whether anything is left of a caption without its punctuation, as training takes it.
+
+    >>> has_words("A dog."), has_words("..."), has_words("犬")
+    (True, False, True)
+    """
+    return any(character.isalnum() for character in caption)
+
+
 def _texts(value: Any, what: str) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts:

@@ -30,6 +30,7 @@ from aac_llm.config.prepare import (
     PrepareSLAMConfig,
     PrepareWavCapsConfig,
 )
+from aac_llm.data.captions import has_words
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest, write_manifest
 from aac_llm.data.readers.audiocaps import read_audiocaps
 from aac_llm.data.readers.autoacd import read_autoacd
@@ -71,7 +72,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     if not config.source.exists() and not is_stream(config.source):
         raise FileNotFoundError(f"source: {config.source} is not there")
     reading = READERS[type(config)](config)
-    clips = unique_ids(reading.clips)
+    clips, wordless = _split_wordless(unique_ids(reading.clips))
     clips = [replace(clip, licence=clip.licence or config.licence) for clip in clips]
     # They are checked as well: copies are found by the decoded sound.
     others = [clip for path in config.against for clip in _read_named(path)]
@@ -84,6 +85,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     overlaps, leaking = find_overlaps(usable, there, checks)
     problems = [
         *reading.problems,
+        *wordless,
         *_failed(clips + others, failures),
         *long,
         *lengths,
@@ -121,6 +123,18 @@ def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
         taken.add(clip_id)
         named.append(replace(clip, id=clip_id))
     return named
+
+
+def _split_wordless(clips: Sequence[Clip]) -> tuple[list[Clip], list[Problem]]:
+    """Part the clips from those with a caption of punctuation alone, which training takes off."""
+    problems = [
+        Problem("row", clip.id, f"a caption must have words, got {text!r}")
+        for clip in clips
+        for text in clip.captions
+        if not has_words(text)
+    ]
+    bad = {problem.where for problem in problems}
+    return [clip for clip in clips if clip.id not in bad], problems
 
 
 def find_lengths(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:

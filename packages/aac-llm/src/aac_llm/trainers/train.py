@@ -20,6 +20,7 @@ from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
 from aac_llm.config.train import TrainConfig
+from aac_llm.data.captions import has_words
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.files import write_json
@@ -151,9 +152,21 @@ def make_dataset(
 
 
 def read_clips(manifests: Sequence[Path], splits: Sequence[str], language: str) -> list[Clip]:
-    """Read the clips of manifests that have captions in a language, of the given splits or all."""
+    """Read the clips of manifests that have captions in a language, of the given splits or all.
+
+    Raises:
+        ManifestError: a manifest cannot be used, or a caption has no words.
+    """
     clips = [clip for path in manifests for clip in read_manifest(path, language=language)]
-    return [clip for clip in clips if not splits or clip.split in splits]
+    clips = [clip for clip in clips if not splits or clip.split in splits]
+    # Now, not when its turn comes in the midst of an epoch.
+    for clip in clips:
+        if not all(map(has_words, clip.captions)):
+            raise ManifestError(
+                f"clip {clip.id!r} of {', '.join(map(str, manifests))} has a caption without words, "
+                f"{list(clip.captions)}: take it out, or let `aac-llm prepare jsonl` do it"
+            )
+    return clips
 
 
 def training_arguments(config: TrainConfig, updates: int, *, validate: bool) -> TrainingArguments:

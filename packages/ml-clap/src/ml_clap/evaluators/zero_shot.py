@@ -19,6 +19,7 @@ from audio_common.prefetch import AudioSpan
 
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.sound import Channel
+from ml_clap.data.folders import say_not_sound
 from ml_clap.data.manifest import BadRow, read_split
 from ml_clap.data.prompts import Prompts, choose_prompts, prompts_of_labels, read_prompts
 from ml_clap.evaluators.figures import check_figure_path, save_figure
@@ -191,7 +192,8 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
             channel=config.channel,
             progress=progress,
         )
-    notices = (*say_limit(len(there), config.limit), *report.notices)
+    passed_over = [notice for source in config.data for notice in say_not_sound(source)]
+    notices = (*say_limit(len(there), config.limit), *passed_over, *report.notices)
     report = dataclasses.replace(report, bad_rows=tuple(bad_rows), notices=notices)
     with tables_beside_json(config.json):
         print_zero_shot(report)

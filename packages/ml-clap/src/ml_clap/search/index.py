@@ -10,17 +10,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from audio_common.files import AUDIO_SUFFIXES, is_audio, walk_files
+from audio_common.files import AUDIO_SUFFIXES
 
 from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
 from ml_clap.config.sound import Channel
+from ml_clap.data.folders import say_not_sound
 from ml_clap.files import write_atomically, write_json
 from ml_clap.search.filling import IndexFiller, Problem
 from ml_clap.search.scan import Missing, Plan, plan_update, scan
@@ -213,7 +213,7 @@ def update_index(
         problems=problems,
         seconds=time.monotonic() - began,
         audio_seconds=filler.audio_seconds,
-        notices=_notices(source, out),
+        notices=say_not_sound(source, out),
     )
 
 
@@ -221,21 +221,6 @@ def _say_nothing_there(source: Path, missing: Sequence[Missing]) -> str:
     if missing:
         return f"nothing of {source} can be indexed; the first of {len(missing):,}: {missing[0].reason}"
     return f"no sound in {source}: looked for files ending in {', '.join(AUDIO_SUFFIXES)}"
-
-
-def _notices(source: Path, out: Path) -> tuple[str, ...]:
-    """Say which files of a folder were not taken for sound."""
-    if not source.is_dir():
-        return ()
-    own = out.absolute()
-    others = [path for path in walk_files(source) if not (is_audio(path) or own in path.absolute().parents)]
-    kinds = Counter(path.suffix or "no ending" for path in others)
-    if not others:
-        return ()
-    listed = ", ".join(f"{kind} {count:,}" for kind, count in kinds.most_common(5))
-    files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
-    names = "its name" if len(others) == 1 else "their names"
-    return (f"{files} not taken for sound by {names} ({listed}): rename sounds, or list them in a manifest",)
 
 
 def _root(source: Path) -> Path:

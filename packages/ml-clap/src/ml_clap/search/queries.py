@@ -84,6 +84,7 @@ def embed_queries(
     *,
     channel: Channel | None = None,
     cut: dict[str, CutText] | None = None,
+    bad: dict[int, str] | None = None,
 ) -> np.ndarray:
     """Return embeddings (queries, dim) float32; texts in whatever languages go through the model together.
 
@@ -92,12 +93,18 @@ def embed_queries(
         queries: what to embed.
         channel: what is made of a sound's channels; default: the model's.
         cut: gets the texts that are longer than the model reads; without it they are logged.
+        bad: gets the number of each query whose sound cannot be read, and why; without it that is an error.
+            Its row is all zeros.
+
+    Raises:
+        AudioError: a sound cannot be read, and `bad` is not given.
     """
+    from audio_common.reader import AudioError
     from audio_common.waveform import as_waveform
 
     from ml_clap.models.encoding import encode_texts, encode_waveforms
 
-    vectors = np.empty((len(queries), model.config.embed_dim), np.float32)
+    vectors = np.zeros((len(queries), model.config.embed_dim), np.float32)
     texts = [number for number, query in enumerate(queries) if query.text is not None]
     if texts:
         words = [queries[number].text or "" for number in texts]
@@ -106,6 +113,12 @@ def embed_queries(
     for number, query in enumerate(queries):
         audio = query.audio
         if query.text is None and audio is not None:
-            waveform = as_waveform(audio, channel=channel or model.channel)
+            try:
+                waveform = as_waveform(audio, channel=channel or model.channel)
+            except AudioError as e:
+                if bad is None:
+                    raise
+                bad[number] = str(e)
+                continue
             vectors[number] = encode_waveforms(model, [waveform])[0].numpy()
     return vectors

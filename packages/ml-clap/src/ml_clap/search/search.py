@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from audio_common.reader import AudioError
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.files import write_json
@@ -21,8 +24,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def search(config: SearchConfig) -> list[list[Hit]]:
-    """Answer the queries, print a table of each one's hits, and return them."""
+def search(config: SearchConfig, bad_files: dict[str, str] | None = None) -> list[list[Hit]]:
+    """Answer the queries, print a table of each one's hits, and return them.
+
+    Args:
+        config: the index and the queries.
+        bad_files: gets each sound that cannot be read, and why; the others are searched by. Without it, or
+            if no query is left, that is an error.
+
+    Raises:
+        AudioError: a sound to search by cannot be read.
+    """
     from ml_clap.models.device import choose_device
     from ml_clap.models.ml_clap import MLCLAP
 
@@ -33,7 +45,16 @@ def search(config: SearchConfig) -> list[list[Hit]]:
     model = MLCLAP.from_pretrained(config.model or index.settings.model, device=choose_device(config.device))
     index.verify(model)
     cut: dict[str, CutText] = {}
-    vectors = embed_queries(model, queries, channel=config.channel or index.settings.channel, cut=cut)
+    bad: dict[int, str] = {}
+    channel = config.channel or index.settings.channel
+    vectors = embed_queries(model, queries, channel=channel, cut=cut, bad=bad)
+    if bad and (bad_files is None or len(bad) == len(queries)):
+        raise AudioError(next(iter(bad.values())))
+    skipped = {str(queries[number].audio): reason for number, reason in bad.items()}
+    for reason in skipped.values():
+        logger.warning("%s; this query is skipped", printable(reason))
+    queries = [query for number, query in enumerate(queries) if number not in bad]
+    vectors = np.delete(vectors, list(bad), axis=0)
     answers = index.nearest(vectors, config.top_k, config.all_windows, config.engine)
     notices = [notice] if (notice := model.prepare_text.describe_cut(list(cut.values()))) else []
     for notice in notices:
@@ -41,8 +62,17 @@ def search(config: SearchConfig) -> list[list[Hit]]:
     with tables_beside_json(config.json):
         print_answers(queries, answers, index, config.engine)
     if config.json:
-        write_json(config.json, answers_record(queries, answers, index, config.engine, notices))
+        write_json(config.json, answers_record(queries, answers, index, config.engine, notices, skipped))
+    if bad_files is not None:
+        bad_files |= skipped
     return answers
+
+
+def search_verb(config: SearchConfig) -> int:
+    """Search, and return 1 if a sound to search by could not be read."""
+    bad_files: dict[str, str] = {}
+    search(config, bad_files)
+    return int(bool(bad_files))
 
 
 def answers_record(
@@ -51,6 +81,7 @@ def answers_record(
     index: AudioIndex,
     engine: EngineName,
     notices: Sequence[str] = (),
+    bad_files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return what `--json` writes."""
     return {
@@ -61,6 +92,7 @@ def answers_record(
         "num_windows": index.num_windows,
         "engine": index.engine(engine).description,
         "notices": list(notices),
+        "bad_files": [{"path": path, "reason": reason} for path, reason in (bad_files or {}).items()],
         "queries": [
             {
                 "text": query.text,

@@ -86,7 +86,8 @@ def _tables(config: PrepareAudioCapsConfig) -> Iterator[tuple[Path, str | None]]
 
 def _read_original(table: Path, split: str | None, files: AudioFolder, reading: Reading) -> None:
     found: dict[Path, list[_Rows]] = {}
-    for rows in _join_rows(table, reading):
+    joined = _join_rows(table, reading)
+    for rows in joined:
         # An audiocap_id names one caption, so it names the clip only where there is one.
         audiocap_id = rows.audiocap_id if len(rows.captions) == 1 else ""
         try:
@@ -98,8 +99,11 @@ def _read_original(table: Path, split: str | None, files: AudioFolder, reading: 
             continue
         found.setdefault(audio, []).append(rows)
     for audio, several in found.items():
-        if len(several) > 1:
-            _refuse_shared(table, audio, several, reading)
+        # A name without the start may be any of the video's clips, also one that another file is named after.
+        video = several[0].youtube_id
+        starts = [rows.start for rows in joined if rows.youtube_id == video and audio.stem.endswith(video)]
+        if len(several) > 1 or len(starts) > 1:
+            _refuse_shared(table, audio, several, starts or [rows.start for rows in several], reading)
             continue
         (rows,) = several
         reading.clips.append(_clip(rows.name, audio, tuple(rows.captions), split, rows.youtube_id))
@@ -140,11 +144,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _refuse_shared(table: Path, audio: Path, several: Sequence[_Rows], reading: Reading) -> None:
-    """Report that one file is found for several parts of a video: it can be only one of them."""
-    starts = ", ".join(f"{rows.start:g}" for rows in several)
+def _refuse_shared(
+    table: Path, audio: Path, several: Sequence[_Rows], starts: Sequence[float], reading: Reading
+) -> None:
+    """Report that one file may be of several parts of a video: it can be only one of them."""
+    named = ", ".join(f"{start:g}" for start in starts)
     for rows in several:
-        message = f"{audio.name} is the file of the start times {starts}: name each file with its start time"
+        message = f"{audio.name} is the file of the start times {named}: name each file with its start time"
         reading.add_problem("row", f"{table}:{rows.line}", message)
 
 

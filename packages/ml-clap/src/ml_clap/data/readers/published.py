@@ -147,9 +147,11 @@ def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
     language = resolve(config.language)
     reading = Reading()
     places: dict[Path, list[tuple[str, Clip]]] = defaultdict(list)
+    clips_of: dict[str, list[str]] = defaultdict(list)  # video -> ids, whether their files are there or not
     for table, split in _audiocaps_tables(config):
         for key, (line, texts) in _audiocaps_captions(table, reading).items():
             clip_id, where = f"{key[0]}_{key[1]:g}", f"{table}:{line}"
+            clips_of[key[0]].append(clip_id)
             try:
                 audio = files.find_stem(audiocaps_names(*key))
             except LookupError:
@@ -162,7 +164,9 @@ def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
                 clip = Clip(clip_id, audio, captions, split=split, duration=AUDIOCAPS_SECONDS)
                 places[audio].append((where, clip))
     for audio, found in places.items():
-        names = list(dict.fromkeys(clip.id for _, clip in found))
+        # A name without the start may be any of the video's clips, also one that another file is named after.
+        stem = audio.stem if audio.stem in clips_of else audio.stem.removeprefix("Y")
+        names = list(dict.fromkeys(clips_of.get(stem) or [clip.id for _, clip in found]))
         if len(names) == 1:
             reading.clips += [clip for _, clip in found]
         for where, clip in found if len(names) > 1 else ():
