@@ -132,7 +132,9 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 
 
 def _say_encoding(content: bytes, error: UnicodeDecodeError) -> str:
-    found = f"not {error.encoding.upper()} text (byte 0x{content[error.start]:02x} at {error.start})"
+    # `error.object` is the content without a byte order mark, from which the place is counted.
+    place = error.start + len(content) - len(error.object)
+    found = f"not {error.encoding.upper()} text (byte 0x{content[place]:02x} at {place})"
     try:
         content.decode("cp1252")
     except UnicodeDecodeError:
