@@ -72,6 +72,11 @@ def test_options_in_the_text_become_choices(tmp_path: Path) -> None:
     assert split_options("Is it A. a dog?") == ("Is it A. a dog?", [])
 
 
+def test_a_note_is_an_answer_and_no_letter(tmp_path: Path) -> None:
+    row = {"query": "<audio>In which key is it?", "response": "A", "audios": ["a.wav"]}
+    assert read(tmp_path, row).answer == "A"
+
+
 def test_what_is_no_answer_of_a_chat_is_kept(tmp_path: Path) -> None:
     row = {
         "messages": [{"role": "system", "content": "Be brief."}, USER, REPLY],
@@ -93,6 +98,10 @@ def test_what_is_no_answer_of_a_chat_is_kept(tmp_path: Path) -> None:
         ),
         ({"messages": [USER, REPLY]}, "a chat without sound"),
         ({"messages": [USER, REPLY], "audios": ["a.wav", "b.wav"]}, "several sounds: audio names 2"),
+        (
+            {"query": "<audio>Which? A. dog B. tone", "response": "B", "audios": ["a.wav"]},
+            "the answer is the letter B, and no options stand at the end of the text",
+        ),
         ({"messages": "What?", "audios": ["a.wav"]}, "messages: expected a list of turns, got str"),
     ],
 )

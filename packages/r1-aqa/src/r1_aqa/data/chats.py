@@ -30,6 +30,9 @@ _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
 _THINKING = re.compile(r"<think>.*?</think>", re.S)
 _LISTED = re.compile(r"\s*Please choose the answer from the following options: (\[.*?\])\.?\s*", re.S)
 _INSTRUCTION = re.compile(r"\s*Output the .{0,80}?final answer in <answer> </answer>\.\s*$", re.S)
+_LETTER = re.compile(r"[(\[]?[A-H][)\].:]?")
+_HAS_OPTIONS = re.compile(r"\bB[.):]|\b(?:options?|choices?|letter)\b", re.I)
+"""Words of a question by which the answer `A` is an option's letter, and not a note."""
 
 Row = dict[str, Any]
 
@@ -78,6 +81,11 @@ def chat_to_plain(row: Row) -> Row:
     found: Row = {"audio": sounds, "question": question}
     found |= {"choices": rest.pop("choices", None) or rest.pop("options", None) or choices}
     found["answer"] = bare_answer(solution if solution is not None else response)
+    if not found["choices"] and _LETTER.fullmatch(str(found["answer"])) and _HAS_OPTIONS.search(text):
+        raise ValueError(
+            f"the answer is the letter {found['answer']}, and no options stand at the end of the text, a "
+            "line each; put them into choices"
+        )
     # What is not the answer is kept: the assistant's own words, a system prompt.
     if response is not None and bare_answer(response) != found["answer"]:
         rest.setdefault("response", response)
