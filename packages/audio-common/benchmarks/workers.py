@@ -3,9 +3,9 @@
     uv run --package audio-common python packages/audio-common/benchmarks/workers.py
 
 Some hundred clips of 10 s are decoded to mono float32 at 16 kHz. The two ways take turns, with as many threads
-or processes, and each turn of the processes includes their start. Printed are, for every kind of file and for
-all together, the medians of the turns' time and of their ratio; time is that of the clock, and that of all
-processors, which other load on the machine changes less.
+as processes, which have started; their start, once a job, is printed apart. Printed are, for every kind of file
+and for all together, the medians of the turns' time and of their ratio; time is that of the clock, and that of
+all processors, which other load on the machine changes less.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from audio_common import BatchLimits, DecodeLimits, decode_ahead
+from audio_common import BatchLimits, DecodeLimits, DecodePool, decode_ahead
 
 KINDS = {
     f"{suffix} {rate}": (suffix, subtype, rate)
@@ -30,6 +29,9 @@ KINDS = {
     for rate in (16_000, 44_100)
 }
 SECONDS = 10
+
+Times = tuple[float, float]
+Row = dict[str, float]
 
 
 def write_clips(folder: Path, number: int) -> dict[str, list[Path]]:
@@ -47,25 +49,37 @@ def write_clips(folder: Path, number: int) -> dict[str, list[Path]]:
     return paths
 
 
-def cpu_seconds() -> float:
-    """Of this process and those that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+def cpu_seconds(processes: list[int]) -> float:
+    """Of this process and of running ones, so far."""
+    ticks = 0
+    for number in processes:
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def decode(paths: list[Path], limits: DecodeLimits | None, num_workers: int) -> tuple[float, float]:
+def decode(paths: list[Path], pool: DecodePool | None, num_workers: int, processes: list[int]) -> Times:
     """Seconds by the clock and of the processors."""
-    start, start_cpu = time.perf_counter(), cpu_seconds()
-    for _ in decode_ahead(paths, BatchLimits(), num_workers=num_workers, decode_limits=limits):
+    start, start_cpu = time.perf_counter(), cpu_seconds(processes)
+    for _ in decode_ahead(paths, BatchLimits(), num_workers=num_workers, decode_limits=pool):
         pass
-    return time.perf_counter() - start, cpu_seconds() - start_cpu
+    return time.perf_counter() - start, cpu_seconds(processes) - start_cpu
 
 
-def measure(paths: list[Path], turns: int, num_workers: int) -> dict[str, float]:
-    times: dict[str, list[tuple[float, float]]] = {"threads": [], "processes": []}
+def start_pool(num_workers: int) -> tuple[DecodePool, list[int]]:
+    """Start all processes; return their numbers, too."""
+    pool = DecodePool(DecodeLimits(), num_workers)
+    workers = [pool._group.borrow() for _ in range(num_workers)]
+    for worker in workers:
+        pool._group.give_back(worker, is_ready=True)
+    return pool, [worker._process.pid for worker in workers]
+
+
+def measure(paths: list[Path], turns: int, num_workers: int, pool: DecodePool, processes: list[int]) -> Row:
+    times: dict[str, list[Times]] = {"threads": [], "processes": []}
     for turn in range(turns + 1):
-        for name, limits in (("threads", None), ("processes", DecodeLimits())):
-            taken = decode(paths, limits, num_workers)
+        for name, way in (("threads", None), ("processes", pool)):
+            taken = decode(paths, way, num_workers, processes)
             if turn:  # the first one fills caches
                 times[name].append(taken)
     row = {}
@@ -89,13 +103,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    rows: dict[str, Row] = {}
     print(f"{'':<12}{'threads s':>11}{'processes s':>13}{'ratio':>8}{'CPU s':>11}{'CPU s':>13}{'ratio':>8}")
-    rows = {}
     with tempfile.TemporaryDirectory() as folder:
         paths = write_clips(Path(folder), arguments.number)
         sets = {"all": [path for kind in paths.values() for path in kind], **paths}
+        start = time.perf_counter()
+        pool, processes = start_pool(arguments.num_workers)
+        started = time.perf_counter() - start, cpu_seconds(processes) - cpu_seconds([])
         for name, files in sets.items():
-            row = rows[name] = measure(files, arguments.turns, arguments.num_workers)
+            row = rows[name] = measure(files, arguments.turns, arguments.num_workers, pool, processes)
             print(
                 f"{name:<12}{row['threads_clock']:11.2f}{row['processes_clock']:13.2f}{row['ratio_clock']:8.2f}"
                 f"{row['threads_cpu']:11.2f}{row['processes_cpu']:13.2f}{row['ratio_cpu']:8.2f}",

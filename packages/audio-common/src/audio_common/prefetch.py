@@ -105,7 +105,7 @@ def decode_ahead(
     refuse: Callable[[float], str | None] | None = None,
     batches: Iterable[Sequence[int]] | None = None,
     max_seconds: float | None = None,
-    decode_limits: DecodeLimits | None = None,
+    decode_limits: DecodeLimits | DecodePool | None = None,
     complaints: list[BadFile] | None = None,
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
     """Decode sounds in batches of like length, some batches ahead of the caller.
@@ -122,7 +122,8 @@ def decode_ahead(
         batches: numbers of sounds to decode together, in this order, instead of batches by length.
         max_seconds: a longer sound, or part, is bad; it is found without decoding more, while `refuse` is
             asked when all is decoded, unless the header tells the length exactly.
-        decode_limits: of time and memory, in processes; None decodes in the threads of this one.
+        decode_limits: of time and memory, in processes of its own, or the pool that has them and stays
+            open (no other threads may use it when this is stopped early); None decodes in threads.
         complaints: gets what is odd about sounds that are used nevertheless: what is damaged, left out or cut
             off, channels that cancel each other. They are `partly` and no bad files.
 
@@ -134,11 +135,13 @@ def decode_ahead(
         ValueError: `num_workers` is below 1.
     """
     from audio_common import audio  # here, so that importing this does not load torch
-    from audio_common.workers import DecodePool
+    from audio_common.workers import DecodeLimits, DecodePool
 
     _check_workers(num_workers)
     spans = [sound if isinstance(sound, AudioSpan) else AudioSpan(sound) for sound in sounds]
-    pool = None if decode_limits is None else DecodePool(decode_limits, num_workers)
+    pool = (
+        DecodePool(decode_limits, num_workers) if isinstance(decode_limits, DecodeLimits) else decode_limits
+    )
     read = audio.load_audio if pool is None else pool.load_audio
     selection = _Selection(spans, bad_files, refuse, pool)
 
@@ -156,7 +159,7 @@ def decode_ahead(
         return waveform, odd
 
     with ExitStack() as stack:
-        if pool is not None:
+        if pool is not None and pool is not decode_limits:
             stack.callback(pool.close)
         plan = selection.plan(limits, num_workers) if batches is None else batches
         give_up = None if pool is None else pool.close
