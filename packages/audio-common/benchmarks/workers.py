@@ -2,10 +2,10 @@
 
     uv run --package audio-common python packages/audio-common/benchmarks/workers.py
 
-Some hundred clips of 10 s are decoded to mono float32 at 16 kHz. The two ways take turns, with as many threads
-as processes, which have started; their start, once a job, is printed apart. Printed are, for every kind of file
-and for all together, the medians of the turns' time and of their ratio; time is that of the clock, and that of
-all processors, which other load on the machine changes less.
+Some hundred clips of 10 s are decoded to mono float32 at 16 kHz. The two ways take turns, with as many
+threads as processes, which have started; their start, once a job, is printed apart. Printed are, for every
+kind of file and for all together, the medians of the turns' time and of their ratio; time is that of the
+clock, and that of all processors, which other load on the machine changes less.
 """
 
 from __future__ import annotations
@@ -118,10 +118,11 @@ def main() -> None:
                 f"{row['threads_cpu']:11.2f}{row['processes_cpu']:13.2f}{row['ratio_cpu']:8.2f}",
                 flush=True,
             )
+        pool.close()
+    print(f"start of {arguments.num_workers} processes: {started[0]:.2f} s, {started[1]:.2f} s of processors")
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"clips_of_each": arguments.number, "rows": rows}, indent=2) + "\n"
-        )
+        numbers = {"clips_of_each": arguments.number, "start_seconds": started, "rows": rows}
+        arguments.json.write_text(json.dumps(numbers, indent=2) + "\n")
 
 
 if __name__ == "__main__":
