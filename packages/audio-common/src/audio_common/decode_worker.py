@@ -103,6 +103,7 @@ class Outlet:
     def __init__(self, fd: int, seconds: float) -> None:
         self._fd = fd
         self._patience = int(min(seconds, 1e8)) + ORPHAN_SECONDS
+        self._waiting: list[memoryview] = []
         self._decoded, self._told = 0.0, time.monotonic()
 
     def set_alarm(self) -> None:
@@ -115,9 +116,10 @@ class Outlet:
         signal.alarm(0)
 
     def send(self, kind: bytes, content: bytes | memoryview = b"") -> None:
-        """Send a frame."""
+        """Send a frame, and samples before it that wait: the parent wakes up once."""
         signal.alarm(0)
-        views = [memoryview(HEADER.pack(kind, len(content))), memoryview(content)]
+        views = [*self._waiting, memoryview(HEADER.pack(kind, len(content))), memoryview(content)]
+        self._waiting = []
         while views:
             count = os.writev(self._fd, views)
             while views and count >= len(views[0]):
@@ -127,8 +129,12 @@ class Outlet:
         signal.alarm(self._patience)
 
     def send_samples(self, samples: np.ndarray) -> None:
-        """Send float32 (samples,)."""
-        self.send(SAMPLES, memoryview(samples.data).cast("B"))
+        """Send float32 (samples,), with the next frame."""
+        content = memoryview(samples.data).cast("B")
+        if self._waiting:
+            self.send(SAMPLES, content)
+        else:
+            self._waiting = [memoryview(HEADER.pack(SAMPLES, len(content))), content]
 
     def tell_progress(self, seconds: float) -> None:
         """Note that so much sound has been decoded, and tell it once a second."""
@@ -153,7 +159,8 @@ def serve(outlet: Outlet, megabytes: int, folder: str, task: str, options: dict[
         )
         outlet.send(FAILURE, json.dumps({"reason": reason, "is_full": is_full}).encode())
     else:
-        outlet.send(RESULT, json.dumps(result).encode())
+        # Nothing to say, the rule of most sounds, costs no JSON.
+        outlet.send(RESULT, json.dumps(result).encode() if any(result.values()) else b"")
 
 
 def load(
@@ -192,6 +199,19 @@ def info(outlet: Outlet, source: str | bytes) -> dict[str, Any]:
     return asdict(audio_info(source))
 
 
+def infos(outlet: Outlet, source: list[str]) -> dict[str, Any]:
+    """What `audio_info` gives for each, or why there is nothing."""
+    from audio_common.reader import AudioError
+
+    found: list[dict[str, Any]] = []
+    for path in source:
+        try:
+            found.append(info(outlet, path))
+        except AudioError as error:
+            found.append({"reason": str(error)})
+    return {"infos": found}
+
+
 def measure(outlet: Outlet, source: str | bytes) -> dict[str, Any]:
     """What `measure_audio` gives."""
     from audio_common.info import measure_audio
@@ -212,6 +232,7 @@ def check(outlet: Outlet, source: str, is_described: bool, **options: Any) -> di
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "load": load,
     "info": info,
+    "infos": infos,
     "measure": measure,
     "check": check,
 }
