@@ -25,7 +25,7 @@ from contextlib import closing
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from audio_common.frames import FAILURE, PROGRESS, SAMPLES
+from audio_common.frames import FAILURE, PROGRESS, SAMPLES, SHARED
 from audio_common.reader import AudioError, name_of, shown
 from audio_common.strict_json import JSONError, parse_object
 from audio_common.worker_group import WorkerGroup
@@ -161,7 +161,7 @@ class DecodePool:
         return self._info("measure", source)
 
     def audio_infos(self, paths: Sequence[Path]) -> list[AudioInfo | AudioError]:
-        """As `audio_info` of each path, with one request for all: most of a header's cost is to ask for it."""
+        """As `audio_info` of each path, in one request: a header costs less than to ask for it."""
         if not paths:
             return []
         try:
@@ -230,11 +230,12 @@ class DecodePool:
         is_ready = False
         try:
             worker.request(task, {"source": asked, **options}, self.limits.seconds)
-            while (frame := worker.receive())[0] in (SAMPLES, PROGRESS):
+            while (frame := worker.receive())[0] in (SAMPLES, SHARED, PROGRESS):
                 if frame[0] == PROGRESS:
                     worker.left += SHARE_OF_LENGTH * float(frame[1].view(np.float64)[0])
                     continue
-                samples = frame[1].view(np.float32)
+                is_shared = frame[0] == SHARED
+                samples = worker.shared_samples(frame[1]) if is_shared else frame[1].view(np.float32)
                 worker.left += SHARE_OF_LENGTH * len(samples) / options["sample_rate"]
                 yield samples
             kind, content = frame[0], frame[1].tobytes()
