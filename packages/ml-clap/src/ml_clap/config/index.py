@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from audio_common.config import Channel
+
 from ml_clap.config.limits import check_at_least
-from ml_clap.config.sound import Channel
 
 WINDOW_SECONDS = 10.0
 """Window of a new index where none is named."""

@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 from audio_common.audio import AudioError, load_audio, measure_audio
+from audio_common.config import Channel
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ml_clap.config.sound import Channel
 from ml_clap.data.batches import BadClip, Draw, Item
 from ml_clap.data.manifest import Clip
 

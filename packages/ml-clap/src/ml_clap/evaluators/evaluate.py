@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from audio_common.config import Channel
 from audio_common.prefetch import AudioSpan, BadFile
 
 from ml_clap.config.evaluate import EvaluateConfig
-from ml_clap.config.sound import Channel
 from ml_clap.data.languages import LANGUAGES, resolve
 from ml_clap.data.manifest import BadRow, Clip, read_split
 from ml_clap.evaluators.figures import check_figure_path, save_figure

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from audio_common.config import Channel
 from audio_common.files import find_audio
 from audio_common.prefetch import AudioSpan
 
 from ml_clap.config.classify import ClassifyConfig
-from ml_clap.config.sound import Channel
 from ml_clap.data.folders import say_not_sound
 from ml_clap.data.manifest import BadRow, read_split
 from ml_clap.data.prompts import Prompts, choose_prompts, prompts_of_labels, read_prompts

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 from audio_common.checkpoint import convert_state_dict
-from audio_common.config import CEDConfig
+from audio_common.config import CEDConfig, Channel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
-from ml_clap.config.sound import Channel
 from ml_clap.files import write_atomically, write_json
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder

@@ -18,10 +18,9 @@ import torch
 import torch.nn.functional as F
 from audio_common.audio import AudioError
 from audio_common.batch import pad_waveforms
+from audio_common.config import Channel
 from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, batch_by_length, decode_ahead
 from torch import Tensor
-
-from ml_clap.config.sound import Channel
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP

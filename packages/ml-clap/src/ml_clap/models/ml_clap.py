@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from audio_common.ced import CED
+from audio_common.config import Channel
 from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn
 
 from ml_clap.config.model import ModelConfig
-from ml_clap.config.sound import Channel
 from ml_clap.models.checkpoint import Mode, SavedModel, check_fit, read_model, write_folder
 from ml_clap.models.shared_space import make_head, project, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder

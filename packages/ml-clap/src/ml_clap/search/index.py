@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from audio_common.config import Channel
 from audio_common.files import AUDIO_SUFFIXES
 
 from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
-from ml_clap.config.sound import Channel
 from ml_clap.data.folders import say_not_sound
 from ml_clap.files import write_atomically, write_json
 from ml_clap.search.filling import IndexFiller, Problem

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from audio_common.config import Channel
 
 from ml_clap.config.search import SearchConfig
-from ml_clap.config.sound import Channel
 from ml_clap.data.languages import resolve
 from ml_clap.files import read_bytes
 

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from audio_common.config import Channel
 
-from ml_clap.config.sound import Channel
 from ml_clap.files import TEMPORARY, to_json, write_atomically, write_json
 from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows
 

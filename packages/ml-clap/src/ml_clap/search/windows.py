@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_clap.config.sound import Channel
+from audio_common.config import Channel
 
 if TYPE_CHECKING:
     from torch import Tensor
