@@ -105,7 +105,7 @@ def test_bad_entries_of_reference_json_are_named_and_the_others_read(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", r"data\.json:1: not JSON"), ("[]", "a list `data`, got list")]
+    ("content", "message"), [("{", r"data\.json: not JSON"), ("[]", "a list `data`, got list")]
 )
 def test_reference_json_of_another_form_is_an_error(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "data.json").write_text(content)

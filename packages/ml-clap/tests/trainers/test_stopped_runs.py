@@ -14,7 +14,7 @@ import torch
 from ml_clap import cli
 from ml_clap.config.train import TrainConfig
 from ml_clap.data.manifest import read_clips, write_manifest
-from ml_clap.files import BusyError, sole_writer
+from ml_clap.lock import BusyError, sole_writer
 from ml_clap.trainers import train as module
 from ml_clap.trainers.best_model import best_score
 from ml_clap.trainers.interruption import Interruption

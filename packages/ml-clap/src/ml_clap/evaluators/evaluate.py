@@ -33,7 +33,7 @@ from ml_clap.files import write_json
 from ml_clap.models.checkpoint import check_model
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
-from ml_clap.tables import show_progress, tables_beside_json
+from ml_clap.tables import hold_outputs, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
@@ -232,7 +232,8 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
 
 def evaluate_verb(config: EvaluateConfig) -> int:
     """Evaluate, and return 1 if files or lines of the manifest had to be skipped."""
-    report = evaluate(config)
+    with hold_outputs(config.json, config.plot):
+        report = evaluate(config)
     return int(bool(report.bad_files or report.bad_rows))
 
 

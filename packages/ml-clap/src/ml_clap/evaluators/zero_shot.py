@@ -31,7 +31,7 @@ from ml_clap.files import is_stream, write_json
 from ml_clap.models.checkpoint import check_model
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
-from ml_clap.tables import show_progress, tables_beside_json
+from ml_clap.tables import hold_outputs, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.data.manifest import Clip
@@ -206,7 +206,8 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
 
 def classify_verb(config: ClassifyConfig) -> int:
     """Classify, and return 1 if files or lines of manifests had to be skipped."""
-    report = classify(config)
+    with hold_outputs(config.json, config.plot):
+        report = classify(config)
     return int(bool(report.bad_files or report.bad_rows))
 
 

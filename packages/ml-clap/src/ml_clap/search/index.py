@@ -30,9 +30,10 @@ from ml_clap.search.store import (
     IndexWriter,
     json_line,
     read_settings,
-    writer_lock,
+    writing,
 )
-from ml_clap.tables import printable, show_progress, tables_beside_json
+from ml_clap.output import printable
+from ml_clap.tables import hold_outputs, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
@@ -93,7 +94,7 @@ def index(config: IndexConfig) -> IndexReport:
             progress=progress,
         )
     for notice in report.notices:
-        logger.warning(printable(notice))
+        logger.warning(notice)
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:
@@ -103,14 +104,15 @@ def index(config: IndexConfig) -> IndexReport:
 
 def index_verb(config: IndexConfig) -> int:
     """Bring an index up to date, and return 1 if files, or parts of them, are not in it."""
-    return int(bool(index(config).problems))
+    with hold_outputs(config.json):
+        return int(bool(index(config).problems))
 
 
 def print_report(report: IndexReport, out: Path) -> None:
     """Print what a run did and which files it could not read."""
     speed = report.audio_seconds / max(report.seconds, 1e-9)
     print(
-        f"{out}: {report.num_clips:,} clips, {report.num_windows:,} windows ({report.new:,} new, "
+        f"{printable(out)}: {report.num_clips:,} clips, {report.num_windows:,} windows ({report.new:,} new, "
         f"{report.changed:,} changed, {report.moved:,} moved, {report.dropped:,} gone)\n"
         f"{report.audio_seconds / 60:,.1f} minutes of sound encoded in {report.seconds:,.1f} s "
         f"({speed:,.0f} x real time)"
@@ -157,8 +159,9 @@ def update_index(
         progress: called with the number of clips done and of clips to do.
 
     Raises:
-        AudioIndexError: there is nothing to index, the index has other settings or another model, someone
-            else is writing it, or none of its files is in `source`.
+        AudioIndexError: there is nothing to index, the index has other settings or another model, or none of
+            its files is in `source`.
+        BusyError: another process is writing it.
     """
     began = time.monotonic()
     found, missing = scan(source, language)
@@ -186,7 +189,7 @@ def update_index(
     )
     problems = [Problem(str(clip.path), clip.reason) for clip in missing]
     is_new = there is None
-    with writer_lock(out):
+    with writing(out):
         writer = _open_or_create(out, settings)
         plan = plan_update(writer.entries, found)
         _prepare(writer, plan, settings, keep_vanished)

@@ -12,7 +12,7 @@ from audio_common.files import AUDIO_SUFFIXES
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.data.languages import resolve
 from ml_clap.files import write_json
-from ml_clap.tables import print_skipped, print_table, printable, tables_beside_json
+from ml_clap.tables import hold_outputs, print_skipped, print_table, tables_beside_json
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,8 @@ def similarity(config: SimilarityConfig) -> SimilarityReport:
 
 def similarity_verb(config: SimilarityConfig) -> int:
     """Compare, and return 1 if sounds had to be skipped."""
-    return int(bool(similarity(config).bad_files))
+    with hold_outputs(config.json):
+        return int(bool(similarity(config).bad_files))
 
 
 def tell_apart(item: str) -> Compared:
@@ -109,10 +110,10 @@ def tell_apart(item: str) -> Compared:
 def print_similarity(report: SimilarityReport) -> None:
     """Print a table of each item with each, the columns numbered as the rows are."""
     for notice in report.notices:
-        logger.warning(printable(notice))
+        logger.warning(notice)
     columns = ["", *(str(number) for number in range(1, len(report.items) + 1))]
     rows = [
-        [f"{number} {printable(item.name)}", *(f"{value:.3f}" for value in values)]
+        [f"{number} {item.name}", *(f"{value:.3f}" for value in values)]
         for number, (item, values) in enumerate(zip(report.items, report.similarity, strict=True), start=1)
     ]
     print_table("Similarity (cosine)", columns, rows)

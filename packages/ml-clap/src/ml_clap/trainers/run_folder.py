@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ml_clap.files import (
+    OLD,
     append_line,
     recover_folder,
     remove_leftovers,
@@ -33,8 +34,6 @@ from ml_clap.strict_json import read_records
 
 CHECKPOINT = "checkpoint-"
 STATE_FILE = "training_state.pt"
-OLD = ".old"
-"""Ending of a folder that is being replaced."""
 
 
 def recover_run(out: Path) -> None:
@@ -114,4 +113,4 @@ class RunLog:
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the complete records of a log; none if there is no file."""
-    return read_records(path) if path.exists() else []
+    return read_records(path)

@@ -36,7 +36,8 @@ from accelerate.utils import gather_object
 from ml_clap.config.train import TrainConfig
 from ml_clap.data.manifest import read_clips
 from ml_clap.data.training_data import TrainingData
-from ml_clap.files import replace_folder, sole_writer, write_json
+from ml_clap.files import replace_folder, write_json
+from ml_clap.lock import sole_writer
 from ml_clap.models.initialization import is_from_scratch, make_model, measure_mel_statistics
 from ml_clap.trainers.best_model import BEST, best_score, save_best
 from ml_clap.trainers.interruption import Interruption
@@ -83,7 +84,7 @@ def train(config: TrainConfig) -> TrainResult:
         KeyboardInterrupt: Ctrl-C or SIGTERM; its message says what is saved.
     """
     # Of a launcher's processes the first one holds the folder for all.
-    with sole_writer(config.out) if is_main_process() else nullcontext():
+    with sole_writer(config.out, folder=True) if is_main_process() else nullcontext():
         finished = read_finished(config)
         if finished is not None:
             return finished
