@@ -54,7 +54,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
     # As Text: labels in [brackets] are no markup.
     # One space between columns: eleven of them fit into the 80 of a terminal, or of none.
-    table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(
+        title=Text(printable(title)), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for place, name in enumerate(columns):
         table.add_column(Text(printable(name)), justify="right" if place else "left", no_wrap=place > 0)
     for row in rows:
@@ -82,4 +84,3 @@ def count_of(number: int, what: str) -> str:
     ('1 clip', '1,200 clips')
     """
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-

@@ -11,7 +11,9 @@ from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_mani
 
 ROW: dict[str, Any] = {"id": "a", "audio": "a.wav", "captions": {"eng_Latn": ["A dog."]}}
 
-texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20).filter(str.strip)
+texts = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+).filter(str.strip)
 names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12).filter(
     lambda name: bool(name.strip()) and name not in (".", "..")
 )

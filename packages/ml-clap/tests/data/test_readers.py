@@ -109,7 +109,7 @@ def test_bad_entries_of_reference_json_are_named_and_the_others_read(tmp_path: P
 )
 def test_reference_json_of_another_form_is_an_error(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "data.json").write_text(content)
-    with pytest.raises(ManifestError, match=message):
+    with pytest.raises(ValueError, match=message):
         read_reference(PrepareReferenceConfig(source=tmp_path / "data.json", out=OUT))
 
 

@@ -9,24 +9,31 @@ what is read.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from audio_common.checkpoint import convert_state_dict
-from audio_common.config import CEDConfig, Channel
-from safetensors.torch import load_file, save_file
+from audio_common.checkpoint import convert_state_dict, read_tensors
+from audio_common.config import CHANNELS, CEDConfig, Channel
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.files import write_atomically, write_json
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder
-from ml_clap.models.text_source import WEIGHTS_FILE, TextSource, fetch_folder, load_pt, read_text_source
+from ml_clap.models.text_source import (
+    TOKENIZER_FILES,
+    WEIGHTS_FILE,
+    TextSource,
+    fetch_folder,
+    load_pt,
+    read_text_source,
+)
 from ml_clap.models.tokenizer import SonarTokenizer, find_sentencepiece
+from ml_clap.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +41,17 @@ CONFIG_FILE = "config.json"
 TEXT_FOLDER = "text_encoder"
 FORMAT = "ml-clap"
 FORMAT_VERSION = 1
+HUB_FILES = (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    *(f"{TEXT_FOLDER}/{name}" for name in (CONFIG_FILE, *TOKENIZER_FILES)),
+)
+"""Patterns of the files of a model."""
 HEAD_WIDTH = 64
 """Width of an attention head in CED and in SONAR, which no tensor's shape tells."""
 
 Mode = Literal["masked", "reference"]
+Settings = TypeVar("Settings")
 _ENCODERS = ("audio_encoder", "text_encoder")
 
 
@@ -96,7 +110,9 @@ def read_model(
     source = find_model(source)
     if Path(source).suffix == ".pt":
         return read_published(Path(source), mode=mode or "masked", text_tokenizer=text_tokenizer)
-    folder = fetch_folder(source, wanted="a folder of `save_pretrained`, a hub id or a .pt of the authors")
+    folder = fetch_folder(
+        source, wanted="a folder of `save_pretrained`, a hub id or a .pt of the authors", patterns=HUB_FILES
+    )
     return read_folder(folder, mode=mode)
 
 
@@ -112,7 +128,7 @@ def read_folder(folder: Path, *, mode: Mode | None = None) -> SavedModel:
     if "text_encoder" not in omitted:
         config = _with_installed_backend(config)
         text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
-    state = load_file(folder / WEIGHTS_FILE)
+    state = read_tensors(folder / WEIGHTS_FILE)
     return SavedModel(config if mode is None else _in_mode(config, mode), state, text, channel, omitted)
 
 
@@ -147,23 +163,57 @@ def write_folder(
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, Channel, tuple[str, ...]]:
-    """Return a model folder's configuration, its choice of channel, and the encoders that it omits."""
+    """Return a model folder's configuration, its choice of channel, and the encoders that it omits.
+
+    Raises:
+        ValueError: it is not a model folder, or one that another version wrote; names the file and the key.
+    """
     path = folder / CONFIG_FILE
-    description = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    description = read_object(path) if path.is_file() else {}
     if description.get("format") != FORMAT:
         raise ValueError(f"{folder} is not a model folder of ml-clap (no {CONFIG_FILE} that says so)")
-    if description["format_version"] > FORMAT_VERSION:
+    version, settings = description.get("format_version"), description.get("model")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ValueError(
-            f"{folder} has format {description['format_version']}, and this ml-clap reads {FORMAT_VERSION}: "
-            "update ml-clap"
+            f"{folder} has format {version!r}, and this ml-clap reads {FORMAT_VERSION}: update ml-clap"
         )
-    settings = dict(description["model"])
-    audio = {**settings.pop("audio"), "labels": tuple(description["model"]["audio"].get("labels", ()))}
-    unknown = settings.keys() - {field.name for field in fields(ModelConfig)}
+    if not isinstance(settings, dict) or not isinstance(settings.get("audio"), dict):
+        raise ValueError(f"{path}: expected an object `model` with an object `audio`")
+    labels = settings["audio"].get("labels") or []
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"{path}: model.audio.labels must be a list of texts")
+    audio = {**settings["audio"], "labels": tuple(labels)}
+    channel, omitted = description.get("channel", "mean"), description.get("omitted")
+    if channel not in CHANNELS:
+        raise ValueError(f"{path}: channel must be one of {', '.join(CHANNELS)}, got {channel!r}")
+    if not isinstance(omitted, list) or any(name not in _ENCODERS for name in omitted):
+        raise ValueError(f"{path}: omitted must be a list of {', '.join(_ENCODERS)}, got {omitted!r}")
+    config = _settings(
+        ModelConfig, settings | {"audio": _settings(CEDConfig, audio, path, "model.audio.")}, path, "model."
+    )
+    return config, channel, tuple(omitted)
+
+
+def _settings(kind: type[Settings], values: Mapping[str, Any], path: Path, prefix: str) -> Settings:
+    """Return a dataclass of settings with the values of a file; a ValueError names the file and the key."""
+    plain = {one.name: one.default for one in fields(kind) if one.default is not MISSING}  # type: ignore[arg-type]
+    unknown = values.keys() - {one.name for one in fields(kind)}  # type: ignore[arg-type]
     if unknown:
-        raise ValueError(f"{path} has settings that this ml-clap does not know: {', '.join(sorted(unknown))}")
-    config = ModelConfig(audio=CEDConfig(**audio), **settings)
-    return config, description.get("channel", "mean"), tuple(description["omitted"])
+        raise ValueError(
+            f"{path} has settings that this ml-clap does not know: {prefix}{', '.join(sorted(unknown))}"
+        )
+    for name, value in values.items():
+        default = plain.get(name)
+        wanted: Any = (int, float) if isinstance(default, float) else type(default)
+        is_flag = isinstance(value, bool) and not isinstance(default, bool)
+        if default is None and name in plain:
+            wanted = (str, type(None))
+        if name in plain and (is_flag or not isinstance(value, wanted)):
+            raise ValueError(f"{path}: {prefix}{name} must be like {default!r}, got {value!r}")
+    try:
+        return kind(**values)
+    except ValueError as e:
+        raise ValueError(f"{path}: {prefix}{e}") from e
 
 
 def _with_installed_backend(config: ModelConfig) -> ModelConfig:

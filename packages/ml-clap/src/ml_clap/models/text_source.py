@@ -7,17 +7,17 @@
 
 from __future__ import annotations
 
-import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
+from audio_common.checkpoint import read_tensors
 from torch import Tensor
 
+from ml_clap.models.hub import fetch, split_revision
 from ml_clap.models.sonar import sonar_config, to_our_layout
 from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, find_sentencepiece
 
@@ -25,15 +25,18 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 WEIGHTS_FILE = "model.safetensors"
-_HUB_FILES = [
-    "config.json",
-    "model*.safetensors*",
+TOKENIZER_FILES = (
     "*.model",
     "*tokenizer*",
     "special_tokens_map.json",
+    "added_tokens.json",
+    "sonar_languages.json",
     "vocab*",
     "merges.txt",
-]
+)
+"""Patterns of the files that a tokenizer may need."""
+HUB_FILES = ("config.json", "model*.safetensors*", *TOKENIZER_FILES)
+"""Patterns of the files of a text encoder."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
     """Read configuration, tokenizer and weights of a hub id, a folder or a published `.pt`."""
     if Path(source).suffix == ".pt":
         return _read_published(Path(source), max_tokens)
-    folder = fetch_folder(source, wanted="a text encoder (folder, hub id or .pt)", patterns=_HUB_FILES)
+    folder = fetch_folder(source, wanted="a text encoder (folder, hub id or .pt)", patterns=HUB_FILES)
     config = _read_config(folder)
     if config.model_type == "m2m_100":
         return _read_sonar_folder(folder, config, max_tokens)
@@ -65,22 +68,20 @@ def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
     return TextSource(config, tokenizer, _read_auto_state(folder) if has_weights else None)
 
 
-def fetch_folder(source: str | Path, *, wanted: str, patterns: list[str] | None = None) -> Path:
-    """Return a local folder, or a repository of the Hugging Face hub downloaded into one.
+def fetch_folder(source: str | Path, *, wanted: str, patterns: Sequence[str]) -> Path:
+    """Return a local folder, or what is needed of a repository of the Hugging Face hub downloaded into one.
 
     Args:
-        source: A folder's path or a hub id (owner/name).
+        source: A folder's path or a hub id (owner/name, owner/name@revision).
         wanted: What is expected, for the error.
-        patterns: Names of the files to download; None: all.
+        patterns: Names of the files to download.
     """
-    if Path(source).is_dir():
-        return Path(source)
-    if isinstance(source, Path) or source.count("/") != 1 or Path(source).parent.is_dir():
+    name, _ = split_revision(source)
+    is_id = isinstance(source, str) and name.count("/") == 1 and not Path(name).parent.is_dir()
+    if not Path(source).is_dir() and not is_id:
         raise ValueError(f"{source} does not exist: expected {wanted}")
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(snapshot_download(source, allow_patterns=patterns))
+        return fetch(source, patterns)
     except (OSError, ValueError) as e:
         # Why the hub refuses is in `e`, which the command line puts into words; its own are a page long.
         raise ValueError(f"{source} is no folder, and the hub does not give it") from e
@@ -92,8 +93,10 @@ def load_pt(path: Path) -> dict[str, Any]:
         raise ValueError(f"there is no file {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+    except Exception as e:  # torch and pickle raise a dozen kinds for a damaged file
         raise ValueError(f"{path} cannot be read as weights: {e}") from e
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds no weights by name but a {type(state).__name__}")
     for key in ("model", "state_dict"):
         state = state[key] if isinstance(state.get(key), Mapping) else state
     return dict(state)
@@ -146,7 +149,7 @@ def _read_sonar_folder(folder: Path, config: PretrainedConfig, max_tokens: int) 
     max_tokens = min(max_tokens, config.max_position_embeddings)
     tokenizer = SonarTokenizer.from_folder(folder, max_tokens=max_tokens)
     weights = folder / WEIGHTS_FILE
-    state = to_our_layout(load_file(weights)) if weights.is_file() else None
+    state = to_our_layout(read_tensors(weights)) if weights.is_file() else None
     return TextSource(config, tokenizer, state)
 
 
