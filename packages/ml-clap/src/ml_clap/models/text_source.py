@@ -3,6 +3,9 @@
 - A hub id or folder with `config.json` and `model.safetensors`: SONAR where the config says M2M100 (then with
   `sentencepiece.bpe.model`), else whatever `AutoModel` makes of it.
 - SONAR's published `.pt`, with its `sentencepiece*.model` in the same folder.
+
+What is on the hub is fetched into a folder first, at the revision that `name@revision` says; so transformers
+is given folders alone, which have no revision.
 """
 
 from __future__ import annotations
@@ -62,7 +65,7 @@ def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
     positions = getattr(config, "max_position_embeddings", max_tokens + 2)
     max_tokens = min(max_tokens, positions - 2)
     tokenizer = HFTokenizer(
-        AutoTokenizer.from_pretrained(folder, trust_remote_code=False), max_tokens=max_tokens
+        AutoTokenizer.from_pretrained(folder, trust_remote_code=False, revision=None), max_tokens=max_tokens
     )
     has_weights = any(folder.glob("*.safetensors")) or (folder / "pytorch_model.bin").is_file()
     return TextSource(config, tokenizer, _read_auto_state(folder) if has_weights else None)
@@ -117,7 +120,7 @@ def _read_auto_state(folder: Path) -> dict[str, Tensor]:
     logging.set_verbosity_error()  # a missing pooler is no news: it is not used; all else is checked below
     try:
         model, info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, revision=None
         )
     finally:
         logging.set_verbosity(verbosity)
@@ -133,7 +136,7 @@ def _read_config(folder: Path) -> PretrainedConfig:
 
     if not (folder / "config.json").is_file():
         raise ValueError(f"{folder} has no config.json: it is not a text encoder of transformers")
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, revision=None)
     if config.model_type == "m2m_100":
         # SONAR has no layer drop, and a skipped layer would have no gradient.
         config.encoder_layerdrop = 0.0
