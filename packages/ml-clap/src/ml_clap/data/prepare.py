@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.check import Check, CheckMemory, check_files
+from audio_common.workers import DecodeLimits
 
 from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
@@ -182,7 +183,12 @@ def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Che
     paths = [clip.audio for clip in clips]
     with show_progress("Checking audio") as progress:
         return check_files(
-            paths, memory, num_workers=config.num_workers, channel=config.channel, progress=progress
+            paths,
+            memory,
+            num_workers=config.num_workers,
+            channel=config.channel,
+            progress=progress,
+            decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
         )
 
 

@@ -27,11 +27,9 @@ from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn
 
 from ml_clap.config.model import ModelConfig
-from ml_clap.models.checkpoint import CONFIG_FILE, Mode, SavedModel, check_fit, read_model, write_folder
-from ml_clap.models.hub import fetch, split_revision
+from ml_clap.models.checkpoint import Mode, SavedModel, check_fit, read_model, write_folder
 from ml_clap.models.shared_space import make_head, project, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
-from ml_clap.models.text_source import WEIGHTS_FILE
 from ml_clap.models.tokenizer import TextBatch, TextPreparer, check_texts
 
 if TYPE_CHECKING:
@@ -357,11 +355,9 @@ def _is_of_text_encoder(name: str) -> bool:
 def _make_audio_encoder(config: ModelConfig) -> CED:
     if config.audio_weights is None:
         return CED(config.audio)
-    wanted, source = config.audio, config.audio_weights
-    if split_revision(source)[1] is not None:
-        source = str(fetch(source, (CONFIG_FILE, WEIGHTS_FILE)))
+    wanted = config.audio
     return CED.from_pretrained(
-        source,
+        config.audio_weights,
         mode=wanted.mode,
         drop_path=wanted.drop_path,
         time_patch_out=wanted.time_patch_out,

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from audio_common.config import Channel
 from audio_common.files import AUDIO_SUFFIXES
+from audio_common.prefetch import BadFile
+from audio_common.workers import DecodeLimits
 
 from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
 from ml_clap.data.folders import say_not_sound
@@ -63,6 +65,8 @@ class IndexReport:
     """Sound encoded in this run."""
     notices: tuple[str, ...] = ()
     """What was not looked at, and what changes that."""
+    complaints: tuple[BadFile, ...] = ()
+    """What is odd about sounds that were encoded in this run nevertheless."""
 
 
 def index(config: IndexConfig) -> IndexReport:
@@ -91,6 +95,7 @@ def index(config: IndexConfig) -> IndexReport:
             keep_vanished=config.keep_vanished,
             seconds_per_batch=config.seconds_per_batch,
             num_workers=config.num_workers,
+            decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
             progress=progress,
         )
     for notice in report.notices:
@@ -139,6 +144,7 @@ def update_index(
     keep_vanished: bool = False,
     seconds_per_batch: float = 160.0,
     num_workers: int = 1,
+    decode_limits: DecodeLimits | None = None,
     progress: Callable[[float, int], None] = lambda done, total: None,
 ) -> IndexReport:
     """Make the index `out` hold the clips of `source`, encoding only what it does not have.
@@ -156,6 +162,7 @@ def update_index(
         keep_vanished: keep clips whose file is gone.
         seconds_per_batch: seconds of audio encoded at once.
         num_workers: threads that read files.
+        decode_limits: of time and memory, in processes that decode; None: in threads of this one.
         progress: called with the number of clips done and of clips to do.
 
     Raises:
@@ -193,7 +200,7 @@ def update_index(
         writer = _open_or_create(out, settings)
         plan = plan_update(writer.entries, found)
         _prepare(writer, plan, settings, keep_vanished)
-        filler = IndexFiller(model, writer, seconds_per_batch, num_workers)
+        filler = IndexFiller(model, writer, seconds_per_batch, num_workers, decode_limits)
         problems += filler.run(plan.new, progress)
         if is_new and not writer.windows().size:
             writer.remove()
@@ -217,6 +224,7 @@ def update_index(
         seconds=time.monotonic() - began,
         audio_seconds=filler.audio_seconds,
         notices=say_not_sound(source, out),
+        complaints=tuple(filler.complaints),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from ml_clap.files import read_bytes
 from ml_clap.strict_json import is_writable_text
 
 if TYPE_CHECKING:
+    from audio_common.workers import DecodeLimits
     from torch import Tensor
 
     from ml_clap.models.ml_clap import MLCLAP
@@ -112,6 +114,7 @@ def embed_queries(
     channel: Channel | None = None,
     cut: dict[str, CutText] | None = None,
     bad: dict[int, str] | None = None,
+    decode_limits: DecodeLimits | None = None,
 ) -> np.ndarray:
     """Return embeddings (queries, dim) float32; texts in whatever languages go through the model together.
 
@@ -122,12 +125,14 @@ def embed_queries(
         cut: gets the texts that are longer than the model reads; without it they are logged.
         bad: gets the number of each query whose sound cannot be read, and why; without it that is an error.
             Its row is all zeros.
+        decode_limits: of time and memory, in a process that decodes files; None: in this one.
 
     Raises:
         AudioError: a sound cannot be read, and `bad` is not given.
     """
     from audio_common.reader import AudioError
     from audio_common.waveform import as_waveform
+    from audio_common.workers import DecodePool
 
     from ml_clap.models.encoding import encode_texts, encode_waveforms
 
@@ -137,11 +142,17 @@ def embed_queries(
         words = [queries[number].text or "" for number in texts]
         codes = [queries[number].language for number in texts]
         vectors[texts] = encode_texts(model, words, codes, cut=cut).numpy()
-    for number, query in enumerate(queries):
-        audio = query.audio
-        if query.text is None and audio is not None:
+    with ExitStack() as stack:
+        pool = None if decode_limits is None else stack.enter_context(DecodePool(decode_limits))
+        for number, query in enumerate(queries):
+            audio = query.audio
+            if query.text is not None or audio is None:
+                continue
             try:
-                waveform = as_waveform(audio, channel=channel or model.channel)
+                if pool is not None and isinstance(audio, str | Path):
+                    waveform = pool.load_audio(audio, channel=channel or model.channel)
+                else:
+                    waveform = as_waveform(audio, channel=channel or model.channel)
             except AudioError as e:
                 if bad is None:
                     raise

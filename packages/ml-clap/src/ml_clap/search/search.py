@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from audio_common.reader import AudioError
+from audio_common.workers import DecodeLimits
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.files import write_json
@@ -49,7 +50,8 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
     cut: dict[str, CutText] = {}
     unread: dict[int, str] = {}
     channel = config.channel or index.settings.channel
-    vectors = embed_queries(model, queries, channel=channel, cut=cut, bad=unread)
+    limits = DecodeLimits(config.decode_seconds, config.decode_megabytes)
+    vectors = embed_queries(model, queries, channel=channel, cut=cut, bad=unread, decode_limits=limits)
     if unread and (bad is None or len(unread) == len(queries)):
         raise AudioError(next(iter(unread.values())))
     left_out.files |= {str(queries[number].audio): reason for number, reason in unread.items()}

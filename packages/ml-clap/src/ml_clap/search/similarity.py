@@ -49,6 +49,7 @@ def similarity(config: SimilarityConfig) -> SimilarityReport:
     """
     import numpy as np
     from audio_common.prefetch import AudioSpan
+    from audio_common.workers import DecodeLimits
 
     from ml_clap.models.device import choose_device, choose_dtype
     from ml_clap.models.encoding import encode_files, encode_texts
@@ -62,7 +63,11 @@ def similarity(config: SimilarityConfig) -> SimilarityReport:
     vectors = np.full((len(items), model.config.embed_dim), np.nan, np.float32)
     sounds = [AudioSpan(Path(item.name)) for item in items if item.kind == "audio"]
     embedded, bad = encode_files(
-        model, sounds, num_workers=config.num_workers, channel=config.channel or model.channel
+        model,
+        sounds,
+        num_workers=config.num_workers,
+        channel=config.channel or model.channel,
+        decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
     )
     vectors[is_sound] = embedded.numpy()
     cut: dict[str, CutText] = {}
