@@ -22,7 +22,7 @@ from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audio_common.strict_json import JSONError, parse_object
+from audio_common.strict_json import read_records
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,15 +106,9 @@ class CheckMemory:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the whole lines: a killed run may have left half of one, an older version less in each."""
+    """Read the whole rows: a killed run may have left half of one, an older version less in each."""
     needed = {"path", "state", "quick", "channel"} | {field.name for field in fields(Check)}
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        try:
-            row = parse_object(line, str(path))
-        except JSONError:
-            continue
-        if needed <= row.keys():
-            yield row
+    return (row for row in read_records(path) if needed <= row.keys())
 
 
 def _state(path: Path) -> list[int] | None:
