@@ -2,15 +2,13 @@
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from audio_common import check
-from audio_common.check import Check
+from audio_common.workers import DecodePool
 from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareFolderConfig,
@@ -140,17 +138,15 @@ def test_overlap_with_other_manifests_is_found_by_content(sounds: Path) -> None:
 
 
 def count_checks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return a list that gets the path of each file that is read."""
     checked: list[Path] = []
+    run_task = DecodePool.result_of
 
-    def counting(real: Callable[..., Check]) -> Callable[..., Check]:
-        def count(path: Path, *settings: Any) -> Check:
-            checked.append(path)
-            return real(path, *settings)
+    def count(self: DecodePool, task: str, source: Path, options: dict[str, Any]) -> dict[str, Any]:
+        checked.append(source)
+        return run_task(self, task, source, options)
 
-        return count
-
-    for name in ("full_check", "quick_check"):
-        monkeypatch.setattr(check, name, counting(getattr(check, name)))
+    monkeypatch.setattr(DecodePool, "result_of", count)
     return checked
 
 

@@ -15,8 +15,9 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from audio_common.checkpoint import convert_state_dict, read_tensors
+from audio_common.checkpoint import check_sizes, convert_state_dict, read_tensors, safetensors_shapes
 from audio_common.config import CHANNELS, CEDConfig, Channel
+from audio_common.sizes import Shapes
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -50,6 +51,9 @@ HUB_FILES = (
 HEAD_WIDTH = 64
 """Width of an attention head in CED and in SONAR, which no tensor's shape tells."""
 
+SHOWN = 5
+"""Weights that an error names of those that do not fit."""
+
 Mode = Literal["masked", "reference"]
 Settings = TypeVar("Settings")
 _ENCODERS = ("audio_encoder", "text_encoder")
@@ -59,6 +63,8 @@ _ENCODERS = ("audio_encoder", "text_encoder")
 class SavedModel:
     """A model as it is on disk."""
 
+    path: Path
+    """The folder or file that it was read from."""
     config: ModelConfig
     state: dict[str, Tensor]
     """Weights under the names of `MLCLAP.export_state`."""
@@ -121,15 +127,20 @@ def read_model(
 
 def read_folder(folder: Path, *, mode: Mode | None = None) -> SavedModel:
     """Read what `write_folder` wrote; ValueError if it is not that, or not complete."""
-    config, channel, omitted = read_config(folder)
     if not (folder / WEIGHTS_FILE).is_file():
+        read_config(folder)  # which says so of what is no model
         raise ValueError(f"{folder} has no {WEIGHTS_FILE}: the model was not saved completely")
+    shapes = safetensors_shapes(folder / WEIGHTS_FILE)
+    config, channel, omitted = read_config(folder, shapes)
     text = None
     if "text_encoder" not in omitted:
         config = _with_installed_backend(config)
-        text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
+        own = {name: shape for name, shape in shapes.items() if name.startswith("text_encoder.")}
+        text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens, shapes=own)
     state = read_tensors(folder / WEIGHTS_FILE)
-    return SavedModel(config if mode is None else _in_mode(config, mode), state, text, channel, omitted)
+    return SavedModel(
+        folder, config if mode is None else _in_mode(config, mode), state, text, channel, omitted
+    )
 
 
 def write_folder(
@@ -162,8 +173,12 @@ def write_folder(
     write_json(folder / CONFIG_FILE, description)
 
 
-def read_config(folder: Path) -> tuple[ModelConfig, Channel, tuple[str, ...]]:
+def read_config(folder: Path, shapes: Shapes | None = None) -> tuple[ModelConfig, Channel, tuple[str, ...]]:
     """Return a model folder's configuration, its choice of channel, and the encoders that it omits.
+
+    Args:
+        folder: of the model.
+        shapes: of its weights, which bound the sizes that the configuration may ask for.
 
     Raises:
         ValueError: it is not a model folder, or one that another version wrote; names the file and the key.
@@ -179,6 +194,7 @@ def read_config(folder: Path) -> tuple[ModelConfig, Channel, tuple[str, ...]]:
         )
     if not isinstance(settings, dict) or not isinstance(settings.get("audio"), dict):
         raise ValueError(f"{path}: expected an object `model` with an object `audio`")
+    check_sizes(settings, f"{path}: model", shapes)
     labels = settings["audio"].get("labels") or []
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ValueError(f"{path}: model.audio.labels must be a list of texts")
@@ -261,7 +277,8 @@ def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None
         if name in given and wanted[name].shape != given[name].shape
     ]
     if problems:
-        raise ValueError("the weights do not fit the model:\n  " + "\n  ".join(problems[:20]))
+        more = f"; and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""
+        raise ValueError("the weights do not fit the model: " + "; ".join(problems[:SHOWN]) + more)
 
 
 # Checkpoints of the authors
@@ -287,7 +304,7 @@ def read_published(
     config = published_config(state, mode=mode, head_width=head_width)
     tokenizer = SonarTokenizer(tokenizer_file, max_tokens=config.max_text_tokens)
     text_config = sonar_config(_below(state, "text_encoder."), head_width=head_width)
-    return SavedModel(config, state, TextSource(text_config, tokenizer, None))
+    return SavedModel(path, config, state, TextSource(text_config, tokenizer, None))
 
 
 def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -106,9 +106,9 @@ def encode_spans(
                 raise AudioError(short[0].reason)
             bad_files += short
             continue
-        for place in _find_unheard(model, waveforms) if complaints is not None else ():
-            path = spans[indices[place]].path
-            complaints.append(BadFile(path, f"{path}: {UNHEARD}", indices[place], partly=True))
+        if complaints is not None:
+            unheard = [indices[place] for place in _find_unheard(model, waveforms)]
+            complaints += [BadFile(spans[n].path, f"{spans[n].path}: {UNHEARD}", n, True) for n in unheard]
         vectors = _embed(model, waveforms)
         finite = vectors.isfinite().all(dim=1)
         for place in (~finite).nonzero().flatten().tolist():

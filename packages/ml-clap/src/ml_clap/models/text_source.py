@@ -11,18 +11,21 @@ is given folders alone, which have no revision.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from audio_common.checkpoint import read_tensors
+from audio_common.checkpoint import check_sizes, read_tensors, safetensors_shapes
+from audio_common.sizes import Shapes
 from torch import Tensor
 
 from ml_clap.models.hub import fetch, split_revision
 from ml_clap.models.sonar import sonar_config, to_our_layout
 from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, find_sentencepiece
+from ml_clap.strict_json import read_object
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -51,24 +54,47 @@ class TextSource:
     state: dict[str, Tensor] | None
 
 
-def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
-    """Read configuration, tokenizer and weights of a hub id, a folder or a published `.pt`."""
+def read_text_source(source: str | Path, *, max_tokens: int, shapes: Shapes | None = None) -> TextSource:
+    """Read configuration, tokenizer and weights of a hub id, a folder or a published `.pt`.
+
+    Args:
+        source: What to read.
+        max_tokens: Longer texts are cut.
+        shapes: Of the encoder's weights, where they are not in the folder: they bound the sizes that the
+            configuration may ask for.
+
+    Raises:
+        ValueError: The source is not found, lacks a file, or is damaged; names the file.
+    """
     if Path(source).suffix == ".pt":
         return _read_published(Path(source), max_tokens)
     folder = fetch_folder(source, wanted="a text encoder (folder, hub id or .pt)", patterns=HUB_FILES)
-    config = _read_config(folder)
+    config = _read_config(folder, shapes or safetensors_shapes(folder))
     if config.model_type == "m2m_100":
         return _read_sonar_folder(folder, config, max_tokens)
     from transformers import AutoTokenizer
 
     # RoBERTa's positions begin at 2; not every tokenizer says how long its model's texts can be.
     positions = getattr(config, "max_position_embeddings", max_tokens + 2)
+    if positions < 5:
+        raise ValueError(f"{folder / 'config.json'}: max_position_embeddings is {positions}, no text fits")
     max_tokens = min(max_tokens, positions - 2)
-    tokenizer = HFTokenizer(
-        AutoTokenizer.from_pretrained(folder, trust_remote_code=False, revision=None), max_tokens=max_tokens
-    )
+    with naming(folder):
+        theirs = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, revision=None)
+    tokenizer = HFTokenizer(theirs, max_tokens=max_tokens)
     has_weights = any(folder.glob("*.safetensors")) or (folder / "pytorch_model.bin").is_file()
     return TextSource(config, tokenizer, _read_auto_state(folder) if has_weights else None)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors within the block name a file: transformers raises a dozen kinds for one that is odd."""
+    try:
+        yield
+    except (ImportError, MemoryError):
+        raise
+    except Exception as e:
+        raise ValueError(f"{path} cannot be used: {e or type(e).__name__}") from e
 
 
 def fetch_folder(source: str | Path, *, wanted: str, patterns: Sequence[str]) -> Path:
@@ -119,9 +145,10 @@ def _read_auto_state(folder: Path) -> dict[str, Tensor]:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # a missing pooler is no news: it is not used; all else is checked below
     try:
-        model, info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, revision=None
-        )
+        with naming(folder):
+            model, info = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, revision=None
+            )
     finally:
         logging.set_verbosity(verbosity)
     missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
@@ -131,12 +158,15 @@ def _read_auto_state(folder: Path) -> dict[str, Tensor]:
     return dict(without_pooler(model).state_dict())
 
 
-def _read_config(folder: Path) -> PretrainedConfig:
+def _read_config(folder: Path, shapes: Shapes) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    if not (folder / "config.json").is_file():
+    path = folder / "config.json"
+    if not path.is_file():
         raise ValueError(f"{folder} has no config.json: it is not a text encoder of transformers")
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, revision=None)
+    check_sizes(read_object(path), str(path), shapes or None)
+    with naming(path):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, revision=None)
     if config.model_type == "m2m_100":
         # SONAR has no layer drop, and a skipped layer would have no gradient.
         config.encoder_layerdrop = 0.0
