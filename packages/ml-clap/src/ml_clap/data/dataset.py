@@ -112,7 +112,8 @@ class CaptionDataset(Dataset[Item]):
             return read(offset=share * (seconds - self.max_seconds), duration=self.max_seconds)
         waveform = self._cache.get(clip)
         if waveform is None:
-            waveform = read()
+            # Longer than its manifest or header says: what lies beyond is not heard, rather than an hour read.
+            waveform = read(duration=max(LONG_SECONDS, self.max_seconds))
             self._keep(clip, waveform)
         length = max(1, round(self.max_seconds * SAMPLE_RATE))
         start = int(share * (max(0, len(waveform) - length) + 1))

@@ -129,7 +129,8 @@ def prepare(config: PrepareConfig) -> PrepareReport:
 
 def prepare_verb(config: PrepareConfig) -> int:
     """Prepare, and return 1 if clips are left out because they are missing or damaged."""
-    with hold_outputs(config.out, config.json):
+    assert config.out is not None, "checked by PrepareConfig"
+    with hold_outputs(config.out, report_path(config.out), config.json):
         return int(any(found.is_left_out for found in prepare(config).kinds))
 
 

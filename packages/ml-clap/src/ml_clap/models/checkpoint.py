@@ -190,7 +190,7 @@ def read_config(folder: Path, shapes: Shapes | None = None) -> tuple[ModelConfig
     version, settings = description.get("format_version"), description.get("model")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ValueError(
-            f"{folder} has format {version!r}, and this ml-clap reads {FORMAT_VERSION}: update ml-clap"
+            f"{path}: format_version is {version!r}, and this ml-clap reads {FORMAT_VERSION}: update ml-clap"
         )
     if not isinstance(settings, dict) or not isinstance(settings.get("audio"), dict):
         raise ValueError(f"{path}: expected an object `model` with an object `audio`")

@@ -45,6 +45,14 @@ HUB_FILES = ("config.json", "model*.safetensors*", *TOKENIZER_FILES)
 """Patterns of the files of a text encoder."""
 
 
+SIZES = (
+    *("d_model", "hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"),
+    *("num_hidden_layers", "num_attention_heads", "encoder_layers", "encoder_attention_heads"),
+    "encoder_ffn_dim",
+)
+"""Settings that count something of which a text encoder has at least one."""
+
+
 @dataclass(frozen=True)
 class TextSource:
     """What a text encoder is made of; `state` in the layout of transformers, None where only a config is."""
@@ -164,7 +172,12 @@ def _read_config(folder: Path, shapes: Shapes) -> PretrainedConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no config.json: it is not a text encoder of transformers")
-    check_sizes(read_object(path), str(path), shapes or None)
+    settings = read_object(path)
+    check_sizes(settings, str(path), shapes or None)
+    for name in SIZES:
+        value = settings.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{path}: {name} must be a whole number from 1 on, got {value!r}")
     with naming(path):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, revision=None)
     if config.model_type == "m2m_100":

@@ -57,9 +57,14 @@ def save_checkpoint(out: Path, step: int, state: dict[str, Any], *, keep: int) -
     """
     folder = out / f"{CHECKPOINT}{step}"
     replace_folder(folder, lambda partial: torch.save(state, partial / STATE_FILE))
+    prune_checkpoints(out, keep=keep)
+    return folder
+
+
+def prune_checkpoints(out: Path, *, keep: int) -> None:
+    """Delete all checkpoints but the newest `keep`."""
     for useless in list_checkpoints(out)[:-keep]:
         shutil.rmtree(useless)
-    return folder
 
 
 def list_checkpoints(out: Path) -> list[Path]:

@@ -60,6 +60,7 @@ from ml_clap.trainers.result import (
 from ml_clap.trainers.run_folder import (
     list_checkpoints,
     load_checkpoint,
+    prune_checkpoints,
     read_log,
     recover_run,
     save_checkpoint,
@@ -305,6 +306,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             with self.learner.as_saved() as model:
                 replace_folder(out / "last", model.save_pretrained)
+            prune_checkpoints(out, keep=self.config.keep_checkpoints)  # a kill may have left one more
             plot_curves(records, out / CURVES_FILE)
             write_finished(self.config, result)
         self.accelerator.wait_for_everyone()
