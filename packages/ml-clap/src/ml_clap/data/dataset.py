@@ -112,7 +112,7 @@ class CaptionDataset(Dataset[Item]):
             return read(offset=share * (seconds - self.max_seconds), duration=self.max_seconds)
         waveform = self._cache.get(clip)
         if waveform is None:
-            # Where it is longer than its manifest or header says, an hour may be: what lies beyond is not heard.
+            # It may be hours longer than its manifest or header says: what lies beyond is not heard.
             waveform = read(duration=max(LONG_SECONDS, self.max_seconds))
             self._keep(clip, waveform)
         length = max(1, round(self.max_seconds * SAMPLE_RATE))

@@ -26,6 +26,7 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -118,6 +119,8 @@ class Trainer:
         self.config = config
         self.accelerator = make_accelerator(config)
         self.state = RunState()
+        self.saved = RunState()
+        """As the last checkpoint has it."""
         self.reporter: Reporter | None = None
         """On the main process only."""
         self.interruption = Interruption()
@@ -247,6 +250,9 @@ class Trainer:
     def _save(self) -> None:
         self.learner.check_finite(self.state.step)
         self._gather_bad()
+        if self.state == self.saved:  # the end of an epoch or run is at a multiple of `save_steps` too
+            return
+        self.saved = deepcopy(self.state)
         if self.reporter is not None:
             state = {
                 "state": asdict(self.state),
@@ -281,6 +287,7 @@ class Trainer:
         self.state = RunState(**kept["state"])
         # It may be of an update after the checkpoint: of the model there is no better judge than its folder.
         self.state.best = best_score(out, self.state.best)
+        self.saved = deepcopy(self.state)
 
     def _finish(self) -> TrainResult:
         out, state = self.config.out, self.state
