@@ -210,7 +210,6 @@ def damage(clips: list[Clip], numbers: Sequence[int], folder: Path) -> list[Clip
     ]
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
 def test_of_a_file_that_is_longer_than_it_says_the_beginning_is_decoded(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "hour.flac", np.zeros(600 * 16_000, np.int16), 16_000)
     clip = Clip("hour", tmp_path / "hour.flac", {"eng_Latn": ("rain",)}, duration=3.0)
@@ -220,6 +219,7 @@ def test_of_a_file_that_is_longer_than_it_says_the_beginning_is_decoded(tmp_path
     assert len(data._cache[0]) == dataset_module.LONG_SECONDS * 16_000
 
 
+@pytest.mark.parametrize("num_workers", [0, 1])
 def test_bad_files_are_replaced_reported_once_and_do_not_end_the_run(
     clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture, num_workers: int
 ) -> None:
