@@ -436,6 +436,15 @@ def test_validation_never_divides_a_recording_nor_takes_all(
             assert label not in {own for own, _ in inside}
 
 
+def test_a_name_without_its_recording_is_one_bad_row(tmp_path: Path) -> None:
+    path = make_list(tmp_path)
+    path.write_text(path.read_text() + '\n{"audio": "dog/odd.ogg", "label": "dog", "fold": 1}\n')
+    reading = read_folder(folder_config(tmp_path, recording=r"^\d+-(\w+)-"))
+    assert len(reading.clips) == 24
+    assert [problem.kind for problem in reading.problems] == ["row"]
+    assert "finds no group in 'odd.ogg'" in reading.problems[0].message
+
+
 @pytest.mark.parametrize(
     ("settings_", "message"),
     [

@@ -53,6 +53,7 @@ def read_folder(config: PrepareFolderConfig) -> Reading:
     reading = Reading()
     rows = _rows_of_folder(config.source) if config.source.is_dir() else _rows_of_list(config, reading)
     rows = _with_captions(rows, captions, config.captions, reading)
+    rows = _with_recording(rows, config.recording, reading)
     rows, splits = _split(rows, config, reading)
     _note_shared_recordings(rows, splits, config.recording, reading)
     splits = _with_validation(rows, splits, config)
@@ -224,6 +225,25 @@ def recording_of(row: Row, recording: str | None) -> str:
             f"finds no group in {Path(row.name).name!r}"
         )
     return match[1]
+
+
+def _with_recording(rows: Sequence[Row], recording: str | None, reading: Reading) -> list[Row]:
+    """Return the rows whose recording can be told; the others become problems.
+
+    Raises:
+        ValueError: it can be told of no row.
+    """
+    faults: dict[int, ValueError] = {}
+    for place, row in enumerate(rows):
+        try:
+            recording_of(row, recording)
+        except ValueError as e:
+            faults[place] = e
+    if faults and len(faults) == len(rows):
+        raise faults[0]
+    for place, fault in faults.items():
+        reading.add_problem("row", rows[place].where, fault)
+    return [row for place, row in enumerate(rows) if place not in faults]
 
 
 def _note_shared_recordings(
