@@ -79,6 +79,16 @@ class Reporter:
         self._accelerator.log(values, step=record["step"])
 
 
+def announce(facts: Sequence[str], notices: Sequence[str], step: int) -> None:
+    """Say what will be trained, what of the data is cut or not used, and where the run goes on."""
+    for fact in facts:
+        logger.info(fact)
+    for notice in notices:
+        logger.warning(notice)
+    if step:
+        logger.info("continuing after update %d", step)
+
+
 def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
     """Draw the loss, the learning rate and the validation scores of a log over its updates."""
     from matplotlib.figure import Figure

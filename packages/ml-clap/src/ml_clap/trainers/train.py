@@ -50,7 +50,7 @@ from ml_clap.trainers.processes import (
     random_seed,
     run_settings,
 )
-from ml_clap.trainers.reporter import Reporter, describe_model, plot_curves
+from ml_clap.trainers.reporter import Reporter, announce, describe_model, plot_curves
 from ml_clap.trainers.result import (
     FINISHED_FILE,
     TrainResult,
@@ -155,9 +155,8 @@ class Trainer:
         """Take all updates that are left, then write the last model and the curves."""
         self._resume()
         with self._reporting(), self.interruption:
-            if self.state.is_validation_due(
-                self.config
-            ):  # the run was stopped between an update and its validation
+            # The run was stopped between an update and its validation.
+            if self.state.is_validation_due(self.config):
                 self._validate()
                 self._save()
             while not self.state.is_done(self.config):
@@ -219,13 +218,9 @@ class Trainer:
         if self.accelerator.is_main_process:
             (config.out / FINISHED_FILE).unlink(missing_ok=True)  # of the shorter run that this one continues
             write_json(config.out / "config.json", config)
-            logger.info("%s\n%s", describe_model(self.model), self.data.summary())
-            logger.info(describe_batch(config.batch_size, num_processes))
             write_json(config.out / NOTICES_FILE, {"notices": self.notices})
-            for notice in self.notices:
-                logger.warning(notice)
-            if self.state.step:
-                logger.info("continuing after update %d", self.state.step)
+            batch = describe_batch(config.batch_size, num_processes)
+            announce([describe_model(self.model), self.data.summary(), batch], self.notices, self.state.step)
             self.reporter = Reporter(
                 self.accelerator,
                 config.out / "log.jsonl",
