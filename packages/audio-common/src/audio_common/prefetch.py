@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 
     from audio_common.config import Channel
     from audio_common.info import AudioInfo
+    from audio_common.reader import AudioError
     from audio_common.workers import DecodeLimits, DecodePool
 
 BATCHES_AHEAD = 2
 """Batches decoded or being decoded while the caller works on another one."""
+HEADERS_AT_ONCE = 16
+"""Files whose headers a thread reads before another one's turn."""
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -105,7 +108,7 @@ def decode_ahead(
     refuse: Callable[[float], str | None] | None = None,
     batches: Iterable[Sequence[int]] | None = None,
     max_seconds: float | None = None,
-    decode_limits: DecodeLimits | None = None,
+    decode_limits: DecodeLimits | DecodePool | None = None,
     complaints: list[BadFile] | None = None,
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
     """Decode sounds in batches of like length, some batches ahead of the caller.
@@ -122,7 +125,8 @@ def decode_ahead(
         batches: numbers of sounds to decode together, in this order, instead of batches by length.
         max_seconds: a longer sound, or part, is bad; it is found without decoding more, while `refuse` is
             asked when all is decoded, unless the header tells the length exactly.
-        decode_limits: of time and memory, in processes; None decodes in the threads of this one.
+        decode_limits: of time and memory, in processes of its own, or the pool that has them and stays
+            open (no other threads may use it when this is stopped early); None decodes in threads.
         complaints: gets what is odd about sounds that are used nevertheless: what is damaged, left out or cut
             off, channels that cancel each other. They are `partly` and no bad files.
 
@@ -134,11 +138,13 @@ def decode_ahead(
         ValueError: `num_workers` is below 1.
     """
     from audio_common import audio  # here, so that importing this does not load torch
-    from audio_common.workers import DecodePool
+    from audio_common.workers import DecodeLimits, DecodePool
 
     _check_workers(num_workers)
     spans = [sound if isinstance(sound, AudioSpan) else AudioSpan(sound) for sound in sounds]
-    pool = None if decode_limits is None else DecodePool(decode_limits, num_workers)
+    pool = (
+        DecodePool(decode_limits, num_workers) if isinstance(decode_limits, DecodeLimits) else decode_limits
+    )
     read = audio.load_audio if pool is None else pool.load_audio
     selection = _Selection(spans, bad_files, refuse, pool)
 
@@ -156,10 +162,13 @@ def decode_ahead(
         return waveform, odd
 
     with ExitStack() as stack:
-        plan = selection.plan(limits, num_workers) if batches is None else batches
-        decoded = stack.enter_context(closing(load_ahead(plan, load, num_workers=num_workers)))
-        if pool is not None:  # first of all, so that nobody waits for a sound that hangs
+        if pool is not None and pool is not decode_limits:
             stack.callback(pool.close)
+        plan = selection.plan(limits, num_workers) if batches is None else batches
+        give_up = None if pool is None else pool.close
+        decoded = stack.enter_context(
+            closing(load_ahead(plan, load, num_workers=num_workers, give_up=give_up))
+        )
         for loaded, failures in decoded:
             for index, failure in failures.items():
                 selection.report(index, failure)
@@ -222,8 +231,13 @@ class _Selection:
         """Group numbers of sounds by the lengths in their headers, without those that show to be unwanted."""
         seconds: dict[int, float] = {}
         with ThreadPoolExecutor(num_workers, thread_name_prefix="decode") as threads:
+            groups = [
+                self._spans[first : first + HEADERS_AT_ONCE]
+                for first in range(0, len(self._spans), HEADERS_AT_ONCE)
+            ]
             try:
-                for index, length in enumerate(threads.map(self._measure, self._spans)):
+                lengths = chain.from_iterable(threads.map(self._measure, groups))
+                for index, length in enumerate(lengths):
                     if length.failure is not None:
                         self.report(index, length.failure)
                     elif not length.is_exact or self.wants(index, length.seconds):
@@ -236,23 +250,37 @@ class _Selection:
         numbers = list(seconds)
         return [[numbers[place] for place in batch] for batch in batch_by_length([*seconds.values()], limits)]
 
-    def _measure(self, span: AudioSpan) -> _Length:
+    def _measure(self, spans: Sequence[AudioSpan]) -> list[_Length]:
         from audio_common.reader import AudioError
 
-        asked = math.inf if span.duration is None else span.duration
-        if self._refuse is None and span.duration is not None:
-            return _Length(asked)
-        try:
-            info = self._read_header(span.path)
-        except AudioError as e:
-            return _Length(failure=str(e))
-        rest = math.inf if info.duration is None else max(0.0, info.duration - span.offset)
-        return _Length(min(asked, rest), info.is_exact and info.duration is not None)
+        is_asked = [self._refuse is not None or span.duration is None for span in spans]
+        infos = iter(self._read_headers(list(compress((span.path for span in spans), is_asked))))
+        lengths = []
+        for span, is_read in zip(spans, is_asked, strict=True):
+            asked = math.inf if span.duration is None else span.duration
+            info = next(infos) if is_read else None
+            if info is None:
+                lengths.append(_Length(asked))
+            elif isinstance(info, AudioError):
+                lengths.append(_Length(failure=str(info)))
+            else:
+                rest = math.inf if info.duration is None else max(0.0, info.duration - span.offset)
+                lengths.append(_Length(min(asked, rest), info.is_exact and info.duration is not None))
+        return lengths
 
-    def _read_header(self, path: Path) -> AudioInfo:
+    def _read_headers(self, paths: Sequence[Path]) -> list[AudioInfo | AudioError]:
         from audio_common.info import audio_info
+        from audio_common.reader import AudioError
 
-        return audio_info(path) if self._pool is None else self._pool.audio_info(path)
+        if self._pool is not None:
+            return self._pool.audio_infos(paths)
+        infos: list[AudioInfo | AudioError] = []
+        for path in paths:
+            try:
+                infos.append(audio_info(path))
+            except AudioError as error:
+                infos.append(error)
+        return infos
 
 
 def load_ahead(
@@ -261,6 +289,7 @@ def load_ahead(
     *,
     num_workers: int = 1,
     batches_ahead: int = BATCHES_AHEAD,
+    give_up: Callable[[], object] | None = None,
 ) -> Generator[tuple[list[tuple[Item, Value]], dict[Item, str]], None, None]:
     """Load whatever stands for sounds, batch by batch and ahead of the caller.
 
@@ -270,6 +299,8 @@ def load_ahead(
             MemoryError. A `DecodePool`'s methods decode in processes, one for each thread.
         num_workers: threads.
         batches_ahead: batches loaded or being loaded while the caller works on another one.
+        give_up: called when the caller stops early (an error, Ctrl-C), before what is being loaded is waited
+            for, to end that: the `close` of a `DecodePool`.
 
     Yields:
         The items of a batch with their sounds, in order; and the reason why each other one failed.
@@ -296,6 +327,10 @@ def load_ahead(
                 except (AudioError, OSError, UnicodeError, MemoryError) as e:
                     failures[item] = str(e) or type(e).__name__
             yield loaded, failures
+    except BaseException:
+        if give_up is not None:
+            give_up()
+        raise
     finally:
         # Whoever stops early waits for what is being decoded, but for nothing more, and leaves no thread.
         pool.shutdown(cancel_futures=True)
