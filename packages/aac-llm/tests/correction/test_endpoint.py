@@ -212,7 +212,9 @@ def test_a_wrong_answer_is_a_reason_and_not_asked_again(
     assert (waits, len(server.requests)) == ([], 1)
 
 
-@pytest.mark.parametrize(("reply", "reason"), [(hang, "longer than 0.3 s"), (drip, "longer than 0.3 s"), (drip_headers, "longer than 0.3 s")]
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [(hang, "longer than 0.3 s"), (drip, "longer than 0.3 s"), (drip_headers, "longer than 0.3 s")],
 )
 def test_a_slow_answer_is_given_up(serve: Callable[..., Server], reply: Reply, reason: str) -> None:
     llm, _ = connect(serve(reply), timeout=0.3, max_retries=0)

@@ -53,14 +53,16 @@ def broken_from(monkeypatch: pytest.MonkeyPatch, call: int, value: float) -> Non
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize(("accumulation", "call"), [(1, 3), (2, 5), (2, 6)])
+@pytest.mark.parametrize(("accumulation", "call"), [(1, 3), (2, 4), (2, 5)])
 def test_a_loss_that_is_not_finite_stops_before_the_update(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch, value: float, accumulation: int, call: int
 ) -> None:
     config = replace(config, gradient_accumulation_steps=accumulation)
     with monkeypatch.context() as patch:
         broken_from(patch, call, value)
-        with pytest.raises(TrainingError, match=r"the loss of update 3 is not finite, with the clips scene\d"):
+        with pytest.raises(
+            TrainingError, match=r"the loss of update 3 is not finite, with the clips scene\d"
+        ):
             train(config)
     assert find_checkpoint(config.out) == config.out / "checkpoint-2"
     for path in config.out.rglob("*.safetensors"):
@@ -76,7 +78,9 @@ def test_only_the_clips_of_the_broken_pass_are_named() -> None:
     update = FiniteUpdate(torch.device("cpu"), 1, scaled=False)
     update.add(torch.tensor(1.0), ["a", "b"])
     update.add(torch.tensor(math.nan), ["d", "c", "c"])
-    with pytest.raises(TrainingError, match="the loss of update 7 is not finite, with the clips c, d; it was"):
+    with pytest.raises(
+        TrainingError, match="the loss of update 7 is not finite, with the clips c, d; it was"
+    ):
         update.check([], 7)
     # The next update begins anew.
     update.add(torch.tensor(1.0), ["a"])
@@ -122,6 +126,8 @@ def test_a_validation_loss_that_is_not_finite_stops_and_keeps_the_best(
         return found if self.training else found * math.nan
 
     monkeypatch.setattr(CaptionModel, "caption_logits", logits)
-    with pytest.raises(TrainingError, match="the validation loss is not finite, with the clips scene0, scene1"):
+    with pytest.raises(
+        TrainingError, match="the validation loss is not finite, with the clips scene0, scene1"
+    ):
         train(config)
     assert (config.out / "best" / "validation.json").read_bytes() == before

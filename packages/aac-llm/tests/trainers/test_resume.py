@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import pytest
 import torch
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.train import DataConfig, TrainConfig, ValidationConfig
-from aac_llm.files import BusyError, sole_writer
-from aac_llm.trainers import run_folder, train as train_module
+from aac_llm.lock import BusyError, sole_writer
+from aac_llm.trainers import run_folder
+from aac_llm.trainers import train as train_module
 from aac_llm.trainers.callbacks import LogFile
 from aac_llm.trainers.train import train
 from aac_llm.trainers.trainer import CaptionTrainer
@@ -67,7 +67,9 @@ def assert_same(run: Path, whole: Path) -> None:
     assert finished[0] == finished[1]
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int = 1, *, after: bool = False) -> None:
+def kill_at(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int = 1, *, after: bool = False
+) -> None:
     """Kill at the n-th call of a function, before or after it."""
     real, calls = getattr(owner, name), [0]
 
@@ -169,9 +171,9 @@ def test_ctrl_c_amid_an_epoch_waits_for_no_validation_by_epochs(
 
 
 @pytest.fixture
-def finished(config: TrainConfig) -> Iterator[TrainConfig]:
+def finished(config: TrainConfig) -> TrainConfig:
     train(config)
-    yield config
+    return config
 
 
 def test_a_finished_run_says_so_and_loads_nothing(
@@ -235,7 +237,7 @@ def test_no_pickle_is_in_models(finished: TrainConfig) -> None:
 
 def test_two_trainings_in_one_folder_are_refused(config: TrainConfig) -> None:
     config.out.mkdir(parents=True)
-    with sole_writer(config.out), pytest.raises(BusyError, match="another --out"):
+    with sole_writer(config.out, folder=True), pytest.raises(BusyError, match="is writing"):
         train(config)
     assert not (config.out / "config.json").exists()
 
@@ -265,7 +267,13 @@ def test_bad_clips_of_before_the_kill_are_in_the_report(
     manifest = tmp_path / "m.jsonl"
     text = config.data.train[0].read_text()
     (tmp_path / "bad.wav").write_bytes(b"no sound")
-    bad = {"id": "bad", "audio": str(tmp_path / "bad.wav"), "captions": ["x"], "split": "train", "duration": 1.0}
+    bad = {
+        "id": "bad",
+        "audio": str(tmp_path / "bad.wav"),
+        "captions": ["x"],
+        "split": "train",
+        "duration": 1.0,
+    }
     folder = config.data.train[0].parent
     rows = [json.loads(line) for line in text.splitlines()]
     rows = [row | {"audio": str(folder / row["audio"])} for row in rows]

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from aac_llm.models.hub import split_revision
 from aac_llm.models.run_folder import first_sentence
 
 TASK = (
@@ -70,8 +71,9 @@ def check_source(source: str | Path) -> None:
     """Load a model's configuration; raise ValueError if there is no model of transformers."""
     from transformers import AutoConfig
 
+    name, revision = split_revision(source)
     try:
-        AutoConfig.from_pretrained(source, trust_remote_code=False)
+        AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as e:
         raise ValueError(
             f"llm: expected a folder or a hub id of a language model, got {source} ({first_sentence(e)})"
@@ -103,7 +105,7 @@ class LocalLLM:
         """Load a folder or a hub id.
 
         Args:
-            source: of the model and its tokenizer.
+            source: of the model and its tokenizer; a hub id may be `owner/name@revision`.
             device: `cpu`, `cuda` ...; auto: the first GPU if there is one.
             dtype: auto: bfloat16 on a GPU, float32 elsewhere.
             max_new_tokens: most tokens of an answer.
@@ -119,10 +121,11 @@ class LocalLLM:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto":
             dtype = "float32" if device == "cpu" else "bfloat16"
+        name, revision = split_revision(source)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, dtype), trust_remote_code=False
+                name, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False
             )
         except (OSError, ValueError) as e:
             raise ValueError(

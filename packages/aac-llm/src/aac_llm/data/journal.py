@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,16 @@ from typing import Any
 from audio_common.prefetch import BadFile
 
 from aac_llm.config.caption import CaptionConfig, GenerationConfig
-from aac_llm.data.predictions import Prediction, append_predictions, read_predictions, write_predictions
+from aac_llm.data.predictions import (
+    Prediction,
+    PredictionError,
+    append_predictions,
+    read_own_predictions,
+    write_predictions,
+)
 from aac_llm.data.sounds import Sound
-from aac_llm.files import write_json
+from aac_llm.files import to_json, write_json
+from aac_llm.strict_json import JSONError, parse_object, read_object
 
 CORRECTION_FIELDS = ("llm", "endpoint", "gate_used", "fluency_model", "threshold", "max_new_tokens", "dtype")
 """Settings on which a corrected caption depends; the others say how the model is run or asked."""
@@ -30,7 +36,7 @@ class JournalError(ValueError):
 
 
 class Journal:
-    """The output file of a run.
+    """The output file of a run, which holds it meanwhile (`data/outputs.py`).
 
     Attributes:
         out: the file.
@@ -45,13 +51,15 @@ class Journal:
             JournalError: the file has captions made in another way, or by something else.
         """
         self.out = out
-        self.settings = json.loads(json.dumps(settings))  # as they will be read back
+        self.settings = parse_object(to_json(settings), "settings")  # as they will be read back
         self.predictions: list[Prediction] = []
         self._was_complete = False
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists() and not overwrite:
             self._resume()
         else:
+            # First: captions of other settings must not be beside a report of these.
+            out.unlink(missing_ok=True)
             self._write_report(complete=False, bad_files=[])
             write_predictions(out, [])
 
@@ -66,8 +74,15 @@ class Journal:
                 f"{self.out} exists, but not {self.report_path.name}: it was not made by `aac-llm caption`; "
                 "give another --out, or --overwrite"
             )
-        report = json.loads(self.report_path.read_text(encoding="utf-8"))
-        there = report["settings"]
+        try:
+            report = read_object(self.report_path)
+            there, complete = dict(report["settings"]), bool(report["complete"])
+            bad = {file["audio"] for file in report["bad_files"] if file["partly"]}
+            held = read_own_predictions(self.out)
+        except (JSONError, KeyError, TypeError, ValueError, PredictionError) as e:
+            raise JournalError(
+                f"{self.out} cannot be gone on with ({e}): give another --out, or --overwrite"
+            ) from e
         # Captions of two settings in one file could not be told apart later.
         changed = [
             f"{name} {there.get(name)} -> {self.settings.get(name)}"
@@ -79,10 +94,8 @@ class Journal:
                 f"{self.out} was made with other settings ({', '.join(changed)}): "
                 "use the same, give another --out, or --overwrite"
             )
-        bad = {file["audio"] for file in report["bad_files"] if file["partly"]}
-        held = read_predictions(self.out, ignore_cut=True)
         self.predictions = [one for one in held if one.audio not in bad]  # tried again from the start
-        self._was_complete = report["complete"]
+        self._was_complete = complete
         write_predictions(self.out, self.predictions)  # without the line that a kill cut
         self._write_report(complete=False, bad_files=[])
 

@@ -11,7 +11,6 @@ A row that cannot be read costs itself only, and is named.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +23,7 @@ from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.data.predictions import Prediction, PredictionError, read_predictions
 from aac_llm.data.table import Row, read_table
 from aac_llm.files import is_stream, read_bytes
+from aac_llm.strict_json import JSONError, is_writable_text, parse_json
 
 TABLES = (".csv", ".tsv")
 CAPTION_COLUMNS = ("caption_predicted", "caption", "candidate", "prediction")
@@ -178,15 +178,9 @@ def _references_of(cells: Mapping[str, str], but: str = "") -> list[str]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(read_bytes(path).decode("utf-8-sig"))
-    except UnicodeDecodeError as e:
-        raise ManifestError(f"{path}: not UTF-8 text ({e})") from e
-    except json.JSONDecodeError as e:
-        raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
-    except RecursionError as e:
-        raise ManifestError(f"{path}:1: not JSON: nested too deeply") from e
-    except ValueError as e:  # Python reads no integer of thousands of digits
-        raise ManifestError(f"{path}:1: not JSON that can be read: {e}") from e
+        return parse_json(read_bytes(path), str(path))
+    except JSONError as e:
+        raise ManifestError(str(e)) from e
 
 
 def _read_coco_results(path: Path, problems: list[str]) -> list[Prediction]:
@@ -231,6 +225,8 @@ def _image_and_caption(row: Any) -> tuple[str, str] | None:
     name, caption = row.get("image_id"), row.get("caption")
     # bool is an int for Python, not for us.
     if not isinstance(name, int | str) or isinstance(name, bool) or not isinstance(caption, str):
+        return None
+    if not is_writable_text(f"{name}{caption}"):
         return None
     return str(name), caption
 

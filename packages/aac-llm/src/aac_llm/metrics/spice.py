@@ -14,7 +14,6 @@ this was written: Stanford CoreNLP 3.6.0, which parses the captions, could not b
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from aac_llm.files import to_json
 from aac_llm.metrics.java import (
     CORENLP_JARS,
     GET_CORENLP,
@@ -36,6 +36,7 @@ from aac_llm.metrics.java import (
     run_java,
 )
 from aac_llm.metrics.missing import MissingMetricError
+from aac_llm.strict_json import read_json
 
 MAIN_CLASS = "edu.anu.spice.SpiceScorer"
 MEMORY = "8G"
@@ -77,7 +78,7 @@ def spice(
     allowed = timeout or 300 + 0.5 * sum(1 + len(texts) for texts in references)
     with tempfile.TemporaryDirectory(prefix="aac-llm-spice-") as folder:
         source, target = Path(folder) / "captions.json", Path(folder) / "scores.json"
-        source.write_text(json.dumps(record), encoding="utf-8")
+        source.write_bytes(to_json(record))
         arguments = [f"-Xmx{memory}", *class_path_flags(class_path, java_version(executable)), MAIN_CLASS]
         # The flags of pycocoevalcap, whose numbers these are.
         arguments += [str(source), "-out", str(target), "-subset", "-silent"]
@@ -143,7 +144,7 @@ def read_scores(path: Path, num_clips: int) -> NDArray[np.float64]:
         JavaError: the file is missing or is not what SPICE writes, or clips are missing in it.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = read_json(path)
         found = {int(row["image_id"]): float(row["scores"]["All"]["f"] or 0.0) for row in rows}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise JavaError(f"SPICE wrote no scores that can be read: {error!r}") from error

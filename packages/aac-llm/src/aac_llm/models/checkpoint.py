@@ -19,13 +19,12 @@ Nothing here knows the class of the model, which loads and saves itself with the
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from audio_common.ced import CED
@@ -37,9 +36,11 @@ from aac_llm.config.sound import Channel, check_channel
 from aac_llm.files import write_json
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
 from aac_llm.models.entries import replace_entries
+from aac_llm.models.hub import fetch, split_revision
 from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
 from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
 from aac_llm.models.tensors import CheckpointError, load_part, read_tensors, select_part, write_tensors
+from aac_llm.strict_json import JSONError, read_json
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "aac_llm"
@@ -47,13 +48,16 @@ BRIDGE_FILE = "bridge.safetensors"
 ENCODER_FILE = "encoder.safetensors"
 ADAPTER_FILES = {"encoder": "encoder_adapter.safetensors", "decoder": "decoder_adapter.safetensors"}
 DECODER_FOLDER, ENCODER_FOLDER = "decoder", "encoder"
+PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+"""Files of a captioner on the hub; no code and no pickle is fetched."""
 
 
 def find_model(source: str | Path) -> Path:
     """Find the folder of a captioner.
 
     Args:
-        source: the folder, the run folder of a training, or a hub id, which is fetched.
+        source: the folder, the run folder of a training, or a hub id (`owner/name` or
+            `owner/name@revision`), which is fetched.
 
     Raises:
         CheckpointError: there is no captioner.
@@ -67,12 +71,10 @@ def find_model(source: str | Path) -> Path:
             )
         return path
     # Anything else cannot be a hub id, and asking the hub for a mistyped path helps nobody.
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", split_revision(source)[0]):
         raise CheckpointError(f"expected the folder of a captioner or a hub id, got {str(source)!r}")
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(snapshot_download(str(source)))
+        return fetch(source, PATTERNS)
     except Exception as e:  # offline, no such model, no access: huggingface_hub has a class for each
         raise CheckpointError(
             f"no folder {str(source)!r} here, and it could not be fetched from the Hugging Face hub "
@@ -110,9 +112,9 @@ def read_channel(folder: Path) -> Channel:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise CheckpointError(f"{path} cannot be read as JSON: {e}") from e
+        settings = read_json(path)
+    except (OSError, JSONError) as e:
+        raise CheckpointError(f"{path} cannot be read: {e}") from e
     # A folder with a decoder has a config.json too, of another model_type.
     if not isinstance(settings, dict) or settings.pop("model_type", None) != MODEL_TYPE:
         raise CheckpointError(f"{path} does not describe a captioner (model_type {MODEL_TYPE!r})")
@@ -125,21 +127,47 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 
 def config_from_dict(settings: Mapping[str, Any]) -> ModelConfig:
-    """Make a configuration of what `dataclasses.asdict` made of one and JSON made of that."""
+    """Make a configuration of what `dataclasses.asdict` made of one and JSON made of that.
+
+    Raises:
+        ValueError: a setting is unknown or not of its kind; it is named.
+    """
     parts: dict[str, Any] = {"encoder": CEDConfig, "bridge": BridgeConfig, "lora": LoRAConfig}
     converted = dict(settings)
     for name, kind in parts.items():
         if name in converted:
-            known = {field.name for field in fields(kind)}
-            given = {key: _tuple(value) for key, value in converted[name].items()}
-            # A setting that is passed over in silence would change what the model computes.
-            if set(given) - known:
-                raise ValueError(f"unknown settings of {name}: {', '.join(sorted(set(given) - known))}")
-            converted[name] = kind(**given)
-    unknown = set(converted) - {field.name for field in fields(ModelConfig)}
-    if unknown:
-        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
-    return ModelConfig(**converted)
+            converted[name] = _make(kind, converted[name], name)
+    made: ModelConfig = _make(ModelConfig, converted)
+    return made
+
+
+def _make(kind: Any, settings: Any, part: str = "") -> Any:
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"{part} must be an object, got {settings!r}")
+    given, kinds = {name: _tuple(value) for name, value in settings.items()}, get_type_hints(kind)
+    # A setting that is passed over in silence would change what the model computes.
+    if unknown := sorted(set(given) - set(kinds)):
+        raise ValueError(f"unknown settings{f' of {part}' if part else ''}: {', '.join(unknown)}")
+    for name, value in given.items():
+        if not _fits(value, kinds[name]):
+            wanted = getattr(kinds[name], "__name__", None) or str(kinds[name])
+            raise ValueError(f"{part and f'{part}.'}{name} must be {wanted}, got {value!r}")
+    return kind(**given)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Tell whether a value is of the kind that an annotation names."""
+    arguments = get_args(kind)
+    if get_origin(kind) is Literal:
+        return value in arguments
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if arguments:  # one of several
+        return any(_fits(value, one) for one in arguments)
+    # bool is an int for Python, not for us; JSON writes 1.0 as 1.
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 def _write_config(config: ModelConfig, channel: Channel, folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from aac_llm.models.hub import split_revision
 from aac_llm.models.run_folder import first_sentence
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -29,7 +30,7 @@ def load_decoder(
     """Load a causal language model and its tokenizer.
 
     Args:
-        source: hub id or folder.
+        source: hub id (`owner/name` or `owner/name@revision`) or folder.
         dtype: of its weights (with quantization: of its arithmetic).
         quantization: read the weights in 8 or 4 bits (needs bitsandbytes and a GPU).
         device: where it goes.
@@ -45,10 +46,13 @@ def load_decoder(
         options |= {"quantization_config": _quantization_config(quantization, dtype)}
         # bitsandbytes quantizes while it loads, on the device itself.
         options |= {"device_map": {"": str(device)}}
+    name, revision = split_revision(source)
     model: Any
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            name, revision=revision, trust_remote_code=False, **options
+        )
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as e:
         raise DecoderError(
             f"the decoder {str(source)!r} cannot be loaded ({first_sentence(e)}); expected the hub id or the "
@@ -70,9 +74,10 @@ def create_decoder(source: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    name, revision = split_revision(source)
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as e:
         raise DecoderError(
             f"configuration and tokenizer of the decoder {str(source)!r} cannot be loaded: {e}"

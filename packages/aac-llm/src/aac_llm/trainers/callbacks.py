@@ -98,9 +98,9 @@ class LogFile(TrainerCallback):
 
 
 def log_row(step: int, logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a line of the log: its update, and all numbers."""
+    """Return a line of the log: its update, and all numbers, sorted by name as a checkpoint keeps them."""
     return {"step": step} | {
-        name: value for name, value in logs.items() if name != "step" and isinstance(value, int | float)
+        name: logs[name] for name in sorted(logs) if name != "step" and isinstance(logs[name], int | float)
     }
 
 

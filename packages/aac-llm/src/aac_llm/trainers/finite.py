@@ -15,6 +15,10 @@ from torch.distributed.tensor import DTensor
 
 MAX_NAMED = 8
 """Clips that an error names."""
+WHAT_TO_DO = (
+    "Look at these clips, or lower learning_rate (precision fp32 or bf16 instead of fp16 may help, too); the "
+    "same command goes on from the last checkpoint"
+)
 
 
 class TrainingError(ValueError):
@@ -59,22 +63,25 @@ class FiniteUpdate:
             return
         # A loss names its clips; a gradient alone is that of all of them.
         guilty = [clips for loss, clips in passes if not loss.isfinite()]
-        found = [(bool(guilty), [clip for clips in guilty or [clips for _, clips in passes] for clip in clips])]
+        found = [
+            (bool(guilty), [clip for clips in guilty or [clips for _, clips in passes] for clip in clips])
+        ]
         found = gather_object(found) if self.world_size > 1 else found
         has_loss = any(is_loss for is_loss, _ in found)
         names = [clip for is_loss, clips in found if is_loss == has_loss for clip in clips]
         what = "the loss" if has_loss else "the gradient"
         raise TrainingError(
-            f"{what} of update {step} is not finite, with the clips {name_some(names)}; it was not taken. Look "
-            "at these clips, or lower learning_rate (precision fp32 or bf16 instead of fp16 may help, too); "
-            "the same command goes on from the last checkpoint"
+            f"{what} of update {step} is not finite, with the clips {name_some(names)}; it was not taken. "
+            f"{WHAT_TO_DO}"
         )
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Return the norm of the gradients that are on this device (of sharded ones this process's part)."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return nn.utils.get_total_norm([grad.to_local() if isinstance(grad, DTensor) else grad for grad in gradients])
+    return nn.utils.get_total_norm(
+        [grad.to_local() if isinstance(grad, DTensor) else grad for grad in gradients]
+    )
 
 
 def on_any(found: bool | Tensor, device: torch.device, world_size: int) -> bool:
@@ -103,4 +110,6 @@ def check_weights(parameters: Iterable[nn.Parameter], device: torch.device, worl
 def name_some(names: Iterable[str]) -> str:
     """Return names as a text, each once and not too many."""
     unique = sorted(set(names))
-    return ", ".join(unique[:MAX_NAMED]) + (f" and {len(unique) - MAX_NAMED} more" if unique[MAX_NAMED:] else "")
+    return ", ".join(unique[:MAX_NAMED]) + (
+        f" and {len(unique) - MAX_NAMED} more" if unique[MAX_NAMED:] else ""
+    )

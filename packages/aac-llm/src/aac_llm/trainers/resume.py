@@ -1,4 +1,4 @@
-"""What a checkpoint keeps beside weights and optimizer, so that a resumed training ends as an undisturbed one.
+"""What a checkpoint keeps beside weights and optimizer, so that a resumed run ends as an undisturbed one.
 
 Trainer's own state (`trainer_state.json`, written last) holds the log; with it are kept here the losses that
 are not logged yet, and what was found out about clips.

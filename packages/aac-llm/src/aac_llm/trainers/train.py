@@ -22,7 +22,8 @@ from aac_llm.config.train import TrainConfig
 from aac_llm.data.captions import has_words
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
-from aac_llm.files import sole_writer, write_json
+from aac_llm.files import write_json
+from aac_llm.lock import sole_writer
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.strict_json import read_object
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
@@ -72,7 +73,7 @@ def train(config: TrainConfig) -> TrainResult:
     check_device(config)
     join_processes(config)
     # One process of a launcher holds the folder for all of them.
-    with sole_writer(config.out) if PartialState().is_main_process else nullcontext():
+    with sole_writer(config.out, folder=True) if PartialState().is_main_process else nullcontext():
         return read_result(config) or train_rest(config)
 
 

@@ -1,9 +1,9 @@
 """transformers' Trainer for a captioning model.
 
 What it adds: batches of like length, checkpoints of what is trained alone, validation by generated captions,
-the best model kept beside, and a stop before an update that is not finite. What it relies on: `CaptionModel.forward` divides the sum over caption tokens
-by `num_items_in_batch`, so that accumulating gradients over batches of different captions equals one large
-batch (a mean of means would not).
+the best model kept beside, and a stop before an update that is not finite. What it relies on:
+`CaptionModel.forward` divides the sum over caption tokens by `num_items_in_batch`, so that accumulating
+gradients over batches of different captions equals one large batch (a mean of means would not).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from aac_llm.data.predictions import Candidate
 from aac_llm.metrics import score_captions
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.prompt import IGNORED
-from aac_llm.trainers.finite import TrainingError, name_some
+from aac_llm.trainers.finite import WHAT_TO_DO, TrainingError, name_some
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[st
     broken = [clips[index].id for index, clip in sorted(unique.items()) if not math.isfinite(clip.loss)]
     if broken:
         raise TrainingError(
-            f"the validation loss is not finite, with the clips {name_some(broken)}. Look at these clips, or "
-            "lower learning_rate (precision fp32 or bf16 instead of fp16 may help, too); the same command goes "
-            "on from the last checkpoint"
+            f"the validation loss is not finite, with the clips {name_some(broken)}. {WHAT_TO_DO}"
         )
     scores = {
         "loss": sum(clip.loss for clip in unique.values()) / sum(clip.tokens for clip in unique.values())

@@ -33,11 +33,6 @@ class Reading:
         """Add a problem."""
         self.problems.append(Problem(kind, where, str(message)))
 
-    def add_line(self, kind: str, problem: str, path: Path) -> None:
-        """Add a problem that is written as `file:line: reason`."""
-        number, _, message = problem.removeprefix(f"{path}:").partition(": ")
-        self.add_problem(kind, f"{path}:{number}", message)
-
 
 def read_rows(
     path: Path, needed: Sequence[str], reading: Reading, *, encoding: str = "utf-8"
