@@ -416,7 +416,7 @@ def test_a_long_sound_is_never_decoded_far_ahead(segments_config, tiny_model, tm
 # Names
 
 
-@pytest.mark.parametrize("id", ["../../up.wav", "/root/a.wav", "a//b/./c.wav", "..", "/", "c:\\x\\y.wav"])
+@pytest.mark.parametrize("id", ["../../up.wav", "/sounds/a.wav", "a//b/./c.wav", "..", "/", "c:\\x\\y.wav"])
 def test_subtitles_stay_below_their_folder(id, tmp_path):
     assert (tmp_path / safe_name(id)).resolve().is_relative_to(tmp_path)
 

@@ -18,7 +18,7 @@ from aac_llm.data.journal import Journal, in_order
 from aac_llm.data.predictions import Candidate, Prediction, write_predictions
 from aac_llm.data.sounds import Sound
 from aac_llm.files import STREAM, is_stream
-from aac_llm.output import Progress
+from aac_llm.output import Progress, printable
 
 if TYPE_CHECKING:
     from aac_llm.captioning.captioner import Captioner
@@ -165,9 +165,4 @@ class CaptionRun:
 def format_line(prediction: Prediction) -> str:
     """Return a prediction as a line to print: id, times if there are any, caption."""
     times = "" if prediction.start is None else f"\t{prediction.start:.2f}\t{prediction.end:.2f}"
-    return printable(f"{prediction.id}{times}\t{prediction.caption}")
-
-
-def printable(text: str) -> str:
-    """Escape bytes of file names that no terminal takes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return f"{printable(prediction.id)}{times}\t{printable(prediction.caption)}"

@@ -149,8 +149,8 @@ class EndpointLLM:
             "max_tokens": self.max_new_tokens,
         }
         try:
-            # Not httpx's time-out, which is for each step alone: a service that sends a byte of its headers or of
-            # its answer now and then would hold on for ever.
+            # Not httpx's time-out, which is for each step alone: a service that sends a byte of its headers
+            # or of its answer now and then would hold on for ever.
             async with asyncio.timeout(self.timeout):
                 async with client.stream("POST", self.url, json=body) as response:
                     content = await self._read(response)

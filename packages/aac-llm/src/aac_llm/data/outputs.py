@@ -21,7 +21,8 @@ def hold(*paths: Path | None) -> Iterator[None]:
     with ExitStack() as held:
         for path in dict.fromkeys(path for path in paths if path is not None and not is_stream(path)):
             held.enter_context(sole_writer(path))
-            # Beside it are its report and others that begin with its name.
-            for left in path.parent.glob(f".{glob.escape(path.stem)}*{TEMPORARY}"):
-                left.unlink(missing_ok=True)
+            # Beside it is its report, under one of two names.
+            for name in (path.name, f"{path.stem}.report.json"):
+                for left in path.parent.glob(f".{glob.escape(name)}.*{TEMPORARY}"):
+                    left.unlink(missing_ok=True)
         yield

@@ -21,7 +21,7 @@ from typing import Any
 from aac_llm.data.languages import ENGLISH
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.data.predictions import Prediction, PredictionError, read_predictions
-from aac_llm.data.table import Row, read_table
+from aac_llm.data.table import Row, Table, read_table
 from aac_llm.files import is_stream, read_bytes
 from aac_llm.strict_json import JSONError, is_writable_text, parse_json
 
@@ -147,20 +147,23 @@ def read_split(path: Path, split: str | None, language: str, problems: list[str]
 
 
 def _read_rows(path: Path, required: Sequence[str], problems: list[str]) -> list[Row]:
-    table = read_table(path, required)
+    return _whole_rows(read_table(path, required), problems)
+
+
+def _whole_rows(table: Table, problems: list[str]) -> list[Row]:
     problems += [f"{problem.where}: {problem.message}" for problem in table.problems]
     return table.rows
 
 
 def _read_table_of_captions(path: Path, problems: list[str]) -> list[Prediction]:
-    columns = read_table(path, ("file_name",)).columns
-    column = next((name for name in CAPTION_COLUMNS if name in columns), None)
+    table = read_table(path, ("file_name",))
+    column = next((name for name in CAPTION_COLUMNS if name in table.columns), None)
     if column is None:
         raise PredictionError(
-            f"{path}:1: expected the columns file_name and caption_predicted, got {', '.join(columns)}"
+            f"{path}:1: expected the columns file_name and caption_predicted, got {', '.join(table.columns)}"
         )
     found: dict[str, Prediction] = {}
-    for row in _read_rows(path, ("file_name", column), problems):
+    for row in _whole_rows(table, problems):
         name = row.cells["file_name"]
         if not name or name in found:
             reason = f"a second caption of {name!r}; leave one of them" if name else "file_name is empty"

@@ -44,7 +44,7 @@ def load_captions(config: EvaluateConfig) -> Captions:
     bad_files: list[BadFile] = []
     if config.model is not None:
         assert references is not None
-        predictions, bad_files = _caption_manifest(config, references)
+        predictions, bad_files = _caption_manifest(config, references, bad_rows)
     else:
         predictions = _read_captions(config.data, bad_rows)
     if references is None:
@@ -87,7 +87,7 @@ def _of_clips(
 
 
 def _caption_manifest(
-    config: EvaluateConfig, references: References
+    config: EvaluateConfig, references: References, bad_rows: Sequence[str]
 ) -> tuple[list[Prediction], list[BadFile]]:
     assert config.model is not None
     settings = CaptionConfig(
@@ -104,17 +104,20 @@ def _caption_manifest(
         device=config.device,
         dtype=config.dtype,
     )
-    predictions, bad_files = caption_clips(settings, config.limit)
+    predictions, bad_files = caption_clips(settings, config.limit, bad_rows)
     # A file that is gone on with may hold captions of other splits.
     return [one for one in predictions if one.id in references.texts], bad_files
 
 
-def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list[Prediction], list[BadFile]]:
+def caption_clips(
+    config: CaptionConfig, limit: int | None = None, bad_rows: Sequence[str] = ()
+) -> tuple[list[Prediction], list[BadFile]]:
     """Caption clips of manifests; with `config.out`, go on where a killed run was.
 
     Args:
         config: settings; captions are the most probable ones, uncorrected and of whole clips.
         limit: caption the first clips only, this many.
+        bad_rows: rows of the manifests that cannot be read, for the report beside `config.out`.
 
     Returns:
         Predictions in the order of the clips, and the sounds that could not be read.
@@ -150,7 +153,7 @@ def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list
             progress.advance(len(found))
     predictions = in_order(predictions, sounds)
     if journal:
-        journal.finish(predictions, bad_files)
+        journal.finish(predictions, bad_files, bad_rows=bad_rows)
     return predictions, bad_files
 
 

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from aac_llm.config.evaluate import EvaluateConfig, MetricsConfig
+from aac_llm.data.outputs import hold
 from aac_llm.data.predictions import Prediction, unfinished_note
 from aac_llm.evaluators.captions import load_captions
 from aac_llm.evaluators.page import write_page
 from aac_llm.evaluators.report import Difference, Evaluation, ScoredClip, print_report, write_json_report
 from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, score_texts
 from aac_llm.metrics.statistics import bootstrap_interval, compare_systems
+from aac_llm.output import printable
 
 
 def evaluate_predictions(
@@ -175,7 +177,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 
     Raises:
         ValueError: a file that is wrong, or nothing to score.
+        BusyError: another process is writing one of the results.
     """
+    with hold(config.json, config.page, config.captions):
+        return _evaluate(config)
+
+
+def _evaluate(config: EvaluateConfig) -> Evaluation:
     captions = load_captions(config)
     evaluation = evaluate_predictions(
         captions.predictions,
@@ -196,7 +204,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         write_json_report(config.json, evaluation, config)
     if config.page is not None:
         write_page(config.page, evaluation, title=_title(config), sort_by=config.sort_by, embed=config.embed)
-        print(f"page: {config.page}", file=screen)
+        print(f"page: {printable(config.page)}", file=screen)
     return evaluation
 
 

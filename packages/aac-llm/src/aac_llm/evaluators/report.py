@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from aac_llm.evaluators.score_table import Unavailable
 from aac_llm.files import write_json
-from aac_llm.output import console
+from aac_llm.output import console, printable
 
 NAMES = {
     "bleu_1": "BLEU-1",
@@ -157,7 +157,7 @@ def print_report(evaluation: Evaluation, file: TextIO | None = None) -> None:
         screen = console(file=file or sys.stdout, width=120, soft_wrap=True)
     screen.print(table)
     for line in notes(evaluation):
-        screen.print(Text(_printable(line)))
+        screen.print(Text(printable(line)))
 
 
 def write_json_report(path: Path, evaluation: Evaluation, config: Any) -> None:
@@ -191,7 +191,3 @@ def _listing(what: str, names: Sequence[str]) -> str:
         return ""
     more = f" and {len(names) - NUM_SHOWN:,} more" if len(names) > NUM_SHOWN else ""
     return f"{len(names):,} {what}: {', '.join(names[:NUM_SHOWN])}{more}"
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

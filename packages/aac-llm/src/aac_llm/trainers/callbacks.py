@@ -81,7 +81,7 @@ class LogFile(TrainerCallback):
     ) -> None:
         """Write anew what the checkpoint knows: later updates will be made, and logged, again."""
         if state.is_world_process_zero:
-            rows = [to_json(log_row(row["step"], row)) + b"\n" for row in state.log_history]
+            rows = [to_json(log_row(int(row["step"]), row)) + b"\n" for row in state.log_history]
             write_atomically(self.path, b"".join(rows))
 
     def on_log(

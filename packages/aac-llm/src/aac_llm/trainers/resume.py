@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
@@ -27,8 +28,8 @@ class NothingLeftError(Exception):
 class Unlogged:
     """The losses since the last line of the log, of which the next one will be the mean."""
 
-    loss: float = 0.0
-    """Their sum."""
+    loss: Tensor | float = 0.0
+    """Their sum; a tensor, so that no update waits for it."""
     since: int = 0
     """Update of that line."""
 
@@ -45,7 +46,8 @@ class Resume(TrainerCallback):
         """Take over what the checkpoint kept; validate; raise NothingLeftError after the last update."""
         if not state.global_step:
             return
-        self.trainer.take_over(state.stateful_callbacks or {})
+        saved: Any = state.stateful_callbacks
+        self.trainer.take_over(saved.get(KEY))
         if is_validation_due(args, state, self.trainer.updates_per_epoch):
             self.trainer.evaluate()
         if state.global_step >= state.max_steps:

@@ -25,6 +25,7 @@ from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.files import write_json
 from aac_llm.lock import sole_writer
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.output import printable
 from aac_llm.strict_json import read_object
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.curves import plot_curves
@@ -54,10 +55,10 @@ def train_verb(config: TrainConfig) -> int:
     if PartialState().is_main_process:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items() if name != "step")
         print(
-            f"model: {result.model}"
+            f"model: {printable(result.model)}"
             + (f" ({scores} after {result.scores['step']:.0f} updates)" if scores else "")
         )
-        print(f"curves: {result.out / CURVES}")
+        print(f"curves: {printable(result.out / CURVES)}")
     return 1 if result.bad_clips else 0
 
 

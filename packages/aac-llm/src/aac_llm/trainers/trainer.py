@@ -202,9 +202,8 @@ class CaptionTrainer(Trainer):
             self.unlogged = Unlogged(0.0, self.state.global_step)
         super().log(logs, *args, **kwargs)
 
-    def take_over(self, saved: dict[str, Any]) -> None:
+    def take_over(self, kept: dict[str, Any] | None) -> None:
         """Go on with the losses that were not logged, and the clips that were found bad, before a kill."""
-        kept = saved.get(KEY)
         if kept is None:  # a checkpoint of an earlier version
             return
         self.unlogged = Unlogged(0.0, kept["logged"])
@@ -247,7 +246,8 @@ class CaptionTrainer(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         check_weights(self.captioner.parameters(), self.args.device, self.args.world_size)
         sum_of_losses = torch.tensor(float(self.unlogged.loss), device=self.args.device)
-        self.state.stateful_callbacks[KEY] = {  # type: ignore[index]
+        saved: Any = self.state.stateful_callbacks
+        saved[KEY] = {
             "loss": self.accelerator.gather(sum_of_losses).mean().item(),
             "logged": self.unlogged.since,
             "clips": [

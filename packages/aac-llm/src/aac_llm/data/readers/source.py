@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aac_llm.data.manifest import Clip
-from aac_llm.data.table import read_table
+from aac_llm.data.table import Table, read_table
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ def read_rows(
     Raises:
         ManifestError: see `aac_llm.data.table.read_table`.
     """
-    table = read_table(path, needed, encoding=encoding)
+    yield from whole_rows(read_table(path, needed, encoding=encoding), reading)
+
+
+def whole_rows(table: Table, reading: Reading) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, cells by column) for each whole row; the others become problems."""
     for problem in table.problems:
         reading.add_problem("row", problem.where, problem.message)
     for row in table.rows:
