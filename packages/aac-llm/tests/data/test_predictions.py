@@ -94,3 +94,11 @@ def test_two_captions_of_one_sound_are_an_error_but_two_parts_are_not(tmp_path):
     append_predictions(path, [Prediction("a", None, "hail", start=5, end=9)])
     with pytest.raises(PredictionError, match=r":3: a second caption of 'a', the first is in line 2"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '"a\\ud83d"', '"a\\udcff"', "1e999", '{"a": 1, "a": 2}'])
+def test_a_hostile_line_costs_itself_only(tmp_path: Path, text: str) -> None:
+    path, problems = tmp_path / "p.jsonl", []
+    path.write_text(f'{{"id": "a", "caption": {text}}}\n{{"id": "bytes\\udcff", "caption": "x"}}\n')
+    assert [one.id for one in read_predictions(path, problems=problems)] == ["bytes\udcff"]
+    assert problems[0].startswith(f"{path}:1: ")

@@ -97,3 +97,17 @@ def test_a_row_without_a_name_or_with_an_impossible_number_costs_itself_only(tmp
     for content in ("[" * 100_000, f'[{{"image_id": {huge}}}]'):
         with pytest.raises(PredictionError, match=r"p\.json:1: not JSON"):
             read_system(write(tmp_path / "p.json", content), [])
+
+
+def test_hostile_json_is_an_error_with_its_place(tmp_path: Path) -> None:
+    for content in ("[" * 100_000, '[{"image_id": 1e999, "caption": "x"}]', '[{"a": 1, "a": 2}]'):
+        path = write(tmp_path / "p.json", content)
+        with pytest.raises(PredictionError, match=f"{path}: "):
+            read_system(path, [])
+
+
+def test_an_entry_with_half_a_text_costs_itself_only(tmp_path: Path) -> None:
+    rows = r'[{"image_id": 1, "caption": "a\udcff"}, {"image_id": 2, "caption": "x"}]'
+    path, problems = write(tmp_path / "p.json", rows), []
+    assert [one.id for one in read_system(path, problems)] == ["2"]
+    assert len(problems) == 1

@@ -139,9 +139,13 @@ class LocalLLM:
         """Return the model's answer to each caption, or why there is none."""
         import torch
 
-        answers: list[str | LLMError] = [""] * len(captions)
+        too_long = LLMError("the caption does not fit into the model's context")
+        answers: list[str | LLMError] = [too_long] * len(captions)
         # Like lengths together: less padding.
-        order = sorted(range(len(captions)), key=lambda place: len(captions[place]))
+        order = sorted(
+            (place for place, caption in enumerate(captions) if self._fits(caption)),
+            key=lambda place: len(captions[place]),
+        )
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
             found: Sequence[str | LLMError]
@@ -171,6 +175,14 @@ class LocalLLM:
         return self.tokenizer.apply_chat_template(
             messages(caption), tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
+
+    def _fits(self, caption: str) -> bool:
+        """Tell whether caption and answer fit; beyond its positions a model fails, or writes nonsense."""
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        if context is None:
+            return True
+        tokens = self.tokenizer(self.prompt(caption), add_special_tokens=False)["input_ids"]
+        return len(tokens) + self.max_new_tokens <= context
 
     def _answer(self, captions: list[str]) -> list[str | LLMError]:
         import torch
