@@ -134,7 +134,7 @@ def test_a_wrong_length_in_the_manifest_neither_loses_a_clip_nor_hides_a_crop(
     for epoch in range(4):
         example = dataset[0, epoch]
         assert len(example.waveform) == 16_000
-        assert example.cropped == 0
+        assert (example.number, example.is_cropped) == (0, True)
     assert dataset.num_cropped == 1
     assert not dataset.bad
 

@@ -9,9 +9,9 @@ from aac_llm.lock import BusyError
 
 def test_a_held_file_is_refused_and_then_free(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    with hold(path, None, Path("-"), path), pytest.raises(BusyError, match=r"writing .*a\.jsonl"):
-        with hold(tmp_path / "b.jsonl", path):
-            pass
+    again = hold(tmp_path / "b.jsonl", path)
+    with hold(path, None, Path("-"), path), pytest.raises(BusyError, match=r"writing .*a\.jsonl"), again:
+        pass
     with hold(path):
         pass
     assert not list(tmp_path.iterdir())

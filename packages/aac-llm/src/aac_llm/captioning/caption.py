@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_common.prefetch import BadFile, BatchLimits
+from audio_common.workers import DecodeLimits
 
 from aac_llm.captioning.run import CaptionRun
 from aac_llm.config.caption import CaptionConfig
@@ -127,6 +128,7 @@ def load_captioner(config: CaptionConfig) -> Captioner:
         channel=config.channel,
         limits=BatchLimits(config.seconds_per_batch, config.batch_size),
         num_workers=config.num_workers,
+        decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
         similarity=load_similarity(config),
     )
 

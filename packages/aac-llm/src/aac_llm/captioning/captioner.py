@@ -11,7 +11,8 @@ One sound gives one prediction, a list of them a list. The caption of a sound de
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
@@ -20,6 +21,7 @@ import torch
 from audio_common.audio import AudioError, stream_audio
 from audio_common.prefetch import BadFile, BatchLimits, batch_ahead
 from audio_common.waveform import as_waveform, one_or_many
+from audio_common.workers import DecodeLimits, DecodePool
 from torch import Tensor
 
 from aac_llm.captioning.rerank import Similarity, consensus
@@ -69,7 +71,8 @@ class Captioner:
     Args:
         model: put into evaluation mode.
         limits: how much sound is captioned at once.
-        num_workers: threads that decode files.
+        num_workers: threads, or with `decode_limits` processes, that decode files.
+        decode_limits: of time and memory for each file; None: none, it is decoded in this process.
         similarity: chooses among candidates by consensus (see `rerank.py`); None: the most probable one.
     """
 
@@ -79,11 +82,13 @@ class Captioner:
         *,
         limits: BatchLimits | None = None,
         num_workers: int = 1,
+        decode_limits: DecodeLimits | None = None,
         similarity: Similarity | None = None,
     ) -> None:
         self.model = model.eval()
         self.limits = limits or BatchLimits(size=BATCH_SIZE)
         self.num_workers = num_workers
+        self.decode_limits = decode_limits
         self.similarity = similarity
 
     @classmethod
@@ -107,7 +112,7 @@ class Captioner:
             decoder: folder or hub id of the language model, where it is not the one that the model names.
             quantization: `8bit`, `4bit` or `none`; None: as the model says.
             channel: what is heard of several channels; None: as the model was trained.
-            options: of the captioner itself (`limits`, `num_workers`, `similarity`).
+            options: of the captioner itself (`limits`, `num_workers`, `decode_limits`, `similarity`).
 
         Raises:
             CheckpointError: there is no captioner, or it is damaged.
@@ -188,6 +193,7 @@ class Captioner:
         paths: str | Path | Iterable[str | Path],
         config: GenerationConfig,
         bad_files: list[BadFile] | None,
+        complaints: list[BadFile] | None = None,
     ) -> Iterator[dict[int, tuple[Candidate, ...]]]:
         """Yield candidates of each file by its number; see `aac_llm.models.inference.caption_files`."""
         return caption_files(
@@ -197,6 +203,8 @@ class Captioner:
             limits=self.limits,
             num_workers=self.num_workers,
             bad_files=bad_files,
+            complaints=complaints,
+            decode_limits=self.decode_limits,
         )
 
     def caption_segments(
@@ -207,6 +215,7 @@ class Captioner:
         window_seconds: float = 10.0,
         hop_seconds: float = 10.0,
         bad_files: list[BadFile],
+        complaints: list[BadFile] | None = None,
         done: Mapping[int, set[float]] | None = None,
     ) -> Iterator[list[Segment]]:
         """Yield candidates of each window of each file, in order, a batch at a time.
@@ -217,12 +226,23 @@ class Captioner:
             window_seconds: length of a window.
             hop_seconds: from the start of one to the next.
             bad_files: gets what could not be read, or not to its end.
+            complaints: gets what is odd about files that are captioned nevertheless.
             done: starts of the windows of a file (by its number) that are not captioned.
         """
         window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
         files = [Path(path) for path in one_or_many(paths)[0]]
         longest = longest_seconds(self.model, config)
-        sounds = _windows(files, window, hop, bad_files, done or {}, self.model.channel, longest)
+        sounds = _windows(
+            files,
+            window,
+            hop,
+            bad_files,
+            complaints if complaints is not None else [],
+            done or {},
+            self.model.channel,
+            longest,
+            self.decode_limits,
+        )
         # Windows come in order, not by length, so a batch is what fits if all are whole windows.
         size = max(1, min(self.limits.size or BATCH_SIZE, int(self.limits.seconds / window_seconds)))
         for windows in batch_ahead(sounds, size):
@@ -297,26 +317,42 @@ def _windows(
     window: int,
     hop: int,
     bad_files: list[BadFile],
+    complaints: list[BadFile],
     done: Mapping[int, set[float]],
     channel: Channel,
     longest: float,
+    decode_limits: DecodeLimits | None,
 ) -> Iterator[tuple[int, float, Tensor]]:
     """Yield, file after file: number of the file, start of the window in seconds, waveform."""
-    for index, path in enumerate(paths):
-        given = False
-        try:
-            blocks = stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS, channel=channel)
-            for first, waveform in cut_windows(blocks, window, hop):
-                seconds = len(waveform) / SAMPLE_RATE
-                # Beyond its context a decoder writes nonsense, and nobody is told.
-                if seconds > longest:
-                    raise AudioError(
-                        f"a window of {seconds:.1f} s is more than the {longest:.1f} s that fit into the "
-                        "decoder's context; choose a shorter one (--window_seconds)"
-                    )
-                given = True
-                if first / SAMPLE_RATE not in done.get(index, ()):
-                    yield index, first / SAMPLE_RATE, waveform
-        # UnicodeError: a name that no file system takes.
-        except (AudioError, OSError, UnicodeError) as e:
-            bad_files.append(BadFile(path, str(e), index, partly=given))
+    with ExitStack() as stack:
+        stream: Callable[..., Iterator[Tensor]] = stream_audio
+        if decode_limits is not None:
+            stream = stack.enter_context(DecodePool(decode_limits)).stream_audio
+        for index, path in enumerate(paths):
+            given, odd = False, list[str]()
+            try:
+                blocks = stream(
+                    path,
+                    sample_rate=SAMPLE_RATE,
+                    block_seconds=BLOCK_SECONDS,
+                    channel=channel,
+                    complaints=odd,
+                )
+                for first, waveform in cut_windows(blocks, window, hop):
+                    _check_fits(len(waveform) / SAMPLE_RATE, longest)
+                    given = True
+                    if first / SAMPLE_RATE not in done.get(index, ()):
+                        yield index, first / SAMPLE_RATE, waveform
+            # UnicodeError: a name that no file system takes.
+            except (AudioError, OSError, UnicodeError) as e:
+                bad_files.append(BadFile(path, str(e), index, partly=given))
+            complaints += [BadFile(path, text, index, partly=True) for text in odd]
+
+
+def _check_fits(seconds: float, longest: float) -> None:
+    # Beyond its context a decoder writes nonsense, and nobody is told.
+    if seconds > longest:
+        raise AudioError(
+            f"a window of {seconds:.1f} s is more than the {longest:.1f} s that fit into the decoder's "
+            "context; choose a shorter one (--window_seconds)"
+        )

@@ -74,7 +74,7 @@ def check_source(source: str | Path) -> None:
     name, revision = split_revision(source)
     try:
         AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as e:
+    except Exception as e:  # of a configuration without sense transformers raises a dozen kinds
         raise ValueError(
             f"llm: expected a folder or a hub id of a language model, got {source} ({first_sentence(e)})"
         ) from e
@@ -117,17 +117,23 @@ class LocalLLM:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from aac_llm.models.decoder import NO_FAULT_OF_THE_FILES
+        from aac_llm.models.sizes import check_folder
+
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto":
             dtype = "float32" if device == "cpu" else "bfloat16"
         name, revision = split_revision(source)
+        check_folder(name)
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(
                 name, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False
             )
-        except (OSError, ValueError) as e:
+        except NO_FAULT_OF_THE_FILES:
+            raise
+        except Exception as e:  # of a configuration without sense transformers raises a dozen kinds
             raise ValueError(
                 f"llm: no causal language model at {source}, expected a folder or a hub id: "
                 f"{first_sentence(e)}"

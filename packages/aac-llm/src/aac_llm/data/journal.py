@@ -2,7 +2,8 @@
 
 Lines are appended batch by batch, in the order in which sounds are captioned; at the end the file is written
 anew in the order of the input. `OUT.report.json` beside it has the settings, whether the run came to its end,
-how many captions were stopped before theirs, and the files and rows that could not be read.
+how many captions were stopped before theirs, the files and rows that could not be read, and what is odd about
+files that were captioned nevertheless.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Journal:
         self.settings = parse_object(to_json(settings), "settings")  # as they will be read back
         self.predictions: list[Prediction] = []
         self._was_complete = False
+        self._complaints: list[dict[str, str]] = []
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists() and not overwrite:
             self._resume()
@@ -78,6 +80,7 @@ class Journal:
             report = read_object(self.report_path)
             there, complete = dict(report["settings"]), bool(report["complete"])
             bad = {file["audio"] for file in report["bad_files"] if file["partly"]}
+            complaints = list(report.get("complaints", []))
             held = read_own_predictions(self.out)
         except (JSONError, KeyError, TypeError, ValueError, PredictionError) as e:
             raise JournalError(
@@ -95,7 +98,7 @@ class Journal:
                 "use the same, give another --out, or --overwrite"
             )
         self.predictions = [one for one in held if one.audio not in bad]  # tried again from the start
-        self._was_complete = complete
+        self._was_complete, self._complaints = complete, complaints
         write_predictions(self.out, self.predictions)  # without the line that a kill cut
         self._write_report(complete=False, bad_files=[])
 
@@ -124,20 +127,28 @@ class Journal:
         append_predictions(self.out, predictions)
         self.predictions += predictions
 
-    def note_bad(self, bad_files: Iterable[BadFile]) -> None:
-        """Record what could not be read so far, in a run that goes on."""
+    def note(self, bad_files: Iterable[BadFile], complaints: Iterable[BadFile] = ()) -> None:
+        """Record what could not be read, and what was odd, so far, in a run that goes on."""
+        self._add_complaints(complaints)
         self._write_report(complete=False, bad_files=list(bad_files))
+
+    def _add_complaints(self, complaints: Iterable[BadFile]) -> None:
+        # Files that were captioned before a kill are not decoded again: theirs are in the report.
+        rows = [{"audio": str(file.path), "complaint": file.reason} for file in complaints]
+        self._complaints += [row for row in rows if row not in self._complaints]
 
     def finish(
         self,
         predictions: Sequence[Prediction],
         bad_files: Iterable[BadFile],
         *,
+        complaints: Iterable[BadFile] = (),
         bad_rows: Sequence[str] = (),
     ) -> None:
         """Write the file anew, in its last order, and the report of a complete run."""
         write_predictions(self.out, predictions)
         self.predictions = list(predictions)
+        self._add_complaints(complaints)
         self._write_report(complete=True, bad_files=list(bad_files), bad_rows=bad_rows)
 
     def _write_report(
@@ -153,6 +164,7 @@ class Journal:
             "num_unfinished": sum(prediction.unfinished for prediction in self.predictions),
             "bad_files": listed,
             "bad_rows": list(bad_rows),
+            "complaints": self._complaints,
         }
         write_json(self.report_path, report)
 

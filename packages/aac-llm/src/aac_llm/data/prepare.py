@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.check import Check, CheckMemory, check_files
+from audio_common.workers import DecodeLimits
 
 from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
@@ -238,6 +239,8 @@ def _check_with(
             num_workers=config.num_workers,
             channel=config.channel,
             progress=lambda done, _: progress.advance(done - progress.done),
+            # A longer one is told by its length: `max_seconds` is no damage.
+            decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
         )
 
 

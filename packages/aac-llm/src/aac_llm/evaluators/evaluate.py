@@ -32,6 +32,7 @@ def evaluate_predictions(
     seed: int = 0,
     bad_files: Iterable[str] = (),
     bad_rows: Iterable[str] = (),
+    complaints: Iterable[str] = (),
     num_clips: int | None = None,
 ) -> Evaluation:
     """Score captions of clips.
@@ -46,6 +47,7 @@ def evaluate_predictions(
         seed: for the draws.
         bad_files: sounds that a model could not read, and why, for the result.
         bad_rows: rows of files that could not be read, and why, for the result.
+        complaints: what is odd about sounds that were captioned nevertheless, for the result.
         num_clips: all clips that there are, if a limit left some out.
 
     Raises:
@@ -77,6 +79,7 @@ def evaluate_predictions(
         extra=tuple(id for id in systems[0] if not wanted.get(id)),
         bad_files=tuple(bad_files),
         bad_rows=tuple(bad_rows),
+        complaints=tuple(complaints),
         notes=tuple(notes),
     )
 
@@ -195,6 +198,7 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
         seed=config.seed,
         bad_files=captions.bad_files,
         bad_rows=captions.bad_rows,
+        complaints=captions.complaints,
         num_clips=captions.references.num_clips,
     )
     # `--json -`: the standard output is for the JSON alone.

@@ -94,6 +94,8 @@ class Evaluation:
     """Sounds that the model could not caption, and why."""
     bad_rows: tuple[str, ...] = ()
     """Rows of the files that could not be read, and why; not scored."""
+    complaints: tuple[str, ...] = ()
+    """What is odd about sounds that were captioned nevertheless."""
     notes: tuple[str, ...] = ()
     """What was cut or left out and what a score means, each with the flag that changes it."""
 
@@ -134,7 +136,8 @@ def notes(evaluation: Evaluation) -> list[str]:
     lines = [_listing("without a caption, not scored", evaluation.missing)]
     lines += [_listing("without references, not scored", evaluation.extra)]
     lines += [_listing("sounds could not be captioned", evaluation.bad_files)]
-    lines += [_listing("rows could not be read", evaluation.bad_rows), *evaluation.notes]
+    lines += [_listing("rows could not be read", evaluation.bad_rows)]
+    lines += [_listing("oddities of sounds that were captioned", evaluation.complaints), *evaluation.notes]
     lines += [f"{display_name(name)} not computed: {why}" for name, why in evaluation.unavailable.items()]
     return [line for line in lines if line]
 

@@ -28,6 +28,7 @@ from torch import nn
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.sentence import count_longer
 from aac_llm.models.hub import split_revision
+from aac_llm.models.sizes import check_folder
 
 FENSE_DETECTOR = "echecker_clotho_audiocaps_base"
 PUBLISHED = {
@@ -227,6 +228,7 @@ def _build(backbone: str, num_classes: int, local_only: bool) -> FluencyDetector
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     name, revision = split_revision(backbone)
+    check_folder(name)
     options: dict[str, Any] = {"revision": revision, "local_files_only": local_only}
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.models.hub import split_revision
+from aac_llm.models.sizes import check_folder
 from aac_llm.strict_json import read_json, read_object
 
 FENSE_ENCODER = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
@@ -72,6 +73,7 @@ class SentenceEncoder:
         folder = fetch_folder(source, local_only=local_only)
         pooling = read_pooling(folder)
         place = folder / pooling.encoder
+        check_folder(place)
         # A folder in either case: the revision was chosen when it was fetched.
         tokenizer = AutoTokenizer.from_pretrained(place, revision=None, trust_remote_code=False)
         model = AutoModel.from_pretrained(place, revision=None, dtype=torch.float32, trust_remote_code=False)

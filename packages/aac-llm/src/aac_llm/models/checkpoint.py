@@ -39,6 +39,7 @@ from aac_llm.models.entries import replace_entries
 from aac_llm.models.hub import fetch, split_revision
 from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
 from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
+from aac_llm.models.sizes import check_parts, check_settings
 from aac_llm.models.tensors import CheckpointError, load_part, read_tensors, select_part, write_tensors
 from aac_llm.strict_json import JSONError, read_json
 
@@ -89,15 +90,25 @@ def read_config(folder: Path) -> ModelConfig:
     """Read the configuration of a checkpoint.
 
     Raises:
-        CheckpointError: unreadable, of something else, or of a newer version.
+        CheckpointError: unreadable, of something else, of a newer version, or not that of its weights.
     """
     path = folder / CONFIG_FILE
     settings = _read_settings(path)
     settings.pop("channel", None)
+    check_settings(settings, path)
     try:
-        return config_from_dict(settings)
+        config = config_from_dict(settings)
     except (TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: {e}") from e
+    strategies = {"encoder": config.encoder_strategy, "decoder": config.decoder_strategy}
+    own_encoder = folder / ENCODER_FILE
+    check_parts(
+        config,
+        folder / BRIDGE_FILE,
+        own_encoder if own_encoder.exists() else None,
+        {part: folder / ADAPTER_FILES[part] for part, name in strategies.items() if name == "lora"},
+    )
+    return config
 
 
 def read_channel(folder: Path) -> Channel:
@@ -298,7 +309,7 @@ def load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, CED]:
     Raises:
         CheckpointError: it has neither.
     """
-    if (folder / ENCODER_FILE).is_file():
+    if (folder / ENCODER_FILE).exists():
         encoder = CED(config.encoder)
         load_part(encoder, read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
         return config, encoder
