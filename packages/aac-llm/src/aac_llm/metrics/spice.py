@@ -14,6 +14,7 @@ this was written: Stanford CoreNLP 3.6.0, which parses the captions, could not b
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aac_llm.files import to_json
 from aac_llm.metrics.java import (
     CORENLP_JARS,
     GET_CORENLP,
@@ -78,7 +78,8 @@ def spice(
     allowed = timeout or 300 + 0.5 * sum(1 + len(texts) for texts in references)
     with tempfile.TemporaryDirectory(prefix="aac-llm-spice-") as folder:
         source, target = Path(folder) / "captions.json", Path(folder) / "scores.json"
-        source.write_bytes(to_json(record))
+        # In ASCII: the jar reads the file in the machine's encoding.
+        source.write_text(json.dumps(record), encoding="ascii")
         arguments = [f"-Xmx{memory}", *class_path_flags(class_path, java_version(executable)), MAIN_CLASS]
         # The flags of pycocoevalcap, whose numbers these are.
         arguments += [str(source), "-out", str(target), "-subset", "-silent"]
