@@ -324,3 +324,15 @@ def test_a_caption_without_words_is_refused_before_training(tmp_path: Path) -> N
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ManifestError, match=r"clip 'b' of .* has a caption without words, \['\.\.\.'\]"):
         read_clips([manifest], [], "eng_Latn")
+
+
+def test_captions_that_do_not_fit_into_the_decoder_are_refused_before_training(
+    config: TrainConfig, scene_clips: list[Clip], tmp_path: Path
+) -> None:
+    long = replace(scene_clips[1], captions=("x", "rain falls " * 400))
+    write_manifest(tmp_path / "m.jsonl", [scene_clips[0], long])
+    data = replace(config.data, train=(tmp_path / "m.jsonl",), validation=())
+    with pytest.raises(
+        ValueError, match=r"captions of 1 clips do not fit .* of \d+ tokens .*: scene1 \(\d+ tok"
+    ):
+        train(replace(config, data=data))

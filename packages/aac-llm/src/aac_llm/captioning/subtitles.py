@@ -9,7 +9,7 @@ from typing import Literal
 
 from aac_llm.captioning.segments import group_by_sound
 from aac_llm.data.predictions import Prediction
-from aac_llm.files import write_atomically
+from aac_llm.files import TEMPORARY, write_atomically
 
 MAX_NAME_BYTES = 200
 """Of a name in a path; file systems take 255, and endings are added."""
@@ -18,6 +18,8 @@ MAX_NAME_BYTES = 200
 def write_subtitles(predictions: Sequence[Prediction], folder: Path, kind: Literal["srt", "vtt"]) -> None:
     """Write a file for each sound below a folder, named by the sound's id."""
     write = to_srt if kind == "srt" else to_vtt
+    for left in folder.rglob(f".*{TEMPORARY}"):  # by a kill
+        left.unlink(missing_ok=True)
     for parts in group_by_sound(predictions):
         write_atomically(folder / f"{safe_name(parts[0].id)}.{kind}", write(parts))
 
