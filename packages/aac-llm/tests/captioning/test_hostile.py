@@ -51,9 +51,10 @@ def test_sounds_of_no_sense_are_listed_and_the_rest_is_captioned(
     (tmp_path / "a.raw").write_bytes(paths[0].read_bytes())
     os.mkfifo(tmp_path / "fifo.wav")
     (tmp_path / "folder.wav").mkdir()
-    bad = ["a.raw", "fifo.wav", "folder.wav", "gone.wav", "n" * 5000 + ".wav", "bytes\udcff.wav"]
+    bad = ["fifo.wav", "folder.wav", "gone.wav", "n" * 5000 + ".wav", "bytes\udcff.wav"]
     rows = [{"id": str(n), "audio": name, "captions": "x"} for n, name in enumerate(bad)]
     rows.append({"id": "good", "audio": str(paths[0]), "captions": "x"})
+    rows.append({"id": "raw", "audio": "a.raw", "captions": "x"})
     manifest = tmp_path / "m.jsonl"
     lines = [json.dumps(row) for row in rows]
     lines += [
@@ -64,7 +65,7 @@ def test_sounds_of_no_sense_are_listed_and_the_rest_is_captioned(
     config = replace(config, files=(manifest,), segments=segments, window_seconds=3.0)
     captioner.decode_limits = DecodeLimits(seconds=20.0)
     report = caption_sources(config, captioner)
-    assert {prediction.id for prediction in report.predictions} == {"good"}
+    assert {prediction.id for prediction in report.predictions} == {"good", "raw"}
     assert [file.path.name for file in report.bad_files] == bad
     assert [row.split(": ")[0] for row in report.bad_rows] == [f"{manifest}:8", f"{manifest}:9"]
     assert len(report_of(config)["bad_files"]) == len(bad)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
@@ -75,7 +75,9 @@ def train(config: TrainConfig) -> TrainResult:
     join_processes(config)
     # One process of a launcher holds the folder for all of them.
     with sole_writer(config.out, folder=True) if PartialState().is_main_process else nullcontext():
-        return read_result(config) or train_rest(config)
+        # The first process decides for all; none is away before the last has come.
+        found = [read_result(config)]
+        return broadcast_object_list(found)[0] or train_rest(config)
 
 
 def train_rest(config: TrainConfig) -> TrainResult:
