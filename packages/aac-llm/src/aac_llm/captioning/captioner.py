@@ -11,21 +11,20 @@ One sound gives one prediction, a list of them a list. The caption of a sound de
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
 
 import torch
-from audio_common.audio import AudioError, stream_audio
+from audio_common.audio import AudioError
 from audio_common.prefetch import BadFile, BatchLimits, batch_ahead
 from audio_common.waveform import as_waveform, one_or_many
-from audio_common.workers import DecodeLimits, DecodePool
+from audio_common.workers import DecodeLimits
 from torch import Tensor
 
 from aac_llm.captioning.rerank import Similarity, consensus
-from aac_llm.captioning.segments import cut_windows
+from aac_llm.captioning.windows import read_windows
 from aac_llm.config.caption import GenerationConfig
 from aac_llm.config.sound import Channel
 from aac_llm.data.predictions import Candidate, Prediction
@@ -44,8 +43,6 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 """Sounds captioned at once."""
-BLOCK_SECONDS = 1.0
-"""Long sound decoded at a time; damage costs the block that it is in."""
 
 Sound: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Tensor | np.ndarray"
 """A path, the bytes of a file, an open file, or samples (samples,) or (channels, samples)."""
@@ -232,7 +229,7 @@ class Captioner:
         window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
         files = [Path(path) for path in one_or_many(paths)[0]]
         longest = longest_seconds(self.model, config)
-        sounds = _windows(
+        sounds = read_windows(
             files,
             window,
             hop,
@@ -310,49 +307,3 @@ def _is_path(sound: Any) -> bool:
 def _may_be_file(sound: Any) -> bool:
     # A text with a zero is no name of a file anywhere; what refuses samples says so.
     return _is_path(sound) and "\0" not in str(sound)
-
-
-def _windows(
-    paths: Sequence[Path],
-    window: int,
-    hop: int,
-    bad_files: list[BadFile],
-    complaints: list[BadFile],
-    done: Mapping[int, set[float]],
-    channel: Channel,
-    longest: float,
-    decode_limits: DecodeLimits | None,
-) -> Iterator[tuple[int, float, Tensor]]:
-    """Yield, file after file: number of the file, start of the window in seconds, waveform."""
-    with ExitStack() as stack:
-        stream: Callable[..., Iterator[Tensor]] = stream_audio
-        if decode_limits is not None:
-            stream = stack.enter_context(DecodePool(decode_limits)).stream_audio
-        for index, path in enumerate(paths):
-            given, odd = False, list[str]()
-            try:
-                blocks = stream(
-                    path,
-                    sample_rate=SAMPLE_RATE,
-                    block_seconds=BLOCK_SECONDS,
-                    channel=channel,
-                    complaints=odd,
-                )
-                for first, waveform in cut_windows(blocks, window, hop):
-                    _check_fits(len(waveform) / SAMPLE_RATE, longest)
-                    given = True
-                    if first / SAMPLE_RATE not in done.get(index, ()):
-                        yield index, first / SAMPLE_RATE, waveform
-            # UnicodeError: a name that no file system takes.
-            except (AudioError, OSError, UnicodeError) as e:
-                bad_files.append(BadFile(path, str(e), index, partly=given))
-            complaints += [BadFile(path, text, index, partly=True) for text in odd]
-
-
-def _check_fits(seconds: float, longest: float) -> None:
-    # Beyond its context a decoder writes nonsense, and nobody is told.
-    if seconds > longest:
-        raise AudioError(
-            f"a window of {seconds:.1f} s is more than the {longest:.1f} s that fit into the decoder's "
-            "context; choose a shorter one (--window_seconds)"
-        )

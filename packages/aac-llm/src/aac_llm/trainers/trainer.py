@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
+from audio_common import AudioError
 from audio_common.augment import SpecAugment
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
@@ -27,7 +28,7 @@ from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.strict_json import read_object
-from aac_llm.trainers.finite import FiniteUpdate, check_weights
+from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.resume import KEY, NothingLeftError, Unlogged
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.validation import summarize, validate_clips
@@ -75,10 +76,14 @@ class CaptionTrainer(Trainer):
         """Train, or go on from a checkpoint; after the last update only a validation can be due.
 
         Raises:
-            TrainingError: a loss, a gradient or the weights are not finite.
+            TrainingError: a loss, a gradient or the weights are not finite, or many clips in a row cannot be
+                decoded.
         """
         try:
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except AudioError as e:
+            # Of a worker process it comes with the worker's trace before it.
+            raise TrainingError(str(e).rpartition("AudioError: ")[2].strip()) from e
         except NothingLeftError:
             self.is_in_train = False
             self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
