@@ -129,7 +129,7 @@ def check_files(
     describe: Describe | None = None,
     progress: Callable[[int, int], None] | None = None,
     max_seconds: float | None = None,
-    decode_limits: DecodeLimits | None = None,
+    decode_limits: DecodeLimits | DecodePool | None = None,
 ) -> tuple[dict[Path, Check], dict[Path, str]]:
     """Check files, each once.
 
@@ -143,16 +143,19 @@ def check_files(
             threads; not called by quick checks.
         progress: called with the number of files done, and of all, after each file.
         max_seconds: a longer sound is not usable; no more of it is decoded.
-        decode_limits: of time and memory, in processes; None decodes in the threads of this one.
+        decode_limits: of time and memory, in processes of its own, or the pool that has them and stays
+            open (no other threads may use it when this is stopped early); None decodes in threads.
 
     Returns:
         The check of each usable file, and the reason why each other one is not.
     """
     from audio_common.info import audio_info  # here, so that importing this module loads no numpy
     from audio_common.reader import AudioError
-    from audio_common.workers import DecodePool
+    from audio_common.workers import DecodeLimits, DecodePool
 
-    pool = None if decode_limits is None else DecodePool(decode_limits, num_workers)
+    pool = (
+        DecodePool(decode_limits, num_workers) if isinstance(decode_limits, DecodeLimits) else decode_limits
+    )
     check_fully = full_check if pool is None else partial(_check_in, pool)
     read_header = audio_info if pool is None else pool.audio_info
     wanted = list(dict.fromkeys(paths))
@@ -189,7 +192,7 @@ def check_files(
             threads.shutdown(wait=False, cancel_futures=True)
             raise
         finally:
-            if pool is not None:
+            if pool is not None and pool is not decode_limits:
                 pool.close()
     return checks, failures
 

@@ -105,7 +105,7 @@ def decode_ahead(
     refuse: Callable[[float], str | None] | None = None,
     batches: Iterable[Sequence[int]] | None = None,
     max_seconds: float | None = None,
-    decode_limits: DecodeLimits | None = None,
+    decode_limits: DecodeLimits | DecodePool | None = None,
     complaints: list[BadFile] | None = None,
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
     """Decode sounds in batches of like length, some batches ahead of the caller.
@@ -122,7 +122,8 @@ def decode_ahead(
         batches: numbers of sounds to decode together, in this order, instead of batches by length.
         max_seconds: a longer sound, or part, is bad; it is found without decoding more, while `refuse` is
             asked when all is decoded, unless the header tells the length exactly.
-        decode_limits: of time and memory, in processes; None decodes in the threads of this one.
+        decode_limits: of time and memory, in processes of its own, or the pool that has them and stays
+            open (no other threads may use it when this is stopped early); None decodes in threads.
         complaints: gets what is odd about sounds that are used nevertheless: what is damaged, left out or cut
             off, channels that cancel each other. They are `partly` and no bad files.
 
@@ -134,11 +135,13 @@ def decode_ahead(
         ValueError: `num_workers` is below 1.
     """
     from audio_common import audio  # here, so that importing this does not load torch
-    from audio_common.workers import DecodePool
+    from audio_common.workers import DecodeLimits, DecodePool
 
     _check_workers(num_workers)
     spans = [sound if isinstance(sound, AudioSpan) else AudioSpan(sound) for sound in sounds]
-    pool = None if decode_limits is None else DecodePool(decode_limits, num_workers)
+    pool = (
+        DecodePool(decode_limits, num_workers) if isinstance(decode_limits, DecodeLimits) else decode_limits
+    )
     read = audio.load_audio if pool is None else pool.load_audio
     selection = _Selection(spans, bad_files, refuse, pool)
 
@@ -156,10 +159,13 @@ def decode_ahead(
         return waveform, odd
 
     with ExitStack() as stack:
-        plan = selection.plan(limits, num_workers) if batches is None else batches
-        decoded = stack.enter_context(closing(load_ahead(plan, load, num_workers=num_workers)))
-        if pool is not None:  # first of all, so that nobody waits for a sound that hangs
+        if pool is not None and pool is not decode_limits:
             stack.callback(pool.close)
+        plan = selection.plan(limits, num_workers) if batches is None else batches
+        give_up = None if pool is None else pool.close
+        decoded = stack.enter_context(
+            closing(load_ahead(plan, load, num_workers=num_workers, give_up=give_up))
+        )
         for loaded, failures in decoded:
             for index, failure in failures.items():
                 selection.report(index, failure)
@@ -261,6 +267,7 @@ def load_ahead(
     *,
     num_workers: int = 1,
     batches_ahead: int = BATCHES_AHEAD,
+    give_up: Callable[[], object] | None = None,
 ) -> Generator[tuple[list[tuple[Item, Value]], dict[Item, str]], None, None]:
     """Load whatever stands for sounds, batch by batch and ahead of the caller.
 
@@ -270,6 +277,8 @@ def load_ahead(
             MemoryError. A `DecodePool`'s methods decode in processes, one for each thread.
         num_workers: threads.
         batches_ahead: batches loaded or being loaded while the caller works on another one.
+        give_up: called when the caller stops early (an error, Ctrl-C), before what is being loaded is waited
+            for, to end that: the `close` of a `DecodePool`.
 
     Yields:
         The items of a batch with their sounds, in order; and the reason why each other one failed.
@@ -296,6 +305,10 @@ def load_ahead(
                 except (AudioError, OSError, UnicodeError, MemoryError) as e:
                     failures[item] = str(e) or type(e).__name__
             yield loaded, failures
+    except BaseException:
+        if give_up is not None:
+            give_up()
+        raise
     finally:
         # Whoever stops early waits for what is being decoded, but for nothing more, and leaves no thread.
         pool.shutdown(cancel_futures=True)
