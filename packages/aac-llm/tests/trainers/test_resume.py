@@ -218,6 +218,14 @@ def test_a_best_of_a_later_update_is_judged_anew(
     assert record.read_bytes() == (whole / "best" / "validation.json").read_bytes()
 
 
+def test_a_best_of_a_lost_run_does_not_stand_in_the_way(config: TrainConfig, whole: Path) -> None:
+    shutil.copytree(whole / "best", config.out / "best")
+    record = config.out / "best" / "validation.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"loss": 0.0, "step": 99}))
+    train(config)
+    assert_same(config.out, whole)
+
+
 def test_leftovers_of_kills_are_cleaned(config: TrainConfig, whole: Path) -> None:
     out = config.out
     for name in (".saving-x", "best.partial", "last.partial", "checkpoint-9"):

@@ -46,6 +46,7 @@ class Resume(TrainerCallback):
         """Take over what the checkpoint kept; validate; raise NothingLeftError after the last update."""
         if not state.global_step:
             return
+        self.trainer.judged = state.global_step
         saved: Any = state.stateful_callbacks
         self.trainer.take_over(saved.get(KEY))
         if is_validation_due(args, state, self.trainer.updates_per_epoch):

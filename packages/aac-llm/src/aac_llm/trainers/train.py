@@ -307,7 +307,9 @@ def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[Capt
     trainer.save_captioner(config.out / LAST)
     for data in datasets:
         data.take_over(trainer.found_out(data))
-    scores = read_object(best / VALIDATION) if (best / VALIDATION).is_file() else {}
+    # Without validation a `best` would be of another training.
+    is_validated = trainer.eval_dataset is not None and (best / VALIDATION).is_file()
+    scores = read_object(best / VALIDATION) if is_validated else {}
     result = TrainResult(
         out=config.out,
         model=best if scores else config.out / LAST,

@@ -70,6 +70,7 @@ class CaptionTrainer(Trainer):
         model.config = config
         self.update = FiniteUpdate(args.device, args.world_size, scaled=args.fp16)
         self.unlogged = Unlogged()
+        self.judged = 0  # the update until which `best` is of this run
         self._carried = 0.0
 
     def fit(self, checkpoint: Path | None) -> None:
@@ -235,13 +236,16 @@ class CaptionTrainer(Trainer):
         better = [self._is_best(scores)]
         if broadcast_object_list(better)[0]:  # one rank decides for all
             self.save_captioner(self.best_folder, scores)
+        self.judged = self.state.global_step
 
     def _is_best(self, scores: dict[str, float]) -> bool:
         record = self.best_folder / VALIDATION
         if not record.is_file():
             return True
         best, metric = read_object(record), self.settings.validation.metric
-        # A kill may have come between this very validation and the next checkpoint: the model is judged anew.
+        # Of an update that was taken after the checkpoint from which this run resumes, and is taken again.
+        if best["step"] > self.judged:
+            return True
         if best["step"] == scores["step"]:
             return best != scores
         sign = -1 if metric == "loss" else 1
