@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from r1_aqa.config.sound import Channel
+from audio_common.config import Channel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from r1_aqa.data.clips import parse_clips
 from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question, QuestionError, write_questions
 from r1_aqa.data.readers import parse_avqa, parse_file
-from r1_aqa.data.report import Report
+from r1_aqa.data.report import CORRUPT, DUPLICATE, ID, LETTERS, MISSING, OVERLAP, ROW, Reason, Report
 from r1_aqa.data.rows import iterate_rows
 from r1_aqa.data.sounds import extract_sound
 from r1_aqa.files import is_stream, write_json
@@ -66,7 +66,7 @@ def _readable(
 ) -> Iterator[tuple[str, Question]]:
     for where, found in rows:
         if isinstance(found, QuestionError):
-            report.skip(where, f"cannot be read: {found}")
+            report.skip(where, Reason(ROW, f"cannot be read: {found}"))
         else:
             yield where, found
 
@@ -91,9 +91,9 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
         why = check.problem(max_seconds=config.max_seconds, skip_long=skip_long)
         key = (question.audio, question.question, question.choices)
         if why is None and question.audio in shared:
-            why = f"in a benchmark: {shared[question.audio]}"
+            why = Reason(OVERLAP, f"in a benchmark: {shared[question.audio]}")
         if why is None and key in seen:
-            why = "the same question twice"
+            why = Reason(DUPLICATE, "the same question twice")
         if why:
             report.skip(where, why)
             continue
@@ -102,9 +102,10 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
         for remark in check.remarks(question.extra.get("duration"), max_seconds=config.max_seconds):
             report.remark(where, remark)
         if take_letters_off(question.choices)[0]:
-            report.remark(where, "letters")
+            report.remark(where, Reason(LETTERS, "letters"))
         if question.id in ids:
-            report.remark(where, f"id twice: {question.id!r} is that of {ids[question.id]}, too")
+            twice = f"id twice: {question.id!r} is that of {ids[question.id]}, too"
+            report.remark(where, Reason(ID, twice))
         ids.setdefault(question.id, where)
         kept.append(question)
     _write(config, kept, report)
@@ -156,19 +157,21 @@ def _avqa_rows(
         try:
             if isinstance(row, QuestionError):
                 raise row
-            why, audio = visual_reason(row, config.relations, config.visual_words), None
-            if why is None:
-                audio = media.find(str(row["video_name"]))
-                why = None if audio else f"missing: no file of {row['video_name']} in {config.audio}"
-            if why or audio is None:
-                report.skip(where, why or "missing")
+            if why := visual_reason(row, config.relations, config.visual_words):
+                report.skip(where, why)
+                continue
+            audio = media.find(str(row["video_name"]))
+            if audio is None:
+                text = f"missing: no file of {row['video_name']} in {config.audio}"
+                report.skip(where, Reason(MISSING, text))
                 continue
             if audio.suffix.lower() in VIDEO:
                 audio = extract_sound(audio, config.out.parent / f"{config.out.stem}-audio", config.channel)
             yield where, parse_avqa(row, audio)
-        except (ValueError, KeyError, AudioError) as error:
-            kind = "unreadable" if isinstance(error, AudioError) else "cannot be read"
-            report.skip(where, f"{kind}: {error}")
+        except AudioError as error:
+            report.skip(where, Reason(CORRUPT, f"unreadable: {error}"))
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            report.skip(where, Reason(ROW, f"cannot be read: {error}"))
 
 
 def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:

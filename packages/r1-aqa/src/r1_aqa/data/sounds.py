@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from audio_common import AudioError, load_audio, measure_audio
+from audio_common.config import Channel
 
-from r1_aqa.config.sound import Channel, SoundConfig
+from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.files import write_atomically
 

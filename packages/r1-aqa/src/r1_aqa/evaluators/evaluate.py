@@ -6,7 +6,6 @@ all questions about it and all runs (options in other orders).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -27,7 +26,8 @@ from r1_aqa.evaluators.scores import (
     score_outputs,
     show_scores,
 )
-from r1_aqa.files import changes, plain, write_json
+from r1_aqa.files import to_plain, write_json
+from r1_aqa.lock import sole_writer
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.heard import require_heard
@@ -35,6 +35,8 @@ from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
 from r1_aqa.models.run_folder import find_model, say_sound_changes
 from r1_aqa.output import Progress
 from r1_aqa.rewards.matching import choose_window
+from r1_aqa.config.changes import changes
+from r1_aqa.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +57,14 @@ def evaluate(config: EvaluateConfig) -> Scores:
     Raises:
         FileNotFoundError: there is no such benchmark, or none of its audio.
         ValueError: `out` holds the answers of another run.
+        BusyError: another process writes into `out`.
         DeafModelError: answers do not depend on the audio.
     """
+    with sole_writer(config.out, folder=True):
+        return _evaluate(config)
+
+
+def _evaluate(config: EvaluateConfig) -> Scores:
     benchmark = load_benchmark(
         config.data, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows
     )
@@ -85,6 +93,7 @@ def evaluate(config: EvaluateConfig) -> Scores:
             say_cuts(prompts)
         clips = prompts.clips
         ask(prompts, file, name, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
+    file.sort(list(runs))
     scores = summarize(benchmark, runs, file, config)
     scores |= {
         "model": config.model,
@@ -128,8 +137,8 @@ def require_same_run(config: EvaluateConfig, benchmark: Benchmark) -> None:
     """
     path = config.out / "config.json"
     now = {name: value for name, value in asdict(config).items() if name in DECISIVE}
-    now = plain(now | {"benchmark": benchmark.version})
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
+    now = to_plain(now | {"benchmark": benchmark.version})
+    before = read_object(path) if path.is_file() else now
     if changed := changes(before, now):
         raise ValueError(
             f"{config.out} holds the answers of another run ({'; '.join(changed)}); give another --out, or "
