@@ -12,11 +12,11 @@ from audio_common.scenes.scene import random_scene, render
 from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareQuestionsConfig
 from r1_aqa.data.avqa import MediaIndex, known_names, visual_reason
 from r1_aqa.data.check import SoundCheck, check_sounds
-from r1_aqa.data.report import RELATION, VISUAL, Reason
 from r1_aqa.data.fingerprints import RATE, FingerprintIndex, fingerprint
 from r1_aqa.data.prepare import prepare_avqa, prepare_questions, split_recordings
 from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
+from r1_aqa.data.report import RELATION, VISUAL, Reason
 
 
 def scene(path: Path, seed: int, seconds: float = 4.0) -> Path:

@@ -19,7 +19,18 @@ from audio_common.check import Check, CheckMemory, check_files
 from audio_common.config import Channel
 
 from r1_aqa.data.fingerprints import RATE, Fingerprint, FingerprintIndex, fingerprint
-from r1_aqa.data.report import CANCELS, CORRUPT, DAMAGED, LENGTH, LONG, LOUD, MISSING, SILENT, TOO_LONG, Reason
+from r1_aqa.data.report import (
+    CANCELS,
+    CORRUPT,
+    DAMAGED,
+    LENGTH,
+    LONG,
+    LOUD,
+    MISSING,
+    SILENT,
+    TOO_LONG,
+    Reason,
+)
 from r1_aqa.data.sounds import measure
 from r1_aqa.output import Progress
 

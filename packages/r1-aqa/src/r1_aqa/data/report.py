@@ -29,18 +29,14 @@ MISSING = Kind(
 )
 CORRUPT = Kind("corrupt", "the sound cannot be decoded", "fetch it again, or convert it", is_bad=True)
 SILENT = Kind("silent", "the sound is silent", "export or fetch the file again", is_bad=True)
-TOO_LONG = Kind(
-    "long", "the sound is longer than max_seconds", "cut it, or keep it: --too_long keep"
-)
+TOO_LONG = Kind("long", "the sound is longer than max_seconds", "cut it, or keep it: --too_long keep")
 OVERLAP = Kind(
     "overlap", "the recording is in a benchmark (--against)", "leave it out, or the score says nothing"
 )
 DUPLICATE = Kind("duplicate", "the same question about the same sound", "nothing: one of them is kept")
 RELATION = Kind("visual", "the question is about what is seen", "keep it with --relations")
 VISUAL = Kind("visual", "the question is about what is seen", "keep it with --visual_words none")
-LENGTH = Kind(
-    "length", "the sound is not as long as its metadata says", "fetch it again, or mend `duration`"
-)
+LENGTH = Kind("length", "the sound is not as long as its metadata says", "fetch it again, or mend `duration`")
 DAMAGED = Kind("damaged", "a part of the sound could not be decoded", "the rest is used; fetch it again")
 LOUD = Kind("loud", "the sound goes beyond full scale", "divide its samples; integers stored as floats?")
 CANCELS = Kind("cancels", "the channels cancel each other", "nothing: the louder one is heard (--channel)")

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 import numpy as np
 from torch import Tensor
 
+from r1_aqa.config.changes import changes
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.data.benchmark import Benchmark, load_benchmark
 from r1_aqa.data.questions import Question
@@ -35,7 +36,6 @@ from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
 from r1_aqa.models.run_folder import find_model, say_sound_changes
 from r1_aqa.output import Progress
 from r1_aqa.rewards.matching import choose_window
-from r1_aqa.config.changes import changes
 from r1_aqa.strict_json import read_object
 
 logger = logging.getLogger(__name__)

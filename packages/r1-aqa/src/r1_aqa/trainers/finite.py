@@ -25,8 +25,8 @@ Reward = Callable[..., Any]
 SHOWN = 8
 """Questions that an error names."""
 REMEDY = (
-    "the weights have not taken this update. Look at these questions, lower learning_rate or max_grad_norm, or "
-    "use bf16 or fp32 instead of fp16; the same command goes on from the last checkpoint"
+    "the weights have not taken this update. Look at these questions, lower learning_rate or max_grad_norm, "
+    "or use bf16 or fp32 instead of fp16; the same command goes on from the last checkpoint"
 )
 
 
@@ -60,9 +60,8 @@ class FiniteUpdates(TrainerCallback):
             blamed = bad if worst == 2 else [rows for rows, _ in passes]
             what = "the loss" if worst == 2 else "the gradient"
             questions = self._names(row for rows in blamed for row in rows)
-            raise TrainingError(
-                f"{what} is not finite at update {state.global_step + 1}, with questions {questions}; {REMEDY}"
-            )
+            place = f"at update {state.global_step + 1}, with questions {questions}"
+            raise TrainingError(f"{what} is not finite {place}; {REMEDY}")
 
     def _names(self, rows: Iterable[int]) -> str:
         asked = self.trainer.prompts.questions
@@ -170,18 +169,19 @@ class WatchedRewards:
         try:
             values = list(found)
         except TypeError:
-            self._faults.append(f"the reward {name} returned {found!r:.60} in place of {count} numbers")
+            self._faults.append(f"the reward {name} returned {_shown(found)} in place of {count} numbers")
             return nothing
         if isinstance(found, str | bytes | dict) or len(values) != count:
+            kind = type(found).__name__
             self._faults.append(
-                f"the reward {name} returned {type(found).__name__} of {len(values)} in place of {count} numbers"
+                f"the reward {name} returned a {kind} of {len(values)} for {count} completions"
             )
             return nothing
         numbers = [_number(value) for value in values]
         bad = [place for place, number in enumerate(numbers) if not math.isfinite(number)]
         if bad:
             self._faults.append(
-                f"the reward {name} is {values[bad[0]]!r:.60} for {len(bad)} of {count} completions, of "
+                f"the reward {name} is {_shown(values[bad[0]])} for {len(bad)} of {count} completions, of "
                 f"questions {name_questions([ids[place] for place in bad])}"
             )
         # Infinity is NaN, too, so that TRL's sums do not warn before the error comes.
@@ -196,6 +196,11 @@ def _number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a tensor of several numbers
         return math.nan
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
 def _raised(error: Exception) -> str:

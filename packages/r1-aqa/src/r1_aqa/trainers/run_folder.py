@@ -19,6 +19,7 @@ from audio_common import AudioError
 from transformers import TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
+from r1_aqa.config.changes import changes
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.config.train import TrainConfig
 from r1_aqa.data.questions import Question
@@ -34,7 +35,6 @@ from r1_aqa.files import (
     write_json,
 )
 from r1_aqa.lock import sole_writer
-from r1_aqa.config.changes import changes
 from r1_aqa.strict_json import read_object, read_records
 
 logger = logging.getLogger(__name__)
