@@ -23,6 +23,7 @@ from r1_aqa.config.model import ModelConfig
 from r1_aqa.models.chat import encode_chats, format_chat
 from r1_aqa.models.checkpoint import load_adapters, read_adapter_base
 from r1_aqa.models.families import Family, find_family
+from r1_aqa.models.hub import split_revision
 from r1_aqa.models.run_folder import find_model
 
 
@@ -38,11 +39,13 @@ class AudioLLM:
         model: of transformers, maybe wrapped by peft, accelerate, DDP or DeepSpeed.
         processor: makes tensors of texts and audio; pads on the left.
         family: see `r1_aqa.models.families`.
+        revision: of the hub's repository, where one was asked for.
     """
 
     model: nn.Module
     processor: Any
     family: Family
+    revision: str | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -201,6 +204,8 @@ def load_audio_llm(
 ) -> AudioLLM:
     """Load a model by hub id, or from a folder of a model, of adapters (which name their base) or of a run.
 
+    A hub id may have a revision behind it: `owner/name@revision`.
+
     Raises:
         ValueError: not an audio LLM that this package knows, or one that the installed transformers lacks;
             or adapters of another model.
@@ -219,20 +224,25 @@ def load_audio_llm(
             f"{name} needs {family.model_class}, which transformers {transformers.__version__} lacks; "
             "update it: pip install -U transformers"
         )
+    base_name, revision = split_revision(name)
     model = model_class.from_pretrained(
-        name,
+        base_name,
+        revision=revision or "main",
+        trust_remote_code=False,
         dtype=getattr(torch, config.dtype),
         attn_implementation=config.attention,
         quantization_config=quantization_config(config),
     )
     if base:
         model = load_adapters(model, source)
-    processor = transformers.AutoProcessor.from_pretrained(name, trust_remote_code=False)
+    processor = transformers.AutoProcessor.from_pretrained(
+        base_name, revision=revision or "main", trust_remote_code=False
+    )
     # Completions are appended: padding must not stand between a prompt and its answer.
     processor.tokenizer.padding_side = "left"
     if config.quantization == "none":  # bitsandbytes has placed the weights already
         model.to(device)
-    return AudioLLM(model.eval(), processor, family)
+    return AudioLLM(model.eval(), processor, family, revision)
 
 
 def load_for_answers(source: str | Path, *, dtype: str = "auto", device: str = "auto") -> AudioLLM:

@@ -14,22 +14,34 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from r1_aqa.models.hub import fetch, split_revision
+
 logger = logging.getLogger(__name__)
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 PREFIX = "base_model.model."
 """Prefix of a layer's path in peft's files."""
 
 
 def read_adapter_base(source: str) -> str | None:
-    """Return the base model that a folder of adapters names, None for a whole model."""
+    """Return the base model that adapters name, with `@revision` where they do, None for a whole model.
+
+    Args:
+        source: a folder, or a hub repository, `owner/name` or `owner/name@revision`.
+    """
     if Path(source).is_dir() and not (Path(source) / "adapter_config.json").is_file():
         return None
     from peft import PeftConfig
 
+    name, revision = split_revision(source)
     try:
-        return PeftConfig.from_pretrained(source).base_model_name_or_path
+        config = PeftConfig.from_pretrained(name, revision=revision)
     except ValueError:  # a hub repository without adapters
         return None
+    base, pinned = config.base_model_name_or_path, config.revision
+    if not isinstance(base, str):
+        raise ValueError(f"{source}: adapter_config.json: base_model_name_or_path must name the base model")
+    return f"{base}@{pinned}" if pinned and not Path(base).exists() else base
 
 
 def load_adapters(model: nn.Module, source: str) -> nn.Module:
@@ -41,8 +53,9 @@ def load_adapters(model: nn.Module, source: str) -> nn.Module:
     from peft import PeftConfig, get_peft_model, load_peft_weights
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
-    config: Any = PeftConfig.from_pretrained(source)
-    tensors = load_peft_weights(source, device="cpu")
+    folder = str(fetch(source, ADAPTER_FILES))
+    config: Any = PeftConfig.from_pretrained(folder)
+    tensors = load_peft_weights(folder, device="cpu")
     paths = own_paths(model, tensors, source)
     if any(old != new for old, new in paths.items()):
         # An expression for the other line's paths would find no layer: name the layers one by one.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from transformers import PretrainedConfig
 
+from r1_aqa.models.hub import split_revision
+
 
 @dataclass(frozen=True)
 class Family:
@@ -90,8 +92,9 @@ def find_family(source: str) -> Family:
     Raises:
         ValueError: it is not an audio LLM that this package knows.
     """
-    model_type = PretrainedConfig.get_config_dict(source)[0].get("model_type", "")
-    model_type = WHOLE_OMNI.get(model_type, model_type)
+    name, revision = split_revision(source)
+    model_type = PretrainedConfig.get_config_dict(name, revision=revision)[0].get("model_type", "")
+    model_type = WHOLE_OMNI.get(str(model_type), str(model_type))
     if model_type not in FAMILIES:
         raise ValueError(
             f"{source} is a model of type {model_type!r}; r1-aqa knows the audio LLMs {', '.join(FAMILIES)}"

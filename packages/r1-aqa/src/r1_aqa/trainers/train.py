@@ -39,6 +39,7 @@ from r1_aqa.models.lora import (
     prompts_are_frozen,
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.output import printable
 from r1_aqa.rewards.columns import require_columns, reserved_columns
 from r1_aqa.rewards.rewards import load_rewards
 from r1_aqa.trainers.callbacks import (
@@ -77,8 +78,8 @@ def train_verb(config: TrainConfig) -> int:
         chosen = (
             "" if result.accuracy is None else f" ({result.accuracy:.1%} of the validation questions right)"
         )
-        print(f"model:  {result.model}{chosen}")
-        print(f"curves: {result.out / 'curves.png'}")
+        print(f"model:  {printable(result.model)}{chosen}")
+        print(f"curves: {printable(result.out / 'curves.png')}")
     return 1 if (config.out / "skipped.jsonl").is_file() else 0
 
 
