@@ -158,9 +158,7 @@ def _download(source: str) -> Path:
     # The questions and the audio that lies beside them, whatever else there is.
     patterns = [*(f"*{file}" for file in files), *(f"*{suffix}" for suffix in AUDIO_SUFFIXES)]
     folder = Path(
-        snapshot_download(
-            repository, repo_type="dataset", revision=revision or None, allow_patterns=patterns
-        )
+        snapshot_download(repository, repo_type="dataset", revision=revision or None, allow_patterns=patterns)
     )
     for file in files:
         found = sorted(folder.rglob(file))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from audio_common import AudioError
+from audio_common import AudioError, DecodeLimits, DecodePool
 from audio_common.check import Check, CheckMemory, check_files
 from audio_common.config import Channel
 
@@ -90,7 +90,10 @@ class SoundCheck:
 
 
 def check_sounds(
-    paths: Iterable[Path], memory: CheckMemory, channel: Channel = "mean"
+    paths: Iterable[Path],
+    memory: CheckMemory,
+    channel: Channel = "mean",
+    limits: DecodeLimits | None = None,
 ) -> dict[Path, SoundCheck]:
     """Decode and fingerprint each file once, two at a time."""
     paths = list(dict.fromkeys(paths))
@@ -102,6 +105,7 @@ def check_sounds(
             sample_rate=RATE,
             channel=channel,
             describe=_describe,
+            decode_limits=limits,
             progress=lambda done, total: progress.advance(done - progress.done),
         )
     return {
@@ -109,11 +113,11 @@ def check_sounds(
     }
 
 
-def look_at_sounds(paths: Iterable[Path]) -> dict[Path, SoundCheck]:
+def look_at_sounds(paths: Iterable[Path], limits: DecodeLimits | None = None) -> dict[Path, SoundCheck]:
     """Read each file's header alone, and all of it where that does not say how long it is."""
     wanted = list(dict.fromkeys(paths))
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(wanted, pool.map(_look, wanted), strict=True))
+    with DecodePool(limits, num_workers=2) as pool, ThreadPoolExecutor(2) as threads:
+        return dict(zip(wanted, threads.map(lambda path: _look(path, pool), wanted), strict=True))
 
 
 def find_contamination(checks: dict[Path, SoundCheck], benchmark: dict[Path, SoundCheck]) -> dict[Path, str]:
@@ -124,9 +128,9 @@ def find_contamination(checks: dict[Path, SoundCheck], benchmark: dict[Path, Sou
     return {path: name for path, name in found.items() if name}
 
 
-def _look(path: Path) -> SoundCheck:
+def _look(path: Path, pool: DecodePool) -> SoundCheck:
     try:
-        return SoundCheck(measure(path))
+        return SoundCheck(measure(path, decoder=pool))
     except (AudioError, OSError) as error:
         return _failed(path, str(error))
 

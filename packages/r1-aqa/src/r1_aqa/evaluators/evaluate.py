@@ -9,8 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
+import audio_common
 import numpy as np
+from audio_common import DecodeLimits, DecodePool
 from torch import Tensor
 
 from r1_aqa.config.changes import changes
@@ -60,11 +63,13 @@ def evaluate(config: EvaluateConfig) -> Scores:
         BusyError: another process writes into `out`.
         DeafModelError: answers do not depend on the audio.
     """
-    with sole_writer(config.out, folder=True):
-        return _evaluate(config)
+    limits = DecodeLimits(seconds=config.decode_seconds, megabytes=config.decode_megabytes)
+    # Two at once: while the next batch is decoded, a length may be asked for.
+    with sole_writer(config.out, folder=True), DecodePool(limits, num_workers=2) as pool:
+        return _evaluate(config, pool)
 
 
-def _evaluate(config: EvaluateConfig) -> Scores:
+def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
     benchmark = load_benchmark(
         config.data, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows
     )
@@ -82,13 +87,13 @@ def _evaluate(config: EvaluateConfig) -> Scores:
     file = PredictionFile(config.out / "predictions.jsonl")
     heard = None
     if config.check_heard:
-        heard = require_heard(llm, benchmark.questions, config.sound, prompt=config.prompt)
+        heard = require_heard(llm, benchmark.questions, config.sound, prompt=config.prompt, decoder=decoder)
         logger.info("%s", heard)
     runs = make_runs(benchmark.questions, config)
     # Options in another order are other prompts about the same clips: the encoder runs once.
     clips = None
     for name, questions in runs.items():
-        prompts = encode(llm, questions, config, silent=name == "silent", clips=clips)
+        prompts = encode(llm, questions, config, silent=name == "silent", clips=clips, decoder=decoder)
         if clips is None:
             say_cuts(prompts)
         clips = prompts.clips
@@ -176,6 +181,7 @@ def encode(
     *,
     silent: bool = False,
     clips: LRUCache[Tensor] | None = None,
+    decoder: Any = audio_common,
 ) -> EncodedPrompts:
     """Return the questions of a run; nothing is trained, so all encodings may be kept."""
     return EncodedPrompts(
@@ -187,6 +193,7 @@ def encode(
         cache_bytes=int(config.cache_gigabytes * 2**30),
         silent=silent,
         clips=clips,
+        decoder=decoder,
     )
 
 
@@ -206,7 +213,9 @@ def ask(
         ):
             asked = [(prompts.asked[completion.row], completion) for completion in batch]
             file.append(
-                Prediction(c.row, q.id, run, q.choices, c.text, c.error, c.cut, c.truncated, c.windows)
+                Prediction(
+                    c.row, q.id, run, q.choices, c.text, c.error, c.cut, c.truncated, c.windows, c.complaints
+                )
                 for q, c in asked
             )
             progress.advance(len(batch))
@@ -215,6 +224,12 @@ def ask(
 def outputs_of(file: PredictionFile, run: str, count: int) -> list[str | None]:
     """Return the raw answers of a run."""
     return [prediction.output if prediction else None for prediction in file.run(run, count)]
+
+
+def complaints_of(questions: Sequence[Question], predictions: Sequence[Prediction]) -> list[str]:
+    """Return what is odd about sounds that were heard nevertheless, each once: `file: what`."""
+    found = (f"{questions[p.row].audio}: {text}" for p in predictions for text in p.complaints)
+    return list(dict.fromkeys(found))
 
 
 def summarize(
@@ -240,6 +255,7 @@ def summarize(
         "num_cut": sum(prediction.cut for prediction in given),
         "num_windowed": sum(bool(prediction.windows) for prediction in given),
         "num_truncated": sum(prediction.truncated for prediction in given),
+        "complaints": complaints_of(benchmark.questions, given),
         "num_in_file": benchmark.num_in_file,
         "bad_rows": list(benchmark.bad_rows),
     }

@@ -42,6 +42,8 @@ class Prediction:
     """Whether the answer was ended by `max_new_tokens`."""
     windows: tuple[str, ...] = ()
     """What was answered about each window of a long sound (`sound.too_long` windows)."""
+    complaints: tuple[str, ...] = ()
+    """What is odd about the sound, which was heard nevertheless: damage, channels that cancel each other."""
 
 
 class PredictionFile:
@@ -155,10 +157,11 @@ def write_submission(
 
 
 def _from_row(row: dict[str, Any]) -> Prediction:
-    return Prediction(**row | {"choices": tuple(row["choices"]), "windows": tuple(row.get("windows", ()))})
+    texts = {name: tuple(row.get(name, ())) for name in ("windows", "complaints")}
+    return Prediction(**row | {"choices": tuple(row["choices"])} | texts)
 
 
 def _line(prediction: Prediction) -> bytes:
     row = asdict(prediction)
-    # Without windows the line is as in every other evaluation.
-    return to_json({k: v for k, v in row.items() if k != "windows" or v}) + b"\n"
+    # Without windows and complaints the line is as in every other evaluation.
+    return to_json({k: v for k, v in row.items() if k not in ("windows", "complaints") or v}) + b"\n"

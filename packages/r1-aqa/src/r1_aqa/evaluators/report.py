@@ -66,9 +66,13 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
         ("letters_taken_off", "whose options were compared without their letters (strict)"),
     )
     lines = [f"{scores[name]} questions {what}" for name, what in counts if scores.get(name)]
-    for name, what in (("bad_rows", "cannot be used"), ("bad_answers", "are no answers")):
+    for name, what in (
+        ("bad_rows", "rows that cannot be used"),
+        ("bad_answers", "rows that are no answers"),
+        ("complaints", "complaints about sounds that were heard"),
+    ):
         if bad := scores.get(name):
-            lines.append(f"{len(bad)} rows that {what}: {'; '.join(bad[:3])}")
+            lines.append(f"{len(bad)} {what}: {'; '.join(bad[:3])}")
     return lines
 
 
@@ -78,7 +82,9 @@ def _groups(field: str, groups: dict[str, dict[str, Any]]) -> Table:
         table.add_column(name, justify="left" if not name else "right")
     for name, group in groups.items():
         # A value of a column, brackets and all.
-        table.add_row(Text(printable(name)), f"{group['strict']:.1%}", f"{group['official']:.1%}", str(group["total"]))
+        table.add_row(
+            Text(printable(name)), f"{group['strict']:.1%}", f"{group['official']:.1%}", str(group["total"])
+        )
     return table
 
 

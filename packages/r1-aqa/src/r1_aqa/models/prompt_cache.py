@@ -12,8 +12,9 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import audio_common
 import numpy as np
 import torch
 from torch import Tensor
@@ -89,15 +90,21 @@ class EncodedPrompts:
         silent: bool = False,
         clips: LRUCache[Tensor] | None = None,
         given: Mapping[Path, np.ndarray] | None = None,
+        decoder: Any = audio_common,
     ) -> None:
         self.llm, self.asked, self.frozen = llm, list(questions), frozen
         self.one_by_one = one_by_one
         # The family's processor would drop the rest without a word.
         sound = replace(sound, max_seconds=min(sound.max_seconds, llm.max_seconds))
-        self.windows = split_questions(self.asked, sound, given)
+        self.windows = split_questions(self.asked, sound, given, decoder)
         self.questions = self.windows.questions
         self.sounds = QuestionSounds(
-            self.questions, sound, silent=silent, offsets=self.windows.offsets, given=given
+            self.questions,
+            sound,
+            silent=silent,
+            offsets=self.windows.offsets,
+            given=given,
+            decoder=decoder,
         )
         self.texts = [
             ""

@@ -131,8 +131,8 @@ class WatchedRewards:
             faults = list(dict.fromkeys(gather_object(self._faults)))
             told = "; ".join(faults) or "a reward is not finite"
             raise TrainingError(
-                f"{told} (at update {step}); no weights have taken this update. A reward must return a finite "
-                "number for each completion; the same command goes on from the last checkpoint"
+                f"{told} (at update {step}); no weights have taken this update. A reward must return a "
+                "finite number for each completion; the same command goes on from the last checkpoint"
             ) from self._cause
 
     def _watch(self, reward: Reward) -> Reward:

@@ -54,6 +54,7 @@ from r1_aqa.trainers.callbacks import (
 from r1_aqa.trainers.curves import read_log, write_curves
 from r1_aqa.trainers.finite import FiniteUpdates
 from r1_aqa.trainers.memory import estimate_memory
+from r1_aqa.trainers.questions import record_skipped, usable_questions, validation_questions
 from r1_aqa.trainers.resumable import ResumableTrainer
 from r1_aqa.trainers.rollouts import RolloutLog
 from r1_aqa.trainers.run_folder import (
@@ -61,11 +62,8 @@ from r1_aqa.trainers.run_folder import (
     checkpoint_step,
     prepare_folder,
     read_result,
-    record_skipped,
     sole_training,
-    usable_questions,
     uses_cpu,
-    validation_questions,
 )
 
 logger = logging.getLogger(__name__)
