@@ -147,8 +147,12 @@ class Validation(TrainerCallback):
             save_model(self.trainer, self.llm, self.config.out / "best", {"step": step, "accuracy": accuracy})
         self._validated.add(step)
         numbers = {"eval_accuracy": accuracy, "eval_truncated": truncated / len(self.questions)}
-        # Not TRL's, which would put the update's own numbers into this line.
+        control = self.trainer.control
+        is_logged = control.should_log
+        # Not TRL's, which would put the update's own numbers into this line; and logging anything puts out
+        # that the update is to be logged, too.
         Trainer.log(self.trainer, numbers)
+        control.should_log = is_logged
         if truncated and self.trainer.is_world_process_zero():
             logger.info(
                 "%d of %d validation answers were ended after %d tokens (validation.max_new_tokens)",
