@@ -156,10 +156,13 @@ def decode_ahead(
         return waveform, odd
 
     with ExitStack() as stack:
-        plan = selection.plan(limits, num_workers) if batches is None else batches
-        decoded = stack.enter_context(closing(load_ahead(plan, load, num_workers=num_workers)))
-        if pool is not None:  # first of all, so that nobody waits for a sound that hangs
+        if pool is not None:
             stack.callback(pool.close)
+        plan = selection.plan(limits, num_workers) if batches is None else batches
+        give_up = None if pool is None else pool.close
+        decoded = stack.enter_context(
+            closing(load_ahead(plan, load, num_workers=num_workers, give_up=give_up))
+        )
         for loaded, failures in decoded:
             for index, failure in failures.items():
                 selection.report(index, failure)
@@ -261,6 +264,7 @@ def load_ahead(
     *,
     num_workers: int = 1,
     batches_ahead: int = BATCHES_AHEAD,
+    give_up: Callable[[], object] | None = None,
 ) -> Generator[tuple[list[tuple[Item, Value]], dict[Item, str]], None, None]:
     """Load whatever stands for sounds, batch by batch and ahead of the caller.
 
@@ -270,6 +274,8 @@ def load_ahead(
             MemoryError. A `DecodePool`'s methods decode in processes, one for each thread.
         num_workers: threads.
         batches_ahead: batches loaded or being loaded while the caller works on another one.
+        give_up: called when the caller stops early (an error, Ctrl-C), before what is being loaded is waited
+            for, to end that: the `close` of a `DecodePool`.
 
     Yields:
         The items of a batch with their sounds, in order; and the reason why each other one failed.
@@ -296,6 +302,10 @@ def load_ahead(
                 except (AudioError, OSError, UnicodeError, MemoryError) as e:
                     failures[item] = str(e) or type(e).__name__
             yield loaded, failures
+    except BaseException:
+        if give_up is not None:
+            give_up()
+        raise
     finally:
         # Whoever stops early waits for what is being decoded, but for nothing more, and leaves no thread.
         pool.shutdown(cancel_futures=True)

@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from audio_common.frames import HEADER, NOISE_BYTES, READY
+from audio_common.frames import HEADER, KINDS, NOISE_BYTES, READY
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,7 +128,7 @@ class WorkerProcess:
         header = bytearray(HEADER.size)
         self._fill(memoryview(header))
         kind, size = HEADER.unpack(header)
-        if size > MOST_BYTES:
+        if size > MOST_BYTES or kind not in KINDS:
             raise WorkerEndedError
         content = np.empty(size, np.uint8)
         self._fill(content.data)

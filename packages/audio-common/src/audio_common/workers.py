@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio_common.frames import FAILURE, PROGRESS, SAMPLES
 from audio_common.reader import AudioError, name_of, shown
-from audio_common.strict_json import parse_object
+from audio_common.strict_json import JSONError, parse_object
 from audio_common.worker_group import WorkerGroup
 from audio_common.worker_process import WorkerEndedError, WorkerLateError
 
@@ -231,7 +231,7 @@ class DecodePool:
                 f"{name}: decoding took more than {self.limits.seconds:g} s and was stopped; repair or "
                 "replace it, or allow more time"
             ) from error
-        except WorkerEndedError as error:
+        except (WorkerEndedError, JSONError, KeyError) as error:
             if self._group.is_closed:
                 raise AudioError(f"{name}: decoding was given up") from error
             worker.end()
