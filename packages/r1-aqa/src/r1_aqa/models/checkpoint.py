@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from r1_aqa.models.foreign import read_settings
 from r1_aqa.models.hub import fetch, split_revision
 
 logger = logging.getLogger(__name__)
@@ -31,14 +32,17 @@ def read_adapter_base(source: str) -> str | None:
     """
     if Path(source).is_dir() and not (Path(source) / "adapter_config.json").is_file():
         return None
-    from peft import PeftConfig
+    from peft import PeftConfig  # seconds to import
 
     name, revision = split_revision(source)
-    try:
-        config = PeftConfig.from_pretrained(name, revision=revision)
-    except ValueError:  # a hub repository without adapters
-        return None
-    base, pinned = config.base_model_name_or_path, config.revision
+    if Path(source).is_dir():
+        settings = read_settings(source, "adapter_config.json")
+    else:
+        try:
+            settings = PeftConfig.from_pretrained(name, revision=revision).to_dict()
+        except ValueError:  # a hub repository without adapters
+            return None
+    base, pinned = settings.get("base_model_name_or_path"), settings.get("revision")
     if not isinstance(base, str):
         raise ValueError(f"{source}: adapter_config.json: base_model_name_or_path must name the base model")
     return f"{base}@{pinned}" if pinned and not Path(base).exists() else base
@@ -56,6 +60,7 @@ def load_adapters(model: nn.Module, source: str) -> nn.Module:
     folder = str(fetch(source, ADAPTER_FILES))
     config: Any = PeftConfig.from_pretrained(folder)
     tensors = load_peft_weights(folder, device="cpu")
+    check_rank(config, tensors, source)
     paths = own_paths(model, tensors, source)
     if any(old != new for old, new in paths.items()):
         # An expression for the other line's paths would find no layer: name the layers one by one.
@@ -66,6 +71,14 @@ def load_adapters(model: nn.Module, source: str) -> nn.Module:
     check_names(set(get_peft_model_state_dict(adapted, save_embedding_layers=False)), set(renamed), source)
     set_peft_model_state_dict(adapted, renamed)
     return adapted
+
+
+def check_rank(config: Any, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Refuse a rank that is not that of the tensors, before matrices of it are made."""
+    ranks = {tensor.shape[0] for key, tensor in tensors.items() if ".lora_A" in key and tensor.dim() > 1}
+    rank = getattr(config, "r", None)
+    if ranks and rank not in ranks:
+        raise ValueError(f"{source}: adapter_config.json: r is {rank}, the adapters' rank is {min(ranks)}")
 
 
 def check_names(wanted: set[str], given: set[str], source: str) -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transformers import PretrainedConfig
-
-from r1_aqa.models.hub import split_revision
+from r1_aqa.models.foreign import read_settings
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,7 @@ def find_family(source: str) -> Family:
     Raises:
         ValueError: it is not an audio LLM that this package knows.
     """
-    name, revision = split_revision(source)
-    model_type = PretrainedConfig.get_config_dict(name, revision=revision)[0].get("model_type", "")
+    model_type = read_settings(source, "config.json").get("model_type", "")
     model_type = WHOLE_OMNI.get(str(model_type), str(model_type))
     if model_type not in FAMILIES:
         raise ValueError(
