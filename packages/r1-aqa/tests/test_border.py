@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from r1_aqa.answering.answer import Answer
 from r1_aqa.cli import main
 from r1_aqa.data.benchmark import load_benchmark
@@ -250,7 +251,8 @@ def deep(path: tuple[str, ...], value: Any) -> Callable[[dict[str, Any]], None]:
         ("processor_config.json", b"\xff", "processor_config.json: not UTF-8 text"),
         ("processor_config.json", deep(("feature_extractor", "n_fft"), 10**7), "n_fft is 10000000"),
         ("model.safetensors", b"\x10", "model.safetensors"),
-        ("model.safetensors", None, "tensors"),
+        ("model.safetensors", 3, "the weights lack 3 tensors"),
+        ("model.safetensors", "whole", "its numbers are I32, expected fractions"),
     ],
 )
 def test_a_hostile_model_is_refused_in_one_line(
@@ -263,9 +265,12 @@ def test_a_hostile_model_is_refused_in_one_line(
     message: str,
 ) -> None:
     folder = copied(tiny_model_folder, tmp_path / "m")
-    if change is None:
+    if isinstance(change, int | str):
         tensors = load_file(folder / file)
-        save_file(dict(list(tensors.items())[3:]), folder / file, {"format": "pt"})
+        if change == "whole":
+            tensors = {name: value.view(torch.int32) for name, value in tensors.items()}
+        kept = list(tensors.items())[change if isinstance(change, int) else 0 :]
+        save_file(dict(kept), folder / file, {"format": "pt"})
     elif isinstance(change, bytes):
         (folder / file).write_bytes(change)
     else:

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from r1_aqa.models.foreign import read_settings
+from r1_aqa.models.foreign import read_settings, require_fractions
 from r1_aqa.models.hub import fetch, split_revision
 
 logger = logging.getLogger(__name__)
@@ -57,9 +57,12 @@ def load_adapters(model: nn.Module, source: str) -> nn.Module:
     from peft import PeftConfig, get_peft_model, load_peft_weights
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
-    folder = str(fetch(source, ADAPTER_FILES))
-    config: Any = PeftConfig.from_pretrained(folder)
-    tensors = load_peft_weights(folder, device="cpu")
+    folder = fetch(source, ADAPTER_FILES)
+    if not (folder / ADAPTER_FILES[1]).exists():
+        raise ValueError(f"{source} has no {ADAPTER_FILES[1]}")
+    require_fractions(folder / ADAPTER_FILES[1])
+    config: Any = PeftConfig.from_pretrained(str(folder))
+    tensors = load_peft_weights(str(folder), device="cpu")
     check_rank(config, tensors, source)
     paths = own_paths(model, tensors, source)
     if any(old != new for old, new in paths.items()):

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from audio_common.checkpoint import check_sizes, safetensors_shapes
+from safetensors import safe_open
 
 from r1_aqa.models.hub import fetch
 from r1_aqa.strict_json import read_object
@@ -40,14 +41,31 @@ def fetch_model(source: str) -> Path:
     settings = {name: _settings(folder / name) for name in JSON_FILES}
     files = sorted(folder.glob(WEIGHTS))
     for file in files:
-        _require_regular(file)
+        require_regular(file)
     shapes = {name: shape for file in files for name, shape in safetensors_shapes(file).items()}
     check_sizes(settings["config.json"], str(folder / "config.json"), shapes or None)
+    if "quantization_config" not in settings["config.json"]:
+        for file in files:
+            require_fractions(file)
     for name in ("preprocessor_config.json", "processor_config.json"):
         check_sizes(settings[name], str(folder / name))
         for part in (settings[name], settings[name].get("feature_extractor")):
             _check_extractor(part, folder / name)
     return folder
+
+
+def require_fractions(file: Path) -> None:
+    """Refuse weights that are whole numbers, which loading would take for fractions without a word.
+
+    Raises:
+        ValueError: naming the file and the tensor.
+    """
+    require_regular(file)
+    with safe_open(file, framework="pt") as tensors:
+        for name in tensors.keys():  # noqa: SIM118 - it is no dictionary
+            kind = tensors.get_slice(name).get_dtype()
+            if name.endswith((".weight", ".bias")) and not kind.startswith(("F", "BF")):
+                raise ValueError(f"{file}, tensor {name}: its numbers are {kind}, expected fractions")
 
 
 def read_settings(source: str, name: str) -> dict[str, Any]:
@@ -79,11 +97,12 @@ def naming(source: str) -> Iterator[None]:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    _require_regular(path)
+    require_regular(path)
     return read_object(path) if path.exists() else {}
 
 
-def _require_regular(path: Path) -> None:
+def require_regular(path: Path) -> None:
+    """Raise ValueError for what is neither a file nor absent."""
     if path.exists() and not path.is_file():  # a FIFO would be waited for without end
         raise ValueError(f"{path} is no regular file")
 
