@@ -1,0 +1,84 @@
+"""Jobs of ml-clap: a training, one that was killed before, an index, removal from an index, a manifest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from kill_kit.jobs import Job, Point, Step
+
+LANGUAGES = ("eng_Latn", "fra_Latn")
+
+
+def make_inputs(folder: Path) -> None:
+    """Write ten sounds with captions, manifests of all and of half of them, and the recipe of a training.
+
+    Eight sounds make two updates an epoch, and five updates end within the third. All that a training draws
+    at random is on, so that equal weights mean something.
+    """
+    import soundfile
+    from audio_common.scenes.scene import random_scene, render
+    from audio_common.scenes.text import caption
+    from ml_clap.data.manifest import Clip, write_manifest
+    from ml_clap.models.text_encoder import create_small_text_encoder
+
+    clips = []
+    for number in range(10):
+        scene = random_scene(number, num_events=1, seconds=1.1 + 0.1 * number)
+        path = folder / "sounds" / f"{number}.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, render(scene), 16_000)
+        captions = {each: tuple(caption(scene, each, variant=v) for v in (0, 1)) for each in LANGUAGES}
+        split = "train" if number < 4 else "validation"
+        clips.append(Clip(id=f"{number}", audio=path, captions=captions, split=split, duration=scene.seconds))
+    write_manifest(folder / "clips.jsonl", clips)
+    write_manifest(folder / "half.jsonl", clips[::2])
+    texts = [text for clip in clips for captions in clip.captions.values() for text in captions]
+    create_small_text_encoder(
+        folder / "text_encoder", texts, vocab_size=100, dim=16, layers=1, heads=2, languages=LANGUAGES
+    )
+    write_recipe(folder)
+
+
+def write_recipe(folder: Path) -> None:
+    """Write the settings of the training; JSON is YAML."""
+    manifest = [str(folder / "clips.jsonl")]
+    recipe = {
+        "model": {
+            "audio": {"embed_dim": 16, "depth": 1, "num_heads": 1, "num_classes": 2, "time_patch_out": 0.2},
+            "text_encoder": str(folder / "text_encoder"),
+            "embed_dim": 8,
+        },
+        "data": {
+            "train": manifest,
+            "train_splits": ["train"],
+            "validation": manifest,
+            "validation_splits": ["validation"],
+            "languages": ["fra_Latn"],
+            "language_rate": 0.5,
+            "max_seconds": 1.1,
+            "num_workers": 0,
+        },
+        "augment": {"time_masks": 1, "time_mask_frames": 20, "gain_db": 6.0, "time_shift": True},
+        "learning_rate": 1e-3,
+        "batch_size": 4,
+        "epochs": 4,
+        "max_steps": 5,
+        "ema_decay": 0.9,
+        "save_steps": 2,
+        "keep_checkpoints": 1,
+        "device": "cpu",
+    }
+    (folder / "recipe.yaml").write_text(json.dumps(recipe))
+
+
+TRAIN = ("train", "--config", "INPUTS/recipe.yaml", "--out", "out")
+INDEX = ("index", "INPUTS/clips.jsonl", "--out", "index", "--model", "model/out", "--seconds_per_batch", "4", "--device", "cpu")
+SMALLER = ("index", "INPUTS/half.jsonl", *INDEX[2:])
+JOBS = (
+    Job("train", TRAIN, ()),
+    Job("train-again", TRAIN, (), before=(Step(TRAIN, Point("", "kill", "checkpoint-4", which="last")),)),
+    Job("index", INDEX, (), before=(Step((*TRAIN[:-1], "model/out")),)),
+    Job("index-removal", SMALLER, (), before=(Step((*TRAIN[:-1], "model/out")), Step(INDEX))),
+    Job("prepare", ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl"), ()),
+)
