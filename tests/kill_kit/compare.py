@@ -27,9 +27,12 @@ UNREAD = re.compile(r"\.(png|pt|pth|bin)$")
 def find_differences(expected: Path, got: Path) -> list[str]:
     """Return what is different in the folder `got`, a line each; nothing if they are equal."""
     files = {folder: _list_files(folder) for folder in (expected, got)}
-    lines = [f"left behind: {name}" for name in sorted(files[got]) if LEFTOVERS.search(name)]
-    lines += [f"missing: {name}" for name in sorted(files[expected] - files[got])]
-    lines += [f"not in the undisturbed run: {name}" for name in sorted(files[got] - files[expected])]
+    left = {name for name in files[got] if LEFTOVERS.search(name)}
+    lines = [
+        *_list_some("left behind", left),
+        *_list_some("missing", files[expected] - files[got]),
+        *_list_some("not in the undisturbed run", files[got] - files[expected] - left),
+    ]
     for name in sorted(files[expected] & files[got]):
         if UNREAD.search(name):
             lines += [f"{name} is empty"] if not (got / name).stat().st_size else []
@@ -40,6 +43,12 @@ def find_differences(expected: Path, got: Path) -> list[str]:
         except (ValueError, OSError) as error:
             lines.append(f"{name} cannot be read: {error}")
     return lines
+
+
+def _list_some(what: str, names: set[str], most: int = 3) -> list[str]:
+    """Return a line with the first of some names; none for none."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return [f"{what}: {', '.join(sorted(names)[:most])}{more}"] if names else []
 
 
 def _list_files(folder: Path) -> set[str]:

@@ -1,7 +1,8 @@
 """Run commands of a package in forked children of one process that has everything imported.
 
 Importing torch and transformers takes ten seconds; a forked child has them at once. The process itself only
-imports and forks: it never computes or starts threads, which children would inherit half alive.
+imports and forks: it never computes or starts threads, which children would inherit half alive. What a
+package imports late, the first child that does so tells; then the process imports it too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,8 +24,6 @@ from typing import Any
 
 from kill_kit.operations import Fault, Operation, Watch
 
-ALSO = ("torch", "transformers", "peft", "trl", "accelerate", "soundfile", "matplotlib.figure", "scipy.stats", "faiss")
-"""Imported beforehand where they are installed; packages import them late."""
 LONGEST = 120.0
 """Seconds after which a run is given up."""
 
@@ -38,6 +38,7 @@ class Run:
     output: str
     errors: str
     seconds: float
+    """Of processor time."""
 
 
 class Stage:
@@ -54,7 +55,7 @@ class Stage:
         scratch.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Stage:
-        settings = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        settings = {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kill_kit.stage", self.package],
@@ -79,8 +80,9 @@ class Stage:
             raise RuntimeError(f"{function} failed:\n{run.errors}")
 
     def _ask(self, request: dict[str, Any]) -> Run:
-        files = {name: self.scratch / name for name in ("output", "errors", "operations")}
-        files["operations"].write_text("[]")
+        files = {name: self.scratch / name for name in ("output", "errors", "operations", "modules")}
+        for name in ("operations", "modules"):
+            files[name].write_text("[]")
         request |= {name: str(path) for name, path in files.items()}
         assert self._process.stdin and self._process.stdout
         print(json.dumps(request), file=self._process.stdin, flush=True)
@@ -102,26 +104,30 @@ def serve(package: str) -> None:
     import_all(package)
     for line in sys.stdin:
         request = json.loads(line)
-        started = time.monotonic()
         child = os.fork()
         if not child:
             os._exit(be_child(package, request))
-        code = wait(child, started + LONGEST)
-        print(json.dumps({"code": code, "seconds": time.monotonic() - started}), file=answers, flush=True)
+        code, seconds = wait(child, time.monotonic() + LONGEST)
+        import_modules(json.loads(Path(request["modules"]).read_text()))
+        print(json.dumps({"code": code, "seconds": seconds}), file=answers, flush=True)
 
 
 def import_all(package: str) -> None:
-    """Import every module of a package, and what these import late."""
-    module = import_module(package)
-    names = [one.name for one in pkgutil.walk_packages(module.__path__, f"{package}.")]
-    for name in [*ALSO, *(name for name in names if not name.endswith("__main__"))]:
-        try:
-            import_module(name)
-        except ImportError:  # an extra that is not installed
-            continue
+    """Import every module of a package."""
+    walk = pkgutil.walk_packages(import_module(package).__path__, f"{package}.")
+    import_modules([one.name for one in walk if not one.name.endswith("__main__")])
     import torch
 
     torch.set_num_threads(1)
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import what can be imported."""
+    for name in names:
+        if name not in sys.modules:
+            # Of an extra that is not installed; or made by a library in the course of its work.
+            with suppress(Exception):
+                import_module(name)
 
 
 def be_child(package: str, request: dict[str, Any]) -> int:
@@ -139,6 +145,7 @@ def be_child(package: str, request: dict[str, Any]) -> int:
         traceback.print_exc()
         return 99
     finally:
+        Path(request["modules"]).write_text(json.dumps(list(sys.modules)))
         sys.stdout.flush()
         sys.stderr.flush()
 
@@ -167,20 +174,18 @@ def run_command(package: str, request: dict[str, Any]) -> int:
     return 0
 
 
-def wait(child: int, deadline: float) -> int:
-    """Wait for a child; return its exit code, or minus the signal that ended it."""
+def wait(child: int, deadline: float) -> tuple[int, float]:
+    """Wait for a child; return its exit code, or minus the signal that ended it, and its processor time."""
     while True:
-        ended, status = os.waitpid(child, os.WNOHANG)
+        ended, status, usage = os.wait4(child, os.WNOHANG)
         if ended:
             break
         if time.monotonic() > deadline:
             os.kill(child, signal.SIGKILL)
         time.sleep(0.005)
-    try:  # its workers, which a kill left alone
+    with suppress(ProcessLookupError):  # its workers, which a kill left alone
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    return os.waitstatus_to_exitcode(status)
+    return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime
 
 
 if __name__ == "__main__":
