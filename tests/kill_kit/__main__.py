@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections import Counter
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from kill_kit.jobs import Job
 from kill_kit.operations import MODES, Fault
 from kill_kit.stage import Stage
 from kill_kit.trial import Bench
@@ -31,13 +28,21 @@ def main() -> int:
         inputs.mkdir(parents=True, exist_ok=True)
         stage.call(f"{jobs.__name__}:make_inputs", inputs)
         if arguments.task == "all":
-            return int(any([try_all(Bench(stage, job, inputs, scratch / job.name), arguments.modes) for job in chosen]))
+            return int(
+                any([try_all(Bench(stage, job, inputs, scratch / job.name), arguments) for job in chosen])
+            )
         bench = Bench(stage, chosen[0], inputs, scratch / chosen[0].name)
         if arguments.task == "list":
             list_operations(bench)
             return 0
         trial = bench.attempt(Fault(arguments.how, arguments.number))
-    print(trial, f"disturbed:\n{trial.disturbed.errors}", f"again:\n{trial.again.errors}", bench.folder, sep="\n\n")
+    print(
+        trial,
+        f"disturbed:\n{trial.disturbed.errors}",
+        f"again:\n{trial.again.errors}",
+        bench.folder,
+        sep="\n\n",
+    )
     return int(bool(trial.lost))
 
 
@@ -57,28 +62,17 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def try_all(bench: Bench, arguments: argparse.Namespace) -> bool:
+    """Try every disturbance of a job, and print the numbers; return whether something was lost."""
+    tally = bench.attempt_all(arguments.modes or MODES)
+    print(tally, flush=True)
+    return bool(tally.losses)
+
+
 def list_operations(bench: Bench) -> None:
     """Print the operations of a job."""
     for number, one in enumerate(bench.operations, 1):
         print(f"{number:4} {'torn' if one.can_tear else '    '} {one.kind:8} {one.path}")
-
-
-def try_all(bench: Bench, modes: list[str] | None) -> int:
-    """Try every disturbance of a job; print what was lost, and at the end the numbers; return how many lost."""
-    started, tried, bad = time.monotonic(), Counter[str](), 0
-    for fault in bench.faults(modes or MODES):
-        trial = bench.attempt(fault)
-        tried[fault.mode] += 1
-        if trial.lost:
-            bad += 1
-            print(f"{bench.job.name}: {trial}", flush=True)
-    counts = ", ".join(f"{count} {mode}" for mode, count in tried.items())
-    print(
-        f"{bench.job.name}: {len(bench.operations)} operations, {tried.total()} disturbances ({counts}) in "
-        f"{time.monotonic() - started:.0f} s, {bad} lost something",
-        flush=True,
-    )
-    return bad
 
 
 if __name__ == "__main__":

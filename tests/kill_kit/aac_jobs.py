@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kill_kit.jobs import Job, Point, Step
+from kill_kit.jobs import PREPARE_POINTS, RESUMED_POINTS, TRAINING_POINTS, Job, Point, Step
 
 
 def make_inputs(folder: Path) -> None:
@@ -33,9 +33,7 @@ def make_inputs(folder: Path) -> None:
     write_manifest(folder / "clips.jsonl", clips)
     texts = [text.lower() for clip in clips for text in clip.captions]
     texts += REFERENCE_PROMPT.split(ACOUSTIC_TOKENS)
-    create_tiny_decoder(
-        folder / "decoder", texts, vocab_size=320, hidden_size=16, num_layers=1, num_heads=2
-    )
+    create_tiny_decoder(folder / "decoder", texts, vocab_size=320, hidden_size=16, num_layers=1, num_heads=2)
     write_recipe(folder)
     write_captioner(folder)
 
@@ -88,10 +86,29 @@ CAPTION = (
     *("--batch_size", "2", "--max_new_tokens", "4", "--device", "cpu"),
 )
 SEGMENTS = (*CAPTION, "--segments", "--window_seconds", "1", "--subtitles", "srt")
+KILLED = Step(TRAIN, Point("after the last validation", "kill", r"/checkpoint-5\b"))
+ROWS = Point("as rows are written", "torn", r"^captions\.jsonl$", which="middle")
 JOBS = (
-    Job("train", TRAIN, ()),
-    Job("train-again", TRAIN, (), before=(Step(TRAIN, Point("", "kill", "checkpoint-4", which="last")),)),
-    Job("caption", CAPTION, ()),
-    Job("segments", SEGMENTS, ()),
-    Job("prepare", ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl"), ()),
+    Job("train", TRAIN, TRAINING_POINTS),
+    Job("train-again", TRAIN, RESUMED_POINTS, before=(KILLED,)),
+    Job(
+        "caption",
+        CAPTION,
+        (
+            ROWS,
+            Point("as rows are put in order", "kill", r" captions\.jsonl$", "rename", "last"),
+            Point("between rows", "full", r"^captions\.jsonl$", which="middle"),
+            Point("between rows", "interrupt", r"^captions\.jsonl$", which="middle"),
+        ),
+    ),
+    Job(
+        "segments",
+        SEGMENTS,
+        (
+            ROWS,
+            Point("between subtitles", "kill", r"\.srt$", which="middle"),
+            Point("between subtitles", "full", r"\.srt$", which="middle"),
+        ),
+    ),
+    Job("prepare", ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl"), PREPARE_POINTS),
 )

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from kill_kit.jobs import Job, Point, Step
+from kill_kit.jobs import PREPARE_POINTS, RESUMED_POINTS, TRAINING_POINTS, Job, Point, Step
 
 
 def make_inputs(folder: Path) -> None:
@@ -48,7 +48,9 @@ def make_inputs(folder: Path) -> None:
         encoder_width=16, encoder_layers=1, num_mel_bins=8, max_seconds=2,
     )  # fmt: skip
     # Random answers are all wrong: a reward that differs within a group makes gradients.
-    (folder / "length.py").write_text("def length(completions, **_):\n    return [len(c) / 9 for c in completions]\n")
+    (folder / "length.py").write_text(
+        "def length(completions, **_):\n    return [len(c) / 9 for c in completions]\n"
+    )
     write_recipes(folder)
 
 
@@ -68,7 +70,12 @@ def write_recipes(folder: Path) -> None:
         "check_heard": False,
         "device": "cpu",
     }
-    grpo = {"num_rollouts": 2, "max_new_tokens": 3, "rewards": [f"{folder / 'length.py'}:length"], "max_steps": 4}
+    grpo = {
+        "num_rollouts": 2,
+        "max_new_tokens": 3,
+        "rewards": [f"{folder / 'length.py'}:length"],
+        "max_steps": 4,
+    }
     (folder / "sft.yaml").write_text(json.dumps(recipe))
     (folder / "grpo.yaml").write_text(json.dumps(recipe | grpo))
 
@@ -79,11 +86,29 @@ EVALUATE = (
     *("evaluate", "INPUTS/test.jsonl", "--model", "INPUTS/base", "--out", "out", "--batch_size", "2"),
     *("--max_new_tokens", "3", "--shuffles", "1", "--check_heard", "false", "--device", "cpu"),
 )
-PREPARE = ("prepare", "questions", "INPUTS/test.jsonl", "--out", "out/questions.jsonl", "--validation_share", "0.3")
+PREPARE = (
+    "prepare",
+    "questions",
+    "INPUTS/test.jsonl",
+    "--out",
+    "out/questions.jsonl",
+    "--validation_share",
+    "0.3",
+)
+KILLED = Step(SFT, Point("after the last validation", "kill", r"/checkpoint-5\b"))
 JOBS = (
-    Job("sft", SFT, ()),
-    Job("sft-again", SFT, (), before=(Step(SFT, Point("", "kill", "checkpoint-4", which="last")),)),
-    Job("grpo", GRPO, ()),
-    Job("evaluate", EVALUATE, ()),
-    Job("prepare", PREPARE, ()),
+    Job("sft", SFT, TRAINING_POINTS),
+    Job("sft-again", SFT, RESUMED_POINTS, before=(KILLED,)),
+    Job("grpo", GRPO, (TRAINING_POINTS[0], TRAINING_POINTS[2], TRAINING_POINTS[4], TRAINING_POINTS[7])),
+    Job(
+        "evaluate",
+        EVALUATE,
+        (
+            Point("as answers are written", "torn", "predictions", "open", "middle"),
+            Point("between answers and scores", "kill", "scores", "rename"),
+            Point("between answers", "full", "predictions", "open", "middle"),
+            Point("between answers", "interrupt", "predictions", "open", "middle"),
+        ),
+    ),
+    Job("prepare", PREPARE, PREPARE_POINTS),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kill_kit.jobs import Job, Point, Step
+from kill_kit.jobs import PREPARE_POINTS, RESUMED_POINTS, TRAINING_POINTS, Job, Point, Step
 
 LANGUAGES = ("eng_Latn", "fra_Latn")
 
@@ -29,7 +29,7 @@ def make_inputs(folder: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, render(scene), 16_000)
         captions = {each: tuple(caption(scene, each, variant=v) for v in (0, 1)) for each in LANGUAGES}
-        split = "train" if number < 4 else "validation"
+        split = "train" if number < 4 else "test"
         clips.append(Clip(id=f"{number}", audio=path, captions=captions, split=split, duration=scene.seconds))
     write_manifest(folder / "clips.jsonl", clips)
     write_manifest(folder / "half.jsonl", clips[::2])
@@ -41,7 +41,10 @@ def make_inputs(folder: Path) -> None:
 
 
 def write_recipe(folder: Path) -> None:
-    """Write the settings of the training; JSON is YAML."""
+    """Write the settings of the training; JSON is YAML.
+
+    It validates on what it learns, so that every validation, the last one too, makes a new `best`.
+    """
     manifest = [str(folder / "clips.jsonl")]
     recipe = {
         "model": {
@@ -53,18 +56,18 @@ def write_recipe(folder: Path) -> None:
             "train": manifest,
             "train_splits": ["train"],
             "validation": manifest,
-            "validation_splits": ["validation"],
+            "validation_splits": ["train"],
             "languages": ["fra_Latn"],
             "language_rate": 0.5,
             "max_seconds": 1.1,
             "num_workers": 0,
         },
         "augment": {"time_masks": 1, "time_mask_frames": 20, "gain_db": 6.0, "time_shift": True},
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-2,
         "batch_size": 4,
         "epochs": 4,
         "max_steps": 5,
-        "ema_decay": 0.9,
+        "ema_decay": 0.3,
         "save_steps": 2,
         "keep_checkpoints": 1,
         "device": "cpu",
@@ -73,12 +76,44 @@ def write_recipe(folder: Path) -> None:
 
 
 TRAIN = ("train", "--config", "INPUTS/recipe.yaml", "--out", "out")
-INDEX = ("index", "INPUTS/clips.jsonl", "--out", "index", "--model", "model/out", "--seconds_per_batch", "4", "--device", "cpu")
+INDEX = (
+    "index",
+    "INPUTS/clips.jsonl",
+    "--out",
+    "index",
+    "--model",
+    "model/out",
+    "--seconds_per_batch",
+    "4",
+    "--device",
+    "cpu",
+)
 SMALLER = ("index", "INPUTS/half.jsonl", *INDEX[2:])
+KILLED = Step(TRAIN, Point("after the last validation", "kill", r"/checkpoint-5\b"))
+MODEL = Step((*TRAIN[:-1], "model/out"))
 JOBS = (
-    Job("train", TRAIN, ()),
-    Job("train-again", TRAIN, (), before=(Step(TRAIN, Point("", "kill", "checkpoint-4", which="last")),)),
-    Job("index", INDEX, (), before=(Step((*TRAIN[:-1], "model/out")),)),
-    Job("index-removal", SMALLER, (), before=(Step((*TRAIN[:-1], "model/out")), Step(INDEX))),
-    Job("prepare", ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl"), ()),
+    Job("train", TRAIN, TRAINING_POINTS),
+    Job("train-again", TRAIN, RESUMED_POINTS, before=(KILLED,)),
+    Job(
+        "index",
+        INDEX,
+        (
+            Point("as clips are added", "torn", r"/vectors-|bad_files|index\.json", which="last"),
+            Point("at its end", "kill", r"index\.json$", "rename", "last"),
+            Point("as files are opened", "full", "/spans-", "open", "last"),
+        ),
+        before=(MODEL,),
+    ),
+    Job(
+        "index-removal",
+        SMALLER,
+        (
+            Point("as the copy is written", "torn", "/vectors-000001"),
+            Point("between the copy and the index of it", "kill", r"index\.json$", "rename", "middle"),
+            Point("as what was copied is removed", "kill", "/vectors-000000", "remove"),
+            Point("as the copy is written", "full", "/entries-000001"),
+        ),
+        before=(MODEL, Step(INDEX)),
+    ),
+    Job("prepare", ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl"), PREPARE_POINTS),
 )

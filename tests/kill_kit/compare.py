@@ -75,10 +75,16 @@ def _compare(expected: Any, got: Any) -> list[str]:
         if len(expected) != len(got):
             return [f" has {len(got)} rows, not {len(expected)}"]
         pairs = enumerate(zip(expected, got, strict=True), 1)
-        return next(([f" row {n}{line}" for line in found] for n, (a, b) in pairs if (found := _compare(a, b))), [])
+        return next(
+            ([f" row {n}{line}" for line in found] for n, (a, b) in pairs if (found := _compare(a, b))), []
+        )
     if isinstance(expected, np.ndarray):
         return [] if _equal_arrays(expected, got) else [" has other values"]
-    return [] if expected == got or expected != expected and got != got else [f": {_short(got)}, not {_short(expected)}"]
+    return (
+        []
+        if expected == got or expected != expected and got != got
+        else [f": {_short(got)}, not {_short(expected)}"]
+    )
 
 
 def _equal_arrays(one: np.ndarray, other: np.ndarray) -> bool:

@@ -58,3 +58,35 @@ class Job:
     points: tuple[Point, ...]
     """What is tried by the tests; `python -m kill_kit all` tries every operation."""
     before: tuple[Step, ...] = ()
+
+
+BEST, CHECKPOINT, LAST = r"/best\b", r"/checkpoint-4\b", r"/last\b"
+TRAINING_POINTS = (
+    Point("as best is written", "kill", BEST, which="middle"),
+    Point("as a checkpoint is written", "kill", CHECKPOINT),
+    Point("as a checkpoint gets its name or its last file", "kill", CHECKPOINT, which="middle"),
+    Point("as an old checkpoint is removed", "kill", r"/checkpoint-2\b", "remove", "middle"),
+    Point("between the last checkpoint and last", "kill", LAST),
+    Point("as last is written", "kill", LAST, which="middle"),
+    Point("at the very end", "kill", r"finished\.json", which="last"),
+    Point("as a line of the log is written", "torn", r"^out/(log\.jsonl|best(\.partial)?)$"),
+    Point("as best is written", "torn", BEST, which="middle"),
+    Point("as best is written", "full", BEST, which="middle"),
+    Point("as a checkpoint is written", "full", CHECKPOINT),
+    Point("at the very end", "full", r"finished\.json"),
+    Point("as best is written", "interrupt", BEST, which="middle"),
+)
+"""Of every package's training, whose second checkpoint is of update 4."""
+RESUMED_POINTS = (
+    Point("as the log is written anew", "kill", r"/\.?log\.jsonl", "rename"),
+    Point("as best is written", "kill", BEST, which="middle"),
+    Point("as the log is written anew", "full", r"/\.?log\.jsonl"),
+)
+"""Of a training that was killed once and goes on."""
+PREPARE_POINTS = (
+    Point("as the checks are noted", "torn", "checked|questions|clips", which="middle"),
+    Point("as the manifest is written", "kill", r"^out/\.", "rename"),
+    Point("between manifest and report", "kill", r"report\.json", "rename"),
+    Point("in the middle", "full", "^out/", which="middle"),
+)
+"""Of making a manifest in the folder `out`."""

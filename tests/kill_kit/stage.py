@@ -55,8 +55,15 @@ class Stage:
         scratch.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Stage:
-        settings = {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        settings = {
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONDONTWRITEBYTECODE": "",
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        path = os.pathsep.join(
+            [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
         self._process = subprocess.Popen(
             [sys.executable, "-m", "kill_kit.stage", self.package],
             stdin=subprocess.PIPE,
@@ -91,7 +98,9 @@ class Stage:
             raise RuntimeError(f"the process that forks has ended with {self._process.wait()}")
         found = json.loads(files["operations"].read_text())
         output, errors = (files[name].read_text(errors="replace") for name in ("output", "errors"))
-        return Run(operations=[Operation(**one) for one in found], output=output, errors=errors, **json.loads(answer))
+        return Run(
+            operations=[Operation(**one) for one in found], output=output, errors=errors, **json.loads(answer)
+        )
 
 
 # -- what follows is done in the process that forks -------------------------------------------------------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kill_kit.compare import find_differences
@@ -31,6 +33,26 @@ class Trial:
     def __str__(self) -> str:
         place = f"{self.fault.mode} at {self.fault.number}, {self.operation.kind} {self.operation.path}"
         return "\n    ".join([place, *self.lost])
+
+
+@dataclass
+class Tally:
+    """What became of many trials."""
+
+    job: str
+    operations: int
+    counts: Counter[str] = field(default_factory=Counter)
+    """Mode -> trials."""
+    losses: list[Trial] = field(default_factory=list)
+    """Those that lost something."""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {mode}" for mode, count in self.counts.items())
+        return (
+            f"{self.job}: {self.operations} operations, {self.counts.total()} trials ({counts}) "
+            f"in {self.seconds:.0f} s, {len(self.losses)} lost something"
+        )
 
 
 class Bench:
@@ -89,6 +111,18 @@ class Bench:
         lost += find_differences(self.expected, self.folder)
         return Trial(fault, self.operations[fault.number - 1], lost, disturbed, again)
 
+    def attempt_all(self, modes: Sequence[Mode] = MODES) -> Tally:
+        """Try every disturbance; says at once what is lost."""
+        started, tally = time.monotonic(), Tally(self.job.name, len(self.operations))
+        for fault in self.faults(modes):
+            trial = self.attempt(fault)
+            tally.counts[fault.mode] += 1
+            if trial.lost:
+                tally.losses.append(trial)
+                print(f"{self.job.name}: {trial}", flush=True)
+        tally.seconds = time.monotonic() - started
+        return tally
+
     def _judge_end(self, fault: Fault, run: Run) -> Iterator[str]:
         """Yield what is wrong with how a disturbed command ended."""
         if run.code != CODES[fault.mode]:
@@ -103,7 +137,9 @@ class Bench:
         shutil.copytree(self.start, self.folder)
 
     def _run(self, words: Sequence[str], fault: Fault | None = None) -> Run:
-        return self.stage.run([word.replace("INPUTS", str(self.inputs)) for word in words], self.folder, fault)
+        return self.stage.run(
+            [word.replace("INPUTS", str(self.inputs)) for word in words], self.folder, fault
+        )
 
 
 def _last_line(run: Run) -> str:
