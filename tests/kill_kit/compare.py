@@ -20,8 +20,10 @@ VARIES = re.compile(
     r"|_per_second$|_runtime$|step_time|mtime|^total_flos$"
 )
 """Keys whose values differ from run to run."""
-UNREAD = re.compile(r"\.(png|pt|pth|bin)$")
-"""Endings of files that need only be there: pictures, and the optimizer's state, which resuming proves."""
+UNREAD = re.compile(r"\.(png|pt|pth|bin)$|(^|/)checkpoint-\d+/.*(?<!\.safetensors)$")
+"""Files that need only be there: pictures, and of a checkpoint all but weights; that it resumes proves it."""
+MOST = 3
+"""Lines and names that are shown of many."""
 
 
 def find_differences(expected: Path, got: Path) -> list[str]:
@@ -39,16 +41,18 @@ def find_differences(expected: Path, got: Path) -> list[str]:
             continue
         read = READERS.get(Path(name).suffix, Path.read_bytes)
         try:
-            lines += [f"{name}{line}" for line in _compare(read(expected / name), read(got / name))]
+            found = _compare(read(expected / name), read(got / name))
+            lines += [f"{name}{line}" for line in found[:MOST]]
+            lines += [f"{name}: {len(found) - MOST} more differences"] if len(found) > MOST else []
         except (ValueError, OSError) as error:
             lines.append(f"{name} cannot be read: {error}")
     return lines
 
 
-def _list_some(what: str, names: set[str], most: int = 3) -> list[str]:
+def _list_some(what: str, names: set[str]) -> list[str]:
     """Return a line with the first of some names; none for none."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return [f"{what}: {', '.join(sorted(names)[:most])}{more}"] if names else []
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return [f"{what}: {', '.join(sorted(names)[:MOST])}{more}"] if names else []
 
 
 def _list_files(folder: Path) -> set[str]:

@@ -91,7 +91,8 @@ class Stage:
         for name in ("operations", "modules"):
             files[name].write_text("[]")
         request |= {name: str(path) for name, path in files.items()}
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         print(json.dumps(request), file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
