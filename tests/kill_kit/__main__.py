@@ -28,9 +28,8 @@ def main() -> int:
         inputs.mkdir(parents=True, exist_ok=True)
         stage.call(f"{jobs.__name__}:make_inputs", inputs)
         if arguments.task == "all":
-            return int(
-                any([try_all(Bench(stage, job, inputs, scratch / job.name), arguments) for job in chosen])
-            )
+            benches = (Bench(stage, job, inputs, scratch / job.name) for job in chosen)
+            return int(sum(try_all(bench, arguments) for bench in benches) > 0)
         bench = Bench(stage, chosen[0], inputs, scratch / chosen[0].name)
         if arguments.task == "list":
             list_operations(bench)

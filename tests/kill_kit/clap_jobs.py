@@ -89,6 +89,8 @@ INDEX = (
     "cpu",
 )
 SMALLER = ("index", "INPUTS/half.jsonl", *INDEX[2:])
+# One worker: several note their checks in the order in which they end.
+PREPARE = ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl", "--num_workers", "1")
 KILLED = Step(TRAIN, Point("after the last validation", "kill", r"/checkpoint-5\b"))
 MODEL = Step((*TRAIN[:-1], "model/out"))
 JOBS = (
@@ -115,5 +117,5 @@ JOBS = (
         ),
         before=(MODEL, Step(INDEX)),
     ),
-    Job("prepare", ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl"), PREPARE_POINTS),
+    Job("prepare", PREPARE, PREPARE_POINTS),
 )

@@ -86,7 +86,7 @@ def _compare(expected: Any, got: Any) -> list[str]:
         return [] if _equal_arrays(expected, got) else [" has other values"]
     return (
         []
-        if expected == got or expected != expected and got != got
+        if expected == got or (expected != expected and got != got)
         else [f": {_short(got)}, not {_short(expected)}"]
     )
 
