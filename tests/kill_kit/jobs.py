@@ -79,7 +79,7 @@ TRAINING_POINTS = (
 """Of every package's training, whose second checkpoint is of update 4."""
 RESUMED_POINTS = (
     Point("as the log is written anew", "kill", r"/\.?log\.jsonl", "rename"),
-    Point("as best is written", "kill", BEST, which="middle"),
+    Point("as last is written", "kill", LAST, which="middle"),
     Point("as the log is written anew", "full", r"/\.?log\.jsonl"),
 )
 """Of a training that was killed once and goes on."""
