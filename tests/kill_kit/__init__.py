@@ -4,7 +4,7 @@ What "loses nothing" means here, for a training or a bulk job:
 
 1. A command is run undisturbed. All file operations below its folder are listed and numbered, from 1.
 2. In another folder it is run again, and disturbed just before operation N (`operations.MODES`):
-   `kill` (SIGKILL), `torn` (SIGKILL, and half of what was written since the operation before is missing),
+   `kill` (SIGKILL), `torn` (SIGKILL, and the file written last lacks half of what is new in it),
    `full` (this and every later operation that needs space fails: the disk is full) or `interrupt` (Ctrl-C).
 3. The same command is run once more and left alone. It must end with the undisturbed run's exit code.
 4. Both folders must then be equal (`compare.py`): the same files, the same tensors bit for bit, the same

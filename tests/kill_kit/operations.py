@@ -18,6 +18,8 @@ from typing import Any, Literal
 Mode = Literal["kill", "torn", "full", "interrupt"]
 MODES: tuple[Mode, ...] = ("kill", "torn", "full", "interrupt")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+Files = dict[int, tuple[str, os.stat_result]]
+"""Inode -> path, status."""
 NEEDS_SPACE = ("open", "mkdir", "rename", "truncate", "link", "symlink")
 """Kinds of operations that a full disk refuses; files can still be removed from it."""
 
@@ -58,7 +60,7 @@ class Watch:
         self.fault = fault
         self.operations: list[Operation] = []
         self._process = os.getpid()
-        self._sizes = _list_sizes(self.folder)
+        self._files = _list_files(self.folder)
         self._is_busy = False
 
     def start(self) -> None:
@@ -84,16 +86,15 @@ class Watch:
 
     def _see(self, kind: str, paths: list[str]) -> None:
         """Count an operation; if it is the one, disturb it."""
-        before, self._sizes = self._sizes, _list_sizes(self.folder)
-        old = {node: size for node, (_, size) in before.items()}
-        grown = [(path, old.get(node, 0), size) for node, (path, size) in self._sizes.items()]
-        grown = [(path, was, size) for path, was, size in grown if size > was]
+        before, self._files = self._files, _list_files(self.folder)
+        written = _last_written(before, self._files)
         shown = " -> ".join(os.path.relpath(path, self.folder) for path in paths)
-        self.operations.append(Operation(kind, shown.replace(str(self._process), "PID"), bool(grown)))
+        shown = shown.replace(str(self._process), "PID")
+        self.operations.append(Operation(kind, shown, can_tear=written is not None))
         if self.fault is not None and len(self.operations) >= self.fault.number:
-            self._disturb(self.fault, kind, paths[-1], grown)
+            self._disturb(self.fault, kind, paths[-1], written)
 
-    def _disturb(self, fault: Fault, kind: str, path: str, grown: list[tuple[str, int, int]]) -> None:
+    def _disturb(self, fault: Fault, kind: str, path: str, written: tuple[str, int] | None) -> None:
         is_first = len(self.operations) == fault.number
         if fault.mode == "full":
             if kind in NEEDS_SPACE:
@@ -101,18 +102,30 @@ class Watch:
         elif is_first and fault.mode == "interrupt":
             os.kill(self._process, signal.SIGINT)
         elif is_first:
-            if fault.mode == "torn":
-                for written, was, size in grown:
-                    os.truncate(written, (was + size) // 2)
+            if fault.mode == "torn" and written is not None:
+                os.truncate(*written)
             self.save()
             os.kill(self._process, signal.SIGKILL)
 
 
-def _list_sizes(folder: str) -> dict[int, tuple[str, int]]:
-    """Return the path and size in bytes of every file below a folder by its inode, which a rename keeps."""
+def _list_files(folder: str) -> Files:
+    """Return every file below a folder by its inode, which stays the same when it is renamed."""
     paths = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
     found = ((path, os.lstat(path)) for path in paths)
-    return {status.st_ino: (path, status.st_size) for path, status in found}
+    return {status.st_ino: (path, status) for path, status in found}
+
+
+def _last_written(before: Files, now: Files) -> tuple[str, int] | None:
+    """Return the file that has grown and was written last, and its size without half of what is new.
+
+    Only that one: what was written before it may have been flushed to disk before it.
+    """
+    old = {node: status.st_size for node, (_, status) in before.items()}
+    grown = [one for node, one in now.items() if one[1].st_size > old.get(node, 0)]
+    if not grown:
+        return None
+    path, status = max(grown, key=lambda one: one[1].st_mtime_ns)
+    return path, (old.get(status.st_ino, 0) + status.st_size) // 2
 
 
 # -- Python's audit events: which paths each is about to change; none where it changes nothing ------------
