@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -110,9 +111,12 @@ class Watch:
 
 def _list_files(folder: str) -> Files:
     """Return every file below a folder by its inode, which stays the same when it is renamed."""
-    paths = (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names)
-    found = ((path, os.lstat(path)) for path in paths)
-    return {status.st_ino: (path, status) for path, status in found}
+    found = {}
+    for path in (os.path.join(place, name) for place, _, names in os.walk(folder) for name in names):
+        with suppress(FileNotFoundError):  # another thread has just removed it
+            status = os.lstat(path)
+            found[status.st_ino] = (path, status)
+    return found
 
 
 def _last_written(before: Files, now: Files) -> tuple[str, int] | None:
