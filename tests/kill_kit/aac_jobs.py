@@ -86,8 +86,7 @@ CAPTION = (
     *("--batch_size", "2", "--max_new_tokens", "4", "--device", "cpu"),
 )
 SEGMENTS = (*CAPTION, "--segments", "--window_seconds", "1", "--subtitles", "srt")
-# One worker: several note their checks in the order in which they end.
-PREPARE = ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl", "--num_workers", "1")
+PREPARE = ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl")
 KILLED = Step(TRAIN, Point("after the last validation", "kill", r"/checkpoint-5\b"))
 ROWS = Point("as rows are written", "torn", r"^captions\.jsonl$", which="middle")
 JOBS = (

@@ -89,8 +89,7 @@ INDEX = (
     "cpu",
 )
 SMALLER = ("index", "INPUTS/half.jsonl", *INDEX[2:])
-# One worker: several note their checks in the order in which they end.
-PREPARE = ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl", "--num_workers", "1")
+PREPARE = ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl")
 KILLED = Step(TRAIN, Point("after the last validation", "kill", r"/checkpoint-5\b"))
 MODEL = Step((*TRAIN[:-1], "model/out"))
 JOBS = (

@@ -105,7 +105,9 @@ def _read_json(path: Path) -> Any:
 
 
 def _read_lines(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    # Checks of sounds are noted in the order in which the threads end.
+    return [json.loads(line) for line in (sorted(lines) if path.name.endswith(".checked.jsonl") else lines)]
 
 
 def _read_tensors(path: Path) -> dict[str, Any]:
