@@ -219,6 +219,9 @@ def test_a_check_that_was_stopped_goes_on_where_it_was(
     checked.clear()
     checks, failures = check_files(sounds, CheckMemory(path), num_workers=1)
     assert (len(checks), failures, len(checked)) == (8, {}, 5)
+    assert [json.loads(line)["path"] for line in path.read_text().splitlines()] == [
+        str(one) for one in sounds
+    ]
 
 
 def test_a_file_named_twice_is_decoded_once_and_counted_once(

@@ -71,7 +71,7 @@ class CheckMemory:
     """The checks of earlier runs, and the file to which this one's are appended.
 
     Args:
-        path: JSON Lines, made on the first check. A last line that was cut off is passed over.
+        path: JSON Lines, made on the first check. A last line that was cut off is taken away.
         is_quick: a quick check (header and bytes, nothing decoded) is enough; a full one always is.
         forget: begin anew.
     """
@@ -84,6 +84,7 @@ class CheckMemory:
             self.path.unlink(missing_ok=True)
         elif self.path.is_file():
             self._known = {row["path"]: row for row in _rows(self.path)}
+            _cut_half_line(self.path)
 
     def get(self, path: Path, channel: Channel = "mean") -> Check | None:
         """Return the check with this choice of channel of a file that has not changed since, or None."""
@@ -109,6 +110,14 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """Read the whole rows: a killed run may have left half of one, an older version less in each."""
     needed = {"path", "state", "quick", "channel"} | {field.name for field in fields(Check)}
     return (row for row in read_records(path) if needed <= row.keys())
+
+
+def _cut_half_line(path: Path) -> None:
+    """Take away what follows the last line break: the next line would be appended to it."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
 
 
 def _state(path: Path) -> list[int] | None:
