@@ -305,7 +305,7 @@ def make_misnamed(folder: Path, rng: Random) -> list[Damaged]:
         "a #1?100%.wav",
         "quote'\"&<b>.wav",
         " spaces .wav",
-        "[bold]red[/bold].wav",
+        "[bold]red[link=x].wav",
         "\x1b[31mred\x1b[0m.wav",
         "\u202egnp.wav",
         "n" * 251 + ".wav",
