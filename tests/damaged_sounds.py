@@ -366,7 +366,7 @@ def _wav_header(channels: int, rate: int, bits: int, kind: int = 1, size: int = 
 def _zip_file() -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("x.wav", b"RIFF")
+        archive.writestr(zipfile.ZipInfo("x.wav"), b"RIFF")  # the time of now would be other bytes
     return file.getvalue()
 
 
