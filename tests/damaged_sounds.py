@@ -1,9 +1,9 @@
 """A folder of damaged sounds, made from good ones by a seed: the same seed gives the same folder.
 
-Good sounds are those of seven encoders (`packages/audio-common/tests/encoded`) and some that soundfile writes
-on the spot. Each damaged one is a good one after one or two mutations, under an honest or a false name; beside
-them are bombs (small files of much silence), things that are no sound, and things that are no file. Nothing
-here decodes anything: what a command makes of the folder is for `test_damaged_sounds.py` to see.
+Good sounds are those of seven encoders (`packages/audio-common/tests/encoded`) and some that soundfile
+writes on the spot. Each damaged one is a good one after one or two mutations, under an honest or a false
+name; beside them are bombs (small files of much silence), things that are no sound, and things that are no
+file. Nothing here decodes anything: what a command makes of the folder is for `test_damaged_sounds.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import socket
 import struct
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,11 +29,9 @@ WRITTEN = {
     "pcm24.wav": ("WAVEX", "PCM_24"),
     "float.wav": ("WAV", "FLOAT"),
     "pcm16.flac": ("FLAC", "PCM_16"),
-    "vorbis.ogg": ("OGG", "VORBIS"),
-    "opus.ogg": ("OGG", "OPUS"),
     "layer3.mp3": ("MP3", "MPEG_LAYER_III"),
 }
-"""Sounds that soundfile writes: name -> container, kind of samples."""
+"""Sounds that soundfile writes: name -> container, kind of samples. Ogg's have a new number each time."""
 EXTREMES = (0, 1, 2, 3, 0x7F, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 1 << 24, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 WAV_FIELDS = {"format": 20, "channels": 22, "rate": 24, "bytes": 28, "align": 32, "bits": 34, "riff": 4}
 """Where a WAV file's header has what; rates, bytes and sizes are of four bytes, the others of two."""
@@ -205,7 +203,7 @@ BOXES = {
     b"desc": (4, 8, 12, 28, 32, 36),
     b".snd": (4, 8, 12, 16, 20),
 }
-"""What begins a container's field -> where the numbers after it are: Ogg pages, mp3's counts, AIFF, m4a, CAF."""
+"""A field's beginning -> where the numbers after it are: Ogg pages, mp3's counts, AIFF, m4a, CAF, AU."""
 
 
 def _lie_of_wav(rng: Random, sound: bytes) -> bytes:
@@ -227,7 +225,9 @@ def _lie_of_flac(rng: Random, sound: bytes) -> bytes:
 
 def _ending(rng: Random, suffix: str) -> str:
     """Return the honest ending, or, for one in eight, another one."""
-    return suffix if rng.randrange(8) else rng.choice((".wav", ".mp3", ".flac", ".ogg", ".m4a", ".WAV", ".aiff"))
+    return (
+        suffix if rng.randrange(8) else rng.choice((".wav", ".mp3", ".flac", ".ogg", ".m4a", ".WAV", ".aiff"))
+    )
 
 
 def _chirp() -> np.ndarray:
@@ -337,7 +337,10 @@ def make_misnamed(folder: Path, rng: Random) -> list[Damaged]:
 
 
 def make_bombs(folder: Path, minutes: float) -> list[Damaged]:
-    """Write small files of much silence, and a large one that takes no room on the disk."""
+    """Write small files of much silence, and a large one that takes no room on the disk.
+
+    The Ogg file's serial number is libsndfile's choice, and another one each time.
+    """
     silence = np.zeros(8000 * 6, np.int16)  # libsndfile's Vorbis encoder dies of long writes
     for name, (container, kind) in {"bomb.flac": ("FLAC", "PCM_16"), "bomb.ogg": ("OGG", "VORBIS")}.items():
         with soundfile.SoundFile(folder / name, "w", 8000, 1, subtype=kind, format=container) as file:
@@ -384,8 +387,3 @@ def _make_socket(path: Path) -> None:
 def _make_locked(path: Path) -> None:
     path.write_bytes(good_sounds()["pcm16.wav"])
     path.chmod(0)
-
-
-def names_of(corpus: Sequence[Damaged]) -> set[str]:
-    """Return the names of a corpus' files."""
-    return {damaged.path.name for damaged in corpus}

@@ -26,7 +26,15 @@ LIMIT = 8 << 30
 """Bytes that the process may hold at all, so that a fault does not take the machine with it."""
 HANGS = 1200.0
 """Seconds of one command after which its stacks are written and the process ends."""
-IMPOSSIBLE = ("nul\0in-it.wav", "half-\ud800.wav", "n" * 5000 + ".wav", "", "/", "a.wav/b.wav", "/proc/self/mem")
+IMPOSSIBLE = (
+    "nul\0in-it.wav",
+    "half-\ud800.wav",
+    "n" * 5000 + ".wav",
+    "",
+    "/",
+    "a.wav/b.wav",
+    "/proc/self/mem",
+)
 """Paths for manifests that no file of a folder can have, or that are no sound."""
 TEXTS = ["a dog barks", "rain falls on a roof", "someone speaks", "a bell rings twice"]
 
@@ -73,7 +81,7 @@ def main(package: str, corpus: Path, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     program = import_module(f"{package.replace('-', '_')}.cli").main
     paths = sorted((corpus / name for name in os.listdir(corpus)), key=lambda path: os.fsencode(path.name))
-    paths = [path for path in paths if path.suffix and path.name != "round"]
+    paths = [path for path in paths if path.name != "round"]
     trials = {"ml-clap": clap_trials, "aac-llm": captioner_trials, "r1-aqa": question_trials}[package]
     with (work / "outcomes.jsonl").open("a", encoding="utf-8") as file:
         for trial in trials(corpus, paths, work):
@@ -240,11 +248,10 @@ def clap_trials(corpus: Path, paths: Sequence[Path], work: Path) -> Iterator[Tri
     for first in range(0, len(files), 100):
         part = files[first : first + 100]
         compare = ["similarity", TEXTS[0], TEXTS[1], *part, "--model", model, "--json", str(out)]
-        yield Trial("similarity", compare, len(part) + 2, lambda: count_listed(out, "items"))
-        by_sound = [flag for file in part for flag in ("--audio", file)]
-        search = ["search", str(index), TEXTS[0], "--audio", *part, "--json", str(out)]
-        assert by_sound
-        yield Trial("search --audio", search, len(part) + 1, lambda: count_listed(out, "queries"))
+        yield Trial(f"similarity {first}", compare, len(part) + 2, lambda: count_listed(out, "items"))
+        by_sound = ["--audio", *part]
+        search = ["search", str(index), TEXTS[0], *by_sound, "--json", str(out)]
+        yield Trial(f"search --audio {first}", search, len(part) + 1, lambda: count_listed(out, "queries"))
 
 
 def make_clap(folder: Path) -> Path:
@@ -352,7 +359,7 @@ def count_captions(out: Path) -> tuple[int, list[str]]:
 
 def count_scores(out: Path) -> tuple[int, list[str]]:
     """Count the clips that were scored, and what was left out."""
-    report = read_json(out)
+    report = read_json(out)["results"]
     return report["num_clips"], [*map(str, report["bad_files"]), *map(str, report["bad_rows"])]
 
 
@@ -392,7 +399,7 @@ def question_trials(corpus: Path, paths: Sequence[Path], work: Path) -> Iterator
         words = ["answer", str(path), asked["question"], "--choices", *asked["choices"], "--model", model]
         # One sound is all of this command's work: without it the command is refused in one line.
         yield Trial(
-            "answer",
+            f"answer {path.name}",
             [*words, "--max_new_tokens", "2", "--sound.max_seconds", "3", "--json", str(answer)],
             1,
             lambda: (1, []) if read_json(answer) else (0, []),
