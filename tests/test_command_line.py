@@ -1,18 +1,26 @@
-"""The command line is the same in every package: whoever knows one knows all."""
+"""What every package needs alike is the same file in each: whoever knows one knows all."""
 
 from pathlib import Path
 
 import pytest
 
 PACKAGES = Path(__file__).resolve().parent.parent / "packages"
+EQUAL = ("files.py", "lock.py", "output.py", "strict_json.py", "models/hub.py")
 
 
 @pytest.mark.parametrize("other", ["aac-llm/src/aac_llm", "ml-clap/src/ml_clap"])
 def test_the_files_are_equal_but_for_the_packages_name(other: str) -> None:
     ours = PACKAGES / "r1-aqa" / "src" / "r1_aqa"
-    files = [*sorted((ours / "command_line").glob("*.py")), ours / "output.py"]
-    assert len(files) == 5
+    files = [*sorted((ours / "command_line").glob("*.py")), *(ours / name for name in EQUAL)]
+    assert len(files) == 4 + len(EQUAL)
     for file in files:
         theirs = (PACKAGES / other / file.relative_to(ours)).read_text(encoding="utf-8")
         named = file.read_text(encoding="utf-8").replace("r1_aqa", Path(other).name)
         assert named == theirs, file.name
+
+
+def test_audio_common_reads_json_as_strictly() -> None:
+    ours, theirs = (
+        PACKAGES / name / "strict_json.py" for name in ("r1-aqa/src/r1_aqa", "audio-common/src/audio_common")
+    )
+    assert ours.read_bytes() == theirs.read_bytes()

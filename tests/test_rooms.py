@@ -15,15 +15,18 @@ PACKAGES = Path(__file__).resolve().parent.parent / "packages"
 MODULES = {"audio-common": "audio_common", "r1-aqa": "r1_aqa", "aac-llm": "aac_llm", "ml-clap": "ml_clap"}
 APPLICATIONS = ("r1-aqa", "aac-llm", "ml-clap")
 
-DATA = {"config", "data", "files"}
+FILES = {"files", "lock", "strict_json"}
+DATA = {"config", "data"} | FILES
 MODELS = DATA | {"models", "output", "tables"}
 MAY_IMPORT = {
     "config": {"config"},
     "files": {"config"},
+    "lock": {"files"},
+    "strict_json": set(),
     "output": {"config", "files"},
-    "tables": {"files", "output"},
+    "tables": FILES | {"output"},
     "data": DATA | {"output", "tables"},
-    "metrics": {"metrics"},
+    "metrics": {"metrics", "strict_json"},
     "rewards": {"config", "data", "rewards"},
     "models": MODELS,
     "evaluators": MODELS | {"metrics", "rewards", "evaluators"},
@@ -35,7 +38,7 @@ MAY_IMPORT = {
 }
 """Room -> the rooms that its modules may import; `cli`, `quickstart` and the rest may import all."""
 
-EVERY_PACKAGE_HAS = {"config", "data", "models", "trainers", "evaluators", "cli", "quickstart"}
+EVERY_PACKAGE_HAS = FILES | {"config", "data", "models", "trainers", "evaluators", "cli", "quickstart"}
 
 
 def modules_of(package: str) -> dict[str, Path]:

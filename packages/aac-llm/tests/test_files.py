@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from aac_llm.files import encode_json, replace_entries, to_plain, write_atomically, write_json
+from aac_llm.files import to_json, to_plain, write_atomically, write_json
+from aac_llm.models.entries import replace_entries
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ def test_a_dash_is_the_standard_output(capsys):
 
 
 def test_names_that_are_not_unicode_survive():
-    assert json.loads(encode_json({"id": "c\udce9.wav"})) == {"id": "c\udce9.wav"}
-    assert encode_json({"id": "cé.wav"}) == '{"id": "cé.wav"}'.encode()
+    assert json.loads(to_json({"id": "c\udce9.wav"})) == {"id": "c\udce9.wav"}
+    assert to_json({"id": "cé.wav"}) == '{"id": "cé.wav"}'.encode()
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from r1_aqa.files import changes, flatten, write_atomically, write_json
+from r1_aqa.config.changes import changes, flatten
+from r1_aqa.files import write_atomically, write_json
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

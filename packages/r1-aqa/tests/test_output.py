@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from r1_aqa import output
-from r1_aqa.output import Progress, progress, set_up
+from r1_aqa.output import Progress, printable, progress, set_up
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +101,15 @@ def test_messages_are_plain_and_verbose_says_more(capsys: pytest.CaptureFixture[
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "said\ndebugged\n")
     assert output.PACKAGE == "r1_aqa"
+
+
+def test_nothing_from_outside_moves_a_terminals_cursor() -> None:
+    assert printable("a\x1b[2J\r\n\u202eb\udce9\x9b") == r"a\x1b[2J\x0d\x0a\u202eb\udce9\x9b"
+    assert printable("two\nlines\x07", lines=True) == "two\nlines\\x07"
+    assert printable("שלום 狗叫声 🐕 café") == "שלום 狗叫声 🐕 café"
+
+
+def test_messages_lose_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up(has_model=False)
+    logging.getLogger("r1_aqa").warning("cannot read %s", "a\x1b]0;x\x07.wav")
+    assert capsys.readouterr().err == "cannot read a\\x1b]0;x\\x07.wav\n"

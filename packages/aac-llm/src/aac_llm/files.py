@@ -1,48 +1,62 @@
-"""Write files whole: under a temporary name in the same folder, flushed to the disk, renamed into place.
+"""Write files and folders whole or not at all: under another name in the same place, flushed, then renamed.
 
-A reader, and an interruption at any moment, finds the old content or the new one, never half of it. Files
-that grow line by line (logs, journals of captions) are appended to instead.
+A reader, and a kill at any moment, finds the old content or the new one, never half of it. The same file is
+in ml-clap, aac-llm and r1-aqa; a test compares them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 STREAM = "-"
 """Path that stands for the standard input or output."""
+TEMPORARY = ".tmp"
+"""Ending of a file that is being written."""
+PARTIAL, OLD = ".partial", ".old"
+"""Endings of a folder that is being written, and of the one that it replaces."""
+LEFTOVERS = (f".*{TEMPORARY}", f"*{PARTIAL}", ".saving-*")
+"""What a kill may leave behind."""
 
 
-def write_atomically(path: str | Path, content: str | bytes) -> None:
-    """Write a file, text as UTF-8; its folder is made if need be."""
+def write_atomically(path: str | Path, content: bytes | str | Callable[[Path], object]) -> None:
+    """Write a file so that no reader, and no interruption, sees half of it.
+
+    Args:
+        path: the file; its folder is made if missing.
+        content: bytes, text (UTF-8), or a function that writes the file at the path it is given.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # In the same folder: across file systems a rename is a copy, and a copy can be cut short. With the
+    # process's number: two that write the same file do not write into each other's.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut may leave a name without content
-        os.replace(temporary, path)
+        if callable(content):
+            content(temporary)
+        else:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        flush(temporary)
+        temporary.replace(path)
+        flush(path.parent)
     except OSError as error:
-        if error.errno is not None:
-            error.filename = str(path)  # not the temporary name; and a full disk names none
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = str(path)  # a full disk is told without a name, or with the temporary one
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def is_stream(path: str | Path) -> bool:
+def is_stream(path: str | Path | None) -> bool:
     """Tell whether a path is `-`, the standard input or output."""
     return str(path) == STREAM
 
@@ -58,35 +72,41 @@ def _read_input(stream: BinaryIO) -> bytes:
     return stream.read()
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file whole, or for `-` to the standard output."""
-    if is_stream(path):
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
-    else:
+def write_bytes(path: str | Path, content: bytes | str) -> None:
+    """Write a file whole, or for `-` to the standard output; text as UTF-8."""
+    if not is_stream(path):
         write_atomically(path, content)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content.encode() if isinstance(content, str) else content)
+    sys.stdout.flush()
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a value as indented JSON (see `to_plain`); the path `-` is the standard output."""
-    write_bytes(path, encode_json(to_plain(value), indent=2) + b"\n")
+    """Write a value as readable JSON to a file, or to standard output where the path is `-`."""
+    write_bytes(path, to_json(value, indent=2) + b"\n")
 
 
-def encode_json(value: Any, indent: int | None = None) -> bytes:
-    """Return a value of JSON's own types as JSON in UTF-8.
+def append_line(path: str | Path, record: Any) -> None:
+    """Append a value as a line of JSON to a file; it is on the disk when this returns."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab", buffering=0) as file:
+        file.write(to_json(record) + b"\n")
+        os.fsync(file.fileno())
 
-    Raises:
-        ValueError: NaN or infinity, which other readers of JSON refuse.
-    """
+
+def to_json(value: Any, *, indent: int | None = None) -> bytes:
+    """Return a value as JSON in UTF-8; in ASCII where a file name is not valid Unicode."""
+    plain = to_plain(value)
     try:
-        return json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False).encode()
+        return json.dumps(plain, ensure_ascii=False, indent=indent, allow_nan=False).encode()
     except UnicodeEncodeError:
-        # File names may hold bytes that are not Unicode (surrogates in Python); JSON's escapes keep them.
-        return json.dumps(value, indent=indent, allow_nan=False).encode()
+        return json.dumps(plain, indent=indent, allow_nan=False).encode()
 
 
 def to_plain(value: Any) -> Any:
-    """Return a value in JSON's types: dataclasses as objects, paths as texts, NaN and infinity as null."""
+    """Return a value in JSON's own types: dataclasses as objects, paths as text, NaN and infinity as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -98,26 +118,49 @@ def to_plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-@contextmanager
-def replace_entries(folder: Path, last: str) -> Iterator[Path]:
-    """Give an empty folder, whose entries replace those of the same names in `folder` at the end.
-
-    Other entries of `folder` are left alone.
-
-    Args:
-        folder: created if need be.
-        last: the entry that is removed before and put in place after all others, so that a folder that has
-            it is whole.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=".saving-", dir=folder))
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        yield new
-        (folder / last).unlink(missing_ok=True)
-        for entry in sorted(new.iterdir(), key=lambda entry: entry.name == last):
-            place = folder / entry.name
-            if place.is_dir():
-                shutil.rmtree(place)
-            os.replace(entry, place)
+        os.fsync(handle)
     finally:
-        shutil.rmtree(new, ignore_errors=True)
+        os.close(handle)
+
+
+def replace_folder(folder: Path, save: Callable[[Path], object]) -> None:
+    """Let `save` write a folder, and put it in the place of the one of that name."""
+    partial, old = folder.with_name(folder.name + PARTIAL), folder.with_name(folder.name + OLD)
+    # Without the folder itself, the old one is all there is: recover_folder needs it.
+    for leftover in (partial, old) if folder.exists() else (partial,):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save(partial)
+    for file in sorted(partial.rglob("*")):
+        flush(file)
+    if folder.exists():
+        folder.rename(old)
+    # Between the two renamings there is no folder of that name: see recover_folder.
+    partial.rename(folder)
+    flush(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Undo a kill between the two renamings of `replace_folder`; remove the old one after a later kill."""
+    old = folder.with_name(folder.name + OLD)
+    if not old.exists():
+        return
+    if folder.exists():
+        shutil.rmtree(old)
+    else:
+        old.rename(folder)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill left half-written in a folder; to be called by its only writer."""
+    for pattern in LEFTOVERS:
+        for path in folder.glob(pattern):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)

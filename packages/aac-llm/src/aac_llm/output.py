@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 import warnings
@@ -15,6 +16,8 @@ T = TypeVar("T")
 PACKAGE = __name__.partition(".")[0]
 SECONDS = 30.0
 """Between two lines of progress where there is no terminal."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a terminal's cursor, ends a line or turns the direction of writing; and half characters."""
 
 
 def set_up(*, quiet: bool = False, verbose: bool = False, has_model: bool = True) -> None:
@@ -84,6 +87,7 @@ class Progress:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count what is done; a note (a loss, a score) stands at the end."""
         self.done += count
+        note = printable(note)
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=note)
         elif self._shown and time.monotonic() - self._told >= SECONDS:
@@ -113,6 +117,26 @@ def console(**settings: Any) -> Any:
     return Results(**settings)
 
 
+def printable(text: object, *, lines: bool = False) -> str:
+    r"""Return a text for a terminal: control characters are written as escapes.
+
+    Args:
+        text: a file's name, a caption, whatever comes from outside.
+        lines: whether it may have several lines and tabs, as a message of ours may.
+
+    >>> printable("dog\x1b[2J.wav")
+    'dog\\x1b[2J.wav'
+    """
+
+    def escape(match: re.Match[str]) -> str:
+        number = ord(match[0])
+        if lines and match[0] in "\n\t":
+            return match[0]
+        return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+
+    return _CONTROL.sub(escape, str(text))
+
+
 def _rate(rate: float) -> str:
     return f"{rate:.1f}/s" if rate >= 1 else f"{rate * 60:.1f}/min"
 
@@ -128,11 +152,10 @@ def _bar() -> Any:
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    note = TextColumn("{task.fields[note]}", markup=False)  # may hold the brackets of a file's name
     # Results that go to a file must not be drawn into the bar's console instead.
     redirect = sys.stdout.isatty()
-    return Bar(
-        *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), redirect_stdout=redirect
-    )
+    return Bar(*columns, note, console=Console(stderr=True), redirect_stdout=redirect)
 
 
 def _quiet_models(quiet: bool, verbose: bool) -> None:
@@ -153,3 +176,6 @@ class _StderrHandler(logging.StreamHandler):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), lines=True)

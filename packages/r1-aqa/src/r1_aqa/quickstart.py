@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from r1_aqa.config.changes import plain
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.config.quickstart import QuickstartConfig
@@ -22,7 +23,7 @@ from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig
 from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
-from r1_aqa.files import plain, write_atomically, write_json
+from r1_aqa.files import write_atomically, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from aac_llm.command_line.checks import (
     require_module,
 )
 from aac_llm.command_line.failures import UsageError, describe
-from aac_llm.output import set_up
+from aac_llm.output import printable, set_up
 
 __all__ = [
     "Program",
@@ -186,7 +186,7 @@ class Program:
         """Say in one line what went wrong; return the exit code."""
         if not isinstance(error, KeyboardInterrupt):
             line, code = describe(error, PACKAGE, self.extras)
-            print(f"{NAME}: {line}", file=sys.stderr)
+            print(f"{NAME}: {printable(line)}", file=sys.stderr)
             return code
         if str(error):  # all is saved, in every process
             leave_processes()

@@ -23,7 +23,7 @@ from typing import Any
 
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import ENGLISH, language_code
-from aac_llm.files import encode_json, read_bytes, to_plain, write_bytes
+from aac_llm.files import read_bytes, to_json, to_plain, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)
-        lines.append(encode_json(row) + b"\n")
+        lines.append(to_json(row) + b"\n")
     write_bytes(path, b"".join(lines))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from aac_llm.data.manifest import ManifestError, is_seconds, parse_line
-from aac_llm.files import encode_json, read_bytes, write_bytes
+from aac_llm.files import read_bytes, to_json, write_bytes
 
 
 class PredictionError(ValueError):
@@ -76,7 +76,7 @@ def unfinished_note(count: int, total: int) -> str:
     )
 
 
-def to_json(prediction: Prediction) -> dict[str, Any]:
+def row_of(prediction: Prediction) -> dict[str, Any]:
     """Return the object of a line; keys without content are left out."""
     row: dict[str, Any] = {"id": prediction.id, "audio": prediction.audio, "caption": prediction.caption}
     if prediction.start is not None:
@@ -177,7 +177,7 @@ def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> No
 
 
 def _lines(predictions: Iterable[Prediction]) -> Iterator[bytes]:
-    return (encode_json(to_json(prediction)) + b"\n" for prediction in predictions)
+    return (to_json(row_of(prediction)) + b"\n" for prediction in predictions)
 
 
 def _parse(line: bytes, path: Path, number: int) -> Prediction:

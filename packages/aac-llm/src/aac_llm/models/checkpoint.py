@@ -34,8 +34,9 @@ from torch import Tensor, nn
 
 from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
 from aac_llm.config.sound import Channel, check_channel
-from aac_llm.files import replace_entries, write_json
+from aac_llm.files import write_json
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
+from aac_llm.models.entries import replace_entries
 from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
 from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
 from aac_llm.models.tensors import CheckpointError, load_part, read_tensors, select_part, write_tensors

@@ -27,7 +27,7 @@ from ml_clap.command_line.checks import (
     require_module,
 )
 from ml_clap.command_line.failures import UsageError, describe
-from ml_clap.output import set_up
+from ml_clap.output import printable, set_up
 
 __all__ = [
     "Program",
@@ -186,7 +186,7 @@ class Program:
         """Say in one line what went wrong; return the exit code."""
         if not isinstance(error, KeyboardInterrupt):
             line, code = describe(error, PACKAGE, self.extras)
-            print(f"{NAME}: {line}", file=sys.stderr)
+            print(f"{NAME}: {printable(line)}", file=sys.stderr)
             return code
         if str(error):  # all is saved, in every process
             leave_processes()

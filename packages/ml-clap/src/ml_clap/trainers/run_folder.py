@@ -13,18 +13,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ml_clap.files import flush, to_json, write_atomically
+from ml_clap.files import OLD, PARTIAL, replace_folder, to_json, write_atomically
 
 CHECKPOINT = "checkpoint-"
 STATE_FILE = "training_state.pt"
-PARTIAL, OLD = ".partial", ".old"
-"""Endings of a folder that is being written, and of the one that it replaces."""
 
 
 def save_checkpoint(out: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -67,31 +64,6 @@ def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
         raise ValueError(
             f"{checkpoint} cannot be read ({error}); delete it to resume from the checkpoint before it"
         ) from error
-
-
-def replace_folder(folder: Path, save: Callable[[Path], object]) -> None:
-    """Let `save` write a folder, and put it in the place of the one of that name."""
-    partial, old = folder.with_name(folder.name + PARTIAL), folder.with_name(folder.name + OLD)
-    # Without the folder itself, the old one is all there is: recover_folder needs it.
-    for leftover in (partial, old) if folder.exists() else (partial,):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save(partial)
-    for file in sorted(partial.rglob("*")):
-        flush(file)
-    if folder.exists():
-        folder.rename(old)
-    # Between the two renamings there is no folder of that name: see recover_folder.
-    partial.rename(folder)
-    flush(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover_folder(folder: Path) -> None:
-    """Undo a kill between the two renamings of `replace_folder`."""
-    old = folder.with_name(folder.name + OLD)
-    if old.exists() and not folder.exists():
-        old.rename(folder)
 
 
 class RunLog:

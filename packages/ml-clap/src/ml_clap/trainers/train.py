@@ -34,7 +34,7 @@ from accelerate.utils import gather_object
 from ml_clap.config.train import TrainConfig
 from ml_clap.data.manifest import read_clips
 from ml_clap.data.training_data import TrainingData
-from ml_clap.files import write_json
+from ml_clap.files import recover_folder, replace_folder, write_json
 from ml_clap.models.initialization import is_from_scratch, make_model, measure_mel_statistics
 from ml_clap.trainers.interruption import Interruption
 from ml_clap.trainers.learner import Learner
@@ -52,8 +52,6 @@ from ml_clap.trainers.run_folder import (
     list_checkpoints,
     load_checkpoint,
     read_log,
-    recover_folder,
-    replace_folder,
     save_checkpoint,
 )
 from ml_clap.trainers.validation import validate

@@ -27,7 +27,7 @@ from r1_aqa.command_line.checks import (
     require_module,
 )
 from r1_aqa.command_line.failures import UsageError, describe
-from r1_aqa.output import set_up
+from r1_aqa.output import printable, set_up
 
 __all__ = [
     "Program",
@@ -186,7 +186,7 @@ class Program:
         """Say in one line what went wrong; return the exit code."""
         if not isinstance(error, KeyboardInterrupt):
             line, code = describe(error, PACKAGE, self.extras)
-            print(f"{NAME}: {line}", file=sys.stderr)
+            print(f"{NAME}: {printable(line)}", file=sys.stderr)
             return code
         if str(error):  # all is saved, in every process
             leave_processes()

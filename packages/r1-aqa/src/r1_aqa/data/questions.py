@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from r1_aqa.files import write_text
+from r1_aqa.files import write_bytes
 
 _SOUND_TOKEN = re.compile(r"<\|audio(?:_(?:bos|eos|start|end|pad))?\|>|<sound>|\[AUDIO\]", re.I)
 
@@ -81,7 +81,7 @@ def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
     """Write plain JSONL, to standard output for `-`; audio below the file's folder by its relative path."""
     path = Path(path)
     rows = [json.dumps(to_row(question, path.parent), ensure_ascii=False) for question in questions]
-    write_text(path, "".join(f"{row}\n" for row in rows))
+    write_bytes(path, "".join(f"{row}\n" for row in rows))
 
 
 def to_row(question: Question, folder: Path) -> dict[str, Any]:

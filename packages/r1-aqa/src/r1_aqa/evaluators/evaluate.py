@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 import numpy as np
 from torch import Tensor
 
+from r1_aqa.config.changes import changes, plain
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.data.benchmark import Benchmark, load_benchmark
 from r1_aqa.data.questions import Question
@@ -27,7 +28,7 @@ from r1_aqa.evaluators.scores import (
     score_outputs,
     show_scores,
 )
-from r1_aqa.files import changes, plain, write_json
+from r1_aqa.files import write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.heard import require_heard

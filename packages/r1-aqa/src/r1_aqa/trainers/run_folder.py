@@ -19,12 +19,13 @@ from audio_common import AudioError
 from transformers import PreTrainedModel
 from transformers.trainer_utils import get_last_checkpoint
 
+from r1_aqa.config.changes import changes, plain
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.config.train import TrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
 from r1_aqa.data.sounds import measure, refuse_long
-from r1_aqa.files import changes, plain, write_json
+from r1_aqa.files import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -23,11 +23,12 @@ from accelerate import PartialState
 from transformers import Trainer, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from r1_aqa.config.changes import plain
 from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
 from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import describe_cuts, say_skipped
-from r1_aqa.files import plain, write_json
+from r1_aqa.files import write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.models.heard import require_heard
 from r1_aqa.models.lora import (

@@ -1,0 +1,40 @@
+"""Models and data of the hub by name, pinned by `name@revision`, and only the files needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def split_revision(source: str | Path) -> tuple[str, str | None]:
+    """Return a name, and the revision (branch, tag or commit) that stands behind its `@`, or None.
+
+    A folder or file that is there is meant as it is, whatever its name.
+
+    >>> split_revision("intfloat/multilingual-e5-small@fd1525a")
+    ('intfloat/multilingual-e5-small', 'fd1525a')
+    """
+    name, mark, revision = str(source).rpartition("@")
+    if not mark or not name or not revision or Path(source).exists():
+        return str(source), None
+    return name, revision
+
+
+def fetch(source: str | Path, patterns: Sequence[str], *, repo_type: str = "model") -> Path:
+    """Return a folder as it is, or download what of a hub's repository matches the patterns.
+
+    Args:
+        source: a folder, or `owner/name` or `owner/name@revision` on the hub.
+        patterns: of the files that are needed, as `*.safetensors`.
+        repo_type: "model" or "dataset".
+
+    Raises:
+        OSError: there is neither a folder nor a repository of that name, or the hub cannot be reached.
+    """
+    if Path(source).is_dir():
+        return Path(source)
+    from huggingface_hub import snapshot_download  # seconds to import, and not needed for folders
+
+    name, revision = split_revision(source)
+    found = snapshot_download(name, revision=revision, allow_patterns=list(patterns), repo_type=repo_type)
+    return Path(found)
