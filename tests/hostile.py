@@ -73,7 +73,6 @@ def bad_sizes(model: Path) -> Iterator[Hostile]:
                 f"{file}: {'.'.join(map(str, place))} = {shown}",
                 lambda folder, file=file, place=place, value=value: set_value(folder / file, place, value),
                 key=str(place[-1]) if is_layers else None,
-                must_refuse=is_layers,
             )
 
 
@@ -209,9 +208,7 @@ def change_header(data: bytes, change: Callable[[dict[str, Any]], dict[str, Any]
     """Return a safetensors file with every tensor's entry changed."""
     size = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + size])
-    changed = {
-        name: entry if name == "__metadata__" else change(entry) for name, entry in header.items()
-    }
+    changed = {name: entry if name == "__metadata__" else change(entry) for name, entry in header.items()}
     return with_header(data, json.dumps(changed).encode())
 
 

@@ -1,4 +1,4 @@
-"""A function in a process of its own with limits: whatever it does, the test goes on and knows what it did."""
+"""A function in a process of its own with limits: whatever it does, the test goes on and can tell what."""
 
 from __future__ import annotations
 

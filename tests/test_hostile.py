@@ -50,12 +50,11 @@ def model(package: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(package: str, model: Path) -> list[str]:
     """Return a command that loads a model and uses it."""
-    sound = str(model.parent / "sound.wav")
+    sound, short = str(model.parent / "sound.wav"), ["--max_new_tokens", "3"]
     return {
         "ml-clap": ["similarity", sound, "a dog barks", "--model", str(model)],
-        "aac-llm": ["caption", sound, "--model", str(model), "--num_beams", "1", "--max_new_tokens", "3"],
-        "r1-aqa": ["answer", sound, "What?", "--choices", "a", "b", "--model", str(model)]
-        + ["--max_new_tokens", "2"],
+        "aac-llm": ["caption", sound, "--model", str(model), "--num_beams", "1", *short],
+        "r1-aqa": ["answer", sound, "What?", "--choices", "a", "b", "--model", str(model), *short],
     }[package]
 
 
