@@ -1,8 +1,11 @@
 """Every check of the repository: `uvx nox` runs them all, `uvx nox -s ml-clap` one of them.
 
-Each package is tested alone, in an environment that holds it, its dependencies and nothing else.
+Each package is tested alone, in an environment that holds it, its dependencies and nothing else. What takes
+hours is no part of that: `uvx nox -s nightly`.
 """
 
+import json
+import re
 from pathlib import Path
 
 import nox
@@ -16,6 +19,17 @@ NEWEST_PYTHONS = ["3.13", "3.14"]
 # One OpenMP thread a process: two on a busy two-core machine are many times slower than one.
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
+# Licences that do not go with ours, Apache 2.0. The LGPL (soxr, libsndfile) does.
+STRONG_COPYLEFT = re.compile(r"(?<!L)GPL|AGPL|GNU (Affero )?General Public")
+
+# For each package what its tests need beside its group `dev`.
+TESTED_WITH = {
+    "audio-common": ("--group", "current"),
+    "ml-clap": ("--extra", "av"),
+    "aac-llm": ("--group", "transformers-5", "--extra", "av"),
+    "r1-aqa": ("--group", "transformers-5"),
+}
+
 # Of aac-llm's tests, those that the other line of transformers could fail.
 USES_TRANSFORMERS = ("models", "trainers", "captioning/test_captioner.py", "test_quickstart.py")
 
@@ -26,8 +40,15 @@ def sync(session: nox.Session, *arguments: str) -> None:
     session.run_install("uv", "sync", "--locked", "--exact", *arguments, env=environment)
 
 
+def sync_tests(session: nox.Session, package: str) -> None:
+    """Make the session's environment that of a package's tests."""
+    sync(session, "--package", package, "--group", "dev", *TESTED_WITH[package])
+
+
 def run_tests(session: nox.Session, *paths: str) -> None:
-    session.run("pytest", "--durations=5", *(session.posargs or paths), env=ENVIRONMENT)
+    # Two processes, for two cores; a file's tests stay together, since they share what is slow to make.
+    parallel = ("--numprocesses=2", "--dist=loadfile")
+    session.run("pytest", "--durations=5", *parallel, *(session.posargs or paths), env=ENVIRONMENT)
 
 
 @nox.session
@@ -41,14 +62,14 @@ def lint(session: nox.Session) -> None:
 @nox.session(name="audio-common")
 def audio_common(session: nox.Session) -> None:
     """audio-common alone, on current torch; `ml-clap-sonar` tests it on the oldest."""
-    sync(session, "--package", "audio-common", "--group", "dev", "--group", "current")
+    sync_tests(session, "audio-common")
     run_tests(session, "packages/audio-common/tests", "tests")
 
 
 @nox.session(name="ml-clap")
 def ml_clap(session: nox.Session) -> None:
     """ml-clap alone, on current torch and transformers, and its types."""
-    sync(session, "--package", "ml-clap", "--group", "dev", "--extra", "av")
+    sync_tests(session, "ml-clap")
     session.run("mypy", "packages/audio-common/src", "packages/ml-clap/src")
     run_tests(session, "packages/ml-clap/tests", "tests")
 
@@ -63,7 +84,7 @@ def ml_clap_sonar(session: nox.Session) -> None:
 @nox.session(name="aac-llm")
 def aac_llm(session: nox.Session) -> None:
     """aac-llm alone, on the newest transformers, and its types."""
-    sync(session, "--package", "aac-llm", "--group", "dev", "--group", "transformers-5", "--extra", "av")
+    sync_tests(session, "aac-llm")
     session.run("mypy", "packages/audio-common/src", "packages/aac-llm/src")
     run_tests(session, "packages/aac-llm/tests", "tests")
 
@@ -78,7 +99,7 @@ def aac_llm_transformers_4(session: nox.Session) -> None:
 @nox.session(name="r1-aqa")
 def r1_aqa(session: nox.Session) -> None:
     """r1-aqa alone, on the newest transformers, and its types."""
-    sync(session, "--package", "r1-aqa", "--group", "dev", "--group", "transformers-5")
+    sync_tests(session, "r1-aqa")
     session.run("mypy", "packages/audio-common/src", "packages/r1-aqa/src")
     run_tests(session, "packages/r1-aqa/tests", "tests")
 
@@ -119,3 +140,57 @@ def try_wheel(session: nox.Session, package: str) -> None:
     script = Path("tests", "smoke_wheel.py").resolve()
     session.chdir("/")
     session.run("python", "-I", str(script), package, env=ENVIRONMENT)
+
+
+@nox.session(default=False)
+@nox.parametrize("package", PACKAGES)
+@nox.parametrize("check", ["endurance", "lowest", "newest", "supply"])
+def nightly(session: nox.Session, check: str, package: str) -> None:
+    """What takes long, or changes by itself: see docs/reliability.md."""
+    checks = {"endurance": endure, "lowest": try_lowest, "newest": try_newest, "supply": list_supply}
+    checks[check](session, package)
+
+
+def endure(session: nox.Session, package: str) -> None:
+    """Run the tests marked `nightly`: damaged sounds of a new seed, fuzzing, every kill."""
+    sync_tests(session, package)
+    session.run_install("uv", "pip", "install", "--quiet", "atheris")
+    paths = session.posargs or (f"packages/{package}/tests", "tests")
+    # One process: memory and time are measured. Code 5: a package has no such test.
+    session.run("pytest", "-m", "nightly", "-rA", *paths, env=ENVIRONMENT, success_codes=[0, 5])
+
+
+def try_lowest(session: nox.Session, package: str) -> None:
+    """Test with the oldest direct dependencies that pyproject.toml admits."""
+    _try_versions(session, package, "--resolution", "lowest-direct")
+
+
+def try_newest(session: nox.Session, package: str) -> None:
+    """Test with the newest versions there are today, whatever the lock says."""
+    _try_versions(session, package, "--upgrade")
+
+
+def _try_versions(session: nox.Session, package: str, *arguments: str) -> None:
+    members = [f"./packages/{member}" for member in dict.fromkeys(("audio-common", package))]
+    groups = ["--group", f"packages/{package}/pyproject.toml:dev"]
+    session.install(*members, *groups, *arguments)
+    session.run("uv", "pip", "list", external=True)
+    run_tests(session, f"packages/{package}/tests")
+
+
+def list_supply(session: nox.Session, package: str) -> None:
+    """Write what a package is made of (CycloneDX), and refuse a licence that its own does not go with."""
+    folder = Path("supply")
+    folder.mkdir(exist_ok=True)
+    sync(session, "--package", package, "--no-dev", *TESTED_WITH[package])
+    export = ["uv", "export", "--quiet", "--locked", "--package", package, "--no-dev"]
+    session.run_install(*export, "--format", "cyclonedx1.5", "--output-file", f"{folder}/{package}.cdx.json")
+    licences = folder / f"{package}.licences.json"
+    python = f"{session.virtualenv.location}/bin/python"
+    session.run_install(
+        "uvx", "pip-licenses", "--python", python, "--format=json", f"--output-file={licences}"
+    )
+    found = json.loads(licences.read_text(encoding="utf-8"))
+    refused = [row for row in found if STRONG_COPYLEFT.search(row["License"])]
+    if refused:
+        session.error(f"licences that do not go with ours: {refused}")

@@ -1,4 +1,4 @@
-"""Code from a model folder or the hub is never run, whatever a person answers when transformers asks.
+"""Code from a model folder or the hub is never run, and what comes from outside is read by strict readers.
 
 The sources are only read, so that each package's own environment checks all of them.
 """
@@ -43,3 +43,45 @@ def test_every_model_is_loaded_without_its_own_code(package: str) -> None:
         f"{path.relative_to(PACKAGES)}:{call.lineno}" for path, call in calls if not is_refusing(call)
     ]
     assert not trusting
+
+
+@pytest.mark.parametrize("package", ["aac-llm", "audio-common", "ml-clap", "r1-aqa"])
+def test_json_is_read_by_the_strict_reader_alone(package: str) -> None:
+    elsewhere = [
+        f"{path.relative_to(PACKAGES)}:{node.lineno}"
+        for path in sorted((PACKAGES / package / "src").rglob("*.py"))
+        if path.name != "strict_json.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("load", "loads")
+        and getattr(node.value, "id", "") == "json"
+    ]
+    assert not elsewhere
+
+
+@pytest.mark.parametrize("package", ["aac-llm", "audio-common", "ml-clap", "r1-aqa"])
+def test_no_pickle_is_read(package: str) -> None:
+    for path in sorted((PACKAGES / package / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            owner, name = getattr(node.func.value, "id", ""), node.func.attr
+            place = f"{path.relative_to(PACKAGES)}:{node.lineno}"
+            words = {word.arg: getattr(word.value, "value", None) for word in node.keywords}
+            assert owner not in ("pickle", "dill", "joblib"), place
+            if (owner, name) == ("torch", "load"):
+                assert words.get("weights_only") is True, place
+            if (owner, name) == ("np", "load"):
+                assert words.get("allow_pickle", False) is False, place
+
+
+@pytest.mark.parametrize("package", ["aac-llm", "ml-clap", "r1-aqa"])
+def test_every_download_can_be_pinned(package: str) -> None:
+    unpinned = [
+        f"{path.relative_to(PACKAGES)}:{call.lineno}"
+        for path in sorted((PACKAGES / package / "src").rglob("*.py"))
+        for call in loading_calls(path)
+        if call.func.attr == "from_pretrained"  # type: ignore[attr-defined]
+        and not any(word.arg in ("revision", None) for word in call.keywords)
+    ]
+    assert not unpinned
