@@ -230,7 +230,11 @@ def _judge(data: bytes) -> None:
 
 
 def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass" if data[:1] == b"\xed" else "replace")
+    """Return a text, with half characters where the bytes are those of some."""
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace")
 
 
 MAKERS: dict[str, Callable[[], Iterator[Target]]] = {
