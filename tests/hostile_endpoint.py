@@ -1,19 +1,23 @@
-"""A service that answers as none should: silent, endless, huge, false. One thread, on this machine only."""
+"""A service that answers as none should: silent, endless, huge, false.
+
+It has a process of its own: a test that forks must have no threads.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
 import json
+import multiprocessing
 import socket
 import socketserver
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 Behavior = Callable[["Connection"], None]
+FORK = multiprocessing.get_context("fork")
 LONGEST = 60.0
 """Seconds after which an endless answer ends, if nobody hangs up before."""
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\u202e\x9b31m"
@@ -32,7 +36,7 @@ class Connection(socketserver.StreamRequestHandler):
                 name, _, value = line.partition(b":")
                 length = int(value) if name.lower() == b"content-length" else length
             self.rfile.read(length)
-            self.server.num_requests += 1
+            self.server.note_request()
             self.server.behavior(self)
 
     def send(self, *pieces: bytes, every: float = 0.0) -> None:
@@ -61,29 +65,43 @@ class Connection(socketserver.StreamRequestHandler):
 
 
 class HostileServer(socketserver.ThreadingTCPServer):
-    """Behaves in one way; a context that ends with it."""
+    """Behaves in one way, within its context."""
 
     daemon_threads = True
     block_on_close = False
-    allow_reuse_address = True
     request_queue_size = 50
 
     def __init__(self, behavior: Behavior) -> None:
         super().__init__(("127.0.0.1", 0), Connection)
         self.behavior = behavior
-        self.num_requests = 0
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self._count = FORK.Value("i", 0)
+        self._process = FORK.Process(target=self.serve_forever, daemon=True)
 
     @property
     def url(self) -> str:
         """Return the address that a command is given."""
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
+    @property
+    def num_requests(self) -> int:
+        """Return how often it was asked."""
+        return self._count.value
+
+    def note_request(self) -> None:
+        """Count a request."""
+        with self._count.get_lock():
+            self._count.value += 1
+
     def handle_error(self, *_: Any) -> None:
         """Say nothing of clients that hang up."""
 
+    def __enter__(self) -> Self:
+        self._process.start()
+        return self
+
     def __exit__(self, *_: Any) -> None:
-        self.shutdown()
+        self._process.kill()
+        self._process.join()
         self.server_close()
 
 
@@ -142,7 +160,7 @@ def _of_status() -> Iterator[tuple[str, Behavior]]:
         yield f"a 307 to {target}", lambda c, t=target: c.answer(b"", "307 Again", f"Location: {t}")
     for status in ("500 Broken", "503 Busy", "401 No", "404 None", "204 Empty", "999 Odd", "abc Odd", "0 x"):
         yield f"status {status}", lambda c, s=status: c.answer(ESCAPES.encode() + page, s)
-    for wait in ("nan", "inf", "-1", "1e-9", "x", "Wed, 21 Oct 2099 07:28:00 GMT"):
+    for wait in ("nan", "-1", "1e-9", "x", "Wed, 21 Oct 2099 07:28:00 GMT"):
         yield f"busy for {wait}", lambda c, w=wait: c.answer(b"", "429 Busy", f"Retry-After: {w}")
 
 
