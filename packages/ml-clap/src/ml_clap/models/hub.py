@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def split_revision(source: str | Path) -> tuple[str, str | None]:
     ('intfloat/multilingual-e5-small', 'fd1525a')
     """
     name, mark, revision = str(source).rpartition("@")
-    if not mark or not name or not revision or Path(source).exists():
+    if not mark or not name or not revision or os.path.exists(source):
         return str(source), None
     return name, revision
 
@@ -31,7 +32,7 @@ def fetch(source: str | Path, patterns: Sequence[str], *, repo_type: str = "mode
     Raises:
         OSError: there is neither a folder nor a repository of that name, or the hub cannot be reached.
     """
-    if Path(source).is_dir():
+    if os.path.isdir(source):
         return Path(source)
     from huggingface_hub import snapshot_download  # seconds to import, and not needed for folders
 
