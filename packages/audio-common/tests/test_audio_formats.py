@@ -17,6 +17,7 @@ import soundfile
 import torch
 from audio_common.audio import AudioError, audio_info, load_audio, measure_audio
 from audio_common.decoder import open_reader
+from audio_common.mp3 import frame_length
 from audio_common.ogg import check_sum
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -284,6 +285,51 @@ def test_a_wrong_number_of_frames_in_an_mp3_changes_nothing(count, tmp_path):
     assert audio_info(path) == audio_info(content)
     for source in (path, wrong):
         assert torch.equal(load_audio(source), load_audio(content))
+
+
+def with_wrong_count(name: str, count: int) -> bytes:
+    """A sound whose header, or whose last page, tells this number of frames, samples or bytes."""
+    content = bytearray(CONTENTS["mp3" if name in ("Xing", "VBRI") else name])
+    if name == "Xing":
+        place = max(content.find(b"Info"), content.find(b"Xing")) + 8
+        content[place : place + 8] = count.to_bytes(4) * 2
+    elif name == "VBRI":
+        length = frame_length(bytes(content[:3]))
+        content[4:length] = bytes(length - 4)
+        content[36:40] = b"VBRI"
+        content[46:54] = count.to_bytes(4) * 2
+    elif name == "ogg":
+        start = content.rfind(b"OggS")
+        content[start + 6 : start + 14] = count.to_bytes(8, "little")
+        content[start + 22 : start + 26] = bytes(4)
+        content[start + 22 : start + 26] = check_sum(bytes(content[start:])).to_bytes(4, "little")
+    elif name == "flac":
+        content[22:26] = count.to_bytes(4)
+    else:
+        place = content.find(b"data") + 4
+        content[place : place + 4] = count.to_bytes(4, "little")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("count", [0, 10, 60, 5000, 47_000, 0xFFFF_FFFF])
+@pytest.mark.parametrize("name", ["Xing", "VBRI", "ogg", "flac", "wav"])
+def test_a_wrong_count_is_read_alike_by_path_bytes_and_file(name: str, count: int, tmp_path: Path) -> None:
+    content = with_wrong_count(name, count)
+    path = tmp_path / f"wrong.{'mp3' if name in ('Xing', 'VBRI') else name}"
+    path.write_bytes(content)
+    if (name, count) == ("ogg", 0):  # its last page says that there is no sample
+        for source in (path, content, io.BytesIO(content)):
+            with pytest.raises(AudioError, match="has no sample"):
+                load_audio(source)
+        return
+    expected = load_audio(path)
+    assert audio_info(path) == audio_info(content)
+    assert torch.equal(load_audio(content), expected)
+    assert torch.equal(load_audio(io.BytesIO(content)), expected)
+    with path.open("rb") as file:
+        assert torch.equal(load_audio(file), expected)
+    right = len(load_audio(CONTENTS["mp3" if name in ("Xing", "VBRI") else name]))
+    assert len(expected) >= 0.99 * right or name in ("ogg", "wav")
 
 
 @pytest.mark.parametrize("total", [0, 1000, 47_999, (1 << 36) - 1])

@@ -164,15 +164,27 @@ def test_placeholder_labels_of_transformers_are_not_names(tmp_path: Path) -> Non
         loaded.tag(torch.zeros(1, 8_000))
 
 
-def test_a_hub_id_is_read_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("source", "revision"), [("mispeech/ced-tiny", None), ("mispeech/ced-tiny@1a2b3c", "1a2b3c")]
+)
+def test_a_hub_id_is_read_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, revision: str | None
+) -> None:
     model = tiny_ced()
     folder = write_hub_folder(tmp_path, model)
     asked = []
     monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda name, **kw: asked.append(name) or str(folder)
+        "huggingface_hub.snapshot_download", lambda name, **kw: asked.append((name, kw)) or str(folder)
     )
-    assert_same(model, CED.from_pretrained("mispeech/ced-tiny"))
-    assert asked == ["mispeech/ced-tiny"]
+    assert_same(model, CED.from_pretrained(source))
+    files = ["config.json", "model.safetensors"]
+    assert asked == [("mispeech/ced-tiny", {"revision": revision, "allow_patterns": files})]
+
+
+@pytest.mark.parametrize("source", ["mispeech/ced-tiny@", "a/b/c", "ced@main"])
+def test_what_is_no_hub_id_is_not_asked_for(source: str) -> None:
+    with pytest.raises(CheckpointError, match="expected a folder, a weights file or a hub id"):
+        CED.from_pretrained(source)
 
 
 def test_an_unreachable_hub_is_said(tmp_path: Path) -> None:
@@ -267,6 +279,73 @@ def test_unknown_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({**config, "windows": 3}))
     with pytest.raises(CheckpointError, match="unknown settings windows"):
         CED.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"depth": 1_000_000}, r"depth is 1000000, at most 1,000"),
+        ({"depth": 200}, r"depth is 200, but its weights are \d+ tensors"),
+        ({"depth": 3}, r"depth is 3, but that of .*model\.safetensors is 2"),
+        ({"depth": "2"}, r"depth must be a whole number, got '2'"),
+        ({"depth": 2.5}, r"depth must be a whole number, got '2\.5'"),
+        ({"depth": True}, r"depth must be a whole number"),
+        ({"depth": None}, r"depth must be a whole number"),
+        ({"embed_dim": 128}, r"embed_dim is 128, but"),
+        ({"embed_dim": 10**9}, r"embed_dim is 1000000000, at most"),
+        ({"mlp_ratio": 1e9}, r"mlp_ratio is 1000000000\.0, at most"),
+        ({"num_heads": 3}, r"embed_dim must be a multiple of num_heads"),
+        ({"num_heads": 0}, r"num_heads must be at least 1"),
+        ({"target_length": 10**7}, r"target_length must be at most 360,000"),
+        ({"mode": "quick"}, r"mode must be 'masked'"),
+        ({"mode": 1}, r"mode must be a text"),
+        ({"labels": "abc"}, r"labels must be a list of texts"),
+        ({"labels": [1]}, r"labels must be a list of texts"),
+        ({"drop_path": float("nan")}, r"cannot be read as JSON: .*NaN"),
+        ({"windows": 3}, r"unknown settings windows"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused_by_file_and_key(
+    tmp_path: Path, change: dict, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_ced().save_pretrained(tmp_path)
+    monkeypatch.setattr(CED, "__init__", lambda *_: pytest.fail("it was built"))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(CheckpointError, match=r"config\.json: " + problem + "|" + problem):
+        CED.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["embed_dim", "depth", "num_heads", "mlp_ratio"])
+def test_a_config_without_a_setting_is_refused(tmp_path: Path, name: str) -> None:
+    tiny_ced().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=rf"config\.json: {name} is missing"):
+        CED.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("names", [{"x": "Dog"}, {"0": "Dog", "7": "Cat"}, ["Dog"], {"0": 5}])
+def test_names_of_classes_that_cannot_be_are_refused(tmp_path: Path, names: object) -> None:
+    folder = write_hub_folder(tmp_path, tiny_ced(), id2label=names)
+    with pytest.raises(CheckpointError, match=r"config\.json: .*id2label"):
+        CED.from_pretrained(folder)
+
+
+def test_blocks_that_are_not_numbered_in_a_row_are_refused(tmp_path: Path) -> None:
+    state = tiny_ced().state_dict()
+    state["blocks.1000000.norm1.weight"] = torch.zeros(64)
+    save_file(state, tmp_path / "odd.safetensors")
+    with pytest.raises(CheckpointError, match=r"odd\.safetensors: its 3 blocks are not numbered.*1000000"):
+        CED.from_pretrained(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 0, 1, 4)])
+def test_positions_of_a_wrong_shape_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    save_file({**tiny_ced().state_dict(), "time_pos_embed": torch.zeros(shape)}, tmp_path / "odd.safetensors")
+    with pytest.raises(CheckpointError, match="expected time_pos_embed of 4 dimensions"):
+        CED.from_pretrained(tmp_path / "odd.safetensors")
 
 
 def test_other_widths_must_say_how_many_heads() -> None:

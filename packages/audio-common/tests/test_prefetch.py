@@ -126,7 +126,7 @@ def test_headers_that_lie_do_not_make_a_batch_too_big(
         duration = 0.5
         is_exact = False
 
-    monkeypatch.setattr("audio_common.audio.audio_info", lambda path: Info)
+    monkeypatch.setattr("audio_common.info.audio_info", lambda path: Info)
     bad: list[BadFile] = []
     for _, waveforms in decode_ahead(
         sounds, BatchLimits(2.5), bad_files=bad, refuse=lambda s: "too long" if s > 1.5 else None
@@ -141,7 +141,7 @@ def test_an_estimate_refuses_nothing(sounds: list[Path], monkeypatch: pytest.Mon
     class Info:
         is_exact = False
 
-    monkeypatch.setattr("audio_common.audio.audio_info", lambda path: Info)
+    monkeypatch.setattr("audio_common.info.audio_info", lambda path: Info)
     for guess in (3600.0, 0.01):
         Info.duration = guess  # type: ignore[attr-defined]
         bad: list[BadFile] = []
@@ -176,7 +176,7 @@ def test_a_header_without_a_length_makes_a_batch_of_its_own(
         duration = None
         is_exact = False
 
-    monkeypatch.setattr("audio_common.audio.audio_info", lambda path: Info)
+    monkeypatch.setattr("audio_common.info.audio_info", lambda path: Info)
     refused = decode_ahead(sounds[:1], BatchLimits(), bad_files=[], refuse=lambda seconds: "any")
     assert list(refused) == []  # refused once its length is known
     assert [indices for indices, _ in decode_ahead(sounds[:3], BatchLimits())] == [[0], [1], [2]]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from audio_common.reader import AudioError
     from audio_common.waveform import as_waveform, one_or_many
+    from audio_common.workers import DecodeLimits, DecodePool
 
 _NAMES = {
     "audio": ("AudioInfo", "audio_info", "load_audio", "measure_audio", "stream_audio"),
@@ -56,6 +57,7 @@ _NAMES = {
     ),
     "reader": ("AudioError",),
     "waveform": ("as_waveform", "one_or_many"),
+    "workers": ("DecodeLimits", "DecodePool"),
 }
 """Module -> its public names."""
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
@@ -77,6 +79,8 @@ __all__ = [
     "Check",
     "CheckMemory",
     "CheckpointError",
+    "DecodeLimits",
+    "DecodePool",
     "LengthBucketSampler",
     "SpecAugment",
     "as_waveform",

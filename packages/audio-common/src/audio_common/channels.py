@@ -24,7 +24,7 @@ import numpy as np
 
 from audio_common.config import CHANNELS, Channel
 from audio_common.decoder import open_reader
-from audio_common.reader import AudioError, Source
+from audio_common.reader import AudioError, Source, name_of, reported
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +38,15 @@ QUIET = 1e-8
 """Power of a stretch after which another one is looked at: 80 dB below full scale."""
 CANCELLED = 0.01
 """An average with less than this part of the loudest channel's power, 20 dB below it, is nearly nothing."""
+LARGEST_STREAM = 1 << 30
+"""Bytes of a file object that cannot go back, all of which are held in memory."""
 REMEMBERED = 100_000
 """Files whose verdict is kept."""
-WARNING = (
-    "%s: averaged, its %d channels cancel each other; channel %d, the loudest, is taken instead (choose "
+CANCELLING = (
+    "averaged, its %d channels cancel each other; channel %d, the loudest, is taken instead (choose "
     "channel 'first' or 'loudest' to average none)"
 )
+"""Filled in with the number of channels, and that of the loudest, from 1."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,14 @@ class OneChannelReader:
         """Close what was opened here."""
         self.reader.close()
 
+    @property
+    def complaints(self) -> list[str]:
+        """What is odd about the sound, in words; complete after `blocks`."""
+        if not (self.verdict.cancels and self._channel == "mean"):
+            return list(self.reader.complaints)
+        averaged = CANCELLING % (self.reader.num_channels, self.verdict.loudest + 1)
+        return [averaged, *self.reader.complaints]
+
     def blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
         """Yield `count` samples (None: all) from `start` as float32 (samples,); once per reader.
 
@@ -174,12 +185,13 @@ class OneChannelReader:
             AudioError: a sample is no finite, plausible value, or decoding fails.
         """
         position = start
-        for block in self._judged_blocks(start, count):
-            # The maximum of values with a NaN is NaN, so one comparison finds all three faults.
-            if not max(block.max(), -block.min()) <= LARGEST:
-                refuse_values(block, self.reader.name, self.reader.sample_rate, position)
-            position += len(block)
-            yield taken(block, self.verdict.chosen(self._channel))
+        with reported(self.reader.name):
+            for block in self._judged_blocks(start, count):
+                # The maximum of values with a NaN is NaN, so one comparison finds all three faults.
+                if not max(block.max(), -block.min()) <= LARGEST:
+                    refuse_values(block, self.reader.name, self.reader.sample_rate, position)
+                position += len(block)
+                yield taken(block, self.verdict.chosen(self._channel))
 
     def _judged_blocks(self, start: int, count: int | None) -> Iterator[np.ndarray]:
         if self.reader.num_channels == 1 or (self._channel == "first" and not self._asks):
@@ -239,7 +251,8 @@ class OneChannelReader:
         self.verdict = verdict
         _memory.add(self._source, verdict)
         if verdict.cancels and self._channel == "mean" and not self._asks and _memory.warns(self._source):
-            logger.warning(WARNING, self.reader.name, self.reader.num_channels, verdict.loudest + 1)
+            averaged = CANCELLING % (self.reader.num_channels, verdict.loudest + 1)
+            logger.warning("%s: %s", self.reader.name, averaged)
 
 
 def refuse_values(block: np.ndarray, name: str, sample_rate: float, position: int = 0) -> None:
@@ -277,13 +290,19 @@ def _rereadable(source: Source) -> Source:
     """Read a pipe into memory, since it can be read once only."""
     if isinstance(source, str | bytes | bytearray | memoryview | os.PathLike):
         return source
-    is_seekable = getattr(source, "seekable", None)
-    if is_seekable is None or is_seekable():
-        return source
-    content = source.read()
-    name = str(getattr(source, "name", _NamedBytes.name))
+    name = name_of(source)
+    with reported(name):
+        is_seekable = getattr(source, "seekable", None)
+        if is_seekable is None or is_seekable():
+            return source
+        content = source.read(LARGEST_STREAM + 1)
     if not isinstance(content, bytes):
         raise AudioError(f"{name} is open as text, expected a binary file; open it with mode 'rb'")
+    if len(content) > LARGEST_STREAM:
+        raise AudioError(
+            f"{name} is a stream of more than {LARGEST_STREAM >> 20} MiB, which would be held in memory; "
+            "write it to a file and pass that"
+        )
     copy = _NamedBytes(content)
     copy.name = name
     return copy

@@ -13,17 +13,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from math import log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from audio_common.strict_json import read_records
 
 if TYPE_CHECKING:
     import numpy as np
 
     from audio_common.config import Channel
+    from audio_common.info import AudioInfo
+    from audio_common.workers import DecodeLimits, DecodePool
 
 SILENT_DB = -999.0
 """Level, in dB of full scale, that stands for digital silence."""
@@ -100,21 +106,15 @@ class CheckMemory:
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Read the whole lines: a killed run may have left half of one, an older version less in each."""
+    """Read the whole rows: a killed run may have left half of one, an older version less in each."""
     needed = {"path", "state", "quick", "channel"} | {field.name for field in fields(Check)}
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and needed <= row.keys():
-            yield row
+    return (row for row in read_records(path) if needed <= row.keys())
 
 
 def _state(path: Path) -> list[int] | None:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a NUL or a lone surrogate
         return None
     return [status.st_size, status.st_mtime_ns]
 
@@ -128,6 +128,8 @@ def check_files(
     channel: Channel = "mean",
     describe: Describe | None = None,
     progress: Callable[[int, int], None] | None = None,
+    max_seconds: float | None = None,
+    decode_limits: DecodeLimits | DecodePool | None = None,
 ) -> tuple[dict[Path, Check], dict[Path, str]]:
     """Check files, each once.
 
@@ -140,12 +142,22 @@ def check_files(
         describe: makes the description of each check from the file's first `DESCRIBED_SECONDS`, in the
             threads; not called by quick checks.
         progress: called with the number of files done, and of all, after each file.
+        max_seconds: a longer sound is not usable; no more of it is decoded.
+        decode_limits: of time and memory, in processes of its own, or the pool that has them and stays
+            open (no other threads may use it when this is stopped early); None decodes in threads.
 
     Returns:
         The check of each usable file, and the reason why each other one is not.
     """
-    from audio_common.reader import AudioError  # here, so that importing this module loads no numpy
+    from audio_common.info import audio_info  # here, so that importing this module loads no numpy
+    from audio_common.reader import AudioError
+    from audio_common.workers import DecodeLimits, DecodePool
 
+    pool = (
+        DecodePool(decode_limits, num_workers) if isinstance(decode_limits, DecodeLimits) else decode_limits
+    )
+    check_fully = full_check if pool is None else partial(_check_in, pool)
+    read_header = audio_info if pool is None else pool.audio_info
     wanted = list(dict.fromkeys(paths))
     checks: dict[Path, Check] = {}
     failures: dict[Path, str] = {}
@@ -159,13 +171,13 @@ def check_files(
     def check(path: Path) -> Check | str:
         try:
             if memory.is_quick:
-                return quick_check(path)
-            return full_check(path, sample_rate, describe, channel)
-        except (AudioError, OSError, UnicodeError) as e:  # UnicodeError: a name that libsndfile cannot take
+                return quick_check(path, read_header)
+            return check_fully(path, sample_rate, describe, channel, max_seconds)
+        except AudioError as e:
             return str(e)
 
-    with ThreadPoolExecutor(num_workers, thread_name_prefix="check") as pool:
-        running = {pool.submit(check, path): path for path in todo}
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="check") as threads:
+        running = {threads.submit(check, path): path for path in todo}
         try:
             for done, future in enumerate(as_completed(running), start=1):
                 path, outcome = running[future], future.result()
@@ -177,13 +189,22 @@ def check_files(
                 if progress is not None:
                     progress(len(wanted) - len(todo) + done, len(wanted))
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            if pool is not None and pool is not decode_limits:
+                pool.close()
     return checks, failures
 
 
 def full_check(
-    path: Path, sample_rate: int = 16_000, describe: Describe | None = None, channel: Channel = "mean"
+    path: Path,
+    sample_rate: int = 16_000,
+    describe: Describe | None = None,
+    channel: Channel = "mean",
+    max_seconds: float | None = None,
+    *,
+    progress: Callable[[float], None] | None = None,
 ) -> Check:
     """Decode a file from end to end, in bounded memory.
 
@@ -192,22 +213,25 @@ def full_check(
         sample_rate: Hz, at which it is decoded.
         describe: makes the check's description from the first `DESCRIBED_SECONDS`.
         channel: which of its channels is decoded.
+        max_seconds: a longer sound is an AudioError; no more of it is decoded.
+        progress: called with the seconds of each block that is decoded.
 
     Raises:
         AudioError: it is not, or not wholly, sound.
     """
     import numpy as np
 
-    from audio_common.audio import audio_info, decoded_blocks
     from audio_common.channels import OneChannelReader
+    from audio_common.decoding import decoded_blocks
 
-    info = audio_info(path)
-    declared = None if info.num_frames is None else info.duration
     sound = OneChannelReader(path, channel, asks=True)
+    declared = None if sound.reader.num_frames is None else sound.reader.duration
     digest = hashlib.blake2b(digest_size=16)
     samples, peak = 0, 0.0
     beginning: list[np.ndarray] = []
-    for block in decoded_blocks(sound, sample_rate):
+    for block in decoded_blocks(sound, sample_rate, max_seconds=max_seconds):
+        if progress is not None:
+            progress(len(block) / sample_rate)
         if describe is not None and samples < DESCRIBED_SECONDS * sample_rate:
             beginning.append(block[: DESCRIBED_SECONDS * sample_rate - samples])
         samples += len(block)
@@ -230,29 +254,56 @@ def full_check(
     )
 
 
+def _check_in(
+    pool: DecodePool,
+    path: Path,
+    sample_rate: int,
+    describe: Describe | None,
+    channel: Channel,
+    max_seconds: float | None,
+) -> Check:
+    """Check a file in a process of a pool; `describe` runs here."""
+    from audio_common.workers import printed
+
+    options: dict[str, Any] = {"sample_rate": sample_rate, "channel": channel, "max_seconds": max_seconds}
+    result = pool.result_of("check", path, {**options, "is_described": describe is not None})
+    check = Check(**{field.name: result[field.name] for field in fields(Check)})
+    problems = [*([check.problem] if check.problem else []), *printed(result["noise"])]
+    description = None if describe is None else describe(result["samples"][0])
+    return replace(check, problem="; ".join(problems) or None, description=description)
+
+
 def _longer_wav_seconds(path: Path, seconds: float) -> float | None:
     """Read the length that a .wav's first words declare, where it is more than the `seconds` that are there.
 
     libsndfile corrects such a header without a word. None also for the placeholder of a writer that could not
     go back to fill in the length.
     """
-    with path.open("rb") as file:
+    from audio_common.reader import reported, shown
+
+    with reported(shown(path)), path.open("rb") as file:
         head = file.read(12)
-    size, declared = path.stat().st_size, int.from_bytes(head[4:8], "little") + 8
+        size = os.fstat(file.fileno()).st_size
+    declared = int.from_bytes(head[4:8], "little") + 8
     is_wav = head[:4] == b"RIFF" and head[8:] == b"WAVE"
     return seconds * declared / size if is_wav and size < declared < PLACEHOLDER_BYTES else None
 
 
-def quick_check(path: Path) -> Check:
+def quick_check(path: Path, read_header: Callable[[Path], AudioInfo] | None = None) -> Check:
     """Read a file's header, and its bytes for their digest; decode nothing.
+
+    Args:
+        path: the file.
+        read_header: `audio_info`, or that of a `DecodePool`.
 
     Raises:
         AudioError: it does not begin as sound does.
     """
-    from audio_common.audio import audio_info
+    from audio_common.info import audio_info
+    from audio_common.reader import reported, shown
 
-    info = audio_info(path)
-    with path.open("rb") as file:
+    info = (read_header or audio_info)(path)
+    with reported(shown(path)), path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
     return Check(
         seconds=info.duration,

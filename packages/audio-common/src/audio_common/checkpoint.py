@@ -13,8 +13,9 @@ are read with `weights_only=True`, so that opening one never runs code.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,19 @@ from torch import Tensor
 
 from audio_common.config import PATCH_FRAMES, CEDConfig
 from audio_common.mel import FFT_LENGTH, HOP_LENGTH, NUM_MELS, SAMPLE_RATE, mel_filterbank
+from audio_common.sizes import CheckpointError, check_sizes, safetensors_shapes
+from audio_common.strict_json import JSONError, read_object
+
+__all__ = [
+    "CheckpointError",
+    "check_sizes",
+    "convert_state_dict",
+    "load_checkpoint",
+    "load_tensors",
+    "read_tensors",
+    "safetensors_shapes",
+    "save_checkpoint",
+]
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -36,30 +50,36 @@ _PUBLISHED_LENGTH = 1012  # frames; of the published checkpoints, whose 63 posit
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin")
 
 
-class CheckpointError(ValueError):
-    """A file that is not a CED checkpoint, or not one of this configuration."""
-
-
 def load_checkpoint(source: str | Path, **overrides: Any) -> tuple[CEDConfig, dict[str, Tensor]]:
     """Read the configuration of a checkpoint, and its tensors under our names.
 
     Args:
         source: a folder (`model.safetensors` or one `.pt`, and `config.json` if there is one), a
             `.safetensors`, `.pt`, `.pth` or `.bin` file, or a model's id on the Hugging Face hub
-            (`mispeech/ced-base`).
+            (`mispeech/ced-base`, or `mispeech/ced-base@REVISION`).
         overrides: fields of `CEDConfig` that replace what the checkpoint says. With another
             `target_length`, the time positions are cropped or interpolated.
 
     Raises:
-        CheckpointError: nothing there, unreadable, or not CED's.
+        CheckpointError: nothing there, unreadable, not CED's, or a configuration that is not its weights'.
     """
     weights, config_file = _locate(source)
+    shapes = safetensors_shapes(weights) if weights.suffix == ".safetensors" else None
+    described = _read_config(config_file, shapes) if config_file is not None else {}
     tensors = convert_state_dict(read_tensors(weights))
-    described = _read_config(config_file) if config_file is not None else {}
-    settings = {**_shape_config(tensors, weights), **described, **overrides}
+    shape = _shape_config(tensors, weights)
+    for name, value in described.items():
+        if name in ("embed_dim", "depth", "mlp_ratio", "num_classes") and not math.isclose(
+            value, shape[name]
+        ):
+            raise CheckpointError(f"{config_file}: {name} is {value}, but that of {weights} is {shape[name]}")
+    settings = {**shape, **described, **overrides}
     if "num_heads" not in settings:
         raise CheckpointError(f"{weights} does not say how many attention heads it has; give num_heads=")
-    config = CEDConfig(**settings)
+    try:
+        config = CEDConfig(**settings)
+    except ValueError as error:
+        raise CheckpointError(f"{config_file or weights}: {error}") from error
     tensors["time_pos_embed"] = resize_time_positions(tensors["time_pos_embed"], config.num_columns)
     return config, tensors
 
@@ -169,25 +189,33 @@ def _check_front_end(name: str, tensor: Tensor) -> None:
 
 def _shape_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """Infer the configuration from the shapes of the tensors."""
-    needed = ("time_pos_embed", "outputlayer.1.weight", "blocks.0.mlp.fc1.weight")
+    needed = {"time_pos_embed": 4, "outputlayer.1.weight": 2, "blocks.0.mlp.fc1.weight": 2}
     missing = [name for name in needed if name not in tensors]
     if missing:
         some = ", ".join(list(tensors)[:8]) or "nothing"
         raise CheckpointError(f"{path} is not a CED checkpoint: no {', '.join(missing)}; it has {some}, ...")
+    for name, num_dims in needed.items():
+        shape = tuple(tensors[name].shape)
+        if len(shape) != num_dims or 0 in shape:
+            raise CheckpointError(f"{path}: expected {name} of {num_dims} dimensions, got shape {shape}")
     dim, columns = tensors["time_pos_embed"].shape[1], tensors["time_pos_embed"].shape[-1]
-    blocks = {int(match[1]) for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
-    shape = {
+    blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.([^.]*)\.", name))}
+    if odd := blocks - {str(number) for number in range(len(blocks))}:
+        some = ", ".join(sorted(odd)[:8])
+        raise CheckpointError(f"{path}: its {len(blocks)} blocks are not numbered from 0 on: {some}")
+    config = {
         "embed_dim": dim,
-        "depth": max(blocks) + 1,
+        "depth": len(blocks),
         "mlp_ratio": tensors["blocks.0.mlp.fc1.weight"].shape[0] / dim,
         "num_classes": tensors["outputlayer.1.weight"].shape[0],
     }
     if dim % _HEAD_DIM == 0:
-        shape["num_heads"] = dim // _HEAD_DIM
+        config["num_heads"] = dim // _HEAD_DIM
     published = columns == _PUBLISHED_LENGTH // PATCH_FRAMES
-    return {**shape, "target_length": _PUBLISHED_LENGTH if published else columns * PATCH_FRAMES}
+    return {**config, "target_length": _PUBLISHED_LENGTH if published else columns * PATCH_FRAMES}
 
 
+_NEEDED = ("embed_dim", "depth", "num_heads", "mlp_ratio", "num_classes", "target_length")
 _HF_NAMES = {
     "embed_dim": "embed_dim",
     "depth": "depth",
@@ -211,13 +239,19 @@ _HF_FIXED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """Read fields of `CEDConfig` from our own `config.json`, or from that of the Hugging Face port."""
+def _read_config(path: Path, shapes: Mapping[str, Sequence[int]] | None) -> dict[str, Any]:
+    """Read fields of `CEDConfig` from our own `config.json`, or from that of the Hugging Face port.
+
+    Args:
+        path: of the file.
+        shapes: of the weights that it describes, if they are known.
+    """
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise CheckpointError(f"{path} cannot be read as JSON: {e}") from e
-    model_type = settings.pop("model_type", None) if isinstance(settings, dict) else None
+        settings = read_object(path)
+    except (OSError, JSONError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    check_sizes(settings, str(path), shapes)
+    model_type = settings.pop("model_type", None)
     if model_type == "ced":
         return _convert_hf_config(settings, path)
     if model_type != MODEL_TYPE:
@@ -225,7 +259,27 @@ def _read_config(path: Path) -> dict[str, Any]:
     unknown = set(settings) - {field.name for field in fields(CEDConfig)}
     if unknown:
         raise CheckpointError(f"{path}: unknown settings {', '.join(sorted(unknown))}; a newer audio-common?")
+    if missing := [name for name in _NEEDED if name not in settings]:
+        raise CheckpointError(f"{path}: {', '.join(missing)} is missing; it is no whole configuration of CED")
+    _check_types(settings, path)
     return {**settings, "labels": tuple(settings.get("labels", ()))}
+
+
+def _check_types(settings: Mapping[str, Any], path: Path) -> None:
+    """Raise CheckpointError for a value of another type than its default's in `CEDConfig`."""
+    for field in fields(CEDConfig):
+        if field.name not in settings:
+            continue
+        value = settings[field.name]
+        if field.name == "labels":
+            is_right = isinstance(value, list) and all(isinstance(label, str) for label in value)
+            expected = "a list of texts"
+        else:
+            kinds = (int, float) if isinstance(field.default, float) else (type(field.default),)
+            is_right = isinstance(value, kinds) and not isinstance(value, bool)
+            expected = {int: "a whole number", float: "a number", str: "a text"}[type(field.default)]
+        if not is_right:
+            raise CheckpointError(f"{path}: {field.name} must be {expected}, got {str(value)[:100]!r}")
 
 
 def _convert_hf_config(settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -237,11 +291,22 @@ def _convert_hf_config(settings: Mapping[str, Any], path: Path) -> dict[str, Any
     config = {
         ours: settings[theirs] for theirs, ours in _HF_NAMES.items() if settings.get(theirs) is not None
     }
-    names = {int(index): label for index, label in (settings.get("id2label") or {}).items()}
-    # transformers writes LABEL_0, LABEL_1 for a model whose classes were never named
-    if names and not any(label == f"LABEL_{index}" for index, label in names.items()):
-        config["labels"] = tuple(names[index] for index in sorted(names))
+    _check_types(config, path)
+    if labels := _hf_labels(settings.get("id2label") or {}, path):
+        config["labels"] = labels
     return config
+
+
+def _hf_labels(names: Any, path: Path) -> tuple[str, ...]:
+    """Return the names of the classes in order; none where they were never named."""
+    numbers = [str(number) for number in range(len(names) if isinstance(names, dict) else 0)]
+    if not isinstance(names, dict) or set(names) != set(numbers):
+        raise CheckpointError(f"{path}: id2label must name classes 0, 1, ..., got {str(names)[:100]}")
+    labels = tuple(names[number] for number in numbers)
+    if not all(isinstance(label, str) for label in labels):
+        raise CheckpointError(f"{path}: the names in id2label must be texts")
+    # transformers writes LABEL_0, LABEL_1 for a model whose classes were never named
+    return () if all(label == f"LABEL_{number}" for number, label in enumerate(labels)) else labels
 
 
 def _locate(source: str | Path) -> tuple[Path, Path | None]:
@@ -271,16 +336,20 @@ def _if_file(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _download(model_id: str) -> Path:
+def _download(source: str) -> Path:
+    """Fetch the two files that are needed of a model `owner/name` or `owner/name@revision`."""
     from huggingface_hub import snapshot_download
 
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id):
+    model_id, mark, revision = source.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id) or bool(mark) != bool(revision):
         raise CheckpointError(
-            f"expected a folder, a weights file or a hub id such as mispeech/ced-base, got {model_id!r}"
+            "expected a folder, a weights file or a hub id such as mispeech/ced-base or "
+            f"mispeech/ced-base@main, got {source!r}"
         )
     try:
-        return Path(snapshot_download(model_id, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
+        files = [CONFIG_FILE, WEIGHTS_FILE]
+        return Path(snapshot_download(model_id, revision=revision or None, allow_patterns=files))
     except Exception as e:  # offline, no such model, no access: huggingface_hub has a class for each
         raise CheckpointError(
-            f"no folder {model_id!r} here, and it could not be fetched from the Hugging Face hub: {e}"
+            f"no folder {source!r} here, and it could not be fetched from the Hugging Face hub: {e}"
         ) from e

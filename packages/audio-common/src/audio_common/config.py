@@ -11,6 +11,16 @@ CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 PATCH_FRAMES = 16  # mel frames, and mel bands, of a patch
 
+MOST = {
+    "embed_dim": 131_072,
+    "depth": 1_000,
+    "num_heads": 65_536,
+    "num_classes": 4_194_304,
+    "target_length": 360_000,
+}
+"""The largest sizes that are built, far beyond any published; of `target_length` it is an hour."""
+MOST_RATIO = 1_024
+
 
 @dataclass(frozen=True, kw_only=True)
 class CEDConfig:
@@ -40,9 +50,13 @@ class CEDConfig:
     """Names of the classes in order, where the checkpoint has them."""
 
     def __post_init__(self) -> None:
-        for name in ("embed_dim", "depth", "num_heads", "num_classes"):
+        for name, most in MOST.items():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must be at most {most:,}, got {getattr(self, name)}")
+        if not 0.0 < self.mlp_ratio <= MOST_RATIO:
+            raise ValueError(f"mlp_ratio must be above 0 and at most {MOST_RATIO}, got {self.mlp_ratio}")
         if self.embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim must be a multiple of num_heads, got {self.embed_dim} and {self.num_heads}"

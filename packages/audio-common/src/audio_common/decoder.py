@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -27,7 +28,16 @@ from audio_common.links import mp3_reader, ogg_reader
 from audio_common.mp3_runs import find_runs
 from audio_common.ogg import find_streams
 from audio_common.pieces import pieced, read_at
-from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError, Reader, Source
+from audio_common.reader import (
+    MAX_SAMPLE_RATE,
+    MIN_SAMPLE_RATE,
+    AudioError,
+    Reader,
+    Source,
+    name_of,
+    reported,
+    shown,
+)
 from audio_common.sndfile import SoundFileReader
 
 MAX_CHANNELS = 64
@@ -51,7 +61,12 @@ def open_reader(source: Source) -> Reader:
     Raises:
         AudioError: there is no such file, it is no sound, or its header is not plausible.
     """
-    readable, name = _readable(source)
+    with reported(name_of(source)):
+        return _open_plausible(source)
+
+
+def _open_plausible(source: Source) -> Reader:
+    readable, name = _readable(source), name_of(source)
     head = read_at(readable, 0, HEAD)
     if kind := certain_kind(head):
         raise AudioError(kind.message(name))
@@ -180,43 +195,47 @@ def _open_container(source: Path | BinaryIO, name: str, problem: str) -> Reader:
     return ContainerReader(source, name, problem)
 
 
-def _readable(source: Source) -> tuple[Path | BinaryIO, str]:
-    """Return a path or seekable file object, not empty, and what to call it in a message."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        file: BinaryIO = io.BytesIO(source)
-        name = f"<{len(source)} bytes>"
-    elif isinstance(source, str | os.PathLike):
-        return _readable_path(Path(source)), str(source)
-    else:
-        file, name = _seekable(source)
+def _readable(source: Source) -> Path | BinaryIO:
+    """Return a path or seekable file object, not empty."""
+    if isinstance(source, str | os.PathLike):
+        return _readable_path(Path(source))
+    name = name_of(source)
+    is_content = isinstance(source, bytes | bytearray | memoryview)
+    file: BinaryIO = io.BytesIO(source) if is_content else _seekable(source, name)  # type: ignore[arg-type]
     if not read_at(file, 0, 1):
         raise AudioError(f"{name} is empty (0 bytes); fetch or record it again")
     file.seek(0)
-    return file, name
+    return file
 
 
 def _readable_path(path: Path) -> Path:
-    if path.exists() and not path.is_file():
-        raise AudioError(f"{path} is not a file but a directory or device; pass the path of a sound file")
+    name = shown(path)
     try:
+        mode = path.stat().st_mode
+        # Before it is opened: to open a pipe waits for its writer.
+        if not stat.S_ISREG(mode):
+            kinds = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+            kind = kinds.get(stat.S_IFMT(mode), "device")
+            raise AudioError(f"{name} is not a file but a {kind}; pass the path of a sound file")
         with path.open("rb") as file:
             empty = not file.read(1)
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+    except AudioError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL or a lone surrogate
         reason = getattr(error, "strerror", None) or error
-        raise AudioError(f"{path} cannot be opened: {reason}; check the path and its permissions") from error
+        raise AudioError(f"{name} cannot be opened: {reason}; check the path and its permissions") from error
     if empty:
-        raise AudioError(f"{path} is empty (0 bytes); fetch or record it again")
+        raise AudioError(f"{name} is empty (0 bytes); fetch or record it again")
     return path
 
 
-def _seekable(source: BinaryIO) -> tuple[BinaryIO, str]:
+def _seekable(source: BinaryIO, name: str) -> BinaryIO:
     try:
         file = source if source.seekable() else io.BytesIO(source.read())
         start = read_at(file, 0, 0)
     except AttributeError as error:
         kind = type(source).__name__
         raise AudioError(f"expected a path, bytes or a binary file object, got {kind}") from error
-    name = str(getattr(source, "name", "<file object>"))
     if not isinstance(start, bytes):
         raise AudioError(f"{name} is open as text, expected a binary file; open it with mode 'rb'")
-    return file, name
+    return file

@@ -49,7 +49,10 @@ def walk_files(folder: str | Path) -> list[Path]:
 
 
 def _is_first_visit(folder: str, visited: set[tuple[int, int]]) -> bool:
-    status = os.stat(folder)
+    try:
+        status = os.stat(folder)
+    except OSError:  # removed since it was listed
+        return False
     identity = (status.st_dev, status.st_ino)
     is_first = identity not in visited
     visited.add(identity)
@@ -76,7 +79,11 @@ class AudioFolder:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not self.folder.is_dir():
+        try:
+            is_folder = self.folder.is_dir()
+        except (OSError, ValueError):  # a name that no folder can have
+            is_folder = False
+        if not is_folder:
             raise FileNotFoundError(f"there is no folder of sounds {folder}; check its path")
         self._by_name: dict[str, list[Path]] = {}
         self._by_stem: dict[str, list[Path]] = {}
@@ -92,7 +99,7 @@ class AudioFolder:
             LookupError: there is none, or there are several in different folders.
         """
         direct = self.folder / name
-        return direct if direct.is_file() else self._only(self._by_name, [_plain(PurePath(name).name)])
+        return direct if _is_file(direct) else self._only(self._by_name, [_plain(PurePath(name).name)])
 
     def find_stem(self, stems: Iterable[str]) -> Path:
         """Return the sound whose name without suffix is the first of these that any sound has.
@@ -111,7 +118,16 @@ class AudioFolder:
                 )
             if found:
                 return found[0]
-        raise LookupError(f"no file below {self.folder} is named {' or '.join(names[:3])}")
+        listed = " or ".join(name if len(name) < 300 else f"{name[:300]}…" for name in names[:3])
+        raise LookupError(f"no file below {self.folder} is named {listed}")
+
+
+def _is_file(path: Path) -> bool:
+    """Tell whether there is such a file; False for a name that no file can have (too long, a NUL)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _plain(name: str) -> str:

@@ -190,7 +190,7 @@ class FlacReader:
         self._head = head
         self._size = size_of(file)
         self._frames: list[Frame] = []
-        self._num_lost = 0
+        self._num_lost = self._lost_from = 0
         end = self._find_end()
         total = end or head.total
         # libsndfile believes the header; where that is right, it gets the file itself.
@@ -238,7 +238,7 @@ class FlacReader:
         if total is not None and position < stop:
             if self.is_exact:
                 yield from self._silence(position, stop)
-                self._complain_of_silence(position)
+                self._complain_of_silence()
             else:
                 self._complain(f"ends after {position} of {total} samples", position)
         if stop == total and total < self._head.total:
@@ -274,7 +274,7 @@ class FlacReader:
             else:
                 yield samples[position - frame.sample : end - frame.sample]
             position = end
-        self._complain_of_silence(start)
+        self._complain_of_silence()
 
     def _decode_frame(self, frame: Frame) -> np.ndarray | None:
         source = pieced(self._file, [self._head.with_total(0), (frame.start, self._size)])
@@ -317,15 +317,16 @@ class FlacReader:
         return None
 
     def _silence(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        if not self._num_lost:
+            self._lost_from = start
         self._num_lost += stop - start
         for begin in range(start, stop, BLOCK):
             yield np.zeros((min(BLOCK, stop - begin), self.num_channels), np.float32)
 
-    def _complain_of_silence(self, start: int) -> None:
+    def _complain_of_silence(self) -> None:
         if self._num_lost:
-            self._complain(
-                f"{self._num_lost} samples are damaged or missing, for which silence stands", start
-            )
+            problem = f"{self._num_lost} samples are damaged or missing, for which silence stands"
+            self._complain(problem, self._lost_from)
             self._num_lost = 0
 
     def _complain(self, problem: str, position: int) -> None:

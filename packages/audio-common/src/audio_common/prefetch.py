@@ -2,7 +2,9 @@
 
 soundfile and soxr release Python's lock, so one thread usually keeps up. Each sound is opened once to read
 its length from the header, which may be an estimate, and decoded once; batches keep to their limits by the
-lengths that were decoded. Memory is bounded: at most `BATCHES_AHEAD` batches wait.
+lengths that were decoded. Memory is bounded: at most `BATCHES_AHEAD` batches wait. With `decode_limits` each
+thread decodes in a process of its own, in which no sound can take too long or too much memory, or end the
+program (`audio_common.workers`).
 
     >>> from audio_common.prefetch import BadFile, BatchLimits, decode_ahead
     >>> bad_files: list[BadFile] = []
@@ -17,7 +19,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from audio_common.config import Channel
+    from audio_common.info import AudioInfo
+    from audio_common.workers import DecodeLimits, DecodePool
 
 BATCHES_AHEAD = 2
 """Batches decoded or being decoded while the caller works on another one."""
@@ -100,6 +104,9 @@ def decode_ahead(
     bad_files: list[BadFile] | None = None,
     refuse: Callable[[float], str | None] | None = None,
     batches: Iterable[Sequence[int]] | None = None,
+    max_seconds: float | None = None,
+    decode_limits: DecodeLimits | DecodePool | None = None,
+    complaints: list[BadFile] | None = None,
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
     """Decode sounds in batches of like length, some batches ahead of the caller.
 
@@ -113,6 +120,12 @@ def decode_ahead(
         refuse: gets a sound's length in seconds and returns why it is not wanted, or None. It is asked after
             decoding, and before where the header tells the length exactly: an estimate refuses nothing.
         batches: numbers of sounds to decode together, in this order, instead of batches by length.
+        max_seconds: a longer sound, or part, is bad; it is found without decoding more, while `refuse` is
+            asked when all is decoded, unless the header tells the length exactly.
+        decode_limits: of time and memory, in processes of its own, or the pool that has them and stays
+            open (no other threads may use it when this is stopped early); None decodes in threads.
+        complaints: gets what is odd about sounds that are used nevertheless: what is damaged, left out or cut
+            off, channels that cancel each other. They are `partly` and no bad files.
 
     Yields:
         Numbers of sounds, and their waveforms, each (samples,) float32. Together all sounds but the bad ones.
@@ -121,24 +134,48 @@ def decode_ahead(
         AudioError: a sound cannot be read or is refused, and `bad_files` is not given.
         ValueError: `num_workers` is below 1.
     """
-    from audio_common.audio import load_audio  # here, so that importing this does not load torch
+    from audio_common import audio  # here, so that importing this does not load torch
+    from audio_common.workers import DecodeLimits, DecodePool
 
     _check_workers(num_workers)
     spans = [sound if isinstance(sound, AudioSpan) else AudioSpan(sound) for sound in sounds]
-    selection = _Selection(spans, bad_files, refuse)
+    pool = (
+        DecodePool(decode_limits, num_workers) if isinstance(decode_limits, DecodeLimits) else decode_limits
+    )
+    read = audio.load_audio if pool is None else pool.load_audio
+    selection = _Selection(spans, bad_files, refuse, pool)
 
-    def load(index: int) -> Tensor:
-        span = spans[index]
-        return load_audio(
-            span.path, sample_rate=sample_rate, offset=span.offset, duration=span.duration, channel=channel
+    def load(index: int) -> tuple[Tensor, list[str]]:
+        span, odd = spans[index], []  # type: tuple[AudioSpan, list[str]]
+        waveform = read(
+            span.path,
+            sample_rate=sample_rate,
+            offset=span.offset,
+            duration=span.duration,
+            channel=channel,
+            max_seconds=max_seconds,
+            complaints=odd,
         )
+        return waveform, odd
 
-    plan = selection.plan(limits, num_workers) if batches is None else batches
-    with closing(load_ahead(plan, load, num_workers=num_workers)) as decoded:
+    with ExitStack() as stack:
+        if pool is not None and pool is not decode_limits:
+            stack.callback(pool.close)
+        plan = selection.plan(limits, num_workers) if batches is None else batches
+        give_up = None if pool is None else pool.close
+        decoded = stack.enter_context(
+            closing(load_ahead(plan, load, num_workers=num_workers, give_up=give_up))
+        )
         for loaded, failures in decoded:
             for index, failure in failures.items():
                 selection.report(index, failure)
-            kept = [pair for pair in loaded if selection.wants(pair[0], len(pair[1]) / sample_rate)]
+            kept = []
+            for index, (waveform, odd) in loaded:
+                if not selection.wants(index, len(waveform) / sample_rate):
+                    continue
+                kept.append((index, waveform))
+                if complaints is not None:
+                    complaints += [BadFile(spans[index].path, text, index, partly=True) for text in odd]
             if not kept:
                 continue
             # The same batch again, unless a header was wrong about a length.
@@ -165,8 +202,10 @@ class _Selection:
         spans: Sequence[AudioSpan],
         bad_files: list[BadFile] | None,
         refuse: Callable[[float], str | None] | None,
+        pool: DecodePool | None,
     ) -> None:
         self._spans = spans
+        self._pool = pool
         self._bad_files = bad_files
         self._refuse = refuse
 
@@ -188,27 +227,38 @@ class _Selection:
     def plan(self, limits: BatchLimits, num_workers: int) -> list[list[int]]:
         """Group numbers of sounds by the lengths in their headers, without those that show to be unwanted."""
         seconds: dict[int, float] = {}
-        with ThreadPoolExecutor(num_workers, thread_name_prefix="decode") as pool:
-            for index, length in enumerate(pool.map(self._measure, self._spans)):
-                if length.failure is not None:
-                    self.report(index, length.failure)
-                elif not length.is_exact or self.wants(index, length.seconds):
-                    seconds[index] = length.seconds
+        with ThreadPoolExecutor(num_workers, thread_name_prefix="decode") as threads:
+            try:
+                for index, length in enumerate(threads.map(self._measure, self._spans)):
+                    if length.failure is not None:
+                        self.report(index, length.failure)
+                    elif not length.is_exact or self.wants(index, length.seconds):
+                        seconds[index] = length.seconds
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                if self._pool is not None:
+                    self._pool.close()
+                raise
         numbers = list(seconds)
         return [[numbers[place] for place in batch] for batch in batch_by_length([*seconds.values()], limits)]
 
     def _measure(self, span: AudioSpan) -> _Length:
-        from audio_common.audio import AudioError, audio_info
+        from audio_common.reader import AudioError
 
         asked = math.inf if span.duration is None else span.duration
         if self._refuse is None and span.duration is not None:
             return _Length(asked)
         try:
-            info = audio_info(span.path)
-        except (AudioError, OSError, UnicodeError) as e:
+            info = self._read_header(span.path)
+        except AudioError as e:
             return _Length(failure=str(e))
         rest = math.inf if info.duration is None else max(0.0, info.duration - span.offset)
         return _Length(min(asked, rest), info.is_exact and info.duration is not None)
+
+    def _read_header(self, path: Path) -> AudioInfo:
+        from audio_common.info import audio_info
+
+        return audio_info(path) if self._pool is None else self._pool.audio_info(path)
 
 
 def load_ahead(
@@ -217,14 +267,18 @@ def load_ahead(
     *,
     num_workers: int = 1,
     batches_ahead: int = BATCHES_AHEAD,
+    give_up: Callable[[], object] | None = None,
 ) -> Generator[tuple[list[tuple[Item, Value]], dict[Item, str]], None, None]:
     """Load whatever stands for sounds, batch by batch and ahead of the caller.
 
     Args:
         batches: items to load together; taken one batch at a time, `batches_ahead` before its turn.
-        load: makes an item's sound in a thread; it may raise AudioError, OSError or UnicodeError.
+        load: makes an item's sound in a thread; it may raise AudioError, OSError, UnicodeError or
+            MemoryError. A `DecodePool`'s methods decode in processes, one for each thread.
         num_workers: threads.
         batches_ahead: batches loaded or being loaded while the caller works on another one.
+        give_up: called when the caller stops early (an error, Ctrl-C), before what is being loaded is waited
+            for, to end that: the `close` of a `DecodePool`.
 
     Yields:
         The items of a batch with their sounds, in order; and the reason why each other one failed.
@@ -248,9 +302,13 @@ def load_ahead(
             for item, future in waiting.popleft():
                 try:
                     loaded.append((item, future.result()))
-                except (AudioError, OSError, UnicodeError) as e:
-                    failures[item] = str(e)
+                except (AudioError, OSError, UnicodeError, MemoryError) as e:
+                    failures[item] = str(e) or type(e).__name__
             yield loaded, failures
+    except BaseException:
+        if give_up is not None:
+            give_up()
+        raise
     finally:
         # Whoever stops early waits for what is being decoded, but for nothing more, and leaves no thread.
         pool.shutdown(cancel_futures=True)

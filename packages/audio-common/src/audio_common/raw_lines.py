@@ -117,18 +117,22 @@ class QuietFile:
         """Move, or stay in place."""
         try:
             return self._file.seek(offset, whence)
-        except (OSError, ValueError):
-            return self._file.tell()
+        except Exception:  # a caller's file object raises what it likes
+            return self.tell()
 
     def tell(self) -> int:
         """The position."""
-        return self._file.tell()
+        try:
+            return self._file.tell()
+        except Exception as error:
+            self._lines.append(f"reading failed: {error}")
+            return -1
 
     def read(self, count: int) -> bytes:
         """Read at most `count` bytes."""
         try:
             return self._file.read(max(0, count))
-        except (OSError, ValueError) as error:
+        except Exception as error:
             self._lines.append(f"reading failed: {error}")
             return b""
 
@@ -136,6 +140,8 @@ class QuietFile:
         """Fill `buffer` as far as the file goes; soundfile takes `read` where a file has no such method."""
         try:
             return int(self._file.readinto(buffer) or 0)  # type: ignore[attr-defined]
-        except (OSError, ValueError) as error:
+        except AttributeError:
+            raise
+        except Exception as error:
             self._lines.append(f"reading failed: {error}")
             return 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 """What a sound can be read from: a path, a file's bytes, or a binary file object."""
@@ -16,9 +19,55 @@ BLOCK = 1 << 16
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 """Hz; rates beyond are taken for a damaged header."""
 
+LONGEST_NAME = 300
+"""Characters of a name that are shown, from its beginning and end."""
+_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 class AudioError(ValueError):
     """A sound that cannot be read, or arguments that ask for none of it: which, what is wrong, what to do."""
+
+
+def shown(name: str | os.PathLike[str]) -> str:
+    """Return a name for messages: what cannot be printed is escaped, and a very long one is cut.
+
+    >>> shown("rain\\n\\0.wav")
+    'rain\\\\n\\\\x00.wav'
+    """
+    text = os.fsdecode(name)
+    if len(text) > LONGEST_NAME:
+        half = LONGEST_NAME // 2
+        text = f"{text[:half]}…{text[-half:]} ({len(text)} characters)"
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def name_of(source: Source) -> str:
+    """Return what to call a source in a message."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"<{len(source)} bytes>"
+    if isinstance(source, str | os.PathLike):
+        return shown(source)
+    return shown(str(getattr(source, "name", "<file object>")))
+
+
+@contextmanager
+def reported(name: str) -> Iterator[None]:
+    """Make an AudioError of whatever goes wrong with one sound.
+
+    Libraries and callers' file objects raise errors of all kinds, and one sound must not end a job; what was
+    raised stays behind as the cause.
+    """
+    try:
+        yield
+    except AudioError:
+        raise
+    except MemoryError as error:
+        raise AudioError(f"{name} needs more memory than there is; cut it into shorter files") from error
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or "no reason given"
+        raise AudioError(
+            f"{name} cannot be read ({type(error).__name__}: {shown(reason)}); check that it is a sound file"
+        ) from error
 
 
 class Reader(Protocol):

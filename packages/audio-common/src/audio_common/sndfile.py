@@ -89,7 +89,8 @@ class SoundFileReader:
     def _open(self) -> _SequentialFile:
         source = self._source
         if isinstance(source, Path):
-            if not self._is_noisy:
+            # soundfile takes `.raw` for a wish to read samples without a header, and asks for their rate.
+            if not self._is_noisy and source.suffix.lower() != ".raw":
                 # As bytes, since a file's name need not be valid Unicode.
                 return _SequentialFile(os.fsencode(source))
             # By its path, an mp3 beside which macOS has left metadata (`._NAME`) would be taken for an SD2.

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio_common.audio import load_audio, resampled
+from audio_common.audio import load_audio
 from audio_common.channels import LARGEST, check_channel, judge, refuse_values, taken
 from audio_common.config import Channel
 from audio_common.decoder import MAX_CHANNELS
+from audio_common.decoding import resampled
 from audio_common.reader import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioError
 
 FULL_SCALE = {"uint8": 2.0**7, "int8": 2.0**7, "int16": 2.0**15, "int32": 2.0**31}
