@@ -186,6 +186,7 @@ VERBS = (
         name="train",
         settings=TrainConfig,
         function="ml_clap.trainers.train:train_verb",
+        interrupted="The last checkpoint, if there is one, is kept; the same command goes on from it.",
         example="train --config clotho --init_from runs/quickstart-ml-clap/model",
         check=check_train,
     ),

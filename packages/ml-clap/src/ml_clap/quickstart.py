@@ -31,6 +31,7 @@ from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.manifest import Clip, read_manifest, write_manifest
 from ml_clap.evaluators.evaluate import evaluate
 from ml_clap.evaluators.results import RetrievalReport
+from ml_clap.lock import sole_writer
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.audio_index import Hit
 from ml_clap.search.index import index
@@ -59,7 +60,11 @@ class QuickstartResult:
 
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
     """Synthesize, train, evaluate, index and search; prints each step and where its files are."""
-    out = config.out
+    with sole_writer(config.out, folder=True):
+        return _run(config, config.out)
+
+
+def _run(config: QuickstartConfig, out: Path) -> QuickstartResult:
     choose_threads()
     _say(1, f"synthesizing {config.clips} training scenes with captions in {len(LANGUAGES)} languages")
     manifest = make_scenes(out / "data", clips=config.clips, seed=config.seed)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from glob import escape
 from pathlib import Path
 
-from ml_clap.files import is_stream
-from ml_clap.output import Progress, console
+from ml_clap.files import TEMPORARY, is_stream
+from ml_clap.lock import sole_writer
+from ml_clap.output import Progress, console, printable
 
 
 @contextmanager
@@ -27,6 +29,22 @@ def show_progress(description: str) -> Iterator[Callable[[float, int], None]]:
 
 
 @contextmanager
+def hold_outputs(*paths: Path | None) -> Iterator[None]:
+    """Within the block no other process writes these files; BusyError if one does.
+
+    What a kill left of an earlier writing of theirs is removed.
+    """
+    with ExitStack() as stack:
+        for path in paths:
+            if path is None or is_stream(path):
+                continue
+            stack.enter_context(sole_writer(path))
+            for leftover in path.parent.glob(f".{escape(path.name)}.*{TEMPORARY}"):
+                leftover.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
 def tables_beside_json(json: Path | None) -> Iterator[None]:
     """Within the block tables go to standard error if JSON takes standard output (`--json -`)."""
     with redirect_stdout(sys.stderr) if json is not None and is_stream(json) else ExitStack():
@@ -34,21 +52,26 @@ def tables_beside_json(json: Path | None) -> Iterator[None]:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> None:
-    """Print a table to standard output; the first column is text, the others are numbers."""
+    """Print a table to standard output; the first column is text, the others are numbers.
+
+    Control characters in it, which file names and captions may hold, are written as escapes.
+    """
     from rich.table import Table
     from rich.text import Text
 
     # As Text: labels in [brackets] are no markup.
     # One space between columns: eleven of them fit into the 80 of a terminal, or of none.
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(
+        title=Text(printable(title)), title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for place, name in enumerate(columns):
-        table.add_column(Text(name), justify="right" if place else "left", no_wrap=place > 0)
+        table.add_column(Text(printable(name)), justify="right" if place else "left", no_wrap=place > 0)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     screen = console()
     screen.print(table)
     if note:
-        screen.print(Text(note))
+        screen.print(Text(printable(note)))
 
 
 def print_skipped(reasons: Sequence[str], limit: int = 5, what: str = "sound") -> None:
@@ -68,8 +91,3 @@ def count_of(number: int, what: str) -> str:
     ('1 clip', '1,200 clips')
     """
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def printable(text: str) -> str:
-    """Return text for a terminal; bytes of file names that are no valid Unicode become a replacement mark."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -210,6 +210,15 @@ def damage(clips: list[Clip], numbers: Sequence[int], folder: Path) -> list[Clip
     ]
 
 
+def test_of_a_file_that_is_longer_than_it_says_the_beginning_is_decoded(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "hour.flac", np.zeros(600 * 16_000, np.int16), 16_000)
+    clip = Clip("hour", tmp_path / "hour.flac", {"eng_Latn": ("rain",)}, duration=3.0)
+    data = CaptionDataset([clip], max_seconds=5.0)
+    item = data[Draw(Sample(0, "eng_Latn", 0), 0, 0, 0)]
+    assert len(item.waveform) == 5 * 16_000
+    assert len(data._cache[0]) == dataset_module.LONG_SECONDS * 16_000
+
+
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_bad_files_are_replaced_reported_once_and_do_not_end_the_run(
     clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture, num_workers: int

@@ -11,7 +11,9 @@ from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_mani
 
 ROW: dict[str, Any] = {"id": "a", "audio": "a.wav", "captions": {"eng_Latn": ["A dog."]}}
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
+texts = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
+).filter(str.strip)
 names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12).filter(
     lambda name: bool(name.strip()) and name not in (".", "..")
 )
@@ -105,7 +107,7 @@ def test_languages_of_any_spelling_and_further_keys_are_read(tmp_path: Path) -> 
             "name the language eng_Latn twice",
         ),
         (json.dumps(ROW | {"duration": "5"}), "duration must be a number of seconds, got '5'"),
-        (json.dumps(ROW | {"duration": float("nan")}), "duration must be a number of seconds, got nan"),
+        (json.dumps(ROW | {"duration": float("nan")}), "NaN is no number of JSON"),
         (json.dumps(ROW | {"split": 1}), "split must be a non-empty text, got 1"),
         (json.dumps(ROW), "id 'a' is already that of line 1"),
     ],

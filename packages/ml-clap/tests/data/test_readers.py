@@ -105,11 +105,11 @@ def test_bad_entries_of_reference_json_are_named_and_the_others_read(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", r"data\.json:1: not JSON"), ("[]", "a list `data`, got list")]
+    ("content", "message"), [("{", r"data\.json: not JSON"), ("[]", "a list `data`, got list")]
 )
 def test_reference_json_of_another_form_is_an_error(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "data.json").write_text(content)
-    with pytest.raises(ManifestError, match=message):
+    with pytest.raises(ValueError, match=message):
         read_reference(PrepareReferenceConfig(source=tmp_path / "data.json", out=OUT))
 
 
@@ -434,6 +434,15 @@ def test_validation_never_divides_a_recording_nor_takes_all(
             assert {own for own, _ in inside} >= {label} <= {own for own, _ in outside}
         else:
             assert label not in {own for own, _ in inside}
+
+
+def test_a_name_without_its_recording_is_one_bad_row(tmp_path: Path) -> None:
+    path = make_list(tmp_path)
+    path.write_text(path.read_text() + '\n{"audio": "dog/odd.ogg", "label": "dog", "fold": 1}\n')
+    reading = read_folder(folder_config(tmp_path, recording=r"^\d+-(\w+)-"))
+    assert len(reading.clips) == 24
+    assert [problem.kind for problem in reading.problems] == ["row"]
+    assert "finds no group in 'odd.ogg'" in reading.problems[0].message
 
 
 @pytest.mark.parametrize(

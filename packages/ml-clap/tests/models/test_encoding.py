@@ -10,8 +10,10 @@ import torch
 from audio_common.audio import AudioError, load_audio
 from audio_common.config import CEDConfig
 from audio_common.prefetch import AudioSpan, BadFile
+from audio_common.workers import DecodeLimits
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.encoding import (
+    UNHEARD,
     encode_files,
     encode_spans,
     encode_texts,
@@ -156,6 +158,38 @@ def test_given_batches_are_what_the_model_gets(folder: Path, sounds: list[AudioS
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-6)
     other, _ = encode_files(reference, spans, batches=[[0], [1], [2]])
     assert (other[0] - found[0]).abs().max() > 1e-4
+
+
+def test_what_the_reference_mode_does_not_hear_is_told(folder: Path, tmp_path: Path) -> None:
+    """A batch whose longest sound fills its last piece of 1,012 frames loses that piece."""
+    reference = MLCLAP.from_pretrained(folder / "model", mode="reference")
+    seconds = (2 * 1012 * 160 - 160) / RATE
+    spans = [AudioSpan(write_sound(tmp_path / f"{n}.wav", s, n)) for n, s in enumerate((seconds, 3.0, 0.1))]
+    complaints: list[BadFile] = []
+    found, bad = encode_files(reference, spans, batches=[[0, 1], [2]], complaints=complaints)
+    assert [(each.index, each.reason.endswith(UNHEARD)) for each in complaints] == [(0, True)]
+    assert [(each.index, "too short" in each.reason) for each in bad] == [(2, True)]
+    assert found[:2].isfinite().all()
+    masked = MLCLAP.from_pretrained(folder / "model")
+    assert encode_files(masked, spans, complaints=complaints)[1] == []
+    assert len(complaints) == 1
+
+
+def test_decoding_in_processes_changes_no_embedding(model: MLCLAP, sounds: list[AudioSpan]) -> None:
+    found, bad = encode_files(model, sounds, decode_limits=DecodeLimits())
+    assert not bad
+    torch.testing.assert_close(found, encode_files(model, sounds)[0], rtol=0, atol=0)
+
+
+def test_a_sound_that_takes_too_much_memory_is_one_bad_file(
+    model: MLCLAP, sounds: list[AudioSpan], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "hours.flac", np.zeros(2 * 3600 * RATE, np.int16), RATE)
+    spans = [*sounds[:2], AudioSpan(tmp_path / "hours.flac")]
+    found, bad = encode_files(model, spans, decode_limits=DecodeLimits(megabytes=64))
+    assert [each.index for each in bad] == [2]
+    assert "64 MB" in bad[0].reason
+    assert found[:2].isfinite().all()
 
 
 def test_waveforms_in_memory_are_encoded_as_files_are(model: MLCLAP, sounds: list[AudioSpan]) -> None:

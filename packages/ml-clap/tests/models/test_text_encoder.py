@@ -169,7 +169,7 @@ def test_every_published_layout_loads_strictly(
     expected = embed(load_text_encoder(folder))
     torch.testing.assert_close(embed(load_text_encoder(layout(state, tmp_path))), expected, atol=1e-6, rtol=0)
     del state["layers.1.fc2.bias"]
-    with pytest.raises(RuntimeError, match=r"layers\.1\.fc2\.bias"):
+    with pytest.raises(ValueError, match=r"layers\.1\.fc2\.bias"):
         load_text_encoder(layout(state, tmp_path))
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,66 @@ def test_a_sound_that_cannot_be_read_ends_no_search(
     assert "1 query in" in capsys.readouterr().out
     with pytest.raises(AudioError, match="an HTML page"):
         search_verb(SearchConfig(index=folder / "index", audio=(bad,), device="cpu"))
+
+
+def test_a_bad_query_is_listed_and_the_others_run(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [b"\xef\xbb\xbfrain", b"xxx_Klin\tbortaS", b"caf\xe9", b"fra_Latn\t", b"a\0b", b"fr\tla pluie"]
+    (tmp_path / "q.txt").write_bytes(b"\r\n".join(lines))
+    path = tmp_path / "hits.json"
+    texts = ("a dog barks", "half \udce9")
+    config = SearchConfig(
+        index=folder / "index", query=texts, queries=tmp_path / "q.txt", device="cpu", json=path, top_k=1
+    )
+    assert search_verb(config) == 1
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert [query["text"] for query in record["queries"]] == ["a dog barks", "rain", "la pluie"]
+    bad = {row["where"].rpartition("/")[2]: row["message"] for row in record["bad_rows"]}
+    assert list(bad) == ["query 2", "q.txt:2", "q.txt:3", "q.txt:4", "q.txt:5"]
+    for where, message in zip(
+        bad, ("Unicode", "unknown language", "UTF-8", "no text", "not text"), strict=True
+    ):
+        assert message in bad[where], where
+        assert where in caplog.text
+    assert "3 queries in" in capsys.readouterr().out
+    (tmp_path / "q.txt").write_bytes(b"RIFF\xff\0\0")
+    with pytest.raises(ValueError, match=r"q\.txt:1: not UTF-8 text"):
+        search_verb(SearchConfig(index=folder / "index", queries=tmp_path / "q.txt", device="cpu"))
+
+
+def test_captions_and_names_move_no_cursor(
+    folder: Path, model: MLCLAP, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "dog\x1b[2J\u202e.wav"
+    soundfile.write(tmp_path / name, noise(1.0, 1), RATE)
+    captions: dict[str, tuple[str, ...]] = {"eng_Latn": ("a dog\x1b]0;title\x07 barks",)}
+    write_manifest(tmp_path / "m.jsonl", [Clip(id="a", audio=tmp_path / name, captions=captions)])
+    update_index(model, tmp_path / "m.jsonl", tmp_path / "index", model_name=str(folder / "model"))
+    search(SearchConfig(index=tmp_path / "index", query=("rain\x1b[1m",), device="cpu"))
+    printed = capsys.readouterr().out
+    assert not set(printed) & set("\x1b\x07\u202e")
+    assert r"dog\x1b[2J\u202e.wav" in printed
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("index.json", b"[1]", r"index\.json: expected a JSON object"),
+        ("index.json", b'{"format": 1}', r"index\.json: .*missing"),
+        ("index.json", b'{"format": 1, "format": 1}', "stands twice"),
+        ("entries-000000.jsonl", b'{"id": 3}\n' * 4, r"entries-000000\.jsonl:\d: "),
+        ("entries-000000.jsonl", b"", "is damaged"),
+        ("spans-000000.npy", b"no numpy", "."),
+    ],
+)
+def test_a_damaged_index_names_its_file(
+    folder: Path, model: MLCLAP, tmp_path: Path, file: str, content: bytes, message: str
+) -> None:
+    shutil.copytree(folder / "index", tmp_path / "index")
+    (tmp_path / "index" / file).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        AudioIndex.open(tmp_path / "index").search(model, text="rain")
 
 
 def test_a_moved_model_can_be_named(folder: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_clap.lock import BusyError
 from ml_clap.search import store
-from ml_clap.search.store import AudioIndexError, Entry, IndexSettings, IndexWriter, json_line, writer_lock
+from ml_clap.search.store import AudioIndexError, Entry, IndexSettings, IndexWriter, json_line, writing
 
 SETTINGS = IndexSettings(
     model="m",
@@ -138,23 +139,23 @@ def test_a_file_cut_short_costs_its_last_rows(tmp_path: Path, name: str, cut: in
 
 def test_a_second_writer_is_refused_and_the_lock_dies_with_its_holder(tmp_path: Path) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from ml_clap.search.store import writer_lock\n"
-        "with writer_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from ml_clap.search.store import writing\n"
+        "with writing(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "i")], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(AudioIndexError, match="another process is writing"), writer_lock(tmp_path / "i"):
+    with pytest.raises(BusyError, match="another process"), writing(tmp_path / "i"):
         pass
     holder.kill()
     holder.communicate()
-    with writer_lock(tmp_path / "i"):
+    with writing(tmp_path / "i"):
         pass
 
 
 def test_someone_elses_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").touch()
-    with pytest.raises(AudioIndexError, match=r"holds thesis.doc"), writer_lock(tmp_path):
+    with pytest.raises(AudioIndexError, match=r"holds thesis.doc"), writing(tmp_path):
         pass
     assert not (tmp_path / ".lock").exists()
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ml_clap.config.limits import check_at_least
-from ml_clap.config.sound import Channel
+from audio_common.config import Channel
+
+from ml_clap.config.limits import check_at_least, check_decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ class ClassifyConfig:
     (default: as the model was trained, else `mean`)."""
     num_workers: int = 1
     """Threads that read files."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
@@ -62,5 +67,6 @@ class ClassifyConfig:
         if any(index < 0 for index in self.prompt_indices):
             raise ValueError(f"prompt_indices count from 0, got {list(self.prompt_indices)}")
         check_at_least(self, 1, "top_k", "num_workers", "limit")
+        check_decoding(self.decode_seconds, self.decode_megabytes)
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")

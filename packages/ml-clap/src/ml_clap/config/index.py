@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ml_clap.config.limits import check_at_least
-from ml_clap.config.sound import Channel
+from audio_common.config import Channel
+
+from ml_clap.config.limits import check_at_least, check_decoding
 
 WINDOW_SECONDS = 10.0
 """Window of a new index where none is named."""
@@ -43,6 +44,10 @@ class IndexConfig:
     (default: the index's, else as the model was trained)."""
     num_workers: int = 1
     """Threads that read files."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     json: Path | None = None
@@ -69,3 +74,4 @@ class IndexConfig:
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")
         check_at_least(self, 1, "num_workers")
+        check_decoding(self.decode_seconds, self.decode_megabytes)

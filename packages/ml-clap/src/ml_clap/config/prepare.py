@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_clap.config.limits import check_at_least
-from ml_clap.config.sound import Channel
+from audio_common.config import Channel
+
+from ml_clap.config.limits import check_at_least, check_decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,10 @@ class PrepareConfig:
     """Licence of the recordings, noted for each clip."""
     num_workers: int = 4
     """Threads that read files."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     json: Path | None = None
     """Also write the report to this file; `-`: to standard output."""
 
@@ -42,6 +47,7 @@ class PrepareConfig:
         if self.out is None:
             raise ValueError("out: say where the manifest goes, --out FILE.jsonl")
         check_at_least(self, 1, "num_workers")
+        check_decoding(self.decode_seconds, self.decode_megabytes)
         if self.min_seconds < 0:
             raise ValueError(f"min_seconds must not be negative, got {self.min_seconds}")
 

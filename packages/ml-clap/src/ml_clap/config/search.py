@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ml_clap.config.limits import check_at_least
-from ml_clap.config.sound import Channel
+from audio_common.config import Channel
+
+from ml_clap.config.limits import check_at_least, check_decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,10 @@ class SearchConfig:
     """Sound files to find similar sounds of."""
     channel: Channel | None = None
     """What is made of a sound's channels: `mean`, `first` or `loudest` (default: as the index was made)."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     top_k: int = 10
     """Hits per query."""
     model: str | None = None
@@ -46,3 +51,4 @@ class SearchConfig:
         if not all(text.strip() for text in self.query):
             raise ValueError("query: an empty text finds nothing; write what is to be heard")
         check_at_least(self, 1, "top_k")
+        check_decoding(self.decode_seconds, self.decode_megabytes)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ml_clap.config.limits import check_at_least
-from ml_clap.config.sound import Channel
+from audio_common.config import Channel
+
+from ml_clap.config.limits import check_at_least, check_decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,10 @@ class SimilarityConfig:
     (default: as the model was trained, else `mean`)."""
     num_workers: int = 1
     """Threads that read files."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
@@ -38,3 +43,4 @@ class SimilarityConfig:
         if not all(item.strip() for item in self.inputs):
             raise ValueError("inputs: an empty text is like nothing; write what is to be heard")
         check_at_least(self, 1, "num_workers")
+        check_decoding(self.decode_seconds, self.decode_megabytes)

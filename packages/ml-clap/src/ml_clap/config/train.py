@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from audio_common.config import Channel
+
 from ml_clap.config.limits import check_at_least
 from ml_clap.config.model import ModelConfig
-from ml_clap.config.sound import Channel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 from audio_common.audio import AudioError, load_audio, measure_audio
+from audio_common.config import Channel
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ml_clap.config.sound import Channel
 from ml_clap.data.batches import BadClip, Draw, Item
 from ml_clap.data.manifest import Clip
 
@@ -112,7 +112,8 @@ class CaptionDataset(Dataset[Item]):
             return read(offset=share * (seconds - self.max_seconds), duration=self.max_seconds)
         waveform = self._cache.get(clip)
         if waveform is None:
-            waveform = read()
+            # It may be hours longer than its manifest or header says: what lies beyond is not heard.
+            waveform = read(duration=max(LONG_SECONDS, self.max_seconds))
             self._keep(clip, waveform)
         length = max(1, round(self.max_seconds * SAMPLE_RATE))
         start = int(share * (max(0, len(waveform) - length) + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def find_overlaps(
 def find_failed(clips: Sequence[Clip], failures: Mapping[Path, str]) -> list[Problem]:
     """Find clips whose file is not there, or not sound."""
     return [
-        Problem("corrupt" if clip.audio.is_file() else "missing", clip.id, failures[clip.audio])
+        Problem("corrupt" if os.path.isfile(clip.audio) else "missing", clip.id, failures[clip.audio])
         for clip in clips
         if clip.audio in failures
     ]

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
+from audio_common.config import Channel
 from torch.utils.data import DataLoader, Sampler
 
-from ml_clap.config.sound import Channel
 from ml_clap.data.batches import BadClip, Batch, Collator, Draw, Item, Tokenize, UniqueClips, plan_epoch
 from ml_clap.data.dataset import CaptionDataset, Crop, clip_seconds
 from ml_clap.data.enhancement import Sample

@@ -11,7 +11,6 @@ kept. What cannot be used is an error that names the file and the line.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 from ml_clap.data.languages import resolve
 from ml_clap.files import read_bytes, to_json, write_atomically
+from ml_clap.strict_json import JSONError, is_writable_text, json_lines
 
 
 class ManifestError(ValueError):
@@ -160,13 +160,22 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
     lines: list[bytes] = []
     ids: set[str] = set()
     for number, clip in enumerate(clips, start=1):
-        row = _row_of(clip, path)
-        clip_of(row, path, number)  # what is written must be readable
+        if fault := clip_fault(clip, path):
+            raise ManifestError(f"{path}:{number}: {fault}")
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)
-        lines.append(to_json(row) + b"\n")
+        lines.append(to_json(_row_of(clip, path)) + b"\n")
     write_atomically(path, b"".join(lines))
+
+
+def clip_fault(clip: Clip, path: Path) -> str | None:
+    """Return why a clip could not be read back from the manifest `path`, or None."""
+    try:
+        clip_of(_row_of(clip, path), path, 0)
+    except ManifestError as e:
+        return str(e).removeprefix(f"{path}:0: ")
+    return None
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -183,23 +192,9 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def parse_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Give (line number, object) of each line that is not blank, or in its place why it is no object."""
-    # At \n alone: JSON may hold other marks that `splitlines` takes for the end of a line.
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        if line.strip():
-            yield number, _parse_line(line)
-
-
-def _parse_line(line: bytes) -> dict[str, Any] | str:
-    try:
-        # utf-8-sig: some editors begin a file with a byte order mark
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as e:
-        return f"not UTF-8 text ({e})"
-    except json.JSONDecodeError as e:
-        return f"not JSON: {e.msg} at column {e.colno}"
-    except RecursionError:
-        return "not JSON that can be read: lists in lists beyond measure"
-    return row if isinstance(row, dict) else f"expected a JSON object, got {type(row).__name__}"
+    for number, row in json_lines(read_bytes(path), str(path)):
+        where = f"{path}:{number}: "
+        yield number, str(row).removeprefix(where) if isinstance(row, JSONError) else row
 
 
 def clip_of(row: dict[str, Any] | str, path: Path, number: int, language: str = "eng_Latn") -> Clip:
@@ -214,7 +209,7 @@ def clip_of(row: dict[str, Any] | str, path: Path, number: int, language: str = 
     try:
         return Clip(
             id=_text(row, "id"),
-            audio=_absolute(path.parent) / _text(row, "audio"),
+            audio=_absolute(path.parent) / _file_name(row, "audio"),
             captions=_captions(row, language),
             split=_optional_text(row, "split"),
             licence=_optional_text(row, "licence"),
@@ -238,7 +233,28 @@ def _text(row: dict[str, Any], key: str) -> str:
     value = row[key]
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"{key} must be a non-empty text, got {value!r}")
+    if not is_writable_text(value):
+        raise ValueError(f"{key} is not valid Unicode: {value!r}")
     return value
+
+
+def _file_name(row: dict[str, Any], key: str) -> str:
+    """Return a path as a file system can have it: its bytes need not be valid Unicode."""
+    name = row.get(key)
+    if not isinstance(name, str) or is_writable_text(name):
+        return _text(row, key)
+    if fault := name_fault(name):
+        raise ValueError(f"{key}: {fault}")
+    return name
+
+
+def name_fault(name: str) -> str | None:
+    """Return why no file can be called so, or None."""
+    try:
+        is_possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        is_possible = False
+    return None if is_possible else f"no file can be called {name!r}"
 
 
 def _optional_text(row: dict[str, Any], key: str) -> str | None:
@@ -280,6 +296,8 @@ def _caption_texts(whose: str, value: Any) -> tuple[str, ...]:
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"captions{whose} must be non-empty texts, got {text!r}")
+        if not is_writable_text(text) or "\0" in text:
+            raise ValueError(f"captions{whose} must be valid Unicode, got {text!r}")
     return tuple(texts)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.check import Check, CheckMemory, check_files
+from audio_common.workers import DecodeLimits
 
 from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
@@ -26,14 +27,15 @@ from ml_clap.config.prepare import (
     PrepareTuxpaintConfig,
 )
 from ml_clap.data.findings import KINDS, find_duplicates, find_failed, find_odd, find_overlaps
-from ml_clap.data.manifest import BadRow, Clip, ManifestError, read_manifest, write_manifest
+from ml_clap.data.manifest import BadRow, Clip, ManifestError, clip_fault, read_manifest, write_manifest
 from ml_clap.data.readers.json_lines import read_jsonl
 from ml_clap.data.readers.labelled import read_folder
 from ml_clap.data.readers.published import read_audiocaps, read_clotho, read_reference
 from ml_clap.data.readers.reading import Problem, Reading
 from ml_clap.data.readers.tuxpaint import read_tuxpaint
 from ml_clap.files import write_json
-from ml_clap.tables import print_table, printable, show_progress, tables_beside_json
+from ml_clap.output import printable
+from ml_clap.tables import hold_outputs, print_table, show_progress, tables_beside_json
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareReferenceConfig: read_reference,
@@ -92,7 +94,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     """
     assert config.out is not None, "checked by PrepareConfig"
     reading = READERS[type(config)](config)
-    clips = unique_ids(reading.clips)
+    clips = unique_ids(_usable(reading, config.out))
     if config.licence is not None:
         clips = [replace(clip, licence=config.licence) for clip in clips]
     others = [clip for path in config.against for clip in _read_others(path, reading)]
@@ -127,7 +129,9 @@ def prepare(config: PrepareConfig) -> PrepareReport:
 
 def prepare_verb(config: PrepareConfig) -> int:
     """Prepare, and return 1 if clips are left out because they are missing or damaged."""
-    return int(any(found.is_left_out for found in prepare(config).kinds))
+    assert config.out is not None, "checked by PrepareConfig"
+    with hold_outputs(config.out, report_path(config.out), config.json):
+        return int(any(found.is_left_out for found in prepare(config).kinds))
 
 
 def report_path(manifest: Path) -> Path:
@@ -147,6 +151,15 @@ def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
         taken.add(clip_id)
         named.append(replace(clip, id=clip_id))
     return named
+
+
+def _usable(reading: Reading, out: Path) -> list[Clip]:
+    """Return the clips that a manifest can hold; the others become problems."""
+    faults = [clip_fault(clip, out) for clip in reading.clips]
+    for clip, fault in zip(reading.clips, faults, strict=True):
+        if fault is not None:
+            reading.add_problem("row", clip.id, fault)
+    return [clip for clip, fault in zip(reading.clips, faults, strict=True) if fault is None]
 
 
 def _read_others(path: Path, reading: Reading) -> list[Clip]:
@@ -171,7 +184,12 @@ def _check(clips: Sequence[Clip], config: PrepareConfig) -> tuple[dict[Path, Che
     paths = [clip.audio for clip in clips]
     with show_progress("Checking audio") as progress:
         return check_files(
-            paths, memory, num_workers=config.num_workers, channel=config.channel, progress=progress
+            paths,
+            memory,
+            num_workers=config.num_workers,
+            channel=config.channel,
+            progress=progress,
+            decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
         )
 
 

@@ -11,12 +11,12 @@ or a text file with a label a line. A label without a description is put into it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_clap.data.languages import LANGUAGES, resolve
+from ml_clap.strict_json import as_utf8, is_writable_text, parse_json
 
 Prompts = Mapping[str, Mapping[str, Sequence[str]]]
 """Label -> language code -> descriptions."""
@@ -46,16 +46,14 @@ def read_prompts(
     Raises:
         ValueError: other content, with the label and what is wrong.
     """
+    written = path.read_bytes()
     try:
-        text = path.read_text("utf-8-sig")
+        text = as_utf8(written, str(path)).decode()
     except UnicodeDecodeError as e:
         raise ValueError(f"{path}: not UTF-8 text ({e})") from e
     if path.suffix.lower() != ".json" and text.lstrip()[:1] not in ("{", "["):
         return _labels_of_file(path, _lines(text, path), languages)
-    try:
-        content = json.loads(text)
-    except ValueError as e:
-        raise ValueError(f"{path} is not JSON: {e}") from e
+    content = parse_json(written, str(path))
     if isinstance(content, list):
         return _labels_of_file(path, content, languages)
     if not isinstance(content, dict) or not content:
@@ -79,7 +77,7 @@ def prompts_of_labels(
     """
     names = list(labels)
     for place, label in enumerate(names):
-        if not isinstance(label, str) or not label.strip():
+        if not isinstance(label, str) or not label.strip() or not is_writable_text(label):
             raise ValueError(f"label number {place + 1} must be a text, got {label!r}")
     doubled = sorted({label for label in names if names.count(label) > 1})
     if not names or doubled:
@@ -167,7 +165,9 @@ def _read_descriptions(
 
 def _checked_texts(where: str, texts: Any) -> tuple[str, ...]:
     is_list = isinstance(texts, list | tuple) and bool(texts)
-    if not is_list or not all(isinstance(text, str) and text.strip() for text in texts):
+    if not is_list or not all(
+        isinstance(text, str) and text.strip() and is_writable_text(text) for text in texts
+    ):
         raise ValueError(f"{where}: expected a list of descriptions, got {texts!r}")
     return tuple(texts)
 

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from audio_common.config import Channel
 from audio_common.prefetch import AudioSpan, BadFile
+from audio_common.workers import DecodeLimits
 
 from ml_clap.config.evaluate import EvaluateConfig
-from ml_clap.config.sound import Channel
 from ml_clap.data.languages import LANGUAGES, resolve
 from ml_clap.data.manifest import BadRow, Clip, read_split
 from ml_clap.evaluators.figures import check_figure_path, save_figure
@@ -32,8 +33,8 @@ from ml_clap.evaluators.statistics import average_metrics, bootstrap, measure_co
 from ml_clap.files import write_json
 from ml_clap.models.checkpoint import check_model
 from ml_clap.models.device import choose_device, choose_dtype
-from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
-from ml_clap.tables import show_progress, tables_beside_json
+from ml_clap.models.encoding import UNHEARD, Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.tables import count_of, hold_outputs, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
@@ -68,6 +69,7 @@ def evaluate_retrieval(
     num_workers: int = 1,
     reference_batch_size: int | None = None,
     channel: Channel | None = None,
+    decode_limits: DecodeLimits | None = None,
     progress: Progress | None = None,
 ) -> RetrievalReport:
     """Measure retrieval over `clips`, each encoded once; leaves the model in the mode it was in.
@@ -84,6 +86,7 @@ def evaluate_retrieval(
         reference_batch_size: captions of a batch as the authors' evaluation cuts them, instead of batches by
             length; for a model in the reference mode.
         channel: what is made of several channels; default: the model's.
+        decode_limits: of time and memory, in processes that decode; None: in threads of this one.
         progress: called with the numbers of clips done and of all.
 
     Raises:
@@ -96,6 +99,7 @@ def evaluate_retrieval(
         first = _gather(clips, codes[0], num_captions, ())
         rows = [first.clips[place] for place in first.owner]
         batches = reference_batches(rows, range(len(clips)), reference_batch_size)
+    complaints: list[BadFile] = []
     with evaluation_mode(model):
         audio, bad = encode_files(
             model,
@@ -105,6 +109,8 @@ def evaluate_retrieval(
             progress=progress,
             batches=batches,
             channel=channel,
+            decode_limits=decode_limits,
+            complaints=complaints,
         )
         queries = [_gather(clips, code, num_captions, {file.index for file in bad}) for code in codes]
         _check_queries(codes, queries, bad)
@@ -131,12 +137,14 @@ def evaluate_retrieval(
         consistency=measure_consistency(to_audio) if comparable else None,
         num_clips=len(clips) - len(bad),
         bad_files=tuple(bad),
+        complaints=tuple(complaints),
         seconds=time.monotonic() - began,
         notices=tuple(
             notice
             for notice in (
                 _say_left_out(clips, codes, num_captions),
                 model.prepare_text.describe_cut(list(cut.values())),
+                _say_unheard(complaints),
             )
             if notice
         ),
@@ -152,6 +160,14 @@ def _say_left_out(clips: Sequence[Clip], codes: Sequence[str], num_captions: int
     if not left_out:
         return ""
     return f"{left_out:,} of {sum(counts):,} captions are left out (--num_captions {num_captions})"
+
+
+def _say_unheard(complaints: Sequence[BadFile]) -> str:
+    """Say how many clips the authors' code does not hear whole; nothing where it does."""
+    clips = {complaint.index for complaint in complaints if complaint.reason.endswith(UNHEARD)}
+    return (
+        f"of {count_of(len(clips), 'long clip')} the last piece is not heard (--reference)" if clips else ""
+    )
 
 
 def choose_languages(clips: Iterable[Clip], languages: Sequence[str] | None) -> list[str]:
@@ -217,6 +233,7 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
             num_workers=config.num_workers,
             reference_batch_size=config.batch_size if config.reference else None,
             channel=config.channel,
+            decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
             progress=progress,
         )
     notices = (*say_limit(len(there), config.limit), *report.notices)
@@ -232,7 +249,8 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
 
 def evaluate_verb(config: EvaluateConfig) -> int:
     """Evaluate, and return 1 if files or lines of the manifest had to be skipped."""
-    report = evaluate(config)
+    with hold_outputs(config.json, config.plot):
+        report = evaluate(config)
     return int(bool(report.bad_files or report.bad_rows))
 
 

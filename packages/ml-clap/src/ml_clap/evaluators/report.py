@@ -18,7 +18,7 @@ from ml_clap.evaluators.results import (
     ZeroShotReport,
 )
 from ml_clap.files import to_plain
-from ml_clap.tables import count_of, print_skipped, print_table, printable
+from ml_clap.tables import count_of, print_skipped, print_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,7 @@ def say_limit(number: int, limit: int | None) -> tuple[str, ...]:
 def print_left_out(report: RetrievalReport | ZeroShotReport) -> None:
     """Print what was cut, to standard error, and the lines and files that were skipped."""
     for notice in report.notices:
-        logger.warning(printable(notice))
+        logger.warning(notice)
     print_skipped([f"{row.where}: {row.message}" for row in report.bad_rows], what="line")
     print_skipped([file.reason for file in report.bad_files])
 

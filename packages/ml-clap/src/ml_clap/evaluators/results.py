@@ -85,6 +85,8 @@ class RetrievalReport:
     """Clips that were skipped."""
     seconds: float
     """Wall-clock time of encoding and ranking."""
+    complaints: tuple[BadFile, ...] = ()
+    """What is odd about clips that were encoded nevertheless: damage, channels that cancel each other."""
     bad_rows: tuple[BadRow, ...] = ()
     """Lines of the manifest that were skipped."""
     notices: tuple[str, ...] = ()
@@ -131,6 +133,8 @@ class ZeroShotReport:
     """The best labels of audio without one."""
     bad_files: tuple[BadFile, ...]
     """Audio that was skipped."""
+    complaints: tuple[BadFile, ...] = ()
+    """What is odd about clips that were encoded nevertheless: damage, channels that cancel each other."""
     bad_rows: tuple[BadRow, ...] = ()
     """Lines of manifests that were skipped."""
     notices: tuple[str, ...] = ()

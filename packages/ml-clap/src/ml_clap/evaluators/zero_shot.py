@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from audio_common.config import Channel
 from audio_common.files import find_audio
-from audio_common.prefetch import AudioSpan
+from audio_common.prefetch import AudioSpan, BadFile
+from audio_common.workers import DecodeLimits
 
 from ml_clap.config.classify import ClassifyConfig
-from ml_clap.config.sound import Channel
 from ml_clap.data.folders import say_not_sound
 from ml_clap.data.manifest import BadRow, read_split
 from ml_clap.data.prompts import Prompts, choose_prompts, prompts_of_labels, read_prompts
@@ -31,7 +32,7 @@ from ml_clap.files import is_stream, write_json
 from ml_clap.models.checkpoint import check_model
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
-from ml_clap.tables import show_progress, tables_beside_json
+from ml_clap.tables import hold_outputs, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.data.manifest import Clip
@@ -53,6 +54,7 @@ def classify_clips(
     seconds_per_batch: float = 160.0,
     num_workers: int = 1,
     channel: Channel | None = None,
+    decode_limits: DecodeLimits | None = None,
     progress: Progress | None = None,
 ) -> ZeroShotReport:
     """Classify clips, each encoded once; leaves the model in the mode it was in.
@@ -67,6 +69,7 @@ def classify_clips(
         seconds_per_batch: seconds of audio encoded at once.
         num_workers: threads that read files.
         channel: what is made of several channels; default: the model's.
+        decode_limits: of time and memory, in processes that decode; None: in threads of this one.
         progress: called with the numbers of clips done and of all.
 
     Raises:
@@ -76,6 +79,7 @@ def classify_clips(
     labels = list(prompts)
     truth = _true_classes(clips, labels)
     paths = [clip if isinstance(clip, Path) else clip.audio for clip in clips]
+    complaints: list[BadFile] = []
     with evaluation_mode(model):
         audio, bad = encode_files(
             model,
@@ -83,6 +87,8 @@ def classify_clips(
             seconds_per_batch=seconds_per_batch,
             num_workers=num_workers,
             channel=channel,
+            decode_limits=decode_limits,
+            complaints=complaints,
             progress=progress,
         )
         cut: dict[str, CutText] = {}
@@ -110,6 +116,7 @@ def classify_clips(
             for code, cosines in scores.items()
         ],
         bad_files=tuple(bad),
+        complaints=tuple(complaints),
         notices=tuple(
             notice
             for notice in (
@@ -190,6 +197,7 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
             seconds_per_batch=config.seconds_per_batch,
             num_workers=config.num_workers,
             channel=config.channel,
+            decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
             progress=progress,
         )
     passed_over = [notice for source in config.data for notice in say_not_sound(source)]
@@ -206,7 +214,8 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
 
 def classify_verb(config: ClassifyConfig) -> int:
     """Classify, and return 1 if files or lines of manifests had to be skipped."""
-    report = classify(config)
+    with hold_outputs(config.json, config.plot):
+        report = classify(config)
     return int(bool(report.bad_files or report.bad_rows))
 
 

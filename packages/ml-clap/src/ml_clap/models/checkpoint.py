@@ -9,25 +9,32 @@ what is read.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from audio_common.checkpoint import convert_state_dict
-from audio_common.config import CEDConfig
-from safetensors.torch import load_file, save_file
+from audio_common.checkpoint import check_sizes, convert_state_dict, read_tensors, safetensors_shapes
+from audio_common.config import CHANNELS, CEDConfig, Channel
+from audio_common.sizes import Shapes
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
-from ml_clap.config.sound import Channel
 from ml_clap.files import write_atomically, write_json
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder
-from ml_clap.models.text_source import WEIGHTS_FILE, TextSource, fetch_folder, load_pt, read_text_source
+from ml_clap.models.text_source import (
+    TOKENIZER_FILES,
+    WEIGHTS_FILE,
+    TextSource,
+    fetch_folder,
+    load_pt,
+    read_text_source,
+)
 from ml_clap.models.tokenizer import SonarTokenizer, find_sentencepiece
+from ml_clap.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +42,20 @@ CONFIG_FILE = "config.json"
 TEXT_FOLDER = "text_encoder"
 FORMAT = "ml-clap"
 FORMAT_VERSION = 1
+HUB_FILES = (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    *(f"{TEXT_FOLDER}/{name}" for name in (CONFIG_FILE, *TOKENIZER_FILES)),
+)
+"""Patterns of the files of a model."""
 HEAD_WIDTH = 64
 """Width of an attention head in CED and in SONAR, which no tensor's shape tells."""
 
+SHOWN = 5
+"""Weights that an error names of those that do not fit."""
+
 Mode = Literal["masked", "reference"]
+Settings = TypeVar("Settings")
 _ENCODERS = ("audio_encoder", "text_encoder")
 
 
@@ -46,6 +63,8 @@ _ENCODERS = ("audio_encoder", "text_encoder")
 class SavedModel:
     """A model as it is on disk."""
 
+    path: Path
+    """The folder or file that it was read from."""
     config: ModelConfig
     state: dict[str, Tensor]
     """Weights under the names of `MLCLAP.export_state`."""
@@ -97,7 +116,9 @@ def read_model(
     source = find_model(source)
     if Path(source).suffix == ".pt":
         return read_published(Path(source), mode=mode or "masked", text_tokenizer=text_tokenizer)
-    folder = fetch_folder(source, wanted="a folder of `save_pretrained`, a hub id or a .pt of the authors")
+    folder = fetch_folder(
+        source, wanted="a folder of `save_pretrained`, a hub id or a .pt of the authors", patterns=HUB_FILES
+    )
     return read_folder(folder, mode=mode)
 
 
@@ -106,15 +127,20 @@ def read_model(
 
 def read_folder(folder: Path, *, mode: Mode | None = None) -> SavedModel:
     """Read what `write_folder` wrote; ValueError if it is not that, or not complete."""
-    config, channel, omitted = read_config(folder)
     if not (folder / WEIGHTS_FILE).is_file():
+        read_config(folder)  # which says so of what is no model
         raise ValueError(f"{folder} has no {WEIGHTS_FILE}: the model was not saved completely")
+    shapes = safetensors_shapes(folder / WEIGHTS_FILE)
+    config, channel, omitted = read_config(folder, shapes)
     text = None
     if "text_encoder" not in omitted:
         config = _with_installed_backend(config)
-        text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens)
-    state = load_file(folder / WEIGHTS_FILE)
-    return SavedModel(config if mode is None else _in_mode(config, mode), state, text, channel, omitted)
+        own = {name: shape for name, shape in shapes.items() if name.startswith("text_encoder.")}
+        text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens, shapes=own)
+    state = read_tensors(folder / WEIGHTS_FILE)
+    return SavedModel(
+        folder, config if mode is None else _in_mode(config, mode), state, text, channel, omitted
+    )
 
 
 def write_folder(
@@ -147,24 +173,63 @@ def write_folder(
     write_json(folder / CONFIG_FILE, description)
 
 
-def read_config(folder: Path) -> tuple[ModelConfig, Channel, tuple[str, ...]]:
-    """Return a model folder's configuration, its choice of channel, and the encoders that it omits."""
+def read_config(folder: Path, shapes: Shapes | None = None) -> tuple[ModelConfig, Channel, tuple[str, ...]]:
+    """Return a model folder's configuration, its choice of channel, and the encoders that it omits.
+
+    Args:
+        folder: of the model.
+        shapes: of its weights, which bound the sizes that the configuration may ask for.
+
+    Raises:
+        ValueError: it is not a model folder, or one that another version wrote; names the file and the key.
+    """
     path = folder / CONFIG_FILE
-    description = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    description = read_object(path) if path.is_file() else {}
     if description.get("format") != FORMAT:
         raise ValueError(f"{folder} is not a model folder of ml-clap (no {CONFIG_FILE} that says so)")
-    if description["format_version"] > FORMAT_VERSION:
+    version, settings = description.get("format_version"), description.get("model")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ValueError(
-            f"{folder} has format {description['format_version']}, and this ml-clap reads {FORMAT_VERSION}: "
-            "update ml-clap"
+            f"{path}: format_version is {version!r}, and this ml-clap reads {FORMAT_VERSION}: update ml-clap"
         )
-    settings = dict(description["model"])
-    audio = {**settings.pop("audio"), "labels": tuple(description["model"]["audio"].get("labels", ()))}
-    unknown = settings.keys() - {field.name for field in fields(ModelConfig)}
+    if not isinstance(settings, dict) or not isinstance(settings.get("audio"), dict):
+        raise ValueError(f"{path}: expected an object `model` with an object `audio`")
+    check_sizes(settings, f"{path}: model", shapes)
+    labels = settings["audio"].get("labels") or []
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ValueError(f"{path}: model.audio.labels must be a list of texts")
+    audio = {**settings["audio"], "labels": tuple(labels)}
+    channel, omitted = description.get("channel", "mean"), description.get("omitted")
+    if channel not in CHANNELS:
+        raise ValueError(f"{path}: channel must be one of {', '.join(CHANNELS)}, got {channel!r}")
+    if not isinstance(omitted, list) or any(name not in _ENCODERS for name in omitted):
+        raise ValueError(f"{path}: omitted must be a list of {', '.join(_ENCODERS)}, got {omitted!r}")
+    config = _settings(
+        ModelConfig, settings | {"audio": _settings(CEDConfig, audio, path, "model.audio.")}, path, "model."
+    )
+    return config, channel, tuple(omitted)
+
+
+def _settings(kind: type[Settings], values: Mapping[str, Any], path: Path, prefix: str) -> Settings:
+    """Return a dataclass of settings with the values of a file; a ValueError names the file and the key."""
+    plain = {one.name: one.default for one in fields(kind) if one.default is not MISSING}  # type: ignore[arg-type]
+    unknown = values.keys() - {one.name for one in fields(kind)}  # type: ignore[arg-type]
     if unknown:
-        raise ValueError(f"{path} has settings that this ml-clap does not know: {', '.join(sorted(unknown))}")
-    config = ModelConfig(audio=CEDConfig(**audio), **settings)
-    return config, description.get("channel", "mean"), tuple(description["omitted"])
+        raise ValueError(
+            f"{path} has settings that this ml-clap does not know: {prefix}{', '.join(sorted(unknown))}"
+        )
+    for name, value in values.items():
+        default = plain.get(name)
+        wanted: Any = (int, float) if isinstance(default, float) else type(default)
+        is_flag = isinstance(value, bool) and not isinstance(default, bool)
+        if default is None and name in plain:
+            wanted = (str, type(None))
+        if name in plain and (is_flag or not isinstance(value, wanted)):
+            raise ValueError(f"{path}: {prefix}{name} must be like {default!r}, got {value!r}")
+    try:
+        return kind(**values)
+    except ValueError as e:
+        raise ValueError(f"{path}: {prefix}{e}") from e
 
 
 def _with_installed_backend(config: ModelConfig) -> ModelConfig:
@@ -212,7 +277,8 @@ def check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None
         if name in given and wanted[name].shape != given[name].shape
     ]
     if problems:
-        raise ValueError("the weights do not fit the model:\n  " + "\n  ".join(problems[:20]))
+        more = f"; and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""
+        raise ValueError("the weights do not fit the model: " + "; ".join(problems[:SHOWN]) + more)
 
 
 # Checkpoints of the authors
@@ -238,7 +304,7 @@ def read_published(
     config = published_config(state, mode=mode, head_width=head_width)
     tokenizer = SonarTokenizer(tokenizer_file, max_tokens=config.max_text_tokens)
     text_config = sonar_config(_below(state, "text_encoder."), head_width=head_width)
-    return SavedModel(config, state, TextSource(text_config, tokenizer, None))
+    return SavedModel(path, config, state, TextSource(text_config, tokenizer, None))
 
 
 def convert_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -18,18 +18,23 @@ import torch
 import torch.nn.functional as F
 from audio_common.audio import AudioError
 from audio_common.batch import pad_waveforms
+from audio_common.config import Channel
+from audio_common.mel import MIN_SAMPLES, num_frames
 from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, batch_by_length, decode_ahead
 from torch import Tensor
 
-from ml_clap.config.sound import Channel
-
 if TYPE_CHECKING:
+    from audio_common.workers import DecodeLimits
+
     from ml_clap.models.ml_clap import MLCLAP
     from ml_clap.models.tokenizer import CutText
 
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16_000
+
+UNHEARD = "its last piece is not heard, as in the authors' evaluation"
+"""What the reference mode does to the end of some long sounds."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of sounds done and the number of all."""
@@ -56,6 +61,8 @@ def encode_spans(
     bad_files: list[BadFile] | None = None,
     batches: Sequence[Sequence[int]] | None = None,
     channel: Channel | None = None,
+    decode_limits: DecodeLimits | None = None,
+    complaints: list[BadFile] | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Encode files or parts of files.
 
@@ -68,6 +75,8 @@ def encode_spans(
         bad_files: gets what could not be read or encoded; without it that is an error.
         batches: numbers of spans to encode together, in this order, instead of batches by length.
         channel: what is made of several channels; default: the model's.
+        decode_limits: of time and memory, in processes that decode; None: in threads of this one.
+        complaints: gets what is odd about sounds that are encoded nevertheless.
 
     Yields:
         The numbers of some spans, and their embeddings `(n, dim)` float32 on the CPU. Together they are all
@@ -87,8 +96,19 @@ def encode_spans(
         bad_files=bad_files,
         batches=batches,
         channel=channel or model.channel,
+        decode_limits=decode_limits,
+        complaints=complaints,
     )
     for indices, waveforms in decoded:
+        if (reason := _say_too_short(model, waveforms)) is not None:
+            short = [BadFile(spans[index].path, f"{spans[index].path} {reason}", index) for index in indices]
+            if bad_files is None:
+                raise AudioError(short[0].reason)
+            bad_files += short
+            continue
+        if complaints is not None:
+            unheard = [indices[place] for place in _find_unheard(model, waveforms)]
+            complaints += [BadFile(spans[n].path, f"{spans[n].path}: {UNHEARD}", n, True) for n in unheard]
         vectors = _embed(model, waveforms)
         finite = vectors.isfinite().all(dim=1)
         for place in (~finite).nonzero().flatten().tolist():
@@ -115,6 +135,8 @@ def encode_files(
     progress: Progress | None = None,
     batches: Sequence[Sequence[int]] | None = None,
     channel: Channel | None = None,
+    decode_limits: DecodeLimits | None = None,
+    complaints: list[BadFile] | None = None,
 ) -> tuple[Tensor, list[BadFile]]:
     """Encode all at once what `encode_spans` gives batch by batch.
 
@@ -133,6 +155,8 @@ def encode_files(
         bad_files=bad,
         batches=batches,
         channel=channel,
+        decode_limits=decode_limits,
+        complaints=complaints,
     ):
         first = embeddings[indices].isnan().any(dim=1)
         embeddings[torch.tensor(indices)[first]] = rows[first]
@@ -214,6 +238,26 @@ def embed_labels(
     rows = encode_texts(model, texts, language, cut=cut)
     parts = rows.split([len(described) for described in descriptions])
     return F.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=1)
+
+
+def _say_too_short(model: MLCLAP, waveforms: Sequence[Tensor]) -> str | None:
+    """Return why the model cannot take a batch; in the reference mode its sounds may all be too short."""
+    longest = max(map(len, waveforms))
+    if model.config.audio.mode == "masked" or longest >= MIN_SAMPLES:
+        return None
+    return f"is too short for the authors' front end, which needs {MIN_SAMPLES / SAMPLE_RATE:.2f} s"
+
+
+def _find_unheard(model: MLCLAP, waveforms: Sequence[Tensor]) -> list[int]:
+    """Return the places of the sounds whose end the reference mode does not hear.
+
+    Of a batch that fills its last piece exactly, the authors' code drops that piece.
+    """
+    piece, frames = model.config.audio.target_length, num_frames(max(map(len, waveforms)))
+    if model.config.audio.mode == "masked" or frames <= piece or frames % piece:
+        return []
+    kept = frames - piece
+    return [place for place, waveform in enumerate(waveforms) if num_frames(len(waveform)) > kept]
 
 
 def _check(model: MLCLAP, seconds_per_batch: float = 1.0) -> None:

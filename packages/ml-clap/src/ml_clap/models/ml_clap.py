@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from audio_common.ced import CED
+from audio_common.config import Channel
 from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn
 
 from ml_clap.config.model import ModelConfig
-from ml_clap.config.sound import Channel
 from ml_clap.models.checkpoint import Mode, SavedModel, check_fit, read_model, write_folder
 from ml_clap.models.shared_space import make_head, project, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
+from ml_clap.models.text_source import naming
 from ml_clap.models.tokenizer import TextBatch, TextPreparer, check_texts
 
 if TYPE_CHECKING:
@@ -114,11 +115,14 @@ class MLCLAP(nn.Module):
             text_encoder = None if text is None else build_text_encoder(text, backend=config.text_backend)
             return cls(config, audio_encoder=audio_encoder, text_encoder=text_encoder)
 
-        model: Any = build_empty(build)
-        if saved.omitted:
-            there = model.export_state()
-            state = state | {k: v for k, v in there.items() if k.split(".")[0] in saved.omitted}
-        model.load_state(state)
+        def check(model: MLCLAP) -> None:
+            if not saved.omitted:
+                check_fit(model.export_state(), state)
+
+        with naming(saved.path):
+            model: Any = build_empty(build, check)
+            there = model.export_state() if saved.omitted else {}
+            model.load_state(state | {k: v for k, v in there.items() if k.split(".")[0] in saved.omitted})
         model.channel = saved.channel
         return model
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.models.sonar import SonarTextEncoder, load_card, m2m100_config
-from ml_clap.models.text_source import WEIGHTS_FILE, TextSource, read_text_source, without_pooler
+from ml_clap.models.text_source import WEIGHTS_FILE, TextSource, naming, read_text_source, without_pooler
 from ml_clap.models.tokenizer import SonarTokenizer, Tokenizer
 
 if TYPE_CHECKING:
@@ -29,13 +29,16 @@ Backend = Literal["transformers", "sonar"]
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def build_empty(build: Callable[[], Module]) -> Module:
+def build_empty(build: Callable[[], Module], check: Callable[[Module], None] | None = None) -> Module:
     """Build a model whose parameters hold whatever memory held: for weights that are loaded next.
 
-    Buffers are as `build` made them, since not all are loaded. No random numbers are drawn.
+    Buffers are as `build` made them, since not all are loaded. No random numbers are drawn. `check` is asked
+    before memory is taken, and raises where those weights do not fit.
     """
     with init_empty_weights(include_buffers=False):
         model = build()
+    if check is not None:
+        check(model)
     return model._apply(lambda tensor: torch.empty_like(tensor, device="cpu") if tensor.is_meta else tensor)
 
 
@@ -101,8 +104,9 @@ def load_text_encoder(
         parts = read_text_source(source, max_tokens=max_tokens)
     if parts.state is None:
         raise ValueError(f"{source} has no {WEIGHTS_FILE}")
-    encoder = build_empty(lambda: build_text_encoder(parts, backend=backend))
-    encoder.load_state(parts.state)
+    with naming(Path(source)):
+        encoder = build_empty(lambda: build_text_encoder(parts, backend=backend))
+        encoder.load_state(parts.state)
     return encoder
 
 

@@ -3,37 +3,54 @@
 - A hub id or folder with `config.json` and `model.safetensors`: SONAR where the config says M2M100 (then with
   `sentencepiece.bpe.model`), else whatever `AutoModel` makes of it.
 - SONAR's published `.pt`, with its `sentencepiece*.model` in the same folder.
+
+What is on the hub is fetched into a folder first, at the revision that `name@revision` says; so transformers
+is given folders alone, which have no revision.
 """
 
 from __future__ import annotations
 
-import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file
+from audio_common.checkpoint import check_sizes, read_tensors, safetensors_shapes
+from audio_common.sizes import Shapes
 from torch import Tensor
 
+from ml_clap.models.hub import fetch, split_revision
 from ml_clap.models.sonar import sonar_config, to_our_layout
 from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, find_sentencepiece
+from ml_clap.strict_json import read_object
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 WEIGHTS_FILE = "model.safetensors"
-_HUB_FILES = [
-    "config.json",
-    "model*.safetensors*",
+TOKENIZER_FILES = (
     "*.model",
     "*tokenizer*",
     "special_tokens_map.json",
+    "added_tokens.json",
+    "sonar_languages.json",
     "vocab*",
     "merges.txt",
-]
+)
+"""Patterns of the files that a tokenizer may need."""
+HUB_FILES = ("config.json", "model*.safetensors*", *TOKENIZER_FILES)
+"""Patterns of the files of a text encoder."""
+
+
+SIZES = (
+    *("d_model", "hidden_size", "intermediate_size", "vocab_size", "max_position_embeddings"),
+    *("num_hidden_layers", "num_attention_heads", "encoder_layers", "encoder_attention_heads"),
+    "encoder_ffn_dim",
+)
+"""Settings that count something of which a text encoder has at least one."""
 
 
 @dataclass(frozen=True)
@@ -45,42 +62,63 @@ class TextSource:
     state: dict[str, Tensor] | None
 
 
-def read_text_source(source: str | Path, *, max_tokens: int) -> TextSource:
-    """Read configuration, tokenizer and weights of a hub id, a folder or a published `.pt`."""
+def read_text_source(source: str | Path, *, max_tokens: int, shapes: Shapes | None = None) -> TextSource:
+    """Read configuration, tokenizer and weights of a hub id, a folder or a published `.pt`.
+
+    Args:
+        source: What to read.
+        max_tokens: Longer texts are cut.
+        shapes: Of the encoder's weights, where they are not in the folder: they bound the sizes that the
+            configuration may ask for.
+
+    Raises:
+        ValueError: The source is not found, lacks a file, or is damaged; names the file.
+    """
     if Path(source).suffix == ".pt":
         return _read_published(Path(source), max_tokens)
-    folder = fetch_folder(source, wanted="a text encoder (folder, hub id or .pt)", patterns=_HUB_FILES)
-    config = _read_config(folder)
+    folder = fetch_folder(source, wanted="a text encoder (folder, hub id or .pt)", patterns=HUB_FILES)
+    config = _read_config(folder, shapes or safetensors_shapes(folder))
     if config.model_type == "m2m_100":
         return _read_sonar_folder(folder, config, max_tokens)
     from transformers import AutoTokenizer
 
     # RoBERTa's positions begin at 2; not every tokenizer says how long its model's texts can be.
     positions = getattr(config, "max_position_embeddings", max_tokens + 2)
+    if positions < 5:
+        raise ValueError(f"{folder / 'config.json'}: max_position_embeddings is {positions}, no text fits")
     max_tokens = min(max_tokens, positions - 2)
-    tokenizer = HFTokenizer(
-        AutoTokenizer.from_pretrained(folder, trust_remote_code=False), max_tokens=max_tokens
-    )
+    with naming(folder):
+        theirs = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, revision=None)
+    tokenizer = HFTokenizer(theirs, max_tokens=max_tokens)
     has_weights = any(folder.glob("*.safetensors")) or (folder / "pytorch_model.bin").is_file()
     return TextSource(config, tokenizer, _read_auto_state(folder) if has_weights else None)
 
 
-def fetch_folder(source: str | Path, *, wanted: str, patterns: list[str] | None = None) -> Path:
-    """Return a local folder, or a repository of the Hugging Face hub downloaded into one.
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors within the block name a file: transformers raises a dozen kinds for one that is odd."""
+    try:
+        yield
+    except (ImportError, MemoryError):
+        raise
+    except Exception as e:
+        raise ValueError(f"{path} cannot be used: {e or type(e).__name__}") from e
+
+
+def fetch_folder(source: str | Path, *, wanted: str, patterns: Sequence[str]) -> Path:
+    """Return a local folder, or what is needed of a repository of the Hugging Face hub downloaded into one.
 
     Args:
-        source: A folder's path or a hub id (owner/name).
+        source: A folder's path or a hub id (owner/name, owner/name@revision).
         wanted: What is expected, for the error.
-        patterns: Names of the files to download; None: all.
+        patterns: Names of the files to download.
     """
-    if Path(source).is_dir():
-        return Path(source)
-    if isinstance(source, Path) or source.count("/") != 1 or Path(source).parent.is_dir():
+    name, _ = split_revision(source)
+    is_id = isinstance(source, str) and name.count("/") == 1 and not Path(name).parent.is_dir()
+    if not Path(source).is_dir() and not is_id:
         raise ValueError(f"{source} does not exist: expected {wanted}")
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(snapshot_download(source, allow_patterns=patterns))
+        return fetch(source, patterns)
     except (OSError, ValueError) as e:
         # Why the hub refuses is in `e`, which the command line puts into words; its own are a page long.
         raise ValueError(f"{source} is no folder, and the hub does not give it") from e
@@ -92,8 +130,10 @@ def load_pt(path: Path) -> dict[str, Any]:
         raise ValueError(f"there is no file {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as e:
+    except Exception as e:  # torch and pickle raise a dozen kinds for a damaged file
         raise ValueError(f"{path} cannot be read as weights: {e}") from e
+    if not isinstance(state, dict):
+        raise ValueError(f"{path} holds no weights by name but a {type(state).__name__}")
     for key in ("model", "state_dict"):
         state = state[key] if isinstance(state.get(key), Mapping) else state
     return dict(state)
@@ -113,9 +153,10 @@ def _read_auto_state(folder: Path) -> dict[str, Tensor]:
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # a missing pooler is no news: it is not used; all else is checked below
     try:
-        model, info = AutoModel.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
-        )
+        with naming(folder):
+            model, info = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, revision=None
+            )
     finally:
         logging.set_verbosity(verbosity)
     missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
@@ -125,12 +166,20 @@ def _read_auto_state(folder: Path) -> dict[str, Tensor]:
     return dict(without_pooler(model).state_dict())
 
 
-def _read_config(folder: Path) -> PretrainedConfig:
+def _read_config(folder: Path, shapes: Shapes) -> PretrainedConfig:
     from transformers import AutoConfig
 
-    if not (folder / "config.json").is_file():
+    path = folder / "config.json"
+    if not path.is_file():
         raise ValueError(f"{folder} has no config.json: it is not a text encoder of transformers")
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    settings = read_object(path)
+    check_sizes(settings, str(path), shapes or None)
+    for name in SIZES:
+        value = settings.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{path}: {name} must be a whole number from 1 on, got {value!r}")
+    with naming(path):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, revision=None)
     if config.model_type == "m2m_100":
         # SONAR has no layer drop, and a skipped layer would have no gradient.
         config.encoder_layerdrop = 0.0
@@ -146,7 +195,7 @@ def _read_sonar_folder(folder: Path, config: PretrainedConfig, max_tokens: int) 
     max_tokens = min(max_tokens, config.max_position_embeddings)
     tokenizer = SonarTokenizer.from_folder(folder, max_tokens=max_tokens)
     weights = folder / WEIGHTS_FILE
-    state = to_our_layout(load_file(weights)) if weights.is_file() else None
+    state = to_our_layout(read_tensors(weights)) if weights.is_file() else None
     return TextSource(config, tokenizer, state)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from ml_clap.data.languages import SONAR_LANGUAGES, resolve
 from ml_clap.files import to_json, write_atomically
 from ml_clap.models.normalization import TextRule, normalize_text
+from ml_clap.strict_json import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,11 @@ class SonarTokenizer:
         self, model: Path | bytes, *, languages: Sequence[str] = SONAR_LANGUAGES, max_tokens: int = 512
     ) -> None:
         proto = model if isinstance(model, bytes) else _read_model(model)
-        self._pieces = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        try:
+            self._pieces = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        except RuntimeError as e:
+            name = "it" if isinstance(model, bytes) else model
+            raise ValueError(f"{name} is no sentencepiece model: {e}") from e
         self.languages = tuple(languages)
         self.max_tokens = max_tokens
         first = self._pieces.get_piece_size() + 1
@@ -67,7 +72,7 @@ class SonarTokenizer:
     def from_folder(cls, folder: Path, *, max_tokens: int = 512) -> SonarTokenizer:
         """Read the sentencepiece model and, if there, the language list (default: SONAR's 202)."""
         listed = folder / LANGUAGES_FILE
-        languages = json.loads(listed.read_text("utf-8")) if listed.is_file() else SONAR_LANGUAGES
+        languages = _read_languages(listed) if listed.exists() else SONAR_LANGUAGES
         return cls(find_sentencepiece(folder), languages=languages, max_tokens=max_tokens)
 
     def save(self, folder: Path) -> None:
@@ -255,6 +260,13 @@ def find_sentencepiece(folder: Path) -> Path:
         f"{folder} has no sentencepiece model. SONAR's is sentencepiece.source.256000.model, published with "
         f"its encoder, or {SENTENCEPIECE_FILE} of cointegrated/SONAR_200_text_encoder: put it there"
     )
+
+
+def _read_languages(path: Path) -> list[str]:
+    codes = read_json(path) if path.is_file() else None  # opening a pipe would wait for ever
+    if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
+        raise ValueError(f"{path}: expected a list of language codes")
+    return codes
 
 
 def _read_model(path: Path) -> bytes:

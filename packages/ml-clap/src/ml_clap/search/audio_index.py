@@ -6,7 +6,6 @@ query; scores of different queries, languages or models have no common scale.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +18,12 @@ from ml_clap.data.languages import resolve
 from ml_clap.search.engines import Engine, EngineName, make_engine
 from ml_clap.search.queries import Query, embed_queries
 from ml_clap.search.store import (
+    SPAN,
     AudioIndexError,
     IndexSettings,
     entries_path,
     entry_lines,
+    read_entry,
     read_settings,
     spans_path,
     vectors_path,
@@ -70,7 +71,10 @@ class AudioIndex:
         self.num_windows = len(self._spans)
         self._vectors_path = vectors_path(folder, generation)
         self._vectors = open_rows(self._vectors_path)[: self.num_windows]
-        self._lines = entry_lines(entries_path(folder, generation))  # a line is parsed when it is a hit
+        if self._spans.dtype != SPAN or self._vectors.shape[1:] != (settings.dim,):
+            raise AudioIndexError(f"{folder} is damaged: its files do not fit its index.json; make it anew")
+        self._entries_path = entries_path(folder, generation)
+        self._lines = entry_lines(self._entries_path)  # a line is parsed when it is a hit
         self._engines: dict[str, Engine] = {}
         self._verified: list[MLCLAP] = []
 
@@ -187,6 +191,10 @@ class AudioIndex:
 
     def _hit(self, score: float, row: int) -> Hit:
         number, start, end = self._spans[row].tolist()
-        entry = json.loads(self._lines[number])
-        file = Path(self.settings.root, entry["file"])
-        return Hit(score, file, start, end, entry["id"], entry["captions"], entry["label"])
+        if number >= len(self._lines):
+            raise AudioIndexError(
+                f"{self._entries_path} is damaged: it has no line {number + 1}; make it anew"
+            )
+        entry = read_entry(self._lines[number], f"{self._entries_path}:{number + 1}")
+        file = Path(self.settings.root, entry.file)
+        return Hit(score, file, start, end, entry.id, entry.captions, entry.label)

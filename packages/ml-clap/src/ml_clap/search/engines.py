@@ -7,7 +7,6 @@ miss some: how much of the exact answer it finds is measured when it is built, a
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ import numpy as np
 
 from ml_clap.files import write_atomically, write_json
 from ml_clap.search.vectors import BLOCK_ROWS, search_exact
+from ml_clap.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -178,7 +178,11 @@ def _read_state(path: Path) -> ApproximateState | None:
     description = path.with_suffix(".json")
     if not (path.exists() and description.exists()):
         return None
-    return ApproximateState(**json.loads(description.read_text()))
+    try:
+        return ApproximateState(**read_object(description))
+    except (ValueError, TypeError) as e:  # TypeError: other fields than it has
+        logger.warning("the faiss index %s is built again: %s", path, e)
+        return None
 
 
 def _write(index: Any, state: ApproximateState, path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from audio_common.prefetch import AudioSpan, BadFile, batch_ahead
+from audio_common.workers import DecodeLimits, DecodePool
 
 from ml_clap.search.scan import Found, sha256
 from ml_clap.search.store import Entry, IndexWriter
@@ -49,12 +50,12 @@ class Problem:
     """Whether some of it is in the index."""
 
 
-def measure(clip: Found, window_seconds: float) -> Entry | Problem:
+def measure(clip: Found, window_seconds: float, pool: DecodePool | None = None) -> Entry | Problem:
     """Hash a file and find its length; a Problem if it cannot be read or holds no sound."""
     from audio_common.audio import AudioError
 
     try:
-        duration, problem = measure_duration(clip.path, window_seconds)
+        duration, problem = measure_duration(clip.path, window_seconds, pool)
         digest = sha256(clip.path)
     except (AudioError, OSError) as e:
         return Problem(str(clip.path), str(e))
@@ -72,29 +73,38 @@ def measure(clip: Found, window_seconds: float) -> Entry | Problem:
     )
 
 
-def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | None]:
+def measure_duration(
+    path: Path, window_seconds: float, pool: DecodePool | None = None
+) -> tuple[float, str | None]:
     """Return the seconds of audio of a file, and why there is not more.
 
     By its header where that is exact; else, or if it promises an end that is not there (a file cut off, a
     header that lies), by decoding all of it, as its windows will be.
 
+    Args:
+        path: the file.
+        window_seconds: of a shorter file the end is not looked at: it is encoded whole.
+        pool: processes that decode; None: in this one.
+
     Raises:
         AudioError: nothing of it can be decoded.
     """
-    from audio_common.audio import AudioError, audio_info, stream_audio
+    from audio_common import audio
 
-    info = audio_info(path)
+    info = (pool or audio).audio_info(path)
     # Without a number of frames the length is an estimate, which promises nothing.
     told = info.duration if info.num_frames is not None else None
     if info.is_exact and told is not None:
-        has_sound, complaint = (True, None) if told <= window_seconds else _read_end(path)
+        has_sound, complaint = (True, None) if told <= window_seconds else _read_end(path, told, pool)
         if has_sound:
             return told, complaint
     samples = 0
     try:
-        for block in stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS):
+        for block in (pool or audio).stream_audio(
+            path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS, channel="first"
+        ):
             samples += len(block)
-    except AudioError as e:
+    except audio.AudioError as e:
         if not samples:
             raise
         return samples / SAMPLE_RATE, str(e)
@@ -104,19 +114,18 @@ def measure_duration(path: Path, window_seconds: float) -> tuple[float, str | No
     return seconds, f"{path} ends after {seconds:.1f} s of {told:.1f} s"
 
 
-def _read_end(path: Path) -> tuple[bool, str | None]:
+def _read_end(path: Path, seconds: float, pool: DecodePool | None) -> tuple[bool, str | None]:
     """Return whether a file has sound where its header says that it ends, and what its decoder says there."""
-    from audio_common.decoder import open_reader
-    from audio_common.reader import AudioError
+    from audio_common import audio
 
-    with closing(open_reader(path)) as reader:
-        assert reader.num_frames is not None, "an exact length is known"
-        try:
-            samples = sum(map(len, reader.blocks(max(0, reader.num_frames - reader.sample_rate // 10), None)))
-        except AudioError:
-            return False, None
-        complaint = f"{path}, {reader.complaints[-1]}" if reader.complaints else None
-        return samples > 0, complaint
+    complaints: list[str] = []
+    try:
+        (pool or audio).load_audio(
+            path, offset=max(0.0, seconds - 0.1), channel="first", complaints=complaints
+        )
+    except audio.AudioError:
+        return False, None
+    return True, f"{path}, {complaints[-1]}" if complaints else None
 
 
 class IndexFiller:
@@ -125,17 +134,26 @@ class IndexFiller:
     Attributes:
         num_windows: windows encoded so far.
         audio_seconds: sound encoded so far.
+        complaints: what is odd about sounds that were encoded nevertheless.
     """
 
     def __init__(
-        self, model: MLCLAP, writer: IndexWriter, seconds_per_batch: float = 160.0, num_workers: int = 1
+        self,
+        model: MLCLAP,
+        writer: IndexWriter,
+        seconds_per_batch: float = 160.0,
+        num_workers: int = 1,
+        decode_limits: DecodeLimits | None = None,
     ) -> None:
         self.model = model
         self.writer = writer
         self.seconds_per_batch = seconds_per_batch
         self.num_workers = num_workers
+        self.decode_limits = decode_limits
         self.num_windows = 0
         self.audio_seconds = 0.0
+        self.complaints: list[BadFile] = []
+        self._pool: DecodePool | None = None
         self._done = 0.0
         self._problems: dict[str, Problem] = {}
 
@@ -155,8 +173,11 @@ class IndexFiller:
                 self._note(number, entry.problem, partly=True)
         lacking = self._lacking()
         total = len(lacking) + len(new)
-        for _ in self._encode(chain(lacking, self._add(new))):
-            on_progress(self._done, total)
+        with ExitStack() as stack:
+            if self.decode_limits is not None:
+                self._pool = stack.enter_context(DecodePool(self.decode_limits, self.num_workers + 1))
+            for _ in self._encode(chain(lacking, self._add(new))):
+                on_progress(self._done, total)
         on_progress(total, total)
         return list(self._problems.values())
 
@@ -182,10 +203,10 @@ class IndexFiller:
     def _add(self, new: Sequence[Found]) -> Iterator[list[Window]]:
         """Write the records of new clips, some at a time, and give each one's windows."""
         window_seconds = self.writer.settings.window_seconds
-        with ThreadPoolExecutor(self.num_workers) as pool:
+        with ThreadPoolExecutor(self.num_workers) as threads:
             for first in range(0, len(new), FILES_AT_ONCE):
                 clips = new[first : first + FILES_AT_ONCE]
-                measured = list(pool.map(lambda clip: measure(clip, window_seconds), clips))
+                measured = list(threads.map(lambda clip: measure(clip, window_seconds, self._pool), clips))
                 for bad in measured:
                     if isinstance(bad, Problem):
                         self._problems[bad.file] = bad
@@ -223,6 +244,8 @@ class IndexFiller:
             seconds_per_batch=self.seconds_per_batch,
             num_workers=self.num_workers,
             bad_files=bad,
+            decode_limits=self.decode_limits,
+            complaints=self.complaints,
         )
         for indices, embeddings in batches:
             self._write([(windows[index], 1.0) for index in indices], embeddings)
@@ -254,7 +277,7 @@ class IndexFiller:
         reason = f"{path} ends earlier than when it was measured"
         try:
             spans = [(start, end) for _, start, end in windows]
-            sounds = stream_windows(path, spans, channel=self.writer.settings.channel)
+            sounds = stream_windows(path, spans, channel=self.writer.settings.channel, pool=self._pool)
             for window, waveform in zip(windows, sounds, strict=False):
                 yield window, waveform
                 left -= 1

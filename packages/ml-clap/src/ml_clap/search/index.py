@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from audio_common.config import Channel
 from audio_common.files import AUDIO_SUFFIXES
+from audio_common.prefetch import BadFile
+from audio_common.workers import DecodeLimits
 
 from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
-from ml_clap.config.sound import Channel
 from ml_clap.data.folders import say_not_sound
 from ml_clap.files import write_atomically, write_json
+from ml_clap.output import printable
 from ml_clap.search.filling import IndexFiller, Problem
 from ml_clap.search.scan import Missing, Plan, plan_update, scan
 from ml_clap.search.store import (
@@ -30,9 +33,9 @@ from ml_clap.search.store import (
     IndexWriter,
     json_line,
     read_settings,
-    writer_lock,
+    writing,
 )
-from ml_clap.tables import printable, show_progress, tables_beside_json
+from ml_clap.tables import hold_outputs, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP
@@ -62,6 +65,8 @@ class IndexReport:
     """Sound encoded in this run."""
     notices: tuple[str, ...] = ()
     """What was not looked at, and what changes that."""
+    complaints: tuple[BadFile, ...] = ()
+    """What is odd about sounds that were encoded in this run nevertheless."""
 
 
 def index(config: IndexConfig) -> IndexReport:
@@ -90,10 +95,11 @@ def index(config: IndexConfig) -> IndexReport:
             keep_vanished=config.keep_vanished,
             seconds_per_batch=config.seconds_per_batch,
             num_workers=config.num_workers,
+            decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
             progress=progress,
         )
     for notice in report.notices:
-        logger.warning(printable(notice))
+        logger.warning(notice)
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:
@@ -103,14 +109,15 @@ def index(config: IndexConfig) -> IndexReport:
 
 def index_verb(config: IndexConfig) -> int:
     """Bring an index up to date, and return 1 if files, or parts of them, are not in it."""
-    return int(bool(index(config).problems))
+    with hold_outputs(config.json):
+        return int(bool(index(config).problems))
 
 
 def print_report(report: IndexReport, out: Path) -> None:
     """Print what a run did and which files it could not read."""
     speed = report.audio_seconds / max(report.seconds, 1e-9)
     print(
-        f"{out}: {report.num_clips:,} clips, {report.num_windows:,} windows ({report.new:,} new, "
+        f"{printable(out)}: {report.num_clips:,} clips, {report.num_windows:,} windows ({report.new:,} new, "
         f"{report.changed:,} changed, {report.moved:,} moved, {report.dropped:,} gone)\n"
         f"{report.audio_seconds / 60:,.1f} minutes of sound encoded in {report.seconds:,.1f} s "
         f"({speed:,.0f} x real time)"
@@ -137,6 +144,7 @@ def update_index(
     keep_vanished: bool = False,
     seconds_per_batch: float = 160.0,
     num_workers: int = 1,
+    decode_limits: DecodeLimits | None = None,
     progress: Callable[[float, int], None] = lambda done, total: None,
 ) -> IndexReport:
     """Make the index `out` hold the clips of `source`, encoding only what it does not have.
@@ -154,11 +162,13 @@ def update_index(
         keep_vanished: keep clips whose file is gone.
         seconds_per_batch: seconds of audio encoded at once.
         num_workers: threads that read files.
+        decode_limits: of time and memory, in processes that decode; None: in threads of this one.
         progress: called with the number of clips done and of clips to do.
 
     Raises:
-        AudioIndexError: there is nothing to index, the index has other settings or another model, someone
-            else is writing it, or none of its files is in `source`.
+        AudioIndexError: there is nothing to index, the index has other settings or another model, or none of
+            its files is in `source`.
+        BusyError: another process is writing it.
     """
     began = time.monotonic()
     found, missing = scan(source, language)
@@ -186,11 +196,11 @@ def update_index(
     )
     problems = [Problem(str(clip.path), clip.reason) for clip in missing]
     is_new = there is None
-    with writer_lock(out):
+    with writing(out):
         writer = _open_or_create(out, settings)
         plan = plan_update(writer.entries, found)
         _prepare(writer, plan, settings, keep_vanished)
-        filler = IndexFiller(model, writer, seconds_per_batch, num_workers)
+        filler = IndexFiller(model, writer, seconds_per_batch, num_workers, decode_limits)
         problems += filler.run(plan.new, progress)
         if is_new and not writer.windows().size:
             writer.remove()
@@ -214,6 +224,7 @@ def update_index(
         seconds=time.monotonic() - began,
         audio_seconds=filler.audio_seconds,
         notices=say_not_sound(source, out),
+        complaints=tuple(filler.complaints),
     )
 
 

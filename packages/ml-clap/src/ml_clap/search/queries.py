@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from audio_common.config import Channel
 
 from ml_clap.config.search import SearchConfig
-from ml_clap.config.sound import Channel
 from ml_clap.data.languages import resolve
+from ml_clap.data.manifest import BadRow
 from ml_clap.files import read_bytes
+from ml_clap.strict_json import is_writable_text
 
 if TYPE_CHECKING:
+    from audio_common.workers import DecodeLimits
     from torch import Tensor
 
     from ml_clap.models.ml_clap import MLCLAP
@@ -34,48 +39,72 @@ class Query:
         return f"sounds like {self.audio}" if self.text is None else f"{self.text} [{self.language}]"
 
 
-def read_queries(config: SearchConfig) -> list[Query]:
+@dataclass
+class BadQueries:
+    """Queries that are left out, and why."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    """Sounds that cannot be read."""
+    rows: list[BadRow] = field(default_factory=list)
+    """Texts and lines that are none."""
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.files) + len(self.rows)
+
+
+def read_queries(config: SearchConfig, bad_rows: list[BadRow] | None = None) -> list[Query]:
     """Return the queries of a command: its texts, its file's lines, its sounds, in this order.
 
+    Args:
+        config: the settings.
+        bad_rows: gets the texts and lines that are no query; without it the first of them is an error.
+
     Raises:
-        ValueError: a language is unknown, or the file holds no query.
+        ValueError: the language is unknown, or there is no query.
     """
     default = resolve(config.lang)
-    queries = [Query(text=text, language=default) for text in config.query]
-    if config.queries:
-        lines = _decode(read_bytes(config.queries), config.queries).splitlines()
-        queries += [
-            _parse_line(line, default, f"{config.queries}:{number}")
-            for number, line in enumerate(lines, start=1)
-            if line.strip()
-        ]
+    written: list[tuple[str, str | bytes]] = [(f"query {n}", text) for n, text in enumerate(config.query, 1)]
+    if config.queries is not None:
+        lines = read_bytes(config.queries).removeprefix(BOM_UTF8).splitlines()
+        written += [(f"{config.queries}:{n}", line) for n, line in enumerate(lines, 1) if line.strip()]
+    queries: list[Query] = []
+    bad: list[BadRow] = []
+    for where, text in written:
+        try:
+            queries.append(_parse_line(text, default) if isinstance(text, bytes) else _checked(text, default))
+        except ValueError as e:
+            bad.append(BadRow(where, str(e)))
     queries += [Query(audio=path) for path in config.audio]
+    if bad and (bad_rows is None or not queries):
+        raise ValueError(f"{bad[0].where}: {bad[0].message}")
     if not queries:
         raise ValueError(f"{config.queries} holds no query: write one a line")
+    if bad_rows is not None:
+        bad_rows += bad
     return queries
 
 
-def _decode(content: bytes, path: Path) -> str:
+def _parse_line(line: bytes, default: str) -> Query:
     try:
-        text = content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+        text = line.decode()
     except UnicodeDecodeError as e:
-        raise ValueError(f"{path}: not UTF-8 text ({e})") from e
+        raise ValueError(f"not UTF-8 text ({e}); sounds to search by are given with --audio") from e
+    before, tab, after = text.partition("\t")
+    if not tab:
+        return _checked(text, default)
+    if not after.strip():
+        raise ValueError("a language and no text")
+    return _checked(after, resolve(before.strip()))
+
+
+def _checked(text: str, language: str) -> Query:
     # A sound given as --queries by mistake may decode, but holds bytes that no text has.
     if "\0" in text:
-        raise ValueError(f"{path}: not text; sounds to search by are given with --audio")
-    return text
-
-
-def _parse_line(line: str, default: str, where: str) -> Query:
-    before, tab, after = line.partition("\t")
-    if not tab:
-        return Query(text=line.strip(), language=default)
-    if not after.strip():
-        raise ValueError(f"{where}: a language and no text")
-    try:
-        return Query(text=after.strip(), language=resolve(before.strip()))
-    except ValueError as e:
-        raise ValueError(f"{where}: {e}") from e
+        raise ValueError("not text; sounds to search by are given with --audio")
+    if not is_writable_text(text):
+        raise ValueError(f"not valid Unicode: {text!r}")
+    return Query(text=text.strip(), language=language)
 
 
 def embed_queries(
@@ -85,6 +114,7 @@ def embed_queries(
     channel: Channel | None = None,
     cut: dict[str, CutText] | None = None,
     bad: dict[int, str] | None = None,
+    decode_limits: DecodeLimits | None = None,
 ) -> np.ndarray:
     """Return embeddings (queries, dim) float32; texts in whatever languages go through the model together.
 
@@ -95,12 +125,14 @@ def embed_queries(
         cut: gets the texts that are longer than the model reads; without it they are logged.
         bad: gets the number of each query whose sound cannot be read, and why; without it that is an error.
             Its row is all zeros.
+        decode_limits: of time and memory, in a process that decodes files; None: in this one.
 
     Raises:
         AudioError: a sound cannot be read, and `bad` is not given.
     """
     from audio_common.reader import AudioError
     from audio_common.waveform import as_waveform
+    from audio_common.workers import DecodePool
 
     from ml_clap.models.encoding import encode_texts, encode_waveforms
 
@@ -110,11 +142,17 @@ def embed_queries(
         words = [queries[number].text or "" for number in texts]
         codes = [queries[number].language for number in texts]
         vectors[texts] = encode_texts(model, words, codes, cut=cut).numpy()
-    for number, query in enumerate(queries):
-        audio = query.audio
-        if query.text is None and audio is not None:
+    with ExitStack() as stack:
+        pool = None if decode_limits is None else stack.enter_context(DecodePool(decode_limits))
+        for number, query in enumerate(queries):
+            audio = query.audio
+            if query.text is not None or audio is None:
+                continue
             try:
-                waveform = as_waveform(audio, channel=channel or model.channel)
+                if pool is not None and isinstance(audio, str | Path):
+                    waveform = pool.load_audio(audio, channel=channel or model.channel)
+                else:
+                    waveform = as_waveform(audio, channel=channel or model.channel)
             except AudioError as e:
                 if bad is None:
                     raise

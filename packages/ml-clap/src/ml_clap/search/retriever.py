@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from audio_common.audio import AudioError
+from audio_common.config import Channel
 from audio_common.prefetch import AudioSpan
 from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor
 
-from ml_clap.config.sound import Channel
 from ml_clap.data.languages import resolve
 from ml_clap.data.prompts import choose_prompts, read_labels
 from ml_clap.models.checkpoint import find_model

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from audio_common.reader import AudioError
+from audio_common.workers import DecodeLimits
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.files import write_json
-from ml_clap.output import console
+from ml_clap.output import console, printable
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
-from ml_clap.search.queries import Query, embed_queries, read_queries
-from ml_clap.tables import printable, tables_beside_json
+from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
+from ml_clap.tables import hold_outputs, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.tokenizer import CutText
@@ -24,55 +25,60 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def search(config: SearchConfig, bad_files: dict[str, str] | None = None) -> list[list[Hit]]:
+def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit]]:
     """Answer the queries, print a table of each one's hits, and return them.
 
     Args:
         config: the index and the queries.
-        bad_files: gets each sound that cannot be read, and why; the others are searched by. Without it, or
-            if no query is left, that is an error.
+        bad: gets the queries that cannot be answered, and why; the others are. Without it, or if no query is
+            left, that is an error.
 
     Raises:
         AudioError: a sound to search by cannot be read.
+        ValueError: a text or a line is no query.
     """
     from ml_clap.models.device import choose_device
     from ml_clap.models.ml_clap import MLCLAP
 
-    queries = read_queries(config)
+    left_out = BadQueries()
+    queries = read_queries(config, None if bad is None else left_out.rows)
     index = AudioIndex.open(config.index)
     if not index.settings.complete:
         logger.warning("%s is not complete: run `ml-clap index` again to finish it", config.index)
     model = MLCLAP.from_pretrained(config.model or index.settings.model, device=choose_device(config.device))
     index.verify(model)
     cut: dict[str, CutText] = {}
-    bad: dict[int, str] = {}
+    unread: dict[int, str] = {}
     channel = config.channel or index.settings.channel
-    vectors = embed_queries(model, queries, channel=channel, cut=cut, bad=bad)
-    if bad and (bad_files is None or len(bad) == len(queries)):
-        raise AudioError(next(iter(bad.values())))
-    skipped = {str(queries[number].audio): reason for number, reason in bad.items()}
-    for reason in skipped.values():
-        logger.warning("%s; this query is skipped", printable(reason))
-    queries = [query for number, query in enumerate(queries) if number not in bad]
-    vectors = np.delete(vectors, list(bad), axis=0)
+    limits = DecodeLimits(config.decode_seconds, config.decode_megabytes)
+    vectors = embed_queries(model, queries, channel=channel, cut=cut, bad=unread, decode_limits=limits)
+    if unread and (bad is None or len(unread) == len(queries)):
+        raise AudioError(next(iter(unread.values())))
+    left_out.files |= {str(queries[number].audio): reason for number, reason in unread.items()}
+    for reason in (*(f"{row.where}: {row.message}" for row in left_out.rows), *left_out.files.values()):
+        logger.warning("%s; this query is skipped", reason)
+    queries = [query for number, query in enumerate(queries) if number not in unread]
+    vectors = np.delete(vectors, list(unread), axis=0)
     answers = index.nearest(vectors, config.top_k, config.all_windows, config.engine)
     notices = [notice] if (notice := model.prepare_text.describe_cut(list(cut.values()))) else []
     for notice in notices:
-        logger.warning(printable(notice))
+        logger.warning(notice)
     with tables_beside_json(config.json):
         print_answers(queries, answers, index, config.engine)
     if config.json:
-        write_json(config.json, answers_record(queries, answers, index, config.engine, notices, skipped))
-    if bad_files is not None:
-        bad_files |= skipped
+        write_json(config.json, answers_record(queries, answers, index, config.engine, notices, left_out))
+    if bad is not None:
+        bad.files |= left_out.files
+        bad.rows += left_out.rows
     return answers
 
 
 def search_verb(config: SearchConfig) -> int:
-    """Search, and return 1 if a sound to search by could not be read."""
-    bad_files: dict[str, str] = {}
-    search(config, bad_files)
-    return int(bool(bad_files))
+    """Search, and return 1 if a query could not be read."""
+    bad = BadQueries()
+    with hold_outputs(config.json):
+        search(config, bad)
+    return int(bool(len(bad)))
 
 
 def answers_record(
@@ -81,9 +87,10 @@ def answers_record(
     index: AudioIndex,
     engine: EngineName,
     notices: Sequence[str] = (),
-    bad_files: Mapping[str, str] | None = None,
+    bad: BadQueries | None = None,
 ) -> dict[str, Any]:
     """Return what `--json` writes."""
+    bad = bad or BadQueries()
     return {
         "index": str(index.folder),
         "model": index.settings.model,
@@ -92,7 +99,8 @@ def answers_record(
         "num_windows": index.num_windows,
         "engine": index.engine(engine).description,
         "notices": list(notices),
-        "bad_files": [{"path": path, "reason": reason} for path, reason in (bad_files or {}).items()],
+        "bad_files": [{"path": path, "reason": reason} for path, reason in bad.files.items()],
+        "bad_rows": bad.rows,
         "queries": [
             {
                 "text": query.text,
@@ -124,11 +132,11 @@ def print_answers(
         for hit, words in zip(hits, described, strict=True):
             # As Text: names in [brackets] are no markup.
             file = Text(printable(_short(hit.file, index.settings.root)))
-            table.add_row(f"{hit.score:.3f}", clock(hit.start), clock(hit.end), file, Text(words))
+            table.add_row(f"{hit.score:.3f}", clock(hit.start), clock(hit.end), file, Text(printable(words)))
         screen.print(table)
     asked = "1 query" if len(queries) == 1 else f"{len(queries)} queries"
     searched = f"{index.num_clips:,} clips, {index.num_windows:,} windows"
-    screen.print(f"{asked} in {searched} ({index.engine(engine).description})", highlight=False)
+    screen.print(Text(printable(f"{asked} in {searched} ({index.engine(engine).description})")))
 
 
 def describe(hit: Hit, language: str) -> str:

@@ -12,7 +12,7 @@ from audio_common.files import AUDIO_SUFFIXES
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.data.languages import resolve
 from ml_clap.files import write_json
-from ml_clap.tables import print_skipped, print_table, printable, tables_beside_json
+from ml_clap.tables import hold_outputs, print_skipped, print_table, tables_beside_json
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ def similarity(config: SimilarityConfig) -> SimilarityReport:
     """
     import numpy as np
     from audio_common.prefetch import AudioSpan
+    from audio_common.workers import DecodeLimits
 
     from ml_clap.models.device import choose_device, choose_dtype
     from ml_clap.models.encoding import encode_files, encode_texts
@@ -62,7 +63,11 @@ def similarity(config: SimilarityConfig) -> SimilarityReport:
     vectors = np.full((len(items), model.config.embed_dim), np.nan, np.float32)
     sounds = [AudioSpan(Path(item.name)) for item in items if item.kind == "audio"]
     embedded, bad = encode_files(
-        model, sounds, num_workers=config.num_workers, channel=config.channel or model.channel
+        model,
+        sounds,
+        num_workers=config.num_workers,
+        channel=config.channel or model.channel,
+        decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
     )
     vectors[is_sound] = embedded.numpy()
     cut: dict[str, CutText] = {}
@@ -87,7 +92,8 @@ def similarity(config: SimilarityConfig) -> SimilarityReport:
 
 def similarity_verb(config: SimilarityConfig) -> int:
     """Compare, and return 1 if sounds had to be skipped."""
-    return int(bool(similarity(config).bad_files))
+    with hold_outputs(config.json):
+        return int(bool(similarity(config).bad_files))
 
 
 def tell_apart(item: str) -> Compared:
@@ -109,10 +115,10 @@ def tell_apart(item: str) -> Compared:
 def print_similarity(report: SimilarityReport) -> None:
     """Print a table of each item with each, the columns numbered as the rows are."""
     for notice in report.notices:
-        logger.warning(printable(notice))
+        logger.warning(notice)
     columns = ["", *(str(number) for number in range(1, len(report.items) + 1))]
     rows = [
-        [f"{number} {printable(item.name)}", *(f"{value:.3f}" for value in values)]
+        [f"{number} {item.name}", *(f"{value:.3f}" for value in values)]
         for number, (item, values) in enumerate(zip(report.items, report.similarity, strict=True), start=1)
     ]
     print_table("Similarity (cosine)", columns, rows)

@@ -14,20 +14,22 @@ only by a copy into generation N + 1, to which index.json then points: no reader
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from audio_common.config import CHANNELS, Channel
 
-from ml_clap.config.sound import Channel
 from ml_clap.files import TEMPORARY, to_json, write_atomically, write_json
+from ml_clap.lock import sole_writer
 from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows
+from ml_clap.strict_json import parse_object, read_object
+
+Record = TypeVar("Record")
 
 FORMAT = 1
 SPAN = np.dtype([("entry", "<u4"), ("start", "<f8"), ("end", "<f8")])
@@ -67,6 +69,13 @@ class IndexSettings:
     complete: bool = False
     """Whether the last run reached its end."""
 
+    def __post_init__(self) -> None:
+        _check_kind(self, str, "model", "fingerprint", "source", "root")
+        _check_kind(self, int, "dim", "generation")
+        _check_kind(self, (int, float), "window_seconds", "hop_seconds")
+        if self.dtype not in ("float32", "float16") or self.channel not in CHANNELS:
+            raise ValueError(f"dtype is {self.dtype!r}, channel {self.channel!r}")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -88,6 +97,12 @@ class Entry:
     problem: str | None = None
     """Why only a part of the file, of the given duration, could be read."""
 
+    def __post_init__(self) -> None:
+        _check_kind(self, str, "id", "file", "sha256")
+        _check_kind(self, int, "size", "mtime_ns")
+        _check_kind(self, (int, float), "duration")
+        _check_kind(self, dict, "captions")
+
 
 def json_line(record: Any) -> bytes:
     """Return a record as a line of a JSON Lines file."""
@@ -103,12 +118,12 @@ def read_settings(folder: Path) -> IndexSettings:
     path = folder / "index.json"
     if not path.is_file():
         raise AudioIndexError(f"{folder} is not an index (no index.json): make one with `ml-clap index`")
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_object(path)
     if record.get("format") != FORMAT:
         raise AudioIndexError(
             f"{path}: this version reads format {FORMAT}, got {record.get('format')}; make the index anew"
         )
-    return IndexSettings(**record)
+    return _record(IndexSettings, record, str(path))
 
 
 def entries_path(folder: Path, generation: int) -> Path:
@@ -126,36 +141,51 @@ def spans_path(folder: Path, generation: int) -> Path:
     return folder / f"spans-{generation:06d}.npy"
 
 
+def read_entry(line: bytes, where: str) -> Entry:
+    """Return the clip of a line of the entries; `where` names it in errors."""
+    return _record(Entry, parse_object(line, where), where)
+
+
+def _record(kind: type[Record], values: dict[str, Any], where: str) -> Record:
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as e:  # TypeError: other fields than it has
+        raise AudioIndexError(f"{where}: {str(e).removeprefix(kind.__name__ + '.')}") from e
+
+
+def _check_kind(record: Any, kind: type | tuple[type, ...], *names: str) -> None:
+    for name in names:
+        value = getattr(record, name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}")
+
+
 def entry_lines(path: Path) -> list[bytes]:
     """Return the complete lines of an entries file; one that a kill cut short is skipped."""
     return path.read_bytes().split(b"\n")[:-1]
 
 
 @contextmanager
-def writer_lock(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
     """Hold the index for writing; the system frees it when the process ends, however it ends.
 
     Raises:
-        AudioIndexError: another process holds it, or the folder is somebody else's.
+        AudioIndexError: the folder is somebody else's.
+        BusyError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     # A kill may have left a file that was being written.
-    names = [path.name for path in folder.iterdir() if path.suffix != TEMPORARY]
+    names = [path.name for path in folder.iterdir() if path.suffix != TEMPORARY] if folder.exists() else []
     strangers = [name for name in names if not name.startswith(OWN_NAMES)]
     if strangers and not (folder / "index.json").exists():
         raise AudioIndexError(
             f"{folder} is not an index but holds {sorted(strangers)[0]}: give an empty folder"
         )
-    with (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise AudioIndexError(f"another process is writing {folder}: wait for it to end") from e
+    with sole_writer(folder, folder=True):
         yield
 
 
 class IndexWriter:
-    """Appends clips and their vectors to an index. Use within `writer_lock`.
+    """Appends clips and their vectors to an index. Use within `writing`.
 
     Attributes:
         settings: what index.json holds.
@@ -233,7 +263,7 @@ class IndexWriter:
         generation = self.settings.generation
         path = entries_path(self.folder, generation)
         lines = entry_lines(path)
-        self.entries = [Entry(**json.loads(line)) for line in lines]
+        self.entries = [read_entry(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
         self._entries_file = path.open("r+b")
         self._entries_file.truncate(sum(len(line) + 1 for line in lines))
         self._entries_file.seek(0, os.SEEK_END)

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ml_clap.config.sound import Channel
+from audio_common.config import Channel
 
 if TYPE_CHECKING:
+    from audio_common.workers import DecodePool
     from torch import Tensor
 
 TAIL = 0.1
@@ -48,6 +49,7 @@ def stream_windows(
     sample_rate: int = 16_000,
     *,
     channel: Channel = "mean",
+    pool: DecodePool | None = None,
 ) -> Iterator[Tensor]:
     """Give the audio of each window, decoded from the file's beginning: in an mp3 a seek costs more.
 
@@ -56,6 +58,7 @@ def stream_windows(
         windows: (start, end) in seconds, in order of their starts.
         sample_rate: Hz of the result.
         channel: what is made of several channels.
+        pool: processes that decode; None: in this one.
 
     Yields:
         Waveforms (samples,) float32; fewer than there are windows if the file ends before.
@@ -64,9 +67,11 @@ def stream_windows(
         AudioError: the file cannot be read, or not beyond the windows yielded so far.
     """
     import torch
-    from audio_common.audio import stream_audio
+    from audio_common import audio
 
-    blocks = stream_audio(path, sample_rate=sample_rate, block_seconds=BLOCK_SECONDS, channel=channel)
+    blocks = (pool or audio).stream_audio(
+        path, sample_rate=sample_rate, block_seconds=BLOCK_SECONDS, channel=channel
+    )
     held, first = torch.empty(0), 0  # samples in memory, and which sample of the file is the first of them
     for window in windows:
         start, stop = (round(seconds * sample_rate) for seconds in window)

@@ -9,8 +9,12 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 if TYPE_CHECKING:
     from typing import Self
+
+    from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,15 @@ class Interruption:
     def is_wanted(self) -> bool:
         """Whether a signal came."""
         return self._noted is not None
+
+    def is_wanted_anywhere(self, accelerator: Accelerator) -> bool:
+        """Tell whether a signal came to any of the processes; all get the same answer."""
+        stop = self.is_wanted
+        if accelerator.num_processes > 1:
+            # A signal may reach the processes in different updates: one more each would never meet.
+            flag = torch.tensor(float(stop), device=accelerator.device)
+            stop = bool(accelerator.reduce(flag, reduction="sum").item())
+        return stop
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # no other thread may set handlers

@@ -17,7 +17,7 @@ from ml_clap.data.training_data import TrainingData
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.trainers.objective import Objective, Towers
 from ml_clap.trainers.optimizer import MovingAverage, learning_rate, make_optimizer, set_learning_rate
-from ml_clap.trainers.processes import random_seed
+from ml_clap.trainers.processes import TrainingError, random_seed
 from ml_clap.trainers.text_table import TextTable
 
 
@@ -75,7 +75,7 @@ class Learner:
                 loss = self.objective(batch, step)
                 self.accelerator.backward(loss / len(batches))
             losses.append(loss.item())
-        norm = self._clip_gradients(batches[-1], step)
+        norm = self._clip_gradients(batches, step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
@@ -110,13 +110,26 @@ class Learner:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
-    def _clip_gradients(self, batch: Batch, step: int) -> float:
+    def check_finite(self, step: int) -> None:
+        """Raise a TrainingError if a weight is not finite: such weights are never written.
+
+        A finite gradient can still make them, with a learning rate beyond measure.
+        """
+        for name, weight in self.model.named_parameters():
+            if not weight.isfinite().all():
+                raise TrainingError(
+                    f"the weights {name} are not finite after update {step}; lower learning_rate; the same "
+                    "command continues from the last checkpoint"
+                )
+
+    def _clip_gradients(self, batches: list[Batch], step: int) -> float:
         limit = self.config.max_grad_norm
         parameters = [parameter for parameter in self.towers.parameters() if parameter.requires_grad]
         norm = float(self.accelerator.clip_grad_norm_(parameters, math.inf if limit is None else limit))
         # In fp16 an overflow is expected now and then: the loss scaler leaves the update out.
         if not math.isfinite(norm) and self.config.precision != "fp16":
-            raise self.objective.not_finite("the norm of the gradient", norm, batch.clip_ids, step)
+            clip_ids = torch.cat([batch.clip_ids for batch in batches])
+            raise self.objective.not_finite("the norm of the gradient", norm, clip_ids, step)
         return norm
 
     def _changing_weights(self) -> dict[str, Tensor]:

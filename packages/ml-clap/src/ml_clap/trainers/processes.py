@@ -1,8 +1,7 @@
-"""A training run besides its maths: its processes and devices, its settings, and how far it is."""
+"""A training run besides its maths: its processes and devices, and its settings."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
 from importlib.util import find_spec
@@ -28,25 +27,12 @@ MAY_CHANGE = (
     "data.cache_gigabytes",
 )
 """Settings that may differ when a run is continued: they do not change its numbers."""
+MAY_GROW = ("epochs", "max_steps")
+"""Settings that may be larger when a run is continued: it goes on, with the learning rate of a longer run."""
 
 
 class TrainingError(ValueError):
     """Training cannot go on; says what to do."""
-
-
-@dataclass
-class RunState:
-    """How far a run is; with the tensors, what a checkpoint holds."""
-
-    step: int = 0
-    """Updates taken."""
-    epoch: int = 0
-    batches: int = 0
-    """Batches of this epoch that are done."""
-    best: float | None = None
-    """Highest validation score."""
-    validated: int = 0
-    """Update after which the last validation ran."""
 
 
 def random_seed(*numbers: int) -> int:
@@ -69,20 +55,40 @@ def run_settings(config: TrainConfig, num_processes: int) -> dict[str, Any]:
     return settings
 
 
+def is_same_run(saved: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Tell whether two runs by their `run_settings` come to the same end."""
+    return not _changes(saved, wanted)
+
+
 def check_same_run(saved: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
-    """Raise a TrainingError that names the `run_settings` in which a run would differ from what it was."""
-    before, now = ADDED | flatten(saved), flatten(wanted)
+    """Raise a TrainingError that names the `run_settings` in which a run would differ from what it was.
+
+    It may become longer.
+    """
     changed = [
-        f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
-        + (" (of all processes)" if name == "batch_size" else "")
-        for name in sorted(before | now)
-        if name not in MAY_CHANGE and before.get(name) != now.get(name)
+        f"{name} was {before!r}, is {now!r}" + (" (of all processes)" if name == "batch_size" else "")
+        for name, (before, now) in _changes(saved, wanted).items()
+        if not _has_grown(name, before, now)
     ]
     if changed:
         raise TrainingError(
             f"the run in {out} had other settings: {'; '.join(changed)}. Continue it with its own "
             f"(--config {out / 'config.json'}), or choose another --out"
         )
+
+
+def _changes(saved: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return name -> (before, now) of the settings that matter and differ."""
+    before, now = ADDED | flatten(saved), flatten(wanted)
+    return {
+        name: (before.get(name), now.get(name))
+        for name in sorted(before | now)
+        if name not in MAY_CHANGE and before.get(name) != now.get(name)
+    }
+
+
+def _has_grown(name: str, before: Any, now: Any) -> bool:
+    return name in MAY_GROW and before is not None and now is not None and now > before
 
 
 def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

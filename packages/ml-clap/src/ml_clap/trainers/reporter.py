@@ -28,14 +28,22 @@ class Reporter:
         accelerator: Its trackers, if any, get every value.
         path: The log file.
         step: Where the run starts or is continued.
+        validated: Update after which the last validation ran.
         total: Updates of the whole run.
         logging_steps: Updates whose mean loss stands beside the progress.
     """
 
     def __init__(
-        self, accelerator: Accelerator, path: Path, *, step: int, total: int, logging_steps: int
+        self,
+        accelerator: Accelerator,
+        path: Path,
+        *,
+        step: int,
+        validated: int,
+        total: int,
+        logging_steps: int,
     ) -> None:
-        self._log = RunLog(path, step=step)
+        self._log = RunLog(path, step=step, validated=validated)
         self._accelerator = accelerator
         self._losses: deque[float] = deque(maxlen=logging_steps)
         self._progress = Progress("Training", total, start=step)
@@ -60,9 +68,8 @@ class Reporter:
         logger.info("validation after %d updates: %.2f (%s)%s", record["step"], record["score"], scores, best)
 
     def close(self) -> None:
-        """End the progress and close the log."""
+        """End the progress."""
         self._progress.__exit__(None, None, None)
-        self._log.close()
 
     def _write(self, record: dict[str, Any], tracked: tuple[str, ...]) -> None:
         self._log.write(record)
@@ -70,6 +77,16 @@ class Reporter:
             ("validation/" if "scores" in record else "train/") + name: record[name] for name in tracked
         }
         self._accelerator.log(values, step=record["step"])
+
+
+def announce(facts: Sequence[str], notices: Sequence[str], step: int) -> None:
+    """Say what will be trained, what of the data is cut or not used, and where the run goes on."""
+    for fact in facts:
+        logger.info(fact)
+    for notice in notices:
+        logger.warning(notice)
+    if step:
+        logger.info("continuing after update %d", step)
 
 
 def plot_curves(records: list[dict[str, Any]], path: Path) -> None:

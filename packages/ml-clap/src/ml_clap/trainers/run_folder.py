@@ -5,23 +5,45 @@ A file or folder appears under its name only when it is complete and on disk.
     OUT/config.json                settings of the run
     OUT/log.jsonl                  a line for each update and each validation
     OUT/curves.png                 loss, learning rate and validation scores
+    OUT/notices.json               what of the data was cut or not used
     OUT/checkpoint-500/            training state after update 500
     OUT/best/, OUT/last/           model folders for `MLCLAP.from_pretrained`
+    OUT/finished.json              the result, written last
+    OUT/.lock                      while a process trains here
 """
 
 from __future__ import annotations
 
-import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ml_clap.files import OLD, PARTIAL, replace_folder, to_json, write_atomically
+from ml_clap.files import (
+    OLD,
+    append_line,
+    recover_folder,
+    remove_leftovers,
+    replace_folder,
+    to_json,
+    write_atomically,
+)
+from ml_clap.strict_json import read_records
 
 CHECKPOINT = "checkpoint-"
 STATE_FILE = "training_state.pt"
+
+
+def recover_run(out: Path) -> None:
+    """Undo what a kill left half done: folders between their names, half-written and half-deleted ones."""
+    for name in ("best", "last", *(old.stem for old in out.glob(f"{CHECKPOINT}*{OLD}"))):
+        recover_folder(out / name)
+    remove_leftovers(out)
+    for checkpoint in out.glob(f"{CHECKPOINT}*"):
+        if not (checkpoint / STATE_FILE).is_file():
+            shutil.rmtree(checkpoint)
 
 
 def save_checkpoint(out: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
@@ -35,16 +57,20 @@ def save_checkpoint(out: Path, step: int, state: dict[str, Any], *, keep: int) -
     """
     folder = out / f"{CHECKPOINT}{step}"
     replace_folder(folder, lambda partial: torch.save(state, partial / STATE_FILE))
-    left_by_kills = out.glob(f"{CHECKPOINT}*{PARTIAL}")
-    for useless in (*list_checkpoints(out)[:-keep], *left_by_kills):
-        shutil.rmtree(useless)
+    prune_checkpoints(out, keep=keep)
     return folder
+
+
+def prune_checkpoints(out: Path, *, keep: int) -> None:
+    """Delete all checkpoints but the newest `keep`."""
+    for useless in list_checkpoints(out)[:-keep]:
+        shutil.rmtree(useless)
 
 
 def list_checkpoints(out: Path) -> list[Path]:
     """Return the complete checkpoints of a run, the oldest first."""
-    found = [path for path in out.glob(f"{CHECKPOINT}*") if path.suffix not in (PARTIAL, OLD)]
-    return sorted(found, key=step_of)
+    found = [path for path in out.glob(f"{CHECKPOINT}*") if path.name.removeprefix(CHECKPOINT).isdecimal()]
+    return sorted((path for path in found if (path / STATE_FILE).is_file()), key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
@@ -60,7 +86,7 @@ def load_checkpoint(checkpoint: Path) -> dict[str, Any]:
     """
     try:
         return torch.load(checkpoint / STATE_FILE, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(
             f"{checkpoint} cannot be read ({error}); delete it to resume from the checkpoint before it"
         ) from error
@@ -73,26 +99,23 @@ class RunLog:
         path: Made if missing.
         step: Where the run starts or is continued; records of later updates, which are about to be made
             again, are dropped, and so is a line that a kill cut.
+        validated: The same for records of validations, which have a `score`.
     """
 
-    def __init__(self, path: Path, *, step: int) -> None:
-        # Updates after the checkpoint are taken again, and logged again.
-        kept = [record for record in read_log(path) if record["step"] <= step]
+    def __init__(self, path: Path, *, step: int, validated: int) -> None:
+        self._path = path
+        kept = [
+            record
+            for record in read_log(path)
+            if record["step"] <= (validated if "score" in record else step)
+        ]
         write_atomically(path, b"".join(to_json(record) + b"\n" for record in kept))
-        self._file = path.open("ab", buffering=0)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append a record."""
-        self._file.write(to_json(record) + b"\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        append_line(self._path, record)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the complete records of a log; none if there is no file."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what follows the last line break was cut
-    return [json.loads(line) for line in lines]
+    return read_records(path)

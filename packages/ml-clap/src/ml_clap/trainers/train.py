@@ -12,6 +12,8 @@ What holds in either case:
   where nothing is drawn at random: dropout and SpecAugment differ by process).
 - `gradient_accumulation_steps` averages the gradients of several such batches before an update. The pairs of
   one batch do not meet those of the next, so there are no more negatives: it only steadies the update.
+- The end of a run is marked (`finished.json`); one process at a time trains in a folder; a kill at any moment
+  is made good by the same command, whose result is that of a run that was not killed.
 - All that is random follows from the seed, the update's number and the process's, so a resumed run takes the
   updates that an uninterrupted one would have taken.
 - The mel BatchNorm's statistics are fixed (`ml_clap.models.initialization`); what the authors did is not
@@ -23,8 +25,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -34,26 +37,36 @@ from accelerate.utils import gather_object
 from ml_clap.config.train import TrainConfig
 from ml_clap.data.manifest import read_clips
 from ml_clap.data.training_data import TrainingData
-from ml_clap.files import recover_folder, replace_folder, write_json
+from ml_clap.files import replace_folder, write_json
+from ml_clap.lock import sole_writer
 from ml_clap.models.initialization import is_from_scratch, make_model, measure_mel_statistics
+from ml_clap.trainers.best_model import BEST, best_score, save_best
 from ml_clap.trainers.interruption import Interruption
 from ml_clap.trainers.learner import Learner
 from ml_clap.trainers.processes import (
-    RunState,
-    TrainingError,
     check_same_run,
     describe_batch,
     make_accelerator,
     random_seed,
     run_settings,
 )
-from ml_clap.trainers.reporter import Reporter, describe_model, plot_curves
+from ml_clap.trainers.reporter import Reporter, announce, describe_model, plot_curves
+from ml_clap.trainers.result import (
+    FINISHED_FILE,
+    TrainResult,
+    is_main_process,
+    read_finished,
+    write_finished,
+)
 from ml_clap.trainers.run_folder import (
     list_checkpoints,
     load_checkpoint,
+    prune_checkpoints,
     read_log,
+    recover_run,
     save_checkpoint,
 )
+from ml_clap.trainers.run_state import RunState
 from ml_clap.trainers.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -64,42 +77,30 @@ STATISTICS_CLIPS = 512
 """Number of training clips that the mel statistics are measured on, from scratch."""
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run made."""
-
-    model: Path
-    """Folder of the best model by validation; without validation, of the last."""
-    step: int
-    """Updates taken."""
-    loss: float
-    """Loss of the last update."""
-    score: float | None
-    """Validation score of the best model, percent."""
-    bad_files: dict[Path, str]
-    """Files that could not be read, and why."""
-    notices: tuple[str, ...] = ()
-    """What of the data was cut or not used; also in `notices.json` of the run's folder."""
-    is_main_process: bool = True
-    """Whether this is the first of the processes, which speaks for all."""
-
-
 def train(config: TrainConfig) -> TrainResult:
-    """Train a model as `config` says, or continue the run in `config.out`.
+    """Train a model as `config` says, or continue the run in `config.out`; one that is finished is only read.
 
     Raises:
         TrainingError: The loss or a gradient is not finite, no clip can be read, or `out` holds another run.
+        BusyError: Another process trains in `out`.
         KeyboardInterrupt: Ctrl-C or SIGTERM; its message says what is saved.
     """
-    try:
-        trainer = Trainer(config)
+    # Of a launcher's processes the first one holds the folder for all.
+    with sole_writer(config.out, folder=True) if is_main_process() else nullcontext():
+        finished = read_finished(config)
+        if finished is not None:
+            return finished
+        if is_main_process():
+            recover_run(config.out)
         try:
-            return trainer.run()
+            trainer = Trainer(config)
+            try:
+                return trainer.run()
+            finally:
+                trainer.accelerator.end_training()
         finally:
-            trainer.accelerator.end_training()
-    finally:
-        # accelerate keeps its settings for the process; without this a second run could not have others.
-        AcceleratorState._reset_state(reset_partial_state=True)
+            # accelerate keeps its settings for the process; without this a second run could not have others.
+            AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def train_verb(config: TrainConfig) -> int:
@@ -118,6 +119,8 @@ class Trainer:
         self.config = config
         self.accelerator = make_accelerator(config)
         self.state = RunState()
+        self.saved = RunState()
+        """As the last checkpoint has it."""
         self.reporter: Reporter | None = None
         """On the main process only."""
         self.interruption = Interruption()
@@ -152,10 +155,11 @@ class Trainer:
         """Take all updates that are left, then write the last model and the curves."""
         self._resume()
         with self._reporting(), self.interruption:
-            if self._is_validation_due():  # a signal came between the last update and its validation
+            # The run was stopped between an update and its validation.
+            if self.state.is_validation_due(self.config):
                 self._validate()
                 self._save()
-            while not self._is_done():
+            while not self.state.is_done(self.config):
                 self._epoch()
         return self._finish()
 
@@ -167,70 +171,44 @@ class Trainer:
         batches, num_batches = self.data.epoch(state.epoch, skip=state.batches)
         while state.batches < num_batches and state.step != config.max_steps:
             size = min(config.gradient_accumulation_steps, num_batches - state.batches)
-            before = self._done(num_batches)
+            before = state.share(config, num_batches)
             state.step, state.batches = state.step + 1, state.batches + size
-            after = self._done(num_batches)
+            after = state.share(config, num_batches)
             # The rate of the middle of the update: at the very beginning and end it is zero.
             middle = (before + after) / 2
             self._report(
                 self.learner.update([next(batches) for _ in range(size)], step=state.step, done=middle)
             )
             self._stop_if_interrupted()
-            if self._is_validation_due():
+            if state.is_validation_due(config):
                 self._validate()
             # At the end of an epoch the checkpoint comes after the validation.
             if config.save_steps and state.step % config.save_steps == 0 and state.batches < num_batches:
                 self._save()
         if state.batches == num_batches:
             state.epoch, state.batches = state.epoch + 1, 0
-        if state.validated < state.step and (config.eval_steps is None or self._is_done()):
+        if state.validated < state.step and (config.eval_steps is None or state.is_done(config)):
             self._validate()
         self._save()
 
-    def _is_done(self) -> bool:
-        """Tell whether no update is left."""
-        if self.config.max_steps is not None:
-            return self.state.step >= self.config.max_steps
-        return self.state.epoch >= self.config.epochs
-
-    def _done(self, num_batches: int) -> float:
-        """Return the share of the run that is done, 0 to 1."""
-        if self.config.max_steps is not None:
-            return self.state.step / self.config.max_steps
-        return (self.state.epoch + self.state.batches / num_batches) / self.config.epochs
-
-    def _total(self) -> int:
-        """Return how many updates the whole run has: with further languages epochs differ a little."""
-        state, config = self.state, self.config
-        if config.max_steps is not None:
-            return config.max_steps
-        num_batches = self.data.num_batches(state.epoch)
-        per_epoch = math.ceil(num_batches / config.gradient_accumulation_steps)
-        done_of_epoch = math.ceil(state.batches / config.gradient_accumulation_steps)
-        return state.step - done_of_epoch + (config.epochs - state.epoch) * per_epoch
-
     # Validation and reports
-
-    def _is_validation_due(self) -> bool:
-        """Tell whether this update still needs a validation, by `eval_steps` or as the last one."""
-        every, step = self.config.eval_steps, self.state.step
-        is_wanted = self._is_done() or (every is not None and step % every == 0)
-        return is_wanted and step > self.state.validated
 
     def _validate(self) -> None:
         """Score the model on the main process; the best so far becomes the folder `best`."""
-        self.state.validated = self.state.step
-        if not self.validation_clips:
-            return
-        if self.reporter is not None:
+        state = self.state
+        self.learner.check_finite(state.step)
+        if self.reporter is not None and self.validation_clips:
             with self.learner.as_saved() as model:
-                result = validate(model, self.validation_clips, self.config.validation)
-                is_best = self.state.best is None or result.score > self.state.best
+                found = validate(model, self.validation_clips, self.config.validation)
+                record = {"step": state.step, "epoch": state.epoch, "metric": found.metric}
+                record |= {"score": found.score, "scores": found.scores}
+                is_best = state.best is None or found.score > state.best
                 if is_best:
-                    self.state.best = result.score
-                    replace_folder(self.config.out / "best", model.save_pretrained)
-            place = {"step": self.state.step, "epoch": self.state.epoch, "metric": result.metric}
-            self.reporter.validation({**place, "score": result.score, "scores": result.scores}, is_best)
+                    save_best(self.config.out, model, record)
+                    state.best = found.score
+            self._note_bad(found.bad_files)
+            self.reporter.validation(record, is_best)
+        state.validated = state.step
         self.accelerator.wait_for_everyone()
 
     @contextmanager
@@ -238,19 +216,17 @@ class Trainer:
         """Within the block the main process has its reporter; first it says what will be trained."""
         config, num_processes = self.config, self.accelerator.num_processes
         if self.accelerator.is_main_process:
+            (config.out / FINISHED_FILE).unlink(missing_ok=True)  # of the shorter run that this one continues
             write_json(config.out / "config.json", config)
-            logger.info("%s\n%s", describe_model(self.model), self.data.summary())
-            logger.info(describe_batch(config.batch_size, num_processes))
             write_json(config.out / NOTICES_FILE, {"notices": self.notices})
-            for notice in self.notices:
-                logger.warning(notice)
-            if self.state.step:
-                logger.info("continuing after update %d", self.state.step)
+            batch = describe_batch(config.batch_size, num_processes)
+            announce([describe_model(self.model), self.data.summary(), batch], self.notices, self.state.step)
             self.reporter = Reporter(
                 self.accelerator,
                 config.out / "log.jsonl",
                 step=self.state.step,
-                total=self._total(),
+                validated=self.state.validated,
+                total=self.state.total(config, self.data.num_batches(self.state.epoch)),
                 logging_steps=config.logging_steps,
             )
         try:
@@ -267,6 +243,11 @@ class Trainer:
     # What is kept
 
     def _save(self) -> None:
+        self.learner.check_finite(self.state.step)
+        self._gather_bad()
+        if self.state == self.saved:  # the end of an epoch or run is at a multiple of `save_steps` too
+            return
+        self.saved = deepcopy(self.state)
         if self.reporter is not None:
             state = {
                 "state": asdict(self.state),
@@ -276,55 +257,66 @@ class Trainer:
             save_checkpoint(self.config.out, self.state.step, state, keep=self.config.keep_checkpoints)
         self.accelerator.wait_for_everyone()
 
+    def _note_bad(self, found: dict[Path, str]) -> None:
+        for path, reason in found.items():
+            if str(path) not in self.state.bad_files:
+                self.state.bad_files[str(path)] = reason
+                logger.warning("skipped in validation: %s", reason)
+
+    def _gather_bad(self) -> None:
+        """Note what could not be read in any of the processes."""
+        read = {str(path): reason for path, reason in self.data.loader.bad_files.items()}
+        for files in gather_object([self.state.bad_files | read]):
+            self.state.bad_files |= files
+
     def _resume(self) -> None:
         """Continue from the last checkpoint, if there is one."""
         out = self.config.out
-        if self.accelerator.is_main_process:
-            recover_folder(out / "best")
         found = list_checkpoints(out)
         if not found:
             return
-        if self.config.resume == "never":
-            raise TrainingError(f"{out} holds a run; resume: auto continues it, or choose another --out")
         kept = load_checkpoint(found[-1])
-        check_same_run(kept["config"], run_settings(self.config, self.accelerator.num_processes), out)
+        settings = run_settings(self.config, self.accelerator.num_processes)
+        check_same_run(kept["config"], settings, out)
         self.learner.load_state_dict(kept)
         self.state = RunState(**kept["state"])
+        # It may be of an update after the checkpoint: of the model there is no better judge than its folder.
+        self.state.best = best_score(out, self.state.best)
+        self.saved = deepcopy(self.state)
 
     def _finish(self) -> TrainResult:
-        out = self.config.out
-        records = read_log(out / "log.jsonl")
-        if self.accelerator.is_main_process:
-            with self.learner.as_saved() as model:
-                replace_folder(out / "last", model.save_pretrained)
-            plot_curves(records, out / CURVES_FILE)
-        self.accelerator.wait_for_everyone()
-        found = gather_object([self.data.loader.bad_files])
-        bad = {path: reason for files in found for path, reason in files.items()}
-        if bad:
+        out, state = self.config.out, self.state
+        self.learner.check_finite(state.step)
+        self._gather_bad()
+        if state.bad_files:
             logger.warning(
-                "%d files could not be read and were skipped: %s", len(bad), ", ".join(map(str, bad))
+                "%d files could not be read and were skipped: %s",
+                len(state.bad_files),
+                ", ".join(state.bad_files),
             )
+        records = read_log(out / "log.jsonl")
         losses = [record["loss"] for record in records if "loss" in record]
-        best = out / ("last" if self.state.best is None else "best")
-        return TrainResult(
-            best,
-            self.state.step,
-            losses[-1],
-            self.state.best,
-            bad,
+        result = TrainResult(
+            out / ("last" if state.best is None else BEST),
+            state.step,
+            losses[-1] if losses else math.nan,  # somebody took the log away
+            state.best,
+            {Path(file): reason for file, reason in state.bad_files.items()},
             tuple(self.notices),
             self.accelerator.is_main_process,
         )
+        if self.accelerator.is_main_process:
+            with self.learner.as_saved() as model:
+                replace_folder(out / "last", model.save_pretrained)
+            prune_checkpoints(out, keep=self.config.keep_checkpoints)  # a kill may have left one more
+            plot_curves(records, out / CURVES_FILE)
+            write_finished(self.config, result)
+        self.accelerator.wait_for_everyone()
+        return result
 
     def _stop_if_interrupted(self) -> None:
         """After Ctrl-C or SIGTERM in any process, end all of them after the same update."""
-        stop = self.interruption.is_wanted
-        if self.accelerator.num_processes > 1:
-            # A signal may reach the processes in different updates: one more each would never meet.
-            flag = torch.tensor(float(stop), device=self.accelerator.device)
-            stop = bool(self.accelerator.reduce(flag, reduction="sum").item())
-        if stop:
+        if self.interruption.is_wanted_anywhere(self.accelerator):
             self._save()
             raise KeyboardInterrupt(
                 f"The run is saved up to step {self.state.step} in {self.config.out}; "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from ml_clap.config.train import ValidationConfig
 from ml_clap.data.manifest import Clip
@@ -18,6 +19,8 @@ class Validation:
 
     metric: str
     scores: dict[str, float]
+    bad_files: dict[Path, str] = field(default_factory=dict)
+    """Files that could not be read, and why."""
 
     @property
     def score(self) -> float:
@@ -29,11 +32,14 @@ def validate(model: MLCLAP, clips: Sequence[Clip], config: ValidationConfig) -> 
     """Score a model on validation clips; leaves it in the mode it was in."""
     languages = config.languages or None
     if config.metric == "accuracy":
-        accuracies = classify_clips(model, clips, prompts_of(clips), languages).languages
-        return Validation("accuracy", {code: result.accuracy for code, result in accuracies.items()})
-    results = evaluate_retrieval(model, clips, languages).languages
-    scores = {code: (r.text_to_audio.map10 + r.audio_to_text.map10) / 2 for code, r in results.items()}
-    return Validation("mAP@10", scores)
+        labelled = classify_clips(model, clips, prompts_of(clips), languages)
+        accuracies = {code: result.accuracy for code, result in labelled.languages.items()}
+        return Validation("accuracy", accuracies, {bad.path: bad.reason for bad in labelled.bad_files})
+    found = evaluate_retrieval(model, clips, languages)
+    scores = {
+        code: (r.text_to_audio.map10 + r.audio_to_text.map10) / 2 for code, r in found.languages.items()
+    }
+    return Validation("mAP@10", scores, {bad.path: bad.reason for bad in found.bad_files})
 
 
 def prompts_of(clips: Sequence[Clip]) -> dict[str, dict[str, tuple[str, ...]]]:

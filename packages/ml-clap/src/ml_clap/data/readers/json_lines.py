@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from audio_common.files import AudioFolder
 
 from ml_clap.config.prepare import PrepareJSONLConfig
-from ml_clap.data.manifest import Clip, ManifestError, clip_of
-from ml_clap.data.readers.reading import Reading
+from ml_clap.data.manifest import Clip, ManifestError, clip_of, name_fault
+from ml_clap.data.readers.reading import Reading, id_of_file
 
 
 def read_jsonl(config: PrepareJSONLConfig) -> Reading:
@@ -26,7 +27,7 @@ def read_jsonl(config: PrepareJSONLConfig) -> Reading:
             continue
         try:
             reading.clips.append(_located(clip, row["audio"], folder))
-        except LookupError as e:
+        except (LookupError, OSError) as e:
             reading.add_problem("missing", where, e)
     return reading
 
@@ -36,8 +37,9 @@ def _completed(row: dict[str, Any], config: PrepareJSONLConfig) -> dict[str, Any
     row = dict(row)
     if "captions" not in row and "caption" in row:
         row["captions"] = row.pop("caption")
-    if row.get("id") is None and isinstance(row.get("audio"), str):
-        row["id"] = Path(row["audio"]).stem
+    audio = row.get("audio")
+    if row.get("id") is None and isinstance(audio, str) and not name_fault(audio):
+        row["id"] = id_of_file(Path(audio).name or audio)
     elif isinstance(row.get("id"), int):
         row["id"] = str(row["id"])
     row["split"] = row.get("split") or config.split
@@ -46,7 +48,7 @@ def _completed(row: dict[str, Any], config: PrepareJSONLConfig) -> dict[str, Any
 
 def _located(clip: Clip, written: str, folder: AudioFolder | None) -> Clip:
     """Return the clip with its file: as written, relative to the manifest, else by its name in the folder."""
-    if clip.audio.is_file():
+    if os.path.isfile(clip.audio):  # also where the name is longer than a file system takes
         return clip
     if folder is None:
         raise LookupError(f"no file {clip.audio}; if the sounds are elsewhere, name the folder with --audio")

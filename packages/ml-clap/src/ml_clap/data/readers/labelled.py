@@ -6,7 +6,6 @@ whole recordings: clips cut from one recording are so alike that a model which h
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from collections import Counter, defaultdict
@@ -19,8 +18,9 @@ from audio_common.files import find_audio
 
 from ml_clap.config.prepare import PrepareFolderConfig
 from ml_clap.data.languages import resolve
-from ml_clap.data.manifest import KEYS, Clip, ManifestError
-from ml_clap.data.readers.reading import Reading, seconds_or_none
+from ml_clap.data.manifest import KEYS, Clip, ManifestError, name_fault
+from ml_clap.data.readers.reading import Reading, id_of_file, seconds_or_none
+from ml_clap.strict_json import read_json
 from ml_clap.tables import count_of
 
 Captions = Mapping[str, Mapping[str, tuple[str, ...]]]
@@ -53,16 +53,24 @@ def read_folder(config: PrepareFolderConfig) -> Reading:
     reading = Reading()
     rows = _rows_of_folder(config.source) if config.source.is_dir() else _rows_of_list(config, reading)
     rows = _with_captions(rows, captions, config.captions, reading)
+    rows = _with_recording(rows, config.recording, reading)
     rows, splits = _split(rows, config, reading)
     _note_shared_recordings(rows, splits, config.recording, reading)
     splits = _with_validation(rows, splits, config)
     for row, split in zip(rows, splits, strict=True):
         own = _captions_of_split(captions[row.label], split, config.train_captions, row.label)
-        clip_id = Path(row.name).with_suffix("").as_posix()
         duration = seconds_or_none(row.columns.get("duration"))
         extra = dict(row.extra)
         reading.clips.append(
-            Clip(clip_id, row.audio, own, split=split, label=row.label, duration=duration, extra=extra)
+            Clip(
+                id_of_file(row.name),
+                row.audio,
+                own,
+                split=split,
+                label=row.label,
+                duration=duration,
+                extra=extra,
+            )
         )
     return reading
 
@@ -71,14 +79,10 @@ def read_label_captions(path: Path) -> Captions:
     """Read the JSON file label -> language -> list of captions.
 
     Raises:
+        JSONError: it is no JSON.
         ManifestError: it is not that.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as e:
-        raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
-    except UnicodeDecodeError as e:
-        raise ManifestError(f"{path}:1: not UTF-8 text ({e})") from e
+    content = read_json(path)
     if not isinstance(content, dict) or not content:
         raise ManifestError(f"{path}:1: expected an object label -> language -> captions")
     return {label: _languages(path, label, value) for label, value in content.items()}
@@ -119,7 +123,9 @@ def _rows_of_list(config: PrepareFolderConfig, reading: Reading) -> list[Row]:
         name = next((columns[key] for key in AUDIO_COLUMNS if columns.get(key)), None)
         label = next((columns[key] for key in LABEL_COLUMNS if columns.get(key)), None)
         where = f"{path}:{line}"
-        if isinstance(name, str) and isinstance(label, str):
+        if isinstance(name, str) and (fault := name_fault(name)):
+            reading.add_problem("row", where, fault)
+        elif isinstance(name, str) and isinstance(label, str):
             known = {*AUDIO_COLUMNS, *LABEL_COLUMNS, *KEYS}
             extra = {key: value for key, value in columns.items() if key not in known}
             rows.append(Row(folder / name, name, label, columns, where, extra))
@@ -219,6 +225,25 @@ def recording_of(row: Row, recording: str | None) -> str:
             f"finds no group in {Path(row.name).name!r}"
         )
     return match[1]
+
+
+def _with_recording(rows: Sequence[Row], recording: str | None, reading: Reading) -> list[Row]:
+    """Return the rows whose recording can be told; the others become problems.
+
+    Raises:
+        ValueError: it can be told of no row.
+    """
+    faults: dict[int, ValueError] = {}
+    for place, row in enumerate(rows):
+        try:
+            recording_of(row, recording)
+        except ValueError as e:
+            faults[place] = e
+    if faults and len(faults) == len(rows):
+        raise faults[0]
+    for place, fault in faults.items():
+        reading.add_problem("row", rows[place].where, fault)
+    return [row for place, row in enumerate(rows) if place not in faults]
 
 
 def _note_shared_recordings(

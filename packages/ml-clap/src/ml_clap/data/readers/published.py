@@ -8,7 +8,6 @@ stamps in `ml_clap.data.readers.tuxpaint`.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,8 @@ from audio_common.files import AudioFolder
 from ml_clap.config.prepare import PrepareAudioCapsConfig, PrepareClothoConfig, PrepareReferenceConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip, ManifestError
-from ml_clap.data.readers.reading import Reading, seconds_or_none
+from ml_clap.data.readers.reading import Reading, id_of_file, seconds_or_none
+from ml_clap.strict_json import read_json
 
 AUDIOCAPS_SECONDS = 10
 """Length of an AudioCaps clip, of which some file names are made."""
@@ -49,21 +49,17 @@ def read_reference(config: PrepareReferenceConfig) -> Reading:
             audio = _find_first(files, names)
         except (ValueError, AttributeError) as e:
             reading.add_problem("row", where, e)
-        except LookupError as e:
+        except (LookupError, OSError) as e:
             reading.add_problem("missing", f"{where} ({entry.get('id', '')})", e)
         else:
-            clip_id, duration = str(entry.get("id") or audio.stem), seconds_or_none(entry.get("duration"))
+            clip_id = str(entry.get("id") or id_of_file(audio.name))
+            duration = seconds_or_none(entry.get("duration"))
             reading.clips.append(Clip(clip_id, audio, captions, split=config.split, duration=duration))
     return reading
 
 
 def _reference_entries(path: Path) -> list[Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as e:
-        raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
-    except UnicodeDecodeError as e:
-        raise ManifestError(f"{path}:1: not UTF-8 text ({e})") from e
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
         raise ManifestError(f"{path}:1: expected an object with a list `data`, got {type(content).__name__}")
     return content["data"]
@@ -88,7 +84,7 @@ def _find_first(files: AudioFolder, names: list[str]) -> Path:
     for name in names[:-1]:
         try:
             return files.find(name)
-        except LookupError:
+        except (LookupError, OSError):
             continue
     return files.find(names[-1])
 
@@ -132,7 +128,7 @@ def _add(
         return
     try:
         audio = files.find(name)
-    except LookupError as e:
+    except (LookupError, OSError) as e:  # OSError: a longer name than a file system takes
         reading.add_problem("missing", where, e)
         return
     reading.clips.append(Clip(Path(name).stem, audio, {resolve(language): tuple(texts)}, split=split))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ml_clap.data.manifest import Clip, parse_json_lines
@@ -51,6 +52,16 @@ class Reading:
                 self.add_problem("row", f"{path}:{number}", row)
             else:
                 yield number, row
+
+
+def id_of_file(name: str) -> str:
+    """Return the id of a clip that is called after its file: the path without its suffix, as valid Unicode.
+
+    >>> id_of_file("dog/bark.wav")
+    'dog/bark'
+    """
+    stem, _ = os.path.splitext(PurePath(name).as_posix())
+    return os.fsencode(stem).decode("utf-8", "backslashreplace")
 
 
 def seconds_or_none(value: Any) -> float | None:

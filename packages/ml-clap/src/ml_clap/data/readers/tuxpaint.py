@@ -17,7 +17,7 @@ from audio_common.files import walk_files
 from ml_clap.config.prepare import PrepareTuxpaintConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip
-from ml_clap.data.readers.reading import Reading
+from ml_clap.data.readers.reading import Reading, id_of_file
 
 LICENCE = "GPL-2.0-or-later"
 SPOKEN = ("symbols/math", "symbols/alphabets")
@@ -85,7 +85,7 @@ def _events(source: Path, reading: Reading) -> Iterator[tuple[str, Path, dict[st
     stamps = _stamps_folder(source)
     for audio in sorted(walk_files(stamps), key=lambda path: path.relative_to(stamps).as_posix()):
         description = audio.with_suffix(".txt")
-        name = audio.relative_to(stamps).with_suffix("").as_posix()
+        name = id_of_file(audio.relative_to(stamps).as_posix())
         is_event = audio.suffix in (".ogg", ".wav") and not _SPOKEN_DESCRIPTION.search(name)
         if is_event and not name.startswith(SPOKEN) and description.is_file():
             yield name, audio, read_description(description)
