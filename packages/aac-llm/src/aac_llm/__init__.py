@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
     from aac_llm.data.manifest import ManifestError
     from aac_llm.data.predictions import Candidate, Prediction, PredictionError
+    from aac_llm.lock import BusyError
     from aac_llm.metrics import score_captions
     from aac_llm.models.captioner_model import CaptionModel
     from aac_llm.models.decoder import DecoderError
     from aac_llm.models.tensors import CheckpointError
+    from aac_llm.trainers.finite import TrainingError
 
 torchaudio_guard.install()
 
@@ -32,6 +34,7 @@ _MODULES = {
     "BadFile": "audio_common.prefetch",
     "BatchLimits": "audio_common.prefetch",
     "BridgeConfig": "aac_llm.config.model",
+    "BusyError": "aac_llm.lock",
     "Candidate": "aac_llm.data.predictions",
     "CaptionModel": "aac_llm.models.captioner_model",
     "Captioner": "aac_llm.captioning.captioner",
@@ -44,6 +47,7 @@ _MODULES = {
     "Prediction": "aac_llm.data.predictions",
     "PredictionError": "aac_llm.data.predictions",
     "Segment": "aac_llm.captioning.captioner",
+    "TrainingError": "aac_llm.trainers.finite",
     "score_captions": "aac_llm.metrics",
 }
 
@@ -52,6 +56,7 @@ __all__ = [
     "BadFile",
     "BatchLimits",
     "BridgeConfig",
+    "BusyError",
     "Candidate",
     "CaptionModel",
     "Captioner",
@@ -64,6 +69,7 @@ __all__ = [
     "Prediction",
     "PredictionError",
     "Segment",
+    "TrainingError",
     "score_captions",
 ]
 

@@ -32,8 +32,10 @@ from aac_llm.config.train import DataConfig, TrainConfig, ValidationConfig
 from aac_llm.data.manifest import Clip, read_manifest, write_manifest
 from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.evaluators.evaluate import Evaluation, evaluate
+from aac_llm.files import remove_leftovers
+from aac_llm.lock import sole_writer
 from aac_llm.models.tiny import create_tiny_decoder
-from aac_llm.output import progress
+from aac_llm.output import printable, progress
 from aac_llm.trainers.run_folder import CURVES
 from aac_llm.trainers.train import TrainResult, train
 
@@ -59,6 +61,12 @@ class QuickstartResult:
 
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
     """Synthesise, train, caption, score; prints each step and where its files are."""
+    with sole_writer(config.out, folder=True):
+        remove_leftovers(config.out)
+        return _quickstart(config)
+
+
+def _quickstart(config: QuickstartConfig) -> QuickstartResult:
     out = config.out
     choose_threads()
     _say(1, f"synthesising {config.clips} training scenes with {len(TRAINING_VARIANTS)} captions each")
@@ -196,7 +204,7 @@ def print_control(evaluation: Evaluation) -> None:
 def print_samples(evaluation: Evaluation) -> None:
     """Print the first test clips' captions, right and wrong as they come."""
     for clip in evaluation.clips[:NUM_SAMPLES]:
-        print(f"{clip.id}\n  caption    {clip.caption}\n  reference  {clip.references[0]}")
+        print(f"{clip.id}\n  caption    {printable(clip.caption)}\n  reference  {clip.references[0]}")
 
 
 def _draw(seed: int, split: str, size: int) -> Iterator[tuple[str, Scene]]:

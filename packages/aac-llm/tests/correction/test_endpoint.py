@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 import time
@@ -91,6 +92,18 @@ def drip(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
         time.sleep(0.05)
 
 
+def drip_headers(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    for number in range(40):
+        handler.wfile.write(f"X-{number}: 1\r\n".encode())
+        handler.wfile.flush()
+        time.sleep(0.05)
+
+
+def bomb(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
+    send(handler, 200, gzip.compress(b" " * 3_000_000), Content_Encoding="gzip")
+
+
 def hang_up(handler: BaseHTTPRequestHandler, _: dict[str, Any]) -> None:
     handler.close_connection = True
     handler.connection.close()
@@ -117,11 +130,15 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
         server.server_close()
 
 
-def connect(server: Server, **settings: Any) -> tuple[EndpointLLM, list[float]]:
+def connect(server: Server | str, **settings: Any) -> tuple[EndpointLLM, list[float]]:
     """A client that waits no time, and the times it would have waited."""
     waits: list[float] = []
-    options: dict[str, Any] = {"timeout": 5.0, "sleep": waits.append} | settings
-    llm = EndpointLLM(server.url, "tiny", **options)
+
+    async def note(seconds: float) -> None:
+        waits.append(seconds)
+
+    options: dict[str, Any] = {"timeout": 5.0, "sleep": note} | settings
+    llm = EndpointLLM(server if isinstance(server, str) else server.url, "tiny", **options)
     return llm, waits
 
 
@@ -164,8 +181,13 @@ def test_waits_are_bounded_and_grow(serve: Callable[..., Server]) -> None:
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (fails(200, b"<html>"), "not JSON"),
-        (fails(200, b"\xff\xfe"), "not JSON"),
+        (fails(200, b"<html>"), "endpoint's answer.* not JSON"),
+        (fails(200, b"\xff\xfe"), "endpoint's answer"),
+        (fails(200, b"[" * 100_000), "endpoint's answer.* deep"),
+        (fails(200, b'{"a": ' + b"9" * 5000 + b"}"), "endpoint's answer.* digits"),
+        (fails(200, answer("x").replace(b'"x"', b'"\\ud800"')), "endpoint's answer.* half a character"),
+        (fails(200, answer("x").replace(b'"x"', b'"\\udc80"')), "no file can hold"),
+        (bomb, "compressed"),
         (fails(200, b'{"error": "none"}'), "no choices"),
         (fails(200, b'{"choices": []}'), "no choices"),
         (fails(200, b"[]"), "no choices"),
@@ -190,7 +212,10 @@ def test_a_wrong_answer_is_a_reason_and_not_asked_again(
     assert (waits, len(server.requests)) == ([], 1)
 
 
-@pytest.mark.parametrize(("reply", "reason"), [(hang, "ReadTimeout"), (drip, "longer than 0.3 s")])
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [(hang, "longer than 0.3 s"), (drip, "longer than 0.3 s"), (drip_headers, "longer than 0.3 s")],
+)
 def test_a_slow_answer_is_given_up(serve: Callable[..., Server], reply: Reply, reason: str) -> None:
     llm, _ = connect(serve(reply), timeout=0.3, max_retries=0)
     began = time.monotonic()
@@ -206,8 +231,7 @@ def test_a_closed_connection_is_tried_again(serve: Callable[..., Server]) -> Non
 
 
 def test_a_dead_endpoint_is_given_up_soon() -> None:
-    waits: list[float] = []
-    llm = EndpointLLM("http://127.0.0.1:9/v1", "m", max_retries=1, concurrency=1, sleep=waits.append)
+    llm, waits = connect("http://127.0.0.1:9/v1", max_retries=1, concurrency=1)
     found = llm(["a dog"] * 50)
     assert all(isinstance(answer, LLMError) for answer in found)
     assert len(waits) == GIVE_UP_AFTER

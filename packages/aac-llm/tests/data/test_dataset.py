@@ -1,12 +1,16 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from aac_llm.data.dataset import CaptionDataset, make_loader
 from aac_llm.data.manifest import Clip
 from aac_llm.models.captioner_model import CaptionModel
-from audio_common import AudioError
+from audio_common import AudioError, load_audio
+from torch import Tensor
 
 
 def test_what_is_drawn_depends_on_seed_epoch_and_clip_alone(scene_clips: list[Clip]) -> None:
@@ -134,7 +138,7 @@ def test_a_wrong_length_in_the_manifest_neither_loses_a_clip_nor_hides_a_crop(
     for epoch in range(4):
         example = dataset[0, epoch]
         assert len(example.waveform) == 16_000
-        assert example.cropped == 0
+        assert (example.number, example.is_cropped) == (0, True)
     assert dataset.num_cropped == 1
     assert not dataset.bad
 
@@ -145,3 +149,26 @@ def test_workers_tell_of_crops(scene_clips: list[Clip], tiny_model: CaptionModel
     for batch in loader:
         dataset.note(batch["news"])
     assert dataset.cropped == {2, 3, 4, 5}
+
+
+def test_a_header_that_says_too_little_does_not_fill_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hour.flac"
+    soundfile.write(path, np.zeros(16_000 * 600, dtype="int16"), 16_000)
+    content = bytearray(path.read_bytes())
+    # STREAMINFO's number of samples, 36 bits: one second, and none (unknown).
+    for samples in (16_000, 0):
+        content[21] = content[21] & 0xF0
+        content[22:26] = samples.to_bytes(4, "big")
+        path.write_bytes(content)
+        asked: list[float | None] = []
+
+        def watched(audio: Path, asked: list[float | None] = asked, **options: Any) -> Tensor:
+            asked.append(options.get("duration"))
+            return load_audio(audio, **options)
+
+        monkeypatch.setattr("aac_llm.data.dataset.load_audio", watched)
+        dataset = CaptionDataset([Clip(id="a", audio=path, captions=("x",))], max_seconds=2.0)
+        assert len(dataset[0, 0].waveform) == 32_000 or samples
+        assert all(seconds is not None and seconds <= 121 for seconds in asked)

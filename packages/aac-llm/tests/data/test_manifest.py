@@ -150,3 +150,26 @@ def test_a_number_that_no_float_holds_costs_its_row_only(tmp_path: Path, digits:
     path.write_text("\n".join(rows))
     assert [clip.id for clip in read_manifest(path, problems=problems)] == ["a"]
     assert problems[0].startswith(f"{path}:2: ")
+
+
+HOSTILE = {
+    "nested": b'{"id": "b", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "a key twice": b'{"id": "b", "id": "c", "audio": "b.wav", "captions": "x"}',
+    "no number": b'{"id": "b", "audio": "b.wav", "captions": "x", "y": NaN}',
+    "not UTF-8": b'{"id": "b\xff", "audio": "b.wav", "captions": "x"}',
+    "half a character": b'{"id": "b", "audio": "b.wav", "captions": "x\\ud83d"}',
+    "a caption of bytes": b'{"id": "b", "audio": "b.wav", "captions": "x\\udcff"}',
+    "an id of bytes": b'{"id": "b\\udcff", "audio": "b.wav", "captions": "x"}',
+    "a NUL": b'{"id": "b", "audio": "b\\u0000.wav", "captions": "x"}',
+}
+
+
+@pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_line_costs_itself_only_and_is_named(tmp_path: Path, line: bytes) -> None:
+    path, problems = tmp_path / "m.jsonl", []
+    path.write_bytes(line + b'\n{"id": "a", "audio": "bytes\\udcff.wav", "captions": "x"}\n')
+    assert [clip.id for clip in read_manifest(path, problems=problems)] == ["a"]
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{path}:1: ")
+    with pytest.raises(ManifestError, match=f"{path}:1: "):
+        read_manifest(path)

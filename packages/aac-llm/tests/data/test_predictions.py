@@ -6,20 +6,22 @@ from aac_llm.data.predictions import (
     Prediction,
     PredictionError,
     append_predictions,
+    read_own_predictions,
     read_predictions,
     write_predictions,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-# Lone surrogates are what Python makes of file names that are no UTF-8.
-texts = st.text(st.characters(codec=None), max_size=20)
-names = texts.filter(bool)
+# Surrogates of this range are what Python makes of file names that are no UTF-8.
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+names = st.text(st.characters(codec="utf-8") | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF))
+names = names.filter(bool)
 seconds = st.floats(0, 1e6)
 predictions = st.builds(
     Prediction,
     id=names,
-    audio=st.none() | texts,
+    audio=st.none() | names,
     caption=texts,
     candidates=st.lists(st.builds(Candidate, texts, st.floats(-50, 0)), max_size=3).map(tuple),
     references=st.lists(texts, max_size=2).map(tuple),
@@ -51,11 +53,11 @@ def test_appending_goes_on_where_the_file_ends(tmp_path):
     assert [prediction.id for prediction in read_predictions(path)] == ["a", "b"]
 
 
-def test_a_line_cut_by_a_kill_is_left_out_only_on_demand(tmp_path):
+def test_a_line_cut_by_a_kill_is_left_out_of_our_own_files_alone(tmp_path):
     path = tmp_path / "captions.jsonl"
     write_predictions(path, [Prediction("a", None, "rain"), Prediction("b", None, "wind")])
     path.write_bytes(path.read_bytes()[:-9])
-    assert [prediction.id for prediction in read_predictions(path, ignore_cut=True)] == ["a"]
+    assert [prediction.id for prediction in read_own_predictions(path)] == ["a"]
     with pytest.raises(PredictionError, match=r"captions\.jsonl:2: not JSON: .* at column"):
         read_predictions(path)
 
@@ -94,3 +96,11 @@ def test_two_captions_of_one_sound_are_an_error_but_two_parts_are_not(tmp_path):
     append_predictions(path, [Prediction("a", None, "hail", start=5, end=9)])
     with pytest.raises(PredictionError, match=r":3: a second caption of 'a', the first is in line 2"):
         read_predictions(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '"a\\ud83d"', '"a\\udcff"', "1e999", '{"a": 1, "a": 2}'])
+def test_a_hostile_line_costs_itself_only(tmp_path, text):
+    path, problems = tmp_path / "p.jsonl", []
+    path.write_text(f'{{"id": "a", "caption": {text}}}\n{{"id": "bytes\\udcff", "caption": "x"}}\n')
+    assert [one.id for one in read_predictions(path, problems=problems)] == ["bytes\udcff"]
+    assert problems[0].startswith(f"{path}:1: ")

@@ -187,13 +187,13 @@ def test_loud_cancelling_and_damaged_sounds_are_reported_and_kept(
     soundfile.write(tmp_path / "loud.wav", (tone * 32768).astype("float32"), 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "cancels.wav", np.stack([tone, -0.99 * tone], axis=1), 16_000)
     noise(tmp_path / "damaged.wav", 1)
-    full_check = audio_common.check.full_check
+    checked = audio_common.check._check_in
 
-    def check_with_a_complaint(path: Path, *arguments: object) -> object:
-        found = full_check(path, *arguments)
+    def check_with_a_complaint(pool: object, path: Path, *arguments: object) -> object:
+        found = checked(pool, path, *arguments)
         return replace(found, problem="20 ms left out") if path.stem == "damaged" else found
 
-    monkeypatch.setattr("audio_common.check.full_check", check_with_a_complaint)
+    monkeypatch.setattr("audio_common.check._check_in", check_with_a_complaint)
     rows = [{"audio": f"{name}.wav", "caption": name} for name in ("loud", "cancels", "damaged")]
     config = PrepareJSONLConfig(source=write_rows(tmp_path / "s.jsonl", rows), out=tmp_path / "m.jsonl")
     report = prepare(config)

@@ -251,8 +251,8 @@ def test_jsonl_keeps_other_languages_and_columns_and_passes_over_bad_lines(tmp_p
         {"question": "What?"},
     )
     assert [(problem.kind, problem.where) for problem in reading.problems] == [
-        ("language", f"{source}:3"),
         ("row", f"{source}:2"),
+        ("language", f"{source}:3"),
     ]
 
 

@@ -69,7 +69,7 @@ def test_captions_by_file_name_find_their_clips(tmp_path: Path) -> None:
     [
         ("p.csv", "file_name,text\na.wav,x\n", "expected the columns file_name and caption_predicted"),
         ("p.json", {"a": 1}, "expected a list of"),
-        ("p.json", "[1,", r"p\.json:1: not JSON: .* at column"),
+        ("p.json", "[1,", r"p\.json: not JSON: .* at column"),
         ("p.json", [3], "entry 1: expected an image_id"),
         ("p.jsonl", '{"id": "a"}\n', "expected a text under 'caption'"),
         ("p.jsonl", "", "has no captions"),
@@ -95,5 +95,19 @@ def test_a_row_without_a_name_or_with_an_impossible_number_costs_itself_only(tmp
     assert [one.id for one in found] == ["a"]
     assert [problem.split(": ")[0].rpartition(":")[2] for problem in problems] == ["2", "1", "2", "3"]
     for content in ("[" * 100_000, f'[{{"image_id": {huge}}}]'):
-        with pytest.raises(PredictionError, match=r"p\.json:1: not JSON"):
+        with pytest.raises(PredictionError, match=r"p\.json: not JSON"):
             read_system(write(tmp_path / "p.json", content), [])
+
+
+def test_hostile_json_is_an_error_with_its_place(tmp_path: Path) -> None:
+    for content in ("[" * 100_000, '[{"image_id": 1e999, "caption": "x"}]', '[{"a": 1, "a": 2}]'):
+        path = write(tmp_path / "p.json", content)
+        with pytest.raises(PredictionError, match=f"{path}: "):
+            read_system(path, [])
+
+
+def test_an_entry_with_half_a_text_costs_itself_only(tmp_path: Path) -> None:
+    rows = r'[{"image_id": 1, "caption": "a\udcff"}, {"image_id": 2, "caption": "x"}]'
+    path, problems = write(tmp_path / "p.json", rows), []
+    assert [one.id for one in read_system(path, problems)] == ["2"]
+    assert len(problems) == 1

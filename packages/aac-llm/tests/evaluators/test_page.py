@@ -169,3 +169,13 @@ def test_the_script_is_valid_javascript(tmp_path):
     script = page.split("<script>")[1].split("</script>")[0]
     (tmp_path / "page.js").write_text(script)
     subprocess.run(["node", "--check", tmp_path / "page.js"], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "name", ["a #1?.wav", "javascript:alert(1)", "n" * 5000, "bytes\udcff.wav", "a%41.wav"]
+)
+@pytest.mark.parametrize("embed", [False, True])
+def test_any_name_makes_a_link_that_plays_and_no_error(tmp_path, name, embed):
+    link = audio_source(str(tmp_path / name), tmp_path, embed)
+    assert unquote(link, errors="surrogateescape") == name
+    assert not set(link) & set('#?: "<>')

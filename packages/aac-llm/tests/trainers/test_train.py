@@ -15,7 +15,8 @@ from aac_llm.config.train import AugmentConfig, DataConfig, TrainConfig, Validat
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, write_manifest
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.trainers.train import find_checkpoint, read_clips, train, training_arguments
+from aac_llm.trainers.run_folder import find_checkpoint
+from aac_llm.trainers.train import read_clips, train, training_arguments
 from aac_llm.trainers.trainer import CaptionTrainer
 
 
@@ -230,6 +231,8 @@ def test_two_processes_train_as_one_and_go_on(config: TrainConfig, tmp_path: Pat
     assert logged(two.out, "learning_rate") == logged(one.out, "learning_rate")
     assert json.loads((two.out / "best" / "validation.json").read_text())["step"] <= steps
     before = losses(two.out)
+    in_two_processes(two)  # which is finished
+    (two.out / "finished.json").unlink()
     shutil.rmtree(two.out / f"checkpoint-{steps}")
     assert find_checkpoint(two.out) == two.out / f"checkpoint-{steps - 1}"
     in_two_processes(two)
@@ -324,3 +327,15 @@ def test_a_caption_without_words_is_refused_before_training(tmp_path: Path) -> N
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ManifestError, match=r"clip 'b' of .* has a caption without words, \['\.\.\.'\]"):
         read_clips([manifest], [], "eng_Latn")
+
+
+def test_captions_that_do_not_fit_into_the_decoder_are_refused_before_training(
+    config: TrainConfig, scene_clips: list[Clip], tmp_path: Path
+) -> None:
+    long = replace(scene_clips[1], captions=("x", "rain falls " * 2000))
+    write_manifest(tmp_path / "m.jsonl", [scene_clips[0], long])
+    data = replace(config.data, train=(tmp_path / "m.jsonl",), validation=())
+    with pytest.raises(
+        ValueError, match=r"captions of 1 clips do not fit .* of \d+ tokens .*: scene1 \(\d+ tok"
+    ):
+        train(replace(config, data=data))

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_common.prefetch import BadFile, BatchLimits
+from audio_common.workers import DecodeLimits
 
-from aac_llm.captioning.run import CaptionRun, printable
+from aac_llm.captioning.run import CaptionRun
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, describe_settings
+from aac_llm.data.outputs import hold
 from aac_llm.data.predictions import Prediction, unfinished_note
 from aac_llm.data.sounds import find_sounds, name_bad
 from aac_llm.files import is_stream
@@ -56,13 +58,13 @@ def caption(config: CaptionConfig) -> int:
     if unfinished:
         logger.warning("%s", unfinished_note(unfinished, len(report.predictions)))
     for row in report.bad_rows[: NUM_SHOWN if out else None]:
-        logger.warning("left out: %s", printable(row))
+        logger.warning("left out: %s", row)
     if report.bad_files:
         place = f", listed in {out}.report.json" if out else ""
         logger.warning("bad files: %s%s:", f"{len(report.bad_files):,}", place)
         # Without a report every one must be named here.
         for file in report.bad_files[: NUM_SHOWN if out else None]:
-            logger.warning("  %s", printable(name_bad(file)))
+            logger.warning("  %s", name_bad(file))
     return 1 if report.bad_files or report.bad_rows else 0
 
 
@@ -75,9 +77,15 @@ def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -
 
     Raises:
         FileNotFoundError: a source is not there.
+        BusyError: another process is writing `config.out`.
         JournalError: `config.out` has captions made with other settings.
         ValueError: there is nothing to caption.
     """
+    with hold(config.out):
+        return _caption_sources(config, captioner)
+
+
+def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> CaptionReport:
     bad_rows: list[str] = []
     sounds = find_sounds(config.files, config.split, language=config.language, problems=bad_rows)
     if captioner is None:
@@ -120,6 +128,7 @@ def load_captioner(config: CaptionConfig) -> Captioner:
         channel=config.channel,
         limits=BatchLimits(config.seconds_per_batch, config.batch_size),
         num_workers=config.num_workers,
+        decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
         similarity=load_similarity(config),
     )
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
 
 import torch
-from audio_common.audio import AudioError, stream_audio
+from audio_common.audio import AudioError
 from audio_common.prefetch import BadFile, BatchLimits, batch_ahead
 from audio_common.waveform import as_waveform, one_or_many
+from audio_common.workers import DecodeLimits
 from torch import Tensor
 
 from aac_llm.captioning.rerank import Similarity, consensus
-from aac_llm.captioning.segments import cut_windows
+from aac_llm.captioning.windows import read_windows
 from aac_llm.config.caption import GenerationConfig
 from aac_llm.config.sound import Channel
 from aac_llm.data.predictions import Candidate, Prediction
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 """Sounds captioned at once."""
-BLOCK_SECONDS = 1.0
-"""Long sound decoded at a time; damage costs the block that it is in."""
 
 Sound: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Tensor | np.ndarray"
 """A path, the bytes of a file, an open file, or samples (samples,) or (channels, samples)."""
@@ -69,7 +68,8 @@ class Captioner:
     Args:
         model: put into evaluation mode.
         limits: how much sound is captioned at once.
-        num_workers: threads that decode files.
+        num_workers: threads, or with `decode_limits` processes, that decode files.
+        decode_limits: of time and memory for each file; None: none, it is decoded in this process.
         similarity: chooses among candidates by consensus (see `rerank.py`); None: the most probable one.
     """
 
@@ -79,11 +79,13 @@ class Captioner:
         *,
         limits: BatchLimits | None = None,
         num_workers: int = 1,
+        decode_limits: DecodeLimits | None = None,
         similarity: Similarity | None = None,
     ) -> None:
         self.model = model.eval()
         self.limits = limits or BatchLimits(size=BATCH_SIZE)
         self.num_workers = num_workers
+        self.decode_limits = decode_limits
         self.similarity = similarity
 
     @classmethod
@@ -107,7 +109,7 @@ class Captioner:
             decoder: folder or hub id of the language model, where it is not the one that the model names.
             quantization: `8bit`, `4bit` or `none`; None: as the model says.
             channel: what is heard of several channels; None: as the model was trained.
-            options: of the captioner itself (`limits`, `num_workers`, `similarity`).
+            options: of the captioner itself (`limits`, `num_workers`, `decode_limits`, `similarity`).
 
         Raises:
             CheckpointError: there is no captioner, or it is damaged.
@@ -188,6 +190,7 @@ class Captioner:
         paths: str | Path | Iterable[str | Path],
         config: GenerationConfig,
         bad_files: list[BadFile] | None,
+        complaints: list[BadFile] | None = None,
     ) -> Iterator[dict[int, tuple[Candidate, ...]]]:
         """Yield candidates of each file by its number; see `aac_llm.models.inference.caption_files`."""
         return caption_files(
@@ -197,6 +200,8 @@ class Captioner:
             limits=self.limits,
             num_workers=self.num_workers,
             bad_files=bad_files,
+            complaints=complaints,
+            decode_limits=self.decode_limits,
         )
 
     def caption_segments(
@@ -207,6 +212,7 @@ class Captioner:
         window_seconds: float = 10.0,
         hop_seconds: float = 10.0,
         bad_files: list[BadFile],
+        complaints: list[BadFile] | None = None,
         done: Mapping[int, set[float]] | None = None,
     ) -> Iterator[list[Segment]]:
         """Yield candidates of each window of each file, in order, a batch at a time.
@@ -217,12 +223,23 @@ class Captioner:
             window_seconds: length of a window.
             hop_seconds: from the start of one to the next.
             bad_files: gets what could not be read, or not to its end.
+            complaints: gets what is odd about files that are captioned nevertheless.
             done: starts of the windows of a file (by its number) that are not captioned.
         """
         window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
         files = [Path(path) for path in one_or_many(paths)[0]]
         longest = longest_seconds(self.model, config)
-        sounds = _windows(files, window, hop, bad_files, done or {}, self.model.channel, longest)
+        sounds = read_windows(
+            files,
+            window,
+            hop,
+            bad_files,
+            complaints if complaints is not None else [],
+            done or {},
+            self.model.channel,
+            longest,
+            self.decode_limits,
+        )
         # Windows come in order, not by length, so a batch is what fits if all are whole windows.
         size = max(1, min(self.limits.size or BATCH_SIZE, int(self.limits.seconds / window_seconds)))
         for windows in batch_ahead(sounds, size):
@@ -290,33 +307,3 @@ def _is_path(sound: Any) -> bool:
 def _may_be_file(sound: Any) -> bool:
     # A text with a zero is no name of a file anywhere; what refuses samples says so.
     return _is_path(sound) and "\0" not in str(sound)
-
-
-def _windows(
-    paths: Sequence[Path],
-    window: int,
-    hop: int,
-    bad_files: list[BadFile],
-    done: Mapping[int, set[float]],
-    channel: Channel,
-    longest: float,
-) -> Iterator[tuple[int, float, Tensor]]:
-    """Yield, file after file: number of the file, start of the window in seconds, waveform."""
-    for index, path in enumerate(paths):
-        given = False
-        try:
-            blocks = stream_audio(path, sample_rate=SAMPLE_RATE, block_seconds=BLOCK_SECONDS, channel=channel)
-            for first, waveform in cut_windows(blocks, window, hop):
-                seconds = len(waveform) / SAMPLE_RATE
-                # Beyond its context a decoder writes nonsense, and nobody is told.
-                if seconds > longest:
-                    raise AudioError(
-                        f"a window of {seconds:.1f} s is more than the {longest:.1f} s that fit into the "
-                        "decoder's context; choose a shorter one (--window_seconds)"
-                    )
-                given = True
-                if first / SAMPLE_RATE not in done.get(index, ()):
-                    yield index, first / SAMPLE_RATE, waveform
-        # UnicodeError: a name that no file system takes.
-        except (AudioError, OSError, UnicodeError) as e:
-            bad_files.append(BadFile(path, str(e), index, partly=given))

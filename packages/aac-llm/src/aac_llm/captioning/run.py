@@ -18,7 +18,7 @@ from aac_llm.data.journal import Journal, in_order
 from aac_llm.data.predictions import Candidate, Prediction, write_predictions
 from aac_llm.data.sounds import Sound
 from aac_llm.files import STREAM, is_stream
-from aac_llm.output import Progress
+from aac_llm.output import Progress, printable
 
 if TYPE_CHECKING:
     from aac_llm.captioning.captioner import Captioner
@@ -38,6 +38,7 @@ class CaptionRun:
 
     Attributes:
         bad_files: sounds that could not be captioned, or not to their end.
+        complaints: what is odd about sounds that were captioned nevertheless.
         num_new: captions made.
     """
 
@@ -57,6 +58,7 @@ class CaptionRun:
         self.corrector = corrector
         self.bad_rows = bad_rows
         self.bad_files: list[BadFile] = []
+        self.complaints: list[BadFile] = []
         self.num_new = 0
         self._predictions: list[Prediction] = []  # without a journal
         self._is_stream = config.out is not None and is_stream(config.out)
@@ -67,10 +69,10 @@ class CaptionRun:
         with Progress("Captioning", len(self.sounds), start=self._num_done()) as progress:
             for predictions, num_left in self._segments() if self.config.segments else self._whole():
                 self._keep(predictions)
-                if self.journal and len(self.bad_files) > num_noted:
+                if self.journal and len(self.bad_files) + len(self.complaints) > num_noted:
                     # Before the next batch, so that a killed run has named them, too.
-                    self.journal.note_bad(self.bad_files)
-                    num_noted = len(self.bad_files)
+                    self.journal.note(self.bad_files, self.complaints)
+                    num_noted = len(self.bad_files) + len(self.complaints)
                 progress.advance(len(self.sounds) - num_left - progress.done)
         return self._finish()
 
@@ -84,7 +86,9 @@ class CaptionRun:
         if self.config.merge:
             predictions = merge_equal(predictions)
         if self.journal:
-            self.journal.finish(predictions, self.bad_files, bad_rows=self.bad_rows)
+            self.journal.finish(
+                predictions, self.bad_files, complaints=self.complaints, bad_rows=self.bad_rows
+            )
             if self.config.subtitles != "none":
                 folder = self.journal.out.with_suffix(f".{self.config.subtitles}")
                 write_subtitles(predictions, folder, self.config.subtitles)
@@ -113,7 +117,7 @@ class CaptionRun:
         sounds = self.journal.lacking(self.sounds) if self.journal else list(self.sounds)
         num_done = 0
         paths = [sound.path for sound in sounds]
-        for batch in self.captioner.caption_files(paths, self.config, self.bad_files):
+        for batch in self.captioner.caption_files(paths, self.config, self.bad_files, self.complaints):
             num_done += len(batch)
             found = [self._predict(sounds[index], candidates) for index, candidates in batch.items()]
             # Files that could not be read are done, too.
@@ -131,6 +135,7 @@ class CaptionRun:
             window_seconds=self.config.window_seconds,
             hop_seconds=self.config.hop,
             bad_files=self.bad_files,
+            complaints=self.complaints,
             done=done,
         )
         for batch in batches:
@@ -165,9 +170,4 @@ class CaptionRun:
 def format_line(prediction: Prediction) -> str:
     """Return a prediction as a line to print: id, times if there are any, caption."""
     times = "" if prediction.start is None else f"\t{prediction.start:.2f}\t{prediction.end:.2f}"
-    return printable(f"{prediction.id}{times}\t{prediction.caption}")
-
-
-def printable(text: str) -> str:
-    """Escape bytes of file names that no terminal takes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return f"{printable(prediction.id)}{times}\t{printable(prediction.caption)}"

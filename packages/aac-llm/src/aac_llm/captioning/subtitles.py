@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from aac_llm.captioning.segments import group_by_sound
 from aac_llm.data.predictions import Prediction
-from aac_llm.files import write_atomically
+from aac_llm.files import TEMPORARY, write_atomically
+
+MAX_NAME_BYTES = 200
+"""Of a name in a path; file systems take 255, and endings are added."""
 
 
 def write_subtitles(predictions: Sequence[Prediction], folder: Path, kind: Literal["srt", "vtt"]) -> None:
     """Write a file for each sound below a folder, named by the sound's id."""
     write = to_srt if kind == "srt" else to_vtt
+    for left in folder.rglob(f".*{TEMPORARY}"):  # by a kill
+        left.unlink(missing_ok=True)
     for parts in group_by_sound(predictions):
         write_atomically(folder / f"{safe_name(parts[0].id)}.{kind}", write(parts))
 
@@ -50,8 +56,16 @@ def safe_name(id: str) -> str:
     >>> safe_name("park/rain.wav"), safe_name("../data/rain.wav"), safe_name("/data/rain.wav")
     ('park/rain.wav', '_/data/rain.wav', 'data/rain.wav')
     """
-    parts = [part.replace("\\", "_") for part in id.split("/") if part not in ("", ".")]
+    parts = [_short(part.replace("\\", "_")) for part in id.split("/") if part not in ("", ".")]
     return "/".join("_" if part == ".." else part for part in parts) or "_"
+
+
+def _short(part: str) -> str:
+    """Return a part of a path that a file system takes; of longer ones the beginning and a digest."""
+    if len(part.encode("utf-8", "surrogateescape")) <= MAX_NAME_BYTES:
+        return part
+    digest = hashlib.sha256(part.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{part[: MAX_NAME_BYTES // 4]}-{digest[:8]}"  # of up to four bytes a character
 
 
 def _one_line(prediction: Prediction) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from aac_llm.config.correct import CorrectionConfig
-from aac_llm.config.sound import Channel, check_channel
+from aac_llm.config.sound import Channel, check_channel, check_decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class CaptionConfig(GenerationConfig):
     """Sound files, folders (searched for sound, hidden files left out) and manifests (.jsonl; `-`: one on
     the standard input)."""
     model: str
-    """Captioner: folder, run folder of a training (its best model) or hub id."""
+    """Captioner: folder, run folder of a training (its best model) or hub id (name or name@revision)."""
     out: Path | None = None
     """File of captions, one JSON object a line (none: print one line a file). What it holds already is not
     captioned again; beside it, OUT.report.json has the settings and the files that could not be read. `-`:
@@ -108,7 +108,11 @@ class CaptionConfig(GenerationConfig):
     batch_size: int = 32
     """Most sounds captioned at once."""
     num_workers: int = 1
-    """Threads that decode files while the model works."""
+    """Processes that decode files while the model works."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1` ...; auto: the first GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -123,6 +127,7 @@ class CaptionConfig(GenerationConfig):
         if not self.files:
             raise ValueError("no files: give sound files, folders or manifests")
         check_channel(self.channel)
+        check_decoding(self.decode_seconds, self.decode_megabytes)
         self._check_batches()
         self._check_segments()
         if self.correct and self.correction.llm is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aac_llm.config.sound import Channel, check_channel
+from aac_llm.config.sound import Channel, check_channel, check_decoding
 
 METRICS = (
     "bleu",
@@ -82,6 +82,10 @@ class EvaluateConfig(MetricsConfig):
     """What is heard of several channels: `mean`, `first` or `loudest` (none: as the model was trained)."""
     batch_size: int = 32
     """Most sounds captioned at once."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the captioner; auto: bfloat16 on a GPU, float32 elsewhere."""
     metrics: tuple[str, ...] = ("available",)
@@ -105,6 +109,7 @@ class EvaluateConfig(MetricsConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_channel(self.channel)
+        check_decoding(self.decode_seconds, self.decode_megabytes)
         unknown = sorted(set(self.metrics) - {*METRICS, "all", "available"})
         if unknown:
             known = ", ".join((*METRICS, "all", "available"))

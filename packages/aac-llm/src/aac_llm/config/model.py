@@ -63,7 +63,10 @@ class BridgeConfig:
     """Layers from one that looks at the sound to the next; 1: all look."""
 
     def __post_init__(self) -> None:
-        for name in ("window", "num_queries", "num_layers", "num_heads", "cross_attention_frequency"):
+        for name in (
+            *("window", "num_queries", "num_layers", "hidden_size", "num_heads", "intermediate_size"),
+            "cross_attention_frequency",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"bridge.{name} must be at least 1, got {getattr(self, name)}")
         if self.hidden_size % self.num_heads:

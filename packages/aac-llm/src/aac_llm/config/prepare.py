@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aac_llm.config.sound import Channel, check_channel
+from aac_llm.config.sound import Channel, check_channel, check_decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,11 @@ class PrepareConfig:
     licence: str | None = None
     """Licence of the recordings, noted for each clip that has none of its own."""
     num_workers: int = 4
-    """Threads that read files."""
+    """Processes that read files."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     json: Path | None = None
     """Also write the report to this JSON file; `-`: to the standard output."""
 
@@ -49,6 +53,7 @@ class PrepareConfig:
         if str(self.out) == str(self.json) == "-":
             raise ValueError("out and json are both the standard output: give one of them a file")
         check_channel(self.channel)
+        check_decoding(self.decode_seconds, self.decode_megabytes)
         if self.num_workers < 1:
             raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
         if self.min_seconds < 0:

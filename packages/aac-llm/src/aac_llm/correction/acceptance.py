@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from aac_llm.correction.llm import CutAnswerError, LLMError
 from aac_llm.metrics.events import sound_events
+from aac_llm.output import printable
 
 FLUENT = "fluent"
 ACCEPTED = "accepted"
@@ -81,6 +82,9 @@ def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
     line = _WRAPPER.sub("", lines[0].strip(_QUOTES)).strip(_QUOTES)
     if not re.search(r"[^\W\d_]", line):
         return LLMError("kept: empty answer")
+    # Nobody who repairs a caption sends what moves a terminal's cursor.
+    if printable(line) != line:
+        return LLMError("kept: the answer has control characters")
     # An explanation instead of a caption. The 6 lets short captions gain a verb.
     if len(line.split()) > 1.5 * len(caption.split()) + 6:
         return LLMError("kept: the answer is too long")

@@ -16,10 +16,11 @@ from aac_llm.correction.acceptance import NO_ANSWER
 from aac_llm.correction.corrector import Corrector
 from aac_llm.correction.gate import THRESHOLDS
 from aac_llm.data.journal import Journal
+from aac_llm.data.outputs import hold
 from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.data.systems import read_system
 from aac_llm.files import is_stream, read_bytes
-from aac_llm.output import Progress, console
+from aac_llm.output import Progress, console, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,8 +71,15 @@ def correct_file(
     Raises:
         FileNotFoundError: there is no such file of predictions.
         ValueError: it cannot be read, or `config.out` was made with other settings.
+        BusyError: another process is writing `config.out`.
     """
-    problems = [] if problems is None else problems
+    with hold(config.out):
+        return _correct_file(config, corrector, [] if problems is None else problems)
+
+
+def _correct_file(
+    config: CorrectConfig, corrector: Corrector | None, problems: list[str]
+) -> list[Prediction]:
     predictions = read_system(config.predictions, problems)
     corrector = corrector or Corrector(config)
     corrector.check()  # before there is a file
@@ -147,7 +155,9 @@ def _table(considered: Sequence[dict[str, Any]]) -> Table:
         after = row.get("score_after")
         scores = f"{row['score_before']:.2f}" + ("" if after is None else f" \u2192 {after:.2f}")
         table.add_row(
-            Text(difference(row["before"], row.get("answer", row["before"]))), scores, Text(row["reason"])
+            Text(printable(difference(row["before"], row.get("answer", row["before"])))),
+            scores,
+            Text(printable(row["reason"])),
         )
     return table
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aac_llm.correction.llm import CutAnswerError, LLMError, is_one_line, messages
+from aac_llm.strict_json import JSONError, is_writable_text, parse_json
 
 if TYPE_CHECKING:
     import httpx
@@ -25,13 +24,16 @@ LONGEST_WAIT = 60.0
 """Seconds between two tries, whatever the endpoint asks for."""
 MAX_ANSWER_BYTES = 1_000_000
 
+T = TypeVar("T")
+
 
 class EndpointLLM:
     """Answers of a service.
 
     A request is tried again when the service is busy (429), broken (5xx) or not there, waiting longer each
     time or as long as it asks for. After some failures in a row no more requests are made, so that a dead
-    endpoint does not hold up a long job. The key is sent to the service and written nowhere.
+    endpoint does not hold up a long job. The key is sent to the service and written nowhere; redirections,
+    which could take it elsewhere, are not followed.
     """
 
     def __init__(
@@ -44,14 +46,14 @@ class EndpointLLM:
         timeout: float = 30.0,
         max_retries: int = 3,
         concurrency: int = 4,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Args:
         endpoint: address up to the version, such as `http://localhost:8000/v1`.
         model: the service's name of the model.
         api_key: sent as a bearer token, if any.
         max_new_tokens: most tokens of an answer.
-        timeout: seconds for one request, from its begin to the last byte of the answer.
+        timeout: seconds for one request, from looking up the address to the last byte of the answer.
         max_retries: tries after the first.
         concurrency: requests at the same time.
         sleep: how to wait between tries.
@@ -70,7 +72,6 @@ class EndpointLLM:
         self._sleep = sleep
         self._failures = 0  # in a row
         self._last_failure = ""
-        self._lock = threading.Lock()
 
     @classmethod
     def from_settings(cls, settings: CorrectionConfig) -> EndpointLLM:
@@ -87,23 +88,30 @@ class EndpointLLM:
 
     def __call__(self, captions: Sequence[str]) -> list[str | LLMError]:
         """Return the service's answer to each caption."""
+        return run_elsewhere(self._ask_all(captions))
+
+    async def _ask_all(self, captions: Sequence[str]) -> list[str | LLMError]:
         import httpx
 
-        headers = {"Authorization": f"Bearer {self._api_key}"} if self._api_key else {}
-        with httpx.Client(headers=headers, timeout=self.timeout) as client:
-            # Not as a context, which would wait for every request after Ctrl-C.
-            pool = ThreadPoolExecutor(max_workers=self.concurrency)
-            try:
-                return list(pool.map(lambda caption: self._ask(client, caption), captions))
-            finally:  # after Ctrl-C without asking the rest
-                pool.shutdown(cancel_futures=True)
+        # Compressed, a few bytes could become gigabytes.
+        headers = {"Accept-Encoding": "identity"}
+        if self._api_key:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        turns = asyncio.Semaphore(self.concurrency)
+        async with httpx.AsyncClient(headers=headers, timeout=None, follow_redirects=False) as client:
 
-    def _ask(self, client: httpx.Client, caption: str) -> str | LLMError:
-        # Other threads may have found the endpoint dead meanwhile.
+            async def ask(caption: str) -> str | LLMError:
+                async with turns:
+                    return await self._ask(client, caption)
+
+            return list(await asyncio.gather(*map(ask, captions)))
+
+    async def _ask(self, client: httpx.AsyncClient, caption: str) -> str | LLMError:
+        # Other requests may have found the endpoint dead meanwhile.
         if self._failures >= GIVE_UP_AFTER:
             return LLMError(f"the endpoint was given up after {GIVE_UP_AFTER} failures: {self._last_failure}")
         try:
-            answer = self._try(client, caption)
+            answer = await self._try(client, caption)
         except CutAnswerError as error:
             self._note(None)  # the service works
             return error
@@ -115,23 +123,22 @@ class EndpointLLM:
 
     def _note(self, failure: str | None) -> None:
         # Counts in a row only: a service that answers now and then is slow, not dead.
-        with self._lock:
-            self._failures = 0 if failure is None else self._failures + 1
-            self._last_failure = failure or self._last_failure
+        self._failures = 0 if failure is None else self._failures + 1
+        self._last_failure = failure or self._last_failure
 
-    def _try(self, client: httpx.Client, caption: str) -> str:
+    async def _try(self, client: httpx.AsyncClient, caption: str) -> str:
         wait = FIRST_WAIT
         for left in range(self.max_retries, -1, -1):
             try:
-                return self._post(client, caption)
+                return await self._post(client, caption)
             except _BusyError as busy:
                 if not left or self._failures >= GIVE_UP_AFTER:
                     raise LLMError(str(busy)) from busy
-                self._sleep(min(LONGEST_WAIT, wait if busy.wait is None else busy.wait))
+                await self._sleep(min(LONGEST_WAIT, wait if busy.wait is None else busy.wait))
                 wait *= 2
         raise AssertionError("unreachable")
 
-    def _post(self, client: httpx.Client, caption: str) -> str:
+    async def _post(self, client: httpx.AsyncClient, caption: str) -> str:
         import httpx
 
         body = {
@@ -142,8 +149,13 @@ class EndpointLLM:
             "max_tokens": self.max_new_tokens,
         }
         try:
-            with client.stream("POST", self.url, json=body) as response:
-                content = self._read(response)
+            # Not httpx's time-out, which is for each step alone: a service that sends a byte of its headers
+            # or of its answer now and then would hold on for ever.
+            async with asyncio.timeout(self.timeout):
+                async with client.stream("POST", self.url, json=body) as response:
+                    content = await self._read(response)
+        except TimeoutError as e:
+            raise _BusyError(f"the answer took longer than {self.timeout:g} s") from e
         except (httpx.TransportError, httpx.DecodingError) as e:
             raise _BusyError(f"{type(e).__name__}: {self._hide(str(e))}") from e
         except (httpx.InvalidURL, UnicodeError) as e:
@@ -159,15 +171,14 @@ class EndpointLLM:
             raise LLMError(f"HTTP {response.status_code}: {' '.join(said.split())}")
         return read_answer(content)
 
-    def _read(self, response: httpx.Response) -> bytes:
-        """Read the body; httpx's time-out is for a piece of it, ours for all."""
-        # A service that sends a byte a second would hold a thread for ever.
-        end = time.monotonic() + self.timeout
+    async def _read(self, response: httpx.Response) -> bytes:
+        """Read the body, up to a limit."""
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise LLMError(f"the answer is compressed ({encoding[:20]!r}), which was not asked for")
         content = b""
-        for piece in response.iter_bytes():
+        async for piece in response.aiter_raw():
             content += piece
-            if time.monotonic() > end:
-                raise _BusyError(f"the answer took longer than {self.timeout:g} s")
             if len(content) > MAX_ANSWER_BYTES:
                 raise LLMError(f"the answer has more than {MAX_ANSWER_BYTES:,} bytes")
         return content
@@ -201,16 +212,38 @@ def read_answer(content: bytes) -> str:
         LLMError: it is not JSON, not of the protocol, or was cut.
     """
     try:
-        record = json.loads(content)
-    except ValueError as e:  # a UnicodeDecodeError is one, too
-        raise LLMError(f"the endpoint's answer is not JSON: {e}") from e
+        record = parse_json(content, "the endpoint's answer")
+    except JSONError as e:
+        raise LLMError(str(e)) from e
     try:
         text = record["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError) as e:
         raise LLMError("the endpoint's answer has no choices[0].message.content") from e
     if not isinstance(text, str):
         raise LLMError(f"the endpoint's answer has no text, but {type(text).__name__}")
+    if not is_writable_text(text):
+        raise LLMError("the endpoint's answer has characters that no file can hold")
     is_cut = record["choices"][0].get("finish_reason") == "length"
     if is_cut and is_one_line(text):
         raise CutAnswerError(text)
     return text
+
+
+def run_elsewhere(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread of its own, as the caller may have an event loop; Ctrl-C ends it."""
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def run() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        running.append((asyncio.get_running_loop(), task))
+        return await work
+
+    with ThreadPoolExecutor(1, thread_name_prefix="endpoint") as pool:
+        future = pool.submit(asyncio.run, run())
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            for loop, task in running:
+                loop.call_soon_threadsafe(task.cancel)
+            raise

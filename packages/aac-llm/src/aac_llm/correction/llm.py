@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from aac_llm.models.hub import split_revision
 from aac_llm.models.run_folder import first_sentence
 
 TASK = (
@@ -70,9 +71,10 @@ def check_source(source: str | Path) -> None:
     """Load a model's configuration; raise ValueError if there is no model of transformers."""
     from transformers import AutoConfig
 
+    name, revision = split_revision(source)
     try:
-        AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as e:
+        AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except Exception as e:  # of a configuration without sense transformers raises a dozen kinds
         raise ValueError(
             f"llm: expected a folder or a hub id of a language model, got {source} ({first_sentence(e)})"
         ) from e
@@ -103,7 +105,7 @@ class LocalLLM:
         """Load a folder or a hub id.
 
         Args:
-            source: of the model and its tokenizer.
+            source: of the model and its tokenizer; a hub id may be `owner/name@revision`.
             device: `cpu`, `cuda` ...; auto: the first GPU if there is one.
             dtype: auto: bfloat16 on a GPU, float32 elsewhere.
             max_new_tokens: most tokens of an answer.
@@ -115,16 +117,23 @@ class LocalLLM:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        from aac_llm.models.decoder import NO_FAULT_OF_THE_FILES
+        from aac_llm.models.sizes import check_folder
+
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if dtype == "auto":
             dtype = "float32" if device == "cpu" else "bfloat16"
+        name, revision = split_revision(source)
+        check_folder(name)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
             model: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, dtype), trust_remote_code=False
+                name, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False
             )
-        except (OSError, ValueError) as e:
+        except NO_FAULT_OF_THE_FILES:
+            raise
+        except Exception as e:  # of a configuration without sense transformers raises a dozen kinds
             raise ValueError(
                 f"llm: no causal language model at {source}, expected a folder or a hub id: "
                 f"{first_sentence(e)}"
@@ -136,9 +145,13 @@ class LocalLLM:
         """Return the model's answer to each caption, or why there is none."""
         import torch
 
-        answers: list[str | LLMError] = [""] * len(captions)
+        too_long = LLMError("the caption does not fit into the model's context")
+        answers: list[str | LLMError] = [too_long] * len(captions)
         # Like lengths together: less padding.
-        order = sorted(range(len(captions)), key=lambda place: len(captions[place]))
+        order = sorted(
+            (place for place, caption in enumerate(captions) if self._fits(caption)),
+            key=lambda place: len(captions[place]),
+        )
         for start in range(0, len(order), self.batch_size):
             places = order[start : start + self.batch_size]
             found: Sequence[str | LLMError]
@@ -168,6 +181,14 @@ class LocalLLM:
         return self.tokenizer.apply_chat_template(
             messages(caption), tokenize=False, add_generation_prompt=True, enable_thinking=False
         )
+
+    def _fits(self, caption: str) -> bool:
+        """Tell whether caption and answer fit; beyond its positions a model fails, or writes nonsense."""
+        context = getattr(self.model.config, "max_position_embeddings", None)
+        if context is None:
+            return True
+        tokens = self.tokenizer(self.prompt(caption), add_special_tokens=False)["input_ids"]
+        return len(tokens) + self.max_new_tokens <= context
 
     def _answer(self, captions: list[str]) -> list[str | LLMError]:
         import torch

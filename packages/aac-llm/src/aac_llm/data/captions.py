@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aac_llm.data.languages import language_code
+from aac_llm.strict_json import is_writable_text
 
 
 def parse_captions(
@@ -63,6 +64,6 @@ def _texts(value: Any, what: str) -> tuple[str, ...]:
         raise ValueError(f'{what} must be a list such as ["A dog barks."] or one text, got {value!r}')
     # An empty caption would train the model to say nothing.
     for text in texts:
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or not text.strip() or not is_writable_text(text):
             raise ValueError(f"{what} must be non-empty texts, got {text!r}")
     return tuple(texts)

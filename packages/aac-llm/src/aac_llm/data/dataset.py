@@ -49,8 +49,10 @@ class Example:
     """`(samples,)` float, 16 kHz."""
     caption: str
     """One of the clip's captions, as the manifest has it."""
-    cropped: int | None = None
-    """Its clip (number), if only a part of the sound is in the waveform."""
+    number: int
+    """Of the clip."""
+    is_cropped: bool = False
+    """Whether only a part of the sound is in the waveform."""
     bad: dict[int, str] = field(default_factory=dict)
     """Clips (numbers) that this one replaces, and why they could not be decoded."""
 
@@ -61,6 +63,8 @@ class News:
 
     bad: dict[int, str] = field(default_factory=dict)
     cropped: set[int] = field(default_factory=set)
+    clips: tuple[int, ...] = ()
+    """Of the batch."""
 
 
 class CaptionDataset(Dataset[Example]):
@@ -103,6 +107,7 @@ class CaptionDataset(Dataset[Example]):
         ]
         self.bad: dict[int, str] = {}
         self.cropped: set[int] = set()
+        self._bad_before: dict[int, str] = {}
         self._noted: set[int] = set()
         self._cache: dict[int, Tensor] = {}
         self._lengths: dict[int, float] = {}
@@ -126,7 +131,7 @@ class CaptionDataset(Dataset[Example]):
                 texts = self.clips[number].captions
                 if caption is None or caption >= len(texts):
                     caption = int(draw.integers(len(texts))) if self.random else 0
-                return Example(waveform, texts[caption], number if number in self.cropped else None, bad)
+                return Example(waveform, texts[caption], number, number in self.cropped, bad)
             bad[number] = self.bad[number]
             # Another clip in its place: a batch must have its size on every rank.
             number = int(draw.integers(len(self.clips)))
@@ -142,6 +147,16 @@ class CaptionDataset(Dataset[Example]):
         if not readable:
             self.note_bad({number: self.bad[number]})
         return readable
+
+    def found_out(self) -> News:
+        """Return what is known of all clips, also from before training was resumed."""
+        bad = self._bad_before | self.bad
+        return News({number: bad[number] for number in sorted(bad)}, set(self.cropped))
+
+    def take_over(self, before: News) -> None:
+        """Keep for the report what was known before training was resumed; bad clips are tried again."""
+        self._bad_before |= before.bad
+        self.cropped |= before.cropped
 
     def note(self, news: News) -> None:
         """Record what was found out about clips here or in a worker process."""
@@ -220,7 +235,10 @@ class CaptionDataset(Dataset[Example]):
     def _whole(self, number: int) -> Tensor:
         if number in self._cache:
             return self._cache[number]
-        waveform = load_audio(self.clips[number].audio, channel=self.channel)
+        # A header that says too little must not fill the memory: a FLAC of 89 kB may hold an hour. Of a file
+        # that turns out to be longer only this beginning is known.
+        most = max(LONG_SECONDS, self.max_samples / SAMPLE_RATE) + 1.0
+        waveform = load_audio(self.clips[number].audio, duration=most, channel=self.channel)
         # First come, first kept: the order is new each epoch, so evicting the oldest would gain nothing.
         if waveform.nbytes <= self._room:
             self._room -= waveform.nbytes
@@ -269,8 +287,9 @@ class Collate:
         waveforms, lengths = pad_waveforms([example.waveform for example in examples])
         labels = self.tokenize([example.caption for example in examples])
         bad = {number: reason for example in examples for number, reason in example.bad.items()}
-        cropped = {example.cropped for example in examples if example.cropped is not None}
-        return {"waveforms": waveforms, "lengths": lengths, "labels": labels, "news": News(bad, cropped)}
+        cropped = {example.number for example in examples if example.is_cropped}
+        news = News(bad, cropped, tuple(example.number for example in examples))
+        return {"waveforms": waveforms, "lengths": lengths, "labels": labels, "news": news}
 
 
 def make_loader(

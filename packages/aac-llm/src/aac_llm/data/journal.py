@@ -2,14 +2,14 @@
 
 Lines are appended batch by batch, in the order in which sounds are captioned; at the end the file is written
 anew in the order of the input. `OUT.report.json` beside it has the settings, whether the run came to its end,
-how many captions were stopped before theirs, and the files and rows that could not be read.
+how many captions were stopped before theirs, the files and rows that could not be read, and what is odd about
+files that were captioned nevertheless.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,16 @@ from typing import Any
 from audio_common.prefetch import BadFile
 
 from aac_llm.config.caption import CaptionConfig, GenerationConfig
-from aac_llm.data.predictions import Prediction, append_predictions, read_predictions, write_predictions
+from aac_llm.data.predictions import (
+    Prediction,
+    PredictionError,
+    append_predictions,
+    read_own_predictions,
+    write_predictions,
+)
 from aac_llm.data.sounds import Sound
-from aac_llm.files import write_json
+from aac_llm.files import to_json, write_json
+from aac_llm.strict_json import JSONError, parse_object, read_object
 
 CORRECTION_FIELDS = ("llm", "endpoint", "gate_used", "fluency_model", "threshold", "max_new_tokens", "dtype")
 """Settings on which a corrected caption depends; the others say how the model is run or asked."""
@@ -30,7 +37,7 @@ class JournalError(ValueError):
 
 
 class Journal:
-    """The output file of a run.
+    """The output file of a run, which holds it meanwhile (`data/outputs.py`).
 
     Attributes:
         out: the file.
@@ -45,13 +52,16 @@ class Journal:
             JournalError: the file has captions made in another way, or by something else.
         """
         self.out = out
-        self.settings = json.loads(json.dumps(settings))  # as they will be read back
+        self.settings = parse_object(to_json(settings), "settings")  # as they will be read back
         self.predictions: list[Prediction] = []
         self._was_complete = False
+        self._complaints: list[dict[str, str]] = []
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists() and not overwrite:
             self._resume()
         else:
+            # First: captions of other settings must not be beside a report of these.
+            out.unlink(missing_ok=True)
             self._write_report(complete=False, bad_files=[])
             write_predictions(out, [])
 
@@ -66,8 +76,16 @@ class Journal:
                 f"{self.out} exists, but not {self.report_path.name}: it was not made by `aac-llm caption`; "
                 "give another --out, or --overwrite"
             )
-        report = json.loads(self.report_path.read_text(encoding="utf-8"))
-        there = report["settings"]
+        try:
+            report = read_object(self.report_path)
+            there, complete = dict(report["settings"]), bool(report["complete"])
+            bad = {file["audio"] for file in report["bad_files"] if file["partly"]}
+            complaints = list(report.get("complaints", []))
+            held = read_own_predictions(self.out)
+        except (JSONError, KeyError, TypeError, ValueError, PredictionError) as e:
+            raise JournalError(
+                f"{self.out} cannot be gone on with ({e}): give another --out, or --overwrite"
+            ) from e
         # Captions of two settings in one file could not be told apart later.
         changed = [
             f"{name} {there.get(name)} -> {self.settings.get(name)}"
@@ -79,10 +97,8 @@ class Journal:
                 f"{self.out} was made with other settings ({', '.join(changed)}): "
                 "use the same, give another --out, or --overwrite"
             )
-        bad = {file["audio"] for file in report["bad_files"] if file["partly"]}
-        held = read_predictions(self.out, ignore_cut=True)
         self.predictions = [one for one in held if one.audio not in bad]  # tried again from the start
-        self._was_complete = report["complete"]
+        self._was_complete, self._complaints = complete, complaints
         write_predictions(self.out, self.predictions)  # without the line that a kill cut
         self._write_report(complete=False, bad_files=[])
 
@@ -111,20 +127,28 @@ class Journal:
         append_predictions(self.out, predictions)
         self.predictions += predictions
 
-    def note_bad(self, bad_files: Iterable[BadFile]) -> None:
-        """Record what could not be read so far, in a run that goes on."""
+    def note(self, bad_files: Iterable[BadFile], complaints: Iterable[BadFile] = ()) -> None:
+        """Record what could not be read, and what was odd, so far, in a run that goes on."""
+        self._add_complaints(complaints)
         self._write_report(complete=False, bad_files=list(bad_files))
+
+    def _add_complaints(self, complaints: Iterable[BadFile]) -> None:
+        # Files that were captioned before a kill are not decoded again: theirs are in the report.
+        rows = [{"audio": str(file.path), "complaint": file.reason} for file in complaints]
+        self._complaints += [row for row in rows if row not in self._complaints]
 
     def finish(
         self,
         predictions: Sequence[Prediction],
         bad_files: Iterable[BadFile],
         *,
+        complaints: Iterable[BadFile] = (),
         bad_rows: Sequence[str] = (),
     ) -> None:
         """Write the file anew, in its last order, and the report of a complete run."""
         write_predictions(self.out, predictions)
         self.predictions = list(predictions)
+        self._add_complaints(complaints)
         self._write_report(complete=True, bad_files=list(bad_files), bad_rows=bad_rows)
 
     def _write_report(
@@ -140,6 +164,7 @@ class Journal:
             "num_unfinished": sum(prediction.unfinished for prediction in self.predictions),
             "bad_files": listed,
             "bad_rows": list(bad_rows),
+            "complaints": self._complaints,
         }
         write_json(self.report_path, report)
 

@@ -12,11 +12,10 @@ file and the line.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from typing import Any
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import ENGLISH, language_code
 from aac_llm.files import read_bytes, to_json, to_plain, write_bytes
+from aac_llm.strict_json import JSONError, is_writable_text, json_lines
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +90,10 @@ def read_manifest(
     path, language = Path(path), language_code(language)
     clips: list[Clip] = []
     line_of_id: dict[str, int] = {}
-    for number, row in read_json_lines(path, problems):
+    for number, row in json_lines(read_bytes(path), str(path)):
         try:
+            if isinstance(row, JSONError):
+                raise ManifestError(str(row)) from row
             clip = _parse_clip(row, path, number, language)
             if clip.id in line_of_id:
                 raise ManifestError(
@@ -133,51 +135,6 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
     write_bytes(path, b"".join(lines))
 
 
-def read_json_lines(path: Path, problems: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number, object) for each line of a JSON Lines file that is not blank.
-
-    Args:
-        path: the file.
-        problems: gets `file:line: reason` of each line that is none; without it that is an error.
-
-    Raises:
-        ManifestError: a line is not UTF-8, not JSON or not an object.
-    """
-    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = parse_line(line, path, number)
-        except ManifestError as e:
-            if problems is None:
-                raise
-            problems.append(str(e))
-        else:
-            yield number, row
-
-
-def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    """Return the object of a line.
-
-    Raises:
-        ManifestError: it is not UTF-8, not JSON or not an object.
-    """
-    try:
-        # utf-8-sig: some editors begin a file with a byte order mark
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as e:
-        raise ManifestError(f"{path}:{number}: not UTF-8 text ({e})") from e
-    except json.JSONDecodeError as e:
-        raise ManifestError(f"{path}:{number}: not JSON: {e.msg} at column {e.colno}") from e
-    except RecursionError as e:
-        raise ManifestError(f"{path}:{number}: not JSON: nested too deeply at column 1") from e
-    except ValueError as e:  # Python reads no integer of thousands of digits
-        raise ManifestError(f"{path}:{number}: not JSON that can be read: {e}") from e
-    if not isinstance(row, dict):
-        raise ManifestError(f"{path}:{number}: expected a JSON object, got {type(row).__name__}")
-    return row
-
-
 def _parse_clip(row: dict[str, Any], path: Path, number: int, language: str) -> Clip:
     try:
         captions, translations = parse_captions(row, language)
@@ -209,9 +166,11 @@ def _text(row: dict[str, Any], key: str) -> str:
             f"the key {key!r} is missing; a clip needs id, audio and captions, got {sorted(row)}"
         )
     value = row[key]
-    # No file name can hold a NUL, and open() fails with another error.
+    # No file name can hold a NUL, and open() fails with another error. It can hold bytes that are no text.
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"{key} must be a non-empty text, got {value!r}")
+    if key != "audio" and not is_writable_text(value):
+        raise ValueError(f"{key} must be a text, got bytes that are none: {value!r}")
     return value
 
 

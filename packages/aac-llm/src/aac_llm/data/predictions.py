@@ -12,13 +12,14 @@ files of other systems are easy to make; unknown keys are ignored.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aac_llm.data.manifest import ManifestError, is_seconds, parse_line
+from aac_llm.data.manifest import is_seconds
 from aac_llm.files import read_bytes, to_json, write_bytes
+from aac_llm.strict_json import JSONError, is_writable_text, json_lines, read_records
 
 
 class PredictionError(ValueError):
@@ -120,14 +121,11 @@ def from_json(row: Any) -> Prediction:
     )
 
 
-def read_predictions(
-    path: str | Path, *, ignore_cut: bool = False, problems: list[str] | None = None
-) -> list[Prediction]:
+def read_predictions(path: str | Path, *, problems: list[str] | None = None) -> list[Prediction]:
     """Read all predictions of a file, in order.
 
     Args:
         path: a JSONL file; `-` is the standard input.
-        ignore_cut: leave out a last line that has no end, as a killed run may have written it.
         problems: gets `file:line: reason` of each line that cannot be used; without it that is an error.
 
     Raises:
@@ -135,18 +133,13 @@ def read_predictions(
         PredictionError: a line that is no prediction, or the second one of the same sound (and part).
     """
     path = Path(path)
-    lines = read_bytes(path).split(b"\n")
-    tail = lines.pop()  # empty, unless the file does not end with a line's end
-    # A file of other systems may lack the last line break; a killed run of ours may have half a line.
-    if tail.strip() and not ignore_cut:
-        lines.append(tail)
     predictions = []
     seen: dict[tuple[str, float | None], int] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, row in json_lines(read_bytes(path), str(path)):
         try:
-            prediction = _parse(line, path, number)
+            if isinstance(row, JSONError):
+                raise PredictionError(str(row)) from row
+            prediction = _parse(row, f"{path}:{number}")
             if prediction.key in seen:
                 raise PredictionError(
                     f"{path}:{number}: a second caption of {prediction.id!r}, the first is in line "
@@ -162,10 +155,23 @@ def read_predictions(
     return predictions
 
 
+def read_own_predictions(path: Path) -> list[Prediction]:
+    """Read what a run of ours wrote, without a line that a kill cut or a disk damaged.
+
+    Raises:
+        PredictionError: a line is of another program.
+    """
+    found: dict[tuple[str, float | None], Prediction] = {}
+    for row in read_records(path):
+        prediction = _parse(row, str(path))
+        found[prediction.key] = prediction
+    return list(found.values())
+
+
 def append_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
     """Add lines to a file, on the disk when this returns."""
     with Path(path).open("ab") as file:
-        file.write(b"".join(_lines(predictions)))
+        file.write(b"".join(map(_line, predictions)))
         # A machine that goes down must not take captions with it that the report counts.
         file.flush()
         os.fsync(file.fileno())
@@ -173,20 +179,18 @@ def append_predictions(path: str | Path, predictions: Iterable[Prediction]) -> N
 
 def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
     """Write a file anew; a reader, or a kill meanwhile, finds the old one or the new one."""
-    write_bytes(path, b"".join(_lines(predictions)))
+    write_bytes(path, b"".join(map(_line, predictions)))
 
 
-def _lines(predictions: Iterable[Prediction]) -> Iterator[bytes]:
-    return (to_json(row_of(prediction)) + b"\n" for prediction in predictions)
+def _line(prediction: Prediction) -> bytes:
+    return to_json(row_of(prediction)) + b"\n"
 
 
-def _parse(line: bytes, path: Path, number: int) -> Prediction:
+def _parse(row: dict[str, Any], where: str) -> Prediction:
     try:
-        return from_json(parse_line(line, path, number))
-    except ManifestError as e:
-        raise PredictionError(str(e)) from e
+        return from_json(row)
     except PredictionError as e:
-        raise PredictionError(f"{path}:{number}: {e}") from e
+        raise PredictionError(f"{where}: {e}") from e
 
 
 def _text(row: dict[str, Any], key: str) -> str:
@@ -194,6 +198,9 @@ def _text(row: dict[str, Any], key: str) -> str:
     # A caption may be empty: a model may say nothing, and is scored for it.
     if not isinstance(value, str) or (key == "id" and not value):
         raise PredictionError(f"expected a text under {key!r}, got {value!r}")
+    # Names of files, and ids that are made of them, can hold bytes that are no text.
+    if key not in ("id", "audio") and not is_writable_text(value):
+        raise PredictionError(f"expected a text under {key!r}, got bytes that are none: {value!r}")
     return value
 
 
@@ -233,6 +240,6 @@ def _candidate(value: Any) -> Candidate:
 
 
 def _reference(value: Any) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not is_writable_text(value):
         raise PredictionError(f"expected texts under 'references', got {value!r}")
     return value

@@ -9,6 +9,7 @@ that was killed goes on: files checked before are not read again unless they cha
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.check import Check, CheckMemory, check_files
+from audio_common.workers import DecodeLimits
 
 from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
@@ -32,6 +34,7 @@ from aac_llm.config.prepare import (
 )
 from aac_llm.data.captions import has_words
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest, write_manifest
+from aac_llm.data.outputs import hold
 from aac_llm.data.readers.audiocaps import read_audiocaps
 from aac_llm.data.readers.autoacd import read_autoacd
 from aac_llm.data.readers.clotho import read_clotho
@@ -42,6 +45,7 @@ from aac_llm.data.readers.wavcaps import read_wavcaps
 from aac_llm.data.report import BAD_KINDS, PrepareReport, make_report, report_path, show_report
 from aac_llm.files import is_stream
 from aac_llm.output import Progress
+from aac_llm.strict_json import is_writable_text
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareAudioCapsConfig: read_audiocaps,
@@ -67,7 +71,13 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     Raises:
         ManifestError: the source has the wrong form, or not one clip of it can be used.
         FileNotFoundError: the source or a folder is not there.
+        BusyError: another process is writing the manifest.
     """
+    with hold(config.out, config.json):
+        return _prepare(config)
+
+
+def _prepare(config: PrepareConfig) -> PrepareReport:
     assert config.out is not None, "checked by PrepareConfig"
     if not config.source.exists() and not is_stream(config.source):
         raise FileNotFoundError(f"source: {config.source} is not there")
@@ -126,12 +136,17 @@ def unique_ids(clips: Sequence[Clip]) -> list[Clip]:
 
 
 def _split_wordless(clips: Sequence[Clip]) -> tuple[list[Clip], list[Problem]]:
-    """Part the clips from those with a caption of punctuation alone, which training takes off."""
+    """Part the clips from those with a caption of punctuation alone, which training takes off, or no text."""
     problems = [
         Problem("row", clip.id, f"a caption must have words, got {text!r}")
         for clip in clips
         for text in clip.captions
-        if not has_words(text)
+        if not has_words(text) or not is_writable_text(text)
+    ]
+    problems += [
+        Problem("row", clip.id, f"an id must be a text, got bytes that are none: {clip.id!r}")
+        for clip in clips
+        if not is_writable_text(clip.id)
     ]
     bad = {problem.where for problem in problems}
     return [clip for clip in clips if clip.id not in bad], problems
@@ -224,6 +239,8 @@ def _check_with(
             num_workers=config.num_workers,
             channel=config.channel,
             progress=lambda done, _: progress.advance(done - progress.done),
+            # A longer one is told by its length: `max_seconds` is no damage.
+            decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
         )
 
 
@@ -239,7 +256,8 @@ def _split_long(clips: Sequence[Clip], longest: float | None) -> tuple[list[Clip
 
 def _failed(clips: Sequence[Clip], failures: Mapping[Path, str]) -> list[Problem]:
     return [
-        Problem("corrupt" if clip.audio.is_file() else "missing", clip.id, failures[clip.audio])
+        # Of os.path, as a name that no file system takes is an error to Path.
+        Problem("corrupt" if os.path.isfile(clip.audio) else "missing", clip.id, failures[clip.audio])
         for clip in clips
         if clip.audio in failures
     ]

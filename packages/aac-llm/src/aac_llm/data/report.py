@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from aac_llm.data.manifest import Clip
 from aac_llm.data.readers.source import Problem
 from aac_llm.files import is_stream, write_json
-from aac_llm.output import console
+from aac_llm.output import console, printable
 
 SHOWN = 3
 """Examples of each kind of problem that are printed."""
@@ -121,17 +122,18 @@ def show_report(report: PrepareReport, json: Path | None = None) -> None:
     # The standard output is for the JSON or the manifest alone.
     taken = is_stream(report.manifest) or (json is not None and is_stream(json))
     screen = sys.stderr if taken else sys.stdout
-    table = Table("", "number", "what to do", title=str(report.manifest))
+    # As Text: names in [brackets] are no markup.
+    table = Table("", "number", "what to do", title=Text(printable(report.manifest)))
     for row in _rows(report):
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console(file=screen).print(table)
     for found in report.kinds:
         kind, those = found.kind, [problem for problem in report.problems if problem.kind == found.kind]
         for problem in those[:SHOWN]:
-            print(_printable(f"{kind}: {problem.where}: {problem.message}"), file=screen)
+            print(printable(f"{kind}: {problem.where}: {problem.message}"), file=screen)
         if len(those) > SHOWN:
             more = len(those) - SHOWN
-            print(f"{kind}: {more:,} more" + (f" in {beside}" if beside else ""), file=screen)
+            print(f"{kind}: {more:,} more" + (f" in {printable(beside)}" if beside else ""), file=screen)
 
 
 def _rows(report: PrepareReport) -> list[tuple[str, str, str]]:
@@ -144,8 +146,3 @@ def _rows(report: PrepareReport) -> list[tuple[str, str, str]]:
     rows += [(found.what, f"{found.count:,}", found.advice) for found in report.kinds]
     rows += [("left out as overlapping", f"{report.dropped:,}", "")] if report.dropped else []
     return rows
-
-
-def _printable(text: str) -> str:
-    """Replace bytes of file names that are not valid Unicode, which cannot be printed as they are."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -11,7 +11,6 @@ A row that cannot be read costs itself only, and is named.
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +21,9 @@ from typing import Any
 from aac_llm.data.languages import ENGLISH
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.data.predictions import Prediction, PredictionError, read_predictions
-from aac_llm.data.table import Row, read_table
+from aac_llm.data.table import Row, Table, read_table
 from aac_llm.files import is_stream, read_bytes
+from aac_llm.strict_json import JSONError, is_writable_text, parse_json
 
 TABLES = (".csv", ".tsv")
 CAPTION_COLUMNS = ("caption_predicted", "caption", "candidate", "prediction")
@@ -147,20 +147,23 @@ def read_split(path: Path, split: str | None, language: str, problems: list[str]
 
 
 def _read_rows(path: Path, required: Sequence[str], problems: list[str]) -> list[Row]:
-    table = read_table(path, required)
+    return _whole_rows(read_table(path, required), problems)
+
+
+def _whole_rows(table: Table, problems: list[str]) -> list[Row]:
     problems += [f"{problem.where}: {problem.message}" for problem in table.problems]
     return table.rows
 
 
 def _read_table_of_captions(path: Path, problems: list[str]) -> list[Prediction]:
-    columns = read_table(path, ("file_name",)).columns
-    column = next((name for name in CAPTION_COLUMNS if name in columns), None)
+    table = read_table(path, ("file_name",))
+    column = next((name for name in CAPTION_COLUMNS if name in table.columns), None)
     if column is None:
         raise PredictionError(
-            f"{path}:1: expected the columns file_name and caption_predicted, got {', '.join(columns)}"
+            f"{path}:1: expected the columns file_name and caption_predicted, got {', '.join(table.columns)}"
         )
     found: dict[str, Prediction] = {}
-    for row in _read_rows(path, ("file_name", column), problems):
+    for row in _whole_rows(table, problems):
         name = row.cells["file_name"]
         if not name or name in found:
             reason = f"a second caption of {name!r}; leave one of them" if name else "file_name is empty"
@@ -178,15 +181,9 @@ def _references_of(cells: Mapping[str, str], but: str = "") -> list[str]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(read_bytes(path).decode("utf-8-sig"))
-    except UnicodeDecodeError as e:
-        raise ManifestError(f"{path}: not UTF-8 text ({e})") from e
-    except json.JSONDecodeError as e:
-        raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}") from e
-    except RecursionError as e:
-        raise ManifestError(f"{path}:1: not JSON: nested too deeply") from e
-    except ValueError as e:  # Python reads no integer of thousands of digits
-        raise ManifestError(f"{path}:1: not JSON that can be read: {e}") from e
+        return parse_json(read_bytes(path), str(path))
+    except JSONError as e:
+        raise ManifestError(str(e)) from e
 
 
 def _read_coco_results(path: Path, problems: list[str]) -> list[Prediction]:
@@ -231,6 +228,8 @@ def _image_and_caption(row: Any) -> tuple[str, str] | None:
     name, caption = row.get("image_id"), row.get("caption")
     # bool is an int for Python, not for us.
     if not isinstance(name, int | str) or isinstance(name, bool) or not isinstance(caption, str):
+        return None
+    if not is_writable_text(f"{name}{caption}"):
         return None
     return str(name), caption
 

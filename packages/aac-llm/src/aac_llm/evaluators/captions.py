@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from audio_common.prefetch import BadFile, BatchLimits
+from audio_common.workers import DecodeLimits
 
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.evaluate import EvaluateConfig
@@ -29,6 +30,8 @@ class Captions:
     """Sounds that the model could not read, and why."""
     bad_rows: list[str] = field(default_factory=list)
     """Rows of files that could not be read, and why."""
+    complaints: tuple[str, ...] = ()
+    """What is odd about sounds that the model captioned nevertheless."""
 
 
 def load_captions(config: EvaluateConfig) -> Captions:
@@ -42,9 +45,10 @@ def load_captions(config: EvaluateConfig) -> Captions:
     references = _find_references(config, bad_rows)
     compare = None if config.compare is None else read_system(config.compare, bad_rows)
     bad_files: list[BadFile] = []
+    complaints: list[BadFile] = []
     if config.model is not None:
         assert references is not None
-        predictions, bad_files = _caption_manifest(config, references)
+        predictions, bad_files, complaints = _caption_manifest(config, references, bad_rows)
     else:
         predictions = _read_captions(config.data, bad_rows)
     if references is None:
@@ -58,6 +62,7 @@ def load_captions(config: EvaluateConfig) -> Captions:
         None if compare is None else _of_clips(references, compare, config.limit, bad_rows),
         tuple(map(name_bad, bad_files)),
         bad_rows,
+        tuple(map(name_bad, complaints)),
     )
 
 
@@ -87,8 +92,8 @@ def _of_clips(
 
 
 def _caption_manifest(
-    config: EvaluateConfig, references: References
-) -> tuple[list[Prediction], list[BadFile]]:
+    config: EvaluateConfig, references: References, bad_rows: Sequence[str]
+) -> tuple[list[Prediction], list[BadFile], list[BadFile]]:
     assert config.model is not None
     settings = CaptionConfig(
         files=(config.data,),
@@ -101,23 +106,28 @@ def _caption_manifest(
         max_new_tokens=config.max_new_tokens,
         min_new_tokens=min(CaptionConfig.min_new_tokens, config.max_new_tokens),
         batch_size=config.batch_size,
+        decode_seconds=config.decode_seconds,
+        decode_megabytes=config.decode_megabytes,
         device=config.device,
         dtype=config.dtype,
     )
-    predictions, bad_files = caption_clips(settings, config.limit)
+    predictions, bad_files, complaints = caption_clips(settings, config.limit, bad_rows)
     # A file that is gone on with may hold captions of other splits.
-    return [one for one in predictions if one.id in references.texts], bad_files
+    return [one for one in predictions if one.id in references.texts], bad_files, complaints
 
 
-def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list[Prediction], list[BadFile]]:
+def caption_clips(
+    config: CaptionConfig, limit: int | None = None, bad_rows: Sequence[str] = ()
+) -> tuple[list[Prediction], list[BadFile], list[BadFile]]:
     """Caption clips of manifests; with `config.out`, go on where a killed run was.
 
     Args:
         config: settings; captions are the most probable ones, uncorrected and of whole clips.
         limit: caption the first clips only, this many.
+        bad_rows: rows of the manifests that cannot be read, for the report beside `config.out`.
 
     Returns:
-        Predictions in the order of the clips, and the sounds that could not be read.
+        Predictions in the order of the clips, sounds that could not be read, and what is odd about others.
     """
     # The rows that cannot be read were reported when the references were.
     sounds = find_sounds(config.files, config.split, language=config.language, problems=[])[:limit]
@@ -131,6 +141,7 @@ def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list
     lacking = journal.lacking(sounds) if journal else sounds
     predictions = list(journal.predictions) if journal else []
     bad_files: list[BadFile] = []
+    complaints: list[BadFile] = []
     batches = caption_files(
         model,
         [sound.path for sound in lacking],
@@ -138,6 +149,8 @@ def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list
         limits=BatchLimits(config.seconds_per_batch, config.batch_size),
         num_workers=config.num_workers,
         bad_files=bad_files,
+        complaints=complaints,
+        decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
     )
     with Progress("Captioning", len(sounds), start=len(sounds) - len(lacking)) as progress:
         for batch in batches:
@@ -145,13 +158,13 @@ def caption_clips(config: CaptionConfig, limit: int | None = None) -> tuple[list
             predictions += found
             if journal:
                 journal.append(found)
-                if bad_files:
-                    journal.note_bad(bad_files)
+                if bad_files or complaints:
+                    journal.note(bad_files, complaints)
             progress.advance(len(found))
     predictions = in_order(predictions, sounds)
     if journal:
-        journal.finish(predictions, bad_files)
-    return predictions, bad_files
+        journal.finish(predictions, bad_files, complaints=complaints, bad_rows=bad_rows)
+    return predictions, bad_files, complaints
 
 
 def _predict(sound: Sound, chosen: Candidate) -> Prediction:

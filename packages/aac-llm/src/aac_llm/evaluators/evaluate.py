@@ -11,12 +11,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from aac_llm.config.evaluate import EvaluateConfig, MetricsConfig
+from aac_llm.data.outputs import hold
 from aac_llm.data.predictions import Prediction, unfinished_note
 from aac_llm.evaluators.captions import load_captions
 from aac_llm.evaluators.page import write_page
 from aac_llm.evaluators.report import Difference, Evaluation, ScoredClip, print_report, write_json_report
 from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, score_texts
 from aac_llm.metrics.statistics import bootstrap_interval, compare_systems
+from aac_llm.output import printable
 
 
 def evaluate_predictions(
@@ -30,6 +32,7 @@ def evaluate_predictions(
     seed: int = 0,
     bad_files: Iterable[str] = (),
     bad_rows: Iterable[str] = (),
+    complaints: Iterable[str] = (),
     num_clips: int | None = None,
 ) -> Evaluation:
     """Score captions of clips.
@@ -44,6 +47,7 @@ def evaluate_predictions(
         seed: for the draws.
         bad_files: sounds that a model could not read, and why, for the result.
         bad_rows: rows of files that could not be read, and why, for the result.
+        complaints: what is odd about sounds that were captioned nevertheless, for the result.
         num_clips: all clips that there are, if a limit left some out.
 
     Raises:
@@ -75,6 +79,7 @@ def evaluate_predictions(
         extra=tuple(id for id in systems[0] if not wanted.get(id)),
         bad_files=tuple(bad_files),
         bad_rows=tuple(bad_rows),
+        complaints=tuple(complaints),
         notes=tuple(notes),
     )
 
@@ -175,7 +180,13 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
 
     Raises:
         ValueError: a file that is wrong, or nothing to score.
+        BusyError: another process is writing one of the results.
     """
+    with hold(config.json, config.page, config.captions):
+        return _evaluate(config)
+
+
+def _evaluate(config: EvaluateConfig) -> Evaluation:
     captions = load_captions(config)
     evaluation = evaluate_predictions(
         captions.predictions,
@@ -187,6 +198,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         seed=config.seed,
         bad_files=captions.bad_files,
         bad_rows=captions.bad_rows,
+        complaints=captions.complaints,
         num_clips=captions.references.num_clips,
     )
     # `--json -`: the standard output is for the JSON alone.
@@ -196,7 +208,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         write_json_report(config.json, evaluation, config)
     if config.page is not None:
         write_page(config.page, evaluation, title=_title(config), sort_by=config.sort_by, embed=config.embed)
-        print(f"page: {config.page}", file=screen)
+        print(f"page: {printable(config.page)}", file=screen)
     return evaluation
 
 

@@ -108,10 +108,10 @@ def audio_source(audio: str, folder: Path, embed: bool) -> str:
     """Return what an audio element plays: a link relative to the page's folder, or the sound itself."""
     path = Path(audio)
     # Base64 makes a third more of it, and browsers grow slow with pages of hundreds of megabytes.
-    if embed and path.is_file() and path.stat().st_size <= EMBED_BYTES:
+    if embed and (content := _small_content(path)):
         # A sound without a known ending is most likely a wave file, and browsers look inside anyway.
         kind = mimetypes.guess_type(path.name)[0] or "audio/wav"
-        return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return f"data:{kind};base64,{base64.b64encode(content).decode()}"
     if not path.is_absolute():
         path = Path.cwd() / path
     try:
@@ -120,6 +120,15 @@ def audio_source(audio: str, folder: Path, embed: bool) -> str:
         return path.as_uri()
     # Bytes of file names that are not Unicode are quoted as they are.
     return quote(Path(relative).as_posix().encode("utf-8", "surrogateescape"))
+
+
+def _small_content(path: Path) -> bytes:
+    """Return a file's content; nothing of a large file, or of none that can be read."""
+    try:
+        is_small = path.is_file() and path.stat().st_size <= EMBED_BYTES
+        return path.read_bytes() if is_small else b""
+    except (OSError, ValueError):  # gone, or a name that no file system takes
+        return b""
 
 
 def _clip(clip: ScoredClip, folder: Path, embed: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from aac_llm.evaluators.score_table import Unavailable
 from aac_llm.files import write_json
-from aac_llm.output import console
+from aac_llm.output import console, printable
 
 NAMES = {
     "bleu_1": "BLEU-1",
@@ -94,6 +94,8 @@ class Evaluation:
     """Sounds that the model could not caption, and why."""
     bad_rows: tuple[str, ...] = ()
     """Rows of the files that could not be read, and why; not scored."""
+    complaints: tuple[str, ...] = ()
+    """What is odd about sounds that were captioned nevertheless."""
     notes: tuple[str, ...] = ()
     """What was cut or left out and what a score means, each with the flag that changes it."""
 
@@ -134,7 +136,8 @@ def notes(evaluation: Evaluation) -> list[str]:
     lines = [_listing("without a caption, not scored", evaluation.missing)]
     lines += [_listing("without references, not scored", evaluation.extra)]
     lines += [_listing("sounds could not be captioned", evaluation.bad_files)]
-    lines += [_listing("rows could not be read", evaluation.bad_rows), *evaluation.notes]
+    lines += [_listing("rows could not be read", evaluation.bad_rows)]
+    lines += [_listing("oddities of sounds that were captioned", evaluation.complaints), *evaluation.notes]
     lines += [f"{display_name(name)} not computed: {why}" for name, why in evaluation.unavailable.items()]
     return [line for line in lines if line]
 
@@ -157,7 +160,7 @@ def print_report(evaluation: Evaluation, file: TextIO | None = None) -> None:
         screen = console(file=file or sys.stdout, width=120, soft_wrap=True)
     screen.print(table)
     for line in notes(evaluation):
-        screen.print(Text(_printable(line)))
+        screen.print(Text(printable(line)))
 
 
 def write_json_report(path: Path, evaluation: Evaluation, config: Any) -> None:
@@ -191,7 +194,3 @@ def _listing(what: str, names: Sequence[str]) -> str:
         return ""
     more = f" and {len(names) - NUM_SHOWN:,} more" if len(names) > NUM_SHOWN else ""
     return f"{len(names):,} {what}: {', '.join(names[:NUM_SHOWN])}{more}"
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

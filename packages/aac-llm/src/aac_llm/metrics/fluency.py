@@ -27,6 +27,8 @@ from torch import nn
 
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.sentence import count_longer
+from aac_llm.models.hub import split_revision
+from aac_llm.models.sizes import check_folder
 
 FENSE_DETECTOR = "echecker_clotho_audiocaps_base"
 PUBLISHED = {
@@ -225,11 +227,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def _build(backbone: str, num_classes: int, local_only: bool) -> FluencyDetector:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+    name, revision = split_revision(backbone)
+    check_folder(name)
+    options: dict[str, Any] = {"revision": revision, "local_files_only": local_only}
     try:
-        config = AutoConfig.from_pretrained(backbone, local_files_only=local_only, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(
-            backbone, local_files_only=local_only, trust_remote_code=False
-        )
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False, **options)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         reason = f"the configuration and the tokenizer of {backbone} are not at hand"
         get = f"`hf download {backbone} config.json tokenizer.json tokenizer_config.json vocab.txt`"

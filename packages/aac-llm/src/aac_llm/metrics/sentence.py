@@ -7,7 +7,6 @@ input. Anything else that `AutoModel` loads is pooled by the mean. An embedding 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,9 @@ from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 
 from aac_llm.metrics.missing import MissingMetricError
+from aac_llm.models.hub import split_revision
+from aac_llm.models.sizes import check_folder
+from aac_llm.strict_json import read_json, read_object
 
 FENSE_ENCODER = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
 """The encoder with which FENSE compares captions (Zhou et al. 2022, section 4)."""
@@ -71,12 +73,11 @@ class SentenceEncoder:
         folder = fetch_folder(source, local_only=local_only)
         pooling = read_pooling(folder)
         place = folder / pooling.encoder
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        return cls(
-            AutoModel.from_pretrained(place, dtype=torch.float32, trust_remote_code=False).to(device),
-            tokenizer,
-            pooling,
-        )
+        check_folder(place)
+        # A folder in either case: the revision was chosen when it was fetched.
+        tokenizer = AutoTokenizer.from_pretrained(place, revision=None, trust_remote_code=False)
+        model = AutoModel.from_pretrained(place, revision=None, dtype=torch.float32, trust_remote_code=False)
+        return cls(model.to(device), tokenizer, pooling)
 
     @torch.inference_mode()
     def encode(
@@ -146,14 +147,12 @@ def fetch_folder(source: str | Path, *, local_only: bool = False) -> Path:
     """
     if Path(source).expanduser().is_dir():
         return Path(source).expanduser()
+    name, revision = split_revision(source)
+    options: dict[str, Any] = {"revision": revision, "local_files_only": local_only}
     try:
-        folder = Path(
-            snapshot_download(
-                str(source), allow_patterns=[*OTHER_FILES, WEIGHTS[0]], local_files_only=local_only
-            )
-        )
+        folder = Path(snapshot_download(name, allow_patterns=[*OTHER_FILES, WEIGHTS[0]], **options))
         if not list(folder.rglob(WEIGHTS[0])):
-            snapshot_download(str(source), allow_patterns=[WEIGHTS[1]], local_files_only=local_only)
+            snapshot_download(name, allow_patterns=[WEIGHTS[1]], **options)
     except Exception as error:  # the hub's client raises some ten kinds, without a common base
         reason = f"{source} is not a folder and not in the hub's cache ({type(error).__name__})"
         raise MissingMetricError(reason, f"`hf download {source}` where there is internet") from error
@@ -170,7 +169,9 @@ def read_pooling(folder: Path) -> Pooling:
     """
     if not (folder / "modules.json").is_file():
         return Pooling()
-    modules = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in _read(folder / "modules.json")}
+    modules = {
+        module["type"].rsplit(".", 1)[-1]: module["path"] for module in read_json(folder / "modules.json")
+    }
     unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
     if unknown or "Transformer" not in modules:
         raise ValueError(
@@ -178,11 +179,11 @@ def read_pooling(folder: Path) -> Pooling:
         )
     encoder = modules["Transformer"] or "."
     path = folder / modules["Pooling"] / "config.json" if "Pooling" in modules else None
-    mode = _pooling_mode(_read(path)) if path is not None else "mean"
+    mode = _pooling_mode(read_object(path)) if path is not None else "mean"
     if mode not in ("mean", "cls"):
         raise ValueError(f"{path}: expected pooling by mean or cls, got {mode}")
     limits = folder / encoder / "sentence_bert_config.json"
-    length = _read(limits).get("max_seq_length") if limits.is_file() else None
+    length = read_object(limits).get("max_seq_length") if limits.is_file() else None
     return Pooling(encoder, mode == "cls", length)
 
 
@@ -195,7 +196,3 @@ def _pooling_mode(config: dict[str, Any]) -> str:
         name.removeprefix("pooling_mode_").removesuffix("_token").removesuffix("_tokens") for name in chosen
     ]
     return "+".join(names)
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -36,6 +36,7 @@ from aac_llm.metrics.java import (
     run_java,
 )
 from aac_llm.metrics.missing import MissingMetricError
+from aac_llm.strict_json import read_json
 
 MAIN_CLASS = "edu.anu.spice.SpiceScorer"
 MEMORY = "8G"
@@ -77,7 +78,8 @@ def spice(
     allowed = timeout or 300 + 0.5 * sum(1 + len(texts) for texts in references)
     with tempfile.TemporaryDirectory(prefix="aac-llm-spice-") as folder:
         source, target = Path(folder) / "captions.json", Path(folder) / "scores.json"
-        source.write_text(json.dumps(record), encoding="utf-8")
+        # In ASCII: the jar reads the file in the machine's encoding.
+        source.write_text(json.dumps(record), encoding="ascii")
         arguments = [f"-Xmx{memory}", *class_path_flags(class_path, java_version(executable)), MAIN_CLASS]
         # The flags of pycocoevalcap, whose numbers these are.
         arguments += [str(source), "-out", str(target), "-subset", "-silent"]
@@ -143,7 +145,7 @@ def read_scores(path: Path, num_clips: int) -> NDArray[np.float64]:
         JavaError: the file is missing or is not what SPICE writes, or clips are missing in it.
     """
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = read_json(path)
         found = {int(row["image_id"]): float(row["scores"]["All"]["f"] or 0.0) for row in rows}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise JavaError(f"SPICE wrote no scores that can be read: {error!r}") from error

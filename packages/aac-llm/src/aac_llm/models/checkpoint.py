@@ -19,41 +19,47 @@ Nothing here knows the class of the model, which loads and saves itself with the
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from audio_common.ced import CED
-from audio_common.config import CEDConfig
 from torch import Tensor, nn
 
-from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
-from aac_llm.config.sound import Channel, check_channel
-from aac_llm.files import write_json
+from aac_llm.config.model import ModelConfig
+from aac_llm.config.sound import Channel
+from aac_llm.models.config_file import (
+    beside,
+    config_from_dict,
+    named_from,
+    read_settings,
+    write_config,
+)
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
 from aac_llm.models.entries import replace_entries
+from aac_llm.models.hub import fetch, split_revision
 from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
 from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
+from aac_llm.models.sizes import check_parts, check_settings
 from aac_llm.models.tensors import CheckpointError, load_part, read_tensors, select_part, write_tensors
 
-FORMAT_VERSION = 1
-MODEL_TYPE = "aac_llm"
 BRIDGE_FILE = "bridge.safetensors"
 ENCODER_FILE = "encoder.safetensors"
 ADAPTER_FILES = {"encoder": "encoder_adapter.safetensors", "decoder": "decoder_adapter.safetensors"}
 DECODER_FOLDER, ENCODER_FOLDER = "decoder", "encoder"
+PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+"""Files of a captioner on the hub; no code and no pickle is fetched."""
 
 
 def find_model(source: str | Path) -> Path:
     """Find the folder of a captioner.
 
     Args:
-        source: the folder, the run folder of a training, or a hub id, which is fetched.
+        source: the folder, the run folder of a training, or a hub id (`owner/name` or
+            `owner/name@revision`), which is fetched.
 
     Raises:
         CheckpointError: there is no captioner.
@@ -67,12 +73,10 @@ def find_model(source: str | Path) -> Path:
             )
         return path
     # Anything else cannot be a hub id, and asking the hub for a mistyped path helps nobody.
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", split_revision(source)[0]):
         raise CheckpointError(f"expected the folder of a captioner or a hub id, got {str(source)!r}")
-    from huggingface_hub import snapshot_download
-
     try:
-        return Path(snapshot_download(str(source)))
+        return fetch(source, PATTERNS)
     except Exception as e:  # offline, no such model, no access: huggingface_hub has a class for each
         raise CheckpointError(
             f"no folder {str(source)!r} here, and it could not be fetched from the Hugging Face hub "
@@ -80,92 +84,29 @@ def find_model(source: str | Path) -> Path:
         ) from e
 
 
-# config.json
-
-
 def read_config(folder: Path) -> ModelConfig:
     """Read the configuration of a checkpoint.
 
     Raises:
-        CheckpointError: unreadable, of something else, or of a newer version.
+        CheckpointError: unreadable, of something else, of a newer version, or not that of its weights.
     """
     path = folder / CONFIG_FILE
-    settings = _read_settings(path)
+    settings = read_settings(path)
     settings.pop("channel", None)
+    check_settings(settings, path)
     try:
-        return config_from_dict(settings)
+        config = config_from_dict(settings)
     except (TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: {e}") from e
-
-
-def read_channel(folder: Path) -> Channel:
-    """Return what of several channels the checkpoint's model was trained to hear."""
-    channel = _read_settings(folder / CONFIG_FILE).get("channel", "mean")
-    try:
-        check_channel(channel)
-    except ValueError as e:
-        raise CheckpointError(f"{folder / CONFIG_FILE}: {e}") from e
-    return channel
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise CheckpointError(f"{path} cannot be read as JSON: {e}") from e
-    # A folder with a decoder has a config.json too, of another model_type.
-    if not isinstance(settings, dict) or settings.pop("model_type", None) != MODEL_TYPE:
-        raise CheckpointError(f"{path} does not describe a captioner (model_type {MODEL_TYPE!r})")
-    version = settings.pop("format_version", None)
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; written by a newer aac-llm?"
-        )
-    return settings
-
-
-def config_from_dict(settings: Mapping[str, Any]) -> ModelConfig:
-    """Make a configuration of what `dataclasses.asdict` made of one and JSON made of that."""
-    parts: dict[str, Any] = {"encoder": CEDConfig, "bridge": BridgeConfig, "lora": LoRAConfig}
-    converted = dict(settings)
-    for name, kind in parts.items():
-        if name in converted:
-            known = {field.name for field in fields(kind)}
-            given = {key: _tuple(value) for key, value in converted[name].items()}
-            # A setting that is passed over in silence would change what the model computes.
-            if set(given) - known:
-                raise ValueError(f"unknown settings of {name}: {', '.join(sorted(set(given) - known))}")
-            converted[name] = kind(**given)
-    unknown = set(converted) - {field.name for field in fields(ModelConfig)}
-    if unknown:
-        raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
-    return ModelConfig(**converted)
-
-
-def _write_config(config: ModelConfig, channel: Channel, folder: Path) -> None:
-    """Write the configuration, whose folders are named relative to the checkpoint already."""
-    settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
-    # Only where it is needed: versions that do not know it then read all others.
-    settings |= {} if channel == "mean" else {"channel": channel}
-    write_json(folder / CONFIG_FILE, settings)
-
-
-def _beside(name: str, folder: Path) -> str:
-    """Return a path relative to the checkpoint, if there is something; else the name as it is."""
-    return str(folder / name) if (folder / name).exists() else name
-
-
-def _named_from(name: str, folder: Path) -> str:
-    """Name a folder relative to the checkpoint if it is near, else in full; a hub id stays."""
-    if not Path(name).exists():
-        return name
-    # Two levels up are siblings of the run folder; what is farther is unlikely to move along.
-    relative = os.path.relpath(Path(name).resolve(), folder.resolve())
-    return relative if relative.count("..") <= 2 else str(Path(name).resolve())
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    strategies = {"encoder": config.encoder_strategy, "decoder": config.decoder_strategy}
+    own_encoder = folder / ENCODER_FILE
+    check_parts(
+        config,
+        folder / BRIDGE_FILE,
+        own_encoder if own_encoder.exists() else None,
+        {part: folder / ADAPTER_FILES[part] for part, name in strategies.items() if name == "lora"},
+    )
+    return config
 
 
 # Saving
@@ -194,8 +135,8 @@ def save(
     weights = config.encoder_weights
     named = replace(
         config,
-        decoder=_named_from(config.decoder, folder),
-        encoder_weights=None if weights is None else _named_from(weights, folder),
+        decoder=named_from(config.decoder, folder),
+        encoder_weights=None if weights is None else named_from(weights, folder),
     )
     with replace_entries(folder, last=CONFIG_FILE) as new:
         write_tensors(parts["bridge"], new / BRIDGE_FILE)
@@ -209,7 +150,7 @@ def save(
             decoder.save_pretrained(new / DECODER_FOLDER, state_dict=parts["decoder"])
             tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
-        _write_config(named, channel, new)
+        write_config(named, channel, new)
 
 
 def save_merged(
@@ -243,7 +184,7 @@ def save_merged(
         decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(decoder))
         tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
-        _write_config(merged, channel, new)
+        write_config(merged, channel, new)
 
 
 # Loading
@@ -270,13 +211,13 @@ def load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, CED]:
     Raises:
         CheckpointError: it has neither.
     """
-    if (folder / ENCODER_FILE).is_file():
+    if (folder / ENCODER_FILE).exists():
         encoder = CED(config.encoder)
         load_part(encoder, read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
         return config, encoder
     if config.encoder_weights is None:
         raise CheckpointError(f"{folder} has no {ENCODER_FILE}, and no encoder_weights in {CONFIG_FILE}")
-    return build_encoder(replace(config, encoder_weights=_beside(config.encoder_weights, folder)))
+    return build_encoder(replace(config, encoder_weights=beside(config.encoder_weights, folder)))
 
 
 def load_language_model(
@@ -293,7 +234,7 @@ def load_language_model(
         DecoderError: it cannot be loaded.
     """
     own = (
-        str(folder / DECODER_FOLDER) if config.decoder_strategy == "full" else _beside(config.decoder, folder)
+        str(folder / DECODER_FOLDER) if config.decoder_strategy == "full" else beside(config.decoder, folder)
     )
     name = source or own
     dtype = dtype or DTYPES[config.decoder_dtype]

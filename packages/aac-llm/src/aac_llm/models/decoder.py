@@ -8,9 +8,14 @@ from typing import Any, Literal
 
 import torch
 
+from aac_llm.models.hub import split_revision
 from aac_llm.models.run_folder import first_sentence
+from aac_llm.models.sizes import check_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+NO_FAULT_OF_THE_FILES = (ImportError, MemoryError, torch.OutOfMemoryError)
+"""Errors in loading a model that say more by themselves."""
 
 Quantization = Literal["none", "8bit", "4bit"]
 
@@ -29,7 +34,7 @@ def load_decoder(
     """Load a causal language model and its tokenizer.
 
     Args:
-        source: hub id or folder.
+        source: hub id (`owner/name` or `owner/name@revision`) or folder.
         dtype: of its weights (with quantization: of its arithmetic).
         quantization: read the weights in 8 or 4 bits (needs bitsandbytes and a GPU).
         device: where it goes.
@@ -45,11 +50,17 @@ def load_decoder(
         options |= {"quantization_config": _quantization_config(quantization, dtype)}
         # bitsandbytes quantizes while it loads, on the device itself.
         options |= {"device_map": {"": str(device)}}
+    name, revision = split_revision(source)
+    check_folder(name)
     model: Any
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, trust_remote_code=False, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as e:
+        model = AutoModelForCausalLM.from_pretrained(
+            name, revision=revision, trust_remote_code=False, **options
+        )
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except NO_FAULT_OF_THE_FILES:
+        raise
+    except Exception as e:  # of a configuration without sense transformers raises a dozen kinds
         raise DecoderError(
             f"the decoder {str(source)!r} cannot be loaded ({first_sentence(e)}); expected the hub id or the "
             "folder of a causal language model with its tokenizer, and for a gated one an accepted licence "
@@ -70,10 +81,14 @@ def create_decoder(source: str | Path, *, dtype: torch.dtype) -> tuple[Any, Any]
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    name, revision = split_revision(source)
+    check_folder(name)
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except (OSError, ValueError) as e:
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except NO_FAULT_OF_THE_FILES:
+        raise
+    except Exception as e:
         raise DecoderError(
             f"configuration and tokenizer of the decoder {str(source)!r} cannot be loaded: {e}"
         ) from e

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from audio_common.batch import pad_waveforms
 from audio_common.prefetch import BadFile, BatchLimits, batch_by_length, decode_ahead
+from audio_common.workers import DecodeLimits
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
@@ -127,6 +128,8 @@ def caption_files(
     limits: BatchLimits,
     num_workers: int = 1,
     bad_files: list[BadFile] | None,
+    complaints: list[BadFile] | None = None,
+    decode_limits: DecodeLimits | None = None,
 ) -> Iterator[dict[int, tuple[Candidate, ...]]]:
     """Yield the candidates of each file, best first, by its number: a batch at a time, longest first.
 
@@ -135,9 +138,11 @@ def caption_files(
         paths: sound files.
         config: of generation.
         limits: how much sound is captioned at once.
-        num_workers: threads that decode files.
+        num_workers: threads, or with `decode_limits` processes, that decode files.
         bad_files: gets those that could not be read or are too long; all others are captioned. None: the
             first such file is an error.
+        complaints: gets what is odd about files that are captioned nevertheless.
+        decode_limits: of time and memory, for each file.
 
     Raises:
         AudioError: a file cannot be captioned, and `bad_files` is None.
@@ -150,6 +155,10 @@ def caption_files(
         channel=model.channel,
         bad_files=bad_files,
         refuse=lambda seconds: too_long(seconds, longest) if seconds > longest else None,
+        # So that a sound whose header does not tell is not decoded whole before it is refused.
+        max_seconds=None if math.isinf(longest) else longest,
+        complaints=complaints,
+        decode_limits=decode_limits,
     )
     for indices, waveforms in batches:
         yield dict(zip(indices, caption_batch(model, waveforms, config), strict=True))

@@ -16,6 +16,7 @@ from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel
 from aac_llm.models import checkpoint
 from aac_llm.models.bridge import Bridge
+from aac_llm.models.config_file import read_channel
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
 from aac_llm.models.reference_checkpoint import read_reference
 from aac_llm.models.tensors import load_part
@@ -87,7 +88,7 @@ class PretrainedModule(nn.Module):
         # Quantized weights have no other format to be cast to.
         if dtype is not None and config.quantization == "none":
             model.to(dtype)
-        model.channel = checkpoint.read_channel(folder)
+        model.channel = read_channel(folder)
         return model.eval().to(device)
 
     @classmethod

@@ -27,12 +27,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: there is no such file, or it is damaged.
     """
+    require_file(path)
     try:
         return load_file(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing; is the checkpoint whole?") from None
     except Exception as e:  # safetensors raises a few kinds for a damaged file
         raise CheckpointError(f"{path} cannot be read as safetensors: {e}") from e
+
+
+def require_file(path: Path) -> None:
+    """Raise CheckpointError for what is no file: of a FIFO reading would wait for ever."""
+    if not path.is_file():
+        what = "is no file" if path.exists() else "is missing"
+        raise CheckpointError(f"{path} {what}; is the checkpoint whole?")
 
 
 def select_part(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
@@ -54,12 +60,16 @@ def load_part(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: st
         CheckpointError: listing missing, unexpected and misshapen tensors.
     """
     wanted = module.state_dict()
-    problems = [f"missing: {n}" for n in wanted if n not in tensors and not (kept and re.search(kept, n))]
-    problems += [f"unexpected: {n}" for n in tensors if n not in wanted]
+    problems = find_misfits(
+        {name: tuple(tensor.shape) for name, tensor in wanted.items()},
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()},
+        kept=kept,
+    )
+    # Bits that are read as numbers of another kind load without a word.
     problems += [
-        f"shape of {n}: expected {tuple(wanted[n].shape)}, got {tuple(tensor.shape)}"
-        for n, tensor in tensors.items()
-        if n in wanted and wanted[n].shape != tensor.shape
+        f"type of {name}: expected {wanted[name].dtype}, got {tensor.dtype}"
+        for name, tensor in tensors.items()
+        if name in wanted and wanted[name].is_floating_point() != tensor.is_floating_point()
     ]
     if problems:
         shown = "\n  ".join(problems[:50]) + ("\n  ..." if len(problems) > 50 else "")
@@ -67,3 +77,17 @@ def load_part(module: torch.nn.Module, tensors: Mapping[str, Tensor], source: st
             f"{source} does not fit {type(module).__name__} ({len(problems)} tensors):\n  {shown}"
         )
     module.load_state_dict(tensors, strict=False)
+
+
+def find_misfits(
+    wanted: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]], *, kept: str = ""
+) -> list[str]:
+    """Return what is missing, unexpected or of another shape, a text each; arguments as `load_part`."""
+    problems = [f"missing: {n}" for n in wanted if n not in given and not (kept and re.search(kept, n))]
+    problems += [f"unexpected: {n}" for n in given if n not in wanted]
+    problems += [
+        f"shape of {n}: expected {wanted[n]}, got {shape}"
+        for n, shape in given.items()
+        if n in wanted and wanted[n] != shape
+    ]
+    return problems

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
-from aac_llm.files import write_atomically
+from aac_llm.files import append_line, to_json, write_atomically
 from aac_llm.output import Progress
+from aac_llm.trainers.finite import on_any
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +79,10 @@ class LogFile(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Drop what a killed run logged after the checkpoint from which this one goes on."""
-        if state.is_world_process_zero and self.path.is_file():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            # These updates will be made, and logged, again.
-            kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-            write_atomically(self.path, "".join(kept))
+        """Write anew what the checkpoint knows: later updates will be made, and logged, again."""
+        if state.is_world_process_zero:
+            rows = [to_json(log_row(int(row["step"]), row)) + b"\n" for row in state.log_history]
+            write_atomically(self.path, b"".join(rows))
 
     def on_log(
         self,
@@ -94,11 +92,16 @@ class LogFile(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Append a line."""
-        if state.is_world_process_zero and logs:
-            row = {"step": state.global_step} | {k: v for k, v in logs.items() if isinstance(v, int | float)}
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+        """Append a line; Trainer's summary at the end is of the time since it was started last."""
+        if state.is_world_process_zero and logs and "train_runtime" not in logs:
+            append_line(self.path, log_row(state.global_step, logs))
+
+
+def log_row(step: int, logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a line of the log: its update, and all numbers, sorted by name as a checkpoint keeps them."""
+    return {"step": step} | {
+        name: logs[name] for name in sorted(logs) if name != "step" and isinstance(logs[name], int | float)
+    }
 
 
 class ValidateAtEnd(TrainerCallback):
@@ -117,6 +120,7 @@ class SaveOnInterrupt(TrainerCallback):
 
     def __init__(self) -> None:
         self.interrupted = False
+        self.stopped = False
         self._before: dict[int, Any] = {}
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -132,18 +136,23 @@ class SaveOnInterrupt(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Stop when any rank was asked to: all ranks after the same update, for saving needs all."""
-        if args.world_size > 1:
-            # A launcher signals its processes one by one; saving needs all of them after the same update.
-            flag = torch.tensor(float(self.interrupted), device=args.device)
-            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-            self.interrupted = bool(flag)
+        # A launcher signals its processes one by one; saving needs all of them after the same update.
+        self.interrupted = on_any(self.interrupted, args.device, args.world_size)
         if self.interrupted:
+            self.stopped = True
             control.should_save = control.should_training_stop = True
             # Whoever interrupts wants to wait for no validation.
             control.should_evaluate = False
 
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Put back what signals did before."""
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Do nothing more: leaving the loop looks to Trainer like an epoch's end, which may be amid one."""
+        if self.stopped:
+            control.should_save = control.should_evaluate = False
+
+    def close(self) -> None:
+        """Put back what signals did before, also after an error."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

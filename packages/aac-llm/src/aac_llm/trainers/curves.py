@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 from aac_llm.files import write_atomically
+from aac_llm.strict_json import read_records
 
 
 def plot_curves(log: Path, picture: Path) -> None:
@@ -16,8 +16,7 @@ def plot_curves(log: Path, picture: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    rows = [json.loads(line) for line in lines]
+    rows = read_records(log)
     panels = [
         ("loss", ("loss", "eval_loss")),
         ("CIDEr-D", ("eval_cider_d",)),

@@ -10,6 +10,7 @@ from aac_llm.config.train import TrainConfig
 from aac_llm.data.dataset import SAMPLE_RATE, CaptionDataset
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.inference import longest_seconds
+from aac_llm.trainers.finite import MAX_NAMED
 
 
 def check_lengths(config: TrainConfig, model: CaptionModel, dataset: CaptionDataset) -> None:
@@ -23,6 +24,34 @@ def check_lengths(config: TrainConfig, model: CaptionModel, dataset: CaptionData
         raise ValueError(
             f"data.max_seconds: there are sounds of {longest:.1f} s, and {fits:g} s fit into the decoder's "
             f"context with a caption; set --data.max_seconds {fits:g}"
+        )
+
+
+def check_captions(model: CaptionModel, dataset: CaptionDataset) -> None:
+    """Refuse captions that do not fit into the decoder's context after their sound.
+
+    Raises:
+        ValueError: names the first such clips.
+    """
+    context = getattr(model.decoder.config, "max_position_embeddings", None)
+    if context is None:
+        return
+    longest = dict(zip((number for number, _ in dataset.pairs), dataset.durations, strict=True))
+    room = context - len(model.prompt)
+    least = room - model.token_budget(max(dataset.durations))
+    found: dict[str, int] = {}
+    for number, clip in enumerate(dataset.clips):
+        # No tokenizer makes two tokens of a byte: nearly all captions need not be tokenized here.
+        suspects = [text for text in clip.captions if 2 * len(text.encode()) >= least]
+        if suspects:
+            most = model.tokenize_captions(suspects).shape[1]  # EOS included
+            if most > room - model.token_budget(longest[number]):
+                found[clip.id] = most
+    if found:
+        some = ", ".join(f"{id} ({count} tokens)" for id, count in list(found.items())[:MAX_NAMED])
+        raise ValueError(
+            f"the captions of {len(found)} clips do not fit into the decoder's context of {context} tokens "
+            f"after their sound: {some}; take them out, or lower --data.max_seconds"
         )
 
 
@@ -42,7 +71,12 @@ def make_report(datasets: Sequence[CaptionDataset]) -> dict[str, Any]:
             "clips": len(data.clips),
             "cropped": data.num_cropped,
             "max_seconds": data.max_samples / SAMPLE_RATE,
-            "bad_clips": {str(data.clips[number].audio): reason for number, reason in data.bad.items()},
+            "bad_clips": bad_files(data),
         }
         for data in datasets
     }
+
+
+def bad_files(dataset: CaptionDataset) -> dict[str, str]:
+    """Return the files that could not be decoded, and why."""
+    return {str(dataset.clips[number].audio): why for number, why in dataset.found_out().bad.items()}

@@ -2,70 +2,165 @@
 
 OUT/config.json         the settings
 OUT/checkpoint-N/       where training can resume after update N; the same command again does
-OUT/best/               the best model on the validation clips
+OUT/best/               the best model on the validation clips, and its scores in validation.json
 OUT/last/               the model at the end
 OUT/log.jsonl           what was logged; OUT/curves.png shows it
 OUT/report.json         clips that were cropped, and those that could not be decoded
+OUT/finished.json       the result and the settings, once the end is reached
+
+Each appears under its name only when it is complete and on the disk; one process at a time writes there.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from transformers.trainer_utils import get_last_checkpoint
 
 from aac_llm.config.train import TrainConfig
-from aac_llm.files import to_plain, write_json
+from aac_llm.files import recover_folder, remove_leftovers, to_plain, write_json
+from aac_llm.strict_json import read_object
+
+logger = logging.getLogger(__name__)
 
 CONFIG, LOG, CURVES, REPORT = "config.json", "log.jsonl", "curves.png", "report.json"
+FINISHED, VALIDATION = "finished.json", "validation.json"
 BEST, LAST = "best", "last"
-FREE_TO_CHANGE = {"device", "report_to", "logging_steps", "keep_checkpoints", "epochs", "max_steps"}
+ENDS = {"epochs", "max_steps"}
+"""Settings that decide when a training is finished."""
+FREE_TO_CHANGE = ENDS | {
+    *("device", "out", "report_to", "logging_steps", "keep_checkpoints"),
+    *("data.cache_gigabytes", "data.num_workers"),
+}
 """Settings that may differ when training resumes."""
 
 
+@dataclass(frozen=True)
+class TrainResult:
+    """Results of a training."""
+
+    out: Path
+    """The run folder."""
+    model: Path
+    """Folder of the best model, or the last where nothing was validated."""
+    scores: dict[str, float]
+    """Validation scores of the best model; empty without validation."""
+    steps: int
+    """Updates."""
+    bad_clips: dict[str, str]
+    """Sound file -> why it could not be decoded; these were left out."""
+    cropped_clips: int = 0
+    """Clips longer than `data.max_seconds`, of which only a part was heard at a time."""
+
+
 def check_settings(config: TrainConfig, *, resumes: bool) -> None:
-    """Write the settings to `out`; refuse to resume with others.
+    """Refuse to resume with other settings than before.
 
     Raises:
         ValueError: with every setting that changed.
     """
     path = config.out / CONFIG
-    now = to_plain(config)
-    if path.is_file() and resumes:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        # A longer run goes on; a run of two learning rates could not be repeated.
-        changed = [
-            f"{name}: {before[name]} -> {now[name]}"
-            for name in now
-            if name not in FREE_TO_CHANGE and name in before and before[name] != now[name]
-        ]
-        if changed:
-            raise ValueError(
-                f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
-                "give another --out, or the same settings to resume"
-            )
-    if PartialState().is_main_process:
-        write_json(path, now)
-    PartialState().wait_for_everyone()
+    if not path.is_file() or not resumes:
+        return
+    # A longer run goes on; a run of two learning rates could not be repeated.
+    if changed := changes(read_object(path), to_plain(config), free=FREE_TO_CHANGE):
+        raise ValueError(
+            f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
+            "give another --out, or the same settings to resume"
+        )
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str]) -> list[str]:
+    """Return `name: before -> now` of every setting that differs, apart from those `free` to change.
+
+    A setting that one of the two lacks is passed over: it is of another version of this package.
+    """
+    old, new = _flatten(before), _flatten(now)
+    names = [name for name in new if name in old and name not in free]
+    return [f"{name}: {old[name]} -> {new[name]}" for name in names if old[name] != new[name]]
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        nested = isinstance(value, Mapping)
+        flat |= _flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat
+
+
+def clean(out: Path, *, keep: int) -> None:
+    """Remove what a kill left half-written, and checkpoints beyond the `keep` newest; to be called once."""
+    for name in (BEST, LAST):
+        recover_folder(out / name)
+    remove_leftovers(out)
+    if not out.is_dir():
+        return
+    checkpoints = sorted(
+        (path for path in out.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()),
+        key=lambda path: int(path.name.removeprefix("checkpoint-")),
+    )
+    whole = [path for path in checkpoints if is_whole(path)]
+    for path in checkpoints:
+        if path not in whole[-keep:]:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def find_checkpoint(out: Path) -> Path | None:
-    """Find the latest whole checkpoint; remove what a kill left half-written."""
-    # A kill while saving leaves a folder without its last file; the one before it is whole.
-    while out.is_dir() and (found := get_last_checkpoint(str(out))):
-        if is_whole(Path(found)):
-            return Path(found)
-        shutil.rmtree(found, ignore_errors=True)
-    return None
+    """Return the latest whole checkpoint."""
+    found = get_last_checkpoint(str(out)) if out.is_dir() else None
+    return Path(found) if found is not None and is_whole(Path(found)) else None
 
 
 def is_whole(checkpoint: Path) -> bool:
     """Tell whether a checkpoint was written to its end: Trainer writes its state last."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        read_object(checkpoint / "trainer_state.json")
     except (OSError, ValueError):
         return False
     return True
+
+
+def read_result(config: TrainConfig) -> TrainResult | None:
+    """Return the result of the same training if it is finished; None if there is something left to do."""
+    path = config.out / FINISHED
+    if not path.is_file():
+        return None
+    found = read_object(path)
+    if changes(found["settings"], to_plain(config), free=FREE_TO_CHANGE - ENDS):
+        return None
+    logger.info("%s is finished", config.out)
+    kept = {name: found[name] for name in ("scores", "steps", "bad_clips", "cropped_clips")}
+    return TrainResult(out=config.out, model=config.out / found["model"], **kept)
+
+
+def write_result(config: TrainConfig, result: TrainResult) -> None:
+    """Mark a training as finished; the last file that it writes."""
+    # By its name: the folder may be moved.
+    found = asdict(result) | {"model": result.model.name, "settings": config}
+    del found["out"]
+    write_json(config.out / FINISHED, found)
+
+
+def begin(config: TrainConfig) -> Path | None:
+    """Put the folder in order, write the settings, and return the checkpoint to resume from.
+
+    Raises:
+        ValueError: the folder holds a training with other settings.
+    """
+    state = PartialState()
+    if state.is_main_process:
+        clean(config.out, keep=config.keep_checkpoints)
+    state.wait_for_everyone()
+    checkpoint = find_checkpoint(config.out)
+    check_settings(config, resumes=checkpoint is not None)
+    if state.is_main_process:
+        (config.out / FINISHED).unlink(missing_ok=True)
+        write_json(config.out / CONFIG, config)
+    state.wait_for_everyone()
+    return checkpoint

@@ -5,17 +5,16 @@ What is written, and where: see `run_folder.py`.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object, parse_flag_from_env
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
@@ -24,33 +23,30 @@ from aac_llm.data.captions import has_words
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.files import write_json
+from aac_llm.lock import sole_writer
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.output import printable
+from aac_llm.strict_json import read_object
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.curves import plot_curves
-from aac_llm.trainers.lengths import check_lengths, crop_note, make_report
+from aac_llm.trainers.lengths import bad_files, check_captions, check_lengths, crop_note, make_report
 from aac_llm.trainers.memory import estimate_memory
-from aac_llm.trainers.run_folder import BEST, CURVES, LAST, LOG, REPORT, check_settings, find_checkpoint
+from aac_llm.trainers.resume import Resume
+from aac_llm.trainers.run_folder import (
+    BEST,
+    CURVES,
+    LAST,
+    LOG,
+    REPORT,
+    VALIDATION,
+    TrainResult,
+    begin,
+    read_result,
+    write_result,
+)
 from aac_llm.trainers.trainer import CaptionTrainer
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """Results of a training."""
-
-    out: Path
-    """The run folder."""
-    model: Path
-    """Folder of the best model, or the last where nothing was validated."""
-    scores: dict[str, float]
-    """Validation scores of the best model; empty without validation."""
-    steps: int
-    """Updates."""
-    bad_clips: dict[str, str]
-    """Sound file -> why it could not be decoded; these were left out."""
-    cropped_clips: int = 0
-    """Clips longer than `data.max_seconds`, of which only a part was heard at a time."""
 
 
 def train_verb(config: TrainConfig) -> int:
@@ -59,10 +55,10 @@ def train_verb(config: TrainConfig) -> int:
     if PartialState().is_main_process:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items() if name != "step")
         print(
-            f"model: {result.model}"
+            f"model: {printable(result.model)}"
             + (f" ({scores} after {result.scores['step']:.0f} updates)" if scores else "")
         )
-        print(f"curves: {result.out / CURVES}")
+        print(f"curves: {printable(result.out / CURVES)}")
     return 1 if result.bad_clips else 0
 
 
@@ -70,14 +66,24 @@ def train(config: TrainConfig) -> TrainResult:
     """Train, or resume what was begun in `config.out`.
 
     Raises:
+        TrainingError: a loss, a gradient or the weights are not finite.
         ValueError: there are no clips, or `out` holds a training with other settings.
+        BusyError: another process trains there.
         KeyboardInterrupt: after Ctrl-C, when all is saved.
     """
     check_device(config)
     join_processes(config)
+    # One process of a launcher holds the folder for all of them.
+    with sole_writer(config.out, folder=True) if PartialState().is_main_process else nullcontext():
+        # The first process decides for all; none is away before the last has come.
+        found = [read_result(config)]
+        return broadcast_object_list(found)[0] or train_rest(config)
+
+
+def train_rest(config: TrainConfig) -> TrainResult:
+    """Do what is left to do of a training; `config.out` is this process's alone."""
     # Before anything is built: other settings than before are refused in a second, not after loading 7B.
-    checkpoint = find_checkpoint(config.out)
-    check_settings(config, resumes=checkpoint is not None)
+    checkpoint = begin(config)
     # Before the model: its bridge starts from random weights.
     set_seed(config.seed)
     train_set = make_dataset(config, config.data.train, config.data.train_splits, training=True)
@@ -88,6 +94,9 @@ def train(config: TrainConfig) -> TrainResult:
         )
     model = build_model(config)
     check_lengths(config, model, train_set)
+    for data in (train_set, validation_set):
+        if data is not None:
+            check_captions(model, data)
     # Here and not by Trainer: whole weights are loaded before FSDP shares them out.
     if checkpoint:
         model.restore(checkpoint)
@@ -101,16 +110,17 @@ def train(config: TrainConfig) -> TrainResult:
         validation_set,
         [LogFile(config.out / LOG), ValidateAtEnd(), interrupt, progress],
     )
-    trainer.remove_callback(
-        PrinterCallback
-    )  # in place of tqdm's bar it prints dictionaries to the standard output
+    # In place of tqdm's bar it prints dictionaries to the standard output.
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Resume(trainer))
     if trainer.is_world_process_zero():
         describe(config, model, train_set, validation_set, updates)
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.fit(checkpoint)
     finally:
         progress.close()
-    if interrupt.interrupted:
+        interrupt.close()
+    if interrupt.stopped:
         raise KeyboardInterrupt(f"Saved in {config.out}; the same command goes on from there.")
     return finish(config, trainer, [train_set, validation_set] if validation_set else [train_set])
 
@@ -193,6 +203,8 @@ def training_arguments(config: TrainConfig, updates: int, *, validate: bool) -> 
         save_steps=save or 500,
         save_total_limit=config.keep_checkpoints,
         logging_steps=config.logging_steps,
+        # It would hide a loss that is not finite.
+        logging_nan_inf_filter=False,
         report_to=list(config.report_to) or "none",
         disable_tqdm=True,
         use_cpu=uses_cpu(config),
@@ -289,34 +301,36 @@ def describe(
 
 
 def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[CaptionDataset]) -> TrainResult:
-    """Save the last model and the curves, and name the clips that were left out."""
+    """Save the last model, the curves and what became of the clips; mark the training as finished."""
     best = config.out / BEST
     # All ranks: with FSDP each holds a part.
     trainer.save_captioner(config.out / LAST)
-    bad = [(str(data.clips[n].audio), reason) for data in datasets for n, reason in data.bad.items()]
-    bad = gather_object(bad) if trainer.args.world_size > 1 else bad
-    for data in datasets if trainer.args.world_size > 1 else ():
-        data.cropped |= set(gather_object(sorted(data.cropped)))
+    for data in datasets:
+        data.take_over(trainer.found_out(data))
+    # Without validation a `best` would be of another training.
+    is_validated = trainer.eval_dataset is not None and (best / VALIDATION).is_file()
+    scores = read_object(best / VALIDATION) if is_validated else {}
+    result = TrainResult(
+        out=config.out,
+        model=best if scores else config.out / LAST,
+        scores=scores,
+        steps=trainer.state.global_step,
+        bad_clips={file: why for data in datasets for file, why in bad_files(data).items()},
+        cropped_clips=sum(data.num_cropped for data in datasets),
+    )
     if trainer.is_world_process_zero():
         plot_curves(config.out / LOG, config.out / CURVES)
-        if bad:
-            logger.warning("%d clips could not be decoded and were left out (named above)", len(dict(bad)))
+        if result.bad_clips:
+            logger.warning(
+                "%d clips could not be decoded and were left out (named above)", len(result.bad_clips)
+            )
         for data in datasets:
             if data.num_cropped:
                 logger.info("%s", crop_note(data, config.data.max_seconds))
         write_json(config.out / REPORT, make_report(datasets))
+        write_result(config, result)
     trainer.accelerator.wait_for_everyone()
-    record = best / "validation.json"
-    scores = json.loads(record.read_text()) if record.is_file() else {}
-    model = best if scores else config.out / LAST
-    return TrainResult(
-        out=config.out,
-        model=model,
-        scores=scores,
-        steps=trainer.state.global_step,
-        bad_clips=dict(bad),
-        cropped_clips=sum(data.num_cropped for data in datasets),
-    )
+    return result
 
 
 def total_parameters(module: nn.Module, *, trained: bool = False) -> int:

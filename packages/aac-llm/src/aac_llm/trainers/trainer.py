@@ -1,20 +1,23 @@
 """transformers' Trainer for a captioning model.
 
 What it adds: batches of like length, checkpoints of what is trained alone, validation by generated captions,
-and the best model kept beside. What it relies on: `CaptionModel.forward` divides the sum over caption tokens
-by `num_items_in_batch`, so that accumulating gradients over batches of different captions equals one large
-batch (a mean of means would not).
+the best model kept beside, and a stop before an update that is not finite. What it relies on:
+`CaptionModel.forward` divides the sum over caption tokens by `num_items_in_batch`, so that accumulating
+gradients over batches of different captions equals one large batch (a mean of means would not).
 """
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate.utils import broadcast_object_list, gather_object
+from audio_common import AudioError
 from audio_common.augment import SpecAugment
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
@@ -22,9 +25,12 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from aac_llm.config.train import AugmentConfig, TrainConfig
 from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
-from aac_llm.files import write_json
+from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.trainers.run_folder import BEST
+from aac_llm.strict_json import read_object
+from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
+from aac_llm.trainers.resume import KEY, NothingLeftError, Unlogged
+from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.validation import summarize, validate_clips
 
 
@@ -62,6 +68,26 @@ class CaptionTrainer(Trainer):
             callbacks=callbacks,
         )
         model.config = config
+        self.update = FiniteUpdate(args.device, args.world_size, scaled=args.fp16)
+        self.unlogged = Unlogged()
+        self.judged = 0  # the update until which `best` is of this run
+        self._carried = 0.0
+
+    def fit(self, checkpoint: Path | None) -> None:
+        """Train, or go on from a checkpoint; after the last update only a validation can be due.
+
+        Raises:
+            TrainingError: a loss, a gradient or the weights are not finite, or many clips in a row cannot be
+                decoded.
+        """
+        try:
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except AudioError as e:
+            # Of a worker process it comes with the worker's trace before it.
+            raise TrainingError(str(e).rpartition("AudioError: ")[2].strip()) from e
+        except NothingLeftError:
+            self.is_in_train = False
+            self.control = self.callback_handler.on_train_end(self.args, self.state, self.control)
 
     def get_train_dataloader(self) -> EpochLoader:
         """Return this rank's batches; they are shared out here, so accelerate must not share them again."""
@@ -76,6 +102,22 @@ class CaptionTrainer(Trainer):
             rank=self.args.process_index,
             world_size=self.args.world_size,
         )
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Compute Trainer's loss and gradients; before the optimizer's step they must be finite."""
+        assert isinstance(self.train_dataset, CaptionDataset)
+        clips = [self.train_dataset.clips[number].id for number in inputs["news"].clips]
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.update.add(loss, clips)
+        if self.accelerator.sync_gradients:
+            self.update.check(self.captioner.parameters(), self.state.global_step + 1)
+        # Trainer's sum of losses begins anew where training resumes.
+        carried, self._carried = self._carried, 0.0
+        loss = loss + carried
+        self.unlogged.loss = self.unlogged.loss + loss
+        return loss
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Compute Trainer's loss, with masks on the sound; record what a worker found out about clips."""
@@ -132,16 +174,49 @@ class CaptionTrainer(Trainer):
         return self.accelerator.unwrap_model(self.model)
 
     @property
+    def datasets(self) -> list[CaptionDataset]:
+        """Training clips, and validation clips if there are any."""
+        return [data for data in (self.train_dataset, self.eval_dataset) if isinstance(data, CaptionDataset)]
+
+    @property
     def is_sharded(self) -> bool:
         """Whether each rank holds only a part of the weights (FSDP, ZeRO-3)."""
         plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
         return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
 
-    def save_captioner(self, folder: Path) -> None:
-        """Write the model; to be called by all ranks."""
+    @cached_property
+    def updates_per_epoch(self) -> int:
+        """Updates in a pass over the training clips."""
+        return math.ceil(len(self.get_train_dataloader()) / self.args.gradient_accumulation_steps)
+
+    def save_captioner(self, folder: Path, scores: dict[str, float] | None = None) -> None:
+        """Put the model, and scores of it, in the place of a folder; to be called by all ranks."""
+        check_weights(self.captioner.parameters(), self.args.device, self.args.world_size)
         state = self.accelerator.get_state_dict(self.model_wrapped) if self.is_sharded else None
+
+        def save(new: Path) -> None:
+            self.captioner.save_pretrained(new, state_dict=state)
+            if scores is not None:
+                write_json(new / VALIDATION, scores)
+
         if self.is_world_process_zero():
-            self.captioner.save_pretrained(folder, state_dict=state)
+            replace_folder(folder, save)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log as Trainer does; a line with a loss is the mean of those since the last such line."""
+        if "loss" in logs:
+            self.unlogged = Unlogged(0.0, self.state.global_step)
+        super().log(logs, *args, **kwargs)
+
+    def take_over(self, kept: dict[str, Any] | None) -> None:
+        """Go on with the losses that were not logged, and the clips that were found bad, before a kill."""
+        if kept is None:  # a checkpoint of an earlier version
+            return
+        self.unlogged = Unlogged(0.0, kept["logged"])
+        self._carried, self._globalstep_last_logged = kept["loss"], kept["logged"]
+        for dataset, found in zip(self.datasets, kept["clips"], strict=True):
+            bad = {int(number): reason for number, reason in found["bad"].items()}
+            dataset.take_over(News(bad, set(found["cropped"])))
 
     def _share(self, count: int) -> range:
         return range(self.args.process_index, count, self.args.world_size)
@@ -157,21 +232,52 @@ class CaptionTrainer(Trainer):
             root.reshard()
 
     def _keep_best(self, scores: dict[str, float]) -> None:
-        record = self.best_folder / "validation.json"
-        best = json.loads(record.read_text()) if record.is_file() else None
-        metric = self.settings.validation.metric
+        scores = scores | {"step": self.state.global_step}
+        better = [self._is_best(scores)]
+        if broadcast_object_list(better)[0]:  # one rank decides for all
+            self.save_captioner(self.best_folder, scores)
+        self.judged = self.state.global_step
+
+    def _is_best(self, scores: dict[str, float]) -> bool:
+        record = self.best_folder / VALIDATION
+        if not record.is_file():
+            return True
+        best, metric = read_object(record), self.settings.validation.metric
+        # Of an update that was taken after the checkpoint from which this run resumes, and is taken again.
+        if best["step"] > self.judged:
+            return True
+        if best["step"] == scores["step"]:
+            return best != scores
         sign = -1 if metric == "loss" else 1
         # A tie keeps the earlier model.
-        better = [best is None or sign * scores[metric] > sign * best[metric]]
-        if broadcast_object_list(better)[0]:  # one rank decides for all
-            self.save_captioner(self.best_folder)
-            if self.is_world_process_zero():
-                write_json(record, scores | {"step": self.state.global_step})
+        return sign * scores[metric] > sign * best[metric]
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        check_weights(self.captioner.parameters(), self.args.device, self.args.world_size)
+        sum_of_losses = torch.tensor(float(self.unlogged.loss), device=self.args.device)
+        saved: Any = self.state.stateful_callbacks
+        saved[KEY] = {
+            "loss": self.accelerator.gather(sum_of_losses).mean().item(),
+            "logged": self.unlogged.since,
+            "clips": [
+                {"bad": found.bad, "cropped": sorted(found.cropped)}
+                for found in map(self.found_out, self.datasets)
+            ],
+        }
+        super()._save_checkpoint(model, trial)
+
+    def found_out(self, dataset: CaptionDataset) -> News:
+        """Return what all ranks found out about clips; to be called by all of them."""
+        found = dataset.found_out()
+        for other in gather_object([found]) if self.args.world_size > 1 else ():
+            found = News(found.bad | other.bad, found.cropped | other.cropped)
+        return found
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        # Only what was trained; Trainer would write the decoder, too.
+        # Only what was trained; Trainer would write the decoder, too. Transformers 5 calls every rank.
         folder = Path(output_dir or str(self.args.output_dir))
-        self.captioner.save_pretrained(folder, state_dict=state_dict)
+        if self.args.should_save:
+            self.captioner.save_pretrained(folder, state_dict=state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         pass  # `train` has done it before the weights are shared out among ranks

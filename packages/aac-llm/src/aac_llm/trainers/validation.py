@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from aac_llm.data.predictions import Candidate
 from aac_llm.metrics import score_captions
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.prompt import IGNORED
+from aac_llm.trainers.finite import WHAT_TO_DO, TrainingError, name_some
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,20 @@ def validate_clips(
 
 
 def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[str, float]:
-    """Return `loss` per token; of captions `cider_d` against all references, and the share `unfinished`."""
+    """Return `loss` per token; of captions `cider_d` against all references, and the share `unfinished`.
+
+    Raises:
+        TrainingError: there is no clip, or the loss of some is not finite; it names them.
+    """
     unique = {clip.index: clip for clip in found}  # ranks may have shared a clip to fill up
+    if not unique:
+        raise TrainingError("no validation clip can be decoded (named above): check data.validation")
+    # Never the best model, and no JSON could hold it.
+    broken = [clips[index].id for index, clip in sorted(unique.items()) if not math.isfinite(clip.loss)]
+    if broken:
+        raise TrainingError(
+            f"the validation loss is not finite, with the clips {name_some(broken)}. {WHAT_TO_DO}"
+        )
     scores = {
         "loss": sum(clip.loss for clip in unique.values()) / sum(clip.tokens for clip in unique.values())
     }

@@ -12,8 +12,8 @@ from audio_common.files import AudioFolder
 
 from aac_llm.config.prepare import PrepareAudioCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
-from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, read_rows
-from aac_llm.data.table import read_table
+from aac_llm.data.readers.source import Reading, find_tables, numbered_captions, whole_rows
+from aac_llm.data.table import Table, read_table
 
 CLIP_SECONDS = 10
 """Length of a clip, of which some file names are made; another length is reported."""
@@ -41,17 +41,17 @@ def read_audiocaps(config: PrepareAudioCapsConfig) -> Reading:
     """Read one table or the folder of all; rows of one `youtube_id` and `start_time` are one clip."""
     folder = config.audio or (config.source if config.source.is_dir() else config.source.parent)
     files, reading = AudioFolder(folder), Reading()
-    for table, split in _tables(config):
-        columns = read_table(table, ()).columns
-        named = next((name for name in FILE_COLUMNS if name in columns), None)
-        if named:
-            _read_variant(table, named, split, files, reading)
-        elif {"youtube_id", "start_time", "caption"} <= set(columns):
-            _read_original(table, split, files, reading)
+    for path, split in _tables(config):
+        table = read_table(path, ())
+        named = next((name for name in FILE_COLUMNS if name in table.columns), None)
+        if named and "caption_1" in table.columns:
+            _read_variant(path, table, named, split, files, reading)
+        elif {"youtube_id", "start_time", "caption"} <= set(table.columns):
+            _read_original(path, table, split, files, reading)
         else:
             raise ManifestError(
-                f"{table}:1: expected the columns youtube_id, start_time, caption, or file_name, caption_1, "
-                f"...; there are {', '.join(columns)}"
+                f"{path}:1: expected the columns youtube_id, start_time, caption, or file_name, caption_1, "
+                f"...; there are {', '.join(table.columns)}"
             )
     return reading
 
@@ -84,9 +84,9 @@ def _tables(config: PrepareAudioCapsConfig) -> Iterator[tuple[Path, str | None]]
         yield config.source, config.split
 
 
-def _read_original(table: Path, split: str | None, files: AudioFolder, reading: Reading) -> None:
+def _read_original(path: Path, table: Table, split: str | None, files: AudioFolder, reading: Reading) -> None:
     found: dict[Path, list[_Rows]] = {}
-    joined = _join_rows(table, reading)
+    joined = _join_rows(path, table, reading)
     for rows in joined:
         # An audiocap_id names one caption, so it names the clip only where there is one.
         audiocap_id = rows.audiocap_id if len(rows.captions) == 1 else ""
@@ -95,7 +95,7 @@ def _read_original(table: Path, split: str | None, files: AudioFolder, reading: 
         except LookupError:
             names = f"Y{rows.youtube_id}, {rows.name} or in another known way"
             message = f"no file below {files.folder} is named {names}"
-            reading.add_problem("missing", f"{table}:{rows.line}", message)
+            reading.add_problem("missing", f"{path}:{rows.line}", message)
             continue
         found.setdefault(audio, []).append(rows)
     for audio, several in found.items():
@@ -103,22 +103,22 @@ def _read_original(table: Path, split: str | None, files: AudioFolder, reading: 
         video = several[0].youtube_id
         starts = [rows.start for rows in joined if rows.youtube_id == video and audio.stem.endswith(video)]
         if len(several) > 1 or len(starts) > 1:
-            _refuse_shared(table, audio, several, starts or [rows.start for rows in several], reading)
+            _refuse_shared(path, audio, several, starts or [rows.start for rows in several], reading)
             continue
         (rows,) = several
         reading.clips.append(_clip(rows.name, audio, tuple(rows.captions), split, rows.youtube_id))
 
 
-def _join_rows(table: Path, reading: Reading) -> list[_Rows]:
+def _join_rows(path: Path, table: Table, reading: Reading) -> list[_Rows]:
     """Join the captions of each clip: those of test and validation have five rows."""
     joined: dict[tuple[str, float], _Rows] = {}
-    for line, row in read_rows(table, ("youtube_id", "start_time", "caption"), reading):
+    for line, row in whole_rows(table, reading):
         try:
             youtube_id, start = _youtube_id(row["youtube_id"]), _seconds(row["start_time"])
             if not row["caption"]:
                 raise ValueError("the caption is empty")
         except ValueError as e:
-            reading.add_problem("row", f"{table}:{line}", e)
+            reading.add_problem("row", f"{path}:{line}", e)
             continue
         rows = joined.setdefault(
             (youtube_id, start), _Rows(youtube_id, start, line, row.get("audiocap_id", ""))
@@ -145,25 +145,27 @@ def _seconds(text: str) -> float:
 
 
 def _refuse_shared(
-    table: Path, audio: Path, several: Sequence[_Rows], starts: Sequence[float], reading: Reading
+    path: Path, audio: Path, several: Sequence[_Rows], starts: Sequence[float], reading: Reading
 ) -> None:
     """Report that one file may be of several parts of a video: it can be only one of them."""
     named = ", ".join(f"{start:g}" for start in starts)
     for rows in several:
         message = f"{audio.name} is the file of the start times {named}: name each file with its start time"
-        reading.add_problem("row", f"{table}:{rows.line}", message)
+        reading.add_problem("row", f"{path}:{rows.line}", message)
 
 
-def _read_variant(table: Path, named: str, split: str | None, files: AudioFolder, reading: Reading) -> None:
-    for line, row in read_rows(table, (named, "caption_1"), reading):
+def _read_variant(
+    path: Path, table: Table, named: str, split: str | None, files: AudioFolder, reading: Reading
+) -> None:
+    for line, row in whole_rows(table, reading):
         name, captions = row[named], numbered_captions(row)
         if not name or not captions:
-            reading.add_problem("row", f"{table}:{line}", f"the row has no {named} or no caption")
+            reading.add_problem("row", f"{path}:{line}", f"the row has no {named} or no caption")
             continue
         try:
             audio = files.find(name)
         except LookupError as e:
-            reading.add_problem("missing", f"{table}:{line}", e)
+            reading.add_problem("missing", f"{path}:{line}", e)
             continue
         # A YouTube id has eleven characters.
         stem = Path(name).stem

@@ -16,8 +16,10 @@ from aac_llm.config.prepare import (
 )
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import language_code
-from aac_llm.data.manifest import KEYS, Clip, read_json_lines
+from aac_llm.data.manifest import KEYS, Clip
 from aac_llm.data.readers.source import Reading, metadata_seconds
+from aac_llm.files import read_bytes
+from aac_llm.strict_json import JSONError, is_writable_text, json_lines
 
 LABELS = ("split", "dataset", "licence", "sound_id")
 """Keys of our rows that are texts, if they are there."""
@@ -106,7 +108,7 @@ def _label(row: dict[str, Any], key: str) -> str | None:
     if value is None or value == "":
         return None
     is_short = isinstance(value, str | int | float) and not isinstance(value, bool)
-    if not is_short or not str(value).strip() or "\0" in str(value):
+    if not is_short or not str(value).strip() or "\0" in str(value) or not is_writable_text(str(value)):
         raise ValueError(f"{key} must be a non-empty text, got {value!r}")
     return str(value)
 
@@ -118,10 +120,12 @@ def _refuse_text(key: str, value: object, where: str, reading: Reading) -> None:
 
 def _rows(source: Path, reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line number and object of each line; what is no object becomes a problem."""
-    problems: list[str] = []
-    yield from read_json_lines(source, problems)
-    for problem in problems:
-        reading.add_line("row", problem, source)
+    for number, row in json_lines(read_bytes(source), str(source)):
+        if isinstance(row, JSONError):
+            where = f"{source}:{number}"
+            reading.add_problem("row", where, str(row).removeprefix(f"{where}: "))
+        else:
+            yield number, row
 
 
 def _finder(config: PrepareConfig) -> Callable[[str], Path]:

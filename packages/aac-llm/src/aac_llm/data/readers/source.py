@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aac_llm.data.manifest import Clip
-from aac_llm.data.table import read_table
+from aac_llm.data.table import Table, read_table
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,6 @@ class Reading:
         """Add a problem."""
         self.problems.append(Problem(kind, where, str(message)))
 
-    def add_line(self, kind: str, problem: str, path: Path) -> None:
-        """Add a problem that is written as `file:line: reason`."""
-        number, _, message = problem.removeprefix(f"{path}:").partition(": ")
-        self.add_problem(kind, f"{path}:{number}", message)
-
 
 def read_rows(
     path: Path, needed: Sequence[str], reading: Reading, *, encoding: str = "utf-8"
@@ -47,7 +42,11 @@ def read_rows(
     Raises:
         ManifestError: see `aac_llm.data.table.read_table`.
     """
-    table = read_table(path, needed, encoding=encoding)
+    yield from whole_rows(read_table(path, needed, encoding=encoding), reading)
+
+
+def whole_rows(table: Table, reading: Reading) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, cells by column) for each whole row; the others become problems."""
     for problem in table.problems:
         reading.add_problem("row", problem.where, problem.message)
     for row in table.rows:

@@ -6,7 +6,6 @@ Freesound part). The authors publish the list of them; it is applied unless told
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from aac_llm.config.prepare import PrepareWavCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
 from aac_llm.data.readers.source import Reading, metadata_seconds
 from aac_llm.data.table import read_text
+from aac_llm.strict_json import JSONError, parse_json
 
 BLACKLIST = "blacklist_exclude_test_ac.json"
 SOURCES = {"as_final": "AudioSet", "bbc_final": "BBC", "fsd_final": "FreeSound", "sb_final": "SoundBible"}
@@ -82,9 +82,9 @@ def read_blacklist(config: PrepareWavCapsConfig) -> dict[str, set[str]]:
             "and comes with WavCaps. Name it with --blacklist, or train on test sets with --no_use_blacklist"
         )
     try:
-        content = json.loads(read_text(path))
+        content = parse_json(read_text(path), str(path))
         return {part: {Path(str(name)).stem for name in names} for part, names in content.items()}
-    except (AttributeError, TypeError, json.JSONDecodeError) as e:
+    except (AttributeError, TypeError, JSONError) as e:
         raise ManifestError(f"{path}: expected an object of lists by part of WavCaps ({e})") from e
 
 
@@ -102,15 +102,11 @@ def _parts(source: Path) -> Iterator[Path]:
 def _entries(path: Path) -> list[Any]:
     text = read_text(path)
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as e:
+        content = parse_json(text, str(path))
+    except JSONError as e:
         # A clone without git LFS holds three lines of text in place of each file.
-        hint = "; it is a pointer of git LFS: fetch the file itself" if "oid sha256" in text else ""
-        raise ManifestError(f"{path}:{e.lineno}: not JSON: {e.msg} at column {e.colno}{hint}") from e
-    except RecursionError as e:
-        raise ManifestError(f"{path}:1: not JSON: nested too deeply") from e
-    except ValueError as e:  # Python reads no integer of thousands of digits
-        raise ManifestError(f"{path}:1: not JSON that can be read: {e}") from e
+        hint = "; it is a pointer of git LFS: fetch the file itself" if "oid sha256" in text[:500] else ""
+        raise ManifestError(f"{e}{hint}") from e
     if not isinstance(content, dict) or not isinstance(content.get("data"), list):
         raise ManifestError(f"{path}:1: expected an object with a list `data`, got {type(content).__name__}")
     return content["data"]
