@@ -172,7 +172,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         ),
         (b"", "has no questions"),
         (b"\x89PNG\r\n", ":1: cannot be read: not UTF-8 text (invalid start byte at byte 0)"),
-        (b"RIFF\0\0\0\0WAVE", "is not text: byte 4 is 0"),
+        (b"RIFF\0\0\0\0WAVE", "not text: byte 4 is 0"),
         (b"[1, 2]", "item 0: cannot be read: expected a JSON object, got int"),
     ],
 )
@@ -192,7 +192,7 @@ def test_malformed_questions_are_named(
         (b'{"id": "1", "output": ["a"]}', "p.jsonl:1: output: expected text"),
         (b'{"id": "2", "output": "a"}', "answers none of the 1 questions"),
         (b"", "no row has an answer"),
-        (b"\xff\xfea", "is not text in UTF-16"),
+        (b"\xff\xfea", "not text in UTF-16"),
         (b"\x80", "p.jsonl:1: not UTF-8 text"),
     ],
 )

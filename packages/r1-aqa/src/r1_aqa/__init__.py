@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from r1_aqa.data.questions import Question, QuestionError, write_questions
     from r1_aqa.data.readers import read_questions
     from r1_aqa.data.sounds import SoundTooLongError
+    from r1_aqa.lock import BusyError
     from r1_aqa.models.heard import DeafModelError
+    from r1_aqa.trainers.finite import TrainingError
     from r1_aqa.trainers.train import train_grpo, train_sft
 
 torchaudio_guard.install()
@@ -36,7 +38,9 @@ _HOMES = {
     "r1_aqa.data.questions": ("Question", "QuestionError", "write_questions"),
     "r1_aqa.data.readers": ("read_questions",),
     "r1_aqa.data.sounds": ("SoundTooLongError",),
+    "r1_aqa.lock": ("BusyError",),
     "r1_aqa.models.heard": ("DeafModelError",),
+    "r1_aqa.trainers.finite": ("TrainingError",),
     "r1_aqa.trainers.train": ("train_grpo", "train_sft"),
     "audio_common": ("AudioError",),
 }
@@ -46,6 +50,7 @@ __all__ = [
     "Answer",
     "Answerer",
     "AudioError",
+    "BusyError",
     "DataConfig",
     "DeafModelError",
     "GRPOTrainConfig",
@@ -56,6 +61,7 @@ __all__ = [
     "SFTTrainConfig",
     "SoundConfig",
     "SoundTooLongError",
+    "TrainingError",
     "ValidationConfig",
     "read_questions",
     "train_grpo",

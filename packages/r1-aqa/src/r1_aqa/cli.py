@@ -27,7 +27,7 @@ from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.score import ScoreConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
-from r1_aqa.data.benchmark import HUB
+from r1_aqa.data.benchmark import HUB, is_known
 from r1_aqa.files import is_stream
 from r1_aqa.models.run_folder import MODEL_FILES, find_model
 
@@ -105,7 +105,7 @@ def check_train(config: TrainConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse missing questions, model or folder before torch is loaded; benchmarks have names, too."""
-    if config.data not in HUB:
+    if not is_known(config.data):
         try:
             require_file(Path(config.data))
         except FileNotFoundError as error:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from r1_aqa.config.changes import plain
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.config.quickstart import QuickstartConfig
@@ -23,7 +22,8 @@ from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig
 from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
-from r1_aqa.files import write_atomically, write_json
+from r1_aqa.files import remove_leftovers, replace_folder, write_atomically, write_json
+from r1_aqa.lock import sole_writer
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,16 @@ class QuickstartResult:
 
 
 def quickstart(config: QuickstartConfig) -> QuickstartResult:
-    """Run all stages in `config.out`, or resume where they were interrupted."""
+    """Run all stages in `config.out`, or resume where they were interrupted.
+
+    Raises:
+        BusyError: another process writes into `out`.
+    """
+    with sole_writer(config.out, folder=True):
+        return _quickstart(config)
+
+
+def _quickstart(config: QuickstartConfig) -> QuickstartResult:
     choose_threads()
     from r1_aqa.models.tiny import create_tiny_audio_llm
     from r1_aqa.trainers.train import train_grpo, train_sft
@@ -57,14 +66,12 @@ def quickstart(config: QuickstartConfig) -> QuickstartResult:
     logger.info("[1/4] synthesizing %d scenes and questions about them", config.scenes + config.test_scenes)
     files = make_questions(config)
     logger.info("[2/4] a small Qwen2-Audio with random weights")
-    if not (out / "base" / "config.json").is_file():
-        create_tiny_audio_llm(
-            out / "base",
-            tokenizer_texts(files[0]),
-            max_seconds=3,
-            width=128,
-            encoder_width=96,
-            seed=config.seed,
+    remove_leftovers(out)
+    if not (out / "base").is_dir():
+        texts = tokenizer_texts(files[0])
+        sizes = {"max_seconds": 3, "width": 128, "encoder_width": 96}
+        replace_folder(
+            out / "base", lambda folder: create_tiny_audio_llm(folder, texts, **sizes, seed=config.seed)
         )
     scores = {"before": accuracy(config, out / "base", "before", files[2])}
     logger.info("[3/4] supervised fine-tuning")
@@ -212,7 +219,7 @@ def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Pa
         silent=last["runs"]["silent"]["value"],
         chance=last["chance"],
     )
-    write_json(config.out / "result.json", asdict(result) | {"scores": plain(scores)})
+    write_json(config.out / "result.json", asdict(result) | {"scores": scores})
     write_curves(
         {name: config.out / name / "log.jsonl" for name in ("sft", "grpo")}, config.out / "curves.png"
     )

@@ -16,6 +16,7 @@ from r1_aqa.data.fingerprints import RATE, FingerprintIndex, fingerprint
 from r1_aqa.data.prepare import prepare_avqa, prepare_questions, split_recordings
 from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
+from r1_aqa.data.report import RELATION, VISUAL, Reason
 
 
 def scene(path: Path, seed: int, seconds: float = 4.0) -> Path:
@@ -59,9 +60,10 @@ def test_a_name_that_is_no_youtube_clip_is_itself_alone() -> None:
 
 def test_questions_for_the_eye_are_known() -> None:
     kept, words = ("Sound", "Both"), ("color",)
-    assert visual_reason(avqa_row(0, "x", question_relation="View"), kept, words) == "relation View"
+    view = visual_reason(avqa_row(0, "x", question_relation="View"), kept, words)
+    assert view == Reason(RELATION, "relation View")
     coloured = avqa_row(0, "x", question_text="What color is the car?")
-    assert visual_reason(coloured, kept, words) == "about what is seen (color)"
+    assert visual_reason(coloured, kept, words) == Reason(VISUAL, "about what is seen (color)")
     assert visual_reason(avqa_row(0, "x", question_text="What is colorful?"), kept, words) is None
 
 

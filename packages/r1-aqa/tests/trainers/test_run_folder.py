@@ -8,7 +8,8 @@ import pytest
 import torch
 from r1_aqa.config.train import DataConfig, SFTTrainConfig
 from r1_aqa.data.questions import Question
-from r1_aqa.trainers.run_folder import find_checkpoint, join_processes, record_skipped
+from r1_aqa.trainers.questions import record_skipped
+from r1_aqa.trainers.run_folder import find_checkpoint, join_processes
 
 
 def config(**changes: Any) -> SFTTrainConfig:

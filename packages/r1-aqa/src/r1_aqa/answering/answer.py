@@ -29,6 +29,10 @@ class Answer:
     """Whether `max_new_tokens` ended the answer."""
     windows: tuple[str, ...] = ()
     """What was written about each window of a long sound (`too_long: windows`)."""
+    complaints: tuple[str, ...] = ()
+    """What is odd about the sound, which was heard nevertheless: damage, channels that cancel each other."""
+    error: str | None = None
+    """Of several sounds: why this one has no answer, and so no text; None if it has one."""
 
 
 def parse_answer(completion: str, choices: Sequence[str]) -> Answer:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO, overload
 
+import audio_common
 import numpy as np
 import torch
-from audio_common import AudioError, as_waveform, one_or_many
+from audio_common import AudioError, DecodeLimits, DecodePool, as_waveform, one_or_many
 
 from r1_aqa.answering.answer import Answer, check_numbers, check_texts, parse_answer
 from r1_aqa.config.answer import AnswerConfig
@@ -21,11 +23,13 @@ from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import SAMPLE_RATE, describe_cuts
 from r1_aqa.files import is_stream, write_json
+from r1_aqa.lock import sole_writer
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.models.run_folder import say_sound_changes
 from r1_aqa.models.windows import Completion
+from r1_aqa.output import printable
 from r1_aqa.rewards.matching import choose_window
 
 logger = logging.getLogger(__name__)
@@ -45,8 +49,10 @@ class Answerer:
     ['rain', 'a dog barks twice']
     """
 
-    def __init__(self, llm: AudioLLM, sound: SoundConfig | None = None) -> None:
-        self.llm, self.sound = llm, sound or SoundConfig()
+    def __init__(
+        self, llm: AudioLLM, sound: SoundConfig | None = None, decode_limits: DecodeLimits | None = None
+    ) -> None:
+        self.llm, self.sound, self.decode_limits = llm, sound or SoundConfig(), decode_limits
 
     @classmethod
     def from_pretrained(
@@ -56,6 +62,7 @@ class Answerer:
         dtype: str = "auto",
         device: str = "auto",
         sound: SoundConfig | None = None,
+        decode_limits: DecodeLimits | None = None,
     ) -> Answerer:
         """Load a model by hub id, or from a folder of a model, of adapters or of a run.
 
@@ -64,11 +71,13 @@ class Answerer:
             dtype: float32, bfloat16, float16; `auto`: bfloat16 on a GPU, float32 without.
             device: cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one.
             sound: how audio is read; None: cut to its first 30 s.
+            decode_limits: time and memory that decoding a file may take, in processes of its own; None: it is
+                decoded in this process, without limits.
 
         Raises:
             ValueError: not an audio LLM that is known here.
         """
-        return cls(load_for_answers(source, dtype=dtype, device=device), sound)
+        return cls(load_for_answers(source, dtype=dtype, device=device), sound, decode_limits)
 
     @overload
     def answer(
@@ -122,15 +131,16 @@ class Answerer:
             batch_size: sounds at once.
 
         Returns:
-            An answer, or for a list a list of them in its order; empty for an empty list.
+            An answer, or for a list a list of them in its order; empty for an empty list. In a list a sound
+            that cannot be read, or is skipped as too long, has an answer with an `error` and without text.
 
         Raises:
-            AudioError: a sound cannot be read, or samples are no sound.
+            AudioError: the one sound cannot be read, or is no sound.
             ValueError: a question without text, or a single option.
         """
         choices = check_texts(question, choices)
         sounds, are_many = one_or_many(audio)
-        names, given = self._name_sounds(sounds, sample_rate)
+        names, given, unreadable = self._name_sounds(sounds, sample_rate)
         questions = [
             Question(id=str(row), audio=name, question=question, choices=choices)
             for row, name in enumerate(names)
@@ -138,12 +148,18 @@ class Answerer:
         answers = self._answer_all(
             questions,
             given,
+            unreadable,
             prompt=prompt,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             batch_size=batch_size,
         )
-        return answers if are_many else answers[0]
+        if are_many:
+            say_errors(answers)
+            return answers
+        if answers[0].error is not None:
+            raise AudioError(answers[0].error)
+        return answers[0]
 
     def answer_all(
         self,
@@ -156,6 +172,9 @@ class Answerer:
     ) -> list[Answer]:
         """Return the answers in the order of the questions; a clip is encoded once for all about it.
 
+        A question whose sound cannot be read, or is skipped as too long, has an answer with an `error` and
+        without text.
+
         Args:
             questions: with or without options, e.g. those of `read_questions`.
             prompt: as `answer` has it.
@@ -164,28 +183,30 @@ class Answerer:
             batch_size: questions at once.
 
         Raises:
-            AudioError: a file cannot be read.
-            TypeError: something is no `Question`.
+            TypeError, ValueError: something is no `Question`, or has a fault.
         """
         for row, question in enumerate(questions):
             if not isinstance(question, Question):
                 raise TypeError(f"questions[{row}]: expected a Question, got {type(question).__name__}")
             if question.fault:
                 raise ValueError(f"questions[{row}] cannot be asked: {question.fault}")
-        return self._answer_all(
+        answers = self._answer_all(
             questions,
+            {},
             {},
             prompt=prompt,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             batch_size=batch_size,
         )
+        say_errors(answers)
+        return answers
 
     def _name_sounds(
         self, sounds: Sequence[Sound], sample_rate: int
-    ) -> tuple[list[Path], dict[Path, np.ndarray]]:
-        """Return a path for each sound, and the samples of those that are not files."""
-        names, given = [], dict[Path, np.ndarray]()
+    ) -> tuple[list[Path], dict[Path, np.ndarray], dict[Path, str]]:
+        """Return a path for each sound, the samples of those that are not files, and why others have none."""
+        names, given, unreadable = [], dict[Path, np.ndarray](), dict[Path, str]()
         for number, sound in enumerate(sounds):
             if isinstance(sound, str | os.PathLike):
                 names.append(Path(sound))
@@ -193,17 +214,18 @@ class Answerer:
             names.append(Path(f"<sound {number}>"))
             try:
                 waveform = as_waveform(sound, array_rate=sample_rate, channel=self.sound.channel)
+                given[names[-1]] = np.asarray(waveform, dtype=np.float32)
             except AudioError as error:
                 # Of several sounds the message must say which.
-                raise AudioError(f"audio[{number}]: {error}" if len(sounds) > 1 else str(error)) from error
-            given[names[-1]] = np.asarray(waveform, dtype=np.float32)
-        return names, given
+                unreadable[names[-1]] = f"audio[{number}]: {error}" if len(sounds) > 1 else str(error)
+        return names, given, unreadable
 
     @torch.inference_mode()
     def _answer_all(
         self,
         questions: Sequence[Question],
         given: dict[Path, np.ndarray],
+        unreadable: dict[Path, str],
         *,
         prompt: PromptStyle | None,
         max_new_tokens: int,
@@ -212,32 +234,35 @@ class Answerer:
     ) -> list[Answer]:
         check_numbers(max_new_tokens=max_new_tokens, temperature=temperature, batch_size=batch_size)
         completions: dict[int, Completion] = {}
-        for style in ("answer", "choices") if prompt is None else (prompt,):
-            rows = [i for i, q in enumerate(questions) if prompt or bool(q.choices) == (style == "answer")]
-            prompts = EncodedPrompts(
-                self.llm,
-                [questions[i] for i in rows],
-                sound=self.sound,
-                style=style,
-                frozen=True,
-                cache_bytes=CACHE_BYTES,
-                given=given,
-            )
-            # What cannot be read is raised below, and need not be said before.
-            prompts.sounds.on_unreadable = lambda question, why: None
-            for batch in generate_answers(
-                prompts,
-                range(len(rows)),
-                batch_size=batch_size,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                choose=choose_window,
-            ):
-                for completion in batch:
-                    if completion.text is None:
-                        raise AudioError(completion.error or "the audio cannot be read")
-                    completions[rows[completion.row]] = completion
-            self._say_cuts(prompts)
+        limits = self.decode_limits
+        with DecodePool(limits, num_workers=2) if limits else nullcontext(audio_common) as decoder:
+            for style in ("answer", "choices") if prompt is None else (prompt,):
+                rows = [
+                    i for i, q in enumerate(questions) if prompt or bool(q.choices) == (style == "answer")
+                ]
+                prompts = EncodedPrompts(
+                    self.llm,
+                    [questions[i] for i in rows],
+                    sound=self.sound,
+                    style=style,
+                    frozen=True,
+                    cache_bytes=CACHE_BYTES,
+                    given=given,
+                    decoder=decoder,
+                )
+                prompts.sounds.unreadable |= unreadable
+                # What cannot be read is in the answers, and need not be said before.
+                prompts.sounds.on_unreadable = lambda question, why: None
+                for batch in generate_answers(
+                    prompts,
+                    range(len(rows)),
+                    batch_size=batch_size,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    choose=choose_window,
+                ):
+                    completions |= {rows[completion.row]: completion for completion in batch}
+                self._say_cuts(prompts)
         truncated = sum(completion.truncated for completion in completions.values())
         if truncated:
             logger.warning(
@@ -264,7 +289,21 @@ class Answerer:
 
 def _answer_of(completion: Completion, choices: Sequence[str]) -> Answer:
     found = parse_answer(completion.text or "", choices)
-    return replace(found, cut=completion.cut, truncated=completion.truncated, windows=completion.windows)
+    return replace(
+        found,
+        cut=completion.cut,
+        truncated=completion.truncated,
+        windows=completion.windows,
+        complaints=completion.complaints,
+        error=completion.error,
+    )
+
+
+def say_errors(answers: Sequence[Answer]) -> None:
+    """Say how many of several sounds have no answer, and why the first of them."""
+    errors = [answer.error for answer in answers if answer.error is not None]
+    if errors:
+        logger.warning("%d of %d sounds have no answer, the first: %s", len(errors), len(answers), errors[0])
 
 
 def answer(config: AnswerConfig) -> Answer:
@@ -273,11 +312,22 @@ def answer(config: AnswerConfig) -> Answer:
     Raises:
         FileNotFoundError: there is no such file.
         AudioError: it cannot be read.
+        BusyError: another process writes the same JSON file.
     """
     if not config.audio.is_file():
         raise FileNotFoundError(f"there is no file {config.audio}")
+    output = nullcontext() if config.json is None else sole_writer(config.json)
+    with output:
+        return _answer(config)
+
+
+def _answer(config: AnswerConfig) -> Answer:
     answerer = Answerer.from_pretrained(
-        config.model, dtype=config.dtype, device=config.device, sound=config.sound
+        config.model,
+        dtype=config.dtype,
+        device=config.device,
+        sound=config.sound,
+        decode_limits=DecodeLimits(seconds=config.decode_seconds, megabytes=config.decode_megabytes),
     )
     say_sound_changes(config.model, asdict(config.sound))
     if take_letters_off(config.choices)[0]:
@@ -293,5 +343,5 @@ def answer(config: AnswerConfig) -> Answer:
     if config.json is not None:
         write_json(config.json, asdict(found))
     if not is_stream(config.json):
-        print(found.choice or found.text)
+        print(printable(found.choice or found.text, lines=True))
     return found

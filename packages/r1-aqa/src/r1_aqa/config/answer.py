@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from r1_aqa.config.model import PromptStyle
-from r1_aqa.config.sound import SoundConfig
+from r1_aqa.config.sound import SoundConfig, check_decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +34,15 @@ class AnswerConfig:
     """Number format of the weights; `auto`: bfloat16 on a GPU, float32 without."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds (and a tenth of its length): it is listed as bad."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     json: Path | None = None
     """Write text, chosen option, thinking and raw completion to this JSON file; `-`: print them."""
 
     def __post_init__(self) -> None:
+        check_decoding(self.decode_seconds, self.decode_megabytes)
         if not self.question.strip():
             raise ValueError("question is empty")
         if len(self.choices) == 1:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON gives it back: paths are texts, tuples are lists."""
-    return json.loads(json.dumps(value, default=str))
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from r1_aqa.config.model import PromptStyle
-from r1_aqa.config.sound import SoundConfig
+from r1_aqa.config.sound import SoundConfig, check_decoding
 
 BadRows = Literal["wrong", "skip"]
 """What becomes of rows that cannot be used: they count as wrong, or are left out of the scores."""
@@ -55,12 +55,17 @@ class EvaluateConfig:
     """auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
     json: Path | None = None
     """Write the scores to this JSON file too; `-`: print them."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds (and a tenth of its length): it is listed as bad."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     bootstrap: int = 2000
     """Bootstrap draws of an interval."""
     seed: int = 0
     """Seed for the orders of options and bootstrap sampling."""
 
     def __post_init__(self) -> None:
+        check_decoding(self.decode_seconds, self.decode_megabytes)
         for name in ("batch_size", "max_new_tokens", "bootstrap", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from r1_aqa.config.sound import Channel
+from audio_common.config import Channel
+
+from r1_aqa.config.sound import check_decoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,10 @@ class PrepareConfig:
     """Decode all audio and skip what is corrupt or silent; off: only look whether the file exists."""
     channel: Channel = "mean"
     """Channel that is checked, and extracted from videos: `mean` of all, `first`, or the `loudest`."""
+    decode_seconds: float = 60.0
+    """Stop decoding a sound after so many seconds (and a tenth of its length): it is listed as bad."""
+    decode_megabytes: int = 1024
+    """Stop decoding a sound that takes more memory than this."""
     json: Path | None = None
     """Write the report to this JSON file, too; `-`: print it."""
     validation_share: float = 0.0
@@ -37,6 +43,7 @@ class PrepareConfig:
     """Seed for the choice of validation recordings, and for options that are drawn."""
 
     def __post_init__(self) -> None:
+        check_decoding(self.decode_seconds, self.decode_megabytes)
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share must be in [0, 1), got {self.validation_share}")
         if self.validation_share and str(self.out) == "-":

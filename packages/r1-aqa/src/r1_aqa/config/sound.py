@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Channel = Literal["mean", "first", "loudest"]
-"""Which of several channels is heard."""
+from audio_common.config import CHANNELS, Channel
+
 TooLong = Literal["truncate", "center", "windows", "skip"]
 """What is done about a sound beyond `max_seconds`."""
 
@@ -26,12 +26,20 @@ class SoundConfig:
 
     def __post_init__(self) -> None:
         # From Python any text may come: an unknown rule would cut without a word.
-        for name, kind in (("too_long", TooLong), ("channel", Channel)):
-            if getattr(self, name) not in get_args(kind):
+        for name, known in (("too_long", get_args(TooLong)), ("channel", CHANNELS)):
+            if getattr(self, name) not in known:
                 raise ValueError(
-                    f"sound.{name} must be one of {', '.join(get_args(kind))}, got {getattr(self, name)!r}"
+                    f"sound.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
         if not isinstance(self.max_seconds, int | float):
             raise TypeError(f"sound.max_seconds must be a number, got {self.max_seconds!r}")
         if not self.max_seconds > 0:
             raise ValueError(f"sound.max_seconds must be positive, got {self.max_seconds}")
+
+
+def check_decoding(seconds: float, megabytes: int) -> None:
+    """Raise ValueError for limits within which nothing can be decoded."""
+    if not seconds > 0:
+        raise ValueError(f"decode_seconds must be positive, got {seconds}")
+    if megabytes < 64:
+        raise ValueError(f"decode_megabytes must be at least 64, got {megabytes}")

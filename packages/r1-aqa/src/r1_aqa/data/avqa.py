@@ -14,6 +14,8 @@ from typing import Any
 
 from audio_common.files import AUDIO_SUFFIXES, walk_files
 
+from r1_aqa.data.report import RELATION, VISUAL, Reason
+
 VIDEO = {".mp4", ".mkv", ".webm", ".avi", ".mov"}
 _AVQA_NAME = re.compile(r"(?P<id>.{11})_(?P<start>\d+)(?:_(?P<end>\d+))?")
 
@@ -51,11 +53,11 @@ def known_names(name: str) -> Iterator[str]:
             yield f"{found['id']}@{start // 1000}"
 
 
-def visual_reason(row: dict[str, Any], relations: Sequence[str], words: Sequence[str]) -> str | None:
+def visual_reason(row: dict[str, Any], relations: Sequence[str], words: Sequence[str]) -> Reason | None:
     """Return why a row of AVQA cannot be answered by ear, None if it can."""
     relation = row.get("question_relation")
     if relation is not None and relation not in relations:
-        return f"relation {relation}"
+        return Reason(RELATION, f"relation {relation}")
     asked = set(re.findall(r"[a-z]+", str(row["question_text"]).lower()))
     seen = next((word for word in words if word in asked), None)
-    return f"about what is seen ({seen})" if seen else None
+    return Reason(VISUAL, f"about what is seen ({seen})") if seen else None

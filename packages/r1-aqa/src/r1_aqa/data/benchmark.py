@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from audio_common.files import AUDIO_SUFFIXES
 
 from r1_aqa.config.evaluate import BadRows
 from r1_aqa.data.questions import Question
@@ -71,7 +74,7 @@ def load_benchmark(
     """Load a benchmark by its name (downloaded once) or from a file of questions.
 
     Args:
-        source: a key of `HUB`, or a path.
+        source: a key of `HUB`, maybe with `@revision`, or a path.
         audio: folder of the audio, by file names; None: where the file of questions says.
         split: only the questions of this split; None: all.
         limit: only this many questions, the first ones; None: all.
@@ -81,7 +84,7 @@ def load_benchmark(
         FileNotFoundError: there is no such file, or no audio where it is expected.
         ValueError: there are no questions.
     """
-    file = _download(source) if source in HUB else Path(source)
+    file = _download(source) if is_known(source) else Path(source)
     if not file.is_file() and not is_stream(file):
         raise FileNotFoundError(f"there is no file {file}; known benchmarks: {', '.join(HUB)}")
     found = read_rows(file, split=split, bad_rows=bad_rows)
@@ -93,7 +96,7 @@ def load_benchmark(
         raise ValueError(f"no question of {file} can be used; the first: {questions[0].fault}")
     if audio is not None:
         usable = [replace(question, audio=_find_audio(audio, question.audio)) for question in usable]
-    if not any(question.audio.is_file() for question in usable):
+    if not any(os.path.isfile(question.audio) for question in usable):
         raise FileNotFoundError(f"no audio of {file} is there, not even {usable[0].audio}; give --audio")
     moved = iter(usable)
     questions = [question if question.fault else next(moved) for question in questions]
@@ -139,15 +142,24 @@ def identify(file: Path) -> str:
 def _find_audio(folder: Path, audio: Path) -> Path:
     # By the file's name, or by the end of its path, for benchmarks with sub-folders.
     nested = [folder.joinpath(*audio.parts[start:]) for start in range(1, len(audio.parts))]
-    return next((path for path in nested if path.is_file()), folder / audio.name)
+    return next((path for path in nested if os.path.isfile(path)), folder / audio.name)
 
 
-def _download(name: str) -> Path:
+def is_known(source: str) -> bool:
+    """Tell whether a source is a benchmark's name, `mmar`, or one of its revisions, `mmar@REVISION`."""
+    return source.partition("@")[0] in HUB and not Path(source).exists()
+
+
+def _download(source: str) -> Path:
     from huggingface_hub import snapshot_download
 
+    name, _, revision = source.partition("@")
     repository, files = HUB[name]
-    # All of it: the audio lies beside the file of questions.
-    folder = Path(snapshot_download(repository, repo_type="dataset"))
+    # The questions and the audio that lies beside them, whatever else there is.
+    patterns = [*(f"*{file}" for file in files), *(f"*{suffix}" for suffix in AUDIO_SUFFIXES)]
+    folder = Path(
+        snapshot_download(repository, repo_type="dataset", revision=revision or None, allow_patterns=patterns)
+    )
     for file in files:
         found = sorted(folder.rglob(file))
         if found:

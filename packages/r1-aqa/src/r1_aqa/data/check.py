@@ -6,6 +6,7 @@ Each file is decoded once and fingerprinted; what was found is kept beside the o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from audio_common import AudioError
+from audio_common import AudioError, DecodeLimits, DecodePool
 from audio_common.check import Check, CheckMemory, check_files
+from audio_common.config import Channel
 
-from r1_aqa.config.sound import Channel
 from r1_aqa.data.fingerprints import RATE, Fingerprint, FingerprintIndex, fingerprint
+from r1_aqa.data.report import (
+    CANCELS,
+    CORRUPT,
+    DAMAGED,
+    LENGTH,
+    LONG,
+    LOUD,
+    MISSING,
+    SILENT,
+    TOO_LONG,
+    Reason,
+)
 from r1_aqa.data.sounds import measure
 from r1_aqa.output import Progress
 
@@ -35,23 +48,23 @@ class SoundCheck:
 
     seconds: float = 0.0
     peak_db: float = 0.0
-    error: str | None = None
+    error: Reason | None = None
     print: Fingerprint | None = None
     channels_cancel: bool = False
     damage: str | None = None
     """What decoding complained of; the rest of the sound can be used."""
 
-    def problem(self, *, max_seconds: float, skip_long: bool) -> str | None:
+    def problem(self, *, max_seconds: float, skip_long: bool) -> Reason | None:
         """Return why it cannot be used, None if it can."""
         if self.error:
             return self.error
         if self.peak_db < SILENCE_DB:
-            return "silent"
+            return Reason(SILENT, "silent")
         if skip_long and self.seconds > max_seconds:
-            return f"longer than {max_seconds:g} s"
+            return Reason(TOO_LONG, f"longer than {max_seconds:g} s")
         return None
 
-    def remarks(self, duration: Any, *, max_seconds: float) -> list[str]:
+    def remarks(self, duration: Any, *, max_seconds: float) -> list[Reason]:
         """Return what is odd about a sound that can be used.
 
         Args:
@@ -60,23 +73,27 @@ class SoundCheck:
         """
         found = []
         if self.damage:
-            found.append(f"damaged: {self.damage}")
+            found.append(Reason(DAMAGED, f"damaged: {self.damage}"))
         if self.peak_db > LOUD_DB:
             hint = " (integers stored as floats?)" if self.peak_db > INTEGERS_DB else ""
-            found.append(f"loud: its peak is {self.peak_db:+.1f} dB of full scale{hint}")
+            found.append(Reason(LOUD, f"loud: its peak is {self.peak_db:+.1f} dB of full scale{hint}"))
         if self.channels_cancel:
-            found.append("cancels")
+            found.append(Reason(CANCELS, "cancels"))
         said = duration if isinstance(duration, int | float) and not isinstance(duration, bool) else None
         if said and abs(self.seconds - said) > max(LENGTH_SECONDS, LENGTH_SHARE * said):
             than = "shorter" if self.seconds < said else "longer"
-            found.append(f"length: {than} than its metadata says ({self.seconds:.1f} s of {said:g} s)")
+            text = f"length: {than} than its metadata says ({self.seconds:.1f} s of {said:g} s)"
+            found.append(Reason(LENGTH, text))
         if self.seconds > max_seconds:
-            found.append(f"long: {self.seconds:.1f} s")
+            found.append(Reason(LONG, f"long: {self.seconds:.1f} s"))
         return found
 
 
 def check_sounds(
-    paths: Iterable[Path], memory: CheckMemory, channel: Channel = "mean"
+    paths: Iterable[Path],
+    memory: CheckMemory,
+    channel: Channel = "mean",
+    limits: DecodeLimits | None = None,
 ) -> dict[Path, SoundCheck]:
     """Decode and fingerprint each file once, two at a time."""
     paths = list(dict.fromkeys(paths))
@@ -88,6 +105,7 @@ def check_sounds(
             sample_rate=RATE,
             channel=channel,
             describe=_describe,
+            decode_limits=limits,
             progress=lambda done, total: progress.advance(done - progress.done),
         )
     return {
@@ -95,11 +113,11 @@ def check_sounds(
     }
 
 
-def look_at_sounds(paths: Iterable[Path]) -> dict[Path, SoundCheck]:
+def look_at_sounds(paths: Iterable[Path], limits: DecodeLimits | None = None) -> dict[Path, SoundCheck]:
     """Read each file's header alone, and all of it where that does not say how long it is."""
     wanted = list(dict.fromkeys(paths))
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(wanted, pool.map(_look, wanted), strict=True))
+    with DecodePool(limits, num_workers=2) as pool, ThreadPoolExecutor(2) as threads:
+        return dict(zip(wanted, threads.map(lambda path: _look(path, pool), wanted), strict=True))
 
 
 def find_contamination(checks: dict[Path, SoundCheck], benchmark: dict[Path, SoundCheck]) -> dict[Path, str]:
@@ -110,9 +128,9 @@ def find_contamination(checks: dict[Path, SoundCheck], benchmark: dict[Path, Sou
     return {path: name for path, name in found.items() if name}
 
 
-def _look(path: Path) -> SoundCheck:
+def _look(path: Path, pool: DecodePool) -> SoundCheck:
     try:
-        return SoundCheck(measure(path))
+        return SoundCheck(measure(path, decoder=pool))
     except (AudioError, OSError) as error:
         return _failed(path, str(error))
 
@@ -141,4 +159,7 @@ def _too_short(seconds: float, declared: float | None) -> str | None:
 
 
 def _failed(path: Path, reason: str) -> SoundCheck:
-    return SoundCheck(error=f"unreadable: {reason}" if path.is_file() else "missing")
+    # A path that no system would take (too long, with a NUL) names no file either.
+    if os.path.isfile(path):
+        return SoundCheck(error=Reason(CORRUPT, f"unreadable: {reason}"))
+    return SoundCheck(error=Reason(MISSING, "missing"))

@@ -44,7 +44,7 @@ def fingerprint(samples: np.ndarray) -> Fingerprint:
     frames, bins = frames[order], bins[order]
     # Pair each peak with its next ones at once: the peaks `ahead` places later.
     hashes, starts = [], []
-    for ahead in range(1, NEIGHBORS + 1):
+    for ahead in range(1, min(NEIGHBORS, len(frames) - 1) + 1):  # a few milliseconds have fewer peaks
         gap = frames[ahead:] - frames[: len(frames) - ahead]
         near = (gap > 0) & (gap < LONGEST_PAIR)
         first, second = bins[: len(bins) - ahead][near], bins[ahead:][near]

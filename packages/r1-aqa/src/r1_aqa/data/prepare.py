@@ -7,10 +7,11 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from audio_common import AudioError
+from audio_common import AudioError, DecodeLimits, DecodePool
 from audio_common.check import DESCRIBED_SECONDS, CheckMemory
 
 from r1_aqa.config.prepare import (
@@ -26,16 +27,30 @@ from r1_aqa.data.clips import parse_clips
 from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question, QuestionError, write_questions
 from r1_aqa.data.readers import parse_avqa, parse_file
-from r1_aqa.data.report import Report
+from r1_aqa.data.report import CORRUPT, DUPLICATE, ID, LETTERS, MISSING, OVERLAP, ROW, Reason, Report
 from r1_aqa.data.rows import iterate_rows
 from r1_aqa.data.sounds import extract_sound
-from r1_aqa.files import is_stream, write_json
+from r1_aqa.files import TEMPORARY, is_stream, write_json
+from r1_aqa.lock import sole_writer
 
 logger = logging.getLogger(__name__)
 
 
 def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> int:
-    """Prepare questions, and return 1 if some were skipped that are damaged or whose audio is."""
+    """Prepare questions, and return 1 if some were skipped that are damaged or whose audio is.
+
+    Raises:
+        BusyError: another process writes `out`.
+    """
+    with sole_writer(config.out):
+        for path in (config.out, _report_file(config), _validation_file(config)):
+            # Of a killed preparation, and of these files alone: others may be written beside them.
+            for leftover in path.parent.glob(f".{escape(path.name)}.*{TEMPORARY}"):
+                leftover.unlink()
+        return _prepare(config)
+
+
+def _prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> int:
     if isinstance(config, PrepareAVQAConfig):
         report = prepare_avqa(config)
     elif isinstance(config, PrepareClipsConfig):
@@ -66,7 +81,7 @@ def _readable(
 ) -> Iterator[tuple[str, Question]]:
     for where, found in rows:
         if isinstance(found, QuestionError):
-            report.skip(where, f"cannot be read: {found}")
+            report.skip(where, Reason(ROW, f"cannot be read: {found}"))
         else:
             yield where, found
 
@@ -74,7 +89,9 @@ def _readable(
 def prepare_avqa(config: PrepareAVQAConfig) -> Report:
     """Read the rows of AVQA that can be answered by ear and whose audio or video is there; write them."""
     report, media = Report(), MediaIndex(config.audio)
-    return finish(config, list(_avqa_rows(config, media, report)), report)
+    with DecodePool(decode_limits(config)) as decoder:
+        rows = list(_avqa_rows(config, media, report, decoder))
+    return finish(config, rows, report)
 
 
 def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: Report) -> Report:
@@ -91,9 +108,9 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
         why = check.problem(max_seconds=config.max_seconds, skip_long=skip_long)
         key = (question.audio, question.question, question.choices)
         if why is None and question.audio in shared:
-            why = f"in a benchmark: {shared[question.audio]}"
+            why = Reason(OVERLAP, f"in a benchmark: {shared[question.audio]}")
         if why is None and key in seen:
-            why = "the same question twice"
+            why = Reason(DUPLICATE, "the same question twice")
         if why:
             report.skip(where, why)
             continue
@@ -102,9 +119,10 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
         for remark in check.remarks(question.extra.get("duration"), max_seconds=config.max_seconds):
             report.remark(where, remark)
         if take_letters_off(question.choices)[0]:
-            report.remark(where, "letters")
+            report.remark(where, Reason(LETTERS, "letters"))
         if question.id in ids:
-            report.remark(where, f"id twice: {question.id!r} is that of {ids[question.id]}, too")
+            twice = f"id twice: {question.id!r} is that of {ids[question.id]}, too"
+            report.remark(where, Reason(ID, twice))
         ids.setdefault(question.id, where)
         kept.append(question)
     _write(config, kept, report)
@@ -113,14 +131,15 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
 
 def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCheck], dict[Path, str]]:
     """Return what was found about each recording, and which benchmark's file those are that are in one."""
+    limits = decode_limits(config)
     if not config.check_sound:
-        return look_at_sounds(paths), {}
+        return look_at_sounds(paths, limits), {}
     # With the questions on the standard output nothing is kept beside them.
     folder = TemporaryDirectory() if is_stream(config.out) else nullcontext(str(config.out.parent))
     with folder as place:
         # One memory for both: a preparation that goes on does not decode the benchmark again.
         memory = CheckMemory(Path(place) / config.out.with_suffix(".checked.jsonl").name)
-        sounds = check_sounds(paths, memory, config.channel)
+        sounds = check_sounds(paths, memory, config.channel, limits)
         asked = [q for p in config.against for q in load_benchmark(str(p), config.against_audio).questions]
         tests = [question.audio for question in asked if not question.fault]
         if not tests:
@@ -132,7 +151,12 @@ def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCh
                 len(sounds),
                 DESCRIBED_SECONDS,
             )
-        return sounds, find_contamination(sounds, check_sounds(tests, memory, config.channel))
+        return sounds, find_contamination(sounds, check_sounds(tests, memory, config.channel, limits))
+
+
+def decode_limits(config: PrepareConfig) -> DecodeLimits:
+    """Return what decoding one sound may take."""
+    return DecodeLimits(seconds=config.decode_seconds, megabytes=config.decode_megabytes)
 
 
 def split_recordings(
@@ -150,32 +174,35 @@ def split_recordings(
 
 
 def _avqa_rows(
-    config: PrepareAVQAConfig, media: MediaIndex, report: Report
+    config: PrepareAVQAConfig, media: MediaIndex, report: Report, decoder: DecodePool
 ) -> Iterator[tuple[str, Question]]:
     for where, row in iterate_rows(config.source):
         try:
             if isinstance(row, QuestionError):
                 raise row
-            why, audio = visual_reason(row, config.relations, config.visual_words), None
-            if why is None:
-                audio = media.find(str(row["video_name"]))
-                why = None if audio else f"missing: no file of {row['video_name']} in {config.audio}"
-            if why or audio is None:
-                report.skip(where, why or "missing")
+            if why := visual_reason(row, config.relations, config.visual_words):
+                report.skip(where, why)
+                continue
+            audio = media.find(str(row["video_name"]))
+            if audio is None:
+                text = f"missing: no file of {row['video_name']} in {config.audio}"
+                report.skip(where, Reason(MISSING, text))
                 continue
             if audio.suffix.lower() in VIDEO:
-                audio = extract_sound(audio, config.out.parent / f"{config.out.stem}-audio", config.channel)
+                folder = config.out.parent / f"{config.out.stem}-audio"
+                audio = extract_sound(audio, folder, config.channel, decoder=decoder)
             yield where, parse_avqa(row, audio)
-        except (ValueError, KeyError, AudioError) as error:
-            kind = "unreadable" if isinstance(error, AudioError) else "cannot be read"
-            report.skip(where, f"{kind}: {error}")
+        except AudioError as error:
+            report.skip(where, Reason(CORRUPT, f"unreadable: {error}"))
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            report.skip(where, Reason(ROW, f"cannot be read: {error}"))
 
 
 def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
     training, validation = split_recordings(kept, config.validation_share, config.seed)
     report.kept, report.validation = len(training), len(validation)
     # The report comes first: it says why, if no question is left.
-    path = config.out.with_suffix(".report.json")
+    path = _report_file(config)
     summary = report.summary(str(config.out), config.max_seconds)
     if not is_stream(config.out):
         write_json(path, summary)
@@ -193,8 +220,7 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
         logger.log(logging.WARNING if is_bad else logging.INFO, "%s", line)
     write_questions(config.out, [replace(q, split=q.split or "train") for q in training])
     if validation:
-        out = config.out.with_suffix(".validation.jsonl")
-        write_questions(out, [replace(q, split="validation") for q in validation])
+        write_questions(_validation_file(config), [replace(q, split="validation") for q in validation])
     logger.info(
         "%d questions kept, %d for validation, %d skipped (%s)%s",
         len(training),
@@ -203,6 +229,14 @@ def _write(config: PrepareConfig, kept: list[Question], report: Report) -> None:
         report.counts(),
         _see(config, path),
     )
+
+
+def _report_file(config: PrepareConfig) -> Path:
+    return config.out.with_suffix(".report.json")
+
+
+def _validation_file(config: PrepareConfig) -> Path:
+    return config.out.with_suffix(".validation.jsonl")
 
 
 def _see(config: PrepareConfig, path: Path) -> str:

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from r1_aqa.files import write_bytes
+from r1_aqa.files import to_json, write_bytes
+from r1_aqa.strict_json import is_writable_text
 
 _SOUND_TOKEN = re.compile(r"<\|audio(?:_(?:bos|eos|start|end|pad))?\|>|<sound>|\[AUDIO\]", re.I)
 
@@ -65,6 +65,9 @@ class Question:
             return
         if not self.question.strip():
             raise ValueError("question is empty")
+        for text in (self.id, self.question, *self.choices, self.answer or ""):
+            if not is_writable_text(text):
+                raise ValueError(f"half a character is in the text {text!r:.60}")
         for text in (self.question, *self.choices):
             # A model's processor counts them as sounds, and that ends the whole job.
             if found := _SOUND_TOKEN.search(text):
@@ -80,8 +83,7 @@ class Question:
 def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
     """Write plain JSONL, to standard output for `-`; audio below the file's folder by its relative path."""
     path = Path(path)
-    rows = [json.dumps(to_row(question, path.parent), ensure_ascii=False) for question in questions]
-    write_bytes(path, "".join(f"{row}\n" for row in rows))
+    write_bytes(path, b"".join(to_json(to_row(question, path.parent)) + b"\n" for question in questions))
 
 
 def to_row(question: Question, folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ What a row has beside is kept in `Question.extra`. A row that cannot be used is 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
 from r1_aqa.data.rows import iterate_rows
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000
-"""Characters beyond which no system has such a file, and looking for it is an error."""
+"""Bytes beyond which no system has such a file, and looking for it is an error."""
 
 
 def parse_plain(row: dict[str, Any], folder: Path) -> Question:
@@ -168,7 +169,8 @@ def audio_path(row: dict[str, Any], key: str, folder: Path) -> Path:
         raise ValueError(
             f"{key}: the sound itself, {value[:30]}...; write it to a file and give the file's path"
         )
-    if max(map(len, value.split("/"))) > _LONGEST_NAME or len(value) > _LONGEST_PATH:
+    name = os.fsencode(value)
+    if max(map(len, name.split(b"/"))) > _LONGEST_NAME or len(name) > _LONGEST_PATH:
         raise ValueError(f"{key}: expected the path of a sound, got {len(value)} characters: {value[:30]}...")
     if re.match(r"[a-z0-9]+://", value.removeprefix("file://"), re.I):
         raise ValueError(f"{key}: {value[:80]} is a link; download it and give the file's path")

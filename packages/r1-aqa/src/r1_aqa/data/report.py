@@ -23,55 +23,44 @@ class Kind:
     """Whether it makes the exit code 1; other questions are skipped by settings, or kept."""
 
 
-KINDS = {
-    "cannot be read": Kind("row", "the row is no question", "mend the line", is_bad=True),
-    "missing": Kind(
-        "missing", "the sound is not there", "check the path, or give its folder with --audio", is_bad=True
-    ),
-    "unreadable": Kind(
-        "corrupt", "the sound cannot be decoded", "fetch it again, or convert it", is_bad=True
-    ),
-    "silent": Kind("silent", "the sound is silent", "export or fetch the file again", is_bad=True),
-    "longer": Kind("long", "the sound is longer than max_seconds", "cut it, or keep it: --too_long keep"),
-    "in a benchmark": Kind(
-        "overlap", "the recording is in a benchmark (--against)", "leave it out, or the score says nothing"
-    ),
-    "the same question twice": Kind(
-        "duplicate", "the same question about the same sound", "nothing: one of them is kept"
-    ),
-    "relation": Kind("visual", "the question is about what is seen", "keep it with --relations"),
-    "about what is seen": Kind(
-        "visual", "the question is about what is seen", "keep it with --visual_words none"
-    ),
-    "length": Kind(
-        "length", "the sound is not as long as its metadata says", "fetch it again, or mend `duration`"
-    ),
-    "damaged": Kind(
-        "damaged", "a part of the sound could not be decoded", "the rest is used; fetch it again"
-    ),
-    "loud": Kind(
-        "loud", "the sound goes beyond full scale", "divide its samples; integers stored as floats?"
-    ),
-    "cancels": Kind(
-        "cancels", "the channels cancel each other", "nothing: the louder one is heard (--channel)"
-    ),
-    "long": Kind("long", "longer than max_seconds", "nothing: sound.too_long says which part is heard"),
-    "id twice": Kind(
-        "id", "the id is that of an earlier row", "give ids of their own, if answers are matched by id"
-    ),
-    "letters": Kind(
-        "letters", "the options have letters, as in (A) Man", "nothing: answers are compared without them"
-    ),
-}
-"""Beginning of a reason or remark -> what kind it is."""
+ROW = Kind("row", "the row is no question", "mend the line", is_bad=True)
+MISSING = Kind(
+    "missing", "the sound is not there", "check the path, or give its folder with --audio", is_bad=True
+)
+CORRUPT = Kind("corrupt", "the sound cannot be decoded", "fetch it again, or convert it", is_bad=True)
+SILENT = Kind("silent", "the sound is silent", "export or fetch the file again", is_bad=True)
+TOO_LONG = Kind("long", "the sound is longer than max_seconds", "cut it, or keep it: --too_long keep")
+OVERLAP = Kind(
+    "overlap", "the recording is in a benchmark (--against)", "leave it out, or the score says nothing"
+)
+DUPLICATE = Kind("duplicate", "the same question about the same sound", "nothing: one of them is kept")
+RELATION = Kind("visual", "the question is about what is seen", "keep it with --relations")
+VISUAL = Kind("visual", "the question is about what is seen", "keep it with --visual_words none")
+LENGTH = Kind("length", "the sound is not as long as its metadata says", "fetch it again, or mend `duration`")
+DAMAGED = Kind("damaged", "a part of the sound could not be decoded", "the rest is used; fetch it again")
+LOUD = Kind("loud", "the sound goes beyond full scale", "divide its samples; integers stored as floats?")
+CANCELS = Kind("cancels", "the channels cancel each other", "nothing: the louder one is heard (--channel)")
+LONG = Kind("long", "longer than max_seconds", "nothing: sound.too_long says which part is heard")
+ID = Kind("id", "the id is that of an earlier row", "give ids of their own, if answers are matched by id")
+LETTERS = Kind(
+    "letters", "the options have letters, as in (A) Man", "nothing: answers are compared without them"
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a row is not used, or what is odd about one that is."""
+
+    kind: Kind
+    text: str
+    """What is said of this row; up to a colon it is the same for all such rows."""
 
 
 @dataclass(frozen=True)
 class Problem:
     """Something that a user should know about one row."""
 
-    kind: str
-    """Name of a `Kind`."""
+    kind: Kind
     where: str
     """`file:line`."""
     message: str
@@ -101,13 +90,13 @@ class Report:
     validation: int = 0
     problems: list[Problem] = field(default_factory=list)
 
-    def skip(self, where: str, why: str) -> None:
+    def skip(self, where: str, reason: Reason) -> None:
         """Record a row that is not used."""
-        self.problems.append(Problem(_kind(why).name, where, why, is_left_out=True))
+        self.problems.append(Problem(reason.kind, where, reason.text, is_left_out=True))
 
-    def remark(self, where: str, what: str) -> None:
+    def remark(self, where: str, reason: Reason) -> None:
         """Record what is odd about a row that is used."""
-        self.problems.append(Problem(_kind(what).name, where, what, is_left_out=False))
+        self.problems.append(Problem(reason.kind, where, reason.text, is_left_out=False))
 
     @property
     def skipped(self) -> list[Problem]:
@@ -122,28 +111,30 @@ class Report:
     @property
     def is_bad(self) -> bool:
         """Return whether a row was skipped that is damaged, or whose sound is."""
-        return any(_kind(problem.message).is_bad for problem in self.skipped)
+        return any(problem.kind.is_bad for problem in self.skipped)
 
     def kinds(self) -> list[FoundKind]:
         """Return each kind that was found, skipped rows first."""
-        places: dict[tuple[Kind, bool], list[str]] = {}
-        for problem in sorted(self.problems, key=lambda problem: not problem.is_left_out):
-            places.setdefault((_kind(problem.message), problem.is_left_out), []).append(problem.where)
         return [
             FoundKind(kind.name, kind.what, len(where), is_left_out, kind.advice, where[:SHOWN])
-            for (kind, is_left_out), where in places.items()
+            for (kind, is_left_out), where in self._places().items()
         ]
 
     def lines(self) -> list[tuple[bool, str]]:
         """Return, for each kind, whether it is bad, and a line for the screen."""
-        bad = {kind.name for kind in KINDS.values() if kind.is_bad}
         found = []
-        for kind in self.kinds():
-            fate = "skipped" if kind.is_left_out else "kept"
-            places = ", ".join(kind.first) + (", ..." if kind.count > SHOWN else "")
-            remedy = f"; {kind.advice}" if kind.advice else ""
-            found.append((kind.kind in bad, f"{kind.count} {fate}, {kind.what}: {places}{remedy}"))
+        for (kind, is_left_out), where in self._places().items():
+            fate = "skipped" if is_left_out else "kept"
+            places = ", ".join(where[:SHOWN]) + (", ..." if len(where) > SHOWN else "")
+            found.append((kind.is_bad, f"{len(where)} {fate}, {kind.what}: {places}; {kind.advice}"))
         return found
+
+    def _places(self) -> dict[tuple[Kind, bool], list[str]]:
+        """Return where each kind was found, by kind and whether the rows are left out, these first."""
+        places: dict[tuple[Kind, bool], list[str]] = {}
+        for problem in sorted(self.problems, key=lambda problem: not problem.is_left_out):
+            places.setdefault((problem.kind, problem.is_left_out), []).append(problem.where)
+        return places
 
     def summary(self, out: str, max_seconds: float) -> dict[str, Any]:
         """Return the report as JSON has it."""
@@ -154,7 +145,7 @@ class Report:
             f"kept_but_longer_than_{max_seconds:g}_s": self.longer,
             "skipped": dict(self.reasons),
             "kinds": [asdict(kind) for kind in self.kinds()],
-            "problems": [asdict(problem) for problem in self.problems],
+            "problems": [asdict(problem) | {"kind": problem.kind.name} for problem in self.problems],
         }
 
     def counts(self) -> str:
@@ -164,8 +155,3 @@ class Report:
 
 def _start(reason: str) -> str:
     return reason.partition(":")[0]
-
-
-def _kind(reason: str) -> Kind:
-    known = (kind for start, kind in KINDS.items() if reason.startswith(start))
-    return next(known, Kind("other", _start(reason), ""))

@@ -9,13 +9,16 @@ import io
 import logging
 import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import lru_cache
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import audio_common
 import numpy as np
-from audio_common import AudioError, load_audio, measure_audio
+from audio_common import AudioError
+from audio_common.config import Channel
 
-from r1_aqa.config.sound import Channel, SoundConfig
+from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.files import write_atomically
 
@@ -24,49 +27,96 @@ logger = logging.getLogger(__name__)
 SAMPLE_RATE = 16_000
 """Hz; what the encoders of all known audio LLMs take."""
 
+_LENGTHS: dict[tuple[str, int, int], tuple[float, bool]] = {}
+"""Seconds of files by path, time of change and size, and whether these are all."""
+_MOST_LENGTHS = 100_000
+
 
 class SoundTooLongError(AudioError):
     """The audio is longer than `sound.max_seconds`, and `too_long: skip` leaves it out."""
 
 
-def measure(path: str | Path) -> float:
+def measure(path: str | Path, *, at_most: float | None = None, decoder: Any = audio_common) -> float:
     """Return the length of a sound in seconds, as decoding gives it; read once while the file stays as it is.
+
+    Args:
+        path: the file.
+        at_most: beyond so many seconds it does not matter how long it is: where the header does not tell, no
+            more is decoded, and what was is returned. None: all of it.
+        decoder: `audio_common`, or a `DecodePool` with its limits.
 
     Raises:
         AudioError: it cannot be read.
     """
     try:
         status = os.stat(path)
-    except OSError:
-        return measure_audio(path).duration or 0.0  # it says in its words what is wrong
-    return _measure(str(path), status.st_mtime_ns, status.st_size)
+    except (OSError, ValueError):  # ValueError: a name with a NUL
+        return decoder.measure_audio(path).duration or 0.0  # it says in its words what is wrong
+    key = (str(path), status.st_mtime_ns, status.st_size)
+    seconds, is_whole = _LENGTHS.get(key, (0.0, False))
+    if is_whole or (at_most is not None and seconds > at_most):
+        return seconds
+    if len(_LENGTHS) >= _MOST_LENGTHS:
+        _LENGTHS.clear()
+    _LENGTHS[key] = _measure(path, at_most, decoder)
+    return _LENGTHS[key][0]
 
 
-@lru_cache(maxsize=100_000)
-def _measure(path: str, _modified: int, _size: int) -> float:
-    return measure_audio(path).duration or 0.0
+def _measure(path: str | Path, at_most: float | None, decoder: Any) -> tuple[float, bool]:
+    """Return seconds, and whether they are those of the whole sound."""
+    info = decoder.audio_info(path)
+    if info.is_exact and info.duration is not None:
+        return info.duration, True
+    if at_most is None:
+        return decoder.measure_audio(path).duration or 0.0, True
+    count, rate = 0, info.sample_rate
+    with closing(decoder.stream_audio(path, sample_rate=rate, block_seconds=10.0)) as blocks:
+        for block in blocks:
+            count += len(block)
+            if count > at_most * rate:
+                return count / rate, False
+    return count / rate, True
 
 
-def load_sound(path: str | Path, config: SoundConfig, *, offset: float | None = None) -> np.ndarray:
+def load_sound(
+    path: str | Path,
+    config: SoundConfig,
+    *,
+    offset: float | None = None,
+    decoder: Any = audio_common,
+    complaints: list[str] | None = None,
+) -> np.ndarray:
     """Return the samples of an audio file that a model is given, `(samples,)` float32 at 16 kHz.
 
     Args:
         path: the file.
         config: how long it may be, and which part of a longer one is taken.
         offset: where that part begins, seconds; None: where the rule says.
+        decoder: `audio_common`, or a `DecodePool` with its limits.
+        complaints: gets what is odd about the sound: damage, channels that cancel each other.
 
     Raises:
         AudioError: it cannot be read.
         SoundTooLongError: it is longer than `max_seconds`, and such audio is to be skipped.
     """
-    seconds = measure(path)
+    seconds = measure(path, at_most=known_until(config), decoder=decoder)
     if offset is None:
         refuse_long(str(path), seconds, config)
         offset = part_start(seconds, config)
-    samples = load_audio(
-        path, sample_rate=SAMPLE_RATE, offset=offset, duration=config.max_seconds, channel=config.channel
+    samples = decoder.load_audio(
+        path,
+        sample_rate=SAMPLE_RATE,
+        offset=offset,
+        duration=config.max_seconds,
+        channel=config.channel,
+        complaints=complaints,
     )
     return np.asarray(samples, dtype=np.float32)
+
+
+def known_until(config: SoundConfig) -> float | None:
+    """Return the seconds beyond which a sound's length changes nothing; None: it always does."""
+    return config.max_seconds if config.too_long in ("truncate", "skip") else None
 
 
 def cut_samples(samples: np.ndarray, config: SoundConfig, *, offset: float | None = None) -> np.ndarray:
@@ -113,7 +163,9 @@ def wav_bytes(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
     return memory.getvalue()
 
 
-def extract_sound(video: Path, folder: Path, channel: Channel = "mean") -> Path:
+def extract_sound(
+    video: Path, folder: Path, channel: Channel = "mean", *, decoder: Any = audio_common
+) -> Path:
     """Write the sound of a video as 16 kHz mono FLAC in a folder, once, and return the file.
 
     Raises:
@@ -124,7 +176,9 @@ def extract_sound(video: Path, folder: Path, channel: Channel = "mean") -> Path:
     path = folder / (f"{video.stem}.flac" if channel == "mean" else f"{video.stem}.{channel}.flac")
     if not path.is_file():
         memory = io.BytesIO()
-        soundfile.write(memory, np.asarray(load_audio(video, channel=channel)), SAMPLE_RATE, format="FLAC")
+        soundfile.write(
+            memory, np.asarray(decoder.load_audio(video, channel=channel)), SAMPLE_RATE, format="FLAC"
+        )
         write_atomically(path, memory.getvalue())
     return path
 
@@ -137,7 +191,9 @@ class QuestionSounds:
         offsets: where the part of a row's sound begins, seconds; None where the rule of `config` says.
         given: samples of sounds that are no files, by the path that stands for them.
         decoded: samples that were read ahead, by `key`; used up by `take`.
+        decoder: `audio_common`, or a `DecodePool` with its limits.
         unreadable: files that could not be read, and why.
+        complaints: what is odd about files that are used nevertheless.
         on_unreadable: called with each question about such a file, and why, once.
     """
 
@@ -149,12 +205,15 @@ class QuestionSounds:
         silent: bool = False,
         offsets: Sequence[float | None] | None = None,
         given: Mapping[Path, np.ndarray] | None = None,
+        decoder: Any = audio_common,
     ) -> None:
         self.questions, self.config, self.silent = list(questions), config, silent
+        self.decoder = decoder
         self.offsets = [None] * len(self.questions) if offsets is None else list(offsets)
         self.given = given or {}
         self.decoded: dict[Hashable, np.ndarray] = {}
         self.unreadable: dict[Path, str] = {}
+        self.complaints: dict[Path, list[str]] = {}
         self.on_unreadable: Callable[[Question, str], object] = say_skipped
         self._reported: set[int] = set()
 
@@ -163,7 +222,7 @@ class QuestionSounds:
         return self.questions[row].audio, self.offsets[row]
 
     def decode(self, row: int) -> np.ndarray:
-        """Return the samples of a row's audio; changes nothing, so that a thread may call it ahead.
+        """Return the samples of a row's audio; changes nothing but `complaints`: a thread may call it ahead.
 
         Raises:
             AudioError: it cannot be read, or is too long.
@@ -172,7 +231,10 @@ class QuestionSounds:
         if audio in self.given:
             samples = cut_samples(self.given[audio], self.config, offset=offset)
         else:
-            samples = load_sound(audio, self.config, offset=offset)
+            odd: list[str] = []
+            samples = load_sound(audio, self.config, offset=offset, decoder=self.decoder, complaints=odd)
+            if odd:
+                self.complaints[audio] = odd
         return np.zeros_like(samples) if self.silent else samples
 
     def take(self, row: int) -> np.ndarray:
@@ -209,7 +271,9 @@ class QuestionSounds:
         if question.audio in self.given:
             return len(self.given[question.audio]) / SAMPLE_RATE
         try:
-            return 0.0 if question.fault else measure(question.audio)
+            if question.fault or question.audio in self.unreadable:
+                return 0.0
+            return measure(question.audio, at_most=known_until(self.config), decoder=self.decoder)
         except (AudioError, OSError):
             return 0.0
 

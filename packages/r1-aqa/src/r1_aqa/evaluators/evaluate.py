@@ -6,15 +6,17 @@ all questions about it and all runs (options in other orders).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
+import audio_common
 import numpy as np
+from audio_common import DecodeLimits, DecodePool
 from torch import Tensor
 
-from r1_aqa.config.changes import changes, plain
+from r1_aqa.config.changes import changes
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.data.benchmark import Benchmark, load_benchmark
 from r1_aqa.data.questions import Question
@@ -28,7 +30,8 @@ from r1_aqa.evaluators.scores import (
     score_outputs,
     show_scores,
 )
-from r1_aqa.files import write_json
+from r1_aqa.files import to_plain, write_json
+from r1_aqa.lock import sole_writer
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.heard import require_heard
@@ -36,6 +39,7 @@ from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
 from r1_aqa.models.run_folder import find_model, say_sound_changes
 from r1_aqa.output import Progress
 from r1_aqa.rewards.matching import choose_window
+from r1_aqa.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +60,16 @@ def evaluate(config: EvaluateConfig) -> Scores:
     Raises:
         FileNotFoundError: there is no such benchmark, or none of its audio.
         ValueError: `out` holds the answers of another run.
+        BusyError: another process writes into `out`.
         DeafModelError: answers do not depend on the audio.
     """
+    limits = DecodeLimits(seconds=config.decode_seconds, megabytes=config.decode_megabytes)
+    # Two at once: while the next batch is decoded, a length may be asked for.
+    with sole_writer(config.out, folder=True), DecodePool(limits, num_workers=2) as pool:
+        return _evaluate(config, pool)
+
+
+def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
     benchmark = load_benchmark(
         config.data, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows
     )
@@ -75,17 +87,18 @@ def evaluate(config: EvaluateConfig) -> Scores:
     file = PredictionFile(config.out / "predictions.jsonl")
     heard = None
     if config.check_heard:
-        heard = require_heard(llm, benchmark.questions, config.sound, prompt=config.prompt)
+        heard = require_heard(llm, benchmark.questions, config.sound, prompt=config.prompt, decoder=decoder)
         logger.info("%s", heard)
     runs = make_runs(benchmark.questions, config)
     # Options in another order are other prompts about the same clips: the encoder runs once.
     clips = None
     for name, questions in runs.items():
-        prompts = encode(llm, questions, config, silent=name == "silent", clips=clips)
+        prompts = encode(llm, questions, config, silent=name == "silent", clips=clips, decoder=decoder)
         if clips is None:
             say_cuts(prompts)
         clips = prompts.clips
         ask(prompts, file, name, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
+    file.sort(list(runs))
     scores = summarize(benchmark, runs, file, config)
     scores |= {
         "model": config.model,
@@ -129,8 +142,8 @@ def require_same_run(config: EvaluateConfig, benchmark: Benchmark) -> None:
     """
     path = config.out / "config.json"
     now = {name: value for name, value in asdict(config).items() if name in DECISIVE}
-    now = plain(now | {"benchmark": benchmark.version})
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else now
+    now = to_plain(now | {"benchmark": benchmark.version})
+    before = read_object(path) if path.is_file() else now
     if changed := changes(before, now):
         raise ValueError(
             f"{config.out} holds the answers of another run ({'; '.join(changed)}); give another --out, or "
@@ -168,6 +181,7 @@ def encode(
     *,
     silent: bool = False,
     clips: LRUCache[Tensor] | None = None,
+    decoder: Any = audio_common,
 ) -> EncodedPrompts:
     """Return the questions of a run; nothing is trained, so all encodings may be kept."""
     return EncodedPrompts(
@@ -179,6 +193,7 @@ def encode(
         cache_bytes=int(config.cache_gigabytes * 2**30),
         silent=silent,
         clips=clips,
+        decoder=decoder,
     )
 
 
@@ -198,7 +213,9 @@ def ask(
         ):
             asked = [(prompts.asked[completion.row], completion) for completion in batch]
             file.append(
-                Prediction(c.row, q.id, run, q.choices, c.text, c.error, c.cut, c.truncated, c.windows)
+                Prediction(
+                    c.row, q.id, run, q.choices, c.text, c.error, c.cut, c.truncated, c.windows, c.complaints
+                )
                 for q, c in asked
             )
             progress.advance(len(batch))
@@ -207,6 +224,12 @@ def ask(
 def outputs_of(file: PredictionFile, run: str, count: int) -> list[str | None]:
     """Return the raw answers of a run."""
     return [prediction.output if prediction else None for prediction in file.run(run, count)]
+
+
+def complaints_of(questions: Sequence[Question], predictions: Sequence[Prediction]) -> list[str]:
+    """Return what is odd about sounds that were heard nevertheless, each once: `file: what`."""
+    found = (f"{questions[p.row].audio}: {text}" for p in predictions for text in p.complaints)
+    return list(dict.fromkeys(found))
 
 
 def summarize(
@@ -232,6 +255,7 @@ def summarize(
         "num_cut": sum(prediction.cut for prediction in given),
         "num_windowed": sum(bool(prediction.windows) for prediction in given),
         "num_truncated": sum(prediction.truncated for prediction in given),
+        "complaints": complaints_of(benchmark.questions, given),
         "num_in_file": benchmark.num_in_file,
         "bad_rows": list(benchmark.bad_rows),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,8 +10,9 @@ from typing import Any
 
 from r1_aqa.data.questions import Question
 from r1_aqa.data.rows import iterate_rows
-from r1_aqa.files import write_atomically, write_json
+from r1_aqa.files import remove_leftovers, to_json, write_atomically, write_json
 from r1_aqa.rewards.verdicts import official_text
+from r1_aqa.strict_json import read_records
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ class Prediction:
     """Whether the answer was ended by `max_new_tokens`."""
     windows: tuple[str, ...] = ()
     """What was answered about each window of a long sound (`sound.too_long` windows)."""
+    complaints: tuple[str, ...] = ()
+    """What is odd about the sound, which was heard nevertheless: damage, channels that cancel each other."""
 
 
 class PredictionFile:
@@ -53,17 +55,28 @@ class PredictionFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        remove_leftovers(path.parent)
         answers = read_predictions(path) if path.is_file() else []
         self.found = {(a.run, a.row): a for a in answers if a.output is not None}
         # Failures and half a last line, left by a kill, are dropped before anything is appended.
-        write_atomically(path, "".join(map(_line, self.found.values())))
+        self._write(self.found.values())
 
     def append(self, predictions: Iterable[Prediction]) -> None:
         """Append a batch."""
         new = list(predictions)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write("".join(map(_line, new)))
+        with self.path.open("ab") as file:
+            file.write(b"".join(map(_line, new)))
         self.found |= {(prediction.run, prediction.row): prediction for prediction in new}
+
+    def sort(self, runs: Sequence[str]) -> None:
+        """Write the answers in the order of these runs and of the questions, whatever was asked again."""
+        places = {name: place for place, name in enumerate(runs)}
+        # Of an earlier command there may be other runs.
+        order = sorted(self.found.values(), key=lambda p: (places.get(p.run, len(places)), p.run, p.row))
+        self._write(order)
+
+    def _write(self, predictions: Iterable[Prediction]) -> None:
+        write_atomically(self.path, b"".join(map(_line, predictions)))
 
     def run(self, name: str, count: int) -> list[Prediction | None]:
         """Return a run's answers, question by question."""
@@ -73,12 +86,11 @@ class PredictionFile:
 def read_predictions(path: Path) -> list[Prediction]:
     """Return the answers of our own file; half a line at its end, left by a kill, is skipped."""
     found = []
-    for where, row in iterate_rows(path):
-        if isinstance(row, dict) and "run" in row:
-            try:
-                found.append(_from_row(row))
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{where}: no answer as `evaluate` writes it ({error})") from error
+    for row in read_records(path):
+        try:
+            found.append(_from_row(row))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path}: no answer as `evaluate` writes it ({error})") from error
     return found
 
 
@@ -145,10 +157,11 @@ def write_submission(
 
 
 def _from_row(row: dict[str, Any]) -> Prediction:
-    return Prediction(**row | {"choices": tuple(row["choices"]), "windows": tuple(row.get("windows", ()))})
+    texts = {name: tuple(row.get(name, ())) for name in ("windows", "complaints")}
+    return Prediction(**row | {"choices": tuple(row["choices"])} | texts)
 
 
-def _line(prediction: Prediction) -> str:
+def _line(prediction: Prediction) -> bytes:
     row = asdict(prediction)
-    # Without windows the line is as in every other evaluation.
-    return json.dumps({k: v for k, v in row.items() if k != "windows" or v}, ensure_ascii=False) + "\n"
+    # Without windows and complaints the line is as in every other evaluation.
+    return to_json({k: v for k, v in row.items() if k not in ("windows", "complaints") or v}) + b"\n"

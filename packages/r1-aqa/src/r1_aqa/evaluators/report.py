@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from r1_aqa.files import write_atomically
-from r1_aqa.output import console
+from r1_aqa.output import console, printable
 
 
 def print_scores(scores: dict[str, Any]) -> None:
     """Print the accuracies of the whole, its baselines and controls, and the groups."""
     screen = console()
-    screen.print(f"{scores.get('benchmark', '')}  {scores.get('version', '')}", markup=False, highlight=False)
+    title = printable(f"{scores.get('benchmark', '')}  {scores.get('version', '')}")
+    screen.print(title, markup=False, highlight=False)
     if scores.get("hidden"):
         screen.print(
             f"{scores['num_questions']} questions without known answers, {scores['num_missing']} unanswered; "
@@ -24,7 +26,7 @@ def print_scores(scores: dict[str, Any]) -> None:
         return
     screen.print(_summary(scores))
     for line in _remarks(scores):
-        screen.print(line, markup=False, highlight=False)
+        screen.print(printable(line), markup=False, highlight=False)
     for field, groups in scores["by"].items():
         screen.print(_groups(field, groups))
 
@@ -64,18 +66,25 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
         ("letters_taken_off", "whose options were compared without their letters (strict)"),
     )
     lines = [f"{scores[name]} questions {what}" for name, what in counts if scores.get(name)]
-    for name, what in (("bad_rows", "cannot be used"), ("bad_answers", "are no answers")):
+    for name, what in (
+        ("bad_rows", "rows that cannot be used"),
+        ("bad_answers", "rows that are no answers"),
+        ("complaints", "complaints about sounds that were heard"),
+    ):
         if bad := scores.get(name):
-            lines.append(f"{len(bad)} rows that {what}: {'; '.join(bad[:3])}")
+            lines.append(f"{len(bad)} {what}: {'; '.join(bad[:3])}")
     return lines
 
 
 def _groups(field: str, groups: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title=field.replace("_", " "))
+    table = Table(title=Text(printable(field.replace("_", " "))))
     for name in ("", "strict", "official", "questions"):
         table.add_column(name, justify="left" if not name else "right")
     for name, group in groups.items():
-        table.add_row(name, f"{group['strict']:.1%}", f"{group['official']:.1%}", str(group["total"]))
+        # A value of a column, brackets and all.
+        table.add_row(
+            Text(printable(name)), f"{group['strict']:.1%}", f"{group['official']:.1%}", str(group["total"])
+        )
     return table
 
 
@@ -104,7 +113,9 @@ def plot_scores(scores: dict[str, Any], picture: Path) -> None:
         axis.text(end + 0.015, place, f"{value:.0%}", va="center", fontsize=8)
     axis.axvline(scores["chance"], color="grey", ls=":", label="chance")
     axis.axvline(scores["first_option"], color="grey", ls="--", label="always the first option")
-    axis.set_yticks(list(places), [name[:48] for name, _, _ in bars], fontsize=8)
+    # A name may hold dollars, which would be mathematics.
+    names = [printable(name)[:48] for name, _, _ in bars]
+    axis.set_yticks(list(places), names, fontsize=8, parse_math=False)
     axis.set_xlim(0, 1.08)  # room for the number beside a full bar
     axis.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
     axis.set_xlabel("accuracy (strict)")

@@ -8,9 +8,9 @@ and `official_denominator` reproduces the scripts.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from r1_aqa.data.questions import Question, column
 from r1_aqa.evaluators.predictions import read_outputs, write_submission
 from r1_aqa.evaluators.report import plot_scores, print_scores
 from r1_aqa.evaluators.statistics import interval, mcnemar
-from r1_aqa.files import is_stream, read_bytes, write_json
+from r1_aqa.files import is_stream, read_bytes, remove_leftovers, to_json, write_json
+from r1_aqa.lock import sole_writer
 from r1_aqa.rewards.verdicts import judge
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def break_down(
         value = column(question, field)
         if value is not None and (verdict is not None or count_missing):
             # Columns of one's own may be numbers or lists.
-            name = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            name = value if isinstance(value, str) else to_json(value).decode()
             groups.setdefault(name, []).append(verdict)
     return {name: overall(group) for name, group in groups.items()}
 
@@ -203,6 +204,7 @@ def score(config: ScoreConfig) -> Scores:
 
     Raises:
         ValueError: the file's answers are not to these questions.
+        BusyError: another process writes into `out`.
     """
     rows = read_rows(config.data, bad_rows=config.bad_rows)
     questions = rows.questions
@@ -217,9 +219,11 @@ def score(config: ScoreConfig) -> Scores:
         others = read_outputs(config.versus, questions, faults=bad_answers)
         scores["versus"] = compare(questions, outputs, others) | {"predictions": str(config.versus)}
     scores["bad_answers"] = bad_answers
-    if config.out:
-        save_scores(config.out, scores, config.data, questions, outputs)
-    show_scores(scores, config.json)
+    with sole_writer(config.out, folder=True) if config.out else nullcontext():
+        if config.out:
+            remove_leftovers(config.out)
+            save_scores(config.out, scores, config.data, questions, outputs)
+        show_scores(scores, config.json)
     return scores
 
 

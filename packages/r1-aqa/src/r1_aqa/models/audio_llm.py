@@ -23,6 +23,8 @@ from r1_aqa.config.model import ModelConfig
 from r1_aqa.models.chat import encode_chats, format_chat
 from r1_aqa.models.checkpoint import load_adapters, read_adapter_base
 from r1_aqa.models.families import Family, find_family
+from r1_aqa.models.foreign import fetch_model, naming
+from r1_aqa.models.hub import split_revision
 from r1_aqa.models.run_folder import find_model
 
 
@@ -38,11 +40,13 @@ class AudioLLM:
         model: of transformers, maybe wrapped by peft, accelerate, DDP or DeepSpeed.
         processor: makes tensors of texts and audio; pads on the left.
         family: see `r1_aqa.models.families`.
+        revision: of the hub's repository, where one was asked for.
     """
 
     model: nn.Module
     processor: Any
     family: Family
+    revision: str | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -201,6 +205,8 @@ def load_audio_llm(
 ) -> AudioLLM:
     """Load a model by hub id, or from a folder of a model, of adapters (which name their base) or of a run.
 
+    A hub id may have a revision behind it: `owner/name@revision`.
+
     Raises:
         ValueError: not an audio LLM that this package knows, or one that the installed transformers lacks;
             or adapters of another model.
@@ -210,29 +216,55 @@ def load_audio_llm(
         base = read_adapter_base(source)
         name = base or source
         family = find_family(name)
+        model_class = getattr(transformers, family.model_class, None)
+        if model_class is None:
+            raise ValueError(
+                f"{name} needs {family.model_class}, which transformers {transformers.__version__} lacks; "
+                "update it: pip install -U transformers"
+            )
+        folder = fetch_model(name)
     except OSError as e:
         # Why the hub refuses is in `e`, which the command line puts into words; its own are a page long.
         raise ValueError(f"{source} is no folder, and the hub does not give it") from e
-    model_class = getattr(transformers, family.model_class, None)
-    if model_class is None:
-        raise ValueError(
-            f"{name} needs {family.model_class}, which transformers {transformers.__version__} lacks; "
-            "update it: pip install -U transformers"
-        )
-    model = model_class.from_pretrained(
-        name,
-        dtype=getattr(torch, config.dtype),
-        attn_implementation=config.attention,
-        quantization_config=quantization_config(config),
-    )
+    quantization = quantization_config(config)
+    with naming(name):
+        model = _load_model(model_class, folder, config, quantization)
+        processor = transformers.AutoProcessor.from_pretrained(folder, revision=None, trust_remote_code=False)
+    base_name, revision = split_revision(name)
+    # Adapters that are trained name their base by this, and not by its place in the hub's cache.
+    model.name_or_path = model.config._name_or_path = base_name
     if base:
-        model = load_adapters(model, source)
-    processor = transformers.AutoProcessor.from_pretrained(name, trust_remote_code=False)
+        with naming(source):
+            model = load_adapters(model, source)
     # Completions are appended: padding must not stand between a prompt and its answer.
     processor.tokenizer.padding_side = "left"
     if config.quantization == "none":  # bitsandbytes has placed the weights already
         model.to(device)
-    return AudioLLM(model.eval(), processor, family)
+    return AudioLLM(model.eval(), processor, family, revision)
+
+
+def _load_model(model_class: Any, folder: Path, config: ModelConfig, quantization: Any) -> Any:
+    """Return a model every tensor of which comes from the folder's weights.
+
+    Raises:
+        ValueError: they lack some: transformers would draw these at random, and answer.
+    """
+    model, found = model_class.from_pretrained(
+        folder,
+        dtype=getattr(torch, config.dtype),
+        attn_implementation=config.attention,
+        quantization_config=quantization,
+        use_safetensors=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+    )
+    missing = sorted(found["missing_keys"])
+    if missing and config.quantization == "none":
+        raise ValueError(
+            f"{folder}: the weights lack {len(missing)} tensors of the model in config.json, the first: "
+            f"{missing[0]}"
+        )
+    return model
 
 
 def load_for_answers(source: str | Path, *, dtype: str = "auto", device: str = "auto") -> AudioLLM:

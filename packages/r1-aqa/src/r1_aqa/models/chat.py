@@ -21,6 +21,9 @@ from r1_aqa.data.sounds import SAMPLE_RATE, wav_bytes
 from r1_aqa.models.families import Family
 from r1_aqa.models.prompt import make_messages
 
+LEAST_SAMPLES = SAMPLE_RATE // 10
+"""A shorter sound is filled up with silence: of a few milliseconds no audio token would be left."""
+
 
 def format_chat(processor: Any, family: Family, text: str, *, num_audios: int = 1) -> str:
     """Return a question as the model's chat template lays it out, ready for an answer."""
@@ -42,6 +45,7 @@ def encode_chats(
     """
     if len(texts) != len(sounds):
         raise ValueError(f"expected one sound a text, got {len(sounds)} sounds for {len(texts)} texts")
+    sounds = [np.pad(sound, (0, max(0, LEAST_SAMPLES - len(sound)))) for sound in sounds]
     if family.tokenizes_chats:
         encoded = [_encode_voxtral(processor, text, sound) for text, sound in zip(texts, sounds, strict=True)]
         return stack_inputs(encoded, processor.tokenizer.pad_token_id)

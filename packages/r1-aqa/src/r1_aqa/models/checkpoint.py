@@ -14,22 +14,38 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from r1_aqa.models.foreign import read_settings, require_fractions
+from r1_aqa.models.hub import fetch, split_revision
+
 logger = logging.getLogger(__name__)
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 PREFIX = "base_model.model."
 """Prefix of a layer's path in peft's files."""
 
 
 def read_adapter_base(source: str) -> str | None:
-    """Return the base model that a folder of adapters names, None for a whole model."""
+    """Return the base model that adapters name, with `@revision` where they do, None for a whole model.
+
+    Args:
+        source: a folder, or a hub repository, `owner/name` or `owner/name@revision`.
+    """
     if Path(source).is_dir() and not (Path(source) / "adapter_config.json").is_file():
         return None
-    from peft import PeftConfig
+    from peft import PeftConfig  # seconds to import
 
-    try:
-        return PeftConfig.from_pretrained(source).base_model_name_or_path
-    except ValueError:  # a hub repository without adapters
-        return None
+    name, revision = split_revision(source)
+    if Path(source).is_dir():
+        settings = read_settings(source, "adapter_config.json")
+    else:
+        try:
+            settings = PeftConfig.from_pretrained(name, revision=revision).to_dict()
+        except ValueError:  # a hub repository without adapters
+            return None
+    base, pinned = settings.get("base_model_name_or_path"), settings.get("revision")
+    if not isinstance(base, str):
+        raise ValueError(f"{source}: adapter_config.json: base_model_name_or_path must name the base model")
+    return f"{base}@{pinned}" if pinned and not Path(base).exists() else base
 
 
 def load_adapters(model: nn.Module, source: str) -> nn.Module:
@@ -41,8 +57,13 @@ def load_adapters(model: nn.Module, source: str) -> nn.Module:
     from peft import PeftConfig, get_peft_model, load_peft_weights
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
-    config: Any = PeftConfig.from_pretrained(source)
-    tensors = load_peft_weights(source, device="cpu")
+    folder = fetch(source, ADAPTER_FILES)
+    if not (folder / ADAPTER_FILES[1]).exists():
+        raise ValueError(f"{source} has no {ADAPTER_FILES[1]}")
+    require_fractions(folder / ADAPTER_FILES[1])
+    config: Any = PeftConfig.from_pretrained(str(folder))
+    tensors = load_peft_weights(str(folder), device="cpu")
+    check_rank(config, tensors, source)
     paths = own_paths(model, tensors, source)
     if any(old != new for old, new in paths.items()):
         # An expression for the other line's paths would find no layer: name the layers one by one.
@@ -53,6 +74,14 @@ def load_adapters(model: nn.Module, source: str) -> nn.Module:
     check_names(set(get_peft_model_state_dict(adapted, save_embedding_layers=False)), set(renamed), source)
     set_peft_model_state_dict(adapted, renamed)
     return adapted
+
+
+def check_rank(config: Any, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Refuse a rank that is not that of the tensors, before matrices of it are made."""
+    ranks = {tensor.shape[0] for key, tensor in tensors.items() if ".lora_A" in key and tensor.dim() > 1}
+    rank = getattr(config, "r", None)
+    if ranks and rank not in ranks:
+        raise ValueError(f"{source}: adapter_config.json: r is {rank}, the adapters' rank is {min(ranks)}")
 
 
 def check_names(wanted: set[str], given: set[str], source: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transformers import PretrainedConfig
+from r1_aqa.models.foreign import read_settings
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def find_family(source: str) -> Family:
     Raises:
         ValueError: it is not an audio LLM that this package knows.
     """
-    model_type = PretrainedConfig.get_config_dict(source)[0].get("model_type", "")
-    model_type = WHOLE_OMNI.get(model_type, model_type)
+    model_type = read_settings(source, "config.json").get("model_type", "")
+    model_type = WHOLE_OMNI.get(str(model_type), str(model_type))
     if model_type not in FAMILIES:
         raise ValueError(
             f"{source} is a model of type {model_type!r}; r1-aqa knows the audio LLMs {', '.join(FAMILIES)}"

@@ -99,7 +99,11 @@ def _answer_parts(
                 Completion(row, None, errors[row])
                 if row not in written
                 else Completion(
-                    row, written[row][0], cut=prompts.sounds.is_cut(row), truncated=written[row][1]
+                    row,
+                    written[row][0],
+                    cut=prompts.sounds.is_cut(row),
+                    truncated=written[row][1],
+                    complaints=tuple(prompts.sounds.complaints.get(prompts.questions[row].audio, ())),
                 )
                 for row in batch
             ]

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
+import audio_common
 import numpy as np
 import torch
 from audio_common import AudioError
@@ -62,7 +64,12 @@ class HeardReport:
 
 @torch.no_grad()
 def check_heard(
-    llm: AudioLLM, questions: Iterable[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
+    llm: AudioLLM,
+    questions: Iterable[Question],
+    sound: SoundConfig,
+    *,
+    prompt: PromptStyle = "answer",
+    decoder: Any = audio_common,
 ) -> HeardReport:
     """Try the first few questions with their own audio, another one, and silence.
 
@@ -71,7 +78,7 @@ def check_heard(
     """
     if sound.too_long == "windows":  # the first window is enough to know
         sound = replace(sound, too_long="truncate")
-    able = ((q, samples) for q, samples in with_sounds(questions, sound) if q.answer or q.choices)
+    able = ((q, samples) for q, samples in with_sounds(questions, sound, decoder) if q.answer or q.choices)
     tried = list(islice(able, MOST_QUESTIONS))
     if not tried:
         raise ValueError(
@@ -96,14 +103,19 @@ def check_heard(
 
 
 def require_heard(
-    llm: AudioLLM, questions: Iterable[Question], sound: SoundConfig, *, prompt: PromptStyle = "answer"
+    llm: AudioLLM,
+    questions: Iterable[Question],
+    sound: SoundConfig,
+    *,
+    prompt: PromptStyle = "answer",
+    decoder: Any = audio_common,
 ) -> HeardReport:
     """Return the report of `check_heard`, or refuse a model that does not hear.
 
     Raises:
         DeafModelError: the model does not hear.
     """
-    report = check_heard(llm, questions, sound, prompt=prompt)
+    report = check_heard(llm, questions, sound, prompt=prompt, decoder=decoder)
     if not report.hears:
         raise DeafModelError(
             f"the model does not hear: {report}, where more than {LEAST_CHANGE:g} was expected. Its answers "
@@ -114,13 +126,15 @@ def require_heard(
     return report
 
 
-def with_sounds(questions: Iterable[Question], sound: SoundConfig) -> Iterator[tuple[Question, np.ndarray]]:
+def with_sounds(
+    questions: Iterable[Question], sound: SoundConfig, decoder: Any = audio_common
+) -> Iterator[tuple[Question, np.ndarray]]:
     """Yield questions with their samples; those that cannot be asked are skipped."""
     for question in questions:
         if question.fault:
             continue
         try:
-            yield question, load_sound(question.audio, sound)
+            yield question, load_sound(question.audio, sound, decoder=decoder)
         except (AudioError, OSError):
             continue
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from r1_aqa.config.merge import MergeConfig
 from r1_aqa.config.model import ModelConfig
+from r1_aqa.files import flush, remove_leftovers
+from r1_aqa.lock import sole_writer
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
+from r1_aqa.output import printable
 
 
 def adapter_targets(llm: AudioLLM, names: tuple[str, ...]) -> str | list[str]:
@@ -45,6 +48,7 @@ def lora_config(llm: AudioLLM, config: ModelConfig) -> Any:
         target_modules=adapter_targets(llm, config.lora.targets),
         modules_to_save=trained_parts(llm, config) or None,
         task_type="CAUSAL_LM",
+        revision=llm.revision,  # the adapters then name their base as it was
     )
 
 
@@ -94,14 +98,28 @@ def merge(config: MergeConfig) -> Path:
 
     Raises:
         ValueError: the source holds no adapters.
+        BusyError: another process writes into `out`.
     """
+    with sole_writer(config.out, folder=True):
+        return _merge(config)
+
+
+def _merge(config: MergeConfig) -> Path:
     llm = load_audio_llm(config.source, ModelConfig(dtype=config.dtype))
     if not is_adapted(llm):
         raise ValueError(
             f"{config.source} holds no adapters (adapter_config.json): it is a whole model already"
         )
     adapted: Any = llm.model
-    adapted.merge_and_unload().save_pretrained(config.out)
-    llm.processor.save_pretrained(config.out)
-    print(config.out)
+    merged = adapted.merge_and_unload()
+    remove_leftovers(config.out)
+    # Beside the lock, file by file, the settings last: without them nobody takes the folder for a model.
+    partial = config.out / ".saving-merged"
+    merged.save_pretrained(partial)
+    llm.processor.save_pretrained(partial)
+    for file in sorted(partial.iterdir(), key=lambda file: file.name == "config.json"):
+        flush(file)
+        file.replace(config.out / file.name)
+    partial.rmdir()
+    print(printable(config.out))
     return config.out

@@ -12,8 +12,9 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import audio_common
 import numpy as np
 import torch
 from torch import Tensor
@@ -71,6 +72,8 @@ class EncodedPrompts:
         texts: their formatted chats.
         sounds: reads their audio, no longer than the model's encoder takes.
         frozen: whether embeddings may be kept, since training does not change them.
+        one_by_one: whether each prompt is encoded alone. In a batch its numbers differ in their last digits
+            with what is beside it, which depends on what was kept: a training that resumes would be another.
         clips: the encoder's output for each clip (frozen Qwen2-Audio).
     """
 
@@ -83,17 +86,25 @@ class EncodedPrompts:
         style: PromptStyle,
         frozen: bool,
         cache_bytes: int,
+        one_by_one: bool = False,
         silent: bool = False,
         clips: LRUCache[Tensor] | None = None,
         given: Mapping[Path, np.ndarray] | None = None,
+        decoder: Any = audio_common,
     ) -> None:
         self.llm, self.asked, self.frozen = llm, list(questions), frozen
+        self.one_by_one = one_by_one
         # The family's processor would drop the rest without a word.
         sound = replace(sound, max_seconds=min(sound.max_seconds, llm.max_seconds))
-        self.windows = split_questions(self.asked, sound, given)
+        self.windows = split_questions(self.asked, sound, given, decoder)
         self.questions = self.windows.questions
         self.sounds = QuestionSounds(
-            self.questions, sound, silent=silent, offsets=self.windows.offsets, given=given
+            self.questions,
+            sound,
+            silent=silent,
+            offsets=self.windows.offsets,
+            given=given,
+            decoder=decoder,
         )
         self.texts = [
             ""
@@ -128,7 +139,7 @@ class EncodedPrompts:
     def embeddings(self, rows: Sequence[int]) -> list[Tensor]:
         """Return what the language model is given for each row, `(length, width)`.
 
-        What is new is encoded in one batch.
+        What is new is encoded in one batch, or `one_by_one`.
 
         Raises:
             AudioError: a row's audio cannot be read.
@@ -136,7 +147,9 @@ class EncodedPrompts:
         missing = [row for row in dict.fromkeys(rows) if row not in self._embeddings]
         # Of several new questions about a clip the first goes through the encoder for all of them.
         first = {self._clip(row): row for row in reversed(missing)}
-        new = self._encode_batch([row for row in missing if self._needs_encoder(row, first)])
+        wanted = [row for row in missing if self._needs_encoder(row, first)]
+        batches = [[row] for row in wanted] if self.one_by_one else [wanted]
+        new = {row: value for batch in batches for row, value in self._encode_batch(batch).items()}
         for row in missing:
             if row not in new:
                 clip = self._clip(row)

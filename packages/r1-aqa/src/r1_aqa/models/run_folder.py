@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
+
+from r1_aqa.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,10 @@ def sound_changes(model: str | Path, sound: dict[str, Any]) -> list[str]:
     """
     file = Path(model).parent / "config.json"
     try:
-        trained = json.loads(file.read_text(encoding="utf-8")).get("sound", {}) if file.is_file() else {}
-    except (OSError, ValueError, AttributeError):
+        trained = read_object(file).get("sound", {}) if file.is_file() else {}
+    except (OSError, ValueError):
+        return []
+    if not isinstance(trained, dict):
         return []
     return [
         f"sound.{name}: {trained[name]} in training, {value} now"

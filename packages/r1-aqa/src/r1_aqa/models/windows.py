@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import audio_common
 import numpy as np
 
 from r1_aqa.config.sound import SoundConfig
@@ -31,6 +33,7 @@ class Completion:
         cut: whether only a part of the sound was heard.
         truncated: whether the most new tokens ended it, and not the model.
         windows: the completions about each window of a long sound, where they were asked about.
+        complaints: what is odd about the sound, which was heard nevertheless.
     """
 
     row: int
@@ -39,6 +42,7 @@ class Completion:
     cut: bool = False
     truncated: bool = False
     windows: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
 
 
 @dataclass
@@ -59,11 +63,14 @@ class Windows:
 
 
 def split_questions(
-    questions: Sequence[Question], sound: SoundConfig, given: Mapping[Path, np.ndarray] | None = None
+    questions: Sequence[Question],
+    sound: SoundConfig,
+    given: Mapping[Path, np.ndarray] | None = None,
+    decoder: Any = audio_common,
 ) -> Windows:
     """Return the parts of questions; only the policy `windows` makes several of one."""
     found = Windows(seconds=sound.max_seconds)
-    sounds = QuestionSounds(questions, sound, given=given)
+    sounds = QuestionSounds(questions, sound, given=given, decoder=decoder)
     for row, question in enumerate(questions):
         is_asked_about = sound.too_long == "windows"
         starts = window_starts(sounds.whole_seconds(row), sound.max_seconds) if is_asked_about else [0.0]
@@ -106,5 +113,10 @@ def _joined(row: int, parts: Sequence[Completion], windows: Windows, choose: Cho
     whole = "\n".join(
         f"{start:g}-{start + windows.seconds:g} s: {text}" for start, text in zip(starts, texts, strict=True)
     )
-    truncated = any(part.truncated for part in parts)
-    return Completion(row, whole if chosen is None else texts[chosen], truncated=truncated, windows=texts)
+    return Completion(
+        row,
+        whole if chosen is None else texts[chosen],
+        truncated=any(part.truncated for part in parts),
+        windows=texts,
+        complaints=tuple(dict.fromkeys(text for part in parts for text in part.complaints)),
+    )

@@ -88,8 +88,10 @@ BUILT_IN: dict[str, RewardFunction] = {
 def load_rewards(names: Sequence[str]) -> list[RewardFunction]:
     """Return functions by name: built in, `reference_accuracy` and the like, or `path/to/file.py:function`.
 
+    Such a file is a program that is run: give only files, and settings that name files, that you trust.
+
     Raises:
-        ValueError: a name is unknown, a file is not there, or it has no such function.
+        ValueError: a name is unknown, a file is not there or does not run, or it has no such function.
     """
     return [_load_reward(name) for name in names]
 
@@ -105,7 +107,10 @@ def _load_reward(name: str) -> RewardFunction:
         raise ValueError(f"rewards: expected one of {', '.join(known)} or FILE.py:FUNCTION, got {name!r}")
     if not Path(path).is_file():
         raise ValueError(f"rewards: there is no file {path}")
-    found = runpy.run_path(path).get(function)
+    try:
+        found = runpy.run_path(path).get(function)
+    except Exception as error:  # whatever a user's file raises
+        raise ValueError(f"rewards: {path} cannot be run: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise ValueError(f"rewards: {path} has no function {function!r}")
     return found

@@ -2,48 +2,58 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import signal
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from transformers import Trainer, TrainerCallback
+from transformers.trainer import TRAINING_ARGS_NAME
 
 from r1_aqa.config.train import TrainConfig
-from r1_aqa.files import write_atomically, write_json
+from r1_aqa.files import append_line, replace_folder, write_json
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.output import Progress
 from r1_aqa.rewards.verdicts import judge
+from r1_aqa.strict_json import read_object
+from r1_aqa.trainers.curves import read_log
+from r1_aqa.trainers.finite import require_finite_weights
+from r1_aqa.trainers.run_folder import BEST_FILE, any_process, write_lines
 
 logger = logging.getLogger(__name__)
 
 
 class LogFile(TrainerCallback):
-    """Writes what is logged to a JSON Lines file, an object a time."""
+    """Writes what is logged to a JSON Lines file, an object a time: updates and validations."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Drop what a killed run logged after the checkpoint from which this one goes on."""
-        if state.is_world_process_zero and self.path.is_file():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        if state.is_world_process_zero:
             # It logs these updates once more.
-            kept = [line for line in lines if _step_of(line) <= state.global_step]
-            write_atomically(self.path, "".join(kept))
+            write_lines(self.path, logged_until(self.path, state.global_step))
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
         """Append a line."""
-        if state.is_world_process_zero and logs:
-            numbers = {name: value for name, value in logs.items() if isinstance(value, int | float)}
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step} | numbers) + "\n")
+        # Trainer's summary is about the time since the last resume, and not about the training.
+        if state.is_world_process_zero and logs and "train_runtime" not in logs:
+            numbers = {n: v for n, v in logs.items() if isinstance(v, int | float) and math.isfinite(v)}
+            append_line(self.path, {"step": state.global_step} | numbers)
+
+
+def logged_until(path: Path, step: int) -> list[dict[str, Any]]:
+    """Return what was logged up to an update; nothing of a training that begins."""
+    rows = read_log(path) if step else []
+    return [row for row in rows if isinstance(row.get("step"), int) and row["step"] <= step]
 
 
 class ShowProgress(TrainerCallback):
@@ -83,6 +93,9 @@ class ShowProgress(TrainerCallback):
 class Validation(TrainerCallback):
     """Answers the validation questions greedily now and then, and keeps the best model.
 
+    What was validated stands in the log, and how good the best model is beside it: so a training that was
+    killed, in a validation or while the best model was written, validates again what it had not finished.
+
     Attributes:
         accuracy: of the best model so far, None before the first validation.
     """
@@ -91,36 +104,37 @@ class Validation(TrainerCallback):
         self.config, self.llm, self.trainer, self.prompts = config, llm, trainer, prompts
         self.questions = prompts.questions
         self.accuracy: float | None = None
-        self._last = -1
+        self._validated: set[int] = set()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Validate the model at the start, or remember the best accuracy of a run that resumes."""
-        path = self.config.out / "best" / "validation.json"
-        if state.global_step and path.is_file():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            self.accuracy = found["accuracy"] if found["step"] <= state.global_step else None
-        # The start counts as a candidate for the best: a training may only make the model worse.
-        elif self.config.eval_steps:
-            self._validate(state.global_step)
+        """Validate the model at the start, or what a run that resumes had not finished."""
+        best = self.config.out / "best" / BEST_FILE
+        # It may be of a later update than the checkpoint: then it is the better one of all up to there, and
+        # stays until this run has come to a better one.
+        if best.is_file():
+            self.accuracy = float(read_object(best)["accuracy"])
+        rows = logged_until(self.config.out / "log.jsonl", state.global_step)
+        self._validated = {row["step"] for row in rows if "eval_accuracy" in row}
+        # All processes have read the same before the first of them writes.
+        PartialState().wait_for_everyone()
+        self._validate_if_due(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Validate after each `eval_steps` updates."""
-        if self.config.eval_steps and state.global_step % self.config.eval_steps == 0:
-            self._validate(state.global_step)
+        """Validate after each `eval_steps` updates or each epoch, and at the end.
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Validate after each epoch, unless `eval_steps` says when."""
-        if not self.config.eval_steps:
-            self._validate(state.global_step)
+        Before the update's checkpoint is saved: what resumes from there need not ask whether it is due.
+        """
+        self._validate_if_due(state)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Validate once more at the end."""
-        self._validate(state.global_step)
+    def _validate_if_due(self, state: Any) -> None:
+        step, every = state.global_step, self.config.eval_steps
+        # The start counts as a candidate for the best: a training may only make the model worse.
+        is_time = step % every == 0 if every else step > 0 and state.epoch == round(state.epoch)
+        is_due = (is_time or step >= state.max_steps) and step not in self._validated
+        if is_due and self.questions:
+            self._validate(step)
 
     def _validate(self, step: int) -> None:
-        # The end of training often is that of an epoch, too: once is enough.
-        if not self.questions or step == self._last:
-            return
         model, random_state = self.llm.model, torch.random.get_rng_state()
         training = model.training
         model.eval()
@@ -128,8 +142,17 @@ class Validation(TrainerCallback):
         model.train(training)
         torch.random.set_rng_state(random_state)  # a training with more validation is the same training
         accuracy = right / len(self.questions)
-        self._last = step
-        self.trainer.log({"eval_accuracy": accuracy, "eval_truncated": truncated / len(self.questions)})
+        if self.accuracy is None or accuracy > self.accuracy:
+            self.accuracy = accuracy
+            save_model(self.trainer, self.llm, self.config.out / "best", {"step": step, "accuracy": accuracy})
+        self._validated.add(step)
+        numbers = {"eval_accuracy": accuracy, "eval_truncated": truncated / len(self.questions)}
+        control = self.trainer.control
+        is_logged = control.should_log
+        # Not TRL's, which would put the update's own numbers into this line; and logging anything puts out
+        # that the update is to be logged, too.
+        Trainer.log(self.trainer, numbers)
+        control.should_log = is_logged
         if truncated and self.trainer.is_world_process_zero():
             logger.info(
                 "%d of %d validation answers were ended after %d tokens (validation.max_new_tokens)",
@@ -137,11 +160,6 @@ class Validation(TrainerCallback):
                 len(self.questions),
                 self.config.validation.max_new_tokens,
             )
-        if self.accuracy is None or accuracy > self.accuracy:
-            self.accuracy = accuracy
-            save_model(self.trainer, self.llm, self.config.out / "best")
-            if self.trainer.is_world_process_zero():
-                write_json(self.config.out / "best" / "validation.json", {"step": step, "accuracy": accuracy})
 
     def _count_right(self) -> tuple[int, int]:
         """Return how many answers are right, and how many the most new tokens ended."""
@@ -166,10 +184,15 @@ class Validation(TrainerCallback):
 
 
 class SaveOnInterrupt(TrainerCallback):
-    """The first Ctrl-C or SIGTERM ends the running update, saves, and stops; the next ends at once."""
+    """The first Ctrl-C or SIGTERM ends the running update, saves, and stops; the next ends at once.
 
-    def __init__(self) -> None:
-        self.interrupted = False
+    Args:
+        every: updates that learn from the same rollouts, which no checkpoint holds: between them nothing is
+            saved.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        self.interrupted, self.every = False, every
         self._before: dict[int, Any] = {}
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -183,18 +206,16 @@ class SaveOnInterrupt(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Stop when any rank was asked to: all ranks after the same update, for saving needs all."""
-        if args.world_size > 1:
-            # A launcher signals all processes, but they are not in the same update then.
-            flag = torch.tensor(float(self.interrupted), device=args.device)
-            torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-            self.interrupted = bool(flag)
-        if self.interrupted:
+        # A launcher signals all processes, but they are not in the same update then.
+        self.interrupted = any_process(self.interrupted, args.device)
+        if self.interrupted and state.global_step % self.every == 0:
             control.should_save = control.should_training_stop = True
 
-    def on_train_end(self, *_: Any, **__: Any) -> None:
+    def close(self) -> None:
         """Give the signals their former meaning."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._before = {}
 
     def _note(self, *_: Any) -> None:
         self.interrupted = True
@@ -203,16 +224,43 @@ class SaveOnInterrupt(TrainerCallback):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def save_model(trainer: Trainer, llm: AudioLLM, folder: Path) -> None:
-    """Save model or adapters with the processor, as `load_audio_llm` reads them."""
+class NothingLeft(Exception):  # noqa: N818 - not an error: it ends a training that is at its end
+    """The checkpoint is that of the last update."""
+
+
+class EndAtEnd(TrainerCallback):
+    """Ends a training that resumes at its end: Trainer would take one more update before it looks."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Raise NothingLeft, after all callbacks before this one had their turn."""
+        if state.global_step >= state.max_steps:
+            raise NothingLeft
+
+
+def save_model(trainer: Trainer, llm: AudioLLM, folder: Path, result: dict[str, Any] | None = None) -> None:
+    """Save model or adapters with the processor, as `load_audio_llm` reads them, whole or not at all.
+
+    Args:
+        trainer: of the model.
+        llm: its processor.
+        folder: is replaced.
+        result: is written beside the weights, as validation.json.
+
+    Raises:
+        TrainingError: weights are not finite; the folder stays as it was.
+    """
+    require_finite_weights(llm.model, trainer.state.global_step)
     # All processes take part: with FSDP or ZeRO-3 each holds a part of the weights.
-    trainer.save_model(str(folder))
-    if trainer.is_world_process_zero():
-        llm.processor.save_pretrained(folder)
+    if not trainer.is_world_process_zero():
+        trainer.save_model(str(folder))
+        return
 
+    def save(partial: Path) -> None:
+        trainer.save_model(str(partial))
+        # A pickle of Trainer's settings, which nobody who loads the model should have to trust.
+        (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        llm.processor.save_pretrained(partial)
+        if result is not None:
+            write_json(partial / BEST_FILE, result)
 
-def _step_of(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError):  # half a line, left by a kill
-        return 2**63
+    replace_folder(folder, save)

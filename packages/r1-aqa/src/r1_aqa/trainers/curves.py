@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from r1_aqa.files import write_atomically
+from r1_aqa.strict_json import read_records
 
 PANELS = (
     ("reward", "reward"),
@@ -60,15 +60,9 @@ def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
     return True
 
 
-def read_log(path: Path) -> list[dict[str, float]]:
+def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the rows of log.jsonl; half a line, left by a kill, is skipped."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+    return read_records(path) if path.is_file() else []
 
 
 def _draw(axis: Any, points: list[tuple[float, float]], color: str) -> None:

@@ -44,8 +44,9 @@ from r1_aqa.models.log_probs import (
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.rewards.columns import reward_columns
 from r1_aqa.trainers.dataset import EpochSampler, training_rows
+from r1_aqa.trainers.finite import WatchedRewards
+from r1_aqa.trainers.resumable import ResumableTrainer
 from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups, scatter
-from r1_aqa.trainers.run_folder import load_weights
 
 _GIVES_AUX_LOSS = (
     "compute_aux_loss" in inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
@@ -55,7 +56,7 @@ _GIVES_AUX_LOSS = (
 Batch = dict[str, Any]
 
 
-class AudioGRPOTrainer(GRPOTrainer):
+class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
     """Group relative policy optimization of an audio LLM.
 
     Args:
@@ -85,9 +86,10 @@ class AudioGRPOTrainer(GRPOTrainer):
         self._rows: list[int] = []
         self._scored: list[dict[str, Any]] = []
         self._passes: list[Batch] = []  # the batch of an update, split into forward passes
+        self._watched = WatchedRewards(rewards)
         super().__init__(
             model=llm.model,  # type: ignore[arg-type]
-            reward_funcs=list(rewards),  # type: ignore[arg-type]
+            reward_funcs=self._watched.functions,  # type: ignore[arg-type]
             args=args,
             train_dataset=training_rows(prompts.questions, prompts.texts),
             processing_class=llm.tokenizer,
@@ -107,13 +109,6 @@ class AudioGRPOTrainer(GRPOTrainer):
         sampler = super()._get_train_sampler(dataset)
         sampler.__class__ = EpochSampler
         return sampler
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if model is not None or not load_weights(self.model, resume_from_checkpoint):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write none: TRL would put a README.md into the folder of the training."""
 
     # -- rollouts ---------------------------------------------------------------------------------------
 
@@ -270,7 +265,7 @@ class AudioGRPOTrainer(GRPOTrainer):
 
     def _compute_loss(self, model: nn.Module, inputs: Batch) -> Tensor:
         self._rows = inputs["row"].tolist()
-        return super()._compute_loss(model, inputs)
+        return self.note_loss(self._rows, super()._compute_loss(model, inputs))
 
     # -- log --------------------------------------------------------------------------------------------
 
@@ -279,9 +274,11 @@ class AudioGRPOTrainer(GRPOTrainer):
     ) -> Tensor:
         given = [example | self._columns[example["row"]] for example in inputs]
         rewards = super()._calculate_rewards(given, prompts, completions, completion_ids)
+        self._watched.raise_faults(rewards, self.state.global_step + 1)
         # TRL gathers the rewards of all processes; these are the own ones.
         start = self.accelerator.process_index * len(prompts)
         own = rewards[start : start + len(prompts)].tolist()
+        weights = self.reward_weights.cpu().numpy()
         self._scored = [
             {
                 "question_id": example["question_id"],
@@ -291,7 +288,7 @@ class AudioGRPOTrainer(GRPOTrainer):
                 "completion": completion,
                 "completion_length": len(ids),
                 "rewards": dict(zip(self.reward_func_names, values, strict=True)),
-                "reward": float(np.nansum(np.array(values) * self.reward_weights.cpu().numpy())),
+                "reward": float((np.array(values) * weights).sum()),
             }
             for example, completion, ids, values in zip(inputs, completions, completion_ids, own, strict=True)
         ]

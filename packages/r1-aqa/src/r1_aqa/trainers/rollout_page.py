@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.data.readers import read_questions
 from r1_aqa.files import write_atomically
+from r1_aqa.lock import sole_writer
+from r1_aqa.strict_json import read_object
 from r1_aqa.trainers.rollouts import read_rollouts
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,8 @@ def show_rollouts(config: RolloutsConfig) -> Path:
         question.id: question.audio for path in files for question in read_questions(path, keep_faults=True)
     }
     page = render(groups, {name: link(path, config.out) for name, path in audio.items()})
-    write_atomically(config.out, page)
+    with sole_writer(config.out):
+        write_atomically(config.out, page)
     logger.info("%d groups of rollouts", len(groups))
     return config.out
 
@@ -44,8 +47,10 @@ def trained_on(run: Path) -> list[Path]:
     settings = run / "config.json"
     if not settings.is_file():
         return []
-    named = json.loads(settings.read_text(encoding="utf-8")).get("data", {}).get("train", [])
-    return [Path(path) for path in named if Path(path).is_file()]
+    data = read_object(settings).get("data")
+    named = data.get("train") if isinstance(data, dict) else None
+    paths = [Path(path) for path in named if isinstance(path, str)] if isinstance(named, list) else []
+    return [path for path in paths if os.path.isfile(path)]
 
 
 def group_rollouts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -75,5 +80,7 @@ def render(groups: Sequence[dict[str, Any]], sounds: dict[str, str]) -> str:
 
 
 def link(audio: Path, page: Path) -> str:
-    """Return the path of an audio file relative to the page."""
-    return Path(os.path.relpath(audio.absolute(), page.absolute().parent)).as_posix()
+    """Return the link to an audio file relative to the page: `a #1?.wav` is `a%20%231%3F.wav`."""
+    path = Path(os.path.relpath(audio.absolute(), page.absolute().parent)).as_posix()
+    # As the bytes that the file system has: a name need not be UTF-8.
+    return quote(os.fsencode(path))

@@ -1,12 +1,12 @@
-"""The folder of a training: its settings, where it can resume, skipped questions, whether it is finished."""
+"""The folder of a training: its settings, where it can resume, whether it is finished."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,18 +14,23 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
-from audio_common import AudioError
-from transformers import PreTrainedModel
+from accelerate.utils import gather, parse_flag_from_env
+from transformers import TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
-from r1_aqa.config.changes import changes, plain
-from r1_aqa.config.sound import SoundConfig
+from r1_aqa.config.changes import changes
 from r1_aqa.config.train import TrainConfig
-from r1_aqa.data.questions import Question
-from r1_aqa.data.readers import read_questions
-from r1_aqa.data.sounds import measure, refuse_long
-from r1_aqa.files import write_json
+from r1_aqa.files import (
+    recover_folder,
+    remove_leftovers,
+    to_json,
+    to_plain,
+    write_atomically,
+    write_json,
+)
+from r1_aqa.lock import sole_writer
+from r1_aqa.strict_json import read_object
+from r1_aqa.trainers.questions import read_skipped
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,9 @@ FREE_TO_CHANGE = ENDS | {
     "data.cache_gigabytes",
 }
 """Settings that may differ when training resumes."""
+
+BEST_FILE = "validation.json"
+"""In best/: update and accuracy of the best model."""
 
 
 @dataclass(frozen=True)
@@ -95,27 +103,92 @@ def _choose_gpu(device: str) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(number)] if visible else number
 
 
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Return, in all processes, whether the flag is set in any of them."""
+    return float(gather(torch.tensor([float(flag)], device=device)).max()) > 0
+
+
+@contextmanager
+def sole_training(config: TrainConfig) -> Iterator[None]:
+    """Meet the other processes, and let no other training write into `out` meanwhile.
+
+    Raises:
+        BusyError: another one does.
+        ValueError: there is no such device.
+    """
+    join_processes(config)
+    with sole_writer(config.out, folder=True) if PartialState().is_main_process else nullcontext():
+        PartialState().wait_for_everyone()  # the others wait until the first of them may write
+        yield
+
+
 # -- settings and checkpoints ---------------------------------------------------------------------------
 
 
-def check_settings(config: TrainConfig, *, resumes: bool) -> None:
-    """Write the settings to `out`; refuse to resume with others.
+def prepare_folder(config: TrainConfig) -> Path | None:
+    """Clear away what kills left, write the settings, and return the checkpoint to resume from.
+
+    Raises:
+        ValueError: `out` holds a training with other settings; the message names them.
+    """
+    if PartialState().is_main_process:
+        for name in ("best", "last"):
+            recover_folder(config.out / name)
+        remove_leftovers(config.out)
+        remove_leftovers(config.out / "rollouts")
+        drop_checkpoints(config.out, keep=config.keep_checkpoints)
+    PartialState().wait_for_everyone()
+    checkpoint = find_checkpoint(config.out)
+    check_settings(config, checkpoint)
+    if PartialState().is_main_process:
+        if checkpoint:
+            write_lines(config.out / "skipped.jsonl", read_skipped(config.out))
+        else:
+            forget_training(config.out)
+        write_json(config.out / "config.json", asdict(config))
+        # Whether this training comes to its end is open again.
+        (config.out / "finished.json").unlink(missing_ok=True)
+    PartialState().wait_for_everyone()
+    return checkpoint
+
+
+def check_settings(config: TrainConfig, checkpoint: Path | None) -> None:
+    """Refuse to go on with a training of other settings, or to begin anew in the folder of a finished one.
 
     Raises:
         ValueError: settings changed; the message names them.
     """
-    path = config.out / "config.json"
-    now = plain(asdict(config))
-    if path.is_file() and resumes:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if changed := changes(before, now, free=FREE_TO_CHANGE):
-            raise ValueError(
-                f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
-                "give another --out, or the same settings to resume"
-            )
-    if PartialState().is_main_process:
-        write_json(path, now)
-    PartialState().wait_for_everyone()
+    path, is_finished = config.out / "config.json", (config.out / "finished.json").is_file()
+    if not path.is_file() or not (checkpoint or is_finished):
+        return
+    if changed := changes(read_object(path), to_plain(asdict(config)), free=FREE_TO_CHANGE):
+        raise ValueError(
+            f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
+            "give another --out, or the same settings to resume"
+        )
+    if not checkpoint:
+        raise ValueError(
+            f"{config.out} holds a finished training without the checkpoint that more updates could go on "
+            "from; give another --out"
+        )
+
+
+def forget_training(out: Path) -> None:
+    """Remove what a training wrote that was killed before its first checkpoint: it begins anew."""
+    for name in ("skipped.jsonl", "log.jsonl"):
+        (out / name).unlink(missing_ok=True)
+    for part in (out / "rollouts").glob("step-*.parquet"):
+        part.unlink()
+    if (out / "best" / BEST_FILE).is_file():  # nobody else's folder of this name
+        shutil.rmtree(out / "best")
+
+
+def drop_checkpoints(out: Path, *, keep: int) -> None:
+    """Remove checkpoints that a kill left half-written, and those that it left half-deleted."""
+    if find_checkpoint(out):
+        found = [path for path in out.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal()]
+        for path in sorted(found, key=checkpoint_step)[:-keep]:
+            shutil.rmtree(path)
 
 
 def find_checkpoint(out: Path) -> Path | None:
@@ -131,8 +204,8 @@ def find_checkpoint(out: Path) -> Path | None:
 def is_whole(checkpoint: Path) -> bool:
     """Return whether a checkpoint was written to its end: Trainer writes its state last."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    except (OSError, ValueError, TypeError):
         return False
     return True
 
@@ -142,114 +215,22 @@ def checkpoint_step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def load_weights(model: Any, checkpoint: str) -> bool:
-    """Load the weights of a checkpoint into a bare model of transformers; return False if it is wrapped.
-
-    transformers 5 saves a model under the names of its published files. On resuming, its Trainer looks for
-    these names in the model as they are, finds none, and goes on without a word: with the optimizer of the
-    checkpoint and the weights of the start. Here they are read as every published model is, and all of them
-    must fit. Adapters, FSDP and DeepSpeed have ways of their own, which Trainer takes.
-
-    Raises:
-        RuntimeError: the checkpoint is of another model.
-    """
-    if not isinstance(model, PreTrainedModel):
-        return False
-    kind: Any = type(model)
-    model.load_state_dict(kind.from_pretrained(checkpoint, dtype=model.dtype).state_dict())
-    return True
-
-
 def read_result(config: TrainConfig) -> TrainResult | None:
     """Return the result of the same training if it is finished; None if there is something left to do."""
     path = config.out / "finished.json"
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    if changes(found["settings"], plain(asdict(config)), free=FREE_TO_CHANGE - ENDS):
+    found = read_object(path)
+    if not {"settings", "model", "accuracy", "steps"} <= found.keys():
+        raise ValueError(f"{path} is no result of a training; remove it")
+    if changes(found["settings"], to_plain(asdict(config)), free=FREE_TO_CHANGE - ENDS):
         return None
     logger.info("%s is finished", config.out)
-    return TrainResult(config.out, Path(found["model"]), found["accuracy"], found["steps"])
+    # By its name in the folder, which may have moved.
+    return TrainResult(config.out, config.out / Path(found["model"]).name, found["accuracy"], found["steps"])
 
 
-# -- questions ------------------------------------------------------------------------------------------
-
-
-def read_all(paths: Sequence[Path]) -> list[Question]:
-    """Return the rows of several files; those that cannot be used are questions with a fault."""
-    return [question for path in paths for question in read_questions(path, keep_faults=True)]
-
-
-def usable_questions(config: TrainConfig) -> list[Question]:
-    """Return questions with an answer and with audio that is there; the others go to OUT/skipped.jsonl.
-
-    Of an audio file its header is read; all of it only where that does not say how long it is.
-
-    Raises:
-        ValueError: nothing is left.
-    """
-    good, bad, faults = [], [], dict[Path, str | None]()
-    for question in read_all(config.data.train):
-        if not question.fault and question.audio not in faults:
-            faults[question.audio] = audio_fault(question.audio, config.sound)
-        no_answer = "no answer" if question.answer is None else None
-        why = question.fault or faults[question.audio] or no_answer
-        if why:
-            bad.append((question, why))
-        else:
-            good.append(question)
-    say_unusable(config.out, bad, len(good), "questions")
-    if not good:
-        first = f"{bad[0][0].id} ({bad[0][1]})" if bad else "the files are empty"
-        files = ", ".join(map(str, config.data.train))
-        raise ValueError(f"no question of {files} can be used; first: {first}")
-    return good
-
-
-def validation_questions(config: TrainConfig) -> list[Question]:
-    """Return the validation questions that will be asked; what cannot be goes to OUT/skipped.jsonl."""
-    found = read_all(config.data.validation)
-    bad = [(question, question.fault) for question in found if question.fault]
-    good = [question for question in found if not question.fault]
-    say_unusable(config.out, bad, len(good), "validation questions")
-    most = config.validation.max_questions
-    if most is not None and len(good) > most:
-        logger.info("%d of %d validation questions are asked (validation.max_questions)", most, len(good))
-    return good[:most]
-
-
-def say_unusable(out: Path, bad: Sequence[tuple[Question, str]], num_good: int, name: str) -> None:
-    """Record questions that cannot be used in OUT/skipped.jsonl, and say how many they are, and the first."""
-    if not bad or not PartialState().is_main_process:
-        return
-    record_skipped(out, bad)
-    logger.warning(
-        "%d of %d %s cannot be used, the first: %s (%s); all: %s",
-        len(bad),
-        len(bad) + num_good,
-        name,
-        bad[0][0].id,
-        bad[0][1],
-        out / "skipped.jsonl",
-    )
-
-
-def audio_fault(audio: Path, sound: SoundConfig) -> str | None:
-    """Return why an audio file cannot be used, as far as its header tells; None if it can."""
-    try:
-        seconds = measure(audio)
-        refuse_long(str(audio), seconds, sound)
-    except (AudioError, OSError) as error:
-        return str(error)
-    return None
-
-
-def record_skipped(out: Path, skipped: Sequence[tuple[Question, str]]) -> None:
-    """Append questions and why they are skipped to OUT/skipped.jsonl, unless they are there."""
-    # Resumed trainings and several epochs meet the same files again.
-    path = out / "skipped.jsonl"
-    known = set(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else set[str]()
-    rows = ({"id": question.id, "audio": str(question.audio), "why": why} for question, why in skipped)
-    lines = [json.dumps(row) for row in rows]
-    with path.open("a", encoding="utf-8") as file:
-        file.write("".join(f"{line}\n" for line in lines if line not in known))
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write the rows of a JSON Lines file anew, if it is there."""
+    if path.is_file():
+        write_atomically(path, b"".join(to_json(row) + b"\n" for row in rows))

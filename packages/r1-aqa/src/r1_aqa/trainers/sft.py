@@ -22,13 +22,13 @@ from r1_aqa.models.audio_llm import AudioLLM, unwrap
 from r1_aqa.models.log_probs import completion_logits
 from r1_aqa.models.prompt import format_target
 from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.trainers.run_folder import load_weights
+from r1_aqa.trainers.resumable import ResumableTrainer
 
 IGNORED = -100
 """Label of positions that are not taught."""
 
 
-class AudioSFTTrainer(SFTTrainer):
+class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
     """Fine-tuning of an audio LLM on the answers of questions.
 
     Args:
@@ -77,13 +77,6 @@ class AudioSFTTrainer(SFTTrainer):
         row = self.prompts.readable_row(example["row"])
         return example if row == example["row"] else self.train_dataset[row]  # type: ignore[index]
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if model is not None or not load_weights(self.model, resume_from_checkpoint):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write none: TRL would put a README.md into the folder of the training."""
-
     def compute_loss(
         self,
         model: nn.Module,
@@ -93,7 +86,8 @@ class AudioSFTTrainer(SFTTrainer):
     ) -> Any:
         """Return the cross entropy of the answers' tokens: their sum by their number in the whole update."""
         labels = inputs["labels"][:, 1:]  # see `collate_targets`
-        logits = self._answer_logits(model, inputs["row"].tolist(), labels)
+        rows = inputs["row"].tolist()
+        logits = self._answer_logits(model, rows, labels)
         total = nn.functional.cross_entropy(
             logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum"
         )
@@ -101,6 +95,7 @@ class AudioSFTTrainer(SFTTrainer):
         loss = total / count
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # DDP averages what should be added up
+        self.note_loss(rows, loss)
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def _answer_logits(self, model: nn.Module, rows: list[int], labels: Tensor) -> Tensor:

@@ -15,15 +15,15 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from transformers import Trainer, set_seed
+from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from r1_aqa.config.changes import plain
 from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
 from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question
@@ -39,23 +39,31 @@ from r1_aqa.models.lora import (
     prompts_are_frozen,
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.output import printable
 from r1_aqa.rewards.columns import require_columns, reserved_columns
 from r1_aqa.rewards.rewards import load_rewards
-from r1_aqa.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, Validation, save_model
+from r1_aqa.trainers.callbacks import (
+    EndAtEnd,
+    LogFile,
+    NothingLeft,
+    SaveOnInterrupt,
+    ShowProgress,
+    Validation,
+    save_model,
+)
 from r1_aqa.trainers.curves import read_log, write_curves
+from r1_aqa.trainers.finite import FiniteUpdates
 from r1_aqa.trainers.memory import estimate_memory
+from r1_aqa.trainers.questions import record_skipped, usable_questions, validation_questions
+from r1_aqa.trainers.resumable import ResumableTrainer
 from r1_aqa.trainers.rollouts import RolloutLog
 from r1_aqa.trainers.run_folder import (
     TrainResult,
-    check_settings,
     checkpoint_step,
-    find_checkpoint,
-    join_processes,
+    prepare_folder,
     read_result,
-    record_skipped,
-    usable_questions,
+    sole_training,
     uses_cpu,
-    validation_questions,
 )
 
 logger = logging.getLogger(__name__)
@@ -68,8 +76,8 @@ def train_verb(config: TrainConfig) -> int:
         chosen = (
             "" if result.accuracy is None else f" ({result.accuracy:.1%} of the validation questions right)"
         )
-        print(f"model:  {result.model}{chosen}")
-        print(f"curves: {result.out / 'curves.png'}")
+        print(f"model:  {printable(result.model)}{chosen}")
+        print(f"curves: {printable(result.out / 'curves.png')}")
     return 1 if (config.out / "skipped.jsonl").is_file() else 0
 
 
@@ -79,14 +87,29 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
     Raises:
         ValueError: there is no usable question, or `out` holds a training with other settings.
         DeafModelError: answers do not depend on the audio.
+        BusyError: another training writes into `out`.
+        TrainingError: a loss, gradient or reward is not finite.
         KeyboardInterrupt: after Ctrl-C, when everything is saved.
     """
+    if found := read_result(config):
+        return found
+    with sole_training(config):
+        return _train_grpo(config)
+
+
+def train_sft(config: TrainConfig) -> TrainResult:
+    """Fine-tune on the right answers, or resume what was begun in `config.out`; errors as `train_grpo`."""
+    if found := read_result(config):
+        return found
+    with sole_training(config):
+        return _train_sft(config)
+
+
+def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
     # TRL takes seconds to import: not before a finished training has said that it is finished.
     from r1_aqa.trainers.grpo import grpo_arguments
     from r1_aqa.trainers.grpo_trainer import AudioGRPOTrainer
 
-    if found := read_result(config):
-        return found
     rewards = load_rewards(config.rewards)  # before the model, which may take minutes to load
     llm, questions, checkpoint = begin(config)
     require_columns(rewards, questions)
@@ -116,14 +139,11 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
     return run(config, llm, trainer, checkpoint)
 
 
-def train_sft(config: TrainConfig) -> TrainResult:
-    """Fine-tune on the right answers, or resume what was begun in `config.out`; errors as `train_grpo`."""
+def _train_sft(config: TrainConfig) -> TrainResult:
     from trl import SFTConfig
 
     from r1_aqa.trainers.sft import make_sft_trainer
 
-    if found := read_result(config):
-        return found
     llm, questions, checkpoint = begin(config)
     adapters, _ = set_up(llm, config)
     if adapters is not None:
@@ -141,11 +161,7 @@ def train_sft(config: TrainConfig) -> TrainResult:
 
 def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
     """Return the model, the questions, and the checkpoint to resume from."""
-    join_processes(config)
-    checkpoint = find_checkpoint(config.out)
-    check_settings(config, resumes=checkpoint is not None)
-    if not checkpoint and PartialState().is_main_process:
-        (config.out / "skipped.jsonl").unlink(missing_ok=True)
+    checkpoint = prepare_folder(config)
     questions = usable_questions(config)
     set_seed(config.seed)  # before the model: new adapters are random
     # Quantized weights are made on the GPU; all others go there when training begins.
@@ -180,19 +196,23 @@ def encode(
         sound=config.sound,
         style=config.prompt,
         frozen=frozen,
+        one_by_one=True,
         cache_bytes=int(config.data.cache_gigabytes * 2**30) // 2,
     )
 
 
-def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path | None) -> TrainResult:
+def run(
+    config: TrainConfig, llm: AudioLLM, trainer: ResumableTrainer, checkpoint: Path | None
+) -> TrainResult:
     """Check that the model hears, train, save, draw the curves."""
-    training: EncodedPrompts = trainer.prompts  # type: ignore[attr-defined]
+    training = trainer.prompts
     validation = encode(config, llm, validation_questions(config), frozen=prompts_are_frozen(llm))
-    interrupt, best = SaveOnInterrupt(), Validation(config, llm, trainer, validation)
+    interrupt = SaveOnInterrupt(getattr(config, "updates_per_rollout", 1))
+    progress, best = ShowProgress(), Validation(config, llm, trainer, validation)
     for callback in (ProgressCallback, PrinterCallback):  # which of them, depends on transformers' verbosity
         trainer.remove_callback(callback)
-    progress = ShowProgress()
-    for added in (progress, LogFile(config.out / "log.jsonl"), best, interrupt):
+    log = LogFile(config.out / "log.jsonl")
+    for added in (FiniteUpdates(trainer), progress, log, best, interrupt, EndAtEnd()):
         trainer.add_callback(added)
     for prompts in (training, validation):
         prompts.sounds.on_unreadable = lambda question, why: skip(config.out, question, why)
@@ -203,9 +223,11 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
         describe(config, llm, len(training.questions))
     num_cut = say_cuts(config, training, validation)
     try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with suppress(NothingLeft):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         progress.close()
+        interrupt.close()
     if interrupt.interrupted:
         raise KeyboardInterrupt(f"Saved in {config.out}; the same command goes on from there.")
     save_model(trainer, llm, config.out / "last")
@@ -214,7 +236,7 @@ def run(config: TrainConfig, llm: AudioLLM, trainer: Trainer, checkpoint: Path |
     if trainer.is_world_process_zero():
         write_curves(config.out / "log.jsonl", config.out / "curves.png")
         cut = {"num_cut": num_cut, "truncated_rollouts": truncated_rollouts(config)}
-        write_json(config.out / "finished.json", plain(asdict(result) | cut | {"settings": asdict(config)}))
+        write_json(config.out / "finished.json", asdict(result) | cut | {"settings": asdict(config)})
     return result
 
 
@@ -289,6 +311,7 @@ def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]
         "save_steps": config.save_steps or 500,  # not used after epochs
         "save_total_limit": config.keep_checkpoints,
         "logging_steps": config.logging_steps,
+        "logging_nan_inf_filter": False,  # see `FiniteUpdates`
         "disable_tqdm": True,  # progress is ours, see `ShowProgress`
         "report_to": list(config.report_to) or "none",
         "use_cpu": uses_cpu(config),

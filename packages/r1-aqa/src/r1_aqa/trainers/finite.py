@@ -1,0 +1,215 @@
+"""Stop a training whose loss, gradient, reward or weights are not finite, before anything is spoiled.
+
+transformers' trainer by itself logs such a loss as 0 and takes the update: from then on every weight is NaN.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.utils import gather, gather_object
+from torch import Tensor
+from transformers import TrainerCallback
+
+if TYPE_CHECKING:
+    from r1_aqa.trainers.resumable import ResumableTrainer
+
+Reward = Callable[..., Any]
+SHOWN = 8
+"""Questions that an error names."""
+REMEDY = (
+    "the weights have not taken this update. Look at these questions, lower learning_rate or max_grad_norm, "
+    "or use bf16 or fp32 instead of fp16; the same command goes on from the last checkpoint"
+)
+
+
+class TrainingError(ValueError):
+    """A training cannot go on; the message says at which update, with which questions, and what to do."""
+
+
+class FiniteUpdates(TrainerCallback):
+    """Looks at loss and gradient of an update before the weights take it."""
+
+    def __init__(self, trainer: ResumableTrainer) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any
+    ) -> None:
+        """Raise for a loss or gradient that is not finite.
+
+        Raises:
+            TrainingError: in all processes, for a loss or gradient of any.
+        """
+        passes = self.trainer.take_losses()
+        bad = [rows for rows, loss in passes if not math.isfinite(loss)]
+        # With fp16 a gradient may overflow: the scaler then passes over this update by itself.
+        is_scaled = self.trainer.accelerator.scaler is not None
+        gradients = [] if is_scaled else _gradients(optimizer)
+        fault = 2.0 if bad else 0.0 if are_finite(gradients) else 1.0
+        # The others must not wait for this process, nor take the update.
+        if (worst := float(gather(torch.tensor([fault], device=args.device)).max())) > 0:
+            # Where this process's loss is finite, its questions are not to blame for another's.
+            blamed = bad if worst == 2 else [rows for rows, _ in passes]
+            what = "the loss" if worst == 2 else "the gradient"
+            questions = self._names(row for rows in blamed for row in rows)
+            place = f"at update {state.global_step + 1}, with questions {questions}"
+            raise TrainingError(f"{what} is not finite {place}; {REMEDY}")
+
+    def _names(self, rows: Iterable[int]) -> str:
+        asked = self.trainer.prompts.questions
+        return name_questions(gather_object([asked[row].id for row in dict.fromkeys(rows)]))
+
+
+def _gradients(optimizer: Any) -> list[Tensor]:
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def are_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether all numbers are finite; of tensors that are split over processes, those of this one."""
+    # The largest magnitude, not a norm: squares of float16 would overflow.
+    local = [getattr(tensor, "_local_tensor", tensor).detach() for tensor in tensors]
+    local = [tensor for tensor in local if tensor.numel()]
+    if not local:
+        return True
+    return math.isfinite(float(torch.nn.utils.get_total_norm(local, float("inf"))))
+
+
+def require_finite_weights(model: torch.nn.Module, step: int) -> None:
+    """Raise before weights that are not finite are saved.
+
+    Raises:
+        TrainingError: in all processes.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    device = trained[0].device if trained else torch.device("cpu")
+    fault = torch.tensor([float(not are_finite(trained))], device=device)
+    if float(gather(fault).max()) > 0:
+        raise TrainingError(
+            f"weights are not finite after update {step}, and are not saved; lower learning_rate; the same "
+            "command goes on from the last checkpoint"
+        )
+
+
+# -- rewards --------------------------------------------------------------------------------------------
+
+
+class WatchedRewards:
+    """Reward functions whose results are checked, and what was wrong with them.
+
+    TRL takes None and NaN for `does not apply` and fails somewhere else for anything else. Here such rewards
+    become NaN, which TRL hands on to all processes, and `raise_faults` then raises in all of them.
+
+    Args:
+        rewards: functions as `r1_aqa.rewards.rewards` has them, or TRL's asynchronous ones.
+    """
+
+    def __init__(self, rewards: Sequence[Reward]) -> None:
+        self.functions = [self._watch(reward) for reward in rewards]
+        self._faults: list[str] = []
+        self._cause: Exception | None = None
+
+    def raise_faults(self, rewards: Tensor, step: int) -> None:
+        """Raise if a reward of any process is not finite.
+
+        Args:
+            rewards: `(rollouts, functions)`, of all processes.
+            step: the update that was to learn from them.
+
+        Raises:
+            TrainingError: the message names the reward and the questions.
+        """
+        if not rewards.isfinite().all():
+            faults = list(dict.fromkeys(gather_object(self._faults)))
+            told = "; ".join(faults) or "a reward is not finite"
+            raise TrainingError(
+                f"{told} (at update {step}); no weights have taken this update. A reward must return a "
+                "finite number for each completion; the same command goes on from the last checkpoint"
+            ) from self._cause
+
+    def _watch(self, reward: Reward) -> Reward:
+        if inspect.iscoroutinefunction(reward):
+
+            @functools.wraps(reward)
+            async def later(**given: Any) -> list[float]:
+                try:
+                    found = await reward(**given)
+                except Exception as error:  # whatever a user's function raises
+                    found = error
+                return self._checked(reward, found, given)
+
+            return later
+
+        @functools.wraps(reward)
+        def now(**given: Any) -> list[float]:
+            try:
+                found = reward(**given)
+            except Exception as error:  # whatever a user's function raises
+                found = error
+            return self._checked(reward, found, given)
+
+        return now
+
+    def _checked(self, reward: Reward, found: Any, given: dict[str, Any]) -> list[float]:
+        name, count = getattr(reward, "__name__", repr(reward)), len(given["completions"])
+        ids = given.get("question_id") or ["?"] * count
+        nothing = [math.nan] * count
+        if isinstance(found, Exception):
+            self._cause = found
+            self._faults.append(f"the reward {name} {_raised(found)}, with questions {name_questions(ids)}")
+            return nothing
+        try:
+            values = list(found)
+        except TypeError:
+            self._faults.append(f"the reward {name} returned {_shown(found)} in place of {count} numbers")
+            return nothing
+        if isinstance(found, str | bytes | dict) or len(values) != count:
+            kind = type(found).__name__
+            self._faults.append(
+                f"the reward {name} returned a {kind} of {len(values)} for {count} completions"
+            )
+            return nothing
+        numbers = [_number(value) for value in values]
+        bad = [place for place, number in enumerate(numbers) if not math.isfinite(number)]
+        if bad:
+            self._faults.append(
+                f"the reward {name} is {_shown(values[bad[0]])} for {len(bad)} of {count} completions, of "
+                f"questions {name_questions([ids[place] for place in bad])}"
+            )
+        # Infinity is NaN, too, so that TRL's sums do not warn before the error comes.
+        return [number if math.isfinite(number) else math.nan for number in numbers]
+
+
+def _number(value: Any) -> float:
+    """Return a reward as a number; NaN for what is none."""
+    if value is None or isinstance(value, str | bytes):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a tensor of several numbers
+        return math.nan
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]} ..."
+
+
+def _raised(error: Exception) -> str:
+    """Return what a function raised, and where."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {error!s:.200} ({Path(frame.filename).name}:{frame.lineno})"
+
+
+def name_questions(ids: Iterable[str]) -> str:
+    """Return the ids of questions for an error, each once, the first ones."""
+    names = list(dict.fromkeys(ids))
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

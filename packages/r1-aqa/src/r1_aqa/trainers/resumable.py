@@ -1,0 +1,71 @@
+"""What both trainers add to transformers' about saving a training and going on with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, Trainer
+
+from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.trainers.finite import require_finite_weights
+
+
+class ResumableTrainer(Trainer):
+    """A trainer whose checkpoints are finite, written once, and loaded whole.
+
+    Attributes:
+        prompts: the training questions.
+    """
+
+    prompts: EncodedPrompts
+    _losses: tuple[tuple[list[int], Tensor], ...] = ()
+    _saved_step = -1
+
+    def note_loss(self, rows: list[int], loss: Tensor) -> Tensor:
+        """Remember the loss of a pass and the rows of its questions until the update; return it."""
+        self._losses = (*self._losses, (rows, loss.detach()))
+        return loss
+
+    def take_losses(self) -> list[tuple[list[int], float]]:
+        """Return rows and loss of each pass since the last update."""
+        noted, self._losses = self._losses, ()
+        # Moved at once: each number alone would wait for the GPU.
+        values = torch.stack([loss for _, loss in noted]).tolist() if noted else []
+        return [(rows, value) for (rows, _), value in zip(noted, values, strict=True)]
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: TRL would put a README.md into the folder of the training."""
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        step = self.state.global_step
+        # Trainer saves after an update and again at the end of its epoch; written anew in its place, a
+        # checkpoint would be half of one for a while.
+        if step != self._saved_step:
+            require_finite_weights(self.model, step)  # type: ignore[arg-type]
+            super()._save_checkpoint(model, trial)
+            self._saved_step = step
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if model is not None or not load_weights(self.model, resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+
+def load_weights(model: Any, checkpoint: str) -> bool:
+    """Load the weights of a checkpoint into a bare model of transformers; return False if it is wrapped.
+
+    transformers 5 saves a model under the names of its published files. On resuming, its Trainer looks for
+    these names in the model as they are, finds none, and goes on without a word: with the optimizer of the
+    checkpoint and the weights of the start. Here they are read as every published model is, and all of them
+    must fit. Adapters, FSDP and DeepSpeed have ways of their own, which Trainer takes.
+
+    Raises:
+        RuntimeError: the checkpoint is of another model.
+    """
+    if not isinstance(model, PreTrainedModel):
+        return False
+    kind: Any = type(model)
+    found = kind.from_pretrained(checkpoint, dtype=model.dtype, trust_remote_code=False)
+    model.load_state_dict(found.state_dict())
+    return True
