@@ -1,6 +1,8 @@
 """Run every command of a package that reads sound over a folder of damaged sounds, in one process.
 
-    python tests/sound_commands.py ml-clap CORPUS WORK
+    python tests/sound_commands.py ml-clap CORPUS WORK [ALONE]
+
+ALONE is of how many sounds a command that takes one sound is run (default: of all).
 
 Each command's outcome is a line of JSON in WORK/outcomes.jsonl: the exit code, how many sounds it was given,
 used and listed as bad, the most memory that it held, and what anything but our own code wrote to the standard
@@ -75,8 +77,15 @@ class Outcome:
     """Whether it ended with a code that is right and every sound is accounted for."""
 
 
-def main(package: str, corpus: Path, work: Path) -> None:
-    """Run all commands of a package; returns when every outcome is written."""
+def main(package: str, corpus: Path, work: Path, alone: int | None = None) -> None:
+    """Run all commands of a package; returns when every outcome is written.
+
+    Args:
+        package: its name.
+        corpus: folder of sounds.
+        work: where outputs and outcomes go.
+        alone: of how many sounds a command that takes one sound is run; None: of all.
+    """
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     work.mkdir(parents=True, exist_ok=True)
     program = import_module(f"{package.replace('-', '_')}.cli").main
@@ -84,9 +93,17 @@ def main(package: str, corpus: Path, work: Path) -> None:
     paths = [path for path in paths if path.name != "round"]
     trials = {"ml-clap": clap_trials, "aac-llm": captioner_trials, "r1-aqa": question_trials}[package]
     with (work / "outcomes.jsonl").open("a", encoding="utf-8") as file:
-        for trial in trials(corpus, paths, work):
+        for trial in thinned(trials(corpus, paths, work), alone):
             file.write(json.dumps(asdict(try_command(program, trial, work))) + "\n")
             file.flush()
+
+
+def thinned(trials: Iterator[Trial], alone: int | None) -> Iterator[Trial]:
+    """Yield trials, and of those about one sound each so many at most, spread over all."""
+    given = list(trials)
+    single = [trial for trial in given if trial.given == 1]
+    kept = {id(trial) for trial in single[:: max(1, len(single) // alone)]} if alone else set()
+    yield from (trial for trial in given if trial.given > 1 or not alone or id(trial) in kept)
 
 
 def try_command(program: Callable[[Sequence[str]], None], trial: Trial, work: Path) -> Outcome:
@@ -436,4 +453,4 @@ def count_prepared_questions(made: Path) -> tuple[int, list[str]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), *map(int, sys.argv[4:]))

@@ -49,7 +49,7 @@ def test_other_seeds_damage_otherwise() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES, indirect=True)
 def test_no_damaged_sound_is_lost_or_ends_a_command(package: str, tmp_path: Path) -> None:
-    outcomes = run_commands(package, tmp_path, seed=12, count=150, minutes=10.0, limit=300)
+    outcomes = run_commands(package, tmp_path, seed=12, count=150, minutes=4.0, limit=600, alone=12)
     check(package, outcomes)
 
 
@@ -69,12 +69,20 @@ def test_thousands_of_damaged_sounds(
 
 
 def run_commands(
-    package: str, folder: Path, *, seed: int, count: int, minutes: float, limit: float
+    package: str,
+    folder: Path,
+    *,
+    seed: int,
+    count: int,
+    minutes: float,
+    limit: float,
+    alone: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return the outcome of each command of a package, run in one process of its own."""
     corpus, work = folder / "corpus", folder / "work"
     make_corpus(corpus, seed, count, bomb_minutes=minutes)
     script = [sys.executable, str(ROOT / "tests" / "sound_commands.py"), package, str(corpus), str(work)]
+    script += [str(alone)] if alone else []
     result = subprocess.run(script, capture_output=True, text=True, errors="replace", timeout=limit)
     lines = (work / "outcomes.jsonl").read_text(encoding="utf-8").splitlines()
     outcomes = [json.loads(line) for line in lines]
