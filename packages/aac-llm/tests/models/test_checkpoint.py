@@ -4,8 +4,10 @@ import logging
 
 import pytest
 import torch
+from aac_llm.correction.llm import LocalLLM, check_source
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.checkpoint import find_model
+from aac_llm.models.decoder import load_decoder
 from aac_llm.models.tensors import CheckpointError
 
 
@@ -34,6 +36,35 @@ def test_what_is_no_captioner_is_refused(tmp_path):
         find_model(tmp_path)
     with pytest.raises(CheckpointError, match="expected the folder of a captioner or a hub id"):
         find_model(tmp_path / "nowhere")
+
+
+def test_a_hub_id_may_name_its_revision_and_only_what_is_needed_is_fetched(tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, **options):
+        asked.append((name, options["revision"], options["allow_patterns"]))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert find_model("owner/captioner@v1") == tmp_path
+    find_model("owner/captioner")
+    assert [one[:2] for one in asked] == [("owner/captioner", "v1"), ("owner/captioner", None)]
+    assert not [pattern for pattern in asked[0][2] if pattern.endswith((".bin", ".pt", ".py", ".ckpt"))]
+
+
+def test_every_language_model_may_name_its_revision(monkeypatch):
+    asked = []
+
+    def load(name, **options):
+        asked.append((name, options["revision"], options["trust_remote_code"]))
+        raise OSError("not here")
+
+    for kind in ("AutoConfig", "AutoTokenizer", "AutoModelForCausalLM"):
+        monkeypatch.setattr(f"transformers.{kind}.from_pretrained", load)
+    for function in (load_decoder, LocalLLM.from_pretrained, check_source):
+        with pytest.raises(ValueError, match="owner/model@v1"):
+            function("owner/model@v1")
+    assert asked == [("owner/model", "v1", False)] * 3
 
 
 def _disturb(model):

@@ -25,10 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from aac_llm.metrics.foreign import check_folder, split_revision
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.sentence import count_longer
-from aac_llm.models.hub import split_revision
-from aac_llm.models.sizes import check_folder
 
 FENSE_DETECTOR = "echecker_clotho_audiocaps_base"
 PUBLISHED = {

@@ -17,9 +17,8 @@ import torch
 from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 
+from aac_llm.metrics.foreign import check_folder, split_revision
 from aac_llm.metrics.missing import MissingMetricError
-from aac_llm.models.hub import split_revision
-from aac_llm.models.sizes import check_folder
 from aac_llm.strict_json import read_json, read_object
 
 FENSE_ENCODER = "sentence-transformers/paraphrase-TinyBERT-L6-v2"

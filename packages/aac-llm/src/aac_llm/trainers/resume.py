@@ -1,37 +1,16 @@
-"""What a checkpoint keeps beside weights and optimizer, so that a resumed run ends as an undisturbed one.
-
-Trainer's own state (`trainer_state.json`, written last) holds the log; with it are kept here the losses that
-are not logged yet, and what was found out about clips.
-"""
+"""Where a training resumes: what its checkpoint kept is taken over, and a validation that is due is made."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import IntervalStrategy
 
+from aac_llm.trainers.saved_state import KEY, NothingLeftError
+
 if TYPE_CHECKING:
     from aac_llm.trainers.trainer import CaptionTrainer
-
-KEY = "aac_llm"
-"""Of our part in Trainer's saved state."""
-
-
-class NothingLeftError(Exception):
-    """The checkpoint is that of the last update: Trainer would take one more."""
-
-
-@dataclass
-class Unlogged:
-    """The losses since the last line of the log, of which the next one will be the mean."""
-
-    loss: Tensor | float = 0.0
-    """Their sum; a tensor, so that no update waits for it."""
-    since: int = 0
-    """Update of that line."""
 
 
 class Resume(TrainerCallback):

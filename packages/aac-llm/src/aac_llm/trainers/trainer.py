@@ -29,8 +29,8 @@ from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.strict_json import read_object
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
-from aac_llm.trainers.resume import KEY, NothingLeftError, Unlogged
 from aac_llm.trainers.run_folder import BEST, VALIDATION
+from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
 from aac_llm.trainers.validation import summarize, validate_clips
 
 
