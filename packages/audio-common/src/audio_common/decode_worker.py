@@ -1,4 +1,4 @@
-"""The process in which `audio_common.workers` decodes, `decode_worker MEGABYTES SECONDS LIFELINE`.
+"""The process in which `audio_common.workers` decodes, `decode_worker MEGABYTES SECONDS LIFELINE SHARED`.
 
 Requests come on standard input, pickled: the parent is trusted. What goes back is not, since it is made of
 files that nobody knows: frames of a kind, a length and that many bytes, of samples (float32) or JSON. The
@@ -17,6 +17,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import mmap
 import os
 import pickle
 import resource
@@ -38,6 +39,8 @@ from audio_common.frames import (
     READY,
     RESULT,
     SAMPLES,
+    SHARED,
+    SHARED_BYTES,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +55,8 @@ def main() -> None:
     megabytes, seconds, lifeline = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     watch(lifeline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    outlet = Outlet(os.dup(1), seconds)
+    shared = mmap.mmap(int(sys.argv[4]), SHARED_BYTES)
+    outlet = Outlet(os.dup(1), seconds, shared)
     os.dup2(2, 1)  # what a library prints there would be taken for frames
     logging.getLogger("audio_common").addHandler(logging.NullHandler())  # the parent logs complaints
     logging.getLogger("audio_common").propagate = False
@@ -98,11 +102,14 @@ class Outlet:
     Args:
         fd: descriptor that the parent reads.
         seconds: the parent's time limit.
+        shared: memory that the parent has, too, for the last samples of a sound.
     """
 
-    def __init__(self, fd: int, seconds: float) -> None:
+    def __init__(self, fd: int, seconds: float, shared: mmap.mmap) -> None:
         self._fd = fd
+        self._shared = shared
         self._patience = int(min(seconds, 1e8)) + ORPHAN_SECONDS
+        self._waiting: list[memoryview] = []
         self._decoded, self._told = 0.0, time.monotonic()
 
     def set_alarm(self) -> None:
@@ -115,9 +122,10 @@ class Outlet:
         signal.alarm(0)
 
     def send(self, kind: bytes, content: bytes | memoryview = b"") -> None:
-        """Send a frame."""
+        """Send a frame, and samples before it that wait: the parent wakes up once."""
         signal.alarm(0)
-        views = [memoryview(HEADER.pack(kind, len(content))), memoryview(content)]
+        views = [*self._waiting, memoryview(HEADER.pack(kind, len(content))), memoryview(content)]
+        self._waiting = []
         while views:
             count = os.writev(self._fd, views)
             while views and count >= len(views[0]):
@@ -127,8 +135,20 @@ class Outlet:
         signal.alarm(self._patience)
 
     def send_samples(self, samples: np.ndarray) -> None:
-        """Send float32 (samples,)."""
-        self.send(SAMPLES, memoryview(samples.data).cast("B"))
+        """Send float32 (samples,), with the next frame."""
+        content = memoryview(samples.data).cast("B")
+        if self._waiting:
+            self.send(SAMPLES, content)
+        else:
+            self._waiting = [memoryview(HEADER.pack(SAMPLES, len(content))), content]
+
+    def share_samples(self, blocks: list[np.ndarray], count: int) -> None:
+        """Hand over a sound's last samples, `count` float32 in blocks, at most `FRAME_SAMPLES`."""
+        import numpy as np
+
+        np.concatenate(blocks, out=np.frombuffer(self._shared, np.float32, count))
+        content = struct.pack("<q", count)
+        self._waiting += [memoryview(HEADER.pack(SHARED, len(content))), memoryview(content)]
 
     def tell_progress(self, seconds: float) -> None:
         """Note that so much sound has been decoded, and tell it once a second."""
@@ -153,7 +173,8 @@ def serve(outlet: Outlet, megabytes: int, folder: str, task: str, options: dict[
         )
         outlet.send(FAILURE, json.dumps({"reason": reason, "is_full": is_full}).encode())
     else:
-        outlet.send(RESULT, json.dumps(result).encode())
+        # Nothing to say, the rule of most sounds, costs no JSON.
+        outlet.send(RESULT, json.dumps(result).encode() if any(result.values()) else b"")
 
 
 def load(
@@ -175,13 +196,15 @@ def load(
     pending: list[np.ndarray] = []
     num_pending = 0
     for block in decoded_blocks(sound, sample_rate, offset, duration, max_seconds):
-        pending.append(block)
-        num_pending += len(block)
-        if num_pending >= FRAME_SAMPLES:
+        if num_pending + len(block) > FRAME_SAMPLES and pending:
             outlet.send_samples(np.concatenate(pending))
             pending, num_pending = [], 0
-    if pending:
-        outlet.send_samples(pending[0] if len(pending) == 1 else np.concatenate(pending))
+        pending.append(block)
+        num_pending += len(block)
+    if num_pending > FRAME_SAMPLES:
+        outlet.send_samples(pending[0])
+    else:
+        outlet.share_samples(pending, num_pending)
     return {"complaints": sound.complaints}
 
 
@@ -190,6 +213,19 @@ def info(outlet: Outlet, source: str | bytes) -> dict[str, Any]:
     from audio_common.info import audio_info
 
     return asdict(audio_info(source))
+
+
+def infos(outlet: Outlet, source: list[str]) -> dict[str, Any]:
+    """What `audio_info` gives for each, or why there is nothing."""
+    from audio_common.reader import AudioError
+
+    found: list[dict[str, Any]] = []
+    for path in source:
+        try:
+            found.append(info(outlet, path))
+        except AudioError as error:
+            found.append({"reason": str(error)})
+    return {"infos": found}
 
 
 def measure(outlet: Outlet, source: str | bytes) -> dict[str, Any]:
@@ -212,6 +248,7 @@ def check(outlet: Outlet, source: str, is_described: bool, **options: Any) -> di
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
     "load": load,
     "info": info,
+    "infos": infos,
     "measure": measure,
     "check": check,
 }

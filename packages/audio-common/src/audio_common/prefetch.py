@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 
     from audio_common.config import Channel
     from audio_common.info import AudioInfo
+    from audio_common.reader import AudioError
     from audio_common.workers import DecodeLimits, DecodePool
 
 BATCHES_AHEAD = 2
 """Batches decoded or being decoded while the caller works on another one."""
+HEADERS_AT_ONCE = 16
+"""Files whose headers a thread reads before another one's turn."""
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -228,8 +231,13 @@ class _Selection:
         """Group numbers of sounds by the lengths in their headers, without those that show to be unwanted."""
         seconds: dict[int, float] = {}
         with ThreadPoolExecutor(num_workers, thread_name_prefix="decode") as threads:
+            groups = [
+                self._spans[first : first + HEADERS_AT_ONCE]
+                for first in range(0, len(self._spans), HEADERS_AT_ONCE)
+            ]
             try:
-                for index, length in enumerate(threads.map(self._measure, self._spans)):
+                lengths = chain.from_iterable(threads.map(self._measure, groups))
+                for index, length in enumerate(lengths):
                     if length.failure is not None:
                         self.report(index, length.failure)
                     elif not length.is_exact or self.wants(index, length.seconds):
@@ -242,23 +250,37 @@ class _Selection:
         numbers = list(seconds)
         return [[numbers[place] for place in batch] for batch in batch_by_length([*seconds.values()], limits)]
 
-    def _measure(self, span: AudioSpan) -> _Length:
+    def _measure(self, spans: Sequence[AudioSpan]) -> list[_Length]:
         from audio_common.reader import AudioError
 
-        asked = math.inf if span.duration is None else span.duration
-        if self._refuse is None and span.duration is not None:
-            return _Length(asked)
-        try:
-            info = self._read_header(span.path)
-        except AudioError as e:
-            return _Length(failure=str(e))
-        rest = math.inf if info.duration is None else max(0.0, info.duration - span.offset)
-        return _Length(min(asked, rest), info.is_exact and info.duration is not None)
+        is_asked = [self._refuse is not None or span.duration is None for span in spans]
+        infos = iter(self._read_headers(list(compress((span.path for span in spans), is_asked))))
+        lengths = []
+        for span, is_read in zip(spans, is_asked, strict=True):
+            asked = math.inf if span.duration is None else span.duration
+            info = next(infos) if is_read else None
+            if info is None:
+                lengths.append(_Length(asked))
+            elif isinstance(info, AudioError):
+                lengths.append(_Length(failure=str(info)))
+            else:
+                rest = math.inf if info.duration is None else max(0.0, info.duration - span.offset)
+                lengths.append(_Length(min(asked, rest), info.is_exact and info.duration is not None))
+        return lengths
 
-    def _read_header(self, path: Path) -> AudioInfo:
+    def _read_headers(self, paths: Sequence[Path]) -> list[AudioInfo | AudioError]:
         from audio_common.info import audio_info
+        from audio_common.reader import AudioError
 
-        return audio_info(path) if self._pool is None else self._pool.audio_info(path)
+        if self._pool is not None:
+            return self._pool.audio_infos(paths)
+        infos: list[AudioInfo | AudioError] = []
+        for path in paths:
+            try:
+                infos.append(audio_info(path))
+            except AudioError as error:
+                infos.append(error)
+        return infos
 
 
 def load_ahead(

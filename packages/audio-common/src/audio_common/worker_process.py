@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import pickle
 import select
@@ -11,9 +12,9 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from audio_common.frames import HEADER, KINDS, NOISE_BYTES, READY
+from audio_common.frames import FRAME_SAMPLES, HEADER, KINDS, NOISE_BYTES, READY, SHARED_BYTES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,16 +57,28 @@ class WorkerProcess:
         fcntl.fcntl(self._noise, fcntl.F_SETFL, os.O_APPEND)
         self._heard = 0
         read_end, self._lifeline = os.pipe()
+        shared = _open_shared()
+        shared.truncate(SHARED_BYTES)
+        self._shared = mmap.mmap(shared.fileno(), SHARED_BYTES)
         # What this process imports is what the worker does, but nothing from the current folder.
         search = os.pathsep.join(filter(None, sys.path))
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", MODULE, str(megabytes), str(seconds), str(read_end)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    MODULE,
+                    str(megabytes),
+                    str(seconds),
+                    str(read_end),
+                    str(shared.fileno()),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._noise,
                 env={**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-                pass_fds=(read_end,),
+                pass_fds=(read_end, shared.fileno()),
                 process_group=0,  # Ctrl-C is for the parent alone
                 bufsize=0,
             )
@@ -74,6 +87,7 @@ class WorkerProcess:
             raise
         finally:
             os.close(read_end)
+            shared.close()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._frames = self._process.stdin.fileno(), self._process.stdout.fileno()
@@ -134,6 +148,15 @@ class WorkerProcess:
         self._fill(content.data)
         return kind, content
 
+    def shared_samples(self, content: np.ndarray) -> np.ndarray:
+        """Copy the samples that a frame tells of out of the shared memory, as float32 (samples,)."""
+        import numpy as np
+
+        count = int(content.view(np.int64)[0])
+        if not 0 <= count <= FRAME_SAMPLES:
+            raise WorkerEndedError
+        return np.frombuffer(self._shared, np.float32, count).copy()
+
     def _fill(self, view: memoryview) -> None:
         while view:
             self._wait(self._poll)
@@ -181,6 +204,13 @@ class WorkerProcess:
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()
+
+
+def _open_shared() -> BinaryIO:
+    """Open a file without a name, on Linux one that is only memory."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("samples"), "r+b")
+    return tempfile.TemporaryFile()
 
 
 def _folder() -> str:
