@@ -36,7 +36,9 @@ from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.audio_index import Hit
 from ml_clap.search.index import index
 from ml_clap.search.search import search
-from ml_clap.trainers.train import CURVES_FILE, TrainResult, train
+from ml_clap.trainers.result import TrainResult
+from ml_clap.trainers.train import train
+from ml_clap.trainers.trainer import CURVES_FILE
 
 logger = logging.getLogger(__name__)
 

@@ -51,6 +51,7 @@ def test_two_processes_take_the_updates_of_one_and_go_on(no_dropout: Path, tmp_p
     expected, got = (load_file(tmp_path / name / "last" / "model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(expected[key], got[key], rtol=1e-3, atol=1e-4) for key in expected)
     shutil.rmtree(tmp_path / "two" / "checkpoint-6")
+    (tmp_path / "two" / "finished.json").unlink()
     in_two_processes(halves)
     again = losses(tmp_path / "two")
     assert [each["loss"] for each in again] == [each["loss"] for each in two]

@@ -87,14 +87,13 @@ def test_a_failed_save_leaves_the_model_folder_before(tmp_path: Path) -> None:
 
 def test_a_continued_log_drops_what_will_be_done_again_and_a_cut_line(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
-    log = RunLog(path, step=0)
+    log = RunLog(path, step=0, validated=0)
     for step in range(1, 6):
         log.write({"step": step, "loss": 1.0 / step})
-    log.close()
+        log.write({"step": step, "score": 1.0 * step})
     with path.open("a") as file:
         file.write('{"step": 6, "lo')
-    log = RunLog(path, step=3)
+    log = RunLog(path, step=3, validated=2)
     log.write({"step": 4, "loss": 0.5})
-    log.close()
-    assert [record["step"] for record in read_log(path)] == [1, 2, 3, 4]
+    assert [record["step"] for record in read_log(path)] == [1, 1, 2, 2, 3, 4]
     assert json.loads(path.read_text().splitlines()[-1]) == {"step": 4, "loss": 0.5}

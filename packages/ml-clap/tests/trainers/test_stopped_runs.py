@@ -15,13 +15,15 @@ from ml_clap import cli
 from ml_clap.config.train import TrainConfig
 from ml_clap.data.manifest import read_clips, write_manifest
 from ml_clap.lock import BusyError, sole_writer
-from ml_clap.trainers import train as module
+from ml_clap.trainers import train as entry
+from ml_clap.trainers import trainer as module
 from ml_clap.trainers.best_model import best_score
 from ml_clap.trainers.interruption import Interruption
 from ml_clap.trainers.learner import Learner
 from ml_clap.trainers.processes import TrainingError
 from ml_clap.trainers.run_folder import list_checkpoints, read_log, recover_run, save_checkpoint
-from ml_clap.trainers.train import Trainer, train
+from ml_clap.trainers.train import train
+from ml_clap.trainers.trainer import Trainer
 
 UPDATES = 7
 """Off the boundary of an epoch, and of `save_steps`."""
@@ -140,7 +142,7 @@ def test_a_finished_run_says_so_and_loads_no_model(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = train(config)
-    monkeypatch.setattr(module, "Trainer", None)
+    monkeypatch.setattr(entry, "Trainer", None)
     with caplog.at_level("INFO"):
         assert train(replace(config, logging_steps=1)) == first
     assert f"{config.out} is finished" in caplog.text

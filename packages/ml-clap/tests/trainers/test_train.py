@@ -15,7 +15,8 @@ from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.trainers.interruption import Interruption
 from ml_clap.trainers.processes import TrainingError, check_same_run, describe_batch, run_settings
 from ml_clap.trainers.run_folder import read_log
-from ml_clap.trainers.train import Trainer, train
+from ml_clap.trainers.train import train
+from ml_clap.trainers.trainer import Trainer
 from ml_clap.trainers.validation import prompts_of, validate
 
 
