@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def read_manifest(
     path, language = Path(path), language_code(language)
     clips: list[Clip] = []
     line_of_id: dict[str, int] = {}
-    for number, row in json_lines(read_bytes(path), str(path)):
+    for number, row in json_rows(path):
         try:
             if isinstance(row, JSONError):
                 raise ManifestError(str(row)) from row
@@ -133,6 +133,18 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
         ids.add(clip.id)
         lines.append(to_json(row) + b"\n")
     write_bytes(path, b"".join(lines))
+
+
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | JSONError]]:
+    """Yield the number and the object of each line that is not blank, or in its place what is wrong with it.
+
+    Raises:
+        ManifestError: the file is no text.
+    """
+    try:
+        yield from json_lines(read_bytes(path), str(path))
+    except JSONError as e:
+        raise ManifestError(str(e)) from e
 
 
 def _parse_clip(row: dict[str, Any], path: Path, number: int, language: str) -> Clip:

@@ -12,14 +12,14 @@ files of other systems are easy to make; unknown keys are ignored.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aac_llm.data.manifest import is_seconds
-from aac_llm.files import read_bytes, to_json, write_bytes
-from aac_llm.strict_json import JSONError, is_writable_text, json_lines, read_records
+from aac_llm.data.manifest import ManifestError, is_seconds, json_rows
+from aac_llm.files import to_json, write_bytes
+from aac_llm.strict_json import JSONError, is_writable_text, read_records
 
 
 class PredictionError(ValueError):
@@ -135,7 +135,7 @@ def read_predictions(path: str | Path, *, problems: list[str] | None = None) -> 
     path = Path(path)
     predictions = []
     seen: dict[tuple[str, float | None], int] = {}
-    for number, row in json_lines(read_bytes(path), str(path)):
+    for number, row in _rows(path):
         try:
             if isinstance(row, JSONError):
                 raise PredictionError(str(row)) from row
@@ -180,6 +180,13 @@ def append_predictions(path: str | Path, predictions: Iterable[Prediction]) -> N
 def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
     """Write a file anew; a reader, or a kill meanwhile, finds the old one or the new one."""
     write_bytes(path, b"".join(map(_line, predictions)))
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | JSONError]]:
+    try:
+        yield from json_rows(path)
+    except ManifestError as e:
+        raise PredictionError(str(e)) from e
 
 
 def _line(prediction: Prediction) -> bytes:

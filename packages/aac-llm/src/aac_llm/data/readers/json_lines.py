@@ -16,10 +16,9 @@ from aac_llm.config.prepare import (
 )
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import language_code
-from aac_llm.data.manifest import KEYS, Clip
+from aac_llm.data.manifest import KEYS, Clip, json_rows
 from aac_llm.data.readers.source import Reading, metadata_seconds
-from aac_llm.files import read_bytes
-from aac_llm.strict_json import JSONError, is_writable_text, json_lines
+from aac_llm.strict_json import JSONError, is_writable_text
 
 LABELS = ("split", "dataset", "licence", "sound_id")
 """Keys of our rows that are texts, if they are there."""
@@ -120,7 +119,7 @@ def _refuse_text(key: str, value: object, where: str, reading: Reading) -> None:
 
 def _rows(source: Path, reading: Reading) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line number and object of each line; what is no object becomes a problem."""
-    for number, row in json_lines(read_bytes(source), str(source)):
+    for number, row in json_rows(source):
         if isinstance(row, JSONError):
             where = f"{source}:{number}"
             reading.add_problem("row", where, str(row).removeprefix(f"{where}: "))
