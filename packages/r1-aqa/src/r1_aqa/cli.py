@@ -220,7 +220,7 @@ VERBS = (
     Verb(
         name="answer",
         settings=AnswerConfig,
-        function="r1_aqa.answering.answerer:answer",
+        function="r1_aqa.answering.command:answer",
         positional=("audio", "question"),
         example='answer street.wav "What is heard?" --choices "a dog" rain --model runs/small-grpo',
         check=check_answer,

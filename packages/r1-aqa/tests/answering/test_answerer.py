@@ -11,7 +11,8 @@ import torch
 from audio_common import AudioError, DecodeLimits
 from audio_common.scenes.scene import random_scene, render
 from r1_aqa.answering.answer import parse_answer
-from r1_aqa.answering.answerer import Answerer, answer
+from r1_aqa.answering.answerer import Answerer
+from r1_aqa.answering.command import answer
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question

@@ -1,4 +1,4 @@
-"""Answer questions about audio files, from Python and by `r1-aqa answer`."""
+"""Answer questions about sounds, from Python; `r1_aqa.answering.command` is `r1-aqa answer`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, overload
 
@@ -16,20 +16,14 @@ import torch
 from audio_common import AudioError, DecodeLimits, DecodePool, as_waveform, one_or_many
 
 from r1_aqa.answering.answer import Answer, check_numbers, check_texts, parse_answer
-from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
-from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import SAMPLE_RATE, describe_cuts
-from r1_aqa.files import is_stream, write_json
-from r1_aqa.lock import sole_writer
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.models.run_folder import say_sound_changes
 from r1_aqa.models.windows import Completion
-from r1_aqa.output import printable
 from r1_aqa.rewards.matching import choose_window
 
 logger = logging.getLogger(__name__)
@@ -304,44 +298,3 @@ def say_errors(answers: Sequence[Answer]) -> None:
     errors = [answer.error for answer in answers if answer.error is not None]
     if errors:
         logger.warning("%d of %d sounds have no answer, the first: %s", len(errors), len(answers), errors[0])
-
-
-def answer(config: AnswerConfig) -> Answer:
-    """Answer the question of a command and print the answer.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        AudioError: it cannot be read.
-        BusyError: another process writes the same JSON file.
-    """
-    if not config.audio.is_file():
-        raise FileNotFoundError(f"there is no file {config.audio}")
-    output = nullcontext() if config.json is None else sole_writer(config.json)
-    with output:
-        return _answer(config)
-
-
-def _answer(config: AnswerConfig) -> Answer:
-    answerer = Answerer.from_pretrained(
-        config.model,
-        dtype=config.dtype,
-        device=config.device,
-        sound=config.sound,
-        decode_limits=DecodeLimits(seconds=config.decode_seconds, megabytes=config.decode_megabytes),
-    )
-    say_sound_changes(config.model, asdict(config.sound))
-    if take_letters_off(config.choices)[0]:
-        logger.info("the options have letters, as in (A) Man: the answer is compared without them")
-    found = answerer.answer(
-        config.audio,
-        config.question,
-        config.choices,
-        prompt=config.prompt,
-        max_new_tokens=config.max_new_tokens,
-        temperature=config.temperature,
-    )
-    if config.json is not None:
-        write_json(config.json, asdict(found))
-    if not is_stream(config.json):
-        print(printable(found.choice or found.text, lines=True))
-    return found

@@ -19,6 +19,7 @@ from audio_common.check import Check, CheckMemory, check_files
 from audio_common.config import Channel
 
 from r1_aqa.data.fingerprints import RATE, Fingerprint, FingerprintIndex, fingerprint
+from r1_aqa.data.lengths import measure
 from r1_aqa.data.report import (
     CANCELS,
     CORRUPT,
@@ -31,7 +32,6 @@ from r1_aqa.data.report import (
     TOO_LONG,
     Reason,
 )
-from r1_aqa.data.sounds import measure
 from r1_aqa.output import Progress
 
 SILENCE_DB = -80.0

@@ -1,15 +1,13 @@
 """Audio of questions: mono at 16 kHz, cut by one stated rule; files that cannot be read are remembered.
 
-Lengths are those of what decoding gives, not of what a header estimates: `measure`.
+Lengths are those of what decoding gives, not of what a header estimates: `r1_aqa.data.lengths`.
 """
 
 from __future__ import annotations
 
 import io
 import logging
-import os
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from audio_common import AudioError
 from audio_common.config import Channel
 
 from r1_aqa.config.sound import SoundConfig
+from r1_aqa.data.lengths import measure
 from r1_aqa.data.questions import Question
 from r1_aqa.files import write_atomically
 
@@ -27,55 +26,9 @@ logger = logging.getLogger(__name__)
 SAMPLE_RATE = 16_000
 """Hz; what the encoders of all known audio LLMs take."""
 
-_LENGTHS: dict[tuple[str, int, int], tuple[float, bool]] = {}
-"""Seconds of files by path, time of change and size, and whether these are all."""
-_MOST_LENGTHS = 100_000
-
 
 class SoundTooLongError(AudioError):
     """The audio is longer than `sound.max_seconds`, and `too_long: skip` leaves it out."""
-
-
-def measure(path: str | Path, *, at_most: float | None = None, decoder: Any = audio_common) -> float:
-    """Return the length of a sound in seconds, as decoding gives it; read once while the file stays as it is.
-
-    Args:
-        path: the file.
-        at_most: beyond so many seconds it does not matter how long it is: where the header does not tell, no
-            more is decoded, and what was is returned. None: all of it.
-        decoder: `audio_common`, or a `DecodePool` with its limits.
-
-    Raises:
-        AudioError: it cannot be read.
-    """
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # ValueError: a name with a NUL
-        return decoder.measure_audio(path).duration or 0.0  # it says in its words what is wrong
-    key = (str(path), status.st_mtime_ns, status.st_size)
-    seconds, is_whole = _LENGTHS.get(key, (0.0, False))
-    if is_whole or (at_most is not None and seconds > at_most):
-        return seconds
-    if len(_LENGTHS) >= _MOST_LENGTHS:
-        _LENGTHS.clear()
-    _LENGTHS[key] = _measure(path, at_most, decoder)
-    return _LENGTHS[key][0]
-
-
-def _measure(path: str | Path, at_most: float | None, decoder: Any) -> tuple[float, bool]:
-    """Return seconds, and whether they are those of the whole sound."""
-    info = decoder.audio_info(path)
-    if info.is_exact and info.duration is not None:
-        return info.duration, True
-    if at_most is None:
-        return decoder.measure_audio(path).duration or 0.0, True
-    count, rate = 0, info.sample_rate
-    with closing(decoder.stream_audio(path, sample_rate=rate, block_seconds=10.0)) as blocks:
-        for block in blocks:
-            count += len(block)
-            if count > at_most * rate:
-                return count / rate, False
-    return count / rate, True
 
 
 def load_sound(

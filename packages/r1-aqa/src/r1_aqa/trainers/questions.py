@@ -12,9 +12,10 @@ from audio_common import AudioError
 
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.config.train import TrainConfig
+from r1_aqa.data.lengths import measure
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
-from r1_aqa.data.sounds import known_until, measure, refuse_long
+from r1_aqa.data.sounds import known_until, refuse_long
 from r1_aqa.files import append_line
 from r1_aqa.strict_json import read_records
 

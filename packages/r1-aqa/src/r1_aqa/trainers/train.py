@@ -25,9 +25,8 @@ from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
-from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question
-from r1_aqa.data.sounds import describe_cuts, say_skipped
+from r1_aqa.data.sounds import say_skipped
 from r1_aqa.files import write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.models.heard import require_heard
@@ -40,7 +39,7 @@ from r1_aqa.models.lora import (
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.output import printable
-from r1_aqa.rewards.columns import require_columns, reserved_columns
+from r1_aqa.rewards.columns import require_columns
 from r1_aqa.rewards.rewards import load_rewards
 from r1_aqa.trainers.callbacks import (
     EndAtEnd,
@@ -51,11 +50,9 @@ from r1_aqa.trainers.callbacks import (
     Validation,
     save_model,
 )
-from r1_aqa.trainers.curves import read_log, write_curves
-from r1_aqa.trainers.finite import FiniteUpdates
-from r1_aqa.trainers.memory import estimate_memory
+from r1_aqa.trainers.curves import write_curves
 from r1_aqa.trainers.questions import record_skipped, usable_questions, validation_questions
-from r1_aqa.trainers.resumable import ResumableTrainer
+from r1_aqa.trainers.resumable import FiniteUpdates, ResumableTrainer
 from r1_aqa.trainers.rollouts import RolloutLog
 from r1_aqa.trainers.run_folder import (
     TrainResult,
@@ -65,6 +62,7 @@ from r1_aqa.trainers.run_folder import (
     sole_training,
     uses_cpu,
 )
+from r1_aqa.trainers.told import describe, say_cuts, truncated_rollouts
 
 logger = logging.getLogger(__name__)
 
@@ -246,41 +244,6 @@ def skip(out: Path, question: Question, why: str) -> None:
     record_skipped(out, [(question, why)])
 
 
-def say_cuts(config: TrainConfig, *prompts: EncodedPrompts) -> int:
-    """Say, and return, of how many questions only a part of the sound is heard; say what else is changed."""
-    total, advice = 0, "--sound.too_long chooses the part, or skips them; --sound.max_seconds its length"
-    for some in prompts:
-        count, line = describe_cuts(some.sounds, range(len(some.questions)), advice)
-        total += count
-        if line and PartialState().is_main_process:
-            logger.warning("%s", line)
-    if PartialState().is_main_process:
-        if lettered := count_lettered(prompts[0].questions):
-            logger.info(
-                "the options of %d questions have letters, as in (A) Man: answers are compared without",
-                lettered,
-            )
-        if isinstance(config, GRPOTrainConfig) and (names := reserved_columns(prompts[0].questions)):
-            logger.warning("the columns %s are not given to rewards: the names are taken", ", ".join(names))
-    return total
-
-
-def truncated_rollouts(config: TrainConfig) -> float | None:
-    """Return, and say, the share of rollouts that `max_new_tokens` ended; None where nothing was sampled."""
-    rows = read_log(config.out / "log.jsonl") if isinstance(config, GRPOTrainConfig) else []
-    shares = [row["completions/clipped_ratio"] for row in rows if "completions/clipped_ratio" in row]
-    if not shares or not isinstance(config, GRPOTrainConfig):
-        return None
-    share = sum(shares) / len(shares)
-    if share:
-        logger.info(
-            "%.1f %% of rollouts were ended after %d tokens (max_new_tokens)",
-            100 * share,
-            config.max_new_tokens,
-        )
-    return share
-
-
 def count_updates(config: TrainConfig, num_questions: int) -> int:
     """Return the number of updates of the whole training."""
     if config.max_steps:
@@ -320,12 +283,3 @@ def trainer_arguments(config: TrainConfig, num_questions: int) -> dict[str, Any]
         "remove_unused_columns": False,
         "dataloader_num_workers": 0,  # a row is a number; its audio comes from the cache
     }
-
-
-def describe(config: TrainConfig, llm: AudioLLM, num_questions: int) -> None:
-    """Log what will be trained, and with how much memory."""
-    trained = sum(p.numel() for p in llm.model.parameters() if p.requires_grad)
-    total = sum(p.numel() for p in llm.model.parameters())
-    logger.info("%.2f M of %.2f M parameters are trained", trained / 1e6, total / 1e6)
-    logger.info("%d questions", num_questions)
-    logger.info("%s", estimate_memory(llm, config))
