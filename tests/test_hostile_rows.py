@@ -21,7 +21,7 @@ from sound_commands import TEXTS, count_prepared, count_prepared_questions
 
 PACKAGES = {"ml-clap": "ml_clap", "aac-llm": "aac_llm", "r1-aqa": "r1_aqa"}
 SECONDS, MEGABYTES = 20.0, 1000
-DRAWN = 60
+DRAWN = 40
 GOOD = 3
 """Rows that are right, around the hostile one."""
 
