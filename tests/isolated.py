@@ -34,7 +34,7 @@ def run_program(
     words: Sequence[str],
     folder: Path,
     *,
-    seconds: float = 20.0,
+    seconds: float = 120.0,
     megabytes: int = 2000,
 ) -> Ended:
     """Run a command in a forked child, which has the modules that are imported here already.
@@ -58,7 +58,7 @@ def run_program(
 
 
 def run_isolated(
-    work: Callable[[], int], folder: Path, *, seconds: float = 20.0, megabytes: int = 2000
+    work: Callable[[], int], folder: Path, *, seconds: float = 120.0, megabytes: int = 2000
 ) -> Ended:
     """Run a function in a forked child; arguments as of `run_program`."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def run_isolated(
 def _import(names: Sequence[str]) -> None:
     """Import what a child had to, so that the next one need not: that takes seconds."""
     for name in names:
-        if name not in sys.modules and not name.startswith("__"):
+        if name not in sys.modules and not name.startswith("_"):
             with suppress(Exception):  # some modules can only be imported by their package
                 import_module(name)
 
@@ -104,7 +104,8 @@ def _be_child(work: Callable[[], int], out: Path, err: Path, told: Path, megabyt
         Path("/proc/self/clear_refs").write_text("5")
         held, known = _memory("VmRSS"), set(sys.modules)
         code = work()
-        told.write_text(json.dumps([_memory("VmHWM") - held, sorted(set(sys.modules) - known)]))
+        new = [name for name in sys.modules if name not in known]  # packages before what is in them
+        told.write_text(json.dumps([_memory("VmHWM") - held, new]))
     except BaseException:
         import traceback
 

@@ -21,7 +21,7 @@ PACKAGES = {"ml-clap": "ml_clap", "aac-llm": "aac_llm", "r1-aqa": "r1_aqa"}
 SECONDS = 30.0
 """In which each folder must be refused or used, on a busy machine."""
 MEGABYTES = 1000
-DRAWN = 25
+DRAWN = 15
 """Folders of the short form that are drawn; the worst ones come on top."""
 WORST = re.compile(rf"\b({'|'.join(SIZES)}) = (1000000|-1)|nested 100|evil|auto_map|pytorch_model|FIFO")
 

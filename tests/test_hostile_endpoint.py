@@ -27,22 +27,21 @@ WORST = ("silent", "resets", "for ever", "while", "1 GB", "bomb", "nested", "hal
 
 @pytest.fixture
 def captions(tmp_path: Path) -> Path:
-    import_module("aac_llm.correction.correct")
-    import_module("httpx")
     rows = [{"id": f"{n}", "audio": f"{n}.wav", "caption": text} for n, text in enumerate(CAPTIONS)]
     path = tmp_path / "captions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    faults_of(lambda c: c.answer(b"{}"), path, seconds=120.0)  # what it imports is imported once
     return path
 
 
-def faults_of(name: str, behavior: Behavior, captions: Path) -> list[str]:
+def faults_of(behavior: Behavior, captions: Path, *, seconds: float = SECONDS) -> list[str]:
     """Let a service answer; return what was wrong about how the command took it."""
     out = captions.with_name("out.jsonl")
     with HostileServer(behavior) as server:
         words = ["correct", str(captions), "--llm", "m", "--endpoint", server.url, "--out", str(out)]
         words += ["--request_timeout", str(TIMEOUT), "--max_retries", "1", "--overwrite", "true"]
         main = import_module("aac_llm.cli").main
-        ended = run_program(main, words, captions.parent, seconds=SECONDS, megabytes=4 * MEGABYTES)
+        ended = run_program(main, words, captions.parent, seconds=seconds, megabytes=4 * MEGABYTES)
         asked = server.num_requests
     return [*faults_in(ended), *lost(out, ended), *([] if asked else ["was not asked"])]
 
@@ -79,7 +78,7 @@ def check(chosen: list[tuple[str, Behavior]], captions: Path) -> None:
     wrong = [
         f"{name}: {', '.join(faults)}"
         for name, behavior in chosen
-        if (faults := faults_of(name, behavior, captions))
+        if (faults := faults_of(behavior, captions))
     ]
     assert not wrong, f"{len(wrong)} of {len(chosen)}:\n" + "\n".join(wrong)
 
@@ -101,6 +100,6 @@ def test_every_hostile_answer(captions: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_good_service_is_used(captions: Path) -> None:
     body = {"choices": [{"message": {"content": "a dog barks"}, "finish_reason": "stop"}]}
-    assert not faults_of("good", lambda c: c.answer(json.dumps(body).encode()), captions)
+    assert not faults_of(lambda c: c.answer(json.dumps(body).encode()), captions)
     rows = [json.loads(line) for line in captions.with_name("out.jsonl").read_bytes().splitlines()]
     assert rows[0]["caption"] == "a dog barks"

@@ -72,25 +72,33 @@ class Bench:
         self.stage, self.job, self.inputs = stage, job, inputs
         self.folder, self.expected, self.start = (scratch / name for name in ("run", "expected", "start"))
         shutil.rmtree(scratch, ignore_errors=True)
-        self.folder.mkdir(parents=True)
-        steps = [self._run(step.words) for step in job.before]
-        if not any(step.point for step in job.before):
-            shutil.copytree(self.folder, self.start)
-        self.plain = self._run(job.words)
-        """The command undisturbed."""
-        if any(run.code not in (0, 1) for run in (*steps, self.plain)):
-            raise RuntimeError(f"{job.name} fails undisturbed:\n{[*steps, self.plain][-1].errors}")
-        self.folder.rename(self.expected)
-        if not self.start.exists():
-            self.folder.mkdir()
-            for step, run in zip(job.before, steps, strict=True):
-                self._run(step.words, step.point and step.point.find(run.operations))
-            self.folder.rename(self.start)
-        self.operations = self.plain.operations
+        scratch.mkdir(parents=True)
+        steps = self._make_expected()
+        self._make_start(steps)
+        self._begin()
+        self.operations = self._run(job.words).operations
         """What the command does after the steps before it, some of which may have been killed."""
-        if any(step.point for step in job.before):
-            self._begin()
-            self.operations = self._run(job.words).operations
+
+    def _make_expected(self) -> list[Run]:
+        """Run everything undisturbed; return the runs of the steps before the command."""
+        self.folder.mkdir()
+        steps = [self._run(step.words) for step in self.job.before]
+        self.plain = self._run(self.job.words)
+        """The command undisturbed."""
+        for run in (*steps, self.plain):
+            if run.code not in (0, 1):
+                raise RuntimeError(f"{self.job.name} fails undisturbed:\n{run.errors}")
+        self.folder.rename(self.expected)
+        return steps
+
+    def _make_start(self, undisturbed: Sequence[Run]) -> None:
+        """Run the steps before the command, those killed that are to be."""
+        self.folder.mkdir()
+        for step, plain in zip(self.job.before, undisturbed, strict=True):
+            run = self._run(step.words, step.point and step.point.find(plain.operations))
+            if step.point and run.code != CODES[step.point.mode]:
+                raise RuntimeError(f"{self.job.name}: {step.words} was not killed: {run.errors}")
+        self.folder.rename(self.start)
 
     def faults(self, modes: Sequence[Mode] = MODES) -> Iterator[Fault]:
         """Yield every disturbance that can make a difference, at every operation in turn."""

@@ -10,13 +10,13 @@ from audio_common import AudioError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from r1_aqa.config.sound import SoundConfig
+from r1_aqa.data.lengths import measure
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import (
     QuestionSounds,
     SoundTooLongError,
     describe_cuts,
     load_sound,
-    measure,
     window_starts,
 )
 

@@ -1,15 +1,23 @@
-"""What both trainers add to transformers' about saving a training and going on with it."""
+"""What both trainers add to transformers': updates that are finite, checkpoints that are whole."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from accelerate.utils import gather, gather_object
 from torch import Tensor, nn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.trainers.finite import require_finite_weights
+from r1_aqa.trainers.finite import TrainingError, are_finite, name_questions, require_finite_weights
+
+REMEDY = (
+    "the weights have not taken this update. Look at these questions, lower learning_rate or max_grad_norm, "
+    "or use bf16 or fp32 instead of fp16; the same command goes on from the last checkpoint"
+)
 
 
 class ResumableTrainer(Trainer):
@@ -50,6 +58,45 @@ class ResumableTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if model is not None or not load_weights(self.model, resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+
+class FiniteUpdates(TrainerCallback):
+    """Looks at loss and gradient of an update before the weights take it."""
+
+    def __init__(self, trainer: ResumableTrainer) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any
+    ) -> None:
+        """Raise for a loss or gradient that is not finite.
+
+        Raises:
+            TrainingError: in all processes, for a loss or gradient of any.
+        """
+        passes = self.trainer.take_losses()
+        bad = [rows for rows, loss in passes if not math.isfinite(loss)]
+        # With fp16 a gradient may overflow: the scaler then passes over this update by itself.
+        is_scaled = self.trainer.accelerator.scaler is not None
+        gradients = [] if is_scaled else _gradients(optimizer)
+        fault = 2.0 if bad else 0.0 if are_finite(gradients) else 1.0
+        # The others must not wait for this process, nor take the update.
+        if (worst := float(gather(torch.tensor([fault], device=args.device)).max())) > 0:
+            # Where this process's loss is finite, its questions are not to blame for another's.
+            blamed = bad if worst == 2 else [rows for rows, _ in passes]
+            what = "the loss" if worst == 2 else "the gradient"
+            questions = self._names(row for rows in blamed for row in rows)
+            place = f"at update {state.global_step + 1}, with questions {questions}"
+            raise TrainingError(f"{what} is not finite {place}; {REMEDY}")
+
+    def _names(self, rows: Iterable[int]) -> str:
+        asked = self.trainer.prompts.questions
+        return name_questions(gather_object([asked[row].id for row in dict.fromkeys(rows)]))
+
+
+def _gradients(optimizer: Any) -> list[Tensor]:
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return [p.grad for p in parameters if p.grad is not None]
 
 
 def load_weights(model: Any, checkpoint: str) -> bool:

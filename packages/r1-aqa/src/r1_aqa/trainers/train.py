@@ -51,9 +51,8 @@ from r1_aqa.trainers.callbacks import (
     save_model,
 )
 from r1_aqa.trainers.curves import write_curves
-from r1_aqa.trainers.finite import FiniteUpdates
 from r1_aqa.trainers.questions import record_skipped, usable_questions, validation_questions
-from r1_aqa.trainers.resumable import ResumableTrainer
+from r1_aqa.trainers.resumable import FiniteUpdates, ResumableTrainer
 from r1_aqa.trainers.rollouts import RolloutLog
 from r1_aqa.trainers.run_folder import (
     TrainResult,
