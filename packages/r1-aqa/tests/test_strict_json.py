@@ -73,6 +73,13 @@ def test_a_bad_line_stands_in_its_place_among_the_others() -> None:
     assert str(found[3][1]) == "m.jsonl:5: expected a JSON object, got int"
 
 
+def test_bytes_that_are_no_text_are_the_fault_of_their_line() -> None:
+    found = [row for _, row in json_lines(b'{"a": "x\x00y"}\n\xff\xfe{"a": 1}\n{"a": 2}\n', "m.jsonl")]
+    assert "Invalid control character" in str(found[0])
+    assert str(found[1]).startswith("m.jsonl:2: not UTF-8 text")
+    assert found[2] == {"a": 2}
+
+
 def test_of_a_log_the_line_that_a_kill_cut_is_dropped(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -164,7 +164,9 @@ def _quiet_models(quiet: bool, verbose: bool) -> None:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()  # a bar for each file of weights
-    if not verbose:  # its retries without a network, each told twice; our error says it once
+    if not verbose:
+        transformers_logging.set_verbosity_error()  # the variable in `set_up` may have come too late
+        # its retries without a network, each told twice; our error says it once
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not quiet and not constants.HF_HUB_OFFLINE and constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
         enable_progress_bars()  # a download of minutes shows that it goes on

@@ -53,7 +53,7 @@ def parse_json(content: bytes | str, name: str) -> Any:
     Raises:
         JSONError: it is no JSON, or refused.
     """
-    text = content if isinstance(content, str) else _decode(content, name)
+    text = content if isinstance(content, str) else _decode(as_utf8(content, name), name)
     try:
         value = json.loads(
             text,
@@ -109,7 +109,7 @@ def json_lines(content: bytes, name: str) -> Iterator[tuple[int, dict[str, Any] 
         try:
             if len(line) > MAX_LINE_BYTES:
                 raise JSONError(f"{name}:{number}: a line of {len(line)} bytes; at most {MAX_LINE_BYTES}")
-            yield number, parse_object(line, f"{name}:{number}")
+            yield number, parse_object(_decode(line, f"{name}:{number}"), f"{name}:{number}")
         except JSONError as error:
             yield number, error
 
@@ -141,7 +141,8 @@ def as_utf8(content: bytes, name: str) -> bytes:
             return content.decode("utf-16").encode()
         except UnicodeError as error:
             raise JSONError(f"{name}: not text in UTF-16: {error}") from error
-    if (nul := content[:_LOOKED_AT].find(b"\0")) >= 0:
+    # In what begins as JSON a NUL is the fault of its line.
+    if (nul := content[:_LOOKED_AT].find(b"\0")) >= 0 and content.lstrip()[:1] not in (b"{", b"["):
         raise JSONError(f"{name}: not text: byte {nul} is 0; expected JSON in UTF-8")
     return content
 
@@ -157,7 +158,7 @@ def is_writable_text(text: str) -> bool:
 
 def _decode(content: bytes, name: str) -> str:
     try:
-        return as_utf8(content, name).decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         raise JSONError(f"{name}: not UTF-8 text ({error.reason} at byte {error.start})") from error
 

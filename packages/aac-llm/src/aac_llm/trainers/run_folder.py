@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from accelerate import PartialState
 from transformers.trainer_utils import get_last_checkpoint
 
+from aac_llm.config.changes import changes
 from aac_llm.config.train import TrainConfig
 from aac_llm.files import recover_folder, remove_leftovers, to_plain, write_json
 from aac_llm.strict_json import read_object
@@ -74,24 +73,6 @@ def check_settings(config: TrainConfig, *, resumes: bool) -> None:
             f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
             "give another --out, or the same settings to resume"
         )
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any], *, free: Collection[str]) -> list[str]:
-    """Return `name: before -> now` of every setting that differs, apart from those `free` to change.
-
-    A setting that one of the two lacks is passed over: it is of another version of this package.
-    """
-    old, new = _flatten(before), _flatten(now)
-    names = [name for name in new if name in old and name not in free]
-    return [f"{name}: {old[name]} -> {new[name]}" for name in names if old[name] != new[name]]
-
-
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        nested = isinstance(value, Mapping)
-        flat |= _flatten(value, f"{prefix}{name}.") if nested else {prefix + name: value}
-    return flat
 
 
 def clean(out: Path, *, keep: int) -> None:
