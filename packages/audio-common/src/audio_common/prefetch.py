@@ -165,7 +165,7 @@ def decode_ahead(
         if pool is not None and pool is not decode_limits:
             stack.callback(pool.close)
         plan = selection.plan(limits, num_workers) if batches is None else batches
-        give_up = None if pool is None else pool.give_up
+        give_up = None if pool is None else pool.give_up if pool is decode_limits else pool.close
         decoded = stack.enter_context(
             closing(load_ahead(plan, load, num_workers=num_workers, give_up=give_up))
         )

@@ -28,6 +28,7 @@ class WorkerGroup:
         self._num_lent = 0
         self._changed = threading.Condition()
         self.is_closed = False
+        self._num_given_up = 0
 
     def borrow(self) -> WorkerProcess:
         """Return a process that nobody else has; `give_back` must follow.
@@ -42,6 +43,7 @@ class WorkerGroup:
             if self.is_closed:
                 raise RuntimeError("the pool that decodes is closed")
             self._num_lent += 1
+            round_ = self._num_given_up
             worker = self._idle.pop() if self._idle else None
         try:
             if worker is None or not worker.is_usable:
@@ -55,7 +57,7 @@ class WorkerGroup:
             raise
         with self._changed:
             self._busy.add(worker)
-            if self.is_closed:  # meanwhile
+            if self.is_closed or self._num_given_up != round_:  # while it was starting
                 worker.kill()
         return worker
 
@@ -78,6 +80,7 @@ class WorkerGroup:
         if self._owner != os.getpid():
             return
         with self._changed:
+            self._num_given_up += 1
             for worker in self._busy:
                 worker.kill()
 
