@@ -4,8 +4,8 @@
 
 Some hundred clips of 10 s, mono at 16 kHz and stereo at 44.1 kHz, are decoded to mono float32 at 16 kHz. The
 two ways take turns, with as many threads as processes, which have started; their start, once a job, is
-printed apart. Printed are, for every kind of file and for all together, the medians of the turns' time and of their
-ratio; time is that of the clock, and that of all processors, which other load changes less.
+printed apart. Printed are, for every kind of file and for all together, the medians of the turns' time and of
+their ratio; time is that of the clock, and that of all processors, which other load changes less.
 """
 
 from __future__ import annotations

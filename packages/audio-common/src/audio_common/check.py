@@ -143,8 +143,8 @@ def check_files(
             threads; not called by quick checks.
         progress: called with the number of files done, and of all, after each file.
         max_seconds: a longer sound is not usable; no more of it is decoded.
-        decode_limits: of time and memory, in processes of its own, or the pool that has them and stays
-            open (no other threads may use it when this is stopped early); None decodes in threads.
+        decode_limits: of time and memory, in processes of its own, or a pool of them, which stays open;
+            None decodes in threads.
 
     Returns:
         The check of each usable file, and the reason why each other one is not.
@@ -190,6 +190,8 @@ def check_files(
                     progress(len(wanted) - len(todo) + done, len(wanted))
         except BaseException:
             threads.shutdown(wait=False, cancel_futures=True)
+            if pool is not None:
+                pool.give_up()
             raise
         finally:
             if pool is not None and pool is not decode_limits:

@@ -125,8 +125,8 @@ def decode_ahead(
         batches: numbers of sounds to decode together, in this order, instead of batches by length.
         max_seconds: a longer sound, or part, is bad; it is found without decoding more, while `refuse` is
             asked when all is decoded, unless the header tells the length exactly.
-        decode_limits: of time and memory, in processes of its own, or the pool that has them and stays
-            open (no other threads may use it when this is stopped early); None decodes in threads.
+        decode_limits: of time and memory, in processes of its own, or a pool of them, which stays open;
+            None decodes in threads.
         complaints: gets what is odd about sounds that are used nevertheless: what is damaged, left out or cut
             off, channels that cancel each other. They are `partly` and no bad files.
 
@@ -165,7 +165,7 @@ def decode_ahead(
         if pool is not None and pool is not decode_limits:
             stack.callback(pool.close)
         plan = selection.plan(limits, num_workers) if batches is None else batches
-        give_up = None if pool is None else pool.close
+        give_up = None if pool is None else pool.give_up
         decoded = stack.enter_context(
             closing(load_ahead(plan, load, num_workers=num_workers, give_up=give_up))
         )
@@ -245,7 +245,7 @@ class _Selection:
             except BaseException:
                 threads.shutdown(wait=False, cancel_futures=True)
                 if self._pool is not None:
-                    self._pool.close()
+                    self._pool.give_up()
                 raise
         numbers = list(seconds)
         return [[numbers[place] for place in batch] for batch in batch_by_length([*seconds.values()], limits)]
@@ -300,7 +300,7 @@ def load_ahead(
         num_workers: threads.
         batches_ahead: batches loaded or being loaded while the caller works on another one.
         give_up: called when the caller stops early (an error, Ctrl-C), before what is being loaded is waited
-            for, to end that: the `close` of a `DecodePool`.
+            for, to end that: the `give_up` of a `DecodePool`.
 
     Yields:
         The items of a batch with their sounds, in order; and the reason why each other one failed.
@@ -328,6 +328,7 @@ def load_ahead(
                     failures[item] = str(e) or type(e).__name__
             yield loaded, failures
     except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
         if give_up is not None:
             give_up()
         raise

@@ -73,6 +73,14 @@ class WorkerGroup:
         if is_ready and not is_kept:
             worker.end()
 
+    def give_up(self) -> None:
+        """End the processes that are busy: their tasks fail. Others are started when they are needed."""
+        if self._owner != os.getpid():
+            return
+        with self._changed:
+            for worker in self._busy:
+                worker.kill()
+
     def close(self) -> None:
         """End all processes; tasks that run fail."""
         if self._owner != os.getpid():

@@ -92,6 +92,10 @@ class DecodePool:
         """End all processes; what is being decoded fails with AudioError."""
         self._group.close()
 
+    def give_up(self) -> None:
+        """Have what is being decoded fail with AudioError at once. The pool stays open."""
+        self._group.give_up()
+
     def load_audio(
         self,
         source: PathOrBytes,
