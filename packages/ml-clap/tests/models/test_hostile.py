@@ -59,6 +59,7 @@ TEXT = "text_encoder/config.json"
         *((TEXT, "encoder_layers", value) for value in (10**6, 10**99, 0, -1, "1", None, [])),
         *((TEXT, "d_model", value) for value in (10**6, 0, -1, "16")),
         *((TEXT, "encoder_attention_heads", value) for value in (0, "2", 10**9)),
+        *((TEXT, "pad_token_id", value) for value in (10**6, -1, None, "1", [])),
         (TEXT, "max_position_embeddings", 2**62),
     ],
 )
@@ -95,6 +96,7 @@ def make_pipe(path: Path) -> None:
     [
         ("text_encoder/sentencepiece.bpe.model", lambda path: path.write_bytes(b"noise")),
         ("text_encoder/sonar_languages.json", make_pipe),
+        ("text_encoder/sonar_languages.json", lambda path: path.write_bytes(b"[]")),
         ("model.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-100])),
         ("model.safetensors", lambda path: path.write_bytes((2**60).to_bytes(8, "little") + b"{}")),
     ],

@@ -178,6 +178,9 @@ def _read_config(folder: Path, shapes: Shapes) -> PretrainedConfig:
         value = settings.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{path}: {name} must be a whole number from 1 on, got {value!r}")
+    pad, vocabulary = settings.get("pad_token_id", 1), range(settings.get("vocab_size", 128_112))
+    if settings.get("model_type") == "m2m_100" and pad not in vocabulary:
+        raise ValueError(f"{path}: pad_token_id must be one of the vocabulary, got {pad!r}")
     with naming(path):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, revision=None)
     if config.model_type == "m2m_100":

@@ -264,7 +264,7 @@ def find_sentencepiece(folder: Path) -> Path:
 
 def _read_languages(path: Path) -> list[str]:
     codes = read_json(path) if path.is_file() else None  # opening a pipe would wait for ever
-    if not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
+    if not codes or not isinstance(codes, list) or not all(isinstance(code, str) for code in codes):
         raise ValueError(f"{path}: expected a list of language codes")
     return codes
 
