@@ -48,6 +48,8 @@ def test_what_published_models_have_passes(name: str) -> None:
         ({"audio": [{"n_layer": 1001}]}, r"audio\[0\]\.n_layer is 1001"),
         ({"depths": [2, 2, 10**9]}, r"depths\[2\] is 1000000000"),
         ({"hidden_size": 2**20}, "hidden_size is 1048576, at most 131,072"),
+        ({"audio_config": {"encoder_layers": -1}}, "audio_config.encoder_layers is -1, which is no size"),
+        ({"d_model": 0}, "d_model is 0, which is no size"),
         ({"d_model": 1e12}, "d_model"),
         ({"hidden_size": math.nan}, "hidden_size is nan"),
         ({"hidden_size": -(2**40)}, "hidden_size"),

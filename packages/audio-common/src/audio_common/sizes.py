@@ -31,7 +31,7 @@ ITEM_BITS = {
 
 MAX_LAYERS = 1_000
 MAX_WIDTH = 131_072
-MAX_VOCABULARY = 4_194_304
+MAX_VOCABULARY = 33_554_432
 MAX_POSITIONS = 16_777_216
 MAX_COUNT = 65_536
 MAX_RATIO = 1_024
@@ -59,6 +59,7 @@ COUNTED_LAYERS = r"^(num_hidden_layers|(num_|n_)?((en|de)coder_)?layers?|depth|(
 """Each of these has tensors of its own."""
 HIDDEN = ("hidden_size", "d_model", "n_embd", "embed_dim", "dim")
 INNER = ("intermediate_size", "ffn_dim", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim", "n_inner")
+NEVER_NOUGHT = ("hidden_size", "d_model", "n_embd", "embed_dim", "vocab_size")
 SHARED = 64
 """A model may have so many times the numbers in its file: packed in few bits, or shared by its layers."""
 
@@ -86,7 +87,11 @@ def check_sizes(settings: Mapping[str, Any], source: str, tensors: Shapes | None
         bound = _bound_of(name, value)
         if not abs(value) <= bound:
             raise CheckpointError(f"{source}: {path} is {value}, at most {bound:,} is plausible")
+        # Without layers a model loads and answers, and says nothing of the weights that it leaves out.
         is_layers = isinstance(value, int) and re.search(COUNTED_LAYERS, name)
+        # Without layers a model loads and answers, and says nothing of the weights that it leaves out.
+        if value < (0 if is_layers else 1 if name in NEVER_NOUGHT else -math.inf):
+            raise CheckpointError(f"{source}: {path} is {value}, which is no size")
         if tensors is not None and is_layers and value > len(tensors):
             raise CheckpointError(f"{source}: {path} is {value}, but its weights are {len(tensors)} tensors")
     if tensors is not None:

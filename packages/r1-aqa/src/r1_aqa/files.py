@@ -91,8 +91,9 @@ def append_line(path: str | Path, record: Any) -> None:
     """Append a value as a line of JSON to a file; it is on the disk when this returns."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab", buffering=0) as file:
+    with path.open("ab") as file:  # buffered: it is written whole, or the full disk is an error
         file.write(to_json(record) + b"\n")
+        file.flush()
         os.fsync(file.fileno())
 
 

@@ -18,7 +18,6 @@ first event.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from typing import Literal
 from numpy.random import PCG64, Generator
 
 from audio_common.scenes.scene import KINDS, Event, Scene
+from audio_common.strict_json import parse_object
 
 LANGUAGES = ("eng_Latn", "fra_Latn", "deu_Latn", "spa_Latn", "nld_Latn", "cat_Latn", "jpn_Jpan", "zho_Hans")
 """Codes of the languages that captions can be in."""
@@ -72,8 +72,9 @@ class _Phrasebook:
 
 @cache
 def _phrasebooks() -> dict[str, _Phrasebook]:
-    text = resources.files("audio_common.scenes").joinpath("scene_phrases.json").read_text(encoding="utf-8")
-    return {language: _Phrasebook(**book) for language, book in json.loads(text).items()}
+    content = resources.files("audio_common.scenes").joinpath("scene_phrases.json").read_bytes()
+    books = parse_object(content, "scene_phrases.json")
+    return {language: _Phrasebook(**book) for language, book in books.items()}
 
 
 def _phrasebook(language: str) -> _Phrasebook:

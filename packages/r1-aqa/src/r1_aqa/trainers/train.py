@@ -89,18 +89,14 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
         TrainingError: a loss, gradient or reward is not finite.
         KeyboardInterrupt: after Ctrl-C, when everything is saved.
     """
-    if found := read_result(config):
-        return found
     with sole_training(config):
-        return _train_grpo(config)
+        return read_result(config) or _train_grpo(config)
 
 
 def train_sft(config: TrainConfig) -> TrainResult:
     """Fine-tune on the right answers, or resume what was begun in `config.out`; errors as `train_grpo`."""
-    if found := read_result(config):
-        return found
     with sole_training(config):
-        return _train_sft(config)
+        return read_result(config) or _train_sft(config)
 
 
 def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
