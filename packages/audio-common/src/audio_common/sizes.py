@@ -87,7 +87,6 @@ def check_sizes(settings: Mapping[str, Any], source: str, tensors: Shapes | None
         bound = _bound_of(name, value)
         if not abs(value) <= bound:
             raise CheckpointError(f"{source}: {path} is {value}, at most {bound:,} is plausible")
-        # Without layers a model loads and answers, and says nothing of the weights that it leaves out.
         is_layers = isinstance(value, int) and re.search(COUNTED_LAYERS, name)
         # Without layers a model loads and answers, and says nothing of the weights that it leaves out.
         if value < (0 if is_layers else 1 if name in NEVER_NOUGHT else -math.inf):
