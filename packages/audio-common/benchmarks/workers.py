@@ -5,7 +5,8 @@
 Some hundred clips of 10 s, mono at 16 kHz and stereo at 44.1 kHz, are decoded to mono float32 at 16 kHz. The
 two ways take turns, with as many threads as processes, which have started; their start, once a job, is
 printed apart. Printed are, for every kind of file and for all together, the medians of the turns' time and of
-their ratio; time is that of the clock, and that of all processors, which other load changes less.
+their ratio; time is that of the clock, and that of all processors, which other load changes less. The row
+`job` is what a command does: a few clips of every kind are decoded and encoded by CED-tiny (random weights).
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from audio_common import BatchLimits, DecodeLimits, DecodePool, decode_ahead
+from audio_common import (
+    CED,
+    BatchLimits,
+    DecodeLimits,
+    DecodePool,
+    decode_ahead,
+    pad_waveforms,
+)
 
 KINDS = {
     f"{suffix} {rate}": (suffix, subtype, rate)
@@ -29,6 +37,7 @@ KINDS = {
     for rate in (16_000, 44_100)
 }
 SECONDS = 10
+JOB_CLIPS = 8
 
 Times = tuple[float, float]
 Row = dict[str, float]
@@ -59,11 +68,15 @@ def cpu_seconds(processes: list[int]) -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def decode(paths: list[Path], pool: DecodePool | None, num_workers: int, processes: list[int]) -> Times:
+@torch.inference_mode()
+def decode(
+    paths: list[Path], pool: DecodePool | None, num_workers: int, processes: list[int], encoder: CED | None
+) -> Times:
     """Seconds by the clock and of the processors."""
     start, start_cpu = time.perf_counter(), cpu_seconds(processes)
-    for _ in decode_ahead(paths, BatchLimits(), num_workers=num_workers, decode_limits=pool):
-        pass
+    for _, waveforms in decode_ahead(paths, BatchLimits(), num_workers=num_workers, decode_limits=pool):
+        if encoder is not None:
+            encoder(*pad_waveforms(waveforms))
     return time.perf_counter() - start, cpu_seconds(processes) - start_cpu
 
 
@@ -76,11 +89,18 @@ def start_pool(num_workers: int) -> tuple[DecodePool, list[int]]:
     return pool, [worker._process.pid for worker in workers]
 
 
-def measure(paths: list[Path], turns: int, num_workers: int, pool: DecodePool, processes: list[int]) -> Row:
+def measure(
+    paths: list[Path],
+    turns: int,
+    num_workers: int,
+    pool: DecodePool,
+    processes: list[int],
+    encoder: CED | None,
+) -> Row:
     times: dict[str, list[Times]] = {"threads": [], "processes": []}
     for turn in range(turns + 1):
         for name, way in (("threads", None), ("processes", pool)):
-            taken = decode(paths, way, num_workers, processes)
+            taken = decode(paths, way, num_workers, processes, encoder)
             if turn:  # the first one fills caches
                 times[name].append(taken)
     row = {}
@@ -109,11 +129,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = write_clips(Path(folder), arguments.number)
         sets = {"all": [path for kind in paths.values() for path in kind], **paths}
+        sets["job"] = [path for kind in paths.values() for path in kind[:JOB_CLIPS]]
+        encoder = CED.from_preset("ced-tiny").eval()
         start = time.perf_counter()
         pool, processes = start_pool(arguments.num_workers)
         started = time.perf_counter() - start, cpu_seconds(processes) - cpu_seconds([])
         for name, files in sets.items():
-            row = rows[name] = measure(files, arguments.turns, arguments.num_workers, pool, processes)
+            model = encoder if name == "job" else None
+            row = rows[name] = measure(files, arguments.turns, arguments.num_workers, pool, processes, model)
             print(
                 f"{name:<12}{row['threads_clock']:11.2f}{row['processes_clock']:13.2f}{row['ratio_clock']:8.2f}"
                 f"{row['threads_cpu']:11.2f}{row['processes_cpu']:13.2f}{row['ratio_cpu']:8.2f}",
