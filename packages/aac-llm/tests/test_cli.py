@@ -230,7 +230,7 @@ def test_a_malformed_caption_is_told_by_file_and_line(
 ) -> None:
     path = tmp_path / "captions.jsonl"
     path.write_bytes(CAPTIONS[kind])
-    place = f"{path}: not text" if kind == "binary" else f"{path}:2: "
+    place = f"{path}:2: "
     assert place in one_line(capsys, "evaluate", str(path))
 
 
