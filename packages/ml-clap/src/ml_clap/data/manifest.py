@@ -191,10 +191,17 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def parse_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Give (line number, object) of each line that is not blank, or in its place why it is no object."""
-    for number, row in json_lines(read_bytes(path), str(path)):
-        where = f"{path}:{number}: "
-        yield number, str(row).removeprefix(where) if isinstance(row, JSONError) else row
+    """Give (line number, object) of each line that is not blank, or in its place why it is no object.
+
+    Raises:
+        ManifestError: the file is no text.
+    """
+    try:
+        for number, row in json_lines(read_bytes(path), str(path)):
+            where = f"{path}:{number}: "
+            yield number, str(row).removeprefix(where) if isinstance(row, JSONError) else row
+    except JSONError as error:
+        raise ManifestError(str(error)) from error
 
 
 def clip_of(row: dict[str, Any] | str, path: Path, number: int, language: str = "eng_Latn") -> Clip:
