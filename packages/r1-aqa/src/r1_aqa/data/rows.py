@@ -30,7 +30,7 @@ def iterate_rows(path: Path) -> Iterator[tuple[str, Row | QuestionError]]:
     try:
         content = as_utf8(read_bytes(path), str(path))
         whole = _whole(path, content)
-        rows = enumerate(whole) if whole is not None else json_lines(content, str(path))
+        rows = list(enumerate(whole) if whole is not None else json_lines(content, str(path)))
     except JSONError as error:
         raise QuestionError(str(error)) from error
     for number, row in rows:
