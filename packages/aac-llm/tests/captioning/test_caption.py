@@ -326,6 +326,19 @@ def test_an_interrupted_run_over_segments_goes_on_at_the_window(
     caption_sources(segments_config, counting)
 
 
+def test_windows_that_a_kill_left_out_are_made_after_a_run_over_other_sounds(
+    segments_config, captioner, counting, long_sounds, tmp_path
+):
+    one, other = (replace(segments_config, files=(long_sounds / name,)) for name in ("a.wav", "b.wav"))
+    counting.stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        caption_sources(one, counting)
+    caption_sources(other, captioner)
+    caption_sources(other, captioner)
+    assert sum(each.id.endswith("a.wav") for each in caption_sources(one, captioner).predictions) == 8
+    assert report_of(one)["begun"] == []
+
+
 def test_sound_after_a_damaged_stretch_is_captioned_too(segments_config, captioner, long_sounds, caplog):
     sound, rate = soundfile.read(long_sounds / "a.wav", dtype="float32")
     path = long_sounds / "c.flac"
@@ -360,6 +373,10 @@ def test_a_sound_that_breaks_off_gives_what_is_before_and_is_listed(
     assert listed["audio"] == str(path)
     assert listed["partly"]
     assert 0 < len(parts) < 8
+    # A run over others neither drops its captions nor forgets that some are lacking.
+    others = caption_sources(replace(segments_config, files=(long_sounds / "b.wav",)), captioner)
+    assert [each for each in others.predictions if each.id == "c.flac"] == parts
+    assert report_of(segments_config)["bad_files"] == [listed]
     monkeypatch.undo()  # repaired
     repaired = caption_sources(segments_config, captioner)
     assert len([prediction for prediction in repaired.predictions if prediction.id == "c.flac"]) == 8

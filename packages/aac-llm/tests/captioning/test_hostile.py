@@ -14,8 +14,9 @@ from aac_llm.captioning.subtitles import write_subtitles
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import JournalError
 from aac_llm.data.outputs import hold
-from aac_llm.data.predictions import Prediction
+from aac_llm.data.predictions import Prediction, append_predictions
 from aac_llm.lock import BusyError
+from aac_llm.models.decoder import DecoderError, set_generation_defaults
 from audio_common.workers import DecodeLimits
 
 
@@ -111,3 +112,27 @@ def test_subtitles_of_a_very_long_id_are_written(tmp_path):
     (tmp_path / "srt" / ".x.srt.1.tmp").write_text("half")
     write_subtitles(parts, tmp_path / "srt", "srt")
     assert len({path.name for path in (tmp_path / "srt").iterdir()}) == 2
+
+
+@pytest.mark.parametrize("settings", [{"num_beams": 3}, {"num_beams": 1}, {"do_sample": True}])
+def test_weights_that_are_not_finite_are_told_and_caption_nothing(config, captioner, paths, settings):
+    with torch.no_grad():
+        next(captioner.model.bridge.parameters()).fill_(torch.nan)
+    with pytest.raises(DecoderError, match="not finite"):
+        captioner.caption(paths[0], **settings)
+
+
+@pytest.mark.parametrize("token", [10**9, -1, "x"])
+def test_an_end_that_is_no_token_of_the_model_is_refused(config, captioner, token):
+    decoder, tokenizer = captioner.model.decoder, captioner.model.tokenizer
+    decoder.generation_config.eos_token_id = token
+    with pytest.raises(DecoderError, match="eos_token_id"):
+        set_generation_defaults(decoder, tokenizer)
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path):
+    full = tmp_path / "captions.jsonl"
+    full.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as error:
+        append_predictions(full, [Prediction(id="a", audio=None, caption="a dog barks")])
+    assert error.value.filename == str(full)

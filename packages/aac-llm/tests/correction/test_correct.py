@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,20 @@ def test_the_fluency_detector_can_be_the_gate(detector: Path) -> None:
 def test_differences_are_shown_by_words() -> None:
     assert difference("a dog dog barks", "a dog barks loudly") == "a dog [-dog-] barks {+loudly+}"
     assert difference("rain", "rain") == "rain"
+
+
+def test_a_caption_of_thousands_of_words_neither_holds_up_nor_fills_the_screen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "long.jsonl"
+    write_predictions(path, [Prediction(id="a", audio=None, caption="dog barks " * 10_000)])
+    began = time.process_time()
+    config = CorrectConfig(
+        predictions=path, out=tmp_path / "out.jsonl", llm="x", endpoint="http://localhost:1"
+    )
+    assert correct(config) == 1
+    assert time.process_time() - began < 20
+    assert len(capsys.readouterr().out) < 5000
 
 
 # ---------------------------------------------------------------------------------------------------- files

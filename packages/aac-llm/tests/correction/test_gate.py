@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from aac_llm.correction.gate import faults, rule_gate, rule_scores
@@ -90,3 +92,10 @@ def test_a_threshold_can_be_given() -> None:
 @given(st.text(max_size=120))
 def test_any_text_has_a_score_between_0_and_1(text: str) -> None:
     assert 0 <= rule_scores([text])[0] <= 1
+
+
+@pytest.mark.parametrize("text", ["a dog barks ", "<", "w{} ", ", "])
+def test_a_text_of_any_length_is_scored_in_time_that_grows_with_its_length(text: str) -> None:
+    began = time.process_time()
+    rule_scores(["".join(text.format(number) for number in range(30_000))])
+    assert time.process_time() - began < 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -186,3 +187,9 @@ def test_scores_refuse_lists_that_do_not_match() -> None:
 def test_any_text_has_events_and_matches_itself(text: str) -> None:
     assert all(sound_events(text))
     assert event_scores([text], [[text]]).f1 == 1.0
+
+
+def test_a_text_of_any_length_is_read_in_time_that_grows_with_its_length() -> None:
+    began = time.process_time()
+    assert len(sound_events(" ".join(f"w{number}" for number in range(30_000)))) > 20_000
+    assert time.process_time() - began < 10

@@ -93,7 +93,7 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
     journal = None
     if config.out is not None and not is_stream(config.out):
         # Before the model is loaded: other settings are told at once.
-        journal = Journal(config.out, describe_settings(config), overwrite=config.overwrite)
+        journal = Journal(config.out, describe_settings(config), sounds, overwrite=config.overwrite)
     if captioner is None:
         captioner = load_captioner(config)
     began = time.monotonic()

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 NUM_SHOWN = 20
 """Changes and refusals in the table on the screen; all are in the output."""
+LONGEST_SHOWN = 300
+"""Characters of a text in that table."""
 CHUNK = 64
 """Captions between two writes to the disk."""
 HOW_IT_IS_ASKED = {
@@ -137,6 +139,8 @@ def difference(before: str, after: str) -> str:
     'a dog [-dog-] barks {+loudly+}'
     """
     old, new = before.split(), after.split()
+    if old == new:  # at once: it may be as long as one likes, and then is shown to no model
+        return " ".join(old)
     parts = []
     for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
@@ -155,11 +159,16 @@ def _table(considered: Sequence[dict[str, Any]]) -> Table:
         after = row.get("score_after")
         scores = f"{row['score_before']:.2f}" + ("" if after is None else f" \u2192 {after:.2f}")
         table.add_row(
-            Text(printable(difference(row["before"], row.get("answer", row["before"])))),
+            Text(_shortened(printable(difference(row["before"], row.get("answer", row["before"]))))),
             scores,
-            Text(printable(row["reason"])),
+            Text(_shortened(printable(row["reason"]))),
         )
     return table
+
+
+def _shortened(text: str) -> str:
+    """Return a text of the table, which a caption of a thousand words would push off the screen."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} ..."
 
 
 def _summary(config: CorrectConfig, corrected: Sequence[Prediction], seconds: float) -> str:

@@ -2,8 +2,9 @@
 
 Lines are appended batch by batch, in the order in which sounds are captioned; at the end the file is written
 anew in the order of the input. `OUT.report.json` beside it has the settings, whether the run came to its end,
-how many captions were stopped before theirs, the files and rows that could not be read, and what is odd about
-files that were captioned nevertheless.
+how many captions were stopped before theirs, the files and rows that could not be read, what is odd about
+files that were captioned nevertheless, and the sounds that may lack windows (`--segments`): a run that is
+killed in the midst of one may be followed by a run over others.
 """
 
 from __future__ import annotations
@@ -45,8 +46,16 @@ class Journal:
         settings: of the captions; all in one file have the same.
     """
 
-    def __init__(self, out: Path, settings: dict[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(
+        self, out: Path, settings: dict[str, Any], sounds: Sequence[Sound] = (), *, overwrite: bool = False
+    ) -> None:
         """Begin a file, or go on with one.
+
+        Args:
+            out: the file.
+            settings: of the captions.
+            sounds: what this run is given; what the file holds of others stays as it is.
+            overwrite: begin anew where there is a file.
 
         Raises:
             JournalError: the file has captions made in another way, or by something else.
@@ -54,7 +63,9 @@ class Journal:
         self.out = out
         self.settings = parse_object(to_json(settings), "settings")  # as they will be read back
         self.predictions: list[Prediction] = []
-        self._was_complete = False
+        self._sounds = sounds
+        self._begun: set[str] = set()  # ids of sounds that may lack windows
+        self._others_bad: list[dict[str, Any]] = []  # read in part, and not this run's
         self._complaints: list[dict[str, str]] = []
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists() and not overwrite:
@@ -79,7 +90,10 @@ class Journal:
         try:
             report = read_object(self.report_path)
             there, complete = dict(report["settings"]), bool(report["complete"])
-            bad = {file["audio"] for file in report["bad_files"] if file["partly"]}
+            bad = [file for file in report["bad_files"] if file["partly"]]
+            given = {str(sound.path) for sound in self._sounds}
+            again = {file["audio"] for file in bad if file["audio"] in given}
+            begun = set(report.get("begun", []))
             complaints = list(report.get("complaints", []))
             held = read_own_predictions(self.out)
         except (JSONError, KeyError, TypeError, ValueError, PredictionError) as e:
@@ -97,8 +111,11 @@ class Journal:
                 f"{self.out} was made with other settings ({', '.join(changed)}): "
                 "use the same, give another --out, or --overwrite"
             )
-        self.predictions = [one for one in held if one.audio not in bad]  # tried again from the start
-        self._was_complete, self._complaints = complete, complaints
+        self.predictions = [one for one in held if one.audio not in again]  # tried again from the start
+        self._others_bad = [file for file in bad if file["audio"] not in given]
+        # Sounds are captioned one after another: a killed run was in the midst of its last one, if of any.
+        self._begun = begun | ({self.predictions[-1].id} if self.predictions and not complete else set())
+        self._complaints = complaints
         write_predictions(self.out, self.predictions)  # without the line that a kill cut
         self._write_report(complete=False, bad_files=[])
 
@@ -108,14 +125,8 @@ class Journal:
         return [sound for sound in sounds if (sound.id, str(sound.path)) not in done]
 
     def lacking_segments(self, sounds: Sequence[Sound]) -> tuple[list[Sound], dict[int, set[float]]]:
-        """Return the sounds that may lack segments, and by their number the starts that they do not lack.
-
-        Sounds are captioned one after another, so only the last one of a run that was killed can lack some.
-        """
-        lacking = {sound.id for sound in self.lacking(sounds)}
-        # A killed run may have been in the midst of its last sound.
-        if self.predictions and not self._was_complete:
-            lacking.add(self.predictions[-1].id)
+        """Return the sounds that may lack segments, and by their number the starts that they do not lack."""
+        lacking = {sound.id for sound in self.lacking(sounds)} | self._begun
         left = [sound for sound in sounds if sound.id in lacking]
         starts: dict[str, set[float]] = {}
         for prediction in self.predictions:
@@ -149,7 +160,10 @@ class Journal:
         write_predictions(self.out, predictions)
         self.predictions = list(predictions)
         self._add_complaints(complaints)
-        self._write_report(complete=True, bad_files=list(bad_files), bad_rows=bad_rows)
+        bad = list(bad_files)
+        unread = {file.path for file in bad}
+        self._begun -= {sound.id for sound in self._sounds if sound.path not in unread}
+        self._write_report(complete=True, bad_files=bad, bad_rows=bad_rows)
 
     def _write_report(
         self, *, complete: bool, bad_files: list[BadFile], bad_rows: Sequence[str] = ()
@@ -157,15 +171,17 @@ class Journal:
         listed = [
             {"audio": str(file.path), "reason": file.reason, "partly": file.partly} for file in bad_files
         ]
-        report = {
+        report: dict[str, Any] = {
             "settings": self.settings,
             "complete": complete,
             "num_captions": len(self.predictions),
             "num_unfinished": sum(prediction.unfinished for prediction in self.predictions),
-            "bad_files": listed,
+            "bad_files": [*self._others_bad, *listed],
             "bad_rows": list(bad_rows),
             "complaints": self._complaints,
         }
+        if self.settings.get("segments"):
+            report["begun"] = sorted(self._begun)
         write_json(self.report_path, report)
 
 

@@ -170,11 +170,15 @@ def read_own_predictions(path: Path) -> list[Prediction]:
 
 def append_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:
     """Add lines to a file, on the disk when this returns."""
-    with Path(path).open("ab") as file:
-        file.write(b"".join(map(_line, predictions)))
-        # A machine that goes down must not take captions with it that the report counts.
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with Path(path).open("ab") as file:
+            file.write(b"".join(map(_line, predictions)))
+            # A machine that goes down must not take captions with it that the report counts.
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = str(path)  # a full disk is told without a name
+        raise
 
 
 def write_predictions(path: str | Path, predictions: Iterable[Prediction]) -> None:

@@ -134,7 +134,7 @@ def caption_clips(
     journal = None
     if config.out is not None:
         # Before the model is loaded: other settings are refused at once.
-        journal = Journal(config.out, describe_settings(config))
+        journal = Journal(config.out, describe_settings(config), sounds)
     from aac_llm.models.inference import caption_files, load_for_inference
 
     model = load_for_inference(config.model, device=config.device, dtype=config.dtype, channel=config.channel)

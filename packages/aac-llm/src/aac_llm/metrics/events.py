@@ -218,13 +218,17 @@ def _clause_events(clause: str, lexicon: _Lexicon) -> set[str]:
 
 def _explain(phrases: list[str], lexicon: _Lexicon) -> set[str]:
     """Find the fewest events that account for the phrases: greedily, the one that accounts for most."""
-    found = set()
-    while open_ones := [phrase for phrase in phrases if _says_something(phrase, lexicon)]:
-        first = open_ones[0]
-        candidates = lexicon.weak.get(first, (first,))
-        best = max(candidates, key=lambda event: sum(event in lexicon.weak.get(p, (p,)) for p in phrases))
+    found: set[str] = set()
+    for phrase in phrases:
+        events = lexicon.weak.get(phrase, (phrase,))
+        if found.intersection(events) or not _says_something(phrase, lexicon):
+            continue
+        best = events[0]
+        # What the lexicon does not know is its own event; the few other words look at all that is left.
+        if len(events) > 1:
+            left = [other for other in phrases if not found.intersection(lexicon.weak.get(other, (other,)))]
+            best = max(events, key=lambda event: sum(event in lexicon.weak.get(p, (p,)) for p in left))
         found.add(best)
-        phrases = [phrase for phrase in phrases if best not in lexicon.weak.get(phrase, (phrase,))]
     return found
 
 

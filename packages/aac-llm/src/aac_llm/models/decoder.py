@@ -102,12 +102,21 @@ def set_generation_defaults(model: Any, tokenizer: Any) -> None:
 
     Chat models bring sampling and repetition penalties, which would mix with ours. Padding never reaches
     the model's output, so its token may be EOS; captions end at the tokenizer's EOS or the model's.
+
+    Raises:
+        DecoderError: a token that ends is none of the model's.
     """
     from transformers import GenerationConfig
 
     own = getattr(model, "generation_config", None)
     # Chat models end a turn with a token that is not the tokenizer's EOS.
     ends = _as_list(tokenizer.eos_token_id) + _as_list(getattr(own, "eos_token_id", None))
+    size = model.get_input_embeddings().weight.shape[0]
+    if wrong := [end for end in ends if not isinstance(end, int) or not 0 <= end < size]:
+        raise DecoderError(
+            f"eos_token_id (of generation_config.json, config.json or the tokenizer) is {wrong[0]!r}, and "
+            f"the model has the tokens 0 to {size - 1}: correct it"
+        )
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     model.generation_config = GenerationConfig(
         bos_token_id=tokenizer.bos_token_id, eos_token_id=sorted(set(ends)) or None, pad_token_id=pad

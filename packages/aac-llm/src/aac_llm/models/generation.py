@@ -16,7 +16,13 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from aac_llm.config.caption import GenerationConfig
 from aac_llm.data.predictions import Candidate
 from aac_llm.models.beam_search import beam_search, supports
+from aac_llm.models.decoder import DecoderError
 from aac_llm.models.prompt import Sequences
+
+NOT_FINITE = (
+    "the model's scores are not finite: its weights are damaged, or its numbers are too large for the dtype "
+    "(--dtype float32 is the widest)"
+)
 
 
 class CaptionRepetitionPenalty(LogitsProcessor):
@@ -37,6 +43,16 @@ class CaptionRepetitionPenalty(LogitsProcessor):
         return scores.scatter(1, input_ids, penalized)
 
 
+class RefuseNotFinite(LogitsProcessor):
+    """Stops at scores that are not finite: the most probable token of NaNs is the first, whatever sounds."""
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the scores `(captions, vocabulary)` as they are; minus infinity forbids a token."""
+        if bool((scores.isnan() | scores.isposinf()).any()):
+            raise DecoderError(NOT_FINITE)
+        return scores
+
+
 def generate(
     decoder: Any, tokenizer: Any, sequences: Sequences, settings: GenerationConfig | None = None
 ) -> list[tuple[Candidate, ...]]:
@@ -51,6 +67,9 @@ def generate(
     Returns:
         For each sequence `settings.num_candidates` captions without special tokens, best first, with their
         mean log-probability per token (the end counts).
+
+    Raises:
+        DecoderError: the model's scores are not finite.
     """
     settings = settings or GenerationConfig()
     # Ours reads a prompt once instead of once for each beam; results are the same (tested).
@@ -93,6 +112,8 @@ def _search(
         repetition_penalty=settings.repetition_penalty,
         num_return=settings.num_candidates,
     )
+    if not all(found):  # no sequence has a score
+        raise DecoderError(NOT_FINITE)
     tokens = [hypothesis.tokens for hypotheses in found for hypothesis in hypotheses]
     ends = set(end_tokens(decoder).tolist())
     texts = iter(tokenizer.batch_decode(tokens, skip_special_tokens=True))
@@ -125,7 +146,9 @@ def generate_tokens(
     Returns:
         New tokens `(sounds * captions, length)` and mean log-probabilities `(sounds * captions,)`.
     """
-    processors = [] if repetition_penalty == 1.0 else [CaptionRepetitionPenalty(repetition_penalty)]
+    processors: list[LogitsProcessor] = [RefuseNotFinite()]
+    if repetition_penalty != 1.0:
+        processors.append(CaptionRepetitionPenalty(repetition_penalty))
     # Only the special tokens of the model; all else comes from our settings, or chat models would sample.
     own = decoder.generation_config
     output = decoder.generate(

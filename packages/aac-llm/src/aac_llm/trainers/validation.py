@@ -99,7 +99,9 @@ def _validate_batch(
         logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
     ).sum(1)
     # The sounds are encoded once, for the loss; captions take them from there.
-    chosen = [place for place, index in enumerate(batch) if index < captioned]
+    # What has no finite loss cannot be captioned: `summarize` names it.
+    finite = losses.isfinite().tolist()
+    chosen = [place for place, index in enumerate(batch) if index < captioned and finite[place]]
     captions: dict[int, Candidate] = {}
     if chosen:
         made = model.generate(acoustic=acoustic[chosen], num_beams=num_beams)
