@@ -457,6 +457,7 @@ def test_the_version_is_told(run: Callable[..., tuple[int, str, str]]) -> None:
         (json.JSONDecodeError("Expecting value", "x", 0), "error: Expecting value: line 1", 2),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "error: a file that should be text", 2),
         (MemoryError(), "error: out of memory", 2),
+        (RuntimeError("[alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"), "error: out of", 2),
         (OSError("We could not connect"), "error: We could not connect", 2),
         (RecursionError("too deep"), "bug in r1-aqa: RecursionError: too deep", 70),
         (KeyError("x"), "bug in r1-aqa: KeyError: 'x'", 70),

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.sound import SoundConfig
+from r1_aqa.data.questions import write_questions
 from r1_aqa.data.readers import read_questions
 from r1_aqa.evaluators.evaluate import evaluate, evaluate_verb, shuffle_choices
 from r1_aqa.evaluators.predictions import read_predictions
@@ -35,6 +36,21 @@ def test_evaluation_answers_all_and_counts_a_bad_sound_as_wrong(
     assert all(row.error for row in rows if row.output is None)
     assert json.loads((tmp_path / "scores.json").read_text())["strict"] == scores["strict"]
     assert (tmp_path / "scores.png").stat().st_size > 5000
+
+
+def test_a_question_beyond_the_models_context_ends_nothing(
+    benchmark: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    _, asked, *others = read_questions(benchmark)
+    data = tmp_path / "questions.jsonl"
+    write_questions(data, [replace(asked, question="What? " * 20_000), *others])
+    assert evaluate_verb(config(data, tiny_model_folder, tmp_path / "out", shuffles=0)) == 1
+    errors = [
+        row.error for row in read_predictions(tmp_path / "out" / "predictions.jsonl") if row.run == "given"
+    ]
+    assert errors[0] is not None
+    assert errors[0].endswith("tokens without its sound, the model was made for 2048")
+    assert not any(errors[1:])
 
 
 def test_a_killed_evaluation_goes_on_where_it_was(

@@ -10,6 +10,7 @@ from r1_aqa.data.readers import read_questions
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.generation import Completion, answer_batch, generate_answers, in_batches, read_ahead
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from transformers import GenerationConfig
 
 
 def encode(llm: AudioLLM, questions: list[Question]) -> EncodedPrompts:
@@ -27,6 +28,25 @@ def test_answers_do_not_depend_on_the_batch(tiny_audio_llm: AudioLLM, benchmark:
     alone = [answer_batch(prompts, [row], max_new_tokens=6)[0][0] for row in range(8)]
     found = answers(prompts, range(8), batch_size=5)
     assert [found[row].text for row in range(8)] == alone
+
+
+def test_the_models_own_generation_settings_do_not_count(tiny_audio_llm: AudioLLM, benchmark: Path) -> None:
+    prompts = encode(tiny_audio_llm, read_questions(benchmark)[1:])
+    plain = answer_batch(prompts, [0, 1], max_new_tokens=6)
+    own = GenerationConfig(
+        repetition_penalty=9.0, num_beams=2, num_return_sequences=2, no_repeat_ngram_size=1
+    )
+    for module in tiny_audio_llm.model.modules():
+        if hasattr(module, "generation_config"):
+            module.generation_config = own
+    assert answer_batch(prompts, [0, 1], max_new_tokens=6) == plain
+    assert tiny_audio_llm.model.generation_config is own  # it is saved with the model
+
+
+def test_a_chat_template_that_fails_is_told_in_words(tiny_audio_llm: AudioLLM) -> None:
+    tiny_audio_llm.processor.chat_template = "{{ ''.__class__.__mro__ }}"
+    with pytest.raises(ValueError, match="the model's chat template does not take a question: access to"):
+        tiny_audio_llm.format_chat("What?")
 
 
 def test_batches_hold_every_question_once_by_length(tiny_audio_llm: AudioLLM, benchmark: Path) -> None:

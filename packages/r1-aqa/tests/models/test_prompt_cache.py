@@ -81,8 +81,24 @@ def test_another_question_stands_in_for_one_without_sound(
     assert list(prompts.sounds.decoded) == [prompts.sounds.key(1)]
     prompts.embeddings([1])
     assert prompts.sounds.decoded == {}
-    with pytest.raises(ValueError, match=r"none of 1 questions can be read; the first: .*0\.wav"):
+    with pytest.raises(ValueError, match=r"none of 1 questions can be asked; the first: .*0\.wav"):
         make(tiny_audio_llm, questions[:1]).readable_row(0)
+
+
+def test_a_text_beyond_the_models_context_is_not_asked(
+    tiny_audio_llm: AudioLLM, questions: list[Question]
+) -> None:
+    long = replace(questions[0], question="What? " * 20_000)
+    prompts = make(tiny_audio_llm, [long, *questions[1:]])
+    told: list[tuple[str, str]] = []
+    prompts.sounds.on_unreadable = lambda question, why: told.append((question.id, why))
+    assert prompts.readable_row(0) == 1
+    ((name, why),) = told
+    assert name == "0"
+    assert why.startswith("the question has ")
+    assert why.endswith(" tokens without its sound, the model was made for 2048")
+    with pytest.raises(ValueError, match=r"none of 1 questions can be asked; the first: the question has"):
+        make(tiny_audio_llm, [long]).readable_row(0)
 
 
 def test_silence_is_another_clip(tiny_audio_llm: AudioLLM, questions: list[Question]) -> None:

@@ -302,10 +302,12 @@ def test_weights_that_are_not_finite_are_not_saved(
         ("[10**400] * n", "is 1000"),
         ("['0.5'] * n", "is '0.5' for 4"),
         ("[[1.0]] * n", r"is \[1.0\] for 4"),
+        ("[1e300] * n", r"is 1e\+300 for 4 of 4 completions, of questions b, a"),
         ("[1.0]", "returned a list of 1 for 4 completions"),
         ("1.0", "returned 1.0 in place of 4 numbers"),
         ("'abcd'", "returned a str of 4 for 4 completions"),
         ("{}['x']", r"raised KeyError: 'x' \(<string>:1\), with questions b, a"),
+        ("exit(0)", r"raised SystemExit: 0 .*with questions b, a"),
     ],
 )
 def test_a_reward_that_is_no_number_is_named(source: str, message: str) -> None:

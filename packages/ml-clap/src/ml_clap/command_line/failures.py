@@ -21,6 +21,8 @@ HUB = {
     "HFValidationError": "neither a folder here nor a name of the hub (OWNER/MODEL)",
 }
 """Errors of huggingface_hub by name: it need not be imported to know them."""
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+"""PyTorch's words where the processor's memory is out: a plain RuntimeError."""
 FULL = ("No space left on device", "PytorchStreamWriter failed writing", "Disk quota exceeded")
 
 
@@ -57,7 +59,7 @@ def _expected(error: BaseException, package: str, extras: Mapping[str, str]) -> 
         return f"a file that should be text (UTF-8) is not: {text}"
     if isinstance(error, RecursionError) and _is_in(error, ("json", "yaml")):
         return "a file is nested too deeply to be read"
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or NO_MEMORY in text:
         return f"out of memory, try a smaller batch_size: {_short(text)}"
     if isinstance(error, OSError):
         return (

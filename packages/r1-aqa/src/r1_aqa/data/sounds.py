@@ -146,8 +146,9 @@ class QuestionSounds:
         decoded: samples that were read ahead, by `key`; used up by `take`.
         decoder: `audio_common`, or a `DecodePool` with its limits.
         unreadable: files that could not be read, and why.
+        unaskable: rows that cannot be asked whatever their audio, and why.
         complaints: what is odd about files that are used nevertheless.
-        on_unreadable: called with each question about such a file, and why, once.
+        on_unreadable: called with each such question, and why, once.
     """
 
     def __init__(
@@ -166,6 +167,7 @@ class QuestionSounds:
         self.given = given or {}
         self.decoded: dict[Hashable, np.ndarray] = {}
         self.unreadable: dict[Path, str] = {}
+        self.unaskable: dict[int, str] = {}
         self.complaints: dict[Path, list[str]] = {}
         self.on_unreadable: Callable[[Question, str], object] = say_skipped
         self._reported: set[int] = set()
@@ -198,7 +200,7 @@ class QuestionSounds:
     def why_not(self, row: int) -> str | None:
         """Return why a row cannot be asked, as far as is known."""
         question = self.questions[row]
-        return question.fault or self.unreadable.get(question.audio)
+        return question.fault or self._why_skipped(row)
 
     def is_readable(self, row: int) -> bool:
         """Return whether a row's audio can be read; if it can, its samples are then in `decoded`."""
@@ -212,11 +214,14 @@ class QuestionSounds:
         return self.why_not(row) is None
 
     def report(self, row: int) -> None:
-        """Say once that a question is skipped, if its audio is known to be unreadable."""
-        question = self.questions[row]
-        if question.audio in self.unreadable and row not in self._reported:
+        """Say once that a question is skipped, if it is known that it must be."""
+        why = self._why_skipped(row)
+        if why and row not in self._reported:
             self._reported.add(row)
-            self.on_unreadable(question, self.unreadable[question.audio])
+            self.on_unreadable(self.questions[row], why)
+
+    def _why_skipped(self, row: int) -> str | None:
+        return self.unaskable.get(row) or self.unreadable.get(self.questions[row].audio)
 
     def whole_seconds(self, row: int) -> float:
         """Return the duration of the whole sound of a row; 0 where it cannot be read."""

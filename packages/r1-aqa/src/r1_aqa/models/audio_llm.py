@@ -80,6 +80,21 @@ class AudioLLM:
         text = config.get_text_config() if hasattr(config, "get_text_config") else config
         return getattr(text, "max_position_embeddings", None)
 
+    def why_too_long(self, text: str) -> str | None:
+        """Return why a formatted chat cannot be asked, if without its sound it is beyond the model's context.
+
+        Attention over it takes memory with the square of its length, and ends the job for all others.
+        """
+        most = self.max_tokens
+        if most is None or len(text.encode()) <= most:  # a token is a byte at least
+            return None
+        count = len(self.tokenizer(text)["input_ids"])
+        return (
+            f"the question has {count} tokens without its sound, the model was made for {most}"
+            if count > most
+            else None
+        )
+
     def language_model(self) -> nn.Module:
         """Return the module that receives prompt and audio merged as `inputs_embeds`."""
         base = self._base()
@@ -155,7 +170,8 @@ class AudioLLM:
         """
         inner: Any = self.language_model()
         # Before transformers 5 Qwen2-Audio itself cannot generate from embeddings, its language model can.
-        generator: Any = inner if hasattr(inner, "lm_head") else self.model
+        is_inner = hasattr(inner, "lm_head")
+        generator: Any = inner if is_inner else self.model
         if num_rollouts > 1 and self.family.plain_positions:
             positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
             # The last position is left to `generate`, which needs something to read.
@@ -167,7 +183,8 @@ class AudioLLM:
             ).past_key_values
             cache.batch_repeat_interleave(num_rollouts)
             settings["past_key_values"] = cache
-        with keep_last(self.head(), 1):  # no logits over the prompt
+        # No logits over the prompt.
+        with keep_last(self.head(), 1), without_own_settings(inner if is_inner else self._base()):
             return generator.generate(
                 inputs_embeds=inputs_embeds.repeat_interleave(num_rollouts, 0),
                 attention_mask=attention_mask.repeat_interleave(num_rollouts, 0),
@@ -195,6 +212,21 @@ def keep_last(head: nn.Module, count: int) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def without_own_settings(model: Any) -> Iterator[None]:
+    """Leave the model's own generation settings out within the block.
+
+    transformers fills up what it is given with them: a published repetition penalty would count in answers
+    that are to be greedy, and several sequences for each prompt would be taken for those of others.
+    """
+    own = model.generation_config
+    model.generation_config = transformers.GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 # -- loading --------------------------------------------------------------------------------------------

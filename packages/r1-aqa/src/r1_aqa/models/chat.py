@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import Tensor, nn
 
 from r1_aqa.data.sounds import SAMPLE_RATE, wav_bytes
@@ -32,7 +33,10 @@ def format_chat(processor: Any, family: Family, text: str, *, num_audios: int = 
     messages = make_messages(text, num_audios=num_audios)
     if family.audio_in_text:
         messages = [{"role": "user", "content": family.audio_in_text * num_audios + text}]
-    return processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    try:
+        return processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except TemplateError as error:  # the template comes with the model
+        raise ValueError(f"the model's chat template does not take a question: {error}") from error
 
 
 def encode_chats(

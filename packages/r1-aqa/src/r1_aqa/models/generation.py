@@ -25,6 +25,8 @@ def end_tokens(model: object, tokenizer: object) -> list[int]:
     """Return all tokens that end an answer: the tokenizer's, and those of the model's generation settings."""
     found = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     more = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(isinstance(token, int) for token in more):
+        raise ValueError(f"generation_config.json: eos_token_id: expected numbers of tokens, got {found!r}")
     return list(dict.fromkeys([tokenizer.eos_token_id, *more]))  # type: ignore[attr-defined]
 
 

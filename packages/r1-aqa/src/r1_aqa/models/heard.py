@@ -78,17 +78,18 @@ def check_heard(
     """
     if sound.too_long == "windows":  # the first window is enough to know
         sound = replace(sound, too_long="truncate")
-    able = ((q, samples) for q, samples in with_sounds(questions, sound, decoder) if q.answer or q.choices)
+    laid_out = (
+        (q, samples, llm.format_chat(format_prompt(q.question, q.choices, prompt, about_video=q.about_video)))
+        for q, samples in with_sounds(questions, sound, decoder)
+        if q.answer or q.choices
+    )
+    able = ((q, samples, text) for q, samples, text in laid_out if llm.why_too_long(text) is None)
     tried = list(islice(able, MOST_QUESTIONS))
     if not tried:
         raise ValueError(
             "the check that audio is heard needs a question with an answer or options whose audio can be read"
         )
-    chosen, sounds = [q for q, _ in tried], [samples for _, samples in tried]
-    texts = [
-        llm.format_chat(format_prompt(q.question, q.choices, prompt, about_video=q.about_video))
-        for q in chosen
-    ]
+    chosen, sounds, texts = map(list, zip(*tried, strict=True))
     targets = [format_target(q.answer or q.choices[0], prompt) for q in chosen]
     # Dropout would change the answers, too.
     training = llm.model.training

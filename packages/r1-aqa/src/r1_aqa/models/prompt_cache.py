@@ -112,6 +112,8 @@ class EncodedPrompts:
             else llm.format_chat(format_prompt(q.question, q.choices, style, about_video=q.about_video))
             for q in self.questions
         ]
+        too_long = {row: llm.why_too_long(text) for row, text in enumerate(self.texts)}
+        self.sounds.unaskable |= {row: why for row, why in too_long.items() if why}
         self._said_beyond: set[int] = set()
         self._inputs: LRUCache[dict[str, Tensor]] = LRUCache(cache_bytes // 2)
         self._embeddings: LRUCache[Tensor] = LRUCache(cache_bytes // 4)
@@ -169,10 +171,13 @@ class EncodedPrompts:
 
     def is_readable(self, row: int) -> bool:
         """Return whether a row can be encoded; if its audio is needed for that, it is then decoded."""
+        if row in self.sounds.unaskable:
+            self.sounds.report(row)
+            return False
         return not self.needs_sound(row) or self.sounds.is_readable(row)
 
     def readable_row(self, row: int) -> int:
-        """Return the row itself, or the next one whose audio can be read.
+        """Return the row itself, or the next one that can be asked and whose audio can be read.
 
         Raises:
             ValueError: there is none.
@@ -181,8 +186,7 @@ class EncodedPrompts:
         for candidate in range(row, row + count):
             if self.is_readable(candidate % count):
                 return candidate % count
-        first = next(iter(self.sounds.unreadable.values()))
-        raise ValueError(f"the audio of none of {count} questions can be read; the first: {first}")
+        raise ValueError(f"none of {count} questions can be asked; the first: {self.sounds.why_not(0)}")
 
     def _needs_encoder(self, row: int, first: dict[Hashable, int]) -> bool:
         clip = self._clip(row)

@@ -68,7 +68,7 @@ class WatchedRewards:
     def __init__(self, rewards: Sequence[Reward]) -> None:
         self.functions = [self._watch(reward) for reward in rewards]
         self._faults: list[str] = []
-        self._cause: Exception | None = None
+        self._cause: Exception | SystemExit | None = None
 
     def raise_faults(self, rewards: Tensor, step: int) -> None:
         """Raise if a reward of any process is not finite.
@@ -95,7 +95,7 @@ class WatchedRewards:
             async def later(**given: Any) -> list[float]:
                 try:
                     found = await reward(**given)
-                except Exception as error:  # whatever a user's function raises
+                except (Exception, SystemExit) as error:  # whatever a user's function raises
                     found = error
                 return self._checked(reward, found, given)
 
@@ -105,7 +105,7 @@ class WatchedRewards:
         def now(**given: Any) -> list[float]:
             try:
                 found = reward(**given)
-            except Exception as error:  # whatever a user's function raises
+            except (Exception, SystemExit) as error:  # whatever a user's function raises
                 found = error
             return self._checked(reward, found, given)
 
@@ -115,7 +115,7 @@ class WatchedRewards:
         name, count = getattr(reward, "__name__", repr(reward)), len(given["completions"])
         ids = given.get("question_id") or ["?"] * count
         nothing = [math.nan] * count
-        if isinstance(found, Exception):
+        if isinstance(found, Exception | SystemExit):
             self._cause = found
             self._faults.append(f"the reward {name} {_raised(found)}, with questions {name_questions(ids)}")
             return nothing
@@ -142,11 +142,12 @@ class WatchedRewards:
 
 
 def _number(value: Any) -> float:
-    """Return a reward as a number; NaN for what is none."""
+    """Return a reward as a number; NaN for what is none, and for what TRL's float32 does not hold."""
     if value is None or isinstance(value, str | bytes):
         return math.nan
     try:
-        return float(value)
+        number = float(value)
+        return number if abs(number) <= torch.finfo(torch.float32).max else math.nan
     except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a tensor of several numbers
         return math.nan
 
@@ -156,10 +157,14 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
-def _raised(error: Exception) -> str:
+def _raised(error: Exception | SystemExit) -> str:
     """Return what a function raised, and where."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"raised {type(error).__name__}: {error!s:.200} ({Path(frame.filename).name}:{frame.lineno})"
+    try:
+        text = f"{error!s:.200}"
+    except Exception:  # it is the user's own kind of error
+        text = "?"
+    return f"raised {type(error).__name__}: {text} ({Path(frame.filename).name}:{frame.lineno})"
 
 
 def name_questions(ids: Iterable[str]) -> str:

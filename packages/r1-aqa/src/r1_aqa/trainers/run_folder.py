@@ -16,7 +16,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather, parse_flag_from_env
 from transformers import TrainerState
-from transformers.trainer_utils import get_last_checkpoint
 
 from r1_aqa.config.changes import changes
 from r1_aqa.config.train import TrainConfig
@@ -129,8 +128,12 @@ def prepare_folder(config: TrainConfig) -> Path | None:
     """Clear away what kills left, write the settings, and return the checkpoint to resume from.
 
     Raises:
-        ValueError: `out` holds a training with other settings; the message names them.
+        ValueError: `out` holds a training with other settings (the message names them), or something else.
     """
+    # Before anything is cleared away: what is refused stays as it is.
+    require_own(config.out)
+    check_settings(config, find_checkpoint(config.out))
+    PartialState().wait_for_everyone()
     if PartialState().is_main_process:
         for name in ("best", "last"):
             recover_folder(config.out / name)
@@ -139,7 +142,6 @@ def prepare_folder(config: TrainConfig) -> Path | None:
         drop_checkpoints(config.out, keep=config.keep_checkpoints)
     PartialState().wait_for_everyone()
     checkpoint = find_checkpoint(config.out)
-    check_settings(config, checkpoint)
     if PartialState().is_main_process:
         if checkpoint:
             write_lines(config.out / "skipped.jsonl", read_skipped(config.out))
@@ -150,6 +152,23 @@ def prepare_folder(config: TrainConfig) -> Path | None:
         (config.out / "finished.json").unlink(missing_ok=True)
     PartialState().wait_for_everyone()
     return checkpoint
+
+
+def require_own(out: Path) -> None:
+    """Refuse a folder that holds something else than a training: a model, another program's checkpoints.
+
+    Raises:
+        ValueError: what it holds.
+    """
+    settings = out / "config.json"
+    if settings.is_file():
+        foreign = [] if {"init_from", "data"} <= read_object(settings).keys() else [settings]
+    else:  # it is there before the first checkpoint is
+        foreign = [*_checkpoints(out), *out.glob("log.jsonl")]
+    if foreign:
+        raise ValueError(
+            f"{foreign[0]} is of no training of r1-aqa, which would replace it; give another --out"
+        )
 
 
 def check_settings(config: TrainConfig, checkpoint: Path | None) -> None:
@@ -185,20 +204,22 @@ def forget_training(out: Path) -> None:
 
 def drop_checkpoints(out: Path, *, keep: int) -> None:
     """Remove checkpoints that a kill left half-written, and those that it left half-deleted."""
-    if find_checkpoint(out):
-        found = [path for path in out.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal()]
-        for path in sorted(found, key=checkpoint_step)[:-keep]:
+    whole = [path for path in _checkpoints(out) if is_whole(path)]
+    for path in _checkpoints(out):
+        # Left there a half one would count among the checkpoints to keep.
+        if path not in whole[-keep:]:
             shutil.rmtree(path)
 
 
 def find_checkpoint(out: Path) -> Path | None:
-    """Return the latest whole checkpoint; what a kill left half-written is removed."""
-    while out.is_dir() and (found := get_last_checkpoint(str(out))):
-        if is_whole(Path(found)):
-            return Path(found)
-        # Left there it would count among the checkpoints to keep.
-        shutil.rmtree(found, ignore_errors=True)
-    return None
+    """Return the latest whole checkpoint."""
+    return next((path for path in reversed(_checkpoints(out)) if is_whole(path)), None)
+
+
+def _checkpoints(out: Path) -> list[Path]:
+    """Return the checkpoints of a folder, whole or not, the earliest first."""
+    found = [path for path in out.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal()]
+    return sorted((path for path in found if path.is_dir()), key=checkpoint_step)
 
 
 def is_whole(checkpoint: Path) -> bool:
