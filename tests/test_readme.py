@@ -163,7 +163,11 @@ def test_named_files_exist(page: Path) -> None:
 
 def test_nox_sessions_named_in_the_pages_exist() -> None:
     sessions = set(re.findall(r'name="([\w-]+)"', (ROOT / "noxfile.py").read_text()))
-    sessions |= set(re.findall(r"@nox\.session(?:\(default=False\))?\n(?:@.*\n)*def (\w+)", (ROOT / "noxfile.py").read_text()))
+    sessions |= set(
+        re.findall(
+            r"@nox\.session(?:\(default=False\))?\n(?:@.*\n)*def (\w+)", (ROOT / "noxfile.py").read_text()
+        )
+    )
     named = {w[w.index("-s") + 1] for page in PAGES for w in commands(page) if "nox" in w and "-s" in w}
     named |= {
         name for page in PAGES for name in re.findall(r"`uvx nox -s ([\w-]+)`", (ROOT / page).read_text())

@@ -242,7 +242,11 @@ def deep(path: tuple[str, ...], value: Any) -> Callable[[dict[str, Any]], None]:
         ("config.json", deep(("audio_config", "num_mel_bins"), 10**99), "num_mel_bins"),
         ("config.json", deep(("audio_config", "encoder_layers"), "12"), "cannot be loaded"),
         ("config.json", deep(("audio_config", "encoder_attention_heads"), 0), "cannot be loaded"),
-        ("config.json", deep(("text_config", "hidden_size"), -1), "text_config.hidden_size is -1, which is no size"),
+        (
+            "config.json",
+            deep(("text_config", "hidden_size"), -1),
+            "text_config.hidden_size is -1, which is no size",
+        ),
         ("config.json", b"[]", "config.json: expected a JSON object"),
         ("config.json", b'{"a":' * 999, "config.json: not JSON that can be read: nested deeper"),
         ("tokenizer.json", b"null", "tokenizer.json: expected a JSON object"),
