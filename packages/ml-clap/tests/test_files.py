@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ml_clap.files import write_atomically, write_json
+from ml_clap.files import is_stream, write_atomically, write_json
+from ml_clap.lock import sole_writer
 
 
 @dataclass(frozen=True)
@@ -55,3 +56,21 @@ def test_bytes_text_and_functions_are_written(tmp_path: Path, content: object) -
 def test_a_dash_is_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     write_json(Path("-"), {"text": "犬"})
     assert json.loads(capsys.readouterr().out) == {"text": "犬"}
+
+
+def test_a_pipe_or_device_is_written_into_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with sole_writer(path):
+        write_json(path, {"a": 1})
+        assert [file.name for file in tmp_path.iterdir()] == ["pipe"]  # no lock beside /dev/null
+    assert path.is_fifo()
+    assert json.loads(os.read(reader, 100)) == {"a": 1}
+    os.close(reader)
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_other_names_of_the_standard_output_are_it(name: str) -> None:
+    with sole_writer(name):
+        assert is_stream(name)  # else the link itself would be replaced

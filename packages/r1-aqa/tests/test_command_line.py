@@ -505,6 +505,27 @@ def test_what_the_hub_refuses_is_explained(name: str, line: str) -> None:
         assert (line in text, code) == (True, 2)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+@pytest.mark.parametrize("size", [3, 1_000_000])
+def test_a_disk_that_is_full_for_pytorch_is_no_bug(
+    size: int, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    import torch
+
+    code, _, errors = run("work", "a", work=lambda _: torch.save({"x": torch.zeros(size)}, "/dev/full"))
+    assert (code, errors.startswith("r1-aqa: error: the disk is full: ")) == (2, True), errors
+
+
+def test_a_full_disk_is_told_whatever_came_of_it(run: Callable[..., tuple[int, str, str]]) -> None:
+    def work(_: Any) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device", "x")
+        finally:
+            raise RuntimeError("the archive was not closed")
+
+    assert run("work", "a", work=work)[::2] == (2, "r1-aqa: error: the disk is full: x\n")
+
+
 def test_a_deeply_nested_file_is_no_bug(run: Callable[..., tuple[int, str, str]]) -> None:
     code, _, errors = run("work", "a", work=lambda _: json.loads("[" * 100_000))
     assert (code, errors) == (2, "r1-aqa: error: a file is nested too deeply to be read\n")

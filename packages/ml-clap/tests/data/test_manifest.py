@@ -14,7 +14,8 @@ ROW: dict[str, Any] = {"id": "a", "audio": "a.wav", "captions": {"eng_Latn": ["A
 texts = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20
 ).filter(str.strip)
-names = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=12).filter(
+letters = st.characters(exclude_characters="/\0", exclude_categories=["Cs"]) | st.just("\udce9")
+names = st.text(letters, min_size=1, max_size=12).filter(
     lambda name: bool(name.strip()) and name not in (".", "..")
 )
 clips = st.builds(

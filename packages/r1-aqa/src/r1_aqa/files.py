@@ -20,6 +20,8 @@ from typing import Any, BinaryIO
 
 STREAM = "-"
 """Path that stands for the standard input or output."""
+STANDARD_OUTPUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+"""Other names of the output: links, which would be replaced by a file."""
 TEMPORARY = ".tmp"
 """Ending of a file that is being written."""
 PARTIAL, OLD = ".partial", ".old"
@@ -36,6 +38,9 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[Path], o
         content: bytes, text (UTF-8), or a function that writes the file at the path it is given.
     """
     path = Path(path)
+    if is_device(path):
+        _write_into(path, content)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: across file systems a rename is a copy, and a copy can be cut short. With the
     # process's number: two that write the same file do not write into each other's.
@@ -57,8 +62,20 @@ def write_atomically(path: str | Path, content: bytes | str | Callable[[Path], o
 
 
 def is_stream(path: str | Path | None) -> bool:
-    """Tell whether a path is `-`, the standard input or output."""
-    return str(path) == STREAM
+    """Tell whether a path is `-`, the standard input or output, or another name of the output."""
+    return str(path) in (STREAM, *STANDARD_OUTPUT)
+
+
+def is_device(path: str | Path) -> bool:
+    """Tell whether a path is a device or a pipe, as `/dev/null`: it is written into, never replaced."""
+    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
+
+
+def _write_into(device: Path, content: bytes | str | Callable[[Path], object]) -> None:
+    if callable(content):
+        content(device)
+    else:
+        device.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def read_bytes(path: str | Path) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from r1_aqa.files import is_stream
+from r1_aqa.files import is_device, is_stream
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +33,14 @@ def sole_writer(path: str | Path, *, folder: bool = False) -> Iterator[None]:
     system that knows no locks is warned about, and written without.
 
     Args:
-        path: a folder or a file, which need not exist; `-`, the standard output, is nobody's.
+        path: a folder or a file, which need not exist; `-`, the standard output, is nobody's,
+            nor is a device.
         folder: whether it is a folder, where it does not exist yet; it is made.
 
     Raises:
         BusyError: another process holds it, or another part of this one.
     """
-    if is_stream(path):
+    if is_stream(path) or is_device(path):
         yield
         return
     path = Path(os.path.abspath(path))

@@ -23,7 +23,13 @@ HUB = {
 """Errors of huggingface_hub by name: it need not be imported to know them."""
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 """PyTorch's words where the processor's memory is out: a plain RuntimeError."""
-FULL = ("No space left on device", "PytorchStreamWriter failed writing", "Disk quota exceeded")
+FULL = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "PytorchStreamWriter failed writing",
+    "basic_ios::clear: iostream error",  # torch.save's stream, which then fails once more as it is closed
+)
+"""What a full disk is called by libraries that keep no number of the error."""
 
 
 class UsageError(ValueError):
@@ -49,8 +55,9 @@ def _expected(error: BaseException, package: str, extras: Mapping[str, str]) -> 
     hub = next(
         (HUB[kind.__name__] for one in chain for kind in type(one).__mro__ if kind.__name__ in HUB), ""
     )
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(sign in text for sign in FULL):
-        return f"the disk is full: {getattr(error, 'filename', None) or text}"
+    full = next(filter(_is_full_disk, _history(error)), None)
+    if full is not None:
+        return f"the disk is full: {getattr(full, 'filename', None) or _short(' '.join(str(full).split()))}"
     if hub:
         return f"{_short(text)}: {hub}"
     if isinstance(error, ImportError):
@@ -91,6 +98,16 @@ def _bug(error: BaseException, package: str) -> str:
 
 def _causes(error: BaseException | None) -> list[BaseException]:
     return [error, *_causes(error.__cause__)] if error is not None else []
+
+
+def _history(error: BaseException | None) -> list[BaseException]:
+    """Return an error and those that came before it: while one was handled, the next one came."""
+    return [error, *_history(error.__cause__ or error.__context__)] if error is not None else []
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    is_told = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return is_told or any(sign in str(error) for sign in FULL)
 
 
 def _is_in(error: BaseException, folders: tuple[str, ...]) -> bool:
