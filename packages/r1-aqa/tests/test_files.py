@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from r1_aqa.config.changes import changes, flatten
-from r1_aqa.files import write_atomically, write_json
+from r1_aqa.files import remove_leftovers, write_atomically, write_json
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -45,3 +45,12 @@ def test_changed_settings_are_named_by_their_flags() -> None:
     assert changes(before, now) == ["seed: 0 -> 1", "model.lora.rank: 4 -> 8"]
     assert changes(before, now, free={"seed"}) == ["model.lora.rank: 4 -> 8"]
     assert flatten(now)["model.lora.rank"] == 8
+
+
+def test_leftovers_are_ours_alone(tmp_path: Path) -> None:
+    ours = (".log.jsonl.417.tmp", "best.partial", "checkpoint-12.partial", ".saving-x1")
+    theirs = ("film.mkv.partial", ".notes.tmp", "best", "checkpoint-12", "a.417.tmp")
+    for name in (*ours, *theirs):
+        (tmp_path / name).mkdir()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(theirs)

@@ -26,8 +26,12 @@ TEMPORARY = ".tmp"
 """Ending of a file that is being written."""
 PARTIAL, OLD = ".partial", ".old"
 """Endings of a folder that is being written, and of the one that it replaces."""
-LEFTOVERS = (f".*{TEMPORARY}", f"*{PARTIAL}", ".saving-*")
-"""What a kill may leave behind."""
+LEFTOVERS = (
+    f".*.[0-9]*{TEMPORARY}",
+    *(f"{name}{PARTIAL}" for name in ("best", "last", "base", "checkpoint-[0-9]*")),
+    ".saving-*",
+)
+"""What a kill may leave behind; nothing that somebody else keeps in a folder has such a name."""
 
 
 def write_atomically(path: str | Path, content: bytes | str | Callable[[Path], object]) -> None:
