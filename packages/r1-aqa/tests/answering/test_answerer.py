@@ -214,4 +214,4 @@ def test_a_prompt_beyond_the_model_is_said_for_every_question_about_a_clip(
     texts = ["What?", "word " * 1000]
     asked = [Question(id=str(i), audio=clip, question=text) for i, text in enumerate(texts)]
     answerer.answer_all(asked, max_new_tokens=1)
-    assert "question 1 has" in caplog.text
+    assert "1 of 2 sounds have no answer, the first: the question has" in caplog.text
