@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -75,7 +74,7 @@ class Target:
 
 def targets_of(package: str) -> dict[str, Target]:
     """Return a package's targets by name."""
-    found = [*MAKERS[package](), *_strict_json(package.replace("-", "_"))]
+    found = [*MAKERS[package](), *_strict_json()]
     return {target.name: target for target in found}
 
 
@@ -127,12 +126,12 @@ def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
 
 
-def _strict_json(module: str) -> Iterator[Target]:
-    found = import_module(f"{module}.strict_json")
-    allowed = (found.JSONError,)
-    yield Target("parse_json", lambda data: _write_again(found.parse_json(data, "file:1")), allowed)
-    yield Target("json_lines", lambda data: list(found.json_lines(data, "file")), allowed)
-    yield Target("read_records", _with_file(found.read_records, ".jsonl"), ())
+def _strict_json() -> Iterator[Target]:
+    from audio_common.strict_json import JSONError, json_lines, parse_json, read_records
+
+    yield Target("parse_json", lambda data: _write_again(parse_json(data, "file:1")), (JSONError,))
+    yield Target("json_lines", lambda data: list(json_lines(data, "file")), (JSONError,))
+    yield Target("read_records", _with_file(read_records, ".jsonl"), ())
 
 
 def _write_again(value: Any) -> None:

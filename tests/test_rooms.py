@@ -15,18 +15,17 @@ PACKAGES = Path(__file__).resolve().parent.parent / "packages"
 MODULES = {"audio-common": "audio_common", "r1-aqa": "r1_aqa", "aac-llm": "aac_llm", "ml-clap": "ml_clap"}
 APPLICATIONS = ("r1-aqa", "aac-llm", "ml-clap")
 
-FILES = {"files", "lock", "strict_json"}
+FILES = {"files", "lock"}
 DATA = {"config", "data"} | FILES
 MODELS = DATA | {"models", "output", "tables"}
 MAY_IMPORT = {
     "config": {"config"},
     "files": {"config"},
     "lock": {"files"},
-    "strict_json": set(),
     "output": {"config", "files"},
     "tables": FILES | {"output"},
     "data": DATA | {"output", "tables"},
-    "metrics": {"metrics", "strict_json"},
+    "metrics": {"metrics"},
     "rewards": {"config", "data", "rewards"},
     "models": MODELS,
     "evaluators": MODELS | {"metrics", "rewards", "evaluators"},

@@ -60,7 +60,7 @@ def write_clips(folder: Path, number: int) -> dict[str, list[Path]]:
 
 
 def cpu_seconds(processes: list[int]) -> float:
-    """Of this process and of running ones, so far."""
+    """Return the processor time of this process and of running ones, so far."""
     ticks = 0
     for number in processes:
         fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()

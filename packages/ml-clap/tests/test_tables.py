@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from ml_clap.lock import BusyError
-from ml_clap.tables import hold_outputs, print_skipped, print_table, show_progress, tables_beside_json
+from ml_clap.lock import BusyError, hold_outputs
+from ml_clap.tables import print_skipped, print_table, show_progress, tables_beside_json
 
 
 def test_tables_print_all_of_their_cells(capsys: pytest.CaptureFixture[str]) -> None:

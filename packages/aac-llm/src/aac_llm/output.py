@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from audio_common.reader import UNPRINTABLE
+
 T = TypeVar("T")
 PACKAGE = __name__.partition(".")[0]
 SECONDS = 30.0
 """Between two lines of progress where there is no terminal."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What moves a terminal's cursor, ends a line or turns the direction of writing; and half characters."""
 
 
 def set_up(*, quiet: bool = False, verbose: bool = False, has_model: bool = True) -> None:
@@ -134,7 +134,7 @@ def printable(text: object, *, lines: bool = False) -> str:
             return match[0]
         return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
 
-    return _CONTROL.sub(escape, str(text))
+    return UNPRINTABLE.sub(escape, str(text))
 
 
 def _rate(rate: float) -> str:

@@ -13,9 +13,8 @@ from aac_llm.captioning.run import format_line
 from aac_llm.captioning.subtitles import write_subtitles
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import JournalError
-from aac_llm.data.outputs import hold
 from aac_llm.data.predictions import Prediction, append_predictions
-from aac_llm.lock import BusyError
+from aac_llm.lock import BusyError, hold_outputs
 from aac_llm.models.decoder import DecoderError, set_generation_defaults
 from audio_common.workers import DecodeLimits
 
@@ -87,7 +86,7 @@ def test_what_is_odd_about_a_sound_is_in_the_report_also_after_a_kill(config, ca
 
 
 def test_two_commands_for_one_file_are_refused(config, captioner):
-    with hold(config.out), pytest.raises(BusyError, match="writing"):
+    with hold_outputs(config.out), pytest.raises(BusyError, match="writing"):
         caption_sources(config, captioner)
 
 

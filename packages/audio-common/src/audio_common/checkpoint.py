@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from audio_common.config import PATCH_FRAMES, CEDConfig
+from audio_common.hub import fetch, split_revision
 from audio_common.mel import FFT_LENGTH, HOP_LENGTH, NUM_MELS, SAMPLE_RATE, mel_filterbank
 from audio_common.sizes import CheckpointError, check_sizes, safetensors_shapes
 from audio_common.strict_json import JSONError, read_object
@@ -338,17 +339,13 @@ def _if_file(path: Path) -> Path | None:
 
 def _download(source: str) -> Path:
     """Fetch the two files that are needed of a model `owner/name` or `owner/name@revision`."""
-    from huggingface_hub import snapshot_download
-
-    model_id, mark, revision = source.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model_id) or bool(mark) != bool(revision):
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", split_revision(source)[0]):
         raise CheckpointError(
             "expected a folder, a weights file or a hub id such as mispeech/ced-base or "
             f"mispeech/ced-base@main, got {source!r}"
         )
     try:
-        files = [CONFIG_FILE, WEIGHTS_FILE]
-        return Path(snapshot_download(model_id, revision=revision or None, allow_patterns=files))
+        return fetch(source, [CONFIG_FILE, WEIGHTS_FILE])
     except Exception as e:  # offline, no such model, no access: huggingface_hub has a class for each
         raise CheckpointError(
             f"no folder {source!r} here, and it could not be fetched from the Hugging Face hub: {e}"

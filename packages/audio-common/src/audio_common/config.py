@@ -9,6 +9,22 @@ Channel = Literal["mean", "first", "loudest"]
 """Which of a sound's channels is heard; see `audio_common.load_audio`."""
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
+LEAST_MEGABYTES = 64
+"""Memory (MiB) with which anything can be decoded."""
+
+
+def check_decoding(seconds: float, megabytes: int) -> None:
+    """Refuse the settings `decode_seconds` and `decode_megabytes` within which nothing can be decoded.
+
+    Raises:
+        ValueError: with the setting's name and what it is.
+    """
+    if not seconds > 0:
+        raise ValueError(f"decode_seconds must be above 0, got {seconds}")
+    if not megabytes >= LEAST_MEGABYTES:
+        raise ValueError(f"decode_megabytes must be at least {LEAST_MEGABYTES}, got {megabytes}")
+
+
 PATCH_FRAMES = 16  # mel frames, and mel bands, of a patch
 
 MOST = {

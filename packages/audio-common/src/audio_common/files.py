@@ -79,11 +79,7 @@ class AudioFolder:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        try:
-            is_folder = self.folder.is_dir()
-        except (OSError, ValueError):  # a name that no folder can have
-            is_folder = False
-        if not is_folder:
+        if not os.path.isdir(folder):  # unlike Path, also for a name that no folder can have
             raise FileNotFoundError(f"there is no folder of sounds {folder}; check its path")
         self._by_name: dict[str, list[Path]] = {}
         self._by_stem: dict[str, list[Path]] = {}
@@ -99,7 +95,7 @@ class AudioFolder:
             LookupError: there is none, or there are several in different folders.
         """
         direct = self.folder / name
-        return direct if _is_file(direct) else self._only(self._by_name, [_plain(PurePath(name).name)])
+        return direct if os.path.isfile(direct) else self._only(self._by_name, [_plain(PurePath(name).name)])
 
     def find_stem(self, stems: Iterable[str]) -> Path:
         """Return the sound whose name without suffix is the first of these that any sound has.
@@ -120,14 +116,6 @@ class AudioFolder:
                 return found[0]
         listed = " or ".join(name if len(name) < 300 else f"{name[:300]}…" for name in names[:3])
         raise LookupError(f"no file below {self.folder} is named {listed}")
-
-
-def _is_file(path: Path) -> bool:
-    """Tell whether there is such a file; False for a name that no file can have (too long, a NUL)."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _plain(name: str) -> str:

@@ -21,7 +21,8 @@ MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1_000, 768_000
 
 LONGEST_NAME = 300
 """Characters of a name that are shown, from its beginning and end."""
-_UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What moves a terminal's cursor, ends a line or turns the direction of writing; and half characters."""
 
 
 class AudioError(ValueError):
@@ -38,7 +39,7 @@ def shown(name: str | os.PathLike[str]) -> str:
     if len(text) > LONGEST_NAME:
         half = LONGEST_NAME // 2
         text = f"{text[:half]}…{text[-half:]} ({len(text)} characters)"
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def name_of(source: Source) -> str:

@@ -6,7 +6,7 @@ an object, nesting deeper than `MAX_DEPTH`, text that is not UTF-8 (a byte order
 accepted), and half characters (lone surrogates). The halves U+DC80 to U+DCFF pass: Python writes bytes of
 file names that are not UTF-8 in this way; whether a *text* may hold them, `is_writable_text` tells.
 
-The same file is in all packages; a test compares them.
+The packages read what is theirs with it, too: it needs the standard library alone.
 """
 
 from __future__ import annotations

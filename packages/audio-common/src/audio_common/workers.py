@@ -25,6 +25,7 @@ from contextlib import closing
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from audio_common.config import LEAST_MEGABYTES
 from audio_common.frames import FAILURE, PROGRESS, SAMPLES, SHARED
 from audio_common.reader import AudioError, name_of, shown
 from audio_common.strict_json import JSONError, parse_object
@@ -62,8 +63,10 @@ class DecodeLimits:
     def __post_init__(self) -> None:
         if not self.seconds > 0:
             raise ValueError(f"seconds of decoding must be above 0, got {self.seconds}")
-        if not self.megabytes >= 64:
-            raise ValueError(f"megabytes of decoding must be at least 64, got {self.megabytes}")
+        if not self.megabytes >= LEAST_MEGABYTES:
+            raise ValueError(
+                f"megabytes of decoding must be at least {LEAST_MEGABYTES}, got {self.megabytes}"
+            )
 
 
 class DecodePool:

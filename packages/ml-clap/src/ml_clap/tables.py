@@ -5,11 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from glob import escape
 from pathlib import Path
 
-from ml_clap.files import TEMPORARY, is_stream
-from ml_clap.lock import sole_writer
+from ml_clap.files import is_stream
 from ml_clap.output import Progress, console, printable
 
 
@@ -26,22 +24,6 @@ def show_progress(description: str) -> Iterator[Callable[[float, int], None]]:
             shown.advance(int(done) - shown.done)
 
         yield update
-
-
-@contextmanager
-def hold_outputs(*paths: Path | None) -> Iterator[None]:
-    """Within the block no other process writes these files; BusyError if one does.
-
-    What a kill left of an earlier writing of theirs is removed.
-    """
-    with ExitStack() as stack:
-        for path in paths:
-            if path is None or is_stream(path):
-                continue
-            stack.enter_context(sole_writer(path))
-            for leftover in path.parent.glob(f".{escape(path.name)}.*{TEMPORARY}"):
-                leftover.unlink(missing_ok=True)
-        yield
 
 
 @contextmanager

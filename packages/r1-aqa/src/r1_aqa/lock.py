@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from r1_aqa.files import is_device, is_stream
+from r1_aqa.files import TEMPORARY, is_device, is_stream
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,26 @@ def sole_writer(path: str | Path, *, folder: bool = False) -> Iterator[None]:
         with suppress(FileNotFoundError):
             file.unlink()  # while it is held: whoever waits for it notices, see `_acquire`
         os.close(handle)
+
+
+@contextmanager
+def hold_outputs(*paths: Path | None) -> Iterator[None]:
+    """Hold a command's output files within the block, and remove what a kill left half-written of them.
+
+    Args:
+        paths: files, of which a report `STEM.report.json` may stand beside; None and `-` are nobody's.
+
+    Raises:
+        BusyError: another process is writing one of them.
+    """
+    with ExitStack() as held:
+        for path in dict.fromkeys(path for path in paths if path is not None and not is_stream(path)):
+            held.enter_context(sole_writer(path))
+            for name in (path.name, f"{path.stem}.report.json"):
+                # Of these files alone: others may be written beside them.
+                for leftover in path.parent.glob(f".{glob.escape(name)}.*{TEMPORARY}"):
+                    leftover.unlink(missing_ok=True)
+        yield
 
 
 def _acquire(file: Path, path: Path) -> int:

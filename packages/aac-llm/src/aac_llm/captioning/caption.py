@@ -14,10 +14,10 @@ from audio_common.workers import DecodeLimits
 from aac_llm.captioning.run import CaptionRun
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, describe_settings
-from aac_llm.data.outputs import hold
 from aac_llm.data.predictions import Prediction, unfinished_note
 from aac_llm.data.sounds import find_sounds, name_bad
 from aac_llm.files import is_stream
+from aac_llm.lock import hold_outputs
 from aac_llm.models.run_folder import resolve_model
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -
         JournalError: `config.out` has captions made with other settings.
         ValueError: there is nothing to caption.
     """
-    with hold(config.out):
+    with hold_outputs(config.out):
         return _caption_sources(config, captioner)
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from audio_common.config import check_decoding
+
 from aac_llm.config.correct import CorrectionConfig
-from aac_llm.config.sound import Channel, check_channel, check_decoding
+from aac_llm.config.sound import Channel, check_channel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from aac_llm.config.sound import Channel, check_channel, check_decoding
+from audio_common.config import check_decoding
+
+from aac_llm.config.sound import Channel, check_channel
 
 METRICS = (
     "bleu",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from aac_llm.config.sound import Channel, check_channel, check_decoding
+from audio_common.config import check_decoding
+
+from aac_llm.config.sound import Channel, check_channel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What every verb that reads sound has: the choice of channel, and limits of decoding."""
+"""The choice of channel, which every verb that reads sound has."""
 
 from __future__ import annotations
 
@@ -11,11 +11,3 @@ def check_channel(channel: str | None, name: str = "channel") -> None:
     """Raise ValueError for a choice that there is not; None stands for the model's own."""
     if channel is not None and channel not in CHANNELS:
         raise ValueError(f"{name} must be mean, first or loudest, got {channel!r}")
-
-
-def check_decoding(seconds: float, megabytes: int) -> None:
-    """Raise ValueError for limits under which nothing can be decoded."""
-    if not seconds > 0:
-        raise ValueError(f"decode_seconds must be above 0, got {seconds}")
-    if megabytes < 64:
-        raise ValueError(f"decode_megabytes must be at least 64, got {megabytes}")

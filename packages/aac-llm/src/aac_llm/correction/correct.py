@@ -16,10 +16,10 @@ from aac_llm.correction.acceptance import NO_ANSWER
 from aac_llm.correction.corrector import Corrector
 from aac_llm.correction.gate import THRESHOLDS
 from aac_llm.data.journal import Journal
-from aac_llm.data.outputs import hold
 from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.data.systems import read_system
 from aac_llm.files import is_stream, read_bytes
+from aac_llm.lock import hold_outputs
 from aac_llm.output import Progress, console, printable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def correct_file(
         ValueError: it cannot be read, or `config.out` was made with other settings.
         BusyError: another process is writing `config.out`.
     """
-    with hold(config.out):
+    with hold_outputs(config.out):
         return _correct_file(config, corrector, [] if problems is None else problems)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from audio_common.strict_json import JSONError, is_writable_text, parse_json
+
 from aac_llm.correction.llm import CutAnswerError, LLMError, is_one_line, messages
-from aac_llm.strict_json import JSONError, is_writable_text, parse_json
 
 if TYPE_CHECKING:
     import httpx

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from audio_common.hub import split_revision
 
-from aac_llm.models.hub import split_revision
 from aac_llm.models.run_folder import first_sentence
 
 TASK = (

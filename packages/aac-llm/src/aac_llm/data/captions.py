@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from audio_common.strict_json import is_writable_text
+
 from aac_llm.data.languages import language_code
-from aac_llm.strict_json import is_writable_text
 
 
 def parse_captions(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.prefetch import BadFile
+from audio_common.strict_json import JSONError, parse_object, read_object
 
 from aac_llm.config.caption import CaptionConfig, GenerationConfig
 from aac_llm.data.predictions import (
@@ -27,7 +28,6 @@ from aac_llm.data.predictions import (
 )
 from aac_llm.data.sounds import Sound
 from aac_llm.files import to_json, write_json
-from aac_llm.strict_json import JSONError, parse_object, read_object
 
 CORRECTION_FIELDS = ("llm", "endpoint", "gate_used", "fluency_model", "threshold", "max_new_tokens", "dtype")
 """Settings on which a corrected caption depends; the others say how the model is run or asked."""
@@ -38,7 +38,7 @@ class JournalError(ValueError):
 
 
 class Journal:
-    """The output file of a run, which holds it meanwhile (`data/outputs.py`).
+    """The output file of a run, which holds it meanwhile (`lock.py`).
 
     Attributes:
         out: the file.

@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import JSONError, is_writable_text, json_lines
+
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import ENGLISH, language_code
 from aac_llm.files import read_bytes, to_json, to_plain, write_bytes
-from aac_llm.strict_json import JSONError, is_writable_text, json_lines
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import JSONError, is_writable_text, read_records
+
 from aac_llm.data.manifest import ManifestError, is_seconds, json_rows
 from aac_llm.files import to_json, write_bytes
-from aac_llm.strict_json import JSONError, is_writable_text, read_records
 
 
 class PredictionError(ValueError):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.check import Check, CheckMemory, check_files
+from audio_common.strict_json import is_writable_text
 from audio_common.workers import DecodeLimits
 
 from aac_llm.config.prepare import (
@@ -34,7 +35,6 @@ from aac_llm.config.prepare import (
 )
 from aac_llm.data.captions import has_words
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest, write_manifest
-from aac_llm.data.outputs import hold
 from aac_llm.data.readers.audiocaps import read_audiocaps
 from aac_llm.data.readers.autoacd import read_autoacd
 from aac_llm.data.readers.clotho import read_clotho
@@ -44,8 +44,8 @@ from aac_llm.data.readers.source import Problem, Reading
 from aac_llm.data.readers.wavcaps import read_wavcaps
 from aac_llm.data.report import BAD_KINDS, PrepareReport, make_report, report_path, show_report
 from aac_llm.files import is_stream
+from aac_llm.lock import hold_outputs
 from aac_llm.output import Progress
-from aac_llm.strict_json import is_writable_text
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareAudioCapsConfig: read_audiocaps,
@@ -73,7 +73,7 @@ def prepare(config: PrepareConfig) -> PrepareReport:
         FileNotFoundError: the source or a folder is not there.
         BusyError: another process is writing the manifest.
     """
-    with hold(config.out, config.json):
+    with hold_outputs(config.out, config.json):
         return _prepare(config)
 
 

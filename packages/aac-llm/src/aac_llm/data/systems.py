@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import JSONError, is_writable_text, parse_json
+
 from aac_llm.data.languages import ENGLISH
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.data.predictions import Prediction, PredictionError, read_predictions
 from aac_llm.data.table import Row, Table, read_table
 from aac_llm.files import is_stream, read_bytes
-from aac_llm.strict_json import JSONError, is_writable_text, parse_json
 
 TABLES = (".csv", ".tsv")
 CAPTION_COLUMNS = ("caption_predicted", "caption", "candidate", "prediction")

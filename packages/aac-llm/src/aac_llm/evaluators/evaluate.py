@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from aac_llm.config.evaluate import EvaluateConfig, MetricsConfig
-from aac_llm.data.outputs import hold
 from aac_llm.data.predictions import Prediction, unfinished_note
 from aac_llm.evaluators.captions import load_captions
 from aac_llm.evaluators.page import write_page
 from aac_llm.evaluators.report import Difference, Evaluation, ScoredClip, print_report, write_json_report
 from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, score_texts
+from aac_llm.lock import hold_outputs
 from aac_llm.metrics.statistics import bootstrap_interval, compare_systems
 from aac_llm.output import printable
 
@@ -182,7 +182,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         ValueError: a file that is wrong, or nothing to score.
         BusyError: another process is writing one of the results.
     """
-    with hold(config.json, config.page, config.captions):
+    with hold_outputs(config.json, config.page, config.captions):
         return _evaluate(config)
 
 

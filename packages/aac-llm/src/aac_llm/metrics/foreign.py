@@ -1,6 +1,6 @@
-"""Models of others that metrics use: the revision in their name, and sizes that are checked before loading.
+"""Models of others that metrics use: their sizes are checked before they are loaded.
 
-Metrics import no other room; the captioner's own models have the same in `models/hub.py`, `models/sizes.py`.
+Metrics import no other room; for the captioner's own models `models/sizes.py` does it.
 """
 
 from __future__ import annotations
@@ -8,20 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from audio_common.checkpoint import check_sizes, safetensors_shapes
-
-from aac_llm.strict_json import read_object
-
-
-def split_revision(source: str | Path) -> tuple[str, str | None]:
-    """Return a name, and the revision that stands behind its `@`, or None; a folder is meant as it is.
-
-    >>> split_revision("bert-base-uncased@86b5e09")
-    ('bert-base-uncased', '86b5e09')
-    """
-    name, mark, revision = str(source).rpartition("@")
-    if not mark or not name or not revision or Path(source).is_dir():
-        return str(source), None
-    return name, revision
+from audio_common.strict_json import read_object
 
 
 def check_folder(folder: str | Path) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from audio_common.hub import split_revision
+from audio_common.strict_json import read_json, read_object
 from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 
-from aac_llm.metrics.foreign import check_folder, split_revision
+from aac_llm.metrics.foreign import check_folder
 from aac_llm.metrics.missing import MissingMetricError
-from aac_llm.strict_json import read_json, read_object
 
 FENSE_ENCODER = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
 """The encoder with which FENSE compares captions (Zhou et al. 2022, section 4)."""

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from audio_common.strict_json import read_json
 from numpy.typing import NDArray
 
 from aac_llm.metrics.java import (
@@ -36,7 +37,6 @@ from aac_llm.metrics.java import (
     run_java,
 )
 from aac_llm.metrics.missing import MissingMetricError
-from aac_llm.strict_json import read_json
 
 MAIN_CLASS = "edu.anu.spice.SpiceScorer"
 MEMORY = "8G"

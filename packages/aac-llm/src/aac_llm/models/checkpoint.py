@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 from audio_common.ced import CED
+from audio_common.hub import fetch, split_revision
 from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
@@ -40,7 +41,6 @@ from aac_llm.models.config_file import (
 )
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
 from aac_llm.models.entries import replace_entries
-from aac_llm.models.hub import fetch, split_revision
 from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
 from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
 from aac_llm.models.sizes import check_parts, check_settings

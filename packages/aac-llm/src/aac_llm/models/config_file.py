@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from audio_common.config import CEDConfig
+from audio_common.strict_json import JSONError, read_json
 
 from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
 from aac_llm.config.sound import Channel, check_channel
 from aac_llm.files import write_json
 from aac_llm.models.run_folder import CONFIG_FILE
 from aac_llm.models.tensors import CheckpointError
-from aac_llm.strict_json import JSONError, read_json
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "aac_llm"

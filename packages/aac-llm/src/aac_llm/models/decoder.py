@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from audio_common.hub import split_revision
 
-from aac_llm.models.hub import split_revision
 from aac_llm.models.run_folder import first_sentence
 from aac_llm.models.sizes import check_folder
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from audio_common.ced import CED
 from audio_common.checkpoint import check_sizes, safetensors_shapes
+from audio_common.strict_json import read_object
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.models.bridge import Bridge
 from aac_llm.models.tensors import CheckpointError, find_misfits, require_file
-from aac_llm.strict_json import read_object
 
 Shapes = Mapping[str, Sequence[int]]
 

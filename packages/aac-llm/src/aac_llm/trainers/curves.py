@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from audio_common.strict_json import read_records
+
 from aac_llm.files import write_atomically
-from aac_llm.strict_json import read_records
 
 
 def plot_curves(log: Path, picture: Path) -> None:

@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accelerate import PartialState
+from audio_common.strict_json import read_object
 from transformers.trainer_utils import get_last_checkpoint
 
 from aac_llm.config.changes import changes
 from aac_llm.config.train import TrainConfig
 from aac_llm.files import recover_folder, remove_leftovers, to_plain, write_json
-from aac_llm.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from audio_common.strict_json import read_object
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed
 
@@ -26,7 +27,6 @@ from aac_llm.files import write_json
 from aac_llm.lock import sole_writer
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.output import printable
-from aac_llm.strict_json import read_object
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.curves import plot_curves
 from aac_llm.trainers.lengths import bad_files, check_captions, check_lengths, crop_note, make_report

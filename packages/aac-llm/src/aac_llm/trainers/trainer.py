@@ -19,6 +19,7 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 from audio_common import AudioError
 from audio_common.augment import SpecAugment
+from audio_common.strict_json import read_object
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -27,7 +28,6 @@ from aac_llm.config.train import AugmentConfig, TrainConfig
 from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.strict_json import read_object
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from audio_common.config import Channel
+from audio_common.config import Channel, check_decoding
 
-from ml_clap.config.limits import check_at_least, check_decoding
+from ml_clap.config.limits import check_at_least
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import JSONError, is_writable_text, json_lines
+
 from ml_clap.data.languages import resolve
 from ml_clap.files import read_bytes, to_json, write_atomically
-from ml_clap.strict_json import JSONError, is_writable_text, json_lines
 
 
 class ManifestError(ValueError):
@@ -160,12 +161,12 @@ def write_manifest(path: str | Path, clips: Iterable[Clip]) -> None:
     lines: list[bytes] = []
     ids: set[str] = set()
     for number, clip in enumerate(clips, start=1):
-        if fault := clip_fault(clip, path):
-            raise ManifestError(f"{path}:{number}: {fault}")
+        row = _row_of(clip, path)
+        clip_of(row, path, number)  # what is written must be readable
         if clip.id in ids:
             raise ManifestError(f"{path}:{number}: two clips have the id {clip.id!r}")
         ids.add(clip.id)
-        lines.append(to_json(_row_of(clip, path)) + b"\n")
+        lines.append(to_json(row) + b"\n")
     write_atomically(path, b"".join(lines))
 
 

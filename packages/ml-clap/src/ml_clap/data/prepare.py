@@ -34,8 +34,9 @@ from ml_clap.data.readers.published import read_audiocaps, read_clotho, read_ref
 from ml_clap.data.readers.reading import Problem, Reading
 from ml_clap.data.readers.tuxpaint import read_tuxpaint
 from ml_clap.files import write_json
+from ml_clap.lock import hold_outputs
 from ml_clap.output import printable
-from ml_clap.tables import hold_outputs, print_table, show_progress, tables_beside_json
+from ml_clap.tables import print_table, show_progress, tables_beside_json
 
 READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareReferenceConfig: read_reference,

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import as_utf8, is_writable_text, parse_json
+
 from ml_clap.data.languages import LANGUAGES, resolve
-from ml_clap.strict_json import as_utf8, is_writable_text, parse_json
 
 Prompts = Mapping[str, Mapping[str, Sequence[str]]]
 """Label -> language code -> descriptions."""
@@ -46,14 +47,13 @@ def read_prompts(
     Raises:
         ValueError: other content, with the label and what is wrong.
     """
-    written = path.read_bytes()
     try:
-        text = as_utf8(written, str(path)).decode()
+        text = as_utf8(path.read_bytes(), str(path)).decode()
     except UnicodeDecodeError as e:
         raise ValueError(f"{path}: not UTF-8 text ({e})") from e
     if path.suffix.lower() != ".json" and text.lstrip()[:1] not in ("{", "["):
         return _labels_of_file(path, _lines(text, path), languages)
-    content = parse_json(written, str(path))
+    content = parse_json(text, str(path))
     if isinstance(content, list):
         return _labels_of_file(path, content, languages)
     if not isinstance(content, dict) or not content:

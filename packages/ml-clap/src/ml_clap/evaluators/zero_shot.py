@@ -29,10 +29,11 @@ from ml_clap.evaluators.results import Accuracy, Prediction, ZeroShotReport
 from ml_clap.evaluators.retrieval import TIE
 from ml_clap.evaluators.statistics import wilson
 from ml_clap.files import is_stream, write_json
+from ml_clap.lock import hold_outputs
 from ml_clap.models.checkpoint import check_model
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
-from ml_clap.tables import hold_outputs, show_progress, tables_beside_json
+from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.data.manifest import Clip

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from audio_common.checkpoint import check_sizes, convert_state_dict, read_tensors, safetensors_shapes
 from audio_common.config import CHANNELS, CEDConfig, Channel
 from audio_common.sizes import Shapes
+from audio_common.strict_json import read_object
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -34,7 +35,6 @@ from ml_clap.models.text_source import (
     read_text_source,
 )
 from ml_clap.models.tokenizer import SonarTokenizer, find_sentencepiece
-from ml_clap.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, batch_by_leng
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from audio_common.workers import DecodeLimits
+    from audio_common.workers import DecodeLimits, DecodePool
 
     from ml_clap.models.ml_clap import MLCLAP
     from ml_clap.models.tokenizer import CutText
@@ -61,7 +61,7 @@ def encode_spans(
     bad_files: list[BadFile] | None = None,
     batches: Sequence[Sequence[int]] | None = None,
     channel: Channel | None = None,
-    decode_limits: DecodeLimits | None = None,
+    decode_limits: DecodeLimits | DecodePool | None = None,
     complaints: list[BadFile] | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Encode files or parts of files.
@@ -75,7 +75,8 @@ def encode_spans(
         bad_files: gets what could not be read or encoded; without it that is an error.
         batches: numbers of spans to encode together, in this order, instead of batches by length.
         channel: what is made of several channels; default: the model's.
-        decode_limits: of time and memory, in processes that decode; None: in threads of this one.
+        decode_limits: of time and memory, in processes that decode, or a pool of them; None: in threads of
+            this one.
         complaints: gets what is odd about sounds that are encoded nevertheless.
 
     Yields:

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from audio_common.checkpoint import check_sizes, read_tensors, safetensors_shapes
+from audio_common.hub import fetch, split_revision
 from audio_common.sizes import Shapes
+from audio_common.strict_json import read_object
 from torch import Tensor
 
-from ml_clap.models.hub import fetch, split_revision
 from ml_clap.models.sonar import sonar_config, to_our_layout
 from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, find_sentencepiece
-from ml_clap.strict_json import read_object
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig

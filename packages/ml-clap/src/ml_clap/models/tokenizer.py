@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import sentencepiece
 import torch
+from audio_common.strict_json import read_json
 from torch import Tensor
 
 from ml_clap.data.languages import SONAR_LANGUAGES, resolve
 from ml_clap.files import to_json, write_atomically
 from ml_clap.models.normalization import TextRule, normalize_text
-from ml_clap.strict_json import read_json
 
 logger = logging.getLogger(__name__)
 

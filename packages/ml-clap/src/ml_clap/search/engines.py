@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from audio_common.strict_json import read_object
 
 from ml_clap.files import write_atomically, write_json
 from ml_clap.search.vectors import BLOCK_ROWS, search_exact
-from ml_clap.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 

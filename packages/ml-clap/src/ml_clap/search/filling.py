@@ -244,7 +244,7 @@ class IndexFiller:
             seconds_per_batch=self.seconds_per_batch,
             num_workers=self.num_workers,
             bad_files=bad,
-            decode_limits=self.decode_limits,
+            decode_limits=self._pool,
             complaints=self.complaints,
         )
         for indices, embeddings in batches:

@@ -24,6 +24,7 @@ from audio_common.workers import DecodeLimits
 from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
 from ml_clap.data.folders import say_not_sound
 from ml_clap.files import write_atomically, write_json
+from ml_clap.lock import hold_outputs
 from ml_clap.output import printable
 from ml_clap.search.filling import IndexFiller, Problem
 from ml_clap.search.scan import Missing, Plan, plan_update, scan
@@ -35,7 +36,7 @@ from ml_clap.search.store import (
     read_settings,
     writing,
 )
-from ml_clap.tables import hold_outputs, show_progress, tables_beside_json
+from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.ml_clap import MLCLAP

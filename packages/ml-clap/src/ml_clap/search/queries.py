@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from audio_common.config import Channel
+from audio_common.strict_json import is_writable_text
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import BadRow
 from ml_clap.files import read_bytes
-from ml_clap.strict_json import is_writable_text
 
 if TYPE_CHECKING:
     from audio_common.workers import DecodeLimits

@@ -13,11 +13,12 @@ from audio_common.workers import DecodeLimits
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.files import write_json
+from ml_clap.lock import hold_outputs
 from ml_clap.output import console, printable
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
 from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
-from ml_clap.tables import hold_outputs, tables_beside_json
+from ml_clap.tables import tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.tokenizer import CutText

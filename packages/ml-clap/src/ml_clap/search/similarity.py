@@ -12,7 +12,8 @@ from audio_common.files import AUDIO_SUFFIXES
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.data.languages import resolve
 from ml_clap.files import write_json
-from ml_clap.tables import hold_outputs, print_skipped, print_table, tables_beside_json
+from ml_clap.lock import hold_outputs
+from ml_clap.tables import print_skipped, print_table, tables_beside_json
 
 logger = logging.getLogger(__name__)
 

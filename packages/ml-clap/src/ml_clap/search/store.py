@@ -23,11 +23,11 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from audio_common.config import CHANNELS, Channel
+from audio_common.strict_json import parse_object, read_object
 
 from ml_clap.files import TEMPORARY, to_json, write_atomically, write_json
 from ml_clap.lock import sole_writer
 from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows
-from ml_clap.strict_json import parse_object, read_object
 
 Record = TypeVar("Record")
 

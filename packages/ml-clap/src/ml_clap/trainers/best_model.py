@@ -10,9 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import read_object
+
 from ml_clap.files import replace_folder, write_json
 from ml_clap.models.ml_clap import MLCLAP
-from ml_clap.strict_json import read_object
 
 BEST = "best"
 VALIDATION_FILE = "validation.json"

@@ -10,10 +10,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from audio_common.strict_json import read_object
+
 from ml_clap.config.train import TrainConfig
 from ml_clap.files import write_json
 from ml_clap.models.text_source import WEIGHTS_FILE
-from ml_clap.strict_json import read_object
 from ml_clap.trainers.processes import TrainingError, check_same_run, is_same_run, run_settings
 from ml_clap.trainers.run_folder import list_checkpoints
 

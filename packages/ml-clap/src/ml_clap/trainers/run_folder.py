@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from audio_common.strict_json import read_records
 
 from ml_clap.files import (
     OLD,
@@ -30,7 +31,6 @@ from ml_clap.files import (
     to_json,
     write_atomically,
 )
-from ml_clap.strict_json import read_records
 
 CHECKPOINT = "checkpoint-"
 STATE_FILE = "training_state.pt"

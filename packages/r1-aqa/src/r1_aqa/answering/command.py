@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from dataclasses import asdict
 
 from audio_common import DecodeLimits
@@ -13,7 +12,7 @@ from r1_aqa.answering.answerer import Answerer
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.data.options import take_letters_off
 from r1_aqa.files import is_stream, write_json
-from r1_aqa.lock import sole_writer
+from r1_aqa.lock import hold_outputs
 from r1_aqa.models.run_folder import say_sound_changes
 from r1_aqa.output import printable
 
@@ -30,8 +29,7 @@ def answer(config: AnswerConfig) -> Answer:
     """
     if not config.audio.is_file():
         raise FileNotFoundError(f"there is no file {config.audio}")
-    output = nullcontext() if config.json is None else sole_writer(config.json)
-    with output:
+    with hold_outputs(config.json):
         return _answer(config)
 
 

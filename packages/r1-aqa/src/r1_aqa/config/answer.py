@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from audio_common.config import check_decoding
+
 from r1_aqa.config.model import PromptStyle
-from r1_aqa.config.sound import SoundConfig, check_decoding
+from r1_aqa.config.sound import SoundConfig
 
 
 @dataclass(frozen=True, kw_only=True)

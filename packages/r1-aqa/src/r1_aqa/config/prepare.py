@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from audio_common.config import Channel
-
-from r1_aqa.config.sound import check_decoding
+from audio_common.config import Channel, check_decoding
 
 
 @dataclass(frozen=True, kw_only=True)

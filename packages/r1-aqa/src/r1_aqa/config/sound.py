@@ -35,11 +35,3 @@ class SoundConfig:
             raise TypeError(f"sound.max_seconds must be a number, got {self.max_seconds!r}")
         if not self.max_seconds > 0:
             raise ValueError(f"sound.max_seconds must be positive, got {self.max_seconds}")
-
-
-def check_decoding(seconds: float, megabytes: int) -> None:
-    """Raise ValueError for limits within which nothing can be decoded."""
-    if not seconds > 0:
-        raise ValueError(f"decode_seconds must be positive, got {seconds}")
-    if megabytes < 64:
-        raise ValueError(f"decode_megabytes must be at least 64, got {megabytes}")

@@ -7,7 +7,6 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,8 +29,8 @@ from r1_aqa.data.readers import parse_avqa, parse_file
 from r1_aqa.data.report import CORRUPT, DUPLICATE, ID, LETTERS, MISSING, OVERLAP, ROW, Reason, Report
 from r1_aqa.data.rows import iterate_rows
 from r1_aqa.data.sounds import extract_sound
-from r1_aqa.files import TEMPORARY, is_stream, write_json
-from r1_aqa.lock import sole_writer
+from r1_aqa.files import is_stream, write_json
+from r1_aqa.lock import hold_outputs
 
 logger = logging.getLogger(__name__)
 
@@ -42,11 +41,7 @@ def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareCli
     Raises:
         BusyError: another process writes `out`.
     """
-    with sole_writer(config.out):
-        for path in (config.out, _report_file(config), _validation_file(config)):
-            # Of a killed preparation, and of these files alone: others may be written beside them.
-            for leftover in path.parent.glob(f".{escape(path.name)}.*{TEMPORARY}"):
-                leftover.unlink()
+    with hold_outputs(config.out, None if is_stream(config.out) else _validation_file(config)):
         return _prepare(config)
 
 

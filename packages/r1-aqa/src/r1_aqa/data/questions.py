@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import is_writable_text
+
 from r1_aqa.files import to_json, write_bytes
-from r1_aqa.strict_json import is_writable_text
 
 _SOUND_TOKEN = re.compile(r"<\|audio(?:_(?:bos|eos|start|end|pad))?\|>|<sound>|\[AUDIO\]", re.I)
 

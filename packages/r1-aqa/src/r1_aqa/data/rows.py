@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import JSONError, as_utf8, json_lines, parse_json
+
 from r1_aqa.data.questions import QuestionError
 from r1_aqa.files import is_stream, read_bytes
-from r1_aqa.strict_json import JSONError, as_utf8, json_lines, parse_json
 
 Row = dict[str, Any]
 

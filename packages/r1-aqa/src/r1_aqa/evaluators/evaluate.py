@@ -14,6 +14,7 @@ from typing import Any
 import audio_common
 import numpy as np
 from audio_common import DecodeLimits, DecodePool
+from audio_common.strict_json import read_object
 from torch import Tensor
 
 from r1_aqa.config.changes import changes
@@ -39,7 +40,6 @@ from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
 from r1_aqa.models.run_folder import find_model, say_sound_changes
 from r1_aqa.output import Progress
 from r1_aqa.rewards.matching import choose_window
-from r1_aqa.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 

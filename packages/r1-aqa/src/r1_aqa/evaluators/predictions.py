@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import read_records
+
 from r1_aqa.data.questions import Question
 from r1_aqa.data.rows import iterate_rows
 from r1_aqa.files import remove_leftovers, to_json, write_atomically, write_json
 from r1_aqa.rewards.verdicts import official_text
-from r1_aqa.strict_json import read_records
 
 logger = logging.getLogger(__name__)
 

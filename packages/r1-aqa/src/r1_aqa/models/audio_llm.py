@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from audio_common.hub import split_revision
 from torch import Tensor, nn
 
 from r1_aqa.config.model import ModelConfig
@@ -24,7 +25,6 @@ from r1_aqa.models.chat import encode_chats, format_chat
 from r1_aqa.models.checkpoint import load_adapters, read_adapter_base
 from r1_aqa.models.families import Family, find_family
 from r1_aqa.models.foreign import fetch_model, naming
-from r1_aqa.models.hub import split_revision
 from r1_aqa.models.run_folder import find_model
 
 

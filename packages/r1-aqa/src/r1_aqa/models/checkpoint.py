@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from audio_common.hub import fetch, split_revision
 from torch import Tensor, nn
 
 from r1_aqa.models.foreign import read_settings, require_fractions
-from r1_aqa.models.hub import fetch, split_revision
 
 logger = logging.getLogger(__name__)
 

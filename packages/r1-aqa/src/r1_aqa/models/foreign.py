@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from audio_common.checkpoint import check_sizes, safetensors_shapes
+from audio_common.hub import fetch
+from audio_common.strict_json import read_object
 from safetensors import safe_open
-
-from r1_aqa.models.hub import fetch
-from r1_aqa.strict_json import read_object
 
 WEIGHTS = "model*.safetensors"
 MODEL_FILES = (WEIGHTS, "*.json", "*.jinja", "*.txt", "*.model")

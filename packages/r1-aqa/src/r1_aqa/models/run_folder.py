@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from r1_aqa.strict_json import read_object
+from audio_common.strict_json import read_object
 
 logger = logging.getLogger(__name__)
 

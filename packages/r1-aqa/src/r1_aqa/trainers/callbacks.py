@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from audio_common.strict_json import read_object
 from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
@@ -20,7 +21,6 @@ from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.output import Progress
 from r1_aqa.rewards.verdicts import judge
-from r1_aqa.strict_json import read_object
 from r1_aqa.trainers.curves import read_log
 from r1_aqa.trainers.finite import require_finite_weights
 from r1_aqa.trainers.run_folder import BEST_FILE, any_process, write_lines

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from audio_common.strict_json import read_records
+
 from r1_aqa.files import write_atomically
-from r1_aqa.strict_json import read_records
 
 PANELS = (
     ("reward", "reward"),

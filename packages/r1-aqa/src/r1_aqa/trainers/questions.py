@@ -9,6 +9,7 @@ from typing import Any
 
 from accelerate import PartialState
 from audio_common import AudioError
+from audio_common.strict_json import read_records
 
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.config.train import TrainConfig
@@ -17,7 +18,6 @@ from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
 from r1_aqa.data.sounds import known_until, refuse_long
 from r1_aqa.files import append_line
-from r1_aqa.strict_json import read_records
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from audio_common.strict_json import read_object
+
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.data.readers import read_questions
 from r1_aqa.files import write_atomically
 from r1_aqa.lock import sole_writer
-from r1_aqa.strict_json import read_object
 from r1_aqa.trainers.rollouts import read_rollouts
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather, parse_flag_from_env
+from audio_common.strict_json import read_object
 from transformers import TrainerState
 
 from r1_aqa.config.changes import changes
@@ -28,7 +29,6 @@ from r1_aqa.files import (
     write_json,
 )
 from r1_aqa.lock import sole_writer
-from r1_aqa.strict_json import read_object
 from r1_aqa.trainers.questions import read_skipped
 
 logger = logging.getLogger(__name__)

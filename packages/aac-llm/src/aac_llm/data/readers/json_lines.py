@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.files import AudioFolder
+from audio_common.strict_json import JSONError, is_writable_text
 
 from aac_llm.config.prepare import (
     PrepareConfig,
@@ -18,7 +19,6 @@ from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import language_code
 from aac_llm.data.manifest import KEYS, Clip, json_rows
 from aac_llm.data.readers.source import Reading, metadata_seconds
-from aac_llm.strict_json import JSONError, is_writable_text
 
 LABELS = ("split", "dataset", "licence", "sound_id")
 """Keys of our rows that are texts, if they are there."""

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.files import AudioFolder, walk_files
+from audio_common.strict_json import JSONError, parse_json
 
 from aac_llm.config.prepare import PrepareWavCapsConfig
 from aac_llm.data.manifest import Clip, ManifestError
 from aac_llm.data.readers.source import Reading, metadata_seconds
 from aac_llm.data.table import read_text
-from aac_llm.strict_json import JSONError, parse_json
 
 BLACKLIST = "blacklist_exclude_test_ac.json"
 SOURCES = {"as_final": "AudioSet", "bbc_final": "BBC", "fsd_final": "FreeSound", "sb_final": "SoundBible"}

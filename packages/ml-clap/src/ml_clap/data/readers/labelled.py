@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.files import find_audio
+from audio_common.strict_json import read_json
 
 from ml_clap.config.prepare import PrepareFolderConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import KEYS, Clip, ManifestError, name_fault
 from ml_clap.data.readers.reading import Reading, id_of_file, seconds_or_none
-from ml_clap.strict_json import read_json
 from ml_clap.tables import count_of
 
 Captions = Mapping[str, Mapping[str, tuple[str, ...]]]

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.files import AudioFolder
+from audio_common.strict_json import read_json
 
 from ml_clap.config.prepare import PrepareAudioCapsConfig, PrepareClothoConfig, PrepareReferenceConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip, ManifestError
 from ml_clap.data.readers.reading import Reading, id_of_file, seconds_or_none
-from ml_clap.strict_json import read_json
 
 AUDIOCAPS_SECONDS = 10
 """Length of an AudioCaps clip, of which some file names are made."""

@@ -1,4 +1,4 @@
-"""Models and data of the hub by name, pinned by `name@revision`, and only the files needed."""
+"""Models of the hub by name, pinned by `name@revision`, and only the files needed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ def split_revision(source: str | Path) -> tuple[str, str | None]:
     return name, revision
 
 
-def fetch(source: str | Path, patterns: Sequence[str], *, repo_type: str = "model") -> Path:
+def fetch(source: str | Path, patterns: Sequence[str]) -> Path:
     """Return a folder as it is, or download what of a hub's repository matches the patterns.
 
     Args:
         source: a folder, or `owner/name` or `owner/name@revision` on the hub.
         patterns: of the files that are needed, as `*.safetensors`.
-        repo_type: "model" or "dataset".
 
     Raises:
         OSError: there is neither a folder nor a repository of that name, or the hub cannot be reached.
@@ -37,5 +36,5 @@ def fetch(source: str | Path, patterns: Sequence[str], *, repo_type: str = "mode
     from huggingface_hub import snapshot_download  # seconds to import, and not needed for folders
 
     name, revision = split_revision(source)
-    found = snapshot_download(name, revision=revision, allow_patterns=list(patterns), repo_type=repo_type)
+    found = snapshot_download(name, revision=revision, allow_patterns=list(patterns))
     return Path(found)

@@ -4,9 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from audio_common.strict_json import (
+    JSONError,
+    is_writable_text,
+    json_lines,
+    parse_json,
+    parse_object,
+    read_records,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from r1_aqa.strict_json import JSONError, is_writable_text, json_lines, parse_json, parse_object, read_records
 
 VALUES = st.recursive(
     st.none()
