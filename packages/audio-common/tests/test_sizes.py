@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -123,3 +124,9 @@ def test_a_header_that_lies_is_an_error(tmp_path: Path, content: bytes, problem:
 def test_a_missing_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nothing\.safetensors cannot be read"):
         safetensors_shapes(tmp_path / "nothing.safetensors")
+
+
+def test_a_pipe_is_no_weights_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read as weights: .* regular"):
+        safetensors_shapes(tmp_path)

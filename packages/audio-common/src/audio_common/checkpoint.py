@@ -28,11 +28,12 @@ from torch import Tensor
 from audio_common.config import PATCH_FRAMES, CEDConfig
 from audio_common.hub import fetch, split_revision
 from audio_common.mel import FFT_LENGTH, HOP_LENGTH, NUM_MELS, SAMPLE_RATE, mel_filterbank
-from audio_common.sizes import CheckpointError, check_sizes, safetensors_shapes
+from audio_common.sizes import CheckpointError, check_folder, check_sizes, safetensors_shapes
 from audio_common.strict_json import JSONError, read_object
 
 __all__ = [
     "CheckpointError",
+    "check_folder",
     "check_sizes",
     "convert_state_dict",
     "load_checkpoint",

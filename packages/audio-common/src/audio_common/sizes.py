@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_common.reader import shown
-from audio_common.strict_json import JSONError, parse_object
+from audio_common.strict_json import JSONError, parse_object, read_object
 
 MAX_HEADER_BYTES = 100_000_000
 """Of a `.safetensors` file; the format's own limit."""
@@ -103,6 +103,17 @@ def check_sizes(settings: Mapping[str, Any], source: str, tensors: Shapes | None
                 )
 
 
+def check_folder(folder: str | Path) -> None:
+    """Refuse a folder of a model of transformers whose configuration asks for more than its weights hold.
+
+    Raises:
+        CheckpointError, JSONError: naming file and setting.
+    """
+    path = Path(folder) / "config.json"
+    if path.is_file():  # else it is a hub id, or transformers says what is missing
+        check_sizes(read_object(path), str(path), safetensors_shapes(folder) or None)
+
+
 def _numbers(node: Any, path: str, name: str = "") -> Iterator[tuple[str, str, float]]:
     """Yield each number: its path, the name of its setting, and it."""
     if isinstance(node, Mapping):
@@ -166,6 +177,8 @@ def safetensors_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 def _file_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     name = shown(path)
+    if path.exists() and not path.is_file():  # opening a pipe waits for its writer
+        raise CheckpointError(f"{name} cannot be read as weights: it is no regular file")
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from audio_common.checkpoint import check_folder
 from audio_common.hub import split_revision
 from numpy.typing import NDArray
 from torch import nn
 
-from aac_llm.metrics.foreign import check_folder
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.sentence import count_longer
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from audio_common.checkpoint import check_folder
 from audio_common.hub import split_revision
 from audio_common.strict_json import read_json, read_object
 from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 
-from aac_llm.metrics.foreign import check_folder
 from aac_llm.metrics.missing import MissingMetricError
 
 FENSE_ENCODER = "sentence-transformers/paraphrase-TinyBERT-L6-v2"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from audio_common import checkpoint
 from audio_common.ced import CED
 from audio_common.checkpoint import check_sizes, safetensors_shapes
-from audio_common.strict_json import read_object
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.models.bridge import Bridge
@@ -83,13 +83,8 @@ def check_folder(folder: str | Path) -> None:
     Raises:
         CheckpointError: naming file and setting.
     """
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        return  # a hub id, or transformers says what is missing
-    for file in Path(folder).glob("*.safetensors"):
-        require_file(file)
     try:
-        check_sizes(read_object(path), str(path), safetensors_shapes(folder) or None)
+        checkpoint.check_folder(folder)
     except ValueError as e:
         raise CheckpointError(str(e)) from e
 

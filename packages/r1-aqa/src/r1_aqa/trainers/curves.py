@@ -63,7 +63,7 @@ def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the rows of log.jsonl; half a line, left by a kill, is skipped."""
-    return read_records(path) if path.is_file() else []
+    return read_records(path)
 
 
 def _draw(axis: Any, points: list[tuple[float, float]], color: str) -> None:

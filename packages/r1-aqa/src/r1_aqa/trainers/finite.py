@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather, gather_object
+from accelerate.utils import gather_object
 from torch import Tensor
+
+from r1_aqa.trainers.run_folder import any_process
 
 Reward = Callable[..., Any]
 SHOWN = 8
@@ -44,8 +46,7 @@ def require_finite_weights(model: torch.nn.Module, step: int) -> None:
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     device = trained[0].device if trained else torch.device("cpu")
-    fault = torch.tensor([float(not are_finite(trained))], device=device)
-    if float(gather(fault).max()) > 0:
+    if any_process(not are_finite(trained), device):
         raise TrainingError(
             f"weights are not finite after update {step}, and are not saved; lower learning_rate; the same "
             "command goes on from the last checkpoint"

@@ -103,5 +103,4 @@ def record_skipped(out: Path, skipped: Sequence[tuple[Question, str]]) -> None:
 
 def read_skipped(out: Path) -> list[dict[str, Any]]:
     """Return the rows of OUT/skipped.jsonl."""
-    path = out / "skipped.jsonl"
-    return read_records(path) if path.is_file() else []
+    return read_records(out / "skipped.jsonl")
