@@ -25,7 +25,12 @@ STRONG_COPYLEFT = re.compile(r"(?<!L)GPL|AGPL|GNU (Affero )?General Public")
 # For each package what its tests need beside its group `dev`.
 TESTED_WITH = {
     "audio-common": ("--group", "current"),
-    "ml-clap": ("--extra", "av"),
+    # `ml-clap-sonar` tests it without the extras of today's torch.
+    "ml-clap": tuple(
+        word
+        for extra in ("av", "lancedb", "lora", "mteb", "onnx", "webdataset")
+        for word in ("--extra", extra)
+    ),
     "aac-llm": ("--group", "transformers-5", "--extra", "av"),
     "r1-aqa": ("--group", "transformers-5"),
 }
