@@ -16,10 +16,11 @@ from ml_clap.config.search import SearchConfig
 from ml_clap.data.manifest import Clip, write_manifest
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
+from ml_clap.search.answers import clock
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.index import update_index
 from ml_clap.search.queries import Query, read_queries
-from ml_clap.search.search import clock, search, search_verb
+from ml_clap.search.search import search, search_verb
 from ml_clap.search.store import AudioIndexError, Entry, IndexSettings, IndexWriter
 
 RATE = 16000

@@ -38,7 +38,8 @@ class IndexConfig:
     keep_vanished: bool = False
     """Keep clips whose file is gone (a disk that is not mounted); else they are taken out."""
     index_silence: bool = False
-    """Also index windows without sound (no sample above -72 dB) and clips under 0.1 s; else they are listed."""
+    """Also index windows without sound (no sample above -72 dB) and clips under 0.1 s; else they are only
+    listed."""
     seconds_per_batch: float = 160.0
     """Seconds of audio encoded at once."""
     channel: Channel | None = None

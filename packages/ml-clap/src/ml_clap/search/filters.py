@@ -2,8 +2,8 @@
 
 A condition is `KEY OPERATOR VALUE`: `label=dog`, `licence!=CC-BY-NC-4.0`, `duration<=10`. All conditions of
 a filter must hold. What a key's values are in the whole index decides how they are compared: as numbers where
-all of them are numbers; in lists, of which one must be equal; else as texts (`true` and `false` are texts, and
-dates as 2026-11-27 order as texts do). A clip without the key fulfils `!=` and nothing else.
+all of them are numbers; in lists, of which one must be equal; else as texts (`true` and `false` are texts,
+and dates as 2026-11-27 order as texts do). A clip without the key fulfils `!=` and nothing else.
 
 The same filter is a set of clips for exact search, and an SQL condition on a LanceDB table or a Parquet file
 of the index, which has the same columns.
@@ -32,7 +32,9 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": lambda one, other: one < other,
     ">": lambda one, other: one > other,
 }
-_CONDITION = re.compile(r"\s*(?P<key>[^=<>!]+?)\s*(?P<operator><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*", re.DOTALL)
+_CONDITION = re.compile(
+    r"\s*(?P<key>[^=<>!]+?)\s*(?P<operator><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*", re.DOTALL
+)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
 Kind = Literal["number", "list", "text"]

@@ -289,5 +289,7 @@ def _prepare(writer: IndexWriter, plan: Plan, settings: IndexSettings, keep_vani
             (numbers[id(entry)], dataclasses.replace(entry, file=str(old_root / entry.file)))
             for entry in plan.vanished
         ]
-    writer.update(complete=False, format=FORMAT, model=settings.model, source=settings.source, root=settings.root)
+    writer.update(
+        complete=False, format=FORMAT, model=settings.model, source=settings.source, root=settings.root
+    )
     writer.replace_entries(sorted(kept, key=lambda pair: pair[0]))

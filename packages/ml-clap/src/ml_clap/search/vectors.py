@@ -158,7 +158,9 @@ def search_exact(
     for first in range(0, len(vectors if among is None else among), block_rows):
         # A slice is a view of the file, which picked rows would copy.
         rows = None if among is None else among[first : first + block_rows]
-        scores = inner_products(queries, vectors[first : first + block_rows] if rows is None else vectors[rows])
+        scores = inner_products(
+            queries, vectors[first : first + block_rows] if rows is None else vectors[rows]
+        )
         columns = top_columns(scores, k)
         best_scores = np.concatenate([best_scores, np.take_along_axis(scores, columns, 1)], axis=1)
         found = columns + first if rows is None else rows[columns]
