@@ -88,7 +88,7 @@ def test_thresholds_rise_with_the_archive_and_beyond_it(calibrated: LanguageCali
 
 def test_too_few_texts_or_sounds_are_refused() -> None:
     scores, right = scores_of(10, 10, 0)
-    with pytest.raises(CalibrationError, match="10 texts are too few for a rate of 0.05: at least 20"):
+    with pytest.raises(CalibrationError, match=r"10 texts are too few for a rate of 0\.05: at least 20"):
         calibrate_scores(scores, right, range(10), 0.05)
     with pytest.raises(CalibrationError, match="two wrong sounds"):
         calibrate_scores(scores[:, :2], right[:, :2], range(10), 0.5)
