@@ -48,6 +48,16 @@ document.addEventListener("play", (event) => {
 """One sound at a time; without scripts the page works as well."""
 
 
+LEGEND = (
+    "The score is the cosine between query and sound, from -1 to 1: it ranks the hits of one query and is no "
+    "probability. A player begins where the hit does."
+)
+STRIP_LEGEND = (
+    " The strip below a spectrogram is yellow where the sound is most like the query, and blue where it is "
+    "least, within that hit."
+)
+
+
 class Picture:
     """A hit's spectrogram for the page."""
 
@@ -96,12 +106,15 @@ def render(
         f'<li><a href="#query-{number}">{_text(result.query)}</a> ({len(result.hits)})</li>'
         for number, result in enumerate(results, start=1)
     )
+    has_strip = any(one is not None and one.best_time is not None for some in pictures for one in some)
+    legend = LEGEND + (STRIP_LEGEND if has_strip else "")
     contents = f'<nav aria-label="Queries"><ol>{links}</ol></nav>' if len(results) > 1 else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<header><h1>Sounds found</h1><p>{_text(searched)}</p>{contents}</header>\n"
+        f"<header><h1>Sounds found</h1><p>{_text(searched)}</p>\n"
+        f'<p class="facts">{legend}</p>{contents}</header>\n'
         f"<main>\n{''.join(sections)}</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
@@ -125,7 +138,7 @@ def _article(place: int, hit: Hit, picture: Picture | None, language: str, base:
     name = short_name(hit.file, root)
     start = f"#t={hit.start:.2f}" if hit.start else ""
     facts = [
-        f'<span class="score">{hit.score:.3f}</span>',
+        f'score <span class="score">{hit.score:.3f}</span>',
         f"{clock(hit.start)} to {clock(hit.end)}",
         *(_text(fact) for fact in (hit.label, hit.licence) if fact),
     ]
@@ -138,7 +151,7 @@ def _article(place: int, hit: Hit, picture: Picture | None, language: str, base:
     return (
         f'<article>\n<h3>{place}. <a href="{link}{start}">{_text(name)}</a></h3>\n{caption}'
         f'<p class="facts">{" · ".join(facts)}</p>\n{copies}'
-        f'<audio controls preload="none" src="{link}{start}" aria-label="{_text(name)}"></audio>\n'
+        f'<audio controls preload="metadata" src="{link}{start}" aria-label="{_text(name)}"></audio>\n'
         f"{_figure(picture, hit)}</article>\n"
     )
 
