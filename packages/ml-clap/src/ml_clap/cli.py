@@ -23,6 +23,7 @@ from ml_clap.command_line import (
 from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.index import IndexConfig
 from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
@@ -137,6 +138,8 @@ def check_index(config: IndexConfig) -> None:
     require_any(config.source)
     if config.model:
         require_clap(config.model)
+    if config.engine == "lancedb":
+        require_module(config.engine)
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
@@ -158,6 +161,17 @@ def check_search(config: SearchConfig) -> None:
         require_module(config.engine)
     require_output(config.json, config.page)
     require_output(config.explain, is_folder=True)
+
+
+def check_export_index(config: ExportIndexConfig) -> None:
+    """Refuse a missing index or extra, and a place that cannot be written to."""
+    require_folder(config.index)
+    if not (config.index / "index.json").is_file():
+        raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
+    require_module("pyarrow")
+    if config.out is not None and is_stream(config.out):
+        raise UsageError("out: a Parquet file is written at a name, not to standard output")
+    require_output(config.out)
 
 
 def check_calibrate(config: CalibrateConfig) -> None:
@@ -246,6 +260,15 @@ VERBS = (
         check=check_search,
     ),
     Verb(
+        name="export-index",
+        settings=ExportIndexConfig,
+        function="ml_clap.search.export:export_index_verb",
+        positional=("index",),
+        example="export-index index --out windows.parquet",
+        check=check_export_index,
+        has_model=False,
+    ),
+    Verb(
         name="calibrate",
         settings=CalibrateConfig,
         function="ml_clap.search.calibrate:calibrate_verb",
@@ -258,7 +281,14 @@ PROGRAM = Program(
     purpose="Multilingual audio-text retrieval: train, evaluate, search sounds in many languages.",
     verbs=VERBS,
     groups={"prepare": "Make a manifest of a data set"},
-    extras={"av": "av", "faiss": "faiss", "lancedb": "lancedb", "sonar": "sonar", "fairseq2": "sonar"},
+    extras={
+        "av": "av",
+        "faiss": "faiss",
+        "lancedb": "lancedb",
+        "pyarrow": "lancedb",
+        "sonar": "sonar",
+        "fairseq2": "sonar",
+    },
 )
 
 

@@ -13,6 +13,7 @@ import torch
 from audio_common.config import CEDConfig
 from audio_common.reader import AudioError
 from ml_clap import Retriever
+from ml_clap.config.index import IndexConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.search import SearchConfig
 from ml_clap.data.manifest import Clip, write_manifest
@@ -20,7 +21,7 @@ from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.answers import clock
 from ml_clap.search.audio_index import AudioIndex
-from ml_clap.search.index import update_index
+from ml_clap.search.index import index, update_index
 from ml_clap.search.queries import BadQueries, Query, read_queries
 from ml_clap.search.search import search, search_verb
 from ml_clap.search.store import AudioIndexError, Entry, IndexSettings, IndexWriter
@@ -406,3 +407,20 @@ def test_the_command_filters_and_collapses(folder: Path, capsys: pytest.CaptureF
     assert [hit.id for hit in few.hits] == ["rain"]
     with pytest.raises(ValueError, match="duplicates: a cosine between 0 and 1, got 2"):
         dataclasses.replace(config, duplicates=2.0)
+
+
+def test_index_and_search_by_lancedb(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lancedb")
+    caplog.set_level("INFO")
+    settings = {"out": tmp_path / "index", "model": str(folder / "model"), "device": "cpu"}
+    index(
+        IndexConfig(source=folder / "clips.jsonl", engine="lancedb", lance=str(tmp_path / "copy"), **settings)
+    )  # type: ignore[arg-type]
+    assert "lancedb, exact, version 1" in caplog.text
+    assert (tmp_path / "copy").is_dir()
+    config = SearchConfig(index=tmp_path / "index", query=("rain",), device="cpu", where=("duration<10",))
+    theirs = search(dataclasses.replace(config, engine="lancedb"))
+    assert "(lancedb, exact, version 1)" in capsys.readouterr().out
+    assert theirs == search(config)

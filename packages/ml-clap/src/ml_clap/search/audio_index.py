@@ -108,6 +108,11 @@ class AudioIndex:
         return [read_entry(line, f"{self._entries_path}:{number}") for number, line in lines]
 
     @property
+    def lines(self) -> list[bytes]:
+        """The clips' records as they are in the file."""
+        return self._lines
+
+    @property
     def vectors(self) -> np.ndarray:
         """The embeddings (windows, dim), memory-mapped."""
         return self._vectors

@@ -26,6 +26,7 @@ from ml_clap.data.folders import say_not_sound
 from ml_clap.files import write_atomically, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.output import printable
+from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.filling import IndexFiller, Problem
 from ml_clap.search.scan import Missing, Plan, plan_update, scan
 from ml_clap.search.store import (
@@ -104,6 +105,9 @@ def index(config: IndexConfig) -> IndexReport:
         )
     for notice in report.notices:
         logger.warning(notice)
+    if config.engine == "lancedb":
+        engine = AudioIndex.open(config.out).engine("lancedb", config.lance)
+        logger.info("%s", engine.description)
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:
