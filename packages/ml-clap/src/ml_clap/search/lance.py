@@ -168,8 +168,8 @@ def _follow(
     if state is None or not _is_current(index, table, state, is_whole=False):
         logger.info("copying %d windows to LanceDB in %s", index.num_windows, where)
         # One transaction: a kill leaves the version before.
-        schema = table_schema(index)
-        table = database.create_table(TABLE, table_batches(index), schema=schema, mode="overwrite")
+        mode = "create" if table is None else "overwrite"
+        table = database.create_table(TABLE, table_batches(index), schema=table_schema(index), mode=mode)
     else:
         num_lists = state.num_lists
         if state.rows < index.num_windows:
