@@ -257,7 +257,7 @@ def print_calibration(report: CalibrationReport, out: Path) -> None:
         rows.append([*row, f"{point.low:.3f}-{point.high:.3f}", f"{100 * point.found:.1f}"])
     rate = 100 * report.calibration.false_positives
     print_table(
-        f"Thresholds: {rate:g} % of the queries without a right answer are shown one",
+        f"Thresholds for {rate:g} % false positives",
         ["language", "texts", "windows", "threshold", "95 %", "found %"],
         rows,
         f"found: the share of texts whose right sound scores at least the threshold. Written to {out}",

@@ -106,8 +106,9 @@ def index(config: IndexConfig) -> IndexReport:
     for notice in report.notices:
         logger.warning(notice)
     if config.engine == "lancedb":
-        engine = AudioIndex.open(config.out).engine("lancedb", config.lance)
-        logger.info("%s", engine.description)
+        from ml_clap.search.lance import mirror
+
+        logger.info("%s", mirror(AudioIndex.open(config.out), config.lance).description)
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:

@@ -112,7 +112,7 @@ class LanceEngine:
 
 
 def mirror(index: AudioIndex, place: str | None = None, *, flat_rows: int = FLAT_ROWS) -> LanceEngine:
-    """Bring the LanceDB copy of an index up to date, and return the engine that searches it.
+    """Bring the LanceDB copy of an index up to date; the index's engine `lancedb` then searches it.
 
     Args:
         index: the open format.
@@ -144,7 +144,8 @@ def mirror(index: AudioIndex, place: str | None = None, *, flat_rows: int = FLAT
         with sole_writer(path):
             table, state = _follow(index, database, table, state, where, flat_rows)
             write_json(path, state)
-    return LanceEngine(table, index.vectors, state)
+    index.engines["lancedb"] = engine = LanceEngine(table, index.vectors, state)
+    return engine
 
 
 def _is_current(index: AudioIndex, table: Any, state: LanceState, *, is_whole: bool) -> bool:
