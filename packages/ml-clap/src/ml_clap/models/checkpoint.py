@@ -299,7 +299,7 @@ def read_published(
         text_tokenizer: SONAR's sentencepiece file or a folder with it; default: beside `path`.
         head_width: width of an attention head.
     """
-    tokenizer_file = _find_tokenizer(path, text_tokenizer)
+    tokenizer_file = find_tokenizer(path, text_tokenizer)
     state = convert_published(load_pt(path))
     config = published_config(state, mode=mode, head_width=head_width)
     tokenizer = SonarTokenizer(tokenizer_file, max_tokens=config.max_text_tokens)
@@ -354,7 +354,7 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _find_tokenizer(path: Path, given: str | Path | None) -> Path:
+def find_tokenizer(path: Path, given: str | Path | None) -> Path:
     place = path.parent if given is None else Path(given)
     if place.is_file():
         return place

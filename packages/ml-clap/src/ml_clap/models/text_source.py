@@ -125,11 +125,16 @@ def fetch_folder(source: str | Path, *, wanted: str, patterns: Sequence[str]) ->
 
 
 def load_pt(path: Path) -> dict[str, Any]:
-    """Load a `.pt` file of tensors, flat or below `model` (the first fairseq: `model` or `state_dict`)."""
+    """Load a `.pt` file of tensors, flat or below `model` (the first fairseq: `model` or `state_dict`).
+
+    Nothing in it is run (`weights_only`). Paths are let through, as plain texts: GLAP's file keeps some in its
+    training configuration.
+    """
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with torch.serialization.safe_globals(_AS_TEXT):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as e:  # torch and pickle raise a dozen kinds for a damaged file
         raise ValueError(f"{path} cannot be read as weights: {e}") from e
     if not isinstance(state, dict):
@@ -137,6 +142,18 @@ def load_pt(path: Path) -> dict[str, Any]:
     for key in ("model", "state_dict"):
         state = state[key] if isinstance(state.get(key), Mapping) else state
     return dict(state)
+
+
+def _join(*parts: str) -> str:
+    return "/".join(parts)
+
+
+_AS_TEXT: list[Any] = [
+    (_join, f"{module}.{kind}")
+    for module in ("pathlib", "pathlib._local")
+    for kind in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
+]
+"""Classes that a `.pt` may name, and what is called instead of them."""
 
 
 def without_pooler(model: Any) -> Any:
