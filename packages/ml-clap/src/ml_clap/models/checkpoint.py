@@ -40,6 +40,17 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
 TEXT_FOLDER = "text_encoder"
+MODULES_FILE = "modules.json"
+MODULES = [
+    {
+        "idx": 0,
+        "name": "0",
+        "path": "",
+        "type": "ml_clap.models.embedding_module.EmbeddingModule",
+        "kwargs": [],
+    }
+]
+"""What sentence-transformers reads to load a model folder."""
 FORMAT = "ml-clap"
 FORMAT_VERSION = 1
 HUB_FILES = (
@@ -169,6 +180,7 @@ def write_folder(
         "channel": channel,
         "model": asdict(_without_local_paths(config, omitted)),
     }
+    write_json(folder / MODULES_FILE, MODULES)
     # Last: a folder without it is no model.
     write_json(folder / CONFIG_FILE, description)
 
