@@ -135,7 +135,7 @@ def _write_clap(folder: Path, *, has_fusion: bool = False, padding: str = "repea
         "<pad>",
         "</s>",
         "<unk>",
-        *"a dog cat barks rain is falling in the distance quietly".split(),
+        *["a", "dog", "cat", "barks", "rain", "is", "falling", "in", "the", "distance", "quietly"],
     ]
     vocabulary = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
     vocabulary.pre_tokenizer = Whitespace()

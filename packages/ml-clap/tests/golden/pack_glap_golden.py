@@ -1,4 +1,4 @@
-"""Make `glap.npz`: tiny random weights of GLAP under its published names, and what its authors' code makes of them.
+"""Make `glap.npz`: tiny random weights of GLAP under its published names, and what its authors' code gives.
 
 The authors' code is that of the wheels `dasheng` 0.0.9 and `glap_model` 0.0.13 (both Apache-2.0), which need
 einops and torchaudio; it is run here and not copied:
@@ -23,10 +23,12 @@ IDS = (257, 20, 33, 1, 47, 3)
 def load_their_text_encoder() -> type[nn.Module]:
     # Alone: the package's __init__ wants a dozen libraries.
     found = importlib.util.find_spec("glap_model")
-    assert found is not None and found.submodule_search_locations is not None
+    assert found is not None
+    assert found.submodule_search_locations is not None
     path = Path(found.submodule_search_locations[0], "models/textencoders/sonar_standalone.py")
     spec = importlib.util.spec_from_file_location("sonar_standalone", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.SonarTextEncoder

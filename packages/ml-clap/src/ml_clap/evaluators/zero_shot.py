@@ -30,8 +30,8 @@ from ml_clap.evaluators.retrieval import TIE
 from ml_clap.evaluators.statistics import wilson
 from ml_clap.files import is_stream, write_json
 from ml_clap.lock import hold_outputs
-from ml_clap.models.checkpoint import check_model
 from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
+from ml_clap.models.loading import check_model
 from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:

@@ -104,13 +104,6 @@ def find_model(source: str | Path) -> str | Path:
     return source
 
 
-def check_model(source: str | Path) -> None:
-    """Raise a ValueError for a folder that is no model, without reading its weights."""
-    found = Path(find_model(source))
-    if found.is_dir():
-        read_config(found)
-
-
 def read_model(
     source: str | Path, *, mode: Mode | None = None, text_tokenizer: str | Path | None = None
 ) -> SavedModel:
@@ -367,6 +360,11 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def find_tokenizer(path: Path, given: str | Path | None) -> Path:
+    """Return SONAR's sentencepiece file: the one given, in the folder given, or beside a checkpoint.
+
+    Raises:
+        ValueError: there is none.
+    """
     place = path.parent if given is None else Path(given)
     if place.is_file():
         return place

@@ -52,6 +52,7 @@ class CLAP(nn.Module):
         licence: of its weights.
     """
 
+    kind = "CLAP of transformers"
     min_samples = 0
     channel: Channel = "mean"
 
@@ -119,6 +120,14 @@ class CLAP(nn.Module):
         """Return the texts of which tokens are cut off."""
         return self.prepare_text.find_cut(texts)
 
+    def describe_cut(self, cut: Sequence[CutText]) -> str:
+        """Say in a line which texts lose how much; nothing where none does."""
+        return self.prepare_text.describe_cut(cut)
+
+    def find_unheard(self, lengths: Sequence[int]) -> list[int]:
+        """Return none: every sound is heard to its end."""
+        return []
+
     def fingerprint(self) -> str:
         """Return a short stable hash of weights, tokenizer, and how sounds become features."""
         kept = {name: each for name, each in self.features.to_dict().items() if not name.startswith("mel_")}
@@ -139,7 +148,7 @@ class CLAP(nn.Module):
             windows: each `(samples,)`.
 
         Returns:
-            `(windows, 1, frames, bands)` float32 in dB; 4 times the same instead of 1 for a model with fusion.
+            `(windows, 1, frames, bands)` float32 in dB; with fusion 4 times the same instead of once.
         """
         features = self.features
         filled = torch.stack([fill(window, features.nb_max_samples, features.padding) for window in windows])
@@ -188,15 +197,16 @@ def fill(waveform: Tensor, length: int, padding: str) -> Tensor:
 
 
 def _read(folder: Path) -> tuple[Any, Any, HFTokenizer]:
-    from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
+    import transformers
 
-    model, info = ClapModel.from_pretrained(
+    kind: Any = transformers.ClapModel
+    model, info = kind.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, revision=None
     )
     missing = [name for name in info["missing_keys"] if not name.endswith("num_batches_tracked")]
     if missing:
         raise ValueError(f"it lacks weights of a ClapModel: {', '.join(sorted(missing)[:5])}")
-    features = ClapFeatureExtractor.from_pretrained(folder)
-    theirs = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, revision=None)
+    features = transformers.ClapFeatureExtractor.from_pretrained(folder)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False, revision=None)
     positions = model.config.text_config.max_position_embeddings
     return model, features, HFTokenizer(theirs, max_tokens=positions - 2)

@@ -38,6 +38,19 @@ class DashengConfig:
     """Tokens that attend to each other; a longer clip is cut."""
 
 
+class PatchEmbed(nn.Module):
+    """A linear map of 64 bands x 4 frames, kept as the convolution that the published weights have."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(1, dim, (NUM_MELS, FRAMES), (NUM_MELS, FRAMES))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """`(tokens, 256)`, band by band, to `(tokens, dim)`."""
+        weight = self.proj.weight.flatten(1)
+        return F.linear(patches.to(weight.dtype), weight, self.proj.bias)
+
+
 class Dasheng(nn.Module):
     """The encoder, mean-pooled.
 
@@ -52,7 +65,7 @@ class Dasheng(nn.Module):
         dim = config.embed_dim
         self.front_end = LogMel()
         self.init_bn = MelBatchNorm()
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, dim, (NUM_MELS, FRAMES), (NUM_MELS, FRAMES))})
+        self.patch_embed = PatchEmbed(dim)
         self.time_pos_embed = nn.Parameter(torch.randn(1, dim, 1, config.num_tokens) * 0.02)
         self.freq_pos_embed = nn.Parameter(torch.randn(1, dim, 1, 1) * 0.02)
         blocks = (Block(dim, config.num_heads, config.mlp_ratio, 0.0) for _ in range(config.depth))
@@ -85,8 +98,7 @@ class Dasheng(nn.Module):
 
     def _embed(self, frames: Tensor) -> Tensor:
         """Turn a clip's frames `(4 x tokens, 64)` into tokens with positions `(tokens, dim)`."""
-        projection = self.patch_embed["proj"]
         patches = frames.unflatten(0, (-1, FRAMES)).transpose(1, 2).flatten(1)  # (tokens, 64 x 4)
-        tokens = F.linear(patches.to(projection.weight.dtype), projection.weight.flatten(1), projection.bias)
+        tokens = self.patch_embed(patches)
         place = torch.arange(len(tokens), device=tokens.device) % self.config.num_tokens
         return tokens + self.time_pos_embed[0, :, 0].T[place] + self.freq_pos_embed[0, :, 0, 0]

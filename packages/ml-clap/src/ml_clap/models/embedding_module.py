@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +37,7 @@ class EmbeddingModule(InputModule):
         model: in evaluation mode.
     """
 
-    forward_kwargs = {"language"}
+    forward_kwargs: set[str] = {"language"}  # noqa: RUF012 - declared so above
     """`encode(..., language="fra_Latn")`: the language of the texts, SONAR's code or ISO 639."""
 
     def __init__(self, model: MLCLAP) -> None:
@@ -91,12 +90,13 @@ class EmbeddingModule(InputModule):
         self.model.save_pretrained(output_path)
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **kwargs: Any) -> Self:
-        """Load a model folder or a hub id; `kwargs` are sentence-transformers' (`revision` is heeded)."""
-        source: str | Path = model_name_or_path
-        if not os.path.isdir(model_name_or_path) and kwargs.get("revision"):
-            source = f"{model_name_or_path}@{kwargs['revision']}"
-        return cls(MLCLAP.from_pretrained(source))
+    def load(cls, model_name_or_path: str, *args: Any, **kwargs: Any) -> Self:
+        """Load a model folder or a hub id; of sentence-transformers' settings, `revision` is heeded."""
+        revision = kwargs.get("revision")
+        is_of_hub = revision is not None and not os.path.isdir(model_name_or_path)
+        return cls(
+            MLCLAP.from_pretrained(f"{model_name_or_path}@{revision}" if is_of_hub else model_name_or_path)
+        )
 
     def get_config_dict(self) -> dict[str, Any]:
         """Return what `print` shows."""

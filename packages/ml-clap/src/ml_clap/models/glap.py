@@ -22,6 +22,7 @@ from ml_clap.models.checkpoint import HEAD_WIDTH, check_fit, find_tokenizer
 from ml_clap.models.dasheng import Dasheng, DashengConfig
 from ml_clap.models.identity import hash_model
 from ml_clap.models.licence import SONAR
+from ml_clap.models.published import GLAP_FILE
 from ml_clap.models.shared_space import make_head, project
 from ml_clap.models.sonar import sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TransformersTextEncoder, build_empty
@@ -31,7 +32,6 @@ from ml_clap.models.tokenizer import CutText, SonarTokenizer, TextPreparer
 if TYPE_CHECKING:
     from typing import Self
 
-WEIGHTS_FILE = "glap_checkpoint.pt"
 LANGUAGE = "eng_Latn"
 MAX_TOKENS = 512
 _AUDIO, _TEXT = "audio_encoder.model.", "text_encoder.model."
@@ -46,6 +46,7 @@ class GLAP(nn.Module):
         embed_dim: width of the shared space.
     """
 
+    kind = "GLAP"
     sample_rate = 16_000
     min_samples = 0
     max_seconds: float | None = None
@@ -85,7 +86,7 @@ class GLAP(nn.Module):
             ValueError: it is another model, damaged, or lacks its tokenizer.
         """
         path = Path(source)
-        path = path / WEIGHTS_FILE if path.is_dir() else path
+        path = path / GLAP_FILE if path.is_dir() else path
         state = read_tensors(path) if path.suffix == ".safetensors" else load_pt(path)
         if not is_glap(state):
             raise ValueError(f"{path} is not GLAP's: its weights begin with {', '.join(list(state)[:3])}")
@@ -123,6 +124,14 @@ class GLAP(nn.Module):
         """Return the texts of which tokens are cut off."""
         return self.prepare_text.find_cut(texts)
 
+    def describe_cut(self, cut: Sequence[CutText]) -> str:
+        """Say in a line which texts lose how much; nothing where none does."""
+        return self.prepare_text.describe_cut(cut)
+
+    def find_unheard(self, lengths: Sequence[int]) -> list[int]:
+        """Return none: every sound is heard to its end."""
+        return []
+
     def fingerprint(self) -> str:
         """Return a short stable hash of weights, tokenizer and architecture."""
         tokenizer = self.text_encoder.tokenizer
@@ -136,7 +145,7 @@ class GLAP(nn.Module):
 
 
 def is_glap(state: Mapping[str, Tensor]) -> bool:
-    """Whether weights are GLAP's: named as ML-CLAP's are, but with Dasheng's patches of 64 bands x 4 frames."""
+    """Whether weights are GLAP's: ML-CLAP's names, but Dasheng's patches of 64 bands x 4 frames."""
     patches = state.get(f"{_AUDIO}patch_embed.proj.weight")
     return isinstance(patches, Tensor) and tuple(patches.shape[-2:]) == (64, 4)
 
@@ -152,8 +161,8 @@ def build_glap(state: Mapping[str, Tensor], tokenizer: SonarTokenizer, *, head_w
     config = sonar_config(text_state, head_width=head_width)
     if tokenizer.vocab_size > config.vocab_size:
         raise ValueError(
-            f"its text encoder embeds {config.vocab_size} tokens and the tokenizer has {tokenizer.vocab_size}: "
-            "give SONAR's own, sentencepiece.source.256000.model"
+            f"its text encoder embeds {config.vocab_size} tokens, and the tokenizer has "
+            f"{tokenizer.vocab_size}: give SONAR's own, sentencepiece.source.256000.model"
         )
     audio = dasheng_config(ours, head_width=head_width)
     embed_dim = len(ours["audio_proj.0.bias"])

@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,8 @@ from torch import Tensor, nn
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.checkpoint import Mode, SavedModel, check_fit, read_model, write_folder
+from ml_clap.models.identity import hash_model
+from ml_clap.models.licence import SONAR_VOCABULARY, licence_of_parts
 from ml_clap.models.shared_space import make_head, project, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
 from ml_clap.models.text_source import naming
@@ -304,7 +305,12 @@ class MLCLAP(nn.Module):
     @property
     def licence(self) -> str:
         """Licence of the weights, `unknown` where nothing says it."""
-        return "unknown"
+        text = self.text_encoder.config
+        return licence_of_parts(
+            audio=self.config.audio_weights,
+            text=self.config.text_encoder,
+            is_sonar=text.model_type == "m2m_100" and text.vocab_size == SONAR_VOCABULARY,
+        )
 
     @property
     def embed_dim(self) -> int:
@@ -382,14 +388,13 @@ class MLCLAP(nn.Module):
         The temperature, the audio encoder's tagging head and the training settings are not part of it; the
         text backend is not either, since both give the same embeddings.
         """
-        digest = blake2b(digest_size=12)
-        # Exported names are the same for both text backends, and sorting makes the hash independent of order.
-        for name, tensor in sorted(self.export_state().items()):
-            if not name.endswith(("temperature", "num_batches_tracked")) and ".outputlayer." not in name:
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        digest.update(repr(self._embedding_settings()).encode())
-        return digest.hexdigest()
+        # Exported names are the same for both text backends.
+        deciding = {
+            name: tensor
+            for name, tensor in self.export_state().items()
+            if not name.endswith(("temperature", "num_batches_tracked")) and ".outputlayer." not in name
+        }
+        return hash_model(deciding, self._embedding_settings())
 
     def _embedding_settings(self) -> tuple[object, ...]:
         config, tokenizer = self.config, self.text_encoder.tokenizer

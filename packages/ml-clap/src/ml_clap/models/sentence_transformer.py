@@ -47,6 +47,7 @@ class SentenceTransformerTowers(nn.Module):
         ValueError: it takes no sounds, or does not say at which sample rate.
     """
 
+    kind = "sentence-transformers"
     min_samples = 0
     channel: Channel = "mean"
 
@@ -55,7 +56,8 @@ class SentenceTransformerTowers(nn.Module):
         lacking = {"text", "audio"} - set(model.modalities)
         if lacking:
             raise ValueError(
-                f"a model of texts and sounds is needed, and this one takes {', '.join(map(str, model.modalities))}"
+                "a model of texts and sounds is needed, and this one takes "
+                f"{', '.join(map(str, model.modalities))}"
             )
         processor = getattr(model[0], "processor", None)
         self._extractor = getattr(processor, "feature_extractor", processor)
@@ -123,6 +125,21 @@ class SentenceTransformerTowers(nn.Module):
             CutText(text, len(ids) - limit) for text, ids in zip(texts, rows, strict=True) if len(ids) > limit
         ]
 
+    def describe_cut(self, cut: Sequence[CutText]) -> str:
+        """Say in a line which texts lose how much; nothing where none does."""
+        if not cut:
+            return ""
+        worst = max(cut, key=lambda text: text.num_dropped)
+        dropped = sum(text.num_dropped for text in cut)
+        return (
+            f"{len(cut):,} text(s) cut to the model's {self.model.max_seq_length} tokens: {dropped:,} "
+            f"dropped, most of {worst.text[:40]!r}...; write less"
+        )
+
+    def find_unheard(self, lengths: Sequence[int]) -> list[int]:
+        """Return none: every sound is heard to its end."""
+        return []
+
     def fingerprint(self) -> str:
         """Return a short stable hash of weights, modules, prompts and the tokenizer."""
         tokenizer = getattr(self.model, "tokenizer", None)
@@ -180,8 +197,8 @@ def check_modules(folder: Path) -> None:
             raise ValueError(f"{path}: expected a list of modules, each with a type")
         if not name.startswith("sentence_transformers."):
             raise ValueError(
-                f"{path} asks for the class {name[:100]!r}, which is not of sentence-transformers: loading it "
-                "would run code that comes with the model, and ml-clap runs none"
+                f"{path} asks for the class {name[:100]!r}, which is not of sentence-transformers: loading "
+                "it would run code that comes with the model, and ml-clap runs none"
             )
 
 

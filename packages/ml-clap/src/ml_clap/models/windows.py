@@ -26,8 +26,8 @@ class Window(NamedTuple):
 def cut_windows(num_samples: int, longest: int | None) -> list[Window]:
     """Cut a sound into windows of `longest` samples; a shorter one, or with None any, is one window.
 
-    >>> cut_windows(25, 10)
-    [Window(start=0, end=10, weight=10), Window(start=10, end=20, weight=10), Window(start=15, end=25, weight=5)]
+    >>> [tuple(window) for window in cut_windows(25, 10)]
+    [(0, 10, 10), (10, 20, 10), (15, 25, 5)]
     """
     if longest is None or num_samples <= longest:
         return [Window(0, num_samples, num_samples)]
