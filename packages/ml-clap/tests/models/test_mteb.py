@@ -88,9 +88,10 @@ def test_mteb_runs_and_agrees_with_our_own_recall(folder: Path, scenes: list[dic
     )
     [scores] = results[0].scores["test"]
     ours = MLCLAP.from_pretrained(folder)
-    cosines = ours.encode_text([scene["caption"] for scene in scenes]) @ ours.encode_audio(
-        [scene["samples"] for scene in scenes]
-    ).T
+    cosines = (
+        ours.encode_text([scene["caption"] for scene in scenes])
+        @ ours.encode_audio([scene["samples"] for scene in scenes]).T
+    )
     ranks = (cosines > cosines.diagonal()[:, None]).sum(dim=1)
     for k in (1, 5):
         assert scores[f"hit_rate_at_{k}"] == pytest.approx(float((ranks < k).float().mean()), abs=1e-5)

@@ -55,17 +55,17 @@ def licence_of_parts(*, audio: str | None, text: str | None, is_sonar: bool) -> 
     """Say the licences of a model of two encoders.
 
     Args:
-        audio: name of the weights that the audio encoder began from; None: from random ones.
+        audio: name of the weights that the audio encoder began from, if they have one.
         text: name of the text encoder.
         is_sonar: whether the text encoder has SONAR's vocabulary, and so its weights, whatever its name is.
 
     >>> licence_of_parts(audio="mispeech/ced-tiny", text="my/encoder", is_sonar=False)
     'audio Apache-2.0 (CED); text unknown (my/encoder)'
     """
-    own = "its trainer's (random weights at the start)" if audio is None else licence_of_name(audio)
     text_licence = SONAR if is_sonar else licence_of_name(text)
     shown = [
-        f"{part} {licence}" + (f" ({name})" if licence == UNKNOWN else "")
-        for part, licence, name in (("audio", own, audio), ("text", text_licence, text))
+        f"{part} {licence}"
+        + (f" ({name or 'begun from random or unnamed weights'})" if licence == UNKNOWN else "")
+        for part, licence, name in (("audio", licence_of_name(audio), audio), ("text", text_licence, text))
     ]
     return "; ".join(shown)
