@@ -20,8 +20,10 @@ from ml_clap.command_line import (
     require_model,
     require_module,
 )
+from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.index import IndexConfig
 from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
@@ -136,6 +138,8 @@ def check_index(config: IndexConfig) -> None:
     require_any(config.source)
     if config.model:
         require_clap(config.model)
+    if config.engine == "lancedb":
+        require_module(config.engine)
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
@@ -145,12 +149,36 @@ def check_search(config: SearchConfig) -> None:
     require_folder(config.index)
     if not (config.index / "index.json").is_file():
         raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
-    require_file(config.queries, *config.audio)
+    require_file(config.queries, *config.audio, config.calibration)
+    if config.add or config.subtract:
+        from ml_clap.search.similarity import tell_apart
+
+        for item in (*config.add, *config.subtract):
+            tell_apart(item)
     if config.model:
         require_clap(config.model)
-    if config.engine == "faiss":
-        require_module("faiss")
-    require_output(config.json)
+    if config.engine in ("faiss", "lancedb"):
+        require_module(config.engine)
+    require_output(config.json, config.page)
+    require_output(config.explain, is_folder=True)
+
+
+def check_export_index(config: ExportIndexConfig) -> None:
+    """Refuse a missing index or extra, and a place that cannot be written to."""
+    require_folder(config.index)
+    if not (config.index / "index.json").is_file():
+        raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
+    require_module("pyarrow")
+    if config.out is not None and is_stream(config.out):
+        raise UsageError("out: a Parquet file is written at a name, not to standard output")
+    require_output(config.out)
+
+
+def check_calibrate(config: CalibrateConfig) -> None:
+    """Refuse a missing manifest or model, and a place that cannot be written to."""
+    require_file(config.data)
+    require_clap(config.model)
+    require_output(config.out, config.json)
 
 
 def reader(name: str, settings: type, source: str, out: str) -> Verb:
@@ -231,12 +259,36 @@ VERBS = (
         example='search index "un chien aboie" --lang fra_Latn',
         check=check_search,
     ),
+    Verb(
+        name="export-index",
+        settings=ExportIndexConfig,
+        function="ml_clap.search.export:export_index_verb",
+        positional=("index",),
+        example="export-index index --out windows.parquet",
+        check=check_export_index,
+        has_model=False,
+    ),
+    Verb(
+        name="calibrate",
+        settings=CalibrateConfig,
+        function="ml_clap.search.calibrate:calibrate_verb",
+        positional=("data",),
+        example="calibrate data/clotho/manifest.jsonl --model runs/clotho --split validation",
+        check=check_calibrate,
+    ),
 )
 PROGRAM = Program(
     purpose="Multilingual audio-text retrieval: train, evaluate, search sounds in many languages.",
     verbs=VERBS,
     groups={"prepare": "Make a manifest of a data set"},
-    extras={"av": "av", "faiss": "faiss", "sonar": "sonar", "fairseq2": "sonar"},
+    extras={
+        "av": "av",
+        "faiss": "faiss",
+        "lancedb": "lancedb",
+        "pyarrow": "lancedb",
+        "sonar": "sonar",
+        "fairseq2": "sonar",
+    },
 )
 
 

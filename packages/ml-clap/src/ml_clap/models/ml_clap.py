@@ -265,6 +265,22 @@ class MLCLAP(nn.Module):
         output = self.audio_encoder(waveforms.to(self.device), lengths, spec_augment=spec_augment)
         return project(self.audio_proj, output.pooled)
 
+    def embed_columns(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed every 160 ms of a sound by itself: the mean over frequency of its tokens, through the head.
+
+        The head has learned means over whole clips: cosines of these vectors are compared within a sound, and
+        their mean is not the sound's cosine.
+
+        Args:
+            waveform: `(samples,)` at 16 kHz.
+
+        Returns:
+            `(columns, embed_dim)` float32, L2-normalized, and `(columns,)`: the centre of each in seconds.
+        """
+        output = self.audio_encoder(waveform[None].to(self.device))
+        features, mask = output.time_features()
+        return project(self.audio_proj, features[0, mask[0]]), output.column_times[0, mask[0]]
+
     def embed_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Embed tokenized texts (`ids` and `mask` `(batch, length)`): `(batch, embed_dim)`, L2-normalized."""
         return self.project_text(self.text_encoder(ids.to(self.device), mask.to(self.device)))
