@@ -272,7 +272,7 @@ def batch_of(waveforms: Sequence[Tensor], seed: int, share: float) -> tuple[Tens
 
 
 def embed(run: Run, model: MLCLAP, data: Data) -> dict[str, np.ndarray]:
-    """Return the embeddings of all captions and of the clips, each whole; of ESC-10 NaN for those that trained."""
+    """Return the embeddings of all captions and of the clips, whole; of ESC-10 NaN for those that trained."""
     audio = torch.full((len(data.clips), model.embed_dim), torch.nan)
     train, _, _ = split(run.study, data.clips, run.fold)
     unheard = train if run.study == "esc10" else ()

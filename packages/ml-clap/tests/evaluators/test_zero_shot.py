@@ -425,7 +425,8 @@ def test_intervals_are_of_recordings_where_they_are_named(
     write_manifest(tmp_path / "m.jsonl", rows)
     (tmp_path / "prompts.json").write_text(json.dumps(PROMPTS))
     config = ClassifyConfig(
-        data=(tmp_path / "m.jsonl",), model=str(model_folder), prompts=tmp_path / "prompts.json", bootstrap=100,
+        data=(tmp_path / "m.jsonl",), model=str(model_folder), prompts=tmp_path / "prompts.json",
+        bootstrap=100,
         device="cpu",
     )  # fmt: skip
     plain, taped = classify(config), classify(dataclasses.replace(config, recording="tape"))
