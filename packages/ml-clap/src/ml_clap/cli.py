@@ -112,7 +112,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
     require_file(config.data)
     require_clap(config.model)
-    require_output(config.json, config.plot)
+    require_output(config.json, config.plot, config.heat_map)
 
 
 def check_classify(config: ClassifyConfig) -> None:
