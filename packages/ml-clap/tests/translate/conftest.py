@@ -44,7 +44,13 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ml_clap.models.text_encoder import create_small_text_encoder
 
     return create_small_text_encoder(
-        tmp_path_factory.mktemp("judge"), TEXTS, vocab_size=100, dim=16, layers=1, heads=2, languages=LANGUAGES
+        tmp_path_factory.mktemp("judge"),
+        TEXTS,
+        vocab_size=100,
+        dim=16,
+        layers=1,
+        heads=2,
+        languages=LANGUAGES,
     )
 
 

@@ -41,6 +41,8 @@ _SCRIPTS = {
 
 _REPEATS = re.compile(r"(\S.{0,39}?)\1{4,}", re.DOTALL)
 """The same one to forty characters five times in a row: a decoder that has lost its way."""
+REPEATED_CHARACTERS = 16
+"""A repetition of fewer in all may be meant, as a dog's ワンワンワンワンワン."""
 
 
 def chrf(text: str, reference: str) -> float:
@@ -82,11 +84,18 @@ def find_fault(source: str, translation: str, language: str) -> str | None:
     words = source.split()
     if len(words) >= COPY_WORDS and normalize_text(source) == normalize_text(translation):
         return "a copy of its source"
-    if _REPEATS.search(translation) and not _REPEATS.search(source):
+    if repeats(translation) and not repeats(source):
         return "repeats itself"
     if script_share(translation, language) < SCRIPT_SHARE:
         return f"not in the script {language[4:]}"
     return None
+
+
+def repeats(text: str) -> bool:
+    """Tell whether a text says the same thing again and again."""
+    # The last word lacks the space that the others have.
+    found = _REPEATS.finditer(f"{text.rstrip(' .!。')} ")
+    return any(len(match[0]) >= REPEATED_CHARACTERS for match in found)
 
 
 def script_share(text: str, language: str) -> float:
