@@ -40,8 +40,8 @@ class Measured:
     """Percent of right pairs that are rejected."""
     false_accepts: float
     """Percent of shuffled pairs that are accepted."""
-    nearest_accepts: float
-    """Percent of sources for which the likest wrong caption of the language is accepted."""
+    ranked_first: float
+    """Percent of sources whose right caption is more similar than every other caption of the language."""
     centre: list[float]
     """Mean of the judge's vectors of the language."""
 
@@ -146,7 +146,7 @@ def measure(pairs: Pairs, *, num_shuffles: int, num_folds: int, seed: int) -> Me
     folds = rng.permutation(np.arange(number) % num_folds)
     rejected = np.zeros(number)
     accepted = np.zeros((number, num_shuffles))
-    nearest = np.zeros(number)
+    first = np.zeros(number)
     for fold in range(num_folds):
         tested = folds == fold
         right_scores, wrong_scores, all_scores = _scores(pairs, wrong, ~tested)
@@ -154,7 +154,7 @@ def measure(pairs: Pairs, *, num_shuffles: int, num_folds: int, seed: int) -> Me
         rejected[tested] = right_scores[tested] < threshold
         accepted[tested] = wrong_scores[tested] >= threshold
         for one in np.flatnonzero(tested).tolist():
-            nearest[one] = all_scores[one, _wrong_for(pairs, one)].max() >= threshold
+            first[one] = all_scores[one, one] > all_scores[one, _wrong_for(pairs, one)].max()
     right_scores, wrong_scores, _ = _scores(pairs, wrong, np.ones(number, bool))
     share = accepted.mean(axis=1)
     means = rng.integers(number, size=(NUM_DRAWS, number))
@@ -167,7 +167,7 @@ def measure(pairs: Pairs, *, num_shuffles: int, num_folds: int, seed: int) -> Me
         interval=(float(low), float(high)),
         false_rejects=100 * float(rejected.mean()),
         false_accepts=100 * float(share.mean()),
-        nearest_accepts=100 * float(nearest.mean()),
+        ranked_first=100 * float(first.mean()),
         centre=pairs.target.mean(axis=0).tolist(),
     )
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from audio_common.strict_json import read_object
 
 from ml_clap.models.checkpoint import CONFIG_FILE, FORMAT, find_model
-from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.loading import load_model
 from ml_clap.models.text_encoder import load_text_encoder
 from ml_clap.models.tokenizer import CutText, TextPreparer
 
@@ -57,8 +57,8 @@ def load_judge(source: str, *, prefix: str = "", device: str = "cpu") -> Judge:
     if config.is_file() and read_object(config).get("format") == FORMAT:
         if prefix:
             raise ValueError(f"judge_prefix: {source} is a model of ours, which has a prefix of its own")
-        model = MLCLAP.from_pretrained(source, device=device).eval()
-        return Judge(source, model.fingerprint(), _no_grad(model.embed_text), model.prepare_text.find_cut)
+        model = load_model(source, device=device)
+        return Judge(source, model.fingerprint(), _no_grad(model.embed_text), model.find_cut)
     return _load_encoder(source, prefix, device)
 
 

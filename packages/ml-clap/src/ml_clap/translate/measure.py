@@ -109,7 +109,7 @@ def _print(gate: Gate) -> None:
         "95 %",
         "false rej.",
         "false acc.",
-        "nearest acc.",
+        "ranked 1st",
         "threshold",
     ]
     rows = [
@@ -120,7 +120,7 @@ def _print(gate: Gate) -> None:
             f"{one.interval[0]:.0f}-{one.interval[1]:.0f}",
             f"{one.false_rejects:.1f}",
             f"{one.false_accepts:.1f}",
-            f"{one.nearest_accepts:.1f}",
+            f"{one.ranked_first:.1f}",
             f"{one.similarity:.3f}",
         ]
         for code, one in sorted(gate.languages.items(), key=lambda item: -item[1].accuracy)
@@ -128,6 +128,6 @@ def _print(gate: Gate) -> None:
     values = [one.accuracy for one in gate.languages.values()]
     note = (
         f"Mean of {count_of(len(values), 'language')}: {sum(values) / len(values):.1f} %. Accuracy: mean of "
-        "right and shuffled pairs, held-out clips (chance 50). Nearest: the likest wrong caption."
+        "right and shuffled pairs, held-out clips (chance 50). Ranked 1st: likelier than all wrong ones."
     )
     print_table("Human translations against shuffled ones (%)", columns, rows, note)
