@@ -104,6 +104,7 @@ def test_unknown_languages_are_refused_before_the_work(nllb: Path) -> None:
 
 def test_licence_and_revision_stand_in_the_folder(nllb: Path, m2m100: Path, tmp_path: Path) -> None:
     assert load(nllb).licence == card_licence(nllb) == "cc-by-nc-4.0"
+    assert load(nllb).name == nllb.name
     assert load(m2m100).licence == "unknown"
     assert load(m2m100, licence="MIT").licence == "MIT"
     assert load(nllb).revision == revision_of(nllb) != revision_of(m2m100)

@@ -84,7 +84,7 @@ class Seq2SeqTranslator:
         return cls(
             model.to(device),
             tokenizer,
-            name=split_revision(source)[0],
+            name=Path(source).name if Path(source).is_dir() else split_revision(source)[0],
             revision=revision_of(folder),
             licence=licence or card_licence(folder),
             num_beams=num_beams,

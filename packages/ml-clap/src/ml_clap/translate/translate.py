@@ -135,7 +135,6 @@ def _make_factory(config: TranslateConfig, source_language: str, languages: Sequ
     )
     check_languages(translator, [source_language, *languages])
     settings = {
-        "translator": translator.name,
         "revision": translator.revision,
         "source_language": source_language,
         "num_beams": config.num_beams,

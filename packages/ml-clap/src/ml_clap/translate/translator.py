@@ -23,7 +23,7 @@ class Translator(Protocol):
     """A model that translates between languages."""
 
     name: str
-    """As the user named it, without the revision."""
+    """Its id on the hub, or its folder's name: a manifest is passed on, where paths mean nothing."""
     revision: str
     """Commit of the hub, or a digest of the weights of a folder."""
     licence: str
