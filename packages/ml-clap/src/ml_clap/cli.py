@@ -38,6 +38,7 @@ from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
+from ml_clap.config.translate import GateConfig, TranslateConfig
 from ml_clap.files import is_stream
 
 RESUMES = "What was done so far is kept; the same command goes on from there."
@@ -181,6 +182,30 @@ def check_calibrate(config: CalibrateConfig) -> None:
     require_output(config.out, config.json)
 
 
+def check_translate(config: TranslateConfig) -> None:
+    """Refuse missing files, models or extras, and unknown languages, before torch is loaded."""
+    from ml_clap.data.languages import resolve
+
+    require_file(config.data, config.gate)
+    for language in config.languages:
+        resolve(language)
+    translator = config.translator or ""
+    if translator == "sonar":
+        require_module("sonar")
+    else:
+        require_model(translator)
+    require_model(config.judge or "")
+    require_output(config.out, is_folder=True)
+    require_output(config.json)
+
+
+def check_gate(config: GateConfig) -> None:
+    """Refuse a missing manifest or judge before torch is loaded."""
+    require_file(config.data)
+    require_model(config.judge)
+    require_output(config.out, config.plot)
+
+
 def reader(name: str, settings: type, source: str, out: str) -> Verb:
     """Return the verb that reads a kind of data set."""
     return Verb(
@@ -210,6 +235,23 @@ VERBS = (
     reader("folder", PrepareFolderConfig, "sounds --captions captions.json", "sounds.jsonl"),
     reader("jsonl", PrepareJSONLConfig, "sounds.jsonl", "checked.jsonl"),
     reader("tuxpaint", PrepareTuxpaintConfig, "data/tuxpaint", "data/tuxpaint/manifest.jsonl"),
+    Verb(
+        name="gate",
+        settings=GateConfig,
+        function="ml_clap.translate.measure:gate_verb",
+        positional=("data",),
+        example="gate data/tuxpaint/manifest.jsonl --judge models/e5-small --out gate.json",
+        check=check_gate,
+    ),
+    Verb(
+        name="translate",
+        settings=TranslateConfig,
+        function="ml_clap.translate.translate:translate_verb",
+        positional=("data",),
+        interrupted=RESUMES,
+        example="translate clotho.jsonl --languages fra deu --translator sonar --out translated",
+        check=check_translate,
+    ),
     Verb(
         name="train",
         settings=TrainConfig,
