@@ -34,8 +34,10 @@ from ml_clap.config.prepare import (
 )
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
+from ml_clap.config.shards import PrepareShardsConfig
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
+from ml_clap.data.shards.places import ENDINGS, any_shards, is_shards, is_url
 from ml_clap.files import is_stream
 
 RESUMES = "What was done so far is kept; the same command goes on from there."
@@ -92,9 +94,25 @@ def check_prepare(config: PrepareConfig) -> None:
     require_output(config.out, config.json)
 
 
+def check_shards(config: PrepareShardsConfig) -> None:
+    """Refuse a missing manifest or extra, and places that cannot be written to."""
+    assert config.out is not None
+    require_file(config.source)
+    require_module("webdataset", "fsspec")
+    if not is_url(config.out):
+        require_output(config.out, is_folder=True)
+    require_output(config.json)
+
+
 def check_train(config: TrainConfig) -> None:
     """Refuse missing manifests, models or extras before torch is loaded."""
-    require_file(*config.data.train, *config.data.validation)
+    named = (*config.data.train, *config.data.validation)
+    require_file(*(name for name in named if not is_shards(name)))
+    if any_shards(named):
+        require_module("webdataset", "fsspec")
+    for name in named:
+        if name.is_dir() and not any(str(path).endswith(ENDINGS) for path in name.iterdir()):
+            raise FileNotFoundError(f"{name} is a folder without shards (.tar); a manifest is a .jsonl file")
     if config.init_from:
         require_clap(config.init_from)
     else:
@@ -183,6 +201,16 @@ VERBS = (
     reader("jsonl", PrepareJSONLConfig, "sounds.jsonl", "checked.jsonl"),
     reader("tuxpaint", PrepareTuxpaintConfig, "data/tuxpaint", "data/tuxpaint/manifest.jsonl"),
     Verb(
+        name="prepare shards",
+        settings=PrepareShardsConfig,
+        function="ml_clap.data.shards.packing:prepare_shards_verb",
+        positional=("source",),
+        interrupted=RESUMES,
+        example="prepare shards data/wavcaps/manifest.jsonl --out shards/wavcaps",
+        check=check_shards,
+        has_model=False,
+    ),
+    Verb(
         name="train",
         settings=TrainConfig,
         function="ml_clap.trainers.train:train_verb",
@@ -236,7 +264,14 @@ PROGRAM = Program(
     purpose="Multilingual audio-text retrieval: train, evaluate, search sounds in many languages.",
     verbs=VERBS,
     groups={"prepare": "Make a manifest of a data set"},
-    extras={"av": "av", "faiss": "faiss", "sonar": "sonar", "fairseq2": "sonar"},
+    extras={
+        "av": "av",
+        "faiss": "faiss",
+        "fsspec": "webdataset",
+        "sonar": "sonar",
+        "fairseq2": "sonar",
+        "webdataset": "webdataset",
+    },
 )
 
 
