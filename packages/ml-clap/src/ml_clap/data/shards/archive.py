@@ -75,17 +75,22 @@ def iterate_samples(file: IO[bytes]) -> Iterator[Sample]:
     from webdataset.tariterators import base_plus_ext
 
     group: _Group | None = None
-    with tarfile.open(fileobj=file, mode="r|*", tarinfo=_StrictInfo) as tar:
-        for member in tar:
-            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all: memory that grows
-            key, ending = base_plus_ext(member.name)
-            if not member.isreg() or key is None:
-                continue
-            if group is not None and key != group.key:
-                yield group.sample()
-                group = None
-            group = group or _Group(key)
-            _add(group, tar, member, ending.lower())
+    try:
+        with tarfile.open(fileobj=file, mode="r|*", tarinfo=_StrictInfo) as tar:
+            for member in tar:
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all: memory that grows
+                key, ending = base_plus_ext(member.name)
+                if not member.isreg() or key is None:
+                    continue
+                if group is not None and key != group.key:
+                    yield group.sample()
+                    group = None
+                group = group or _Group(key)
+                _add(group, tar, member, ending.lower())
+    except TAR_ERRORS:
+        if group is not None and group.sounds and group.json is not None:  # whole before the damage
+            yield group.sample()
+        raise
     if group is not None:
         yield group.sample()
 

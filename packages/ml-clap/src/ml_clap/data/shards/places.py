@@ -133,7 +133,8 @@ def _names_in(place: str) -> list[str]:
     if not is_url(place):
         return [str(path) for path in Path(place).iterdir()] if Path(place).is_dir() else []
     system, path = _system(place)
-    return [system.unstrip_protocol(found) for found in system.ls(path, detail=False)]
+    # As the URL was written: a file system has several ways to write its own.
+    return [join(place, found.rpartition("/")[2]) for found in system.ls(path, detail=False)]
 
 
 def _system(name: str) -> tuple[Any, str]:
