@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from audio_common.workers import DecodeLimits
     from torch import Tensor
 
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
 
 
@@ -33,7 +33,7 @@ class Query:
     text: str | None = None
     language: str = "eng_Latn"
     audio: str | Path | Tensor | None = None
-    """Anything that `as_waveform` takes: a file, or a waveform (samples,) at 16 kHz."""
+    """Anything that `as_waveform` takes: a file, or a waveform (samples,) at the model's rate."""
 
     def __str__(self) -> str:
         return f"sounds like {self.audio}" if self.text is None else f"{self.text} [{self.language}]"
@@ -108,7 +108,7 @@ def _checked(text: str, language: str) -> Query:
 
 
 def embed_queries(
-    model: MLCLAP,
+    model: DualEncoder,
     queries: Sequence[Query],
     *,
     channel: Channel | None = None,
@@ -136,7 +136,7 @@ def embed_queries(
 
     from ml_clap.models.encoding import encode_texts, encode_waveforms
 
-    vectors = np.zeros((len(queries), model.config.embed_dim), np.float32)
+    vectors = np.zeros((len(queries), model.embed_dim), np.float32)
     texts = [number for number, query in enumerate(queries) if query.text is not None]
     if texts:
         words = [queries[number].text or "" for number in texts]
@@ -149,10 +149,11 @@ def embed_queries(
             if query.text is not None or audio is None:
                 continue
             try:
+                chosen, rate = channel or model.channel, model.sample_rate
                 if pool is not None and isinstance(audio, str | Path):
-                    waveform = pool.load_audio(audio, channel=channel or model.channel)
+                    waveform = pool.load_audio(audio, sample_rate=rate, channel=chosen)
                 else:
-                    waveform = as_waveform(audio, channel=channel or model.channel)
+                    waveform = as_waveform(audio, sample_rate=rate, array_rate=rate, channel=chosen)
             except AudioError as e:
                 if bad is None:
                     raise

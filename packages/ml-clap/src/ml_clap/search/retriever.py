@@ -19,9 +19,10 @@ from torch import Tensor
 from ml_clap.data.languages import resolve
 from ml_clap.data.prompts import choose_prompts, read_labels
 from ml_clap.models.checkpoint import find_model
-from ml_clap.models.device import Dtype, choose_device, choose_dtype
-from ml_clap.models.encoding import SAMPLE_RATE, embed_labels, encode_files, encode_texts, encode_waveforms
-from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.device import Dtype
+from ml_clap.models.dual_encoder import DualEncoder
+from ml_clap.models.encoding import embed_labels, encode_files, encode_texts, encode_waveforms
+from ml_clap.models.loading import load_model
 from ml_clap.models.tokenizer import check_texts
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
@@ -69,7 +70,7 @@ class Retriever:
         name: What an index notes as its model: the folder or hub id to load it from again.
     """
 
-    def __init__(self, model: MLCLAP, name: str = "") -> None:
+    def __init__(self, model: DualEncoder, name: str = "") -> None:
         self.model = model.eval()
         self.name = name
         self._verified: set[str] = set()
@@ -97,14 +98,8 @@ class Retriever:
         Raises:
             ValueError: The source is not a model.
         """
-        found, device = find_model(source), choose_device(device)
-        model = MLCLAP.from_pretrained(
-            found,
-            device=device,
-            dtype=choose_dtype(dtype, device),
-            mode=mode,
-            text_tokenizer=text_tokenizer,
-        )
+        found = find_model(source)
+        model = load_model(found, device=device, dtype=dtype, mode=mode, text_tokenizer=text_tokenizer)
         # Absolute, so that an index finds its model again from any folder.
         return cls(model, str(Path(found).absolute() if Path(found).exists() else found))
 
@@ -112,7 +107,7 @@ class Retriever:
         self,
         audio: Any,
         *,
-        sample_rate: float = SAMPLE_RATE,
+        sample_rate: float = 16_000,
         channel: Channel | None = None,
         seconds_per_batch: float = 160.0,
         num_workers: int = 1,
@@ -134,11 +129,11 @@ class Retriever:
         """
         items, are_many = one_or_many(audio)
         chosen = channel or self.model.channel
-        vectors = np.empty((len(items), self.model.config.embed_dim), np.float32)
+        vectors = np.empty((len(items), self.model.embed_dim), np.float32)
         # What is written like a path and is none goes to `as_waveform`, which says what it is.
         paths = {n: Path(item) for n, item in enumerate(items) if _is_there(item)}
         waveforms = {
-            n: as_waveform(item, array_rate=sample_rate, channel=chosen)
+            n: as_waveform(item, sample_rate=self.model.sample_rate, array_rate=sample_rate, channel=chosen)
             for n, item in enumerate(items)
             if n not in paths
         }
@@ -192,7 +187,7 @@ class Retriever:
         audio: Audio | Iterable[Audio],
         lang: str | Sequence[str] = "eng_Latn",
         *,
-        sample_rate: float = SAMPLE_RATE,
+        sample_rate: float = 16_000,
         channel: Channel | None = None,
     ) -> np.ndarray:
         """Return the cosine of every text with every sound, from -1 to 1: a table `(texts, sounds)` float32.
@@ -211,7 +206,7 @@ class Retriever:
         *,
         lang: str = "eng_Latn",
         top_k: int | None = None,
-        sample_rate: float = SAMPLE_RATE,
+        sample_rate: float = 16_000,
         channel: Channel | None = None,
     ) -> Any:
         """Return (label, cosine) of each label, the best first: a list for one sound, of lists for several.
@@ -259,7 +254,7 @@ class Retriever:
         *,
         audio: Any = (),
         lang: str = "eng_Latn",
-        sample_rate: float = SAMPLE_RATE,
+        sample_rate: float = 16_000,
         top_k: int = 10,
         all_windows: bool = False,
         engine: EngineName = "numpy",
@@ -289,7 +284,7 @@ class Retriever:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
         queries = [Query(text=text, language=resolve(lang)) for text in check_texts(texts)[0]]
         queries += [
-            Query(audio=_path_or_waveform(one, sample_rate, channel)) for one in one_or_many(audio)[0]
+            Query(audio=self._path_or_waveform(one, sample_rate, channel)) for one in one_or_many(audio)[0]
         ]
         if not queries:
             return []
@@ -298,12 +293,11 @@ class Retriever:
         )
         return [SearchResult(query, hits) for query, hits in zip(queries, found, strict=True)]
 
+    def _path_or_waveform(self, audio: Any, rate: float, channel: Channel) -> str | Path | Tensor:
+        if isinstance(audio, str | Path):
+            return audio
+        return as_waveform(audio, sample_rate=self.model.sample_rate, array_rate=rate, channel=channel)
+
 
 def _is_there(item: Any) -> bool:
     return isinstance(item, str | PathLike) and os.path.lexists(item)
-
-
-def _path_or_waveform(audio: Any, sample_rate: float, channel: Channel) -> str | Path | Tensor:
-    if isinstance(audio, str | Path):
-        return audio
-    return as_waveform(audio, array_rate=sample_rate, channel=channel)

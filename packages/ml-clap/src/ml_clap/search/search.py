@@ -38,15 +38,14 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
         AudioError: a sound to search by cannot be read.
         ValueError: a text or a line is no query.
     """
-    from ml_clap.models.device import choose_device
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.loading import load_model
 
     left_out = BadQueries()
     queries = read_queries(config, None if bad is None else left_out.rows)
     index = AudioIndex.open(config.index)
     if not index.settings.complete:
         logger.warning("%s is not complete: run `ml-clap index` again to finish it", config.index)
-    model = MLCLAP.from_pretrained(config.model or index.settings.model, device=choose_device(config.device))
+    model = load_model(config.model or index.settings.model, device=config.device)
     index.verify(model)
     cut: dict[str, CutText] = {}
     unread: dict[int, str] = {}
@@ -61,7 +60,7 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
     queries = [query for number, query in enumerate(queries) if number not in unread]
     vectors = np.delete(vectors, list(unread), axis=0)
     answers = index.nearest(vectors, config.top_k, config.all_windows, config.engine)
-    notices = [notice] if (notice := model.prepare_text.describe_cut(list(cut.values()))) else []
+    notices = [notice] if (notice := model.describe_cut(list(cut.values()))) else []
     for notice in notices:
         logger.warning(notice)
     with tables_beside_json(config.json):
