@@ -27,10 +27,14 @@ from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareClothoConfig,
     PrepareConfig,
+    PrepareESC50Config,
     PrepareFolderConfig,
+    PrepareFSD50KConfig,
     PrepareJSONLConfig,
     PrepareReferenceConfig,
     PrepareTuxpaintConfig,
+    PrepareUrbanSound8KConfig,
+    PrepareWavCapsConfig,
 )
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
@@ -86,7 +90,7 @@ def check_prepare(config: PrepareConfig) -> None:
     (require_file if isinstance(config, PrepareReferenceConfig | PrepareJSONLConfig) else require_any)(
         config.source
     )
-    require_file(*config.against)
+    require_file(*config.against, *getattr(config, "blacklist", ()))
     require_folder(getattr(config, "audio", None))
     require_file(getattr(config, "captions", None))
     if config.out is not None and is_stream(config.out):
@@ -196,9 +200,13 @@ VERBS = (
     ),
     reader("clotho", PrepareClothoConfig, "data/clotho", "data/clotho/manifest.jsonl"),
     reader("audiocaps", PrepareAudioCapsConfig, "data/audiocaps", "data/audiocaps/manifest.jsonl"),
+    reader("wavcaps", PrepareWavCapsConfig, "data/wavcaps", "data/wavcaps/manifest.jsonl"),
     reader("reference", PrepareReferenceConfig, "data/wavcaps.json", "data/wavcaps/manifest.jsonl"),
     reader("folder", PrepareFolderConfig, "sounds --captions captions.json", "sounds.jsonl"),
     reader("jsonl", PrepareJSONLConfig, "sounds.jsonl", "checked.jsonl"),
+    reader("esc50", PrepareESC50Config, "data/ESC-50-master", "data/esc50.jsonl"),
+    reader("urbansound8k", PrepareUrbanSound8KConfig, "data/UrbanSound8K", "data/urbansound8k.jsonl"),
+    reader("fsd50k", PrepareFSD50KConfig, "data/FSD50K", "data/fsd50k.jsonl"),
     reader("tuxpaint", PrepareTuxpaintConfig, "data/tuxpaint", "data/tuxpaint/manifest.jsonl"),
     Verb(
         name="prepare shards",
