@@ -80,7 +80,7 @@ class CaptionDataset(Dataset[Item]):
             if not texts:
                 continue
             try:
-                waveform = self._read(clip, draw)
+                waveform = self.read(clip, draw)
             except AudioError as e:
                 bad.append(BadClip(clip, str(e)))
                 if len(bad) == MAX_BAD_IN_A_ROW:
@@ -93,11 +93,15 @@ class CaptionDataset(Dataset[Item]):
             f"still there? The last: {bad[-1].reason}"
         )
 
-    def _read(self, clip: int, draw: Draw) -> Tensor:
-        """Return the cropped clip, `(samples,)`; a clip that failed once is not tried again."""
+    def read(self, clip: int, draw: Draw) -> Tensor:
+        """Return the cropped clip, `(samples,)`; a clip that failed once is not tried again.
+
+        Raises:
+            AudioError: it cannot be read.
+        """
         if clip in self._bad:
             raise AudioError(self._bad[clip])
-        share = _crop_share(self.crop, (self.seed, draw.epoch, draw.place, 4))
+        share = crop_share(self.crop, (self.seed, draw.epoch, draw.place, 4))
         try:
             return self._crop_of_file(clip, share)
         except (AudioError, OSError) as e:
@@ -115,9 +119,7 @@ class CaptionDataset(Dataset[Item]):
             # It may be hours longer than its manifest or header says: what lies beyond is not heard.
             waveform = read(duration=max(LONG_SECONDS, self.max_seconds))
             self._keep(clip, waveform)
-        length = max(1, round(self.max_seconds * SAMPLE_RATE))
-        start = int(share * (max(0, len(waveform) - length) + 1))
-        return waveform[start : start + length]
+        return cut_crop(waveform, share, self.max_seconds)
 
     def _seconds(self, clip: int) -> float:
         """Return a clip's length; of a long one what can be decoded, whatever its manifest says."""
@@ -133,11 +135,18 @@ class CaptionDataset(Dataset[Item]):
             self._room -= size
 
 
-def _crop_share(crop: Crop, seed: tuple[int, ...]) -> float:
+def crop_share(crop: Crop, seed: tuple[int, ...]) -> float:
     """Return where a crop begins, as a share in [0, 1) of the places where it can begin."""
     if crop == "random":
         return float(np.random.default_rng(seed).random())
     return 0.5 if crop == "center" else 0.0
+
+
+def cut_crop(waveform: Tensor, share: float, max_seconds: float) -> Tensor:
+    """Return at most so many seconds of a waveform `(samples,)`; `share` as `crop_share` gives it."""
+    length = max(1, round(max_seconds * SAMPLE_RATE))
+    start = int(share * (max(0, len(waveform) - length) + 1))
+    return waveform[start : start + length]
 
 
 def clip_seconds(clips: Sequence[Clip], *, unknown: float) -> list[float]:

@@ -13,6 +13,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGr
 from accelerate.utils import parse_flag_from_env
 
 from ml_clap.config.train import TrainConfig
+from ml_clap.data.shards.places import any_shards
 from ml_clap.files import to_plain
 
 MAY_CHANGE = (
@@ -41,7 +42,12 @@ def random_seed(*numbers: int) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
-ADDED = {"data.channel": "mean", "data.language": "eng_Latn"}
+ADDED = {
+    "data.channel": "mean",
+    "data.language": "eng_Latn",
+    "data.shard_streams": 4,
+    "data.shard_buffer": 2560,
+}
 """Settings that runs of earlier versions do not name, as they were then."""
 
 
@@ -52,6 +58,8 @@ def run_settings(config: TrainConfig, num_processes: int) -> dict[str, Any]:
     """
     settings = to_plain(config)
     settings["batch_size"] = config.batch_size * num_processes
+    if any_shards(config.data.train):
+        settings["processes"] = num_processes  # each has its part of the shards, and so other batches
     return settings
 
 
