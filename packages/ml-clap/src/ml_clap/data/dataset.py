@@ -71,13 +71,14 @@ class CaptionDataset(Dataset[Item]):
         Raises:
             AudioError: many files in a row, or all that have a caption in this language, cannot be read.
         """
-        first, language, caption = draw.sample
+        first, language, caption, others = draw.sample
         bad: list[BadClip] = []
         # Onward from the bad clip, round the list: every process finds the same substitute.
         for number in range(first, first + len(self.clips)):
             clip = number % len(self.clips)
-            texts = self.clips[clip].captions.get(language)
-            if not texts:
+            captions = self.clips[clip].captions
+            texts = captions.get(language)
+            if not texts or any(not captions.get(other) for other in others):
                 continue
             try:
                 waveform = self.read(clip, draw)
@@ -86,8 +87,9 @@ class CaptionDataset(Dataset[Item]):
                 if len(bad) == MAX_BAD_IN_A_ROW:
                     break
             else:
-                text = texts[caption % len(texts)]
-                return Item(waveform, text, language, clip, draw.repeat, tuple(bad))
+                place = caption % len(texts)
+                further = tuple((captions[other][place], other) for other in others)
+                return Item(waveform, texts[place], language, clip, draw.repeat, tuple(bad), further)
         raise AudioError(
             f"none of {len(bad)} clips with captions in {language} can be read; is the folder of the audio "
             f"still there? The last: {bad[-1].reason}"
