@@ -100,6 +100,10 @@ class SonarTokenizer:
             raise ValueError(f"this text encoder does not know the language {code}; it knows {known}")
         return self._language_ids[code]
 
+    def piece_ids(self) -> Tensor:
+        """Return the ids that stand for text, `(pieces,)`: without special tokens and languages."""
+        return torch.arange(UNK + 1, self.vocab_size - NUM_MARKERS - len(self.languages))
+
     def fingerprint(self) -> str:
         """Return a hash of everything that decides the ids."""
         digest = blake2b(self._pieces.serialized_model_proto(), digest_size=16)
@@ -143,6 +147,11 @@ class HFTokenizer:
         """Return how many tokens each text has before it is cut, special ones included."""
         # verbose=False: the tokenizer would warn of what is asked for here
         return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
+
+    def piece_ids(self) -> Tensor:
+        """Return the ids that stand for text, `(pieces,)`: without special tokens."""
+        special = set(self.tokenizer.all_special_ids)
+        return torch.tensor(sorted(set(self.tokenizer.get_vocab().values()) - special))
 
     def fingerprint(self) -> str:
         """Return a hash of the vocabulary and of some probes' ids, which show how texts are normalized."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from audio_common.config import Channel
 from audio_common.files import AUDIO_SUFFIXES
-from audio_common.prefetch import BadFile
+from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, decode_ahead
 from audio_common.workers import DecodeLimits
 
 from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
@@ -70,6 +70,8 @@ class IndexReport:
     """Sound encoded in this run."""
     notices: tuple[str, ...] = ()
     """What was not looked at, and what changes that."""
+    independence: float | None = None
+    """Largest difference between some clips' embeddings alone and beside others; None: not measured."""
     complaints: tuple[BadFile, ...] = ()
     """What is odd about sounds that were encoded in this run nevertheless."""
 
@@ -77,6 +79,7 @@ class IndexReport:
 def index(config: IndexConfig) -> IndexReport:
     """Load the model, bring the index up to date, and print what was done."""
     from ml_clap.models.checkpoint import find_model
+    from ml_clap.models.independence import LARGEST, describe_independence
     from ml_clap.models.loading import load_model
 
     assert config.out is not None
@@ -105,6 +108,8 @@ def index(config: IndexConfig) -> IndexReport:
         )
     for notice in report.notices:
         logger.warning(notice)
+    if report.independence is not None and report.independence > LARGEST:
+        logger.warning(describe_independence(report.independence))
     if config.engine == "lancedb":
         from ml_clap.search.lance import mirror
 
@@ -124,6 +129,8 @@ def index_verb(config: IndexConfig) -> int:
 
 def print_report(report: IndexReport, out: Path) -> None:
     """Print what a run did and which files it could not read."""
+    from ml_clap.models.independence import LARGEST, describe_independence
+
     speed = report.audio_seconds / max(report.seconds, 1e-9)
     print(
         f"{printable(out)}: {report.num_clips:,} clips, {report.num_windows:,} windows ({report.new:,} new, "
@@ -131,6 +138,8 @@ def print_report(report: IndexReport, out: Path) -> None:
         f"{report.audio_seconds / 60:,.1f} minutes of sound encoded in {report.seconds:,.1f} s "
         f"({speed:,.0f} x real time)"
     )
+    if report.independence is not None and report.independence <= LARGEST:
+        print(describe_independence(report.independence))
     if report.left_out:
         print(
             f"without sound: {count_of(len(report.left_out), 'file')}, or parts of them, not indexed "
@@ -228,7 +237,10 @@ def update_index(
             )
         write_atomically(out / "bad_files.jsonl", b"".join(json_line(problem) for problem in problems))
         write_atomically(out / "left_out.jsonl", b"".join(json_line(one) for one in left_out))
-        writer.update(complete=True)
+        independence = writer.settings.independence
+        if independence is None:
+            independence = _measure_independence(model, writer, window, decode_limits)
+        writer.update(complete=True, independence=independence)
         windows = writer.windows()
         present = {writer.entries[number].id for number in np.unique(windows["entry"])}
         writer.close()
@@ -244,9 +256,35 @@ def update_index(
         left_out=left_out,
         seconds=time.monotonic() - began,
         audio_seconds=filler.audio_seconds,
+        independence=independence,
         notices=say_not_sound(source, out),
         complaints=tuple(filler.complaints),
     )
+
+
+def _measure_independence(
+    model: DualEncoder, writer: IndexWriter, window_seconds: float, decode_limits: DecodeLimits | None
+) -> float | None:
+    """Measure on a few clips of the index; None if none can be read."""
+    from ml_clap.models.independence import measure_independence
+
+    entries = writer.entries[:: max(1, len(writer.entries) // CLIPS_MEASURED)][:CLIPS_MEASURED]
+    spans = [
+        AudioSpan(Path(writer.settings.root, entry.file), duration=window_seconds)
+        for entry in entries
+        if entry.problem is None
+    ]
+    decoded = decode_ahead(
+        spans,
+        BatchLimits(window_seconds),
+        bad_files=[],
+        channel=writer.settings.channel,
+        sample_rate=model.sample_rate,
+        decode_limits=decode_limits,
+    )
+    waveforms = [waveform for _, batch in decoded for waveform in batch]
+    waveforms = [waveform for waveform in waveforms if len(waveform) >= model.min_samples]
+    return measure_independence(model, waveforms) if waveforms else None
 
 
 def _say_nothing_there(source: Path, missing: Sequence[Missing]) -> str:
@@ -258,6 +296,9 @@ def _say_nothing_there(source: Path, missing: Sequence[Missing]) -> str:
 def _root(source: Path) -> Path:
     return source.absolute() if source.is_dir() else source.absolute().parent
 
+
+CLIPS_MEASURED = 3
+"""Clips that tell whether embeddings depend on their neighbours."""
 
 FIXED = ("fingerprint", "dim", "dtype", "window_seconds", "hop_seconds", "channel")
 """Settings that all vectors of an index share."""

@@ -30,6 +30,7 @@ from ml_clap.search.engines import EngineName
 from ml_clap.search.filters import Filter
 from ml_clap.search.index import IndexReport, update_index
 from ml_clap.search.queries import Query, embed_queries, part_of
+from ml_clap.search.similarity import tell_apart
 
 if TYPE_CHECKING:
     from typing import Self
@@ -83,8 +84,9 @@ class Retriever:
         """Load a model.
 
         Args:
-            source: A model folder, a training run (its `best` model, else its `last`), a hub id, or one of
-                the authors' checkpoints.
+            source: Any model that `ml_clap.models.loading` lists: a model folder, a training run (its `best`
+                model, else its `last`), a hub id, an address, a checkpoint of the authors; of ML-CLAP, GLAP,
+                transformers' CLAP, or sentence-transformers.
             device: cpu, cuda, cuda:1, mps; `auto`: the GPU if there is one.
             dtype: Precision of the weights. An index is searched with the one that it was made with.
             mode: See `MLCLAP.from_pretrained`.
@@ -174,6 +176,42 @@ class Retriever:
         if not isinstance(codes, str) and len(codes) != len(items):
             raise ValueError(f"lang: expected one language or {len(items)}, got {len(codes)}")
         vectors = encode_texts(self.model, items, codes, batch_size).numpy()
+        return vectors if are_many else vectors[0]
+
+    def encode(
+        self,
+        items: Any,
+        lang: str = "eng_Latn",
+        *,
+        sample_rate: float = 16_000,
+        channel: Channel | None = None,
+    ) -> np.ndarray:
+        """Embed sounds and texts, mixed as they come; `encode_audio` and `encode_text` take one sort each.
+
+        Args:
+            items: One or several. A string is a sound where it names a file, else a text.
+            lang: Language of the texts.
+            sample_rate: Of arrays and tensors, Hz.
+            channel: What is made of several channels; default: the model's.
+
+        Returns:
+            `(dim,)` of one item, `(items, dim)` of several, in the order given; float32, L2-normalized.
+
+        Raises:
+            AudioError: A sound is none, or cannot be read.
+            FileNotFoundError: A string ends like a sound file, and there is none.
+            ValueError: A text is empty, or the language is not known.
+        """
+        listed, are_many = one_or_many(items)
+        is_text = [isinstance(item, str) and tell_apart(item).kind == "text" for item in listed]
+        vectors = np.empty((len(listed), self.model.embed_dim), np.float32)
+        for chosen in (True, False):
+            places = [place for place, is_it in enumerate(is_text) if is_it is chosen]
+            some = [listed[place] for place in places]
+            if some and chosen:
+                vectors[places] = self.encode_text(some, lang)
+            elif some:
+                vectors[places] = self.encode_audio(some, sample_rate=sample_rate, channel=channel)
         return vectors if are_many else vectors[0]
 
     def similarity(

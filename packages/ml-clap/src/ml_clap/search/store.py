@@ -83,11 +83,15 @@ class IndexSettings:
     """N of the files' names."""
     complete: bool = False
     """Whether the last run reached its end."""
+    independence: float | None = None
+    """Largest difference between some clips' embeddings alone and beside others; None: not measured yet."""
 
     def __post_init__(self) -> None:
         _check_kind(self, str, "model", "fingerprint", "source", "root")
         _check_kind(self, int, "dim", "generation")
         _check_kind(self, (int, float), "window_seconds", "hop_seconds")
+        if self.independence is not None:
+            _check_kind(self, (int, float), "independence")
         if self.dtype not in ("float32", "float16") or self.channel not in CHANNELS:
             raise ValueError(f"dtype is {self.dtype!r}, channel {self.channel!r}")
 
