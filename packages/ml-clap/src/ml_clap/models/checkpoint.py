@@ -51,6 +51,8 @@ MODULES = [
     }
 ]
 """What sentence-transformers reads to load a model folder."""
+ADAPTERS = "text_adapter."
+"""What the names of the text encoder's adapters begin with; its own weights are then omitted."""
 FORMAT = "ml-clap"
 FORMAT_VERSION = 1
 HUB_FILES = (
@@ -155,15 +157,22 @@ def write_folder(
     *,
     channel: Channel = "mean",
     save_frozen: bool = True,
+    changed_text: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a model folder; see `MLCLAP.save_pretrained`."""
+    """Write a model folder; see `MLCLAP.save_pretrained`.
+
+    `changed_text` is what to write of a text encoder that is omitted otherwise.
+    """
     omitted = [] if save_frozen else _reloadable_encoders(config)
+    if changed_text is not None:
+        omitted.append("text_encoder")
     # Contiguous copies: safetensors refuses views and tensors that share memory.
     kept = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in state.items()
         if name.split(".")[0] not in omitted
     }
+    kept |= {name: tensor.detach().cpu().contiguous() for name, tensor in (changed_text or {}).items()}
     write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(kept, path, metadata={"format": "pt"}))
     text_encoder.save_config(folder / TEXT_FOLDER)
     description = {
@@ -217,6 +226,7 @@ def read_config(folder: Path, shapes: Shapes | None = None) -> tuple[ModelConfig
 
 def _settings(kind: type[Settings], values: Mapping[str, Any], path: Path, prefix: str) -> Settings:
     """Return a dataclass of settings with the values of a file; a ValueError names the file and the key."""
+    kinds = {one.name: str(one.type) for one in fields(kind)}  # type: ignore[arg-type]
     plain = {one.name: one.default for one in fields(kind) if one.default is not MISSING}  # type: ignore[arg-type]
     unknown = values.keys() - {one.name for one in fields(kind)}  # type: ignore[arg-type]
     if unknown:
@@ -228,7 +238,8 @@ def _settings(kind: type[Settings], values: Mapping[str, Any], path: Path, prefi
         wanted: Any = (int, float) if isinstance(default, float) else type(default)
         is_flag = isinstance(value, bool) and not isinstance(default, bool)
         if default is None and name in plain:
-            wanted = (str, type(None))
+            number = (int, float) if "float" in kinds[name] else int
+            wanted = (str if "str" in kinds[name] else number, type(None))
         if name in plain and (is_flag or not isinstance(value, wanted)):
             raise ValueError(f"{path}: {prefix}{name} must be like {default!r}, got {value!r}")
     try:

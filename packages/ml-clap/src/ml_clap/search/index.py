@@ -26,9 +26,11 @@ from ml_clap.data.folders import say_not_sound
 from ml_clap.files import write_atomically, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.output import printable
+from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.filling import IndexFiller, Problem
 from ml_clap.search.scan import Missing, Plan, plan_update, scan
 from ml_clap.search.store import (
+    FORMAT,
     AudioIndexError,
     IndexSettings,
     IndexWriter,
@@ -36,7 +38,7 @@ from ml_clap.search.store import (
     read_settings,
     writing,
 )
-from ml_clap.tables import show_progress, tables_beside_json
+from ml_clap.tables import count_of, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.dual_encoder import DualEncoder
@@ -60,6 +62,8 @@ class IndexReport:
     dropped: int
     """Clips taken out because their file is gone."""
     problems: list[Problem]
+    left_out: list[Problem]
+    """What has no sound, or less than 0.1 s of it, and is therefore not indexed."""
     seconds: float
     """Wall-clock time of the run."""
     audio_seconds: float
@@ -96,6 +100,7 @@ def index(config: IndexConfig) -> IndexReport:
             channel=config.channel,
             language=config.language,
             keep_vanished=config.keep_vanished,
+            index_silence=config.index_silence,
             seconds_per_batch=config.seconds_per_batch,
             num_workers=config.num_workers,
             decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
@@ -105,6 +110,9 @@ def index(config: IndexConfig) -> IndexReport:
         logger.warning(notice)
     if report.independence is not None and report.independence > LARGEST:
         logger.warning(describe_independence(report.independence))
+    if config.engine == "lancedb":
+        engine = AudioIndex.open(config.out).engine("lancedb", config.lance)
+        logger.info("%s", engine.description)
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:
@@ -131,6 +139,11 @@ def print_report(report: IndexReport, out: Path) -> None:
     )
     if report.independence is not None and report.independence <= LARGEST:
         print(describe_independence(report.independence))
+    if report.left_out:
+        print(
+            f"without sound: {count_of(len(report.left_out), 'file')}, or parts of them, not indexed "
+            f"(--index_silence does), listed in {printable(out / 'left_out.jsonl')}"
+        )
     if report.problems:
         print(f"bad files: {len(report.problems):,}, listed in {out / 'bad_files.jsonl'}:")
         for problem in report.problems[:5]:
@@ -151,6 +164,7 @@ def update_index(
     channel: Channel | None = None,
     language: str = "eng_Latn",
     keep_vanished: bool = False,
+    index_silence: bool = False,
     seconds_per_batch: float = 160.0,
     num_workers: int = 1,
     decode_limits: DecodeLimits | None = None,
@@ -169,6 +183,7 @@ def update_index(
         channel: what is made of several channels; default: the index's, else the model's.
         language: language of a manifest's captions that are not named by language.
         keep_vanished: keep clips whose file is gone.
+        index_silence: also encode windows without sound and clips under 0.1 s.
         seconds_per_batch: seconds of audio encoded at once.
         num_workers: threads that read files.
         decode_limits: of time and memory, in processes that decode; None: in threads of this one.
@@ -209,14 +224,18 @@ def update_index(
         writer = _open_or_create(out, settings)
         plan = plan_update(writer.entries, found)
         _prepare(writer, plan, settings, keep_vanished)
-        filler = IndexFiller(model, writer, seconds_per_batch, num_workers, decode_limits)
+        filler = IndexFiller(model, writer, seconds_per_batch, num_workers, decode_limits, index_silence)
         problems += filler.run(plan.new, progress)
+        left_out = filler.list_left_out()
         if is_new and not writer.windows().size:
             writer.remove()
+            first = (problems + left_out)[0]
+            named = first.reason if first.file in first.reason else f"{first.file} {first.reason}"
             raise AudioIndexError(
-                f"nothing of {source} can be indexed; the first of {len(problems):,}: {problems[0].reason}"
+                f"nothing of {source} can be indexed; the first of {len(problems + left_out):,}: {named}"
             )
         write_atomically(out / "bad_files.jsonl", b"".join(json_line(problem) for problem in problems))
+        write_atomically(out / "left_out.jsonl", b"".join(json_line(one) for one in left_out))
         independence = writer.settings.independence
         if independence is None:
             independence = _measure_independence(model, writer, window, decode_limits)
@@ -233,6 +252,7 @@ def update_index(
         moved=plan.moved,
         dropped=0 if keep_vanished else len(plan.vanished),
         problems=problems,
+        left_out=left_out,
         seconds=time.monotonic() - began,
         audio_seconds=filler.audio_seconds,
         independence=independence,
@@ -314,5 +334,7 @@ def _prepare(writer: IndexWriter, plan: Plan, settings: IndexSettings, keep_vani
             (numbers[id(entry)], dataclasses.replace(entry, file=str(old_root / entry.file)))
             for entry in plan.vanished
         ]
-    writer.update(complete=False, model=settings.model, source=settings.source, root=settings.root)
+    writer.update(
+        complete=False, format=FORMAT, model=settings.model, source=settings.source, root=settings.root
+    )
     writer.replace_entries(sorted(kept, key=lambda pair: pair[0]))
