@@ -11,7 +11,8 @@ import pytest
 import torch
 from ml_clap.cli import main
 from ml_clap.data.languages import SONAR_LANGUAGES
-from ml_clap.translate.translator import is_sonar, load_translator
+from ml_clap.translate.loading import load_translator
+from ml_clap.translate.translator import is_sonar
 
 needs_sonar = pytest.mark.skipif(importlib.util.find_spec("sonar") is None, reason="needs the extra `sonar`")
 TEXTS = ["A dog barks twice.", "Rain falls on a roof.", "Birds sing."]
@@ -157,7 +158,7 @@ CARD_SCRIPT = """
 import json, sys
 import torch
 from ml_clap.translate import sonar
-from ml_clap.translate.translator import load_translator
+from ml_clap.translate.loading import load_translator
 sonar.ENCODER_CARD, sonar.DECODER_CARD = "tiny_encoder", "tiny_decoder"
 made = load_translator("sonar", num_beams=3, max_tokens=20, device="cpu", dtype=torch.float32)
 texts = made.translate(json.loads(sys.argv[1]), "eng_Latn", "fra_Latn")

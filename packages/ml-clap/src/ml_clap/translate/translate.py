@@ -33,8 +33,9 @@ from ml_clap.translate.factory import Candidate, Factory, Limits, by_code, sourc
 from ml_clap.translate.gate import read_gate
 from ml_clap.translate.journal import Journal
 from ml_clap.translate.judge import Judge, load_judge
+from ml_clap.translate.loading import load_translator
 from ml_clap.translate.report import LanguageResult, median, write_report
-from ml_clap.translate.translator import check_languages, load_translator
+from ml_clap.translate.translator import check_languages
 
 logger = logging.getLogger(__name__)
 
