@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -313,16 +314,28 @@ def _pack(clip: Clip, config: PrepareShardsConfig, pool: DecodePool) -> _Packed:
         if config.audio == "original":
             ending = clip.audio.suffix.lower().removeprefix(".")
             return _Packed(clip, clip.audio.read_bytes(), ending, len(waveform) / SAMPLE_RATE)
+        seconds = len(waveform) / SAMPLE_RATE
         is_loud = bool(np.abs(waveform).max() > 1.0)
-        # Flac has whole numbers only: what is beyond full scale would be cut off at it.
-        is_float = is_loud and config.layout == "ours"
-        kind, subtype = ("WAV", "FLOAT") if is_float else ("FLAC", "PCM_16")
+        if is_loud and config.layout == "ours":
+            # Flac has whole numbers only: what is beyond full scale would be cut off at it.
+            return _Packed(clip, _float_wav(waveform), "wav", seconds)
         buffer = BytesIO()
-        soundfile.write(buffer, waveform, SAMPLE_RATE, format=kind, subtype=subtype)
+        soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     except (AudioError, OSError, soundfile.LibsndfileError) as e:
         return _Packed(clip, fault=str(e))
-    seconds = len(waveform) / SAMPLE_RATE
-    return _Packed(clip, buffer.getvalue(), kind.lower(), seconds, is_loud and not is_float)
+    return _Packed(clip, buffer.getvalue(), "flac", seconds, is_loud)
+
+
+def _float_wav(waveform: np.ndarray) -> bytes:
+    """Return a wav file of floats; libsndfile's has the time of writing in it, and no two are equal."""
+    data = waveform.astype("<f4").tobytes()
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, SAMPLE_RATE, 4 * SAMPLE_RATE, 4, 32)
+    return (
+        struct.pack("<4sI4s", b"RIFF", 36 + len(data), b"WAVE")
+        + form
+        + struct.pack("<4sI", b"data", len(data))
+        + data
+    )
 
 
 def _members(item: _Packed, number: int, config: PrepareShardsConfig) -> dict[str, Any]:
