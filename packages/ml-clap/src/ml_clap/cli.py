@@ -20,8 +20,10 @@ from ml_clap.command_line import (
     require_model,
     require_module,
 )
+from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.index import IndexConfig
 from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
@@ -41,6 +43,7 @@ from ml_clap.config.search import SearchConfig
 from ml_clap.config.shards import PrepareShardsConfig
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
+from ml_clap.config.translate import GateConfig, TranslateConfig
 from ml_clap.data.shards.places import ENDINGS, any_shards, is_shards, is_url
 from ml_clap.files import is_stream
 
@@ -132,7 +135,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
     require_file(config.data)
     require_clap(config.model)
-    require_output(config.json, config.plot)
+    require_output(config.json, config.plot, config.heat_map)
 
 
 def check_classify(config: ClassifyConfig) -> None:
@@ -158,6 +161,8 @@ def check_index(config: IndexConfig) -> None:
     require_any(config.source)
     if config.model:
         require_clap(config.model)
+    if config.engine == "lancedb":
+        require_module(config.engine)
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
@@ -167,12 +172,60 @@ def check_search(config: SearchConfig) -> None:
     require_folder(config.index)
     if not (config.index / "index.json").is_file():
         raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
-    require_file(config.queries, *config.audio)
+    require_file(config.queries, *config.audio, config.calibration)
+    if config.add or config.subtract:
+        from ml_clap.search.similarity import tell_apart
+
+        for item in (*config.add, *config.subtract):
+            tell_apart(item)
     if config.model:
         require_clap(config.model)
-    if config.engine == "faiss":
-        require_module("faiss")
+    if config.engine in ("faiss", "lancedb"):
+        require_module(config.engine)
+    require_output(config.json, config.page)
+    require_output(config.explain, is_folder=True)
+
+
+def check_export_index(config: ExportIndexConfig) -> None:
+    """Refuse a missing index or extra, and a place that cannot be written to."""
+    require_folder(config.index)
+    if not (config.index / "index.json").is_file():
+        raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
+    require_module("pyarrow")
+    if config.out is not None and is_stream(config.out):
+        raise UsageError("out: a Parquet file is written at a name, not to standard output")
+    require_output(config.out)
+
+
+def check_calibrate(config: CalibrateConfig) -> None:
+    """Refuse a missing manifest or model, and a place that cannot be written to."""
+    require_file(config.data)
+    require_clap(config.model)
+    require_output(config.out, config.json)
+
+
+def check_translate(config: TranslateConfig) -> None:
+    """Refuse missing files, models or extras, and unknown languages, before torch is loaded."""
+    from ml_clap.data.languages import resolve
+
+    require_file(config.data, config.gate)
+    for language in config.languages:
+        resolve(language)
+    translator = config.translator or ""
+    if translator == "sonar":
+        require_module("sonar")
+    else:
+        require_model(translator)
+    require_model(config.judge or "")
+    require_output(config.out, is_folder=True)
     require_output(config.json)
+
+
+def check_gate(config: GateConfig) -> None:
+    """Refuse a missing manifest or judge before torch is loaded."""
+    require_file(config.data)
+    require_model(config.judge)
+    require_output(config.out, config.plot)
 
 
 def reader(name: str, settings: type, source: str, out: str) -> Verb:
@@ -208,6 +261,23 @@ VERBS = (
     reader("urbansound8k", PrepareUrbanSound8KConfig, "data/UrbanSound8K", "data/urbansound8k.jsonl"),
     reader("fsd50k", PrepareFSD50KConfig, "data/FSD50K", "data/fsd50k.jsonl"),
     reader("tuxpaint", PrepareTuxpaintConfig, "data/tuxpaint", "data/tuxpaint/manifest.jsonl"),
+    Verb(
+        name="gate",
+        settings=GateConfig,
+        function="ml_clap.translate.measure:gate_verb",
+        positional=("data",),
+        example="gate data/tuxpaint/manifest.jsonl --judge models/e5-small --out gate.json",
+        check=check_gate,
+    ),
+    Verb(
+        name="translate",
+        settings=TranslateConfig,
+        function="ml_clap.translate.translate:translate_verb",
+        positional=("data",),
+        interrupted=RESUMES,
+        example="translate clotho.jsonl --languages fra deu --translator sonar --out translated",
+        check=check_translate,
+    ),
     Verb(
         name="prepare shards",
         settings=PrepareShardsConfig,
@@ -267,6 +337,23 @@ VERBS = (
         example='search index "un chien aboie" --lang fra_Latn',
         check=check_search,
     ),
+    Verb(
+        name="export-index",
+        settings=ExportIndexConfig,
+        function="ml_clap.search.export:export_index_verb",
+        positional=("index",),
+        example="export-index index --out windows.parquet",
+        check=check_export_index,
+        has_model=False,
+    ),
+    Verb(
+        name="calibrate",
+        settings=CalibrateConfig,
+        function="ml_clap.search.calibrate:calibrate_verb",
+        positional=("data",),
+        example="calibrate data/clotho/manifest.jsonl --model runs/clotho --split validation",
+        check=check_calibrate,
+    ),
 )
 PROGRAM = Program(
     purpose="Multilingual audio-text retrieval: train, evaluate, search sounds in many languages.",
@@ -275,6 +362,8 @@ PROGRAM = Program(
     extras={
         "av": "av",
         "faiss": "faiss",
+        "lancedb": "lancedb",
+        "pyarrow": "lancedb",
         "fsspec": "webdataset",
         "sonar": "sonar",
         "fairseq2": "sonar",

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ml_clap.data.batches import BadClip, Draw, Item
+from ml_clap.data.enhancement import texts_of
 from ml_clap.data.manifest import Clip
 
 logger = logging.getLogger(__name__)
@@ -71,13 +72,13 @@ class CaptionDataset(Dataset[Item]):
         Raises:
             AudioError: many files in a row, or all that have a caption in this language, cannot be read.
         """
-        first, language, caption = draw.sample
+        first, language = draw.sample.clip, draw.sample.language
         bad: list[BadClip] = []
         # Onward from the bad clip, round the list: every process finds the same substitute.
         for number in range(first, first + len(self.clips)):
             clip = number % len(self.clips)
-            texts = self.clips[clip].captions.get(language)
-            if not texts:
+            texts = texts_of(self.clips[clip], draw.sample)
+            if texts is None:
                 continue
             try:
                 waveform = self.read(clip, draw)
@@ -86,8 +87,7 @@ class CaptionDataset(Dataset[Item]):
                 if len(bad) == MAX_BAD_IN_A_ROW:
                     break
             else:
-                text = texts[caption % len(texts)]
-                return Item(waveform, text, language, clip, draw.repeat, tuple(bad))
+                return Item(waveform, *texts[0], clip, draw.repeat, tuple(bad), tuple(texts[1:]))
         raise AudioError(
             f"none of {len(bad)} clips with captions in {language} can be read; is the folder of the audio "
             f"still there? The last: {bad[-1].reason}"

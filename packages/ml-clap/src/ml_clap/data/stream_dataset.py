@@ -24,6 +24,7 @@ from ml_clap.data.dataset import (
     crop_share,
     cut_crop,
 )
+from ml_clap.data.enhancement import texts_of
 from ml_clap.data.manifest import Clip
 from ml_clap.data.shards.places import written
 from ml_clap.data.shards.reading import Fetched, Place, ShardReader
@@ -101,17 +102,17 @@ class StreamDataset(Dataset[Item]):
 
     def _item(self, draw: Draw, pool: Pool, fetched: Fetched) -> Item:
         bad: list[BadClip] = []
-        _, language, caption = draw.sample
+        language = draw.sample.language
         for clip in self._candidates(draw.sample.clip, pool):
-            texts = self.clips[clip].captions.get(language)
-            if not texts:
+            texts = texts_of(self.clips[clip], draw.sample)
+            if texts is None:
                 continue
             try:
                 waveform = self._sound(clip, draw, fetched)
             except AudioError as e:
                 bad.append(BadClip(clip, str(e)))
             else:
-                return Item(waveform, texts[caption % len(texts)], language, clip, draw.repeat, tuple(bad))
+                return Item(waveform, *texts[0], clip, draw.repeat, tuple(bad), tuple(texts[1:]))
         raise AudioError(
             f"none of {len(bad)} clips with captions in {language} can be read; are the shards still there? "
             f"The last: {bad[-1].reason}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ml_clap.config.train import TrainConfig
 from ml_clap.data.batches import Batch, Tokenize
-from ml_clap.data.enhancement import Sample, caption_length, epoch_captions
+from ml_clap.data.enhancement import Sample, caption_length, epoch_captions, parallel_captions
 from ml_clap.data.languages import resolve
 from ml_clap.data.loader import CaptionLoader, make_loader, make_stream_loader
 from ml_clap.data.manifest import Clip
@@ -59,16 +59,7 @@ class TrainingData:
         self._source = resolve(data.source_language)
         self._further = tuple(resolve(language) for language in data.languages)
         self._groups = _label_groups(clips) if config.positives == "label" else None
-        self._samples = partial(
-            _epoch_samples,
-            clips,
-            source_language=self._source,
-            languages=self._further,
-            rate=data.language_rate,
-            rate_meaning=data.rate_meaning,
-            seed=config.seed,
-            max_caption_length=data.max_caption_length,
-        )
+        self._samples = self._samples_of_epochs(config)
         self._places = places or {}
         settings: dict[str, Any] = {
             "batch_size": self.batch_size,
@@ -90,6 +81,23 @@ class TrainingData:
             self.loader = make_stream_loader(clips, self._places, self._samples, tokenize, **settings)
         else:
             self.loader = make_loader(clips, self._samples, tokenize, **settings)
+
+    def _samples_of_epochs(self, config: TrainConfig) -> Callable[[int], list[Sample]]:
+        """Return epoch -> its samples."""
+        data, languages = config.data, (self._source, *self._further)
+        if config.multilingual == "pairs":
+            return partial(
+                _epoch_samples,
+                self.clips,
+                source_language=self._source,
+                languages=self._further,
+                rate=data.language_rate,
+                rate_meaning=data.rate_meaning,
+                seed=config.seed,
+                max_caption_length=data.max_caption_length,
+            )
+        count = 1 if config.multilingual == "co_anchor" else None
+        return partial(_parallel_samples, self.clips, languages, count=count, seed=config.seed)
 
     def epoch(self, epoch: int, *, skip: int) -> tuple[Iterator[Batch], int]:
         """Return the batches of an epoch after the first `skip`, and the number of all its batches."""
@@ -177,6 +185,14 @@ class TrainingData:
 
 def _epoch_samples(clips: Sequence[Clip], epoch: int, **settings: object) -> list[Sample]:
     return epoch_captions(clips, epoch=epoch, **settings)  # type: ignore[arg-type]
+
+
+def _parallel_samples(
+    clips: Sequence[Clip], languages: Sequence[str], epoch: int, *, count: int | None, seed: int
+) -> list[Sample]:
+    return parallel_captions(
+        clips, source_language=languages[0], languages=languages[1:], count=count, seed=seed, epoch=epoch
+    )
 
 
 def _label_groups(clips: Sequence[Clip]) -> Tensor:

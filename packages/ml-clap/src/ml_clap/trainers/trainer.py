@@ -25,6 +25,7 @@ from ml_clap.trainers.processes import (
     check_same_run,
     describe_batch,
     make_accelerator,
+    model_settings,
     random_seed,
     run_settings,
 )
@@ -81,7 +82,7 @@ class Trainer:
         torch.manual_seed(random_seed(config.seed))
         with self.accelerator.main_process_first():  # one process fills the cache of downloads
             self.model = make_model(
-                config.model, config.init_from, gradient_checkpointing=config.gradient_checkpointing
+                model_settings(config), config.init_from, gradient_checkpointing=config.gradient_checkpointing
             )
         self.model.channel = config.data.channel
         self.data = TrainingData(
