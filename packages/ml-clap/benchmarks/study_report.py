@@ -131,8 +131,8 @@ def judge_esc10(data: Data, out: Path, rates: Mapping[str, float]) -> Judgement:
     """Judge the test clips of every pair of runs.
 
     `centred` takes off each label's score its mean over the validation clips, without looking at their
-    labels; `inverted softmax` divides by the mean over them of exp(score / 0.05) instead. Both undo what makes
-    a label a hub.
+    labels; `inverted softmax` divides by the mean over them of exp(score / 0.05) instead. Both undo what
+    makes a label a hub.
     """
     labels = labels_of(data)
     rows: dict[str, dict[str, list[np.ndarray]]] = {way: {arm: [] for arm in ARMS} for way in WAYS}
