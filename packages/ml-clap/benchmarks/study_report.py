@@ -1,7 +1,9 @@
 """Tables and figures of docs/esc10.md and docs/tuxpaint.md from the runs that `study.py` keeps.
 
     python packages/ml-clap/benchmarks/study_report.py --esc10 data/esc10 --tuxpaint data/tuxpaint \\
-        --text_encoder e5-small --out runs/study --figures docs
+        --out runs/study --docs docs
+
+The tables are written between two marks of each page, the figures beside them.
 
 Intervals are bootstraps in two directions at once: seeds are drawn, and recordings (events) are drawn, with
 all that belongs to them; a run of one arm is always drawn with the run of the other arm that has its seed, so
@@ -15,16 +17,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.evaluators.figures import plot_bars, plot_heat_map, save_figure
 from ml_clap.evaluators.results import Estimate
-from study import ARMS, FOLDS, Data, Run, choose_rates, prepare, split
+from study import ARMS, FOLDS, Data, Run, read_rates, read_study, split
 
 DRAWS = 2000
+MARKS = ("<!-- study_report: begin -->", "<!-- study_report: end -->")
 NAMES = [code[:3] for code in LANGUAGES]
 
 
@@ -275,24 +280,39 @@ def seeds_there(study: str, out: Path, rates: Mapping[str, float]) -> list[tuple
     ]
 
 
+def read_data(name: str, folder: Path) -> Data:
+    """Return the clips and captions of a study, without the text encoder's vectors."""
+    clips, waveforms, texts = read_study(name, folder)
+    return Data(clips, waveforms, texts, features=None, model=None)  # type: ignore[arg-type]
+
+
+def write_block(page: Path, text: str) -> None:
+    """Put text between the two marks of a page."""
+    before, _, rest = page.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--esc10", type=Path, required=True)
     parser.add_argument("--tuxpaint", type=Path, required=True)
-    parser.add_argument("--text_encoder", default="intfloat/multilingual-e5-small")
     parser.add_argument("--out", type=Path, required=True, help="the folder of study.py")
-    parser.add_argument("--figures", type=Path, required=True)
+    parser.add_argument("--docs", type=Path, required=True, help="where esc10.md and tuxpaint.md are")
     arguments = parser.parse_args()
-    esc10 = prepare("esc10", arguments.esc10, arguments.text_encoder)
-    rates = choose_rates(esc10, arguments.out)
-    print(f"learning rates: {rates}")
-    report_esc10(esc10, arguments.out, rates, arguments.figures)
-    tuxpaint = prepare("tuxpaint", arguments.tuxpaint, arguments.text_encoder)
-    for study in ("events", "descriptions"):
-        if seeds_there(study, arguments.out, rates):
-            report_tuxpaint(study, tuxpaint, arguments.out, rates)
+    out, rates = arguments.out, read_rates(arguments.out)
+    with redirect_stdout(StringIO()) as esc10:
+        print(f"Learning rates chosen: {', '.join(f'{arm} {rate:g}' for arm, rate in rates.items())}.")
+        report_esc10(read_data("esc10", arguments.esc10), out, rates, arguments.docs)
+    data = read_data("tuxpaint", arguments.tuxpaint)
+    with redirect_stdout(StringIO()) as tuxpaint:
+        for study in ("descriptions", "events"):
+            if seeds_there(study, out, rates):
+                report_tuxpaint(study, data, out, rates)
+    for name, text in (("esc10.md", esc10), ("tuxpaint.md", tuxpaint)):
+        write_block(arguments.docs / name, text.getvalue().strip() + "\n")
 
 
 if __name__ == "__main__":
