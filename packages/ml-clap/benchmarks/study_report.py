@@ -134,7 +134,7 @@ class Judgement:
     chosen: dict[str, np.ndarray]
     """Arm -> `(rows, languages)` the label chosen by the test's prompts."""
     text_alone: dict[str, np.ndarray]
-    """Arm -> `(labels,)` percent: test descriptions that are nearest to their class's descriptions of training."""
+    """Arm -> `(labels,)` percent: test descriptions that are nearest to those of their class in training."""
 
 
 WAYS = ("test prompts", "training prompts", "centred", "inverted softmax")
