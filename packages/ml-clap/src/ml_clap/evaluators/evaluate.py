@@ -58,8 +58,8 @@ from ml_clap.evaluators.robustness import compare_wordings, reword_all
 from ml_clap.evaluators.statistics import average_metrics, bootstrap, summarize
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
-from ml_clap.models.checkpoint import check_model
 from ml_clap.models.encoding import UNHEARD, Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.models.loading import check_model
 from ml_clap.tables import count_of, show_progress, tables_beside_json
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from ml_clap.evaluators.moments import gather_queries, measure_moments, read_mom
 from ml_clap.evaluators.report import describe_run, print_moments, say_limit
 from ml_clap.evaluators.results import MomentReport
 from ml_clap.files import write_json
-from ml_clap.models.checkpoint import check_model
 from ml_clap.models.encoding import Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.models.loading import check_model
 from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:

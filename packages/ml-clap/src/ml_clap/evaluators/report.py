@@ -16,6 +16,7 @@ from ml_clap.evaluators.results import (
     Estimate,
     Interval,
     MomentReport,
+    MultiLabel,
     RetrievalMetrics,
     RetrievalReport,
     Rewording,
@@ -186,6 +187,11 @@ def print_zero_shot(report: ZeroShotReport) -> None:
         count = len(report.labels)
         note = f"{report.num_clips:,} sounds, {count} classes; guessing has {100 / count:.1f} %"
         print_table("Zero-shot accuracy", ["", "%", "95 %", "weakest class", "taken for"], rows, note)
+    if report.multi_label:
+        rows = [[code, *_ranking_cells(result)] for code, result in report.multi_label.items()]
+        some = next(iter(report.multi_label.values()))
+        note = f"{some.num_clips:,} sounds with several classes; chance has about {some.chance:.1f} %"
+        print_table("Zero-shot ranking", ["", "mAP %", "classes", "weakest class"], rows, note)
     rows = [
         [found.path.name, found.language, ", ".join(f"{label} {score:.3f}" for label, score in found.labels)]
         for found in report.predictions
@@ -202,6 +208,16 @@ def plot_zero_shot(report: ZeroShotReport) -> Figure:
     rows = [f"{code}  {result.accuracy:.1f} %" for code, result in report.languages.items()]
     title = f"Zero-shot accuracy by language and class ({report.num_clips:,} sounds)"
     return plot_heat_map(values, rows, columns, title, "% recognized")
+
+
+def _ranking_cells(result: MultiLabel) -> list[str]:
+    of_class = result.average_precision
+    weakest = min(of_class, key=lambda label: of_class[label])
+    return [
+        f"{result.mean_average_precision:.1f}",
+        f"{len(of_class)}",
+        f"{weakest} {of_class[weakest]:.0f} %",
+    ]
 
 
 def _accuracy_cells(result: Accuracy, labels: Sequence[str]) -> list[str]:

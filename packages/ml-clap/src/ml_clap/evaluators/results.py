@@ -202,6 +202,18 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class MultiLabel:
+    """How well the classes of clips that have several are ranked in one language, percent."""
+
+    mean_average_precision: float
+    average_precision: dict[str, float]
+    """Of each class that occurs."""
+    chance: float
+    """Mean share of the clips that a class has: about what a random order scores."""
+    num_clips: int
+
+
+@dataclass(frozen=True)
 class ZeroShotReport:
     """What a classification found."""
 
@@ -225,3 +237,5 @@ class ZeroShotReport:
     """Lines of manifests that were skipped."""
     notices: tuple[str, ...] = ()
     """What was cut or left out, and what changes that."""
+    multi_label: dict[str, MultiLabel] = field(default_factory=dict)
+    """By language code; of sounds that have a list of classes."""

@@ -2,7 +2,8 @@
 
 A class is the mean of the embeddings of its descriptions in one language (prompt ensembling), normalized; a
 clip belongs to the class of highest cosine. A tie with a wrong class counts as wrong, so that embeddings
-that tell nothing apart recognize nothing.
+that tell nothing apart recognize nothing. Of clips that have several classes the ranking is measured instead
+(`ml_clap.evaluators.multi_label`).
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ from ml_clap.data.manifest import BadRow, read_split
 from ml_clap.data.prompts import Prompts, choose_prompts, prompts_of_labels, read_prompts, read_templates
 from ml_clap.evaluators.captions import recordings_of
 from ml_clap.evaluators.figures import check_figure_path, save_figure
+from ml_clap.evaluators.multi_label import labels_of, measure_ranking, tag_matrix
 from ml_clap.evaluators.report import describe_run, plot_zero_shot, print_zero_shot, say_limit
 from ml_clap.evaluators.results import Accuracy, Interval, Prediction, ZeroShotReport
 from ml_clap.evaluators.retrieval import TIE
 from ml_clap.evaluators.statistics import estimate, wilson
 from ml_clap.files import is_stream, write_json
 from ml_clap.lock import hold_outputs
-from ml_clap.models.checkpoint import check_model
 from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
+from ml_clap.models.loading import check_model
 from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
 
-UNLABELLED, SKIPPED = -1, -2
+UNLABELLED, SKIPPED, SEVERAL = -1, -2, -3
 """In the place of a clip's class."""
 
 
@@ -86,6 +88,7 @@ def classify_clips(
     chosen = choose_prompts(prompts, languages, prompt_indices)
     labels = list(prompts)
     truth = _true_classes(clips, labels)
+    tags = tag_matrix(clips, labels)
     paths = [clip if isinstance(clip, Path) else clip.audio for clip in clips]
     complaints: list[BadFile] = []
     with evaluation_mode(model):
@@ -132,6 +135,11 @@ def classify_clips(
         ],
         bad_files=tuple(bad),
         complaints=tuple(complaints),
+        multi_label={
+            code: measure_ranking(cosines[truth == SEVERAL], tags[truth == SEVERAL], labels)
+            for code, cosines in scores.items()
+            if (truth == SEVERAL).any()
+        },
         notices=tuple(
             notice
             for notice in (
@@ -221,8 +229,8 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     choose_prompts(prompts, config.languages, config.prompt_indices)
     truth = _true_classes(clips, list(prompts))
     recordings = None if config.recording is None else _recordings(clips, config.recording)
-    if config.plot is not None and (truth == UNLABELLED).all():
-        raise ValueError("plot: no clip has a label, so there is no accuracy to draw")
+    if config.plot is not None and not (truth >= 0).any():
+        raise ValueError("plot: no clip has a label of its own, so there is no accuracy to draw")
     model = load_model(config.model, device=config.device, dtype=config.dtype)
     with show_progress("Encoding clips") as progress:
         report = classify_clips(
@@ -315,7 +323,7 @@ def find_clips(
 
 
 def _true_classes(clips: Sequence[Clip | Path], labels: Sequence[str]) -> np.ndarray:
-    """Return `(clips,)` int64: the index of each clip's label in `labels`, or UNLABELLED."""
+    """Return `(clips,)` int64: the index of each clip's label in `labels`, UNLABELLED or SEVERAL."""
     if not clips:
         raise ValueError("there is no sound to classify")
     names = [None if isinstance(clip, Path) else clip.label for clip in clips]
@@ -326,7 +334,10 @@ def _true_classes(clips: Sequence[Clip | Path], labels: Sequence[str]) -> np.nda
             f"{len(unknown)} such labels: add their descriptions"
         )
     places = {label: place for place, label in enumerate(labels)}
-    return np.array([UNLABELLED if name is None else places[name] for name in names])
+    without = [UNLABELLED if labels_of(clip) is None else SEVERAL for clip in clips]
+    return np.array(
+        [code if name is None else places[name] for code, name in zip(without, names, strict=True)]
+    )
 
 
 def _top(scores: np.ndarray, labels: Sequence[str], top_k: int) -> list[tuple[str, float]]:
