@@ -44,7 +44,7 @@ def at_once(trainer: Trainer, objective: Objective, size: int) -> tuple[Tensor, 
     return loss, gradients_of(trainer, loss)
 
 
-def first_batch(trainer: Trainer):  # noqa: ANN201
+def first_batch(trainer: Trainer):
     return next(trainer.data.epoch(0, skip=0)[0])
 
 
