@@ -17,11 +17,12 @@ class DataConfig:
     """Clips to train and to validate on."""
 
     train: tuple[Path, ...]
-    """Manifests (.jsonl) of training clips."""
+    """Manifests (.jsonl) of training clips; and shards: their folder, a pattern such as
+    sounds-{000000..000009}.tar, or an fsspec URL of these (s3://bucket/sounds)."""
     train_splits: tuple[str, ...] = ()
     """Use only these splits of them (default: every clip)."""
     validation: tuple[Path, ...] = ()
-    """Manifests of validation clips (default: no validation)."""
+    """Manifests or shards of validation clips (default: no validation)."""
     validation_splits: tuple[str, ...] = ()
     """Use only these splits of them (default: every clip)."""
     language: str = "eng_Latn"
@@ -46,7 +47,11 @@ class DataConfig:
     num_workers: int = 2
     """Processes that read audio, for each training process; 0: read in the training process."""
     cache_gigabytes: float = 2.0
-    """Memory for decoded audio, of all workers together."""
+    """Memory for decoded audio, of all workers together; sounds of shards are not kept."""
+    shard_streams: int = 4
+    """Parts of the shards that each training process reads side by side; its workers share them."""
+    shard_buffer: int = 2560
+    """Pairs from shards that are held at once and mixed, in each process; as many are fetched ahead."""
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -60,6 +65,7 @@ class DataConfig:
                 f"data.num_workers and data.cache_gigabytes must not be negative, "
                 f"got {self.num_workers} and {self.cache_gigabytes}"
             )
+        check_at_least(self, 1, "shard_streams", "shard_buffer")
         if self.max_caption_length is not None and self.max_caption_length < 1:
             raise ValueError(f"data.max_caption_length must be at least 1, got {self.max_caption_length}")
         if self.source_language in self.languages:

@@ -166,7 +166,7 @@ def plan_epoch(
             drop_last=drop_last,
         )
         sampler.set_epoch(epoch)
-        batches += [_count_repeats([dealt[place] for place in places]) for places in sampler]
+        batches += [count_repeats([dealt[place] for place in places]) for places in sampler]
     if shuffle and len(rounds) > 1:  # or a clip's captions would come far apart, round after round
         order = np.random.default_rng((seed, epoch, 0, 3)).permutation(len(batches))
         batches = [batches[place] for place in order]
@@ -179,7 +179,8 @@ def plan_epoch(
     return batches
 
 
-def _count_repeats(batch: Sequence[Draw]) -> list[Draw]:
+def count_repeats(batch: Sequence[Draw]) -> list[Draw]:
+    """Return the draws, each with the number of those of its clip before it."""
     seen = Counter[int]()
     counted = []
     for draw in batch:

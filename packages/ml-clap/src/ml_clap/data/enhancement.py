@@ -35,6 +35,15 @@ class Sample(NamedTuple):
     """Languages in which the caption at the same place comes along."""
 
 
+def texts_of(clip: Clip, sample: Sample) -> list[tuple[str, str]] | None:
+    """Return (text, language) of a sample's captions, taken of any clip; None where it lacks a language."""
+    texts = clip.captions.get(sample.language)
+    if not texts or any(not clip.captions.get(other) for other in sample.others):
+        return None
+    place = sample.caption % len(texts)
+    return [(clip.captions[language][place], language) for language in (sample.language, *sample.others)]
+
+
 def parallel_captions(
     clips: Sequence[Clip],
     *,

@@ -40,6 +40,17 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
 TEXT_FOLDER = "text_encoder"
+MODULES_FILE = "modules.json"
+MODULES = [
+    {
+        "idx": 0,
+        "name": "0",
+        "path": "",
+        "type": "ml_clap.models.embedding_module.EmbeddingModule",
+        "kwargs": [],
+    }
+]
+"""What sentence-transformers reads to load a model folder."""
 ADAPTERS = "text_adapter."
 """What the names of the text encoder's adapters begin with; its own weights are then omitted."""
 FORMAT = "ml-clap"
@@ -93,13 +104,6 @@ def find_model(source: str | Path) -> str | Path:
             logger.info("%s is a training run: using %s", source, model)
             return model
     return source
-
-
-def check_model(source: str | Path) -> None:
-    """Raise a ValueError for a folder that is no model, without reading its weights."""
-    found = Path(find_model(source))
-    if found.is_dir():
-        read_config(found)
 
 
 def read_model(
@@ -178,6 +182,7 @@ def write_folder(
         "channel": channel,
         "model": asdict(_without_local_paths(config, omitted)),
     }
+    write_json(folder / MODULES_FILE, MODULES)
     # Last: a folder without it is no model.
     write_json(folder / CONFIG_FILE, description)
 
@@ -310,7 +315,7 @@ def read_published(
         text_tokenizer: SONAR's sentencepiece file or a folder with it; default: beside `path`.
         head_width: width of an attention head.
     """
-    tokenizer_file = _find_tokenizer(path, text_tokenizer)
+    tokenizer_file = find_tokenizer(path, text_tokenizer)
     state = convert_published(load_pt(path))
     config = published_config(state, mode=mode, head_width=head_width)
     tokenizer = SonarTokenizer(tokenizer_file, max_tokens=config.max_text_tokens)
@@ -365,7 +370,12 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _find_tokenizer(path: Path, given: str | Path | None) -> Path:
+def find_tokenizer(path: Path, given: str | Path | None) -> Path:
+    """Return SONAR's sentencepiece file: the one given, in the folder given, or beside a checkpoint.
+
+    Raises:
+        ValueError: there is none.
+    """
     place = path.parent if given is None else Path(given)
     if place.is_file():
         return place

@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,8 @@ from torch import Tensor, nn
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.checkpoint import ADAPTERS, Mode, SavedModel, check_fit, read_model, write_folder
+from ml_clap.models.identity import hash_model
+from ml_clap.models.licence import SONAR_VOCABULARY, licence_of_parts
 from ml_clap.models.shared_space import make_head, project, shorten, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
 from ml_clap.models.text_source import naming
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from audio_common.augment import SpecAugment
+
+
+UNDECIDING = ("temperature", "similarity_bias", "num_batches_tracked")
+"""Ends of the names of weights that decide no embedding."""
 
 
 class MLCLAP(nn.Module):
@@ -302,6 +307,22 @@ class MLCLAP(nn.Module):
         output = self.audio_encoder(waveforms.to(self.device), lengths, spec_augment=spec_augment)
         return project(self.audio_proj, output.pooled)
 
+    def embed_columns(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed every 160 ms of a sound by itself: the mean over frequency of its tokens, through the head.
+
+        The head has learned means over whole clips: cosines of these vectors are compared within a sound, and
+        their mean is not the sound's cosine.
+
+        Args:
+            waveform: `(samples,)` at 16 kHz.
+
+        Returns:
+            `(columns, embed_dim)` float32, L2-normalized, and `(columns,)`: the centre of each in seconds.
+        """
+        output = self.audio_encoder(waveform[None].to(self.device))
+        features, mask = output.time_features()
+        return project(self.audio_proj, features[0, mask[0]]), output.column_times[0, mask[0]]
+
     def embed_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Embed tokenized texts (`ids` and `mask` `(batch, length)`): `(batch, embed_dim)`, L2-normalized."""
         return self.project_text(self.text_encoder(ids.to(self.device), mask.to(self.device)))
@@ -349,7 +370,12 @@ class MLCLAP(nn.Module):
     @property
     def licence(self) -> str:
         """Licence of the weights, `unknown` where nothing says it."""
-        return "unknown"
+        text = self.text_encoder.config
+        return licence_of_parts(
+            audio=self.config.audio_weights,
+            text=self.config.text_encoder,
+            is_sonar=text.model_type == "m2m_100" and text.vocab_size == SONAR_VOCABULARY,
+        )
 
     @property
     def embed_dim(self) -> int:
@@ -427,17 +453,13 @@ class MLCLAP(nn.Module):
         Temperature and bias, the audio encoder's tagging head and the training settings are not part of it;
         the text backend is not either, since both give the same embeddings.
         """
-        digest = blake2b(digest_size=12)
-        # Exported names are the same for both text backends, and sorting makes the hash independent of order.
-        for name, tensor in sorted(self.export_state().items()):
-            if (
-                not name.endswith(("temperature", "similarity_bias", "num_batches_tracked"))
-                and ".outputlayer." not in name
-            ):
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        digest.update(repr(self._embedding_settings()).encode())
-        return digest.hexdigest()
+        # Exported names are the same for both text backends.
+        deciding = {
+            name: tensor
+            for name, tensor in self.export_state().items()
+            if not name.endswith(UNDECIDING) and ".outputlayer." not in name
+        }
+        return hash_model(deciding, self._embedding_settings())
 
     def _embedding_settings(self) -> tuple[object, ...]:
         config, tokenizer = self.config, self.text_encoder.tokenizer

@@ -15,6 +15,7 @@ from accelerate.utils import parse_flag_from_env
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.train import TrainConfig
+from ml_clap.data.shards.places import any_shards
 from ml_clap.files import to_plain
 
 MAY_CHANGE = (
@@ -46,6 +47,8 @@ def random_seed(*numbers: int) -> int:
 ADDED = {
     "data.channel": "mean",
     "data.language": "eng_Latn",
+    "data.shard_streams": 4,
+    "data.shard_buffer": 2560,
     "augment.token_noise": 0.0,
     "loss": "infonce",
     "matryoshka_dims": [],
@@ -74,6 +77,8 @@ def run_settings(config: TrainConfig, num_processes: int) -> dict[str, Any]:
     """
     settings = to_plain(config)
     settings["batch_size"] = config.batch_size * num_processes
+    if any_shards(config.data.train):
+        settings["processes"] = num_processes  # each has its part of the shards, and so other batches
     return settings
 
 
