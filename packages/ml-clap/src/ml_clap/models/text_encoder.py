@@ -138,6 +138,8 @@ def create_small_text_encoder(
     layers: int = 4,
     heads: int = 4,
     languages: Sequence[str] = LANGUAGES,
+    pieces: Literal["unigram", "bpe"] = "unigram",
+    dropout: float = 0.1,
     seed: int = 0,
 ) -> Path:
     """Write a small random encoder of SONAR's architecture, with a tokenizer trained on `texts`.
@@ -152,17 +154,21 @@ def create_small_text_encoder(
         layers: Transformer layers (feed-forward width 4 x `dim`).
         heads: Attention heads; must divide `dim`.
         languages: FLORES-200 codes the tokenizer shall know.
+        pieces: How sentencepiece chooses them: `unigram`, SONAR's way, or `bpe`, which of few texts makes
+            whole words where `unigram` cuts them up.
+        dropout: Of all dropout layers; SONAR has 0.1.
         seed: Seed for the random weights.
 
     Returns:
         The folder.
     """
     folder = Path(folder)
-    tokenizer = SonarTokenizer(_train_sentencepiece(texts, vocab_size), languages=languages)
+    tokenizer = SonarTokenizer(_train_sentencepiece(texts, vocab_size, pieces), languages=languages)
     tokenizer.save(folder)
     config = m2m100_config(
         vocab_size=tokenizer.vocab_size, dim=dim, layers=layers, heads=heads, ffn_dim=4 * dim
     )
+    config.dropout = config.attention_dropout = config.activation_dropout = dropout
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = TransformersTextEncoder(config, tokenizer)
@@ -171,7 +177,7 @@ def create_small_text_encoder(
     return folder
 
 
-def _train_sentencepiece(texts: Sequence[str], vocab_size: int) -> bytes:
+def _train_sentencepiece(texts: Sequence[str], vocab_size: int, pieces: str) -> bytes:
     import sentencepiece
 
     if not any(text.strip() for text in texts):
@@ -182,7 +188,7 @@ def _train_sentencepiece(texts: Sequence[str], vocab_size: int) -> bytes:
         model_writer=model,
         vocab_size=vocab_size,
         hard_vocab_limit=False,
-        model_type="unigram",
+        model_type=pieces,
         character_coverage=1.0,
         unk_id=0,
         bos_id=1,
