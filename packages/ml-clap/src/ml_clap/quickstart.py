@@ -26,7 +26,7 @@ from ml_clap.config.index import IndexConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
-from ml_clap.config.train import AugmentConfig, DataConfig, OptimizerConfig, TrainConfig
+from ml_clap.config.train import AugmentConfig, DataConfig, TrainConfig
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.manifest import Clip, read_manifest, write_manifest
 from ml_clap.evaluators.evaluate import evaluate
@@ -137,7 +137,7 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
         config.out / "text_encoder",
         sorted(set(texts)),
         vocab_size=1500,
-        dim=128,
+        dim=64,
         layers=1,
         heads=4,
         pieces="bpe",  # unigram pieces cut English words up: `ra|in`, `c|lock`, `d|og`
@@ -147,7 +147,7 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
     return TrainConfig(
         out=config.out / "model",
         model=ModelConfig(
-            audio=CEDConfig(embed_dim=128, num_heads=2, depth=2, time_patch_out=0.25),
+            audio=CEDConfig(embed_dim=64, num_heads=2, depth=2, time_patch_out=0.25),
             text_encoder=str(text_encoder),
             max_text_tokens=64,
             embed_dim=128,
@@ -163,11 +163,10 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
         # The sound, the dear part of a pair, is encoded once for its captions in all languages.
         multilingual="one_to_k",
         # Test captions have words that no training caption has: their pieces must come to mean nothing.
-        augment=AugmentConfig(token_noise=0.15),
-        optimizer=OptimizerConfig(betas=(0.9, 0.95)),
-        learning_rate=2e-3,
+        augment=AugmentConfig(token_noise=0.3),
+        learning_rate=1.5e-3,
         warmup_ratio=0.1,
-        batch_size=32,
+        batch_size=16,
         epochs=config.steps,  # more than enough: max_steps ends the run
         max_steps=config.steps,
         device="cpu",

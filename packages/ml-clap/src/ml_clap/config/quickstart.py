@@ -14,7 +14,7 @@ class QuickstartConfig:
 
     out: Path = Path("runs/quickstart-ml-clap")
     """Folder for everything that is made."""
-    steps: int = 400
+    steps: int = 1500
     """Updates to train for; about five minutes on two cores."""
     clips: int = 1500
     """Training scenes to synthesize; validation and test have a tenth of that each."""
