@@ -21,6 +21,7 @@ from ml_clap.command_line import (
     require_module,
 )
 from ml_clap.config.classify import ClassifyConfig
+from ml_clap.config.distill import DistillConfig, ExportConfig, ProjectConfig
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.config.index import IndexConfig
 from ml_clap.config.prepare import (
@@ -148,9 +149,34 @@ def check_search(config: SearchConfig) -> None:
     require_file(config.queries, *config.audio)
     if config.model:
         require_clap(config.model)
+    require_folder(config.text_tower)
     if config.engine == "faiss":
         require_module("faiss")
     require_output(config.json)
+
+
+def check_distill(config: DistillConfig) -> None:
+    """Refuse missing texts or teacher before torch is loaded."""
+    require_file(*config.texts, *config.validation_texts)
+    if config.model:
+        require_clap(config.model)
+    require_model(config.encoder or "")
+    require_output(config.out, is_folder=True)
+
+
+def check_project(config: ProjectConfig) -> None:
+    """Refuse missing texts, encoder or model before torch is loaded."""
+    require_file(*config.texts)
+    require_clap(config.model)
+    require_model(config.encoder)
+    require_output(config.out, is_folder=True)
+
+
+def check_export(config: ExportConfig) -> None:
+    """Refuse a missing model or extra before torch is loaded."""
+    require_model(config.model, has_owner=True)
+    require_module("onnxscript", "onnxruntime")
+    require_output(config.out, is_folder=True)
 
 
 def reader(name: str, settings: type, source: str, out: str) -> Verb:
@@ -189,6 +215,30 @@ VERBS = (
         interrupted="The last checkpoint, if there is one, is kept; the same command goes on from it.",
         example="train --config clotho --init_from runs/quickstart-ml-clap/model",
         check=check_train,
+    ),
+    Verb(
+        name="distill",
+        settings=DistillConfig,
+        function="ml_clap.trainers.distillation:distill_verb",
+        interrupted="The last checkpoint, if there is one, is kept; the same command goes on from it.",
+        example="distill --model runs/clotho --texts data/clotho/manifest.jsonl --out runs/clotho-small",
+        check=check_distill,
+    ),
+    Verb(
+        name="project",
+        settings=ProjectConfig,
+        function="ml_clap.trainers.projection:project_verb",
+        example="project --model runs/clotho --encoder intfloat/multilingual-e5-small "
+        "--texts data/clotho/manifest.jsonl --out runs/clotho-e5",
+        check=check_project,
+    ),
+    Verb(
+        name="export",
+        settings=ExportConfig,
+        function="ml_clap.models.onnx_export:export_verb",
+        positional=("model",),
+        example="export runs/clotho-small --out runs/clotho-small-onnx",
+        check=check_export,
     ),
     Verb(
         name="evaluate",
@@ -236,7 +286,14 @@ PROGRAM = Program(
     purpose="Multilingual audio-text retrieval: train, evaluate, search sounds in many languages.",
     verbs=VERBS,
     groups={"prepare": "Make a manifest of a data set"},
-    extras={"av": "av", "faiss": "faiss", "sonar": "sonar", "fairseq2": "sonar"},
+    extras={
+        "av": "av",
+        "faiss": "faiss",
+        "sonar": "sonar",
+        "fairseq2": "sonar",
+        "onnxscript": "onnx",
+        "onnxruntime": "onnx",
+    },
 )
 
 

@@ -157,17 +157,40 @@ def create_small_text_encoder(
         The folder.
     """
     folder = Path(folder)
-    tokenizer = SonarTokenizer(_train_sentencepiece(texts, vocab_size), languages=languages)
-    tokenizer.save(folder)
+    encoder = make_small_text_encoder(
+        texts,
+        vocab_size=vocab_size,
+        dim=dim,
+        layers=layers,
+        heads=heads,
+        languages=languages,
+        seed=seed,
+    )
+    encoder.save_config(folder)
+    save_file(encoder.export_state(), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    return folder
+
+
+def make_small_text_encoder(
+    texts: Sequence[str],
+    *,
+    vocab_size: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    languages: Sequence[str],
+    max_tokens: int = 512,
+    seed: int = 0,
+) -> TransformersTextEncoder:
+    """Return the encoder that `create_small_text_encoder` writes; texts longer than `max_tokens` are cut."""
+    model = _train_sentencepiece(texts, vocab_size)
+    tokenizer = SonarTokenizer(model, languages=languages, max_tokens=max_tokens)
     config = m2m100_config(
         vocab_size=tokenizer.vocab_size, dim=dim, layers=layers, heads=heads, ffn_dim=4 * dim
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = TransformersTextEncoder(config, tokenizer)
-    config.save_pretrained(folder)
-    save_file(encoder.export_state(), folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    return folder
+        return TransformersTextEncoder(config, tokenizer)
 
 
 def _train_sentencepiece(texts: Sequence[str], vocab_size: int) -> bytes:

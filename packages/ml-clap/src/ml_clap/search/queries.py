@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from ml_clap.models.ml_clap import MLCLAP
     from ml_clap.models.tokenizer import CutText
+    from ml_clap.models.tower_folder import Tower
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,10 @@ def _checked(text: str, language: str) -> Query:
 
 
 def embed_queries(
-    model: MLCLAP,
+    model: MLCLAP | None,
     queries: Sequence[Query],
     *,
+    text_tower: Tower | None = None,
     channel: Channel | None = None,
     cut: dict[str, CutText] | None = None,
     bad: dict[int, str] | None = None,
@@ -119,8 +124,9 @@ def embed_queries(
     """Return embeddings (queries, dim) float32; texts in whatever languages go through the model together.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; None where all queries are texts, and there is a tower for them.
         queries: what to embed.
+        text_tower: embeds the texts in place of the model.
         channel: what is made of a sound's channels; default: the model's.
         cut: gets the texts that are longer than the model reads; without it they are logged.
         bad: gets the number of each query whose sound cannot be read, and why; without it that is an error.
@@ -130,6 +136,13 @@ def embed_queries(
     Raises:
         AudioError: a sound cannot be read, and `bad` is not given.
     """
+    texts = [number for number, query in enumerate(queries) if query.text is not None]
+    words = [queries[number].text or "" for number in texts]
+    codes = [queries[number].language for number in texts]
+    if text_tower is not None and len(texts) == len(queries):
+        return encode_by_tower(text_tower, words, codes, cut=cut)  # neither torch nor the model is needed
+    if model is None:
+        raise ValueError("a query by sound needs the model: give it")
     from audio_common.reader import AudioError
     from audio_common.waveform import as_waveform
     from audio_common.workers import DecodePool
@@ -137,10 +150,9 @@ def embed_queries(
     from ml_clap.models.encoding import encode_texts, encode_waveforms
 
     vectors = np.zeros((len(queries), model.config.embed_dim), np.float32)
-    texts = [number for number, query in enumerate(queries) if query.text is not None]
-    if texts:
-        words = [queries[number].text or "" for number in texts]
-        codes = [queries[number].language for number in texts]
+    if texts and text_tower is not None:
+        vectors[texts] = encode_by_tower(text_tower, words, codes, cut=cut)
+    elif texts:
         vectors[texts] = encode_texts(model, words, codes, cut=cut).numpy()
     with ExitStack() as stack:
         pool = None if decode_limits is None else stack.enter_context(DecodePool(decode_limits))
@@ -160,3 +172,15 @@ def embed_queries(
                 continue
             vectors[number] = encode_waveforms(model, [waveform])[0].numpy()
     return vectors
+
+
+def encode_by_tower(
+    tower: Tower, texts: Sequence[str], codes: str | Sequence[str], *, cut: dict[str, CutText] | None = None
+) -> np.ndarray:
+    """Return a tower's vectors of texts `(texts, dim)` float32; what it cuts is noted in `cut`, or logged."""
+    found = tower.prepare_text.find_cut(list(dict.fromkeys(texts)))
+    if cut is not None:
+        cut.update({text.text: text for text in found})
+    elif found:
+        logger.warning(tower.prepare_text.describe_cut(found))
+    return tower.encode(texts, codes)

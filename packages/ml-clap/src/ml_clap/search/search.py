@@ -21,7 +21,9 @@ from ml_clap.search.queries import BadQueries, Query, embed_queries, read_querie
 from ml_clap.tables import tables_beside_json
 
 if TYPE_CHECKING:
+    from ml_clap.models.ml_clap import MLCLAP
     from ml_clap.models.tokenizer import CutText
+    from ml_clap.models.tower_folder import Tower
 
 logger = logging.getLogger(__name__)
 
@@ -38,21 +40,22 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
         AudioError: a sound to search by cannot be read.
         ValueError: a text or a line is no query.
     """
-    from ml_clap.models.device import choose_device
-    from ml_clap.models.ml_clap import MLCLAP
-
     left_out = BadQueries()
     queries = read_queries(config, None if bad is None else left_out.rows)
     index = AudioIndex.open(config.index)
     if not index.settings.complete:
         logger.warning("%s is not complete: run `ml-clap index` again to finish it", config.index)
-    model = MLCLAP.from_pretrained(config.model or index.settings.model, device=choose_device(config.device))
-    index.verify(model)
+    tower = None if config.text_tower is None else _open_tower(config, index)
+    # A tower answers texts alone: without a sound among the queries the model is not loaded at all.
+    is_needed = tower is None or any(query.text is None for query in queries)
+    model = _load_model(config, index) if is_needed else None
     cut: dict[str, CutText] = {}
     unread: dict[int, str] = {}
     channel = config.channel or index.settings.channel
     limits = DecodeLimits(config.decode_seconds, config.decode_megabytes)
-    vectors = embed_queries(model, queries, channel=channel, cut=cut, bad=unread, decode_limits=limits)
+    vectors = embed_queries(
+        model, queries, text_tower=tower, channel=channel, cut=cut, bad=unread, decode_limits=limits
+    )
     if unread and (bad is None or len(unread) == len(queries)):
         raise AudioError(next(iter(unread.values())))
     left_out.files |= {str(queries[number].audio): reason for number, reason in unread.items()}
@@ -61,7 +64,8 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
     queries = [query for number, query in enumerate(queries) if number not in unread]
     vectors = np.delete(vectors, list(unread), axis=0)
     answers = index.nearest(vectors, config.top_k, config.all_windows, config.engine)
-    notices = [notice] if (notice := model.prepare_text.describe_cut(list(cut.values()))) else []
+    prepare_text = (tower or model).prepare_text  # type: ignore[union-attr]
+    notices = [notice] if (notice := prepare_text.describe_cut(list(cut.values()))) else []
     for notice in notices:
         logger.warning(notice)
     with tables_beside_json(config.json):
@@ -72,6 +76,27 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
         bad.files |= left_out.files
         bad.rows += left_out.rows
     return answers
+
+
+def _load_model(config: SearchConfig, index: AudioIndex) -> MLCLAP:
+    """Load the index's model, and refuse another one."""
+    from ml_clap.models.device import choose_device
+    from ml_clap.models.ml_clap import MLCLAP
+
+    model = MLCLAP.from_pretrained(config.model or index.settings.model, device=choose_device(config.device))
+    index.verify(model)
+    return model
+
+
+def _open_tower(config: SearchConfig, index: AudioIndex) -> Tower:
+    """Open the text tower, and refuse one that was made for another model than the index's."""
+    from ml_clap.models.tower_folder import check_belongs, find_tower, open_tower, read_tower_settings
+
+    # Before its weights are read.
+    check_belongs(
+        read_tower_settings(find_tower(str(config.text_tower))), index.settings.fingerprint, str(index.folder)
+    )
+    return open_tower(str(config.text_tower), device=config.device)
 
 
 def search_verb(config: SearchConfig) -> int:

@@ -1,0 +1,91 @@
+"""What a text tower is fitted to: the vectors that a model, or a text encoder, gives to texts.
+
+A large teacher takes hours for many texts, so its vectors are kept in parts as they come: OUT/teacher/.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+from audio_common.checkpoint import read_tensors
+from audio_common.strict_json import read_object
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ml_clap.data.texts import Text
+from ml_clap.files import write_atomically, write_json
+from ml_clap.models.device import choose_device
+from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.text_tower import TextTower, load_encoder_tower
+from ml_clap.models.tower_folder import Tower
+from ml_clap.output import Progress
+from ml_clap.trainers.processes import TrainingError
+
+logger = logging.getLogger(__name__)
+
+PART = 2048
+"""Texts whose vectors are written at once."""
+FOLDER = "teacher"
+
+
+def load_teacher(
+    model: str | None, encoder: str | None = None, *, encoder_prefix: str = "", device: str = "auto"
+) -> Tower:
+    """Return the text tower of a model, or a text encoder as one; its sounds are not kept in memory."""
+    place = choose_device(device)
+    if model is None:
+        return load_encoder_tower(str(encoder), prefix=encoder_prefix, max_tokens=512).to(place)
+    return TextTower.of_model(MLCLAP.from_pretrained(model, device=place), absolute(model))
+
+
+def absolute(source: str) -> str:
+    """Return a folder's or file's absolute path, or a hub id as it is: a tower is used from anywhere."""
+    return str(Path(source).absolute()) if Path(source).exists() else source
+
+
+def digest_of(texts: Sequence[Text]) -> str:
+    """Return a hash of texts and their languages, in their order."""
+    digest = blake2b(digest_size=12)
+    for text in texts:
+        digest.update(f"{text.language}\t{text.text}\n".encode("utf-8", "replace"))
+    return digest.hexdigest()
+
+
+def teacher_vectors(teacher: Tower, texts: Sequence[Text], out: Path) -> Tensor:
+    """Return the teacher's vectors of texts `(texts, embed_dim)` float32, those in `out` read, others added.
+
+    Raises:
+        TrainingError: `out` holds vectors of other texts or of another teacher, or one is not finite.
+    """
+    folder = out / FOLDER
+    about = {"fingerprint": teacher.settings.fingerprint, "texts": digest_of(texts), "part": PART}
+    notes = folder / "vectors.json"
+    if notes.is_file() and read_object(notes) != about:
+        raise TrainingError(
+            f"{folder} holds vectors of other texts or of another teacher: choose another --out, or remove it"
+        )
+    write_json(notes, about)
+    parts = []
+    with Progress("Encoding texts by the teacher", len(texts)) as shown:
+        for number, first in enumerate(range(0, len(texts), PART)):
+            batch = texts[first : first + PART]
+            path = folder / f"vectors-{number:06d}.safetensors"
+            if not path.is_file():
+                _write_part(path, teacher, batch)
+            parts.append(read_tensors(path)["vectors"])
+            shown.advance(len(batch))
+    return torch.cat(parts)
+
+
+def _write_part(path: Path, teacher: Tower, texts: Sequence[Text]) -> None:
+    found = teacher.encode([text.text for text in texts], [text.language for text in texts], 64)
+    bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if len(bad):
+        raise TrainingError(f"the teacher's vector of {texts[bad[0]].text[:60]!r} is not finite")
+    vectors = torch.from_numpy(found)
+    write_atomically(path, lambda place: save_file({"vectors": vectors}, place))
