@@ -169,6 +169,37 @@ class HFTokenizer:
 Tokenizer = SonarTokenizer | HFTokenizer
 
 
+class FastTokenizer:
+    """The `tokenizer.json` of a tokenizer of transformers, read without that library: a second sooner.
+
+    Args:
+        path: The file, as `HFTokenizer.save` writes it.
+        max_tokens: Longer texts are cut to this many tokens, special ones included.
+        pad_id: What stands behind shorter texts of a batch.
+    """
+
+    def __init__(self, path: Path, *, max_tokens: int, pad_id: int) -> None:
+        from tokenizers import Tokenizer as Backend
+
+        try:
+            self._tokenizer = Backend.from_file(str(path))
+        except Exception as e:  # the library raises plain Exception for a file that is odd
+            raise ValueError(f"{path} cannot be used: {e}") from e
+        self._tokenizer.no_padding()
+        self.max_tokens = max_tokens
+        self.pad_id = pad_id
+
+    def rows(self, texts: Sequence[str], languages: Sequence[str]) -> list[list[int]]:
+        """Return token ids of texts; `languages` is not needed."""
+        self._tokenizer.enable_truncation(self.max_tokens)
+        return [found.ids for found in self._tokenizer.encode_batch(list(texts))]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has before it is cut, special ones included."""
+        self._tokenizer.no_truncation()
+        return [len(found.ids) for found in self._tokenizer.encode_batch(list(texts))]
+
+
 class CutText(NamedTuple):
     """A text that is longer than the model reads."""
 
@@ -181,7 +212,7 @@ class CutText(NamedTuple):
 class TextPreparer:
     """From captions to token ids; holds no weights, so that a data worker can have one."""
 
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | FastTokenizer
     rule: TextRule
     prefix: str
 

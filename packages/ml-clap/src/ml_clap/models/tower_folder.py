@@ -59,8 +59,10 @@ class TowerSettings:
     """Of a projection: folder, hub id or .pt of its encoder."""
     encoder_fingerprint: str | None = None
     """Of a projection: the hash of that encoder's weights."""
+    pad_id: int = 1
+    """What stands behind shorter texts of a batch, for a tower in ONNX."""
     scores: dict[str, float] | None = None
-    """Mean cosine with the model's own vectors on held-out texts, by language, in percent."""
+    """Mean centred cosine with the model's own vectors on held-out texts, by language, in percent."""
 
 
 class TextTowerError(ValueError):
@@ -110,8 +112,12 @@ def read_tower_settings(folder: Path) -> TowerSettings:
     problems = [f"{name} is not known" for name in found.keys() - {one.name for one in fields(TowerSettings)}]
     texts = ("model", "fingerprint", "text_normalization", "text_prefix")
     problems += [f"{name} must be a text" for name in texts if not isinstance(found.get(name, ""), str)]
-    numbers = ("embed_dim", "max_text_tokens")
-    problems += [f"{name} must be a number from 1 on" for name in numbers if not _is_count(found.get(name))]
+    least = {"embed_dim": 1, "max_text_tokens": 3, "pad_id": 0}
+    problems += [
+        f"{name} must be a whole number from {low} on"
+        for name, low in least.items()
+        if not _is_count(found.get(name, low), low) or name not in found
+    ]
     if found.get("kind") not in KINDS:
         problems.append(f"kind must be one of {', '.join(KINDS)}, got {found.get('kind')!r}")
     if found.get("text_normalization", "none") not in RULES:
@@ -170,5 +176,10 @@ def check_belongs(settings: TowerSettings, fingerprint: str, what: str) -> None:
         )
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def absolute(source: str) -> str:
+    """Return a folder's or file's absolute path, or a hub id as it is: a tower is used from anywhere."""
+    return str(Path(source).absolute()) if Path(source).exists() else source
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -26,7 +26,7 @@ from ml_clap.models.device import choose_device
 from ml_clap.models.normalization import normalize_text
 from ml_clap.models.text_encoder import make_small_text_encoder
 from ml_clap.models.text_tower import TextTower, make_linear_head, with_scores
-from ml_clap.models.tower_folder import TowerSettings, read_tower_settings
+from ml_clap.models.tower_folder import TowerSettings, absolute, read_tower_settings
 from ml_clap.output import Progress
 from ml_clap.trainers.best_model import BEST, VALIDATION_FILE, best_score
 from ml_clap.trainers.interruption import Interruption
@@ -40,7 +40,13 @@ from ml_clap.trainers.run_folder import (
     recover_run,
     save_checkpoint,
 )
-from ml_clap.trainers.teacher import absolute, digest_of, load_teacher, teacher_vectors
+from ml_clap.trainers.teacher import (
+    centred_cosines,
+    digest_of,
+    load_teacher,
+    mean_by_language,
+    teacher_vectors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +86,7 @@ def distill_verb(config: DistillConfig) -> None:
     done = distill(config)
     print(
         f"text tower: {config.out / done['model']} ({done['parameters'] / 1e6:.1f} M parameters)\n"
-        f"cosine with the teacher on {done['held_out']:,} held-out texts: {done['score']:.1f} %"
+        f"centred cosine with the teacher on {done['held_out']:,} held-out texts: {done['score']:.1f} %"
     )
 
 
@@ -96,6 +102,7 @@ class Distillation:
         )
         vectors = teacher_vectors(teacher, [*self.texts, *self.held], config.out)
         self.targets, self.held_targets = vectors[: len(self.texts)], vectors[len(self.texts) :]
+        self.centre = self.targets.mean(dim=0)
         self.settings = run_settings(config) | {
             "texts_digest": digest_of([*self.texts, *self.held]),
             "fingerprint": teacher.settings.fingerprint,
@@ -174,9 +181,9 @@ class Distillation:
         if not is_wanted or state.step <= state.validated:
             return
         self._check_finite()
-        scores = score_by_language(self.student.eval(), self.held, self.held_targets)
+        scores = score_by_language(self.student.eval(), self.held, self.held_targets, self.centre)
         score = scores["mean"]
-        record = {"step": state.step, "metric": "cosine", "score": score, "scores": scores}
+        record = {"step": state.step, "metric": "centred cosine", "score": score, "scores": scores}
         if state.best is None or score > state.best:
             tower = with_scores(self.student, scores)
 
@@ -187,7 +194,7 @@ class Distillation:
             replace_folder(config.out / BEST, save)
             state.best = score
         log.write(record)
-        logger.info("validation after %d updates: cosine %.2f %%", state.step, score)
+        logger.info("validation after %d updates: centred cosine %.2f %%", state.step, score)
         state.validated = state.step
 
     def _save(self) -> None:
@@ -300,16 +307,13 @@ def batch_places(total: int, size: int, step: int, seed: int) -> list[int]:
     return torch.randperm(total, generator=generator)[place * size : (place + 1) * size].tolist()
 
 
-def score_by_language(student: TextTower, texts: list[Text], targets: Tensor) -> dict[str, float]:
-    """Return the mean cosine with the targets `(texts, dim)` of each language and of all, in percent."""
+def score_by_language(
+    student: TextTower, texts: list[Text], targets: Tensor, centre: Tensor
+) -> dict[str, float]:
+    """Return the mean centred cosine with the targets `(texts, dim)` of each language and of all, in percent."""
     codes = [text.language for text in texts]
     vectors = torch.from_numpy(student.encode([text.text for text in texts], codes))
-    cosines = (vectors * targets).sum(dim=1)
-    scores = {
-        code: 100.0 * cosines[[place for place, other in enumerate(codes) if other == code]].mean().item()
-        for code in dict.fromkeys(codes)
-    }
-    return scores | {"mean": 100.0 * cosines.mean().item()}
+    return mean_by_language(centred_cosines(vectors, targets, centre), codes)
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -2,7 +2,7 @@
 
 With X the encoder's vectors and Y the model's of the same texts, or of their translations, both centred, the
 map is ridge regression's `W = (X'X + k I)^-1 X'Y`. The strength k, in units of the mean eigenvalue of X'X, is
-the one of `RIDGES` with the highest cosine on texts that are held out.
+the one of `RIDGES` with the highest centred cosine on texts that are held out.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ml_clap.files import recover_folder, replace_folder
 from ml_clap.lock import sole_writer
 from ml_clap.models.device import choose_device
 from ml_clap.models.text_tower import TextTower, encoder_fingerprint, load_encoder_tower, make_linear_head
-from ml_clap.models.tower_folder import TOWER_FILE, TextTowerError, TowerSettings
-from ml_clap.trainers.teacher import absolute, load_teacher
+from ml_clap.models.tower_folder import TOWER_FILE, TextTowerError, TowerSettings, absolute
+from ml_clap.trainers.teacher import centred_cosines, load_teacher, mean_by_language
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Projection:
     ridge: float
     """The strength that was chosen."""
     scores: dict[str, float]
-    """Mean cosine with the model's vectors on held-out texts, by language and of all, in percent."""
+    """Mean centred cosine with the model's vectors on held-out texts, by language and of all, in percent."""
     num_pairs: int
     """Pairs that were fitted."""
     num_held_out: int
@@ -97,7 +97,7 @@ def project_verb(config: ProjectConfig) -> None:
     scores = ", ".join(f"{code} {value:.1f}" for code, value in found.scores.items())
     print(
         f"projection: {config.out} ({found.num_pairs:,} pairs, ridge {found.ridge:g})\n"
-        f"cosine with the model on {found.num_held_out:,} held-out texts (%): {scores}"
+        f"centred cosine with the model on {found.num_held_out:,} held-out texts (%): {scores}"
     )
 
 
@@ -154,26 +154,19 @@ def _fit(
     texts = [pair.text for pair in pairs + held]
     features = base.features([text.text for text in texts], [text.language for text in texts], 64)
     number = len(pairs)
-    best: tuple[float, float, Tensor, Tensor] | None = None
+    centre = targets[:number].mean(dim=0)
+    best: tuple[float, Tensor, Tensor, Tensor] | None = None
     for ridge in RIDGES:
         weight, bias = ridge_regression(features[:number], targets[:number], ridge)
-        score = cosines(features[number:] @ weight.T + bias, targets[number:]).mean().item()
-        logger.debug("ridge %g: cosine %.4f", ridge, score)
-        if best is None or score > best[0]:
-            best = score, ridge, weight, bias
+        vectors = F.normalize(features[number:] @ weight.T + bias, dim=1)
+        values = centred_cosines(vectors, targets[number:], centre)
+        logger.debug("ridge %g: centred cosine %.4f", ridge, values.mean().item())
+        if best is None or values.mean() > best[1].mean():
+            best = ridge, values, weight, bias
     assert best is not None
-    _, ridge, weight, bias = best
-    values = cosines(features[number:] @ weight.T + bias, targets[number:])
-    codes = [pair.text.language for pair in held]
-    scores = {
-        code: 100.0 * values[[place for place, other in enumerate(codes) if other == code]].mean().item()
-        for code in dict.fromkeys(codes)
-    } | {"mean": 100.0 * values.mean().item()}
+    ridge, values, weight, bias = best
+    scores = mean_by_language(values, [pair.text.language for pair in held])
     named = replace(settings, encoder_fingerprint=encoder_fingerprint(base.text_encoder), scores=scores)
     tower = TextTower(named, base.text_encoder, make_linear_head(weight, bias)).eval()
     return Projection(tower, ridge, scores, number, len(held))
 
-
-def cosines(vectors: Tensor, targets: Tensor) -> Tensor:
-    """Return the cosine of each row with its target: `(rows,)`."""
-    return F.cosine_similarity(vectors, targets, dim=1)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from audio_common.checkpoint import read_tensors
 from audio_common.strict_json import read_object
 from safetensors.torch import save_file
@@ -22,7 +23,7 @@ from ml_clap.files import write_atomically, write_json
 from ml_clap.models.device import choose_device
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_tower import TextTower, load_encoder_tower
-from ml_clap.models.tower_folder import Tower
+from ml_clap.models.tower_folder import Tower, absolute
 from ml_clap.output import Progress
 from ml_clap.trainers.processes import TrainingError
 
@@ -41,11 +42,6 @@ def load_teacher(
     if model is None:
         return load_encoder_tower(str(encoder), prefix=encoder_prefix, max_tokens=512).to(place)
     return TextTower.of_model(MLCLAP.from_pretrained(model, device=place), absolute(model))
-
-
-def absolute(source: str) -> str:
-    """Return a folder's or file's absolute path, or a hub id as it is: a tower is used from anywhere."""
-    return str(Path(source).absolute()) if Path(source).exists() else source
 
 
 def digest_of(texts: Sequence[Text]) -> str:
@@ -89,3 +85,21 @@ def _write_part(path: Path, teacher: Tower, texts: Sequence[Text]) -> None:
         raise TrainingError(f"the teacher's vector of {texts[bad[0]].text[:60]!r} is not finite")
     vectors = torch.from_numpy(found)
     write_atomically(path, lambda place: save_file({"vectors": vectors}, place))
+
+
+def centred_cosines(vectors: Tensor, targets: Tensor, centre: Tensor) -> Tensor:
+    """Return the cosine of each row with its target after `centre` `(dim,)` is taken off both: `(rows,)`.
+
+    Text vectors of one model have much in common (unrelated ones of e5 a cosine of 0.75), so that whoever
+    always answers their mean is near to all. Centred, that answer has a cosine of 0.
+    """
+    return F.cosine_similarity(vectors - centre, targets - centre, dim=1)
+
+
+def mean_by_language(values: Tensor, codes: Sequence[str]) -> dict[str, float]:
+    """Return the mean of values `(texts,)` for each language and of all (`mean`), in percent."""
+    means = {
+        code: 100.0 * values[[place for place, other in enumerate(codes) if other == code]].mean().item()
+        for code in dict.fromkeys(codes)
+    }
+    return means | {"mean": 100.0 * values.mean().item()}
