@@ -71,7 +71,9 @@ def test_a_students_encoder_can_be_the_text_encoder_of_a_new_model(
 
 
 def test_a_tower_of_another_model_is_refused_in_words(student: TextTower) -> None:
-    with pytest.raises(TextTowerError, match="made for the model m .* and the index has the fingerprint 0123"):
+    with pytest.raises(
+        TextTowerError, match=r"made for the model m .* and the index has the fingerprint 0123"
+    ):
         check_belongs(student.settings, "0123", "the index")
 
 
@@ -91,7 +93,7 @@ def test_what_is_no_tower_is_refused_in_words(student: TextTower, tmp_path: Path
         ({"format": "x"}, "does not say that it is a text tower"),
         ({"format_version": 9}, "update ml-clap"),
         ({"kind": "other"}, "kind must be one of student, projection, model, got 'other'"),
-        ({"embed_dim": "24"}, "embed_dim must be a number"),
+        ({"embed_dim": "24"}, "embed_dim must be a whole number"),
         ({"fingerprint": None}, "fingerprint must be a text"),
         ({"colour": 1}, "colour is not known"),
         ({"kind": "projection"}, "a projection names its encoder"),

@@ -32,7 +32,9 @@ class Text:
     """Place among the clip's captions in this language."""
 
 
-def read_texts(files: Sequence[Path], *, splits: Sequence[str] = (), language: str = "eng_Latn") -> list[Text]:
+def read_texts(
+    files: Sequence[Path], *, splits: Sequence[str] = (), language: str = "eng_Latn"
+) -> list[Text]:
     """Return the texts of manifests (.jsonl) and text files: those of manifests first, a clip's together.
 
     Args:
@@ -99,8 +101,9 @@ def _read_lines(path: Path, default: str) -> list[Text]:
     for number, line in enumerate(read_bytes(path).removeprefix(BOM_UTF8).splitlines(), 1):
         where = f"{path}:{number}"
         try:
-            before, tab, after = line.decode().strip().partition("\t")
-            words, language = (after.strip(), resolve(before.strip())) if tab else (before, default)
+            before, tab, after = line.decode().partition("\t")
+            words = (after if tab else before).strip()
+            language = resolve(before.strip()) if tab else default
         except ValueError as e:
             raise ManifestError(f"{where}: {e}") from e
         if tab and not words:

@@ -1,4 +1,4 @@
-"""A text tower as ONNX, run by onnxruntime (extra `onnx`): no torch, no transformers, a query in milliseconds."""
+"""A text tower as ONNX, run by onnxruntime (extra `onnx`) without torch or transformers."""
 
 from __future__ import annotations
 

@@ -79,8 +79,8 @@ class TextTower(nn.Module):
         encoder = load_text_encoder(source, max_tokens=settings.max_text_tokens)
         if settings.encoder is not None and encoder_fingerprint(encoder) != settings.encoder_fingerprint:
             raise TextTowerError(
-                f"{folder} is a projection of the text encoder {settings.encoder}, whose weights or tokenizer "
-                "are others now: fit it again with `ml-clap project`"
+                f"{folder} is a projection of the text encoder {settings.encoder}, whose weights or "
+                "tokenizer are others now: fit it again with `ml-clap project`"
             )
         head = read_head(folder / HEAD_FILE, encoder.dim, settings.embed_dim)
         return cls(settings, encoder, head).to(device).eval()
@@ -183,7 +183,8 @@ def read_head(path: Path, dim: int, embed_dim: int) -> nn.Module:
     first = state.get("weight", state.get("0.weight"))
     if names not in ({"weight", "bias"}, {"0.weight", "0.bias", "2.weight", "2.bias"}):
         raise TextTowerError(f"{path} holds no head but {', '.join(sorted(names)[:4])}")
-    assert first is not None and last is not None
+    assert first is not None
+    assert last is not None
     if first.ndim != 2 or first.shape[1] != dim or last.shape != (embed_dim,):
         raise TextTowerError(
             f"{path}: expected a map from {dim} to {embed_dim} values, got weights {tuple(first.shape)} and "

@@ -41,8 +41,8 @@ class TowerSettings:
     """What `text_tower.json` holds."""
 
     kind: Literal["student", "projection", "model"]
-    """`student`: a small encoder of its own; `projection`: a map from an encoder that lies elsewhere; `model`:
-    the model's own text tower, exported."""
+    """`student`: a small encoder of its own; `projection`: a map from an encoder that lies elsewhere;
+    `model`: the model's own text tower, exported."""
     model: str
     """Folder or hub id of the model whose space it is, as it was given."""
     fingerprint: str

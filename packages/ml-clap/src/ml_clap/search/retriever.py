@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -23,10 +24,11 @@ from ml_clap.models.device import Dtype, choose_device, choose_dtype
 from ml_clap.models.encoding import SAMPLE_RATE, embed_labels, encode_files, encode_texts, encode_waveforms
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.tokenizer import check_texts
+from ml_clap.models.tower_folder import Tower, absolute, check_belongs, open_tower
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
 from ml_clap.search.index import IndexReport, update_index
-from ml_clap.search.queries import Query, embed_queries
+from ml_clap.search.queries import Query, embed_queries, encode_by_tower
 
 if TYPE_CHECKING:
     from typing import Self
@@ -65,14 +67,29 @@ class Retriever:
     not a sound or a text is refused in words. Nothing here builds an autograd graph.
 
     Args:
-        model: In evaluation mode.
+        model: The model, or what loads it.
         name: What an index notes as its model: the folder or hub id to load it from again.
+        text_tower: Embeds the texts in place of the model (`ml_clap.models.tower_folder.open_tower`).
+
+    Raises:
+        TextTowerError: Where both are asked for something: the tower was made for another model.
     """
 
-    def __init__(self, model: MLCLAP, name: str = "") -> None:
-        self.model = model.eval()
+    def __init__(
+        self, model: MLCLAP | Callable[[], MLCLAP], name: str = "", *, text_tower: Tower | None = None
+    ) -> None:
         self.name = name
+        self.text_tower = text_tower
         self._verified: set[str] = set()
+        self._source = model
+
+    @cached_property
+    def model(self) -> MLCLAP:
+        """The model, in evaluation mode; loaded when it is first asked for, where a function gives it."""
+        model = (self._source if isinstance(self._source, MLCLAP) else self._source()).eval()
+        if self.text_tower is not None:
+            check_belongs(self.text_tower.settings, model.fingerprint(), "the model")
+        return model
 
     @classmethod
     def from_pretrained(
@@ -83,6 +100,7 @@ class Retriever:
         dtype: Dtype = "float32",
         mode: Mode | None = None,
         text_tokenizer: str | Path | None = None,
+        text_tower: str | Path | None = None,
     ) -> Self:
         """Load a model.
 
@@ -93,20 +111,29 @@ class Retriever:
             dtype: Precision of the weights. An index is searched with the one that it was made with.
             mode: See `MLCLAP.from_pretrained`.
             text_tokenizer: See `MLCLAP.from_pretrained`.
+            text_tower: Folder of a small tower made for this model (`ml-clap distill`, `project`, `export`),
+                which embeds all texts. The model itself is then loaded when a sound needs it.
 
         Raises:
-            ValueError: The source is not a model.
+            ValueError: The source is not a model, or the tower is none; or, when the model is loaded, that
+                the tower was made for another.
         """
-        found, device = find_model(source), choose_device(device)
-        model = MLCLAP.from_pretrained(
-            found,
-            device=device,
-            dtype=choose_dtype(dtype, device),
-            mode=mode,
-            text_tokenizer=text_tokenizer,
-        )
+        found, place = find_model(source), choose_device(device)
+
+        def load() -> MLCLAP:
+            return MLCLAP.from_pretrained(
+                found,
+                device=place,
+                dtype=choose_dtype(dtype, place),
+                mode=mode,
+                text_tokenizer=text_tokenizer,
+            )
+
         # Absolute, so that an index finds its model again from any folder.
-        return cls(model, str(Path(found).absolute() if Path(found).exists() else found))
+        name = absolute(str(found))
+        if text_tower is None:
+            return cls(load(), name)
+        return cls(load, name, text_tower=open_tower(text_tower, device=place))
 
     def encode_audio(
         self,
@@ -183,7 +210,10 @@ class Retriever:
         codes = resolve(lang) if isinstance(lang, str) else [resolve(code) for code in lang]
         if not isinstance(codes, str) and len(codes) != len(items):
             raise ValueError(f"lang: expected one language or {len(items)}, got {len(codes)}")
-        vectors = encode_texts(self.model, items, codes, batch_size).numpy()
+        if self.text_tower is not None:
+            vectors = encode_by_tower(self.text_tower, items, codes)
+        else:
+            vectors = encode_texts(self.model, items, codes, batch_size).numpy()
         return vectors if are_many else vectors[0]
 
     def similarity(
@@ -231,7 +261,7 @@ class Retriever:
         """
         described = choose_prompts(read_labels(labels, lang), [lang])[resolve(lang)]
         vectors = self.encode_audio(audio, sample_rate=sample_rate, channel=channel)
-        scores = np.atleast_2d(vectors) @ embed_labels(self.model, described, resolve(lang)).numpy().T
+        scores = np.atleast_2d(vectors) @ self._embed_labels(described, resolve(lang)).T
         names = list(labels)
         found = [
             [(names[place], float(row[place])) for place in np.argsort(-row, kind="stable")[:top_k]]
@@ -280,8 +310,10 @@ class Retriever:
             AudioIndexError: There is no index, it is empty, or another model made it.
         """
         opened = index if isinstance(index, AudioIndex) else AudioIndex.open(index)
-        # A fingerprint reads all weights: once is enough.
-        if opened.settings.fingerprint not in self._verified:
+        if self.text_tower is not None:
+            check_belongs(self.text_tower.settings, opened.settings.fingerprint, str(opened.folder))
+        # A fingerprint reads all weights: once is enough. A tower belongs to the index's model, as it does.
+        elif opened.settings.fingerprint not in self._verified:
             opened.verify(self.model)
             self._verified.add(opened.settings.fingerprint)
         channel = opened.settings.channel
@@ -293,10 +325,19 @@ class Retriever:
         ]
         if not queries:
             return []
-        found = opened.nearest(
-            embed_queries(self.model, queries, channel=channel), top_k, all_windows, engine
+        needs_model = self.text_tower is None or any(query.text is None for query in queries)
+        vectors = embed_queries(
+            self.model if needs_model else None, queries, text_tower=self.text_tower, channel=channel
         )
+        found = opened.nearest(vectors, top_k, all_windows, engine)
         return [SearchResult(query, hits) for query, hits in zip(queries, found, strict=True)]
+
+    def _embed_labels(self, described: Sequence[Sequence[str]], language: str) -> np.ndarray:
+        """Return one vector a class, `(labels, dim)`: the mean of those of its descriptions, normalized."""
+        if self.text_tower is None:
+            return embed_labels(self.model, described, language).numpy()
+        means = [encode_by_tower(self.text_tower, texts, language).mean(axis=0) for texts in described]
+        return np.stack([mean / np.linalg.norm(mean) for mean in means])
 
 
 def _is_there(item: Any) -> bool:

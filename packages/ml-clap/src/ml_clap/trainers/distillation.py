@@ -66,7 +66,7 @@ class Progressed:
 
 
 def distill(config: DistillConfig) -> dict[str, Any]:
-    """Train a student as `config` says, or continue the run in `config.out`; one that is finished is only read.
+    """Train a student as `config` says, or continue the run in `config.out`; read a finished one.
 
     Returns:
         What `finished.json` holds: the folder of the best student, its score, its texts.
@@ -168,8 +168,9 @@ class Distillation:
         for name, value in (("loss", loss.item()), ("norm of the gradient", norm)):
             if not math.isfinite(value):
                 raise TrainingError(
-                    f"the {name} is {value} in update {state.step}, texts {[t.text[:30] for t in batch[:3]]}, "
-                    "...; lower learning_rate; the same command continues from the last checkpoint"
+                    f"the {name} is {value} in update {state.step}, texts "
+                    f"{', '.join(text.text[:30] for text in batch[:3])}, ...; lower learning_rate; "
+                    "the same command continues from the last checkpoint"
                 )
         self.optimizer.step()
         return {"step": state.step, "loss": loss.item(), "lr": rate, "grad_norm": norm}
@@ -216,7 +217,7 @@ class Distillation:
         self.student.load_state_dict(kept["student"])
         self.optimizer.load_state_dict(kept["optimizer"])
         vars(self.state).update(kept["state"])
-        # It may be of an update after the checkpoint: of the student there is no better judge than its folder.
+        # It may be of an update after the checkpoint: there is no better judge than its folder.
         self.state.best = best_score(self.config.out, self.state.best)
         logger.info("continuing after update %d", self.state.step)
 
@@ -310,7 +311,7 @@ def batch_places(total: int, size: int, step: int, seed: int) -> list[int]:
 def score_by_language(
     student: TextTower, texts: list[Text], targets: Tensor, centre: Tensor
 ) -> dict[str, float]:
-    """Return the mean centred cosine with the targets `(texts, dim)` of each language and of all, in percent."""
+    """Return the mean centred cosine with targets `(texts, dim)` of each language and of all, percent."""
     codes = [text.language for text in texts]
     vectors = torch.from_numpy(student.encode([text.text for text in texts], codes))
     return mean_by_language(centred_cosines(vectors, targets, centre), codes)

@@ -1,4 +1,4 @@
-"""A projection: from any text encoder into the space of a model that exists, in closed form: `ml-clap project`.
+"""A projection: from any text encoder into a model's space, in closed form: `ml-clap project`.
 
 With X the encoder's vectors and Y the model's of the same texts, or of their translations, both centred, the
 map is ridge regression's `W = (X'X + k I)^-1 X'Y`. The strength k, in units of the mean eigenvalue of X'X, is
@@ -132,9 +132,7 @@ def ridge_regression(features: Tensor, targets: Tensor, ridge: float) -> tuple[T
     x, y = x - x_mean, y - y_mean
     covariance = x.T @ x
     strength = ridge * covariance.diagonal().mean().clamp_min(1e-12)
-    weight = torch.linalg.solve(
-        covariance + strength * torch.eye(len(covariance), dtype=x.dtype), x.T @ y
-    ).T
+    weight = torch.linalg.solve(covariance + strength * torch.eye(len(covariance), dtype=x.dtype), x.T @ y).T
     return weight.float(), (y_mean - weight @ x_mean).float()
 
 
@@ -169,4 +167,3 @@ def _fit(
     named = replace(settings, encoder_fingerprint=encoder_fingerprint(base.text_encoder), scores=scores)
     tower = TextTower(named, base.text_encoder, make_linear_head(weight, bias)).eval()
     return Projection(tower, ridge, scores, number, len(held))
-
