@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "correction": MODELS | {"metrics", "correction"},
     "captioning": MODELS | {"metrics", "correction", "captioning"},
     "search": MODELS | {"search"},
+    "translate": MODELS | {"translate"},
 }
 """Room -> the rooms that its modules may import; `cli`, `quickstart` and the rest may import all."""
 

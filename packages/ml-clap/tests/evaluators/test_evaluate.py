@@ -258,7 +258,7 @@ def test_the_command_prints_writes_and_draws(
     expected = dataclasses.asdict(report.languages["fra_Latn"].text_to_audio)
     expected["intervals"] = {name: list(each) for name, each in expected["intervals"].items()}
     assert written == expected
-    assert (record["fingerprint"], record["mode"]) == (model.fingerprint(), "masked")
+    assert (record["fingerprint"], record["kind"]) == (model.fingerprint(), "ML-CLAP, masked")
     assert record["settings"]["data"] == str(manifest)  # type: ignore[index]
     assert plot.read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
@@ -309,7 +309,7 @@ def test_the_reference_flag_runs_the_authors_way(
     record = run(model_folder, manifest, tmp_path, reference=True, batch_size=7)
     reference = MLCLAP.from_pretrained(model_folder, mode="reference")
     expected = evaluate_retrieval(reference, clips, reference_batch_size=7)
-    assert record["mode"] == "reference"
+    assert record["kind"] == "ML-CLAP, reference"
     found = record["results"]["languages"]["eng_Latn"]["text_to_audio"]["meanr"]  # type: ignore[index]
     assert found == expected.languages["eng_Latn"].text_to_audio.meanr
 

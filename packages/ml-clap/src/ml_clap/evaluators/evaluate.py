@@ -33,12 +33,11 @@ from ml_clap.evaluators.statistics import average_metrics, bootstrap, measure_co
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.models.checkpoint import check_model
-from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import UNHEARD, Progress, encode_files, encode_texts, evaluation_mode
 from ml_clap.tables import count_of, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
 
 
@@ -59,7 +58,7 @@ class _Queries:
 
 
 def evaluate_retrieval(
-    model: MLCLAP,
+    model: DualEncoder,
     clips: Sequence[Clip],
     languages: Sequence[str] | None = None,
     *,
@@ -144,7 +143,7 @@ def evaluate_retrieval(
             notice
             for notice in (
                 _say_left_out(clips, codes, num_captions),
-                model.prepare_text.describe_cut(list(cut.values())),
+                model.describe_cut(list(cut.values())),
                 _say_unheard(complaints),
             )
             if notice
@@ -207,7 +206,7 @@ def reference_batches(rows: Sequence[int], clips: Iterable[int], batch_size: int
 
 def evaluate(config: EvaluateConfig) -> RetrievalReport:
     """Load the model, evaluate the manifest's clips, print both tables, and write what was asked for."""
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.loading import load_model
 
     check_figure_path(config.plot)
     check_model(config.model)
@@ -215,11 +214,10 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     there = read_split(config.data, config.split, language=config.language, bad_rows=bad_rows)
     clips = there[: config.limit]
     choose_languages(clips, config.languages)  # a mistake shows before the model is loaded
-    device = choose_device(config.device)
-    model = MLCLAP.from_pretrained(
+    model = load_model(
         config.model,
-        device=device,
-        dtype=choose_dtype(config.dtype, device),
+        device=config.device,
+        dtype=config.dtype,
         mode="reference" if config.reference else None,
     )
     with show_progress("Encoding clips") as progress:

@@ -23,17 +23,17 @@ from ml_clap.tables import count_of, print_skipped, print_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
 
 logger = logging.getLogger(__name__)
 
 
-def describe_run(model: MLCLAP, config: Any) -> dict[str, Any]:
+def describe_run(model: DualEncoder, config: Any) -> dict[str, Any]:
     """Return what made a result: package version, the model's fingerprint, and the command's settings."""
     return {
         "ml_clap": version("ml-clap"),
         "fingerprint": model.fingerprint(),
-        "mode": model.config.audio.mode,
+        "kind": model.kind,
         "settings": to_plain(config),
     }
 

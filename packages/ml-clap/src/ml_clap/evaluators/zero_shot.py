@@ -31,13 +31,12 @@ from ml_clap.evaluators.statistics import wilson
 from ml_clap.files import is_stream, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.models.checkpoint import check_model
-from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
 from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.data.manifest import Clip
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
 
 UNLABELLED, SKIPPED = -1, -2
@@ -45,7 +44,7 @@ UNLABELLED, SKIPPED = -1, -2
 
 
 def classify_clips(
-    model: MLCLAP,
+    model: DualEncoder,
     clips: Sequence[Clip | Path],
     prompts: Prompts,
     languages: Sequence[str] | None = None,
@@ -122,7 +121,7 @@ def classify_clips(
             notice
             for notice in (
                 _say_left_out(prompts, chosen, languages, prompt_indices),
-                model.prepare_text.describe_cut(list(cut.values())),
+                model.describe_cut(list(cut.values())),
             )
             if notice
         ),
@@ -172,7 +171,7 @@ def measure_accuracy(scores: np.ndarray, truth: np.ndarray, labels: Sequence[str
 
 def classify(config: ClassifyConfig) -> ZeroShotReport:
     """Load the model, classify the clips, print the tables, and write what was asked for."""
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.loading import load_model
 
     check_figure_path(config.plot)
     check_model(config.model)
@@ -185,8 +184,7 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     truth = _true_classes(clips, list(prompts))
     if config.plot is not None and (truth == UNLABELLED).all():
         raise ValueError("plot: no clip has a label, so there is no accuracy to draw")
-    device = choose_device(config.device)
-    model = MLCLAP.from_pretrained(config.model, device=device, dtype=choose_dtype(config.dtype, device))
+    model = load_model(config.model, device=config.device, dtype=config.dtype)
     with show_progress("Encoding clips") as progress:
         report = classify_clips(
             model,

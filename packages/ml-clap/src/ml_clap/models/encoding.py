@@ -19,19 +19,16 @@ import torch.nn.functional as F
 from audio_common.audio import AudioError
 from audio_common.batch import pad_waveforms
 from audio_common.config import Channel
-from audio_common.mel import MIN_SAMPLES, num_frames
 from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, batch_by_length, decode_ahead
 from torch import Tensor
 
 if TYPE_CHECKING:
     from audio_common.workers import DecodeLimits, DecodePool
 
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
 
 logger = logging.getLogger(__name__)
-
-SAMPLE_RATE = 16_000
 
 UNHEARD = "its last piece is not heard, as in the authors' evaluation"
 """What the reference mode does to the end of some long sounds."""
@@ -41,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 
 @contextmanager
-def evaluation_mode(model: MLCLAP) -> Iterator[None]:
+def evaluation_mode(model: DualEncoder) -> Iterator[None]:
     """Put the model in evaluation mode within the block, and then back into the mode it was in."""
     was_training = model.training
     model.eval()
@@ -52,7 +49,7 @@ def evaluation_mode(model: MLCLAP) -> Iterator[None]:
 
 
 def encode_spans(
-    model: MLCLAP,
+    model: DualEncoder,
     spans: Sequence[AudioSpan],
     *,
     seconds_per_batch: float = 160.0,
@@ -97,6 +94,7 @@ def encode_spans(
         bad_files=bad_files,
         batches=batches,
         channel=channel or model.channel,
+        sample_rate=model.sample_rate,
         decode_limits=decode_limits,
         complaints=complaints,
     )
@@ -108,7 +106,9 @@ def encode_spans(
             bad_files += short
             continue
         if complaints is not None:
-            unheard = [indices[place] for place in _find_unheard(model, waveforms)]
+            unheard = [
+                indices[place] for place in model.find_unheard([len(waveform) for waveform in waveforms])
+            ]
             complaints += [BadFile(spans[n].path, f"{spans[n].path}: {UNHEARD}", n, True) for n in unheard]
         vectors = _embed(model, waveforms)
         finite = vectors.isfinite().all(dim=1)
@@ -128,7 +128,7 @@ def encode_spans(
 
 
 def encode_files(
-    model: MLCLAP,
+    model: DualEncoder,
     spans: Sequence[AudioSpan],
     *,
     seconds_per_batch: float = 160.0,
@@ -145,7 +145,7 @@ def encode_files(
         `(spans, dim)` float32 on the CPU, in the order of `spans`, NaN where one is bad; and the bad ones. If
         `batches` name a span twice, its first embedding counts.
     """
-    embeddings = torch.full((len(spans), model.config.embed_dim), torch.nan)
+    embeddings = torch.full((len(spans), model.embed_dim), torch.nan)
     bad: list[BadFile] = []
     for indices, rows in encode_spans(
         model,
@@ -165,28 +165,28 @@ def encode_files(
 
 
 def encode_waveforms(
-    model: MLCLAP, waveforms: Sequence[Tensor], *, seconds_per_batch: float = 160.0
+    model: DualEncoder, waveforms: Sequence[Tensor], *, seconds_per_batch: float = 160.0
 ) -> Tensor:
     """Encode sounds in memory.
 
     Args:
         model: in evaluation mode.
-        waveforms: each `(samples,)` at 16 kHz.
+        waveforms: each `(samples,)` at the model's rate.
         seconds_per_batch: seconds of audio encoded at once, padding included.
 
     Returns:
         `(waveforms, dim)` float32 on the CPU, in the order given.
     """
     _check(model, seconds_per_batch)
-    embeddings = torch.empty(len(waveforms), model.config.embed_dim)
-    seconds = [len(waveform) / SAMPLE_RATE for waveform in waveforms]
+    embeddings = torch.empty(len(waveforms), model.embed_dim)
+    seconds = [len(waveform) / model.sample_rate for waveform in waveforms]
     for indices in batch_by_length(seconds, BatchLimits(seconds_per_batch)):
         embeddings[indices] = _embed(model, [waveforms[index] for index in indices])
     return embeddings
 
 
 def encode_texts(
-    model: MLCLAP,
+    model: DualEncoder,
     texts: Sequence[str],
     languages: str | Sequence[str],
     batch_size: int = 256,
@@ -210,14 +210,14 @@ def encode_texts(
     places: dict[tuple[str, str], int] = {}
     # Captions repeat (labels, several clips of one scene): each distinct one is encoded once.
     rows = [places.setdefault(pair, len(places)) for pair in zip(texts, codes, strict=True)]
-    found = model.prepare_text.find_cut(list(dict.fromkeys(texts)))
+    found = model.find_cut(list(dict.fromkeys(texts)))
     if cut is not None:
         cut.update({text.text: text for text in found})
     elif found:
-        logger.warning(model.prepare_text.describe_cut(found))
+        logger.warning(model.describe_cut(found))
     # By bytes: a character of Chinese or Japanese makes about as many tokens as three Latin ones.
     order = sorted(places, key=lambda pair: len(pair[0].encode("utf-8", "replace")), reverse=True)
-    distinct = torch.empty(len(places), model.config.embed_dim)
+    distinct = torch.empty(len(places), model.embed_dim)
     for first in range(0, len(order), batch_size):
         batch = order[first : first + batch_size]
         words, tongues = [text for text, _ in batch], [code for _, code in batch]
@@ -228,7 +228,7 @@ def encode_texts(
 
 
 def embed_labels(
-    model: MLCLAP,
+    model: DualEncoder,
     descriptions: Sequence[Sequence[str]],
     language: str,
     *,
@@ -241,34 +241,21 @@ def embed_labels(
     return F.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=1)
 
 
-def _say_too_short(model: MLCLAP, waveforms: Sequence[Tensor]) -> str | None:
-    """Return why the model cannot take a batch; in the reference mode its sounds may all be too short."""
-    longest = max(map(len, waveforms))
-    if model.config.audio.mode == "masked" or longest >= MIN_SAMPLES:
+def _say_too_short(model: DualEncoder, waveforms: Sequence[Tensor]) -> str | None:
+    """Return why the model cannot take a batch: its sounds may all be too short."""
+    if max(map(len, waveforms)) >= model.min_samples:
         return None
-    return f"is too short for the authors' front end, which needs {MIN_SAMPLES / SAMPLE_RATE:.2f} s"
+    return f"is too short for the model, which needs {model.min_samples / model.sample_rate:.2f} s"
 
 
-def _find_unheard(model: MLCLAP, waveforms: Sequence[Tensor]) -> list[int]:
-    """Return the places of the sounds whose end the reference mode does not hear.
-
-    Of a batch that fills its last piece exactly, the authors' code drops that piece.
-    """
-    piece, frames = model.config.audio.target_length, num_frames(max(map(len, waveforms)))
-    if model.config.audio.mode == "masked" or frames <= piece or frames % piece:
-        return []
-    kept = frames - piece
-    return [place for place, waveform in enumerate(waveforms) if num_frames(len(waveform)) > kept]
-
-
-def _check(model: MLCLAP, seconds_per_batch: float = 1.0) -> None:
+def _check(model: DualEncoder, seconds_per_batch: float = 1.0) -> None:
     if model.training:
         raise ValueError("the model is in training mode, where dropout changes embeddings: call model.eval()")
     if not seconds_per_batch > 0:
         raise ValueError(f"seconds_per_batch must be above 0, got {seconds_per_batch}")
 
 
-def _embed(model: MLCLAP, waveforms: Sequence[Tensor]) -> Tensor:
+def _embed(model: DualEncoder, waveforms: Sequence[Tensor]) -> Tensor:
     padded, lengths = pad_waveforms(waveforms)
     with torch.inference_mode():
         vectors = model.embed_audio(padded.to(model.device), lengths.to(model.device)).float().cpu()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 from audio_common.ced import CED
 from audio_common.config import Channel
+from audio_common.mel import MIN_SAMPLES, SAMPLE_RATE, num_frames
 from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ from ml_clap.models.checkpoint import Mode, SavedModel, check_fit, read_model, w
 from ml_clap.models.shared_space import make_head, project, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
 from ml_clap.models.text_source import naming
-from ml_clap.models.tokenizer import TextBatch, TextPreparer, check_texts
+from ml_clap.models.tokenizer import CutText, TextBatch, TextPreparer, check_texts
 
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -293,10 +294,60 @@ class MLCLAP(nn.Module):
             return self.raw_temperature.float()
         return temperature_of(self.log_temperature)
 
+    # What any `DualEncoder` says of itself
+
+    @property
+    def kind(self) -> str:
+        """What it is and how it runs."""
+        return f"ML-CLAP, {self.config.audio.mode}"
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights, `unknown` where nothing says it."""
+        return "unknown"
+
+    @property
+    def embed_dim(self) -> int:
+        """Width of the shared space."""
+        return self.config.embed_dim
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the waveforms that CED takes."""
+        return SAMPLE_RATE
+
+    @property
+    def min_samples(self) -> int:
+        """Samples that the longest sound of a batch needs: the authors' front end does not pad."""
+        return MIN_SAMPLES if self.config.audio.mode == "reference" else 0
+
+    @property
+    def max_seconds(self) -> float | None:
+        """None: it hears sounds of any length."""
+        return None
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.audio_proj.parameters()).device
+
+    def find_cut(self, texts: Sequence[str]) -> list[CutText]:
+        """Return the texts of which tokens are cut off."""
+        return self.prepare_text.find_cut(texts)
+
+    def describe_cut(self, cut: Sequence[CutText]) -> str:
+        """Say in a line which texts lose how much; nothing where none does."""
+        return self.prepare_text.describe_cut(cut)
+
+    def find_unheard(self, lengths: Sequence[int]) -> list[int]:
+        """Return which sounds of a batch are not heard to their end, in the reference mode.
+
+        Of a batch that fills its last piece exactly, the authors' code drops that piece.
+        """
+        piece, frames = self.config.audio.target_length, num_frames(max(lengths))
+        if self.config.audio.mode == "masked" or frames <= piece or frames % piece:
+            return []
+        return [place for place, length in enumerate(lengths) if num_frames(length) > frames - piece]
 
     # Training
 

@@ -21,6 +21,7 @@ from torch.export import Dim
 from ml_clap.config.distill import ExportConfig
 from ml_clap.files import write_atomically, write_json
 from ml_clap.lock import sole_writer
+from ml_clap.models.loading import load_model
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.onnx_audio import MAX_SAMPLES, MIN_SAMPLES, ExportedAudio
 from ml_clap.models.text_tower import TextTower
@@ -113,7 +114,9 @@ def _load(source: str) -> tuple[TextTower, MLCLAP | None]:
     try:
         find_tower(source)
     except TextTowerError:
-        model = MLCLAP.from_pretrained(source)
+        model = load_model(source, device="cpu")
+        if not isinstance(model, MLCLAP):
+            raise ValueError(f"{source}: the towers of ML-CLAP are exported, this is {model.kind}") from None
         return TextTower.of_model(model, absolute(source)), model
     found = open_tower(source)
     if not isinstance(found, TextTower):

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ml_clap.models.tokenizer import SENTENCEPIECE_FILE, FastTokenizer, SonarTokenizer, TextPreparer
+from ml_clap.models.tokenizer import (
+    SENTENCEPIECE_FILE,
+    CutText,
+    FastTokenizer,
+    SonarTokenizer,
+    TextPreparer,
+)
 from ml_clap.models.tower_folder import ENCODER_FOLDER, ONNX_FILE, TextTowerError, read_tower_settings
 
 HF_FILE = "tokenizer.json"
@@ -46,6 +52,14 @@ class OnnxTower:
     def prepare_text(self) -> TextPreparer:
         """What makes token ids of texts."""
         return TextPreparer(self._tokenizer, self.settings.text_normalization, self.settings.text_prefix)
+
+    def find_cut(self, texts: Sequence[str]) -> list[CutText]:
+        """Return the texts that are longer than the tower reads."""
+        return self.prepare_text.find_cut(texts)
+
+    def describe_cut(self, cut: Sequence[CutText]) -> str:
+        """Say in a line which texts lose how much; nothing where none does."""
+        return self.prepare_text.describe_cut(cut)
 
     def encode(
         self, texts: Sequence[str], languages: str | Sequence[str] = "eng_Latn", batch_size: int = 256

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ml_clap.files import write_atomically
 from ml_clap.models.text_encoder import TextEncoder, load_text_encoder
 from ml_clap.models.text_source import WEIGHTS_FILE
-from ml_clap.models.tokenizer import TextPreparer
+from ml_clap.models.tokenizer import CutText, TextPreparer
 from ml_clap.models.tower_folder import (
     ENCODER_FOLDER,
     HEAD_FILE,
@@ -100,6 +100,14 @@ class TextTower(nn.Module):
         """What makes token ids of texts."""
         settings = self.settings
         return TextPreparer(self.text_encoder.tokenizer, settings.text_normalization, settings.text_prefix)
+
+    def find_cut(self, texts: Sequence[str]) -> list[CutText]:
+        """Return the texts that are longer than the tower reads."""
+        return self.prepare_text.find_cut(texts)
+
+    def describe_cut(self, cut: Sequence[CutText]) -> str:
+        """Say in a line which texts lose how much; nothing where none does."""
+        return self.prepare_text.describe_cut(cut)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return `(texts, embed_dim)` float32, L2-normalized, of `ids` and `mask`, both `(texts, length)`."""

@@ -24,7 +24,7 @@ from ml_clap.models.normalization import TextRule
 if TYPE_CHECKING:
     import numpy as np
 
-    from ml_clap.models.tokenizer import TextPreparer
+    from ml_clap.models.tokenizer import CutText
 
 TOWER_FILE = "text_tower.json"
 HEAD_FILE = "head.safetensors"
@@ -74,9 +74,11 @@ class Tower(Protocol):
 
     settings: TowerSettings
 
-    @property
-    def prepare_text(self) -> TextPreparer:
-        """What makes token ids of texts."""
+    def find_cut(self, texts: Sequence[str]) -> list[CutText]:
+        """Return the texts that are longer than the tower reads."""
+
+    def describe_cut(self, cut: Sequence[CutText]) -> str:
+        """Say in a line which texts lose how much; nothing where none does."""
 
     def encode(
         self, texts: Sequence[str], languages: str | Sequence[str] = "eng_Latn", batch_size: int = 256

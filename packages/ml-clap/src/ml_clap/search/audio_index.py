@@ -33,7 +33,7 @@ from ml_clap.search.vectors import open_rows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class AudioIndex:
         self._entries_path = entries_path(folder, generation)
         self._lines = entry_lines(self._entries_path)  # a line is parsed when it is a hit
         self._engines: dict[str, Engine] = {}
-        self._verified: list[MLCLAP] = []
+        self._verified: list[DualEncoder] = []
 
     @classmethod
     def open(cls, folder: str | Path) -> AudioIndex:
@@ -101,7 +101,7 @@ class AudioIndex:
 
     def search(
         self,
-        model: MLCLAP,
+        model: DualEncoder,
         *,
         text: str | None = None,
         language: str = "eng_Latn",
@@ -116,7 +116,7 @@ class AudioIndex:
             model: the model that made the index.
             text: what to look for.
             language: its language, as SONAR's code or ISO 639.
-            audio: instead of a text: a file, or a waveform (samples,) at 16 kHz.
+            audio: instead of a text: a file, or a waveform (samples,) at the model's rate.
             top_k: how many hits at most.
             all_windows: every window is a hit of its own; else a file's best one.
             engine: see `SearchConfig.engine`.
@@ -137,7 +137,7 @@ class AudioIndex:
             embed_queries(model, [query], channel=self.settings.channel), top_k, all_windows, engine
         )[0]
 
-    def verify(self, model: MLCLAP) -> None:
+    def verify(self, model: DualEncoder) -> None:
         """Refuse a model other than the one that made the index: its vectors mean something else."""
         if any(model is known for known in self._verified):  # a fingerprint reads all weights: once is enough
             return

@@ -27,13 +27,14 @@ from ml_clap.search.windows import BLOCK_SECONDS, plan_windows, stream_windows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
 
 FILES_AT_ONCE = 64
 """Files hashed and measured together, and long files encoded together."""
 CLIPS_AT_ONCE = 1024
 """Short clips batched by length together: enough for little padding."""
 SAMPLE_RATE = 16_000
+"""Hz at which a file is measured; whatever the model's is."""
 
 Window = tuple[int, float, float]
 """A clip's line number, start and end in seconds."""
@@ -139,7 +140,7 @@ class IndexFiller:
 
     def __init__(
         self,
-        model: MLCLAP,
+        model: DualEncoder,
         writer: IndexWriter,
         seconds_per_batch: float = 160.0,
         num_workers: int = 1,
@@ -277,7 +278,13 @@ class IndexFiller:
         reason = f"{path} ends earlier than when it was measured"
         try:
             spans = [(start, end) for _, start, end in windows]
-            sounds = stream_windows(path, spans, channel=self.writer.settings.channel, pool=self._pool)
+            sounds = stream_windows(
+                path,
+                spans,
+                self.model.sample_rate,
+                channel=self.writer.settings.channel,
+                pool=self._pool,
+            )
             for window, waveform in zip(windows, sounds, strict=False):
                 yield window, waveform
                 left -= 1

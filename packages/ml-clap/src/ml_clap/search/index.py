@@ -39,7 +39,7 @@ from ml_clap.search.store import (
 from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -73,15 +73,14 @@ class IndexReport:
 def index(config: IndexConfig) -> IndexReport:
     """Load the model, bring the index up to date, and print what was done."""
     from ml_clap.models.checkpoint import find_model
-    from ml_clap.models.device import choose_device
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.loading import load_model
 
     assert config.out is not None
     # Of a training run the model itself: another one may be its best when the index is searched.
     model_name = str(find_model(config.model or read_settings(config.out).model))
     if Path(model_name).exists():  # found again from any folder
         model_name = str(Path(model_name).absolute())
-    model = MLCLAP.from_pretrained(model_name, device=choose_device(config.device))
+    model = load_model(model_name, device=config.device)
     with show_progress("Indexing clips") as progress:
         report = update_index(
             model,
@@ -132,7 +131,7 @@ def print_report(report: IndexReport, out: Path) -> None:
 
 
 def update_index(
-    model: MLCLAP,
+    model: DualEncoder,
     source: Path,
     out: Path,
     *,
@@ -187,7 +186,7 @@ def update_index(
     settings = IndexSettings(
         model=model_name,
         fingerprint=model.fingerprint(),
-        dim=model.config.embed_dim,
+        dim=model.embed_dim,
         dtype=dtype,
         window_seconds=window,
         hop_seconds=hop,

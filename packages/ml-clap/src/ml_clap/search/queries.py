@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from audio_common.workers import DecodeLimits
     from torch import Tensor
 
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
     from ml_clap.models.tower_folder import Tower
 
@@ -37,7 +37,7 @@ class Query:
     text: str | None = None
     language: str = "eng_Latn"
     audio: str | Path | Tensor | None = None
-    """Anything that `as_waveform` takes: a file, or a waveform (samples,) at 16 kHz."""
+    """Anything that `as_waveform` takes: a file, or a waveform (samples,) at the model's rate."""
 
     def __str__(self) -> str:
         return f"sounds like {self.audio}" if self.text is None else f"{self.text} [{self.language}]"
@@ -112,7 +112,7 @@ def _checked(text: str, language: str) -> Query:
 
 
 def embed_queries(
-    model: MLCLAP | None,
+    model: DualEncoder | None,
     queries: Sequence[Query],
     *,
     text_tower: Tower | None = None,
@@ -149,7 +149,7 @@ def embed_queries(
 
     from ml_clap.models.encoding import encode_texts, encode_waveforms
 
-    vectors = np.zeros((len(queries), model.config.embed_dim), np.float32)
+    vectors = np.zeros((len(queries), model.embed_dim), np.float32)
     if texts and text_tower is not None:
         vectors[texts] = encode_by_tower(text_tower, words, codes, cut=cut)
     elif texts:
@@ -161,10 +161,11 @@ def embed_queries(
             if query.text is not None or audio is None:
                 continue
             try:
+                chosen, rate = channel or model.channel, model.sample_rate
                 if pool is not None and isinstance(audio, str | Path):
-                    waveform = pool.load_audio(audio, channel=channel or model.channel)
+                    waveform = pool.load_audio(audio, sample_rate=rate, channel=chosen)
                 else:
-                    waveform = as_waveform(audio, channel=channel or model.channel)
+                    waveform = as_waveform(audio, sample_rate=rate, array_rate=rate, channel=chosen)
             except AudioError as e:
                 if bad is None:
                     raise
@@ -178,9 +179,9 @@ def encode_by_tower(
     tower: Tower, texts: Sequence[str], codes: str | Sequence[str], *, cut: dict[str, CutText] | None = None
 ) -> np.ndarray:
     """Return a tower's vectors of texts `(texts, dim)` float32; what it cuts is noted in `cut`, or logged."""
-    found = tower.prepare_text.find_cut(list(dict.fromkeys(texts)))
+    found = tower.find_cut(list(dict.fromkeys(texts)))
     if cut is not None:
         cut.update({text.text: text for text in found})
     elif found:
-        logger.warning(tower.prepare_text.describe_cut(found))
+        logger.warning(tower.describe_cut(found))
     return tower.encode(texts, codes)

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import isfunction
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from audio_common.audio import AudioError
@@ -20,9 +21,10 @@ from torch import Tensor
 from ml_clap.data.languages import resolve
 from ml_clap.data.prompts import choose_prompts, read_labels
 from ml_clap.models.checkpoint import find_model
-from ml_clap.models.device import Dtype, choose_device, choose_dtype
-from ml_clap.models.encoding import SAMPLE_RATE, embed_labels, encode_files, encode_texts, encode_waveforms
-from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.device import Dtype
+from ml_clap.models.dual_encoder import DualEncoder
+from ml_clap.models.encoding import embed_labels, encode_files, encode_texts, encode_waveforms
+from ml_clap.models.loading import load_model
 from ml_clap.models.tokenizer import check_texts
 from ml_clap.models.tower_folder import Tower, absolute, check_belongs, open_tower
 from ml_clap.search.audio_index import AudioIndex, Hit
@@ -76,7 +78,11 @@ class Retriever:
     """
 
     def __init__(
-        self, model: MLCLAP | Callable[[], MLCLAP], name: str = "", *, text_tower: Tower | None = None
+        self,
+        model: DualEncoder | Callable[[], DualEncoder],
+        name: str = "",
+        *,
+        text_tower: Tower | None = None,
     ) -> None:
         self.name = name
         self.text_tower = text_tower
@@ -84,9 +90,11 @@ class Retriever:
         self._source = model
 
     @cached_property
-    def model(self) -> MLCLAP:
+    def model(self) -> DualEncoder:
         """The model, in evaluation mode; loaded when it is first asked for, where a function gives it."""
-        model = (self._source if isinstance(self._source, MLCLAP) else self._source()).eval()
+        # A torch module can be called, too.
+        model = self._source() if isfunction(self._source) else cast("DualEncoder", self._source)
+        model.eval()
         if self.text_tower is not None:
             check_belongs(self.text_tower.settings, model.fingerprint(), "the model")
         return model
@@ -118,28 +126,22 @@ class Retriever:
             ValueError: The source is not a model, or the tower is none; or, when the model is loaded, that
                 the tower was made for another.
         """
-        found, place = find_model(source), choose_device(device)
+        found = find_model(source)
 
-        def load() -> MLCLAP:
-            return MLCLAP.from_pretrained(
-                found,
-                device=place,
-                dtype=choose_dtype(dtype, place),
-                mode=mode,
-                text_tokenizer=text_tokenizer,
-            )
+        def load() -> DualEncoder:
+            return load_model(found, device=device, dtype=dtype, mode=mode, text_tokenizer=text_tokenizer)
 
         # Absolute, so that an index finds its model again from any folder.
         name = absolute(str(found))
         if text_tower is None:
             return cls(load(), name)
-        return cls(load, name, text_tower=open_tower(text_tower, device=place))
+        return cls(load, name, text_tower=open_tower(text_tower, device=device))
 
     def encode_audio(
         self,
         audio: Any,
         *,
-        sample_rate: float = SAMPLE_RATE,
+        sample_rate: float = 16_000,
         channel: Channel | None = None,
         seconds_per_batch: float = 160.0,
         num_workers: int = 1,
@@ -161,11 +163,11 @@ class Retriever:
         """
         items, are_many = one_or_many(audio)
         chosen = channel or self.model.channel
-        vectors = np.empty((len(items), self.model.config.embed_dim), np.float32)
+        vectors = np.empty((len(items), self.model.embed_dim), np.float32)
         # What is written like a path and is none goes to `as_waveform`, which says what it is.
         paths = {n: Path(item) for n, item in enumerate(items) if _is_there(item)}
         waveforms = {
-            n: as_waveform(item, array_rate=sample_rate, channel=chosen)
+            n: as_waveform(item, sample_rate=self.model.sample_rate, array_rate=sample_rate, channel=chosen)
             for n, item in enumerate(items)
             if n not in paths
         }
@@ -222,7 +224,7 @@ class Retriever:
         audio: Audio | Iterable[Audio],
         lang: str | Sequence[str] = "eng_Latn",
         *,
-        sample_rate: float = SAMPLE_RATE,
+        sample_rate: float = 16_000,
         channel: Channel | None = None,
     ) -> np.ndarray:
         """Return the cosine of every text with every sound, from -1 to 1: a table `(texts, sounds)` float32.
@@ -241,7 +243,7 @@ class Retriever:
         *,
         lang: str = "eng_Latn",
         top_k: int | None = None,
-        sample_rate: float = SAMPLE_RATE,
+        sample_rate: float = 16_000,
         channel: Channel | None = None,
     ) -> Any:
         """Return (label, cosine) of each label, the best first: a list for one sound, of lists for several.
@@ -289,7 +291,7 @@ class Retriever:
         *,
         audio: Any = (),
         lang: str = "eng_Latn",
-        sample_rate: float = SAMPLE_RATE,
+        sample_rate: float = 16_000,
         top_k: int = 10,
         all_windows: bool = False,
         engine: EngineName = "numpy",
@@ -321,7 +323,7 @@ class Retriever:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
         queries = [Query(text=text, language=resolve(lang)) for text in check_texts(texts)[0]]
         queries += [
-            Query(audio=_path_or_waveform(one, sample_rate, channel)) for one in one_or_many(audio)[0]
+            Query(audio=self._path_or_waveform(one, sample_rate, channel)) for one in one_or_many(audio)[0]
         ]
         if not queries:
             return []
@@ -339,12 +341,11 @@ class Retriever:
         means = [encode_by_tower(self.text_tower, texts, language).mean(axis=0) for texts in described]
         return np.stack([mean / np.linalg.norm(mean) for mean in means])
 
+    def _path_or_waveform(self, audio: Any, rate: float, channel: Channel) -> str | Path | Tensor:
+        if isinstance(audio, str | Path):
+            return audio
+        return as_waveform(audio, sample_rate=self.model.sample_rate, array_rate=rate, channel=channel)
+
 
 def _is_there(item: Any) -> bool:
     return isinstance(item, str | PathLike) and os.path.lexists(item)
-
-
-def _path_or_waveform(audio: Any, sample_rate: float, channel: Channel) -> str | Path | Tensor:
-    if isinstance(audio, str | Path):
-        return audio
-    return as_waveform(audio, array_rate=sample_rate, channel=channel)

@@ -21,7 +21,7 @@ from ml_clap.search.queries import BadQueries, Query, embed_queries, read_querie
 from ml_clap.tables import tables_beside_json
 
 if TYPE_CHECKING:
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
     from ml_clap.models.tower_folder import Tower
 
@@ -64,8 +64,9 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
     queries = [query for number, query in enumerate(queries) if number not in unread]
     vectors = np.delete(vectors, list(unread), axis=0)
     answers = index.nearest(vectors, config.top_k, config.all_windows, config.engine)
-    prepare_text = (tower or model).prepare_text  # type: ignore[union-attr]
-    notices = [notice] if (notice := prepare_text.describe_cut(list(cut.values()))) else []
+    reader = model if tower is None else tower
+    assert reader is not None
+    notices = [notice] if (notice := reader.describe_cut(list(cut.values()))) else []
     for notice in notices:
         logger.warning(notice)
     with tables_beside_json(config.json):
@@ -78,12 +79,11 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
     return answers
 
 
-def _load_model(config: SearchConfig, index: AudioIndex) -> MLCLAP:
+def _load_model(config: SearchConfig, index: AudioIndex) -> DualEncoder:
     """Load the index's model, and refuse another one."""
-    from ml_clap.models.device import choose_device
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.loading import load_model
 
-    model = MLCLAP.from_pretrained(config.model or index.settings.model, device=choose_device(config.device))
+    model = load_model(config.model or index.settings.model, device=config.device)
     index.verify(model)
     return model
 

@@ -52,16 +52,15 @@ def similarity(config: SimilarityConfig) -> SimilarityReport:
     from audio_common.prefetch import AudioSpan
     from audio_common.workers import DecodeLimits
 
-    from ml_clap.models.device import choose_device, choose_dtype
     from ml_clap.models.encoding import encode_files, encode_texts
-    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.loading import load_model
     from ml_clap.models.tokenizer import CutText
 
     items = [tell_apart(item) for item in config.inputs]
-    language, device = resolve(config.lang), choose_device(config.device)
-    model = MLCLAP.from_pretrained(config.model, device=device, dtype=choose_dtype(config.dtype, device))
+    language = resolve(config.lang)
+    model = load_model(config.model, device=config.device, dtype=config.dtype)
     is_sound = np.array([item.kind == "audio" for item in items])
-    vectors = np.full((len(items), model.config.embed_dim), np.nan, np.float32)
+    vectors = np.full((len(items), model.embed_dim), np.nan, np.float32)
     sounds = [AudioSpan(Path(item.name)) for item in items if item.kind == "audio"]
     embedded, bad = encode_files(
         model,
@@ -77,7 +76,7 @@ def similarity(config: SimilarityConfig) -> SimilarityReport:
     good = np.flatnonzero(np.isfinite(vectors).all(axis=1))
     if len(good) < 2:
         raise ValueError(f"nothing is left to compare: {bad[0].reason}")
-    notice = model.prepare_text.describe_cut(list(cut.values()))
+    notice = model.describe_cut(list(cut.values()))
     report = SimilarityReport(
         items=[items[place] for place in good],
         similarity=(vectors[good] @ vectors[good].T).tolist(),

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,9 +22,12 @@ from torch import Tensor
 from ml_clap.data.texts import Text
 from ml_clap.files import write_atomically, write_json
 from ml_clap.models.device import choose_device
+from ml_clap.models.dual_encoder import DualEncoder
+from ml_clap.models.encoding import encode_texts
+from ml_clap.models.loading import load_model
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_tower import TextTower, load_encoder_tower
-from ml_clap.models.tower_folder import Tower, absolute
+from ml_clap.models.tower_folder import TowerSettings, absolute
 from ml_clap.output import Progress
 from ml_clap.trainers.processes import TrainingError
 
@@ -34,14 +38,48 @@ PART = 2048
 FOLDER = "teacher"
 
 
+class Teacher(Protocol):
+    """What gives the vectors."""
+
+    settings: TowerSettings
+
+    def encode(
+        self, texts: Sequence[str], languages: str | Sequence[str] = "eng_Latn", batch_size: int = 256
+    ) -> np.ndarray:
+        """Return `(texts, embed_dim)` float32, L2-normalized."""
+
+
+class ModelTexts:
+    """The texts of any model with two towers.
+
+    Args:
+        model: The model.
+        name: Its folder or hub id.
+    """
+
+    def __init__(self, model: DualEncoder, name: str) -> None:
+        self._model = model.eval()
+        self.settings = TowerSettings(
+            kind="model", model=name, fingerprint=model.fingerprint(), embed_dim=model.embed_dim
+        )
+
+    def encode(
+        self, texts: Sequence[str], languages: str | Sequence[str] = "eng_Latn", batch_size: int = 256
+    ) -> np.ndarray:
+        """Return `(texts, embed_dim)` float32, L2-normalized."""
+        return encode_texts(self._model, texts, languages, batch_size).numpy()
+
+
 def load_teacher(
     model: str | None, encoder: str | None = None, *, encoder_prefix: str = "", device: str = "auto"
-) -> Tower:
-    """Return the text tower of a model, or a text encoder as one; its sounds are not kept in memory."""
-    place = choose_device(device)
+) -> Teacher:
+    """Return what gives a model's text vectors, or a text encoder's; of ML-CLAP no audio encoder stays."""
     if model is None:
-        return load_encoder_tower(str(encoder), prefix=encoder_prefix, max_tokens=512).to(place)
-    return TextTower.of_model(MLCLAP.from_pretrained(model, device=place), absolute(model))
+        tower = load_encoder_tower(str(encoder), prefix=encoder_prefix, max_tokens=512)
+        return tower.to(choose_device(device))
+    loaded = load_model(model, device=device)
+    name = absolute(model)
+    return TextTower.of_model(loaded, name) if isinstance(loaded, MLCLAP) else ModelTexts(loaded, name)
 
 
 def digest_of(texts: Sequence[Text]) -> str:
@@ -52,7 +90,7 @@ def digest_of(texts: Sequence[Text]) -> str:
     return digest.hexdigest()
 
 
-def teacher_vectors(teacher: Tower, texts: Sequence[Text], out: Path) -> Tensor:
+def teacher_vectors(teacher: Teacher, texts: Sequence[Text], out: Path) -> Tensor:
     """Return the teacher's vectors of texts `(texts, embed_dim)` float32, those in `out` read, others added.
 
     Raises:
@@ -78,7 +116,7 @@ def teacher_vectors(teacher: Tower, texts: Sequence[Text], out: Path) -> Tensor:
     return torch.cat(parts)
 
 
-def _write_part(path: Path, teacher: Tower, texts: Sequence[Text]) -> None:
+def _write_part(path: Path, teacher: Teacher, texts: Sequence[Text]) -> None:
     found = teacher.encode([text.text for text in texts], [text.language for text in texts], 64)
     bad = np.flatnonzero(~np.isfinite(found).all(axis=1))
     if len(bad):
