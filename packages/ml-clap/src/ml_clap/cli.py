@@ -111,6 +111,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
     require_file(config.data)
     require_clap(config.model)
+    require_folder(config.text_tower)
     require_output(config.json, config.plot)
 
 
@@ -119,6 +120,7 @@ def check_classify(config: ClassifyConfig) -> None:
     require_any(*config.data)
     require_file(config.prompts)
     require_clap(config.model)
+    require_folder(config.text_tower)
     require_output(config.json, config.plot)
 
 
@@ -280,6 +282,7 @@ VERBS = (
         positional=("index", "query"),
         example='search index "un chien aboie" --lang fra_Latn',
         check=check_search,
+        has_model=False,  # it says so itself where it needs one
     ),
 )
 PROGRAM = Program(

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 import torch
 from audio_common.config import CEDConfig
+from ml_clap import cli
 from ml_clap.config.model import ModelConfig
+from ml_clap.data.manifest import Clip, write_manifest
+from ml_clap.evaluators.evaluate import evaluate
+from ml_clap.evaluators.zero_shot import classify
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder, make_small_text_encoder
 from ml_clap.models.text_tower import TextTower, make_linear_head
@@ -19,6 +23,7 @@ from ml_clap.models.tower_folder import (
     open_tower,
     read_tower_settings,
 )
+from ml_clap.models.with_tower import with_text_tower
 
 TEXTS = ["a dog barks", "un chien aboie", "rain on a roof", "la pluie sur un toit"]
 CODES = ["eng_Latn", "fra_Latn", "eng_Latn", "fra_Latn"]
@@ -114,3 +119,44 @@ def test_a_damaged_tower_is_refused_in_words(
 def test_settings_are_read_as_they_were_written(student: TextTower, tmp_path: Path) -> None:
     student.save_pretrained(tmp_path)
     assert read_tower_settings(tmp_path) == student.settings
+
+
+def test_a_model_with_a_tower_hears_by_itself_and_reads_by_the_tower(
+    model: MLCLAP, student: TextTower, tmp_path: Path
+) -> None:
+    student.save_pretrained(tmp_path)
+    both = with_text_tower(model, tmp_path)
+    waveforms = torch.randn(2, 4000)
+    with torch.no_grad():
+        torch.testing.assert_close(both.embed_audio(waveforms), model.embed_audio(waveforms))
+    np.testing.assert_array_equal(both.embed_text(TEXTS, CODES).numpy(), student.encode(TEXTS, CODES))
+    assert both.kind == f"{model.kind}, texts by a student"
+    assert both.fingerprint() == model.fingerprint()
+    assert with_text_tower(model, None) is model
+
+
+def test_evaluate_and_classify_read_by_the_tower(
+    model: MLCLAP, student: TextTower, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import soundfile
+
+    model.save_pretrained(tmp_path / "model")
+    student.save_pretrained(tmp_path / "tower")
+    clips = []
+    for number, text in enumerate(TEXTS[::2]):
+        path = tmp_path / f"{number}.wav"
+        soundfile.write(path, np.random.default_rng(number).normal(size=8000) * 0.1, 16_000)
+        clips.append(Clip(id=str(number), audio=path, captions={"eng_Latn": (text,)}, label=text))
+    write_manifest(tmp_path / "clips.jsonl", clips)
+    read: list[list[str]] = []
+    real = TextTower.encode
+    monkeypatch.setattr(
+        TextTower, "encode", lambda self, texts, *a: read.append(list(texts)) or real(self, texts, *a)
+    )
+    base = ["--model", str(tmp_path / "model"), "--text_tower", str(tmp_path / "tower")]
+    evaluate(cli.read(["evaluate", str(tmp_path / "clips.jsonl"), *base]))
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps({text: {"eng_Latn": [text]} for text in TEXTS[::2]}))
+    classify(cli.read(["classify", str(tmp_path / "clips.jsonl"), *base, "--prompts", str(prompts)]))
+    assert {text for texts in read for text in texts} == set(TEXTS[::2])
+    assert len(read) >= 2

@@ -19,6 +19,9 @@ class ClassifyConfig:
     """A manifest (.jsonl; its labels, where it has them, are the truth), folders of audio, or audio files."""
     model: str
     """Folder or hub id of the model, a training run, or one of the authors' checkpoints."""
+    text_tower: Path | None = None
+    """Folder of a small text tower made for the model (`distill`, `project`, `export`), which embeds all
+    texts."""
     prompts: Path | None = None
     """File of the classes: JSON of label -> language -> list of descriptions, of label -> list, or a list of
     labels; or a text file with a label a line."""

@@ -19,6 +19,9 @@ class EvaluateConfig:
     """Manifest (.jsonl) of clips with captions."""
     model: str
     """Folder or hub id of the model, a training run, or one of the authors' checkpoints."""
+    text_tower: Path | None = None
+    """Folder of a small text tower made for the model (`distill`, `project`, `export`), which embeds all
+    texts."""
     split: str | None = None
     """Split to evaluate; needed where the manifest has several. `all` takes every clip."""
     languages: tuple[str, ...] = ()

@@ -172,6 +172,7 @@ def measure_accuracy(scores: np.ndarray, truth: np.ndarray, labels: Sequence[str
 def classify(config: ClassifyConfig) -> ZeroShotReport:
     """Load the model, classify the clips, print the tables, and write what was asked for."""
     from ml_clap.models.loading import load_model
+    from ml_clap.models.with_tower import with_text_tower
 
     check_figure_path(config.plot)
     check_model(config.model)
@@ -185,6 +186,7 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     if config.plot is not None and (truth == UNLABELLED).all():
         raise ValueError("plot: no clip has a label, so there is no accuracy to draw")
     model = load_model(config.model, device=config.device, dtype=config.dtype)
+    model = with_text_tower(model, config.text_tower)
     with show_progress("Encoding clips") as progress:
         report = classify_clips(
             model,

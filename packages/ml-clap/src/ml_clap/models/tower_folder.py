@@ -100,6 +100,11 @@ def find_tower(source: str | Path) -> Path:
     )
 
 
+def is_onnx(source: str | Path) -> bool:
+    """Tell whether a tower is run by onnxruntime."""
+    return (Path(source) / ONNX_FILE).is_file()
+
+
 def read_tower_settings(folder: Path) -> TowerSettings:
     """Return what `text_tower.json` says; TextTowerError names the file and what is wrong with it."""
     path = folder / TOWER_FILE
@@ -149,7 +154,7 @@ def open_tower(source: str | Path, *, device: str = "cpu") -> Tower:
         TextTowerError: It is none, is damaged, or its encoder is not there or another one.
     """
     folder = find_tower(source)
-    if (folder / ONNX_FILE).is_file():
+    if is_onnx(folder):
         from ml_clap.models.onnx_tower import OnnxTower
 
         return OnnxTower(folder)

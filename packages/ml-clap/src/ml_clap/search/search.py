@@ -14,7 +14,8 @@ from audio_common.workers import DecodeLimits
 from ml_clap.config.search import SearchConfig
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
-from ml_clap.output import console, printable
+from ml_clap.models.tower_folder import is_onnx
+from ml_clap.output import console, printable, set_up
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
 from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
@@ -88,6 +89,11 @@ def _load_model(config: SearchConfig, index: AudioIndex) -> DualEncoder:
     return model
 
 
+def _is_light(config: SearchConfig) -> bool:
+    """Tell whether the queries are answered without torch and transformers."""
+    return config.text_tower is not None and not config.audio and is_onnx(config.text_tower)
+
+
 def _open_tower(config: SearchConfig, index: AudioIndex) -> Tower:
     """Open the text tower, and refuse one that was made for another model than the index's."""
     from ml_clap.models.tower_folder import check_belongs, find_tower, open_tower, read_tower_settings
@@ -102,6 +108,8 @@ def _open_tower(config: SearchConfig, index: AudioIndex) -> Tower:
 def search_verb(config: SearchConfig) -> int:
     """Search, and return 1 if a query could not be read."""
     bad = BadQueries()
+    if not _is_light(config):  # transformers takes two seconds, which an answer by ONNX does not need
+        set_up(quiet=not logger.isEnabledFor(logging.INFO), verbose=logger.isEnabledFor(logging.DEBUG))
     with hold_outputs(config.json):
         search(config, bad)
     return int(bool(len(bad)))
