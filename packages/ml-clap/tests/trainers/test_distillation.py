@@ -6,15 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from ml_clap.config.distill import DistillConfig
+from ml_clap.data.texts import Text
 from ml_clap.lock import BusyError, sole_writer
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.models.tower_folder import open_tower
 from ml_clap.trainers import distillation as module
-from ml_clap.trainers.distillation import batch_places, distill, distill_verb, read_sides
+from ml_clap.trainers.distillation import distill, distill_verb, make_batches, read_sides
 from ml_clap.trainers.processes import TrainingError
 from ml_clap.trainers.run_folder import list_checkpoints
 
@@ -225,11 +225,16 @@ def test_validation_texts_of_their_own_are_not_learnt(config: DistillConfig, tmp
     assert "dog cat" not in {text.text for text in kept}
 
 
-def test_each_pass_reads_every_text_once() -> None:
-    seen = np.concatenate([batch_places(12, 4, step, seed=0) for step in (1, 2, 3)])
-    assert sorted(seen) == list(range(12))
-    assert batch_places(12, 4, 4, seed=0) != batch_places(12, 4, 1, seed=0)
-    assert len(batch_places(3, 8, 1, seed=0)) == 3
+def test_each_pass_reads_every_text_once_and_like_lengths_together() -> None:
+    texts = [Text("x" * (1 + number % 40), "eng_Latn", str(number)) for number in range(640)]
+    batches = make_batches(texts, 16, seed=0)
+    assert sorted(place for batch in batches for place in batch) == list(range(640))
+    spans = [max(place % 40 for place in batch) - min(place % 40 for place in batch) for batch in batches]
+    assert sum(spans) / len(spans) < 10
+    assert batches != make_batches(texts, 16, seed=1)
+    assert batches == make_batches(texts, 16, seed=0)
+    assert [sorted(batch) for batch in make_batches(texts[:3], 8, seed=0)] == [[0, 1, 2]]
+    assert [len(batch) for batch in make_batches(texts[:11], 4, seed=0)] == [4, 4]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ml_clap.config.search import SearchConfig
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.models.tower_folder import is_onnx
-from ml_clap.output import console, printable, set_up
+from ml_clap.output import _quiet_models, console, printable
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
 from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
@@ -109,7 +109,7 @@ def search_verb(config: SearchConfig) -> int:
     """Search, and return 1 if a query could not be read."""
     bad = BadQueries()
     if not _is_light(config):  # transformers takes two seconds, which an answer by ONNX does not need
-        set_up(quiet=not logger.isEnabledFor(logging.INFO), verbose=logger.isEnabledFor(logging.DEBUG))
+        _quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
     with hold_outputs(config.json):
         search(config, bad)
     return int(bool(len(bad)))

@@ -51,6 +51,7 @@ from ml_clap.trainers.teacher import (
 logger = logging.getLogger(__name__)
 
 KEPT_CHECKPOINTS = 2
+MIXED = 16
 
 
 @dataclass
@@ -107,6 +108,9 @@ class Distillation:
             "texts_digest": digest_of([*self.texts, *self.held]),
             "fingerprint": teacher.settings.fingerprint,
         }
+        self.batches: list[list[int]] = []
+        """Of this pass over the texts."""
+        self.batches_per_epoch = max(1, len(self.texts) // config.batch_size)
         self.device = choose_device(config.device)
         self.student = make_student(config, self.texts, self.targets, teacher.settings.fingerprint)
         del teacher  # it may be a hundred times the student
@@ -157,7 +161,10 @@ class Distillation:
         set_learning_rate(self.optimizer, rate)
         # A seed for each update: a resumed run draws the same dropout as one that was never stopped.
         torch.manual_seed(random_seed(config.seed, state.step))
-        places = batch_places(len(self.texts), config.batch_size, state.step, config.seed)
+        epoch, place = divmod(state.step - 1, self.batches_per_epoch)
+        if not self.batches or place == 0:
+            self.batches = make_batches(self.texts, config.batch_size, random_seed(config.seed, epoch))
+        places = self.batches[place]
         batch = [self.texts[place] for place in places]
         self.student.train()
         vectors = self.student.embed_text([text.text for text in batch], [text.language for text in batch])
@@ -300,12 +307,20 @@ def cosine_loss(vectors: Tensor, targets: Tensor) -> Tensor:
     return 1.0 - (vectors * targets).sum(dim=1).mean()
 
 
-def batch_places(total: int, size: int, step: int, seed: int) -> list[int]:
-    """Return which texts update `step` (from 1) learns from: a new order in each pass over them all."""
-    size = min(size, total)
-    epoch, place = divmod(step - 1, total // size)
-    generator = torch.Generator().manual_seed(random_seed(seed, epoch))
-    return torch.randperm(total, generator=generator)[place * size : (place + 1) * size].tolist()
+def make_batches(texts: list[Text], size: int, seed: int) -> list[list[int]]:
+    """Return batches of numbers of texts for one pass over them, in an order that follows from the seed.
+
+    Of each `MIXED` batches' worth of texts drawn at random, those of like length are put together: one long
+    text would pad a whole batch. What is left of a batch at the end is left out of this pass.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(texts), generator=generator).tolist()
+    batches = []
+    for first in range(0, len(order), MIXED * size):
+        block = sorted(order[first : first + MIXED * size], key=lambda place: len(texts[place].text.encode()))
+        batches += [block[start : start + size] for start in range(0, len(block), size)]
+    full = [batch for batch in batches if len(batch) == min(size, len(texts))]
+    return [full[place] for place in torch.randperm(len(full), generator=generator).tolist()]
 
 
 def score_by_language(
