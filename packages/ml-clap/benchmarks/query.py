@@ -28,7 +28,7 @@ import torch
 from ml_clap.config.search import SearchConfig
 from ml_clap.models.encoding import encode_texts
 from ml_clap.models.loading import load_model
-from ml_clap.models.tower_folder import open_tower
+from ml_clap.models.tower import open_tower
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.queries import Query, read_queries
 

@@ -26,7 +26,8 @@ from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.manifest import Clip, read_manifest
 from ml_clap.models.encoding import encode_texts
 from ml_clap.models.loading import load_model
-from ml_clap.models.tower_folder import check_belongs, open_tower
+from ml_clap.models.tower import open_tower
+from ml_clap.models.tower_folder import check_belongs
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.store import entries_path, read_entry, spans_path, vectors_path
 from ml_clap.search.vectors import open_rows

@@ -14,7 +14,8 @@ from ml_clap.config.model import ModelConfig
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder, make_small_text_encoder
 from ml_clap.models.text_tower import TextTower, make_linear_head
-from ml_clap.models.tower_folder import TextTowerError, TowerSettings, open_tower
+from ml_clap.models.tower import open_tower
+from ml_clap.models.tower_folder import TextTowerError, TowerSettings
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
 pytest.importorskip("onnxscript", reason="needs the extra `onnx`")
@@ -103,7 +104,7 @@ def test_a_query_needs_no_torch(folder: Path) -> None:
     import subprocess
 
     program = (
-        "import sys; from ml_clap.models.tower_folder import open_tower; "
+        "import sys; from ml_clap.models.tower import open_tower; "
         f"print(open_tower({str(folder / 'student-onnx')!r}).encode(['a dog barks']).shape); "
         "assert not {'torch', 'transformers'} & set(sys.modules), 'torch is there'"
     )

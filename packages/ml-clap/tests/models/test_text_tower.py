@@ -15,12 +15,12 @@ from ml_clap.evaluators.zero_shot import classify
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder, make_small_text_encoder
 from ml_clap.models.text_tower import TextTower, make_linear_head
+from ml_clap.models.tower import open_tower
 from ml_clap.models.tower_folder import (
     TextTowerError,
     TowerSettings,
     check_belongs,
     find_tower,
-    open_tower,
     read_tower_settings,
 )
 from ml_clap.models.with_tower import with_text_tower

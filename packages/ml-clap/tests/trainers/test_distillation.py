@@ -12,7 +12,7 @@ from ml_clap.config.distill import DistillConfig
 from ml_clap.data.texts import Text
 from ml_clap.lock import BusyError, sole_writer
 from ml_clap.models.text_encoder import create_small_text_encoder
-from ml_clap.models.tower_folder import open_tower
+from ml_clap.models.tower import open_tower
 from ml_clap.trainers import distillation as module
 from ml_clap.trainers.distillation import distill, distill_verb, make_batches, read_sides
 from ml_clap.trainers.processes import TrainingError

@@ -14,7 +14,8 @@ from ml_clap.config.model import ModelConfig
 from ml_clap.data.texts import Text
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
-from ml_clap.models.tower_folder import TextTowerError, open_tower
+from ml_clap.models.tower import open_tower
+from ml_clap.models.tower_folder import TextTowerError
 from ml_clap.trainers.projection import fit_projection, make_pairs, project_verb, ridge_regression
 
 WORDS = ["dog", "cat", "bird", "bell", "horn", "rain", "wind", "sea", "car", "train"]

@@ -25,13 +25,13 @@ from ml_clap.models.loading import load_model
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.onnx_audio import MAX_SAMPLES, MIN_SAMPLES, ExportedAudio
 from ml_clap.models.text_tower import TextTower
+from ml_clap.models.tower import open_tower
 from ml_clap.models.tower_folder import (
     ENCODER_FOLDER,
     ONNX_FILE,
     TextTowerError,
     absolute,
     find_tower,
-    open_tower,
     write_tower_settings,
 )
 

@@ -11,20 +11,14 @@ Nothing here imports torch: a tower in ONNX answers a query without it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal
 
 from audio_common.strict_json import read_object
 
 from ml_clap.files import to_plain, write_json
 from ml_clap.models.normalization import TextRule
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ml_clap.models.tokenizer import CutText
 
 TOWER_FILE = "text_tower.json"
 HEAD_FILE = "head.safetensors"
@@ -67,23 +61,6 @@ class TowerSettings:
 
 class TextTowerError(ValueError):
     """A text tower that is missing, damaged, or of another model than what it shall search."""
-
-
-class Tower(Protocol):
-    """What answers text queries in place of a model."""
-
-    settings: TowerSettings
-
-    def find_cut(self, texts: Sequence[str]) -> list[CutText]:
-        """Return the texts that are longer than the tower reads."""
-
-    def describe_cut(self, cut: Sequence[CutText]) -> str:
-        """Say in a line which texts lose how much; nothing where none does."""
-
-    def encode(
-        self, texts: Sequence[str], languages: str | Sequence[str] = "eng_Latn", batch_size: int = 256
-    ) -> np.ndarray:
-        """Return `(texts, embed_dim)` float32, L2-normalized."""
 
 
 def find_tower(source: str | Path) -> Path:
@@ -141,27 +118,6 @@ def write_tower_settings(folder: Path, settings: TowerSettings) -> None:
     """Write `text_tower.json`, the last of a tower's files: without it a folder is none."""
     description = {"format": FORMAT, "format_version": FORMAT_VERSION}
     write_json(folder / TOWER_FILE, description | to_plain(settings))
-
-
-def open_tower(source: str | Path, *, device: str = "cpu") -> Tower:
-    """Load a tower: by onnxruntime where the folder holds `text.onnx`, else by torch.
-
-    Args:
-        source: Its folder, or the folder of a run of `ml-clap distill`.
-        device: Where torch runs it, or `auto`; ONNX runs on the CPU.
-
-    Raises:
-        TextTowerError: It is none, is damaged, or its encoder is not there or another one.
-    """
-    folder = find_tower(source)
-    if is_onnx(folder):
-        from ml_clap.models.onnx_tower import OnnxTower
-
-        return OnnxTower(folder)
-    from ml_clap.models.device import choose_device
-    from ml_clap.models.text_tower import TextTower
-
-    return TextTower.from_pretrained(folder, device=choose_device(device))
 
 
 def check_belongs(settings: TowerSettings, fingerprint: str, what: str) -> None:

@@ -11,7 +11,8 @@ from audio_common.config import Channel
 from torch import Tensor
 
 from ml_clap.models.dual_encoder import DualEncoder
-from ml_clap.models.tower_folder import Tower, check_belongs, open_tower
+from ml_clap.models.tower import Tower, open_tower
+from ml_clap.models.tower_folder import check_belongs
 
 if TYPE_CHECKING:
     from typing import Self

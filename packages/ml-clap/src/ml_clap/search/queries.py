@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
-    from ml_clap.models.tower_folder import Tower
+    from ml_clap.models.tower import Tower
 
 logger = logging.getLogger(__name__)
 

@@ -26,7 +26,8 @@ from ml_clap.models.dual_encoder import DualEncoder
 from ml_clap.models.encoding import embed_labels, encode_files, encode_texts, encode_waveforms
 from ml_clap.models.loading import load_model
 from ml_clap.models.tokenizer import check_texts
-from ml_clap.models.tower_folder import Tower, absolute, check_belongs, open_tower
+from ml_clap.models.tower import Tower, open_tower
+from ml_clap.models.tower_folder import absolute, check_belongs
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.engines import EngineName
 from ml_clap.search.index import IndexReport, update_index
@@ -71,7 +72,7 @@ class Retriever:
     Args:
         model: The model, or what loads it.
         name: What an index notes as its model: the folder or hub id to load it from again.
-        text_tower: Embeds the texts in place of the model (`ml_clap.models.tower_folder.open_tower`).
+        text_tower: Embeds the texts in place of the model (`ml_clap.models.tower.open_tower`).
 
     Raises:
         TextTowerError: Where both are asked for something: the tower was made for another model.

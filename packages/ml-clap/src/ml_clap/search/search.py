@@ -24,7 +24,7 @@ from ml_clap.tables import tables_beside_json
 if TYPE_CHECKING:
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
-    from ml_clap.models.tower_folder import Tower
+    from ml_clap.models.tower import Tower
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,8 @@ def _is_light(config: SearchConfig) -> bool:
 
 def _open_tower(config: SearchConfig, index: AudioIndex) -> Tower:
     """Open the text tower, and refuse one that was made for another model than the index's."""
-    from ml_clap.models.tower_folder import check_belongs, find_tower, open_tower, read_tower_settings
+    from ml_clap.models.tower import open_tower
+    from ml_clap.models.tower_folder import check_belongs, find_tower, read_tower_settings
 
     # Before its weights are read.
     check_belongs(
