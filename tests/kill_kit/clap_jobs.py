@@ -1,4 +1,5 @@
-"""Jobs of ml-clap: a training, one that was killed before, an index, removal from an index, a manifest."""
+"""Jobs of ml-clap: a training, one that was killed before, an index, removal from an index, a manifest,
+shards and a training from them."""
 
 from __future__ import annotations
 
@@ -38,14 +39,15 @@ def make_inputs(folder: Path) -> None:
         folder / "text_encoder", texts, vocab_size=100, dim=16, layers=1, heads=2, languages=LANGUAGES
     )
     write_recipe(folder)
+    write_recipe(folder, shards="shards")
 
 
-def write_recipe(folder: Path) -> None:
+def write_recipe(folder: Path, shards: str | None = None) -> None:
     """Write the settings of the training; JSON is YAML.
 
     It validates on what it learns, so that every validation, the last one too, makes a new `best`.
     """
-    manifest = [str(folder / "clips.jsonl")]
+    manifest = [shards or str(folder / "clips.jsonl")]
     recipe = {
         "model": {
             "audio": {"embed_dim": 16, "depth": 1, "num_heads": 1, "num_classes": 2, "time_patch_out": 0.2},
@@ -72,7 +74,7 @@ def write_recipe(folder: Path) -> None:
         "keep_checkpoints": 1,
         "device": "cpu",
     }
-    (folder / "recipe.yaml").write_text(json.dumps(recipe))
+    (folder / ("recipe.yaml" if shards is None else "streaming.yaml")).write_text(json.dumps(recipe))
 
 
 TRAIN = ("train", "--config", "INPUTS/recipe.yaml", "--out", "out")
@@ -90,6 +92,8 @@ INDEX = (
 )
 SMALLER = ("index", "INPUTS/half.jsonl", *INDEX[2:])
 PREPARE = ("prepare", "jsonl", "INPUTS/clips.jsonl", "--out", "out/clips.jsonl")
+SHARDS = ("prepare", "shards", "INPUTS/clips.jsonl", "--out", "out", "--max_samples", "2")
+STREAMING = ("train", "--config", "INPUTS/streaming.yaml", "--out", "out")
 KILLED = Step(TRAIN, Point("after the last validation", "kill", r"/checkpoint-5\b"))
 MODEL = Step((*TRAIN[:-1], "model/out"))
 JOBS = (
@@ -117,4 +121,27 @@ JOBS = (
         before=(MODEL, Step(INDEX)),
     ),
     Job("prepare", PREPARE, PREPARE_POINTS),
+    Job(
+        "shards",
+        SHARDS,
+        (
+            Point(
+                "between a shard and its index",
+                "kill",
+                r"\.tar\.index\.jsonl$|\.index\.jsonl\.",
+                which="middle",
+            ),
+            Point("as a shard gets its name", "kill", r"\.tar$", "rename", "middle"),
+            Point("as a shard is written", "full", r"\.shard\.", which="middle"),
+        ),
+    ),
+    Job(
+        "train-shards",
+        STREAMING,
+        (
+            Point("in the first epoch", "kill", r"/checkpoint-2\b", which="last"),
+            Point("as best is written", "torn", r"/best\b", which="middle"),
+        ),
+        before=(Step((*SHARDS[:4], "shards", *SHARDS[5:])),),
+    ),
 )

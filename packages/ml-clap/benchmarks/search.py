@@ -1,4 +1,4 @@
-"""Latency of a search by the number of vectors, NumPy and faiss, in one run.
+"""Latency of a search by the number of vectors, NumPy, faiss and LanceDB, in one run.
 
     python packages/ml-clap/benchmarks/search.py --rows 10000 100000 --dim 1024 --json search.json
 
@@ -23,8 +23,11 @@ from pathlib import Path
 
 import numpy as np
 from ml_clap.search import engines
+from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.engines import Engine, FaissEngine, NumpyEngine, recall_without_self
-from ml_clap.search.vectors import NpyLog, open_rows
+from ml_clap.search.lance import mirror
+from ml_clap.search.store import Entry, IndexSettings, IndexWriter
+from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows
 
 CENTRES = 2000
 
@@ -102,7 +105,13 @@ def run(rows: int, arguments: argparse.Namespace, folder: Path) -> list[Row]:
     makers: dict[str, Callable[[], Engine]] = {
         "numpy": lambda: NumpyEngine(vectors),
         "faiss-flat": lambda: FaissEngine.flat(vectors),
-        "faiss-ivf": lambda: FaissEngine(engines.build_approximate(vectors, "vectors.npy")[0], "IVF,SQ8"),
+        "faiss-ivf": lambda: FaissEngine(
+            engines.build_approximate(vectors, "vectors.npy")[0], vectors, "IVF,SQ8"
+        ),
+    }
+    makers |= {
+        "lancedb-flat": lambda: copy_to_lance(folder, vectors, flat_rows=rows),
+        "lancedb-ivf": lambda: copy_to_lance(folder, vectors, flat_rows=0),
     }
     exact: np.ndarray | None = None
     measured = []
@@ -128,6 +137,28 @@ def run(rows: int, arguments: argparse.Namespace, folder: Path) -> list[Row]:
         )
         del engine
     return measured
+
+
+def copy_to_lance(folder: Path, vectors: np.ndarray, *, flat_rows: int) -> Engine:
+    """An index of these vectors, a clip each, copied to LanceDB."""
+    made = Path(tempfile.mkdtemp(dir=folder))
+    settings = IndexSettings(
+        model="random",
+        fingerprint="random",
+        dim=vectors.shape[1],
+        dtype=vectors.dtype.name,
+        window_seconds=10,
+        hop_seconds=10,
+        source="/",
+        root="/",
+    )
+    writer = IndexWriter.create(made, settings)
+    writer.add_entries(Entry(str(n), f"{n}.wav", 1, 1, str(n), 10.0) for n in range(len(vectors)))
+    for first in range(0, len(vectors), BLOCK_ROWS):
+        block = vectors[first : first + BLOCK_ROWS]
+        writer.add_windows([(first + n, 0.0, 10.0) for n in range(len(block))], block)
+    writer.close()
+    return mirror(AudioIndex.open(made), flat_rows=flat_rows)
 
 
 def print_rows(measured: list[Row]) -> None:

@@ -1,6 +1,7 @@
 """A tiny data set with its recipe, on which training takes seconds."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,79 @@ def no_dropout(tiny_recipe: Path, tmp_path: Path) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
+
+
+@pytest.fixture(scope="session")
+def write_clap() -> Callable[..., Path]:
+    """Writes a folder of a tiny random `ClapModel` at 48 kHz, which hears 2 s at once."""
+    return _write_clap
+
+
+def _write_clap(folder: Path, *, has_fusion: bool = False, padding: str = "repeatpad") -> Path:
+    """Write a `ClapModel` of 2 s windows, its feature extractor and an English tokenizer."""
+    import torch
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import (
+        ClapConfig,
+        ClapFeatureExtractor,
+        ClapModel,
+        ClapProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    words = [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        *["a", "dog", "cat", "barks", "rain", "is", "falling", "in", "the", "distance", "quietly"],
+    ]
+    vocabulary = Tokenizer(WordLevel({word: place for place, word in enumerate(words)}, unk_token="<unk>"))
+    vocabulary.pre_tokenizer = Whitespace()
+    vocabulary.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=vocabulary, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+    text = {
+        "vocab_size": len(words),
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "max_position_embeddings": 18,
+    }
+    audio = {
+        "window_size": 4,
+        "num_mel_bins": 16,
+        "spec_size": 64,
+        "patch_size": 4,
+        "patch_stride": [4, 4],
+        "hidden_size": 16,
+        "patch_embeds_hidden_size": 8,
+        "depths": [1, 1],
+        "num_attention_heads": [1, 2],
+        "num_hidden_layers": 2,
+        "enable_fusion": has_fusion,
+        "fusion_type": "aff_2d" if has_fusion else None,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        # A large spread, or all embeddings of random weights are alike.
+        settings = {"initializer_factor": 20.0, "projection_dim": 12}
+        model = ClapModel(ClapConfig(text_config=text, audio_config=audio, **settings))
+    features = ClapFeatureExtractor(
+        feature_size=16,
+        sampling_rate=48_000,
+        max_length_s=2,
+        truncation="fusion" if has_fusion else "rand_trunc",
+        padding=padding,
+    )
+    model.save_pretrained(folder)
+    ClapProcessor(feature_extractor=features, tokenizer=tokenizer).save_pretrained(folder)
+    features.save_pretrained(folder)
+    return folder

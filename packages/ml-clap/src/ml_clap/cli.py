@@ -20,23 +20,32 @@ from ml_clap.command_line import (
     require_model,
     require_module,
 )
+from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.distill import DistillConfig, ExportConfig, ProjectConfig
 from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.index import IndexConfig
 from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareClothoConfig,
     PrepareConfig,
+    PrepareESC50Config,
     PrepareFolderConfig,
+    PrepareFSD50KConfig,
     PrepareJSONLConfig,
     PrepareReferenceConfig,
     PrepareTuxpaintConfig,
+    PrepareUrbanSound8KConfig,
+    PrepareWavCapsConfig,
 )
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
+from ml_clap.config.shards import PrepareShardsConfig
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
+from ml_clap.config.translate import GateConfig, TranslateConfig
+from ml_clap.data.shards.places import ENDINGS, any_shards, is_shards, is_url
 from ml_clap.files import is_stream
 
 RESUMES = "What was done so far is kept; the same command goes on from there."
@@ -85,7 +94,7 @@ def check_prepare(config: PrepareConfig) -> None:
     (require_file if isinstance(config, PrepareReferenceConfig | PrepareJSONLConfig) else require_any)(
         config.source
     )
-    require_file(*config.against)
+    require_file(*config.against, *getattr(config, "blacklist", ()))
     require_folder(getattr(config, "audio", None))
     require_file(getattr(config, "captions", None))
     if config.out is not None and is_stream(config.out):
@@ -93,9 +102,25 @@ def check_prepare(config: PrepareConfig) -> None:
     require_output(config.out, config.json)
 
 
+def check_shards(config: PrepareShardsConfig) -> None:
+    """Refuse a missing manifest or extra, and places that cannot be written to."""
+    assert config.out is not None
+    require_file(config.source)
+    require_module("webdataset", "fsspec")
+    if not is_url(config.out):
+        require_output(config.out, is_folder=True)
+    require_output(config.json)
+
+
 def check_train(config: TrainConfig) -> None:
     """Refuse missing manifests, models or extras before torch is loaded."""
-    require_file(*config.data.train, *config.data.validation)
+    named = (*config.data.train, *config.data.validation)
+    require_file(*(name for name in named if not is_shards(name)))
+    if any_shards(named):
+        require_module("webdataset", "fsspec")
+    for name in named:
+        if name.is_dir() and not any(str(path).endswith(ENDINGS) for path in name.iterdir()):
+            raise FileNotFoundError(f"{name} is a folder without shards (.tar); a manifest is a .jsonl file")
     if config.init_from:
         require_clap(config.init_from)
     else:
@@ -112,7 +137,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     require_file(config.data)
     require_clap(config.model)
     require_folder(config.text_tower)
-    require_output(config.json, config.plot)
+    require_output(config.json, config.plot, config.heat_map)
 
 
 def check_classify(config: ClassifyConfig) -> None:
@@ -139,6 +164,8 @@ def check_index(config: IndexConfig) -> None:
     require_any(config.source)
     if config.model:
         require_clap(config.model)
+    if config.engine == "lancedb":
+        require_module(config.engine)
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
@@ -148,13 +175,19 @@ def check_search(config: SearchConfig) -> None:
     require_folder(config.index)
     if not (config.index / "index.json").is_file():
         raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
-    require_file(config.queries, *config.audio)
+    require_file(config.queries, *config.audio, config.calibration)
+    if config.add or config.subtract:
+        from ml_clap.search.similarity import tell_apart
+
+        for item in (*config.add, *config.subtract):
+            tell_apart(item)
     if config.model:
         require_clap(config.model)
     require_folder(config.text_tower)
-    if config.engine == "faiss":
-        require_module("faiss")
-    require_output(config.json)
+    if config.engine in ("faiss", "lancedb"):
+        require_module(config.engine)
+    require_output(config.json, config.page)
+    require_output(config.explain, is_folder=True)
 
 
 def check_distill(config: DistillConfig) -> None:
@@ -179,6 +212,48 @@ def check_export(config: ExportConfig) -> None:
     require_model(config.model, has_owner=True)
     require_module("onnxscript", "onnxruntime")
     require_output(config.out, is_folder=True)
+
+
+def check_export_index(config: ExportIndexConfig) -> None:
+    """Refuse a missing index or extra, and a place that cannot be written to."""
+    require_folder(config.index)
+    if not (config.index / "index.json").is_file():
+        raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
+    require_module("pyarrow")
+    if config.out is not None and is_stream(config.out):
+        raise UsageError("out: a Parquet file is written at a name, not to standard output")
+    require_output(config.out)
+
+
+def check_calibrate(config: CalibrateConfig) -> None:
+    """Refuse a missing manifest or model, and a place that cannot be written to."""
+    require_file(config.data)
+    require_clap(config.model)
+    require_output(config.out, config.json)
+
+
+def check_translate(config: TranslateConfig) -> None:
+    """Refuse missing files, models or extras, and unknown languages, before torch is loaded."""
+    from ml_clap.data.languages import resolve
+
+    require_file(config.data, config.gate)
+    for language in config.languages:
+        resolve(language)
+    translator = config.translator or ""
+    if translator == "sonar":
+        require_module("sonar")
+    else:
+        require_model(translator)
+    require_model(config.judge or "")
+    require_output(config.out, is_folder=True)
+    require_output(config.json)
+
+
+def check_gate(config: GateConfig) -> None:
+    """Refuse a missing manifest or judge before torch is loaded."""
+    require_file(config.data)
+    require_model(config.judge)
+    require_output(config.out, config.plot)
 
 
 def reader(name: str, settings: type, source: str, out: str) -> Verb:
@@ -206,10 +281,41 @@ VERBS = (
     ),
     reader("clotho", PrepareClothoConfig, "data/clotho", "data/clotho/manifest.jsonl"),
     reader("audiocaps", PrepareAudioCapsConfig, "data/audiocaps", "data/audiocaps/manifest.jsonl"),
+    reader("wavcaps", PrepareWavCapsConfig, "data/wavcaps", "data/wavcaps/manifest.jsonl"),
     reader("reference", PrepareReferenceConfig, "data/wavcaps.json", "data/wavcaps/manifest.jsonl"),
     reader("folder", PrepareFolderConfig, "sounds --captions captions.json", "sounds.jsonl"),
     reader("jsonl", PrepareJSONLConfig, "sounds.jsonl", "checked.jsonl"),
+    reader("esc50", PrepareESC50Config, "data/ESC-50-master", "data/esc50.jsonl"),
+    reader("urbansound8k", PrepareUrbanSound8KConfig, "data/UrbanSound8K", "data/urbansound8k.jsonl"),
+    reader("fsd50k", PrepareFSD50KConfig, "data/FSD50K", "data/fsd50k.jsonl"),
     reader("tuxpaint", PrepareTuxpaintConfig, "data/tuxpaint", "data/tuxpaint/manifest.jsonl"),
+    Verb(
+        name="gate",
+        settings=GateConfig,
+        function="ml_clap.translate.measure:gate_verb",
+        positional=("data",),
+        example="gate data/tuxpaint/manifest.jsonl --judge models/e5-small --out gate.json",
+        check=check_gate,
+    ),
+    Verb(
+        name="translate",
+        settings=TranslateConfig,
+        function="ml_clap.translate.translate:translate_verb",
+        positional=("data",),
+        interrupted=RESUMES,
+        example="translate clotho.jsonl --languages fra deu --translator sonar --out translated",
+        check=check_translate,
+    ),
+    Verb(
+        name="prepare shards",
+        settings=PrepareShardsConfig,
+        function="ml_clap.data.shards.packing:prepare_shards_verb",
+        positional=("source",),
+        interrupted=RESUMES,
+        example="prepare shards data/wavcaps/manifest.jsonl --out shards/wavcaps",
+        check=check_shards,
+        has_model=False,
+    ),
     Verb(
         name="train",
         settings=TrainConfig,
@@ -284,6 +390,23 @@ VERBS = (
         check=check_search,
         has_model=False,  # it says so itself where it needs one
     ),
+    Verb(
+        name="export-index",
+        settings=ExportIndexConfig,
+        function="ml_clap.search.export:export_index_verb",
+        positional=("index",),
+        example="export-index index --out windows.parquet",
+        check=check_export_index,
+        has_model=False,
+    ),
+    Verb(
+        name="calibrate",
+        settings=CalibrateConfig,
+        function="ml_clap.search.calibrate:calibrate_verb",
+        positional=("data",),
+        example="calibrate data/clotho/manifest.jsonl --model runs/clotho --split validation",
+        check=check_calibrate,
+    ),
 )
 PROGRAM = Program(
     purpose="Multilingual audio-text retrieval: train, evaluate, search sounds in many languages.",
@@ -292,8 +415,12 @@ PROGRAM = Program(
     extras={
         "av": "av",
         "faiss": "faiss",
+        "lancedb": "lancedb",
+        "pyarrow": "lancedb",
+        "fsspec": "webdataset",
         "sonar": "sonar",
         "fairseq2": "sonar",
+        "webdataset": "webdataset",
         "onnxscript": "onnx",
         "onnxruntime": "onnx",
     },

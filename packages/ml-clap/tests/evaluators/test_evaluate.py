@@ -183,10 +183,10 @@ def test_languages_are_compared_caption_by_caption(model: MLCLAP, clips: list[Cl
     found = evaluate_retrieval(model, clips).consistency
     assert found is not None
     assert (found.num_queries, found.num_languages) == (24, 3)
-    assert found.rank_std == pytest.approx(np.std([each.ranks for each in rankings], axis=0).mean())
+    assert found.rank_std.value == pytest.approx(np.std([each.ranks for each in rankings], axis=0).mean())
     first, *others = (each.top1 for each in rankings)
     same = [all(other[query] == first[query] for other in others) for query in range(24)]
-    assert found.same_top1 == pytest.approx(100 * np.mean(same))
+    assert found.same_top1.value == pytest.approx(100 * np.mean(same))
     assert evaluate_retrieval(model, clips, ["eng_Latn"]).consistency is None
 
 
@@ -390,3 +390,61 @@ def test_the_folder_of_the_model_is_looked_at_before_the_split(clips: list[Clip]
     config = EvaluateConfig(model=str(tmp_path), data=tmp_path / "m.jsonl", split="nowhere")
     with pytest.raises(ValueError, match="is not a model folder"):
         evaluate(config)
+
+
+def test_equal_captions_are_right_by_option(model: MLCLAP, clips: list[Clip]) -> None:
+    """Each clip twice, under two names, as clips of a class are: neither comes first in a tie."""
+    twins = [*clips, *(dataclasses.replace(clip, id=f"{clip.id}-twin") for clip in clips)]
+    plain = evaluate_retrieval(model, twins, ["eng_Latn"])
+    equal = evaluate_retrieval(model, twins, ["eng_Latn"], equal_captions=True)
+    single = evaluate_retrieval(model, clips, ["eng_Latn"]).languages["eng_Latn"]
+    assert (plain.equal_captions, equal.equal_captions) == (False, True)
+    assert plain.languages["eng_Latn"].text_to_audio.r1 == 0.0
+    for direction in ("text_to_audio", "audio_to_text"):
+        found = getattr(equal.languages["eng_Latn"], direction)
+        assert found.r1 == pytest.approx(getattr(single, direction).r1)
+        assert found.num_candidates == 2 * getattr(single, direction).num_candidates
+
+
+def test_recordings_widen_the_intervals(model_folder: Path, clips: list[Clip], tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    rows = [dataclasses.replace(clip, extra={"tape": place // 6}) for place, clip in enumerate(clips)]
+    write_manifest(path, rows)
+    (tmp_path / "a").mkdir()
+    wide, plain = (
+        run(model_folder, path, tmp_path / "a", bootstrap=200, recording=key, languages=("en",))["results"]
+        for key in ("tape", None)
+    )
+    intervals = [
+        np.diff(each["languages"]["eng_Latn"]["text_to_audio"]["intervals"]["meanr"])  # type: ignore[index]
+        for each in (wide, plain)
+    ]
+    assert intervals[0] != intervals[1]
+    with pytest.raises(ValueError, match=r"recording: the clip 'clip-0' has no key 'reel'.*it has tape"):
+        run(tmp_path / "no model", path, tmp_path, recording="reel")
+
+
+def test_other_wordings_and_a_heat_map_stand_in_output_and_json(
+    model_folder: Path, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    heat_map = tmp_path / "overlap.png"
+    record = run(
+        model_folder, manifest, tmp_path, bootstrap=20, heat_map=heat_map, rewordings=("keywords", "negation")
+    )
+    assert heat_map.read_bytes().startswith(b"\x89PNG")
+    results = record["results"]
+    assert isinstance(results, dict)
+    assert list(results["robustness"]) == ["keywords", "negation"]
+    assert list(results["robustness"]["keywords"]) == ["eng_Latn", "fra_Latn"]
+    assert list(results["robustness"]["negation"]) == list(LANGUAGES)
+    negated = results["robustness"]["negation"]["eng_Latn"]
+    assert negated["num_queries"] == 24
+    assert negated["lower"]["interval"][0] <= negated["lower"]["value"] <= negated["lower"]["interval"][1]
+    assert len(results["consistency"]["overlap_by_pair"]) == 3
+    printed = capsys.readouterr().out
+    assert "captions as negation" in printed
+    assert "A caption's translation is at rank" in printed
+    assert "no rules for keywords in jpn_Jpan" in caplog.text
+    with pytest.raises(ValueError, match="heat_map: there is one language alone, eng_Latn"):
+        run(tmp_path / "no model", manifest, tmp_path, heat_map=heat_map, languages=("en",))

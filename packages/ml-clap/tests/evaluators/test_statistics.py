@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_clap.evaluators.results import METRICS
 from ml_clap.evaluators.retrieval import Ranking, rank_text_to_audio
-from ml_clap.evaluators.statistics import average_metrics, bootstrap, measure_consistency, summarize, wilson
+from ml_clap.evaluators.statistics import average_metrics, bootstrap, estimate, summarize, wilson
 
 
 def ranking_of(seed: int, clips: int, most: int, noise: float = 1.0) -> Ranking:
@@ -117,12 +117,26 @@ def test_languages_without_a_drawn_clip_do_not_spoil_the_interval() -> None:
     assert np.isfinite(average["r1"]).all()
 
 
-def test_consistency_compares_the_same_caption_across_languages() -> None:
-    ranks, top1 = np.array([0, 4]), np.array([3, 5])
-    first = Ranking(ranks, np.zeros(2), top1, np.arange(2), 9)
-    second = replace(first, ranks=np.array([2, 4]), top1=np.array([3, 6]))
-    found = measure_consistency([first, second])
-    assert (found.rank_std, found.same_top1, found.num_queries, found.num_languages) == (0.5, 50.0, 2, 2)
-    assert measure_consistency([first, first, first]).rank_std == 0.0
-    with pytest.raises(ValueError, match="at least two languages"):
-        measure_consistency([first])
+def test_clips_of_one_recording_are_drawn_together() -> None:
+    """Ten clips of each of five recordings, alike: their interval is that of five clips."""
+    hit = np.repeat(np.array([0, 1, 0, 1, 1]), 10)
+    fifty = Ranking((1 - hit) * 60, hit.astype(float), hit, np.arange(50), 50)
+    five = Ranking(fifty.ranks[::10], fifty.precision[::10], fifty.top1[::10], np.arange(5), 50)
+    (clustered,), average = bootstrap([fifty], recordings=np.repeat(np.arange(5), 10))
+    (plain,), _ = bootstrap([fifty])
+    (of_five,), _ = bootstrap([five])
+    assert clustered["r1"] == average["r1"] == pytest.approx(of_five["r1"])
+    assert np.diff(clustered["r1"]) > 2 * np.diff(plain["r1"])
+
+
+def test_an_estimate_is_a_mean_with_the_interval_of_its_clusters() -> None:
+    values, clusters = np.repeat([0.0, 100.0, 0.0, 100.0, 100.0], 10), np.repeat(np.arange(5), 10)
+    found = estimate(values, clusters, num_samples=500, seed=3)
+    assert found == estimate(values, clusters, num_samples=500, seed=3)
+    assert found.value == 60.0
+    assert found.interval is not None
+    assert np.diff(found.interval) > 2 * np.diff(estimate(values, np.arange(50)).interval)
+    assert estimate(values, clusters, num_samples=0).interval is None
+    assert estimate(np.array([np.nan, 1.0, 3.0]), np.arange(3), num_samples=0).value == 2.0
+    assert estimate(np.zeros(6), np.arange(6), is_percentage=True).interval == wilson(0, 6)
+    assert str(estimate(np.ones(3), np.arange(3), num_samples=10)) == "1.0 (1.0-1.0)"

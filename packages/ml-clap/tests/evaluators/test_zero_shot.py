@@ -14,7 +14,7 @@ from audio_common.config import CEDConfig
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.data.manifest import Clip, write_manifest
-from ml_clap.data.prompts import choose_prompts, read_prompts
+from ml_clap.data.prompts import choose_prompts, read_prompts, read_templates
 from ml_clap.evaluators.report import print_zero_shot
 from ml_clap.evaluators.zero_shot import (
     classify,
@@ -367,3 +367,72 @@ def test_languages_that_not_every_class_has_are_told(model: MLCLAP, clips: list[
     prompts = {"dog": {"eng_Latn": ["A dog."], "fra_Latn": ["Un chien."]}, "rain": {"eng_Latn": ["Rain."]}}
     report = classify_clips(model, [clips[0].audio], prompts)
     assert report.notices == ("not every class has a description in fra_Latn: not used",)
+
+
+def test_labels_are_put_into_the_sentences_that_are_given(
+    model_folder: Path, clips: list[Clip], tmp_path: Path
+) -> None:
+    sounds = [clip.audio for clip in clips[:3]]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("dog\nrain\n")
+    config = ClassifyConfig(
+        data=tuple(sounds), model=str(model_folder), labels=(str(labels),), languages=("en", "fr"),
+        prompt=("eng_Latn=Somebody hears {}.",), device="cpu",
+    )  # fmt: skip
+    sentences = {
+        label: {"eng_Latn": [f"Somebody hears {label}."], "fra_Latn": [f"Le son de {label}."]}
+        for label in ("dog", "rain")
+    }
+    expected = classify_clips(MLCLAP.from_pretrained(model_folder), sounds, sentences)
+    assert classify(config).predictions == expected.predictions
+    one = dataclasses.replace(
+        config, labels=("dog", "rain"), languages=("en",), prompt=("Somebody hears {}.",)
+    )
+    assert classify(one).predictions == [each for each in expected.predictions if each.language == "eng_Latn"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "languages", "message"),
+    [
+        (("Hear {}.",), ("en", "fr"), "say which language it is in"),
+        (("eng_Latn=Hear this.",), ("en",), "needs {} once"),
+        (("en=A {}.", "eng_Latn=The {}."), ("en",), "eng_Latn is there twice"),
+        (("xx=A {}.",), ("en",), "xx"),
+    ],
+)
+def test_sentences_that_cannot_be_used_are_refused(
+    prompt: tuple[str, ...], languages: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_templates(prompt, languages)
+
+
+def test_a_sentence_for_classes_with_descriptions_of_their_own_is_refused(
+    model_folder: Path, clips: list[Clip], tmp_path: Path
+) -> None:
+    (tmp_path / "prompts.json").write_text(json.dumps(PROMPTS))
+    config = ClassifyConfig(
+        data=(clips[0].audio,), model=str(model_folder), prompts=tmp_path / "prompts.json", prompt=("A {}.",),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="have descriptions of their own"):
+        classify(config)
+
+
+def test_intervals_are_of_recordings_where_they_are_named(
+    model_folder: Path, clips: list[Clip], tmp_path: Path
+) -> None:
+    rows = [dataclasses.replace(clip, extra={"tape": place % 2}) for place, clip in enumerate(clips)]
+    write_manifest(tmp_path / "m.jsonl", rows)
+    (tmp_path / "prompts.json").write_text(json.dumps(PROMPTS))
+    config = ClassifyConfig(
+        data=(tmp_path / "m.jsonl",), model=str(model_folder), prompts=tmp_path / "prompts.json",
+        bootstrap=100,
+        device="cpu",
+    )  # fmt: skip
+    plain, taped = classify(config), classify(dataclasses.replace(config, recording="tape"))
+    assert plain.average_interval is not None
+    assert plain.average_interval[0] <= (plain.average or 0.0) <= plain.average_interval[1]
+    for code, found in plain.languages.items():
+        assert found.accuracy == taped.languages[code].accuracy
+        assert found.interval != taped.languages[code].interval
+    assert classify(dataclasses.replace(config, bootstrap=0)).average_interval is None

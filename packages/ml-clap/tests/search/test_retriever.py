@@ -154,6 +154,10 @@ def test_a_text_that_is_cut_is_warned_of_with_the_number_of_tokens(
     (cut,) = retriever.model.prepare_text.find_cut([long, "a dog"])
     tokens = retriever.model.text_encoder.tokenizer.count_tokens([long.strip()])[0]
     assert cut.num_dropped == tokens - 128
+    place = caplog.text.index("read to its character ") + len("read to its character ")
+    end = int(caplog.text[place:].split()[0])
+    assert not retriever.model.prepare_text.find_cut([long[:end]])
+    assert retriever.model.prepare_text.find_cut([long[: end + 13]])  # one "a dog barks " further
     caplog.clear()
     np.testing.assert_allclose(retriever.encode_text([long, "a dog"])[0], first, atol=1e-5)
     assert f"{cut.num_dropped} dropped" in caplog.text

@@ -12,15 +12,18 @@ import soundfile
 import torch
 from audio_common.config import CEDConfig
 from audio_common.reader import AudioError
+from ml_clap import Retriever
+from ml_clap.config.index import IndexConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.search import SearchConfig
 from ml_clap.data.manifest import Clip, write_manifest
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
+from ml_clap.search.answers import clock
 from ml_clap.search.audio_index import AudioIndex
-from ml_clap.search.index import update_index
-from ml_clap.search.queries import Query, read_queries
-from ml_clap.search.search import clock, search, search_verb
+from ml_clap.search.index import index, update_index
+from ml_clap.search.queries import BadQueries, Query, read_queries
+from ml_clap.search.search import search, search_verb
 from ml_clap.search.store import AudioIndexError, Entry, IndexSettings, IndexWriter
 
 RATE = 16000
@@ -383,3 +386,85 @@ def test_a_text_tower_of_another_model_is_refused(folder: Path, tower: Path, tmp
 def test_what_a_text_tower_cuts_is_said(folder: Path, tower: Path, caplog: pytest.LogCaptureFixture) -> None:
     search(SearchConfig(index=folder / "index", query=("dog " * 300,), text_tower=tower))
     assert "1 text is cut to the model's 128 tokens" in caplog.text
+
+
+def test_a_composed_query_is_the_normalized_sum_of_unit_vectors(
+    folder: Path, model: MLCLAP, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rain = str(folder / "sounds" / "rain.wav")
+    config = SearchConfig(
+        index=folder / "index",
+        query=("a dog barks",),
+        add=(rain,),
+        subtract=("la pluie",),
+        lang="fr",
+        device="cpu",
+        json=tmp_path / "hits.json",
+    )
+    (hits,) = search(config)
+    dog, wet = model.encode_text(["a dog barks", "la pluie"], "fra_Latn").numpy()
+    whole = dog + model.encode_audio(rain).numpy() - wet
+    opened = AudioIndex.open(folder / "index")
+    (expected,) = opened.nearest((whole / np.linalg.norm(whole))[None])
+    assert [hit.id for hit in hits] == [hit.id for hit in expected]
+    np.testing.assert_allclose([h.score for h in hits], [h.score for h in expected], atol=1e-5)
+    assert f"a dog barks [fra_Latn] + sounds like {rain} - la pluie [fra_Latn]" in (
+        capsys.readouterr().out.replace("\n", "")
+    )
+    (query,) = json.loads((tmp_path / "hits.json").read_text(encoding="utf-8"))["queries"]
+    assert (query["plus"][0]["audio"], query["minus"][0]["text"]) == (rain, "la pluie")
+    retriever = Retriever(model, str(folder / "model"))
+    (found,) = retriever.search(opened, "a dog barks", add=[rain], subtract="la pluie", lang="fr")
+    assert [hit.id for hit in found.hits] == [hit.id for hit in hits]
+
+
+def test_parts_that_cancel_out_or_cannot_be_read_end_no_search(folder: Path, model: MLCLAP) -> None:
+    config = SearchConfig(index=folder / "index", query=("rain", "dog"), subtract=("rain",), device="cpu")
+    bad = BadQueries()
+    assert len(search(config, bad)) == 1
+    assert [row.message for row in bad.rows] == [
+        "rain [eng_Latn] - rain [eng_Latn]: its parts cancel each other out"
+    ]
+    with pytest.raises(ValueError, match="cancel each other out"):
+        Retriever(model).search(folder / "index", "rain", subtract="rain")
+    with pytest.raises(FileNotFoundError, match=r"there is no file nowhere\.wav"):
+        search(SearchConfig(index=folder / "index", query=("rain",), add=("nowhere.wav",), device="cpu"))
+    with pytest.raises(ValueError, match="an empty text"):
+        SearchConfig(index=folder / "index", query=("rain",), add=(" ",))
+
+
+def test_the_command_filters_and_collapses(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = SearchConfig(index=folder / "index", query=("rain",), device="cpu")
+    (hits,) = search(dataclasses.replace(config, where=("id!=rain", "duration<10"), folder=(Path("sounds"),)))
+    assert sorted(hit.id for hit in hits) == ["dog [x]", "été"]
+    assert "1 query in 2 of 9 windows (numpy, exact)" in capsys.readouterr().out
+    (none,) = search(dataclasses.replace(config, folder=(Path("elsewhere"),)))
+    assert none == []
+    assert "nothing found: no clip passes the filter" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no clip of the index has the key 'colour'"):
+        search(dataclasses.replace(config, where=("colour=red",)))
+    search(dataclasses.replace(config, duplicates=0.01, threshold="none"))
+    assert " (and " in capsys.readouterr().out
+    (few,) = Retriever(MLCLAP.from_pretrained(folder / "model")).search(
+        folder / "index", "rain", where="id=rain", folder="sounds", duplicates=0.5
+    )
+    assert [hit.id for hit in few.hits] == ["rain"]
+    with pytest.raises(ValueError, match="duplicates: a cosine between 0 and 1, got 2"):
+        dataclasses.replace(config, duplicates=2.0)
+
+
+def test_index_and_search_by_lancedb(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lancedb")
+    caplog.set_level("INFO")
+    settings = {"out": tmp_path / "index", "model": str(folder / "model"), "device": "cpu"}
+    index(
+        IndexConfig(source=folder / "clips.jsonl", engine="lancedb", lance=str(tmp_path / "copy"), **settings)
+    )  # type: ignore[arg-type]
+    assert "lancedb, exact, version 1" in caplog.text
+    assert (tmp_path / "copy").is_dir()
+    config = SearchConfig(index=tmp_path / "index", query=("rain",), device="cpu", where=("duration<10",))
+    theirs = search(dataclasses.replace(config, engine="lancedb"))
+    assert "(lancedb, exact, version 1)" in capsys.readouterr().out
+    assert theirs == search(config)

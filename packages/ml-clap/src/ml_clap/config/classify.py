@@ -27,11 +27,22 @@ class ClassifyConfig:
     labels; or a text file with a label a line."""
     labels: tuple[str, ...] = ()
     """Instead of `--prompts`: the classes as plain words, each put into a sentence (The sound of dog.)."""
+    prompt: tuple[str, ...] = ()
+    """Sentences into which labels are put instead of the usual ones, with {} for the label, each with its
+    language: deu_Latn='Man hört {}.'; without one it is that of `languages`, if that is one."""
     languages: tuple[str, ...] = ()
     """Languages of the descriptions to use, each by itself (default: all that every class has). Labels and
     descriptions that are not by language are in these (default: `language`)."""
     prompt_indices: tuple[int, ...] = ()
     """Which descriptions of a class to use, from 0; their embeddings are averaged (default: all)."""
+    recording: str | None = None
+    """Key of a manifest's rows that says which recording a clip was cut from: the intervals then resample
+    recordings, since clips of one are alike."""
+    bootstrap: int = 1000
+    """Draws for the 95 % interval of the mean over languages, and of all with `--recording`; 0: none.
+    An accuracy's own interval is else Wilson's."""
+    seed: int = 0
+    """Seed for bootstrap sampling."""
     split: str | None = None
     """Split of a manifest; needed where it has several. `all` takes every clip."""
     language: str = "eng_Latn"
@@ -69,6 +80,7 @@ class ClassifyConfig:
             raise ValueError("prompts and labels both say what the classes are: give one of them")
         if any(index < 0 for index in self.prompt_indices):
             raise ValueError(f"prompt_indices count from 0, got {list(self.prompt_indices)}")
+        check_at_least(self, 0, "bootstrap")
         check_at_least(self, 1, "top_k", "num_workers", "limit")
         check_decoding(self.decode_seconds, self.decode_megabytes)
         if self.seconds_per_batch <= 0:

@@ -34,6 +34,16 @@ class EvaluateConfig:
     """Use only this many clips, the first ones."""
     bootstrap: int = 1000
     """Draws for the 95 % intervals, which resample clips; 0: no intervals."""
+    recording: str | None = None
+    """Key of the manifest's rows that says which recording a clip was cut from: the intervals then resample
+    recordings, since clips of one are alike."""
+    equal_captions: bool = False
+    """Count captions that are equal word for word as right for each other's clips (labelled sets)."""
+    rewordings: tuple[Literal["keywords", "question", "negation"], ...] = ()
+    """Also ask in other words, made by rules of each language, and compare."""
+    moments: tuple[float, ...] = ()
+    """Instead of all this: find the seconds (`start`, `end` in each row) in long files, by windows of these
+    lengths in seconds (2 5 10, say)."""
     seed: int = 0
     """Seed for bootstrap sampling."""
     reference: bool = False
@@ -59,10 +69,30 @@ class EvaluateConfig:
     """Also write all numbers to this file; `-`: to standard output."""
     plot: Path | None = None
     """Also draw R@1 and R@10 of every language to this file (png, svg, pdf)."""
+    heat_map: Path | None = None
+    """Also draw, for each two languages, how many of the first 10 hits they share (png, svg, pdf)."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "batch_size", "num_workers", "num_captions", "limit")
         check_decoding(self.decode_seconds, self.decode_megabytes)
         check_at_least(self, 0, "bootstrap")
+        if self.moments:
+            self._check_moments()
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")
+
+    def _check_moments(self) -> None:
+        if min(self.moments) <= 0:
+            raise ValueError(f"moments are lengths of windows in seconds, above 0, got {list(self.moments)}")
+        of_clips = (
+            "reference",
+            "equal_captions",
+            "rewordings",
+            "recording",
+            "plot",
+            "heat_map",
+            "num_captions",
+        )
+        for name in of_clips:
+            if getattr(self, name) not in (None, False, ()):
+                raise ValueError(f"{name} is of whole clips and does not go with --moments: leave one out")

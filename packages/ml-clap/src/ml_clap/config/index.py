@@ -37,6 +37,14 @@ class IndexConfig:
     """How vectors are stored; float16 halves the size."""
     keep_vanished: bool = False
     """Keep clips whose file is gone (a disk that is not mounted); else they are taken out."""
+    engine: Literal["numpy", "lancedb"] = "numpy"
+    """`lancedb` also brings the copy of the index in LanceDB up to date, for `search --engine lancedb`."""
+    lance: str | None = None
+    """Folder or URL (s3://bucket/path) of that copy (default: where the last one is, else `lance` in the
+    index)."""
+    index_silence: bool = False
+    """Also index windows without sound (no sample above -72 dB) and clips under 0.1 s; else they are only
+    listed."""
     seconds_per_batch: float = 160.0
     """Seconds of audio encoded at once."""
     channel: Channel | None = None

@@ -41,6 +41,13 @@ class ModelConfig:
     """Keep the audio encoder as it is (its head still learns)."""
     freeze_text: bool = False
     """Keep the text encoder as it is (its head still learns)."""
+    text_layers: int | None = None
+    """Train only the last so many layers of the text encoder; null: all."""
+    text_lora_rank: int = 0
+    """Train the text encoder by low-rank adapters of this rank beside all its linear layers (LoRA, arXiv
+    2106.09685; `ml-clap[lora]`); saved models have them merged. 0: no adapters."""
+    similarity_bias: float | None = None
+    """Initial value of a learnt number added to similarities; null: none. `loss: sigmoid` makes it -10."""
 
     def __post_init__(self) -> None:
         low, high = TEMPERATURE_RANGE if self.temperature_parameter == "log" else (0.0, float("inf"))
@@ -49,6 +56,24 @@ class ModelConfig:
                 f"temperature must be between {low} and {high} "
                 f"(temperature_parameter: {self.temperature_parameter}), got {self.temperature}"
             )
-        check_at_least(self, 1, "embed_dim")
+        check_at_least(self, 1, "embed_dim", "text_layers")
+        check_at_least(self, 0, "text_lora_rank")
+        self._check_text_training()
         if not 3 <= self.max_text_tokens <= 512:
             raise ValueError(f"max_text_tokens must be 3 to 512, got {self.max_text_tokens}")
+
+    def _check_text_training(self) -> None:
+        chosen = {
+            "freeze_text": self.freeze_text,
+            "text_layers": self.text_layers is not None,
+            "text_lora_rank": self.text_lora_rank > 0,
+        }
+        names = [name for name, is_chosen in chosen.items() if is_chosen]
+        if len(names) > 1:
+            raise ValueError(
+                f"{' and '.join(names)} contradict each other: each says what of the text encoder learns"
+            )
+        if names and names != ["freeze_text"] and self.text_backend == "sonar":
+            raise ValueError(
+                f"{names[0]} needs text_backend: transformers, which gives the same embeddings as sonar"
+            )

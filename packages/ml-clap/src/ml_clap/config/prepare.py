@@ -135,6 +135,61 @@ class PrepareFolderConfig(PrepareConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrepareWavCapsConfig(PrepareConfig):
+    """Make a manifest of WavCaps, without what test sets are made of."""
+
+    source: Path
+    """One of its JSON files (as_final, bbc_final, fsd_final, sb_final), or the folder of them."""
+    audio: Path | None = None
+    """Folder of the sound files, read recursively (default: the source's)."""
+    split: str | None = "train"
+    """Name of the split."""
+    language: str = "eng_Latn"
+    """Language of the captions."""
+    blacklist: tuple[Path, ...] = ()
+    """WavCaps' own lists (default: found beside the source: blacklist_exclude_test_ac.json, which is needed,
+    and blacklist_exclude_ub8k_esc50_vggsound.json)."""
+    use_blacklist: bool = True
+    """Leave out what is on the lists; without it, captions of the test sets' recordings are trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareESC50Config(PrepareConfig):
+    """Make a manifest of ESC-50; its folds are splits (fold1 to fold5)."""
+
+    source: Path
+    """Folder with meta/esc50.csv and audio."""
+    audio: Path | None = None
+    """Folder of the sound files, if they are elsewhere."""
+    captions: Path | None = None
+    """JSON file: label -> language -> list of captions (default: The sound of LABEL.)."""
+    esc10: bool = False
+    """Only the ten classes of ESC-10."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareUrbanSound8KConfig(PrepareConfig):
+    """Make a manifest of UrbanSound8K; its folds are splits (fold1 to fold10)."""
+
+    source: Path
+    """Folder with metadata/UrbanSound8K.csv and audio."""
+    audio: Path | None = None
+    """Folder of the sound files, if they are elsewhere."""
+    captions: Path | None = None
+    """JSON file: label -> language -> list of captions (default: The sound of LABEL.)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareFSD50KConfig(PrepareConfig):
+    """Make a manifest of FSD50K, whose clips have several classes; splits: train, validation and test."""
+
+    source: Path
+    """Folder with FSD50K.ground_truth, FSD50K.dev_audio and FSD50K.eval_audio."""
+    audio: Path | None = None
+    """Folder of the two folders of sound files, if they are elsewhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrepareTuxpaintConfig(PrepareConfig):
     """Make a manifest of the sound stamps of Tux Paint, described in many languages."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,22 @@ class SearchConfig:
     line its language."""
     audio: tuple[Path, ...] = ()
     """Sound files to find similar sounds of."""
+    add: tuple[str, ...] = ()
+    """Texts (in the language `--lang`) or sound files that each query's hits should be like as well."""
+    subtract: tuple[str, ...] = ()
+    """Texts or sound files that each query's hits should not be like: their vectors are subtracted."""
+    where: tuple[str, ...] = ()
+    """Look at clips only of which all of these hold: `label=dog`, `duration<=10`, `licence!=CC0`; any key
+    of the manifest."""
+    folder: tuple[Path, ...] = ()
+    """Look at files only in these folders, or below them; relative to the indexed folder, or absolute."""
+    duplicates: float | None = None
+    """Show as one hit, with their number, clips of equal content or with a cosine of at least this (0.98)."""
+    threshold: str = "auto"
+    """Least score of a hit: a number, `none`, or `auto`: what `ml-clap calibrate` found for the model and the
+    language, where it was run; texts alone are judged so."""
+    calibration: Path | None = None
+    """File of `ml-clap calibrate` (default: calibration.json in the model's folder)."""
     channel: Channel | None = None
     """What is made of a sound's channels: `mean`, `first` or `loudest` (default: as the index was made)."""
     decode_seconds: float = 60.0
@@ -41,8 +58,16 @@ class SearchConfig:
     then loaded only for queries by sound."""
     all_windows: bool = False
     """List every window of a file that scores high; else only its best one."""
-    engine: Literal["numpy", "faiss", "auto"] = "numpy"
-    """`numpy` is exact; `faiss` is approximate above 200,000 vectors; `auto` is the faster one."""
+    engine: Literal["numpy", "faiss", "auto", "lancedb"] = "numpy"
+    """`numpy` is exact; `faiss` and `lancedb` are approximate above 200,000 vectors; `auto` is numpy or
+    faiss, the faster one."""
+    lance: str | None = None
+    """Folder or URL of the LanceDB copy of the index, with `--engine lancedb` (default: where the index's
+    last copy is, else `lance` in the index)."""
+    explain: Path | None = None
+    """Folder for a picture of each hit that shows when, every 160 ms, it is like the query (CED models)."""
+    page: Path | None = None
+    """HTML file, of its own and without network, that shows and plays the hits."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     json: Path | None = None
@@ -53,5 +78,24 @@ class SearchConfig:
             raise ValueError("query: nothing to search for; give a text, --audio FILE or --queries FILE")
         if not all(text.strip() for text in self.query):
             raise ValueError("query: an empty text finds nothing; write what is to be heard")
+        if not all(text.strip() for text in (*self.add, *self.subtract)):
+            raise ValueError("add, subtract: an empty text; write what is to be heard")
+        if self.duplicates is not None and not 0.0 < self.duplicates <= 1.0:
+            raise ValueError(f"duplicates: a cosine between 0 and 1, got {self.duplicates:g}")
+        if self.lance is not None and self.engine != "lancedb":
+            raise ValueError("lance: the LanceDB copy is searched with --engine lancedb")
+        self.min_score()
         check_at_least(self, 1, "top_k")
         check_decoding(self.decode_seconds, self.decode_megabytes)
+
+    def min_score(self) -> float | None:
+        """Return the threshold if it is a number; None for `auto` and `none`."""
+        if self.threshold in ("auto", "none"):
+            return None
+        try:
+            value = float(self.threshold)
+        except ValueError:
+            value = math.nan
+        if not -1.0 <= value <= 1.0:
+            raise ValueError(f"threshold: a number from -1 to 1, auto or none, got {self.threshold!r}")
+        return value

@@ -17,11 +17,12 @@ class DataConfig:
     """Clips to train and to validate on."""
 
     train: tuple[Path, ...]
-    """Manifests (.jsonl) of training clips."""
+    """Manifests (.jsonl) of training clips; and shards: their folder, a pattern such as
+    sounds-{000000..000009}.tar, or an fsspec URL of these (s3://bucket/sounds)."""
     train_splits: tuple[str, ...] = ()
     """Use only these splits of them (default: every clip)."""
     validation: tuple[Path, ...] = ()
-    """Manifests of validation clips (default: no validation)."""
+    """Manifests or shards of validation clips (default: no validation)."""
     validation_splits: tuple[str, ...] = ()
     """Use only these splits of them (default: every clip)."""
     language: str = "eng_Latn"
@@ -46,7 +47,11 @@ class DataConfig:
     num_workers: int = 2
     """Processes that read audio, for each training process; 0: read in the training process."""
     cache_gigabytes: float = 2.0
-    """Memory for decoded audio, of all workers together."""
+    """Memory for decoded audio, of all workers together; sounds of shards are not kept."""
+    shard_streams: int = 4
+    """Parts of the shards that each training process reads side by side; its workers share them."""
+    shard_buffer: int = 2560
+    """Pairs from shards that are held at once and mixed, in each process; as many are fetched ahead."""
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -60,6 +65,7 @@ class DataConfig:
                 f"data.num_workers and data.cache_gigabytes must not be negative, "
                 f"got {self.num_workers} and {self.cache_gigabytes}"
             )
+        check_at_least(self, 1, "shard_streams", "shard_buffer")
         if self.max_caption_length is not None and self.max_caption_length < 1:
             raise ValueError(f"data.max_caption_length must be at least 1, got {self.max_caption_length}")
         if self.source_language in self.languages:
@@ -107,6 +113,9 @@ class AugmentConfig:
     """Make each clip louder or softer by up to this many decibels."""
     time_shift: bool = False
     """Rotate each clip in time by a random amount, its end coming first."""
+    token_noise: float = 0.0
+    """Put a random piece of the vocabulary in the place of each of a caption's, with this probability: pieces
+    that the captions hardly have learn to mean nothing, instead of nothing being learnt of them."""
 
     def __post_init__(self) -> None:
         for name in ("time_masks", "time_mask_frames", "freq_masks", "freq_mask_bins", "gain_db"):
@@ -114,6 +123,8 @@ class AugmentConfig:
                 raise ValueError(f"augment.{name} must not be negative, got {getattr(self, name)}")
         if self.freq_mask_bins > 64:
             raise ValueError(f"augment.freq_mask_bins must be at most 64, got {self.freq_mask_bins}")
+        if not 0.0 <= self.token_noise < 1.0:
+            raise ValueError(f"augment.token_noise must be in [0, 1), got {self.token_noise}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +161,11 @@ class TrainConfig:
     """Pairs of a forward pass on each device. Every pair is compared with those of all devices together."""
     gradient_accumulation_steps: int = 1
     """Batches of an update. Their gradients are averaged; a pair still meets only the others of its batch, so
-    this does not replace a larger `batch_size`."""
+    this does not replace a larger `batch_size`; `gradient_cache` makes room for one."""
+    gradient_cache: int | None = None
+    """Encode so many pairs of a batch at a time, twice: without a graph for the loss of the whole batch, then
+    again for its gradients (GradCache, arXiv 2101.06983). The memory of a small batch, the update of a large
+    one; about a third slower. null: all at once."""
     learning_rate: float = 1e-4
     """Peak learning rate; it rises in a line, then falls along a cosine."""
     warmup_ratio: float = 0.1
@@ -165,6 +180,17 @@ class TrainConfig:
     """Mixed precision of the encoders; the loss is always in fp32."""
     gradient_checkpointing: bool = False
     """Recompute the encoders' activations in the backward pass: less memory, more time."""
+    loss: Literal["infonce", "sigmoid"] = "infonce"
+    """`infonce`: the paper's, every caption competes with all of the batch; `sigmoid`: each pair is right or
+    wrong by itself, with a learnt bias that starts at -10 (SigLIP, arXiv 2303.15343; GLAP, 2506.11350)."""
+    multilingual: Literal["pairs", "one_to_k", "co_anchor"] = "pairs"
+    """How languages meet. `pairs`: the paper's, a pair of sound and one caption; ATRI's (arXiv 2502.14627):
+    `one_to_k`, a sound with its captions in all languages at once; `co_anchor`, with the one in the source
+    language and one in a drawn language, and these two with each other. Both need parallel captions (the
+    same number in every language), and leave `data.language_rate` unused."""
+    matryoshka_dims: tuple[int, ...] = ()
+    """Add the loss of these first dimensions of the embeddings, so that they can be cut to them (Matryoshka
+    representation learning, arXiv 2205.13147); the mean with the whole's."""
     positives: Literal["clip", "label", "none"] = "clip"
     """Which rows of a batch match besides each caption's own: those of the same `clip`, of the same `label`
     (labelled sets, where other clips have the same captions), or `none`."""
@@ -208,3 +234,24 @@ class TrainConfig:
             raise ValueError(f"ema_decay must be between 0 and 1, or null for none, got {self.ema_decay}")
         if self.precompute_text and not self.model.freeze_text:
             raise ValueError("precompute_text needs a text encoder that does not change: --model.freeze_text")
+        if self.precompute_text and self.augment.token_noise:
+            raise ValueError("precompute_text encodes each caption as it is: set augment.token_noise to 0")
+        self._check_loss()
+
+    def _check_loss(self) -> None:
+        check_at_least(self, 1, "gradient_cache")
+        if self.gradient_cache is not None and self.gradient_cache >= self.batch_size:
+            raise ValueError(
+                f"gradient_cache, the part of a batch that is encoded at once, must be less than batch_size "
+                f"({self.batch_size}), got {self.gradient_cache}"
+            )
+        if self.multilingual != "pairs" and not self.data.languages:
+            raise ValueError(f"multilingual: {self.multilingual} needs further languages: --data.languages")
+        if self.loss != "sigmoid" and self.model.similarity_bias is not None:
+            raise ValueError("model.similarity_bias needs loss: sigmoid; in infonce it cancels out")
+        dims = self.matryoshka_dims
+        if any(not 1 <= dim < self.model.embed_dim for dim in dims) or len(set(dims)) < len(dims):
+            raise ValueError(
+                f"matryoshka_dims must be different numbers from 1 to below model.embed_dim "
+                f"({self.model.embed_dim}), got {', '.join(map(str, dims))}"
+            )

@@ -49,20 +49,26 @@ class Item(NamedTuple):
     """See `Draw.repeat`."""
     bad: tuple[BadClip, ...]
     """Clips in whose place this one came."""
+    others: tuple[tuple[str, str], ...] = ()
+    """(text, language) of captions in further languages that say the same."""
+
+    def texts(self) -> list[tuple[str, str]]:
+        """Return every (text, language)."""
+        return [(self.text, self.language), *self.others]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs of audio and text."""
+    """Pairs of audio and text, or clips each with equally many texts."""
 
     waveforms: Tensor
     """`(batch, samples)` float32 at 16 kHz, padded with zeros."""
     lengths: Tensor
     """`(batch,)` int64, samples of each clip."""
     text_ids: Tensor
-    """`(batch, length)` int64."""
+    """`(texts, length)` int64; the texts of a clip stand one after another."""
     text_mask: Tensor
-    """`(batch, length)` bool, True where there is a token."""
+    """`(texts, length)` bool, True where there is a token."""
     clip_ids: Tensor
     """`(batch,)` int64, place of each clip in the list of clips: rows of one clip have the same number."""
     repeats: Tensor
@@ -102,7 +108,8 @@ class Collator:
     def __call__(self, items: Sequence[Item]) -> Batch:
         """Pad the audio and tokenize the texts."""
         waveforms, lengths = pad_waveforms([item.waveform for item in items])
-        ids, mask = self.tokenize([item.text for item in items], [item.language for item in items])
+        texts, languages = zip(*(pair for item in items for pair in item.texts()), strict=True)
+        ids, mask = self.tokenize(texts, languages)
         clips = torch.tensor([item.clip for item in items], dtype=torch.int64)
         repeats = torch.tensor([item.repeat for item in items], dtype=torch.int64)
         bad = dict.fromkeys(clip for item in items for clip in item.bad)
@@ -159,7 +166,7 @@ def plan_epoch(
             drop_last=drop_last,
         )
         sampler.set_epoch(epoch)
-        batches += [_count_repeats([dealt[place] for place in places]) for places in sampler]
+        batches += [count_repeats([dealt[place] for place in places]) for places in sampler]
     if shuffle and len(rounds) > 1:  # or a clip's captions would come far apart, round after round
         order = np.random.default_rng((seed, epoch, 0, 3)).permutation(len(batches))
         batches = [batches[place] for place in order]
@@ -172,7 +179,8 @@ def plan_epoch(
     return batches
 
 
-def _count_repeats(batch: Sequence[Draw]) -> list[Draw]:
+def count_repeats(batch: Sequence[Draw]) -> list[Draw]:
+    """Return the draws, each with the number of those of its clip before it."""
     seen = Counter[int]()
     counted = []
     for draw in batch:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ml_clap.data.batches import BadClip, Draw, Item
+from ml_clap.data.enhancement import texts_of
 from ml_clap.data.manifest import Clip
 
 logger = logging.getLogger(__name__)
@@ -71,33 +72,36 @@ class CaptionDataset(Dataset[Item]):
         Raises:
             AudioError: many files in a row, or all that have a caption in this language, cannot be read.
         """
-        first, language, caption = draw.sample
+        first, language = draw.sample.clip, draw.sample.language
         bad: list[BadClip] = []
         # Onward from the bad clip, round the list: every process finds the same substitute.
         for number in range(first, first + len(self.clips)):
             clip = number % len(self.clips)
-            texts = self.clips[clip].captions.get(language)
-            if not texts:
+            texts = texts_of(self.clips[clip], draw.sample)
+            if texts is None:
                 continue
             try:
-                waveform = self._read(clip, draw)
+                waveform = self.read(clip, draw)
             except AudioError as e:
                 bad.append(BadClip(clip, str(e)))
                 if len(bad) == MAX_BAD_IN_A_ROW:
                     break
             else:
-                text = texts[caption % len(texts)]
-                return Item(waveform, text, language, clip, draw.repeat, tuple(bad))
+                return Item(waveform, *texts[0], clip, draw.repeat, tuple(bad), tuple(texts[1:]))
         raise AudioError(
             f"none of {len(bad)} clips with captions in {language} can be read; is the folder of the audio "
             f"still there? The last: {bad[-1].reason}"
         )
 
-    def _read(self, clip: int, draw: Draw) -> Tensor:
-        """Return the cropped clip, `(samples,)`; a clip that failed once is not tried again."""
+    def read(self, clip: int, draw: Draw) -> Tensor:
+        """Return the cropped clip, `(samples,)`; a clip that failed once is not tried again.
+
+        Raises:
+            AudioError: it cannot be read.
+        """
         if clip in self._bad:
             raise AudioError(self._bad[clip])
-        share = _crop_share(self.crop, (self.seed, draw.epoch, draw.place, 4))
+        share = crop_share(self.crop, (self.seed, draw.epoch, draw.place, 4))
         try:
             return self._crop_of_file(clip, share)
         except (AudioError, OSError) as e:
@@ -115,9 +119,7 @@ class CaptionDataset(Dataset[Item]):
             # It may be hours longer than its manifest or header says: what lies beyond is not heard.
             waveform = read(duration=max(LONG_SECONDS, self.max_seconds))
             self._keep(clip, waveform)
-        length = max(1, round(self.max_seconds * SAMPLE_RATE))
-        start = int(share * (max(0, len(waveform) - length) + 1))
-        return waveform[start : start + length]
+        return cut_crop(waveform, share, self.max_seconds)
 
     def _seconds(self, clip: int) -> float:
         """Return a clip's length; of a long one what can be decoded, whatever its manifest says."""
@@ -133,11 +135,18 @@ class CaptionDataset(Dataset[Item]):
             self._room -= size
 
 
-def _crop_share(crop: Crop, seed: tuple[int, ...]) -> float:
+def crop_share(crop: Crop, seed: tuple[int, ...]) -> float:
     """Return where a crop begins, as a share in [0, 1) of the places where it can begin."""
     if crop == "random":
         return float(np.random.default_rng(seed).random())
     return 0.5 if crop == "center" else 0.0
+
+
+def cut_crop(waveform: Tensor, share: float, max_seconds: float) -> Tensor:
+    """Return at most so many seconds of a waveform `(samples,)`; `share` as `crop_share` gives it."""
+    length = max(1, round(max_seconds * SAMPLE_RATE))
+    start = int(share * (max(0, len(waveform) - length) + 1))
+    return waveform[start : start + length]
 
 
 def clip_seconds(clips: Sequence[Clip], *, unknown: float) -> list[float]:

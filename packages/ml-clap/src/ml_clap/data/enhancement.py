@@ -31,6 +31,68 @@ class Sample(NamedTuple):
     """FLORES code."""
     caption: int
     """Place of the caption among the clip's captions of this language."""
+    others: tuple[str, ...] = ()
+    """Languages in which the caption at the same place comes along."""
+
+
+def texts_of(clip: Clip, sample: Sample) -> list[tuple[str, str]] | None:
+    """Return (text, language) of a sample's captions, taken of any clip; None where it lacks a language."""
+    texts = clip.captions.get(sample.language)
+    if not texts or any(not clip.captions.get(other) for other in sample.others):
+        return None
+    place = sample.caption % len(texts)
+    return [(clip.captions[language][place], language) for language in (sample.language, *sample.others)]
+
+
+def parallel_captions(
+    clips: Sequence[Clip],
+    *,
+    source_language: str,
+    languages: Sequence[str],
+    count: int | None = None,
+    seed: int = 0,
+    epoch: int = 0,
+) -> list[Sample]:
+    """Return one epoch of captions in the source language, each with its like in further languages.
+
+    Args:
+        clips: All clips; each has equally many captions in every one of these languages.
+        source_language: Each caption in this language is in every epoch.
+        languages: Further languages.
+        count: How many of them come along, drawn anew for each caption and epoch; None: all.
+        seed: With `epoch`, what the draw depends on.
+        epoch: Number of the epoch, from 0.
+
+    Raises:
+        ValueError: A clip lacks captions that are parallel; names it and the language.
+    """
+    _check(source_language, languages, 0.0)
+    for clip in clips:
+        _check_parallel(clip, source_language, languages)
+    samples = [
+        Sample(number, source_language, caption, tuple(languages))
+        for number, clip in enumerate(clips)
+        for caption in range(len(clip.captions[source_language]))
+    ]
+    if count is None:
+        return samples
+    draws = np.random.default_rng([seed, epoch, 0, 5]).random((len(samples), len(languages)))
+    chosen = draws.argsort(axis=1)[:, :count]
+    return [
+        sample._replace(others=tuple(languages[place] for place in row))
+        for sample, row in zip(samples, chosen, strict=True)
+    ]
+
+
+def _check_parallel(clip: Clip, source_language: str, languages: Sequence[str]) -> None:
+    count = len(clip.captions.get(source_language, ()))
+    for language in (source_language, *languages):
+        found = len(clip.captions.get(language, ()))
+        if found != count or not found:
+            raise ValueError(
+                f"multilingual needs parallel captions: {clip.id} has {count} in {source_language} and "
+                f"{found} in {language}; translate what is missing, or choose other --data.languages"
+            )
 
 
 def epoch_captions(

@@ -45,10 +45,13 @@ KINDS = {
     "silent": Kind("silent", "kept; take them out, or set another --silence_db"),
     "loud": Kind("beyond full scale", "kept as they are; scale them to -1 to 1 (integers: by full scale)"),
     "cancels": Kind("with channels that cancel out", "the louder one is taken; --channel chooses another"),
+    "blacklisted": Kind("left out by the blacklist", "nothing: they are in test sets", True),
     "duplicate": Kind("copies of one another", "kept; take out all but one if their captions say the same"),
     "overlap": Kind("in two splits or manifests", "--drop_overlap takes them out of training"),
 }
 """Kind of problem, in the order of the report."""
+INTENDED = ("blacklisted",)
+"""Kinds that are no failure: what is left out of them was asked for."""
 
 
 def find_duplicates(clips: Sequence[Clip], checks: Mapping[Path, Check]) -> list[Problem]:

@@ -12,8 +12,9 @@ import logging
 import os
 import signal
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from audio_common.config import Channel
@@ -23,6 +24,9 @@ from ml_clap.data.batches import BadClip, Batch, Collator, Draw, Item, Tokenize,
 from ml_clap.data.dataset import CaptionDataset, Crop, clip_seconds
 from ml_clap.data.enhancement import Sample
 from ml_clap.data.manifest import Clip
+from ml_clap.data.shards.reading import Place
+from ml_clap.data.stream import StreamBatch, plan_stream, reading_order
+from ml_clap.data.stream_dataset import StreamDataset
 
 logger = logging.getLogger(__name__)
 
@@ -30,25 +34,22 @@ PATIENCE_SECONDS = 60
 """How long a worker goes on after SIGTERM."""
 
 
-class EpochBatches(Sampler[list[Draw]]):
-    """Gives this process's rows of the batches that are left of an epoch.
+Planned = TypeVar("Planned", list[Draw], StreamBatch)
+
+
+class EpochBatches(Sampler[Planned], Generic[Planned]):
+    """Gives the batches that are left of an epoch.
 
     Args:
-        plan: Epoch -> its global batches.
-        rank: Number of this process.
-        world_size: Number of processes.
+        plan: Epoch -> this process's share of its batches.
     """
 
-    def __init__(
-        self, plan: Callable[[int], list[list[Draw]]], *, rank: int = 0, world_size: int = 1
-    ) -> None:
-        self.plan = plan
-        self.rank = rank
-        self.world_size = world_size
+    def __init__(self, plan: Callable[[int], list[Planned]]) -> None:
+        self.plan: Callable[[int], list[Planned]] = plan
         self.epoch = 0
         self.done = 0
         """Batches of the epoch that are skipped when iterating."""
-        self._planned: list[list[Draw]] | None = None
+        self._planned: list[Planned] | None = None
 
     def set_epoch(self, epoch: int, done: int = 0) -> None:
         """Go to an epoch, after its first `done` batches."""
@@ -60,17 +61,17 @@ class EpochBatches(Sampler[list[Draw]]):
         """Count the batches of the whole epoch, the same on every process."""
         return len(self._all())
 
-    def __iter__(self) -> Iterator[list[Draw]]:
-        return (batch[self.rank :: self.world_size] for batch in self._all()[self.done :])
+    def __iter__(self) -> Iterator[Planned]:
+        return iter(self._all()[self.done :])
 
-    def _all(self) -> list[list[Draw]]:
+    def _all(self) -> list[Planned]:
         if self._planned is None:
             self._planned = self.plan(self.epoch)
         return self._planned
 
 
 class CaptionLoader:
-    """The batches of one epoch after the other; made by `make_loader`.
+    """The batches of one epoch after the other; made by `make_loader` or `make_stream_loader`.
 
         for epoch in range(10):
             loader.set_epoch(epoch)
@@ -82,8 +83,8 @@ class CaptionLoader:
 
     def __init__(
         self,
-        dataset: CaptionDataset,
-        batches: EpochBatches,
+        dataset: CaptionDataset | StreamDataset,
+        batches: EpochBatches[list[Draw]] | EpochBatches[StreamBatch],
         tokenize: Tokenize,
         *,
         num_workers: int = 0,
@@ -96,7 +97,7 @@ class CaptionLoader:
         self._is_finished = False
         self._loader: DataLoader[Item] = DataLoader(
             dataset,
-            batch_sampler=batches,
+            batch_sampler=batches,  # type: ignore[arg-type]  # a StreamBatch is for __getitems__
             collate_fn=Collator(tokenize),
             num_workers=num_workers,
             persistent_workers=num_workers > 0,  # they keep their decoded clips from epoch to epoch
@@ -211,7 +212,7 @@ def make_loader(
     seconds = [min(length, max_seconds) for length in clip_seconds(clips, unknown=max_seconds)]
 
     def plan(epoch: int) -> list[list[Draw]]:
-        return plan_epoch(
+        whole = plan_epoch(
             samples_of_epoch(epoch),
             seconds,
             epoch=epoch,
@@ -223,9 +224,84 @@ def make_loader(
             seed=seed,
             min_rows=max(2, world_size),
         )
+        return [batch[rank::world_size] for batch in whole]
 
-    batches = EpochBatches(plan, rank=rank, world_size=world_size)
-    return CaptionLoader(dataset, batches, tokenize, num_workers=num_workers, pin_memory=pin_memory)
+    return CaptionLoader(
+        dataset, EpochBatches(plan), tokenize, num_workers=num_workers, pin_memory=pin_memory
+    )
+
+
+def make_stream_loader(
+    clips: Sequence[Clip],
+    places: Mapping[int, Place],
+    samples_of_epoch: Callable[[int], Sequence[Sample]],
+    tokenize: Tokenize,
+    *,
+    batch_size: int,
+    streams: int = 4,
+    buffer: int = 2560,
+    max_seconds: float = 30.0,
+    channel: Channel = "mean",
+    drop_last: bool = False,
+    unique_clips: UniqueClips = "no",
+    seed: int = 0,
+    cache_gigabytes: float = 2.0,
+    num_workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+) -> CaptionLoader:
+    """Make the loader of pairs whose sounds are in shards, all or some.
+
+    Args:
+        clips: All clips.
+        places: Place in `clips` -> where the sound is, of those in shards.
+        samples_of_epoch: As of `make_loader`, as are the settings that are not named here.
+        tokenize: (texts, languages) -> ids and mask.
+        batch_size: Pairs in a batch, of all processes together.
+        streams: Parts of an epoch that are read side by side; workers share them, so that there should be as
+            many, or a multiple.
+        buffer: Pairs held by this process, and as many that are being fetched.
+        cache_gigabytes: For the clips that are files; nothing of a shard is kept.
+        rank: Number of this process.
+        world_size: Number of processes; each reads its part of the shards.
+
+    Raises:
+        ValueError: impossible settings, or (on `len` or iteration) an epoch without a batch.
+    """
+    files = CaptionDataset(
+        clips,
+        max_seconds=max_seconds,
+        channel=channel,
+        seed=seed,
+        cache_gigabytes=cache_gigabytes / max(1, num_workers),
+    )
+    seconds = [min(length, max_seconds) for length in clip_seconds(clips, unknown=max_seconds)]
+    shards: dict[str, list[int]] = {}
+    for clip, place in places.items():
+        shards.setdefault(place.shard, []).append(clip)
+    loose = [clip for clip in range(len(clips)) if clip not in places]
+
+    def plan(epoch: int) -> list[StreamBatch]:
+        return plan_stream(
+            samples_of_epoch(epoch),
+            seconds,
+            reading_order(list(shards.values()), loose, seed=seed, epoch=epoch),
+            epoch=epoch,
+            batch_size=batch_size,
+            streams=streams,
+            buffer=buffer,
+            drop_last=drop_last,
+            unique_clips=unique_clips,
+            seed=seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    dataset = StreamDataset(clips, places, files)
+    return CaptionLoader(
+        dataset, EpochBatches(plan), tokenize, num_workers=num_workers, pin_memory=pin_memory
+    )
 
 
 def _leave_signals_to_the_parent(_worker: int) -> None:

@@ -117,12 +117,17 @@ def read_clips(manifests: Sequence[Path], splits: Sequence[str], *, language: st
         ValueError: no manifest has one of the splits.
     """
     clips = [clip for manifest in manifests for clip in read_manifest(manifest, language=language)]
+    check_splits(clips, splits, ", ".join(map(str, manifests)))
+    return [clip for clip in clips if not splits or clip.split in splits]
+
+
+def check_splits(clips: Sequence[Clip], splits: Sequence[str], source: str) -> None:
+    """Raise a ValueError if there are clips, and none of one of the splits."""
     there = {clip.split for clip in clips}
     missing = [split for split in splits if split not in there] if clips else []
     if missing:
         named = ", ".join(sorted(split or "(none)" for split in there))
-        raise ValueError(f"no clip of {', '.join(map(str, manifests))} is of {missing}; there are {named}")
-    return [clip for clip in clips if not splits or clip.split in splits]
+        raise ValueError(f"no clip of {source} is of {missing}; there are {named}")
 
 
 def read_split(

@@ -21,19 +21,25 @@ from ml_clap.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareClothoConfig,
     PrepareConfig,
+    PrepareESC50Config,
     PrepareFolderConfig,
+    PrepareFSD50KConfig,
     PrepareJSONLConfig,
     PrepareReferenceConfig,
     PrepareTuxpaintConfig,
+    PrepareUrbanSound8KConfig,
+    PrepareWavCapsConfig,
 )
-from ml_clap.data.findings import KINDS, find_duplicates, find_failed, find_odd, find_overlaps
+from ml_clap.data.findings import INTENDED, KINDS, find_duplicates, find_failed, find_odd, find_overlaps
 from ml_clap.data.manifest import BadRow, Clip, ManifestError, clip_fault, read_manifest, write_manifest
+from ml_clap.data.readers.classes import read_esc50, read_fsd50k, read_urbansound8k
 from ml_clap.data.readers.json_lines import read_jsonl
 from ml_clap.data.readers.labelled import read_folder
 from ml_clap.data.readers.published import read_audiocaps, read_clotho, read_reference
 from ml_clap.data.readers.reading import Problem, Reading
 from ml_clap.data.readers.tuxpaint import read_tuxpaint
-from ml_clap.files import write_json
+from ml_clap.data.readers.wavcaps import read_wavcaps
+from ml_clap.files import write_atomically, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.output import printable
 from ml_clap.tables import print_table, show_progress, tables_beside_json
@@ -44,6 +50,10 @@ READERS: dict[type[PrepareConfig], Callable[[Any], Reading]] = {
     PrepareAudioCapsConfig: read_audiocaps,
     PrepareFolderConfig: read_folder,
     PrepareTuxpaintConfig: read_tuxpaint,
+    PrepareWavCapsConfig: read_wavcaps,
+    PrepareESC50Config: read_esc50,
+    PrepareUrbanSound8KConfig: read_urbansound8k,
+    PrepareFSD50KConfig: read_fsd50k,
     PrepareJSONLConfig: read_jsonl,
 }
 SHOWN = 3
@@ -115,6 +125,11 @@ def prepare(config: PrepareConfig) -> PrepareReport:
     kept = [clip for clip in usable if not (config.drop_overlap and clip.id in leaking)]
     report = _report(config.out, kept, len(usable) - len(kept), problems)
     report = replace(report, notices=tuple(reading.notices))
+    if kept and reading.labels:
+        labels = config.out.with_suffix(".labels.txt")
+        write_atomically(labels, "".join(f"{label}\n" for label in reading.labels))
+        said = f"{len(reading.labels):,} classes are in {labels} (ml-clap classify --labels)"
+        report = replace(report, notices=(*report.notices, said))
     if kept:
         write_manifest(config.out, kept)
     write_json(report_path(report.manifest), report)
@@ -132,7 +147,8 @@ def prepare_verb(config: PrepareConfig) -> int:
     """Prepare, and return 1 if clips are left out because they are missing or damaged."""
     assert config.out is not None, "checked by PrepareConfig"
     with hold_outputs(config.out, report_path(config.out), config.json):
-        return int(any(found.is_left_out for found in prepare(config).kinds))
+        found = prepare(config).kinds
+        return int(any(each.is_left_out and each.kind not in INTENDED for each in found))
 
 
 def report_path(manifest: Path) -> Path:

@@ -36,13 +36,16 @@ TEMPLATES = {
 
 
 def read_prompts(
-    path: Path, languages: Sequence[str] = ("eng_Latn",)
+    path: Path,
+    languages: Sequence[str] = ("eng_Latn",),
+    templates: Mapping[str, str] = TEMPLATES,
 ) -> dict[str, dict[str, tuple[str, ...]]]:
     """Read a file of prompts.
 
     Args:
         path: JSON, or a text file with a label a line.
         languages: those of descriptions and labels that are not by language; any codes that `resolve` knows.
+        templates: see `prompts_of_labels`.
 
     Raises:
         ValueError: other content, with the label and what is wrong.
@@ -52,10 +55,10 @@ def read_prompts(
     except UnicodeDecodeError as e:
         raise ValueError(f"{path}: not UTF-8 text ({e})") from e
     if path.suffix.lower() != ".json" and text.lstrip()[:1] not in ("{", "["):
-        return _labels_of_file(path, _lines(text, path), languages)
+        return _labels_of_file(path, _lines(text, path), languages, templates)
     content = parse_json(text, str(path))
     if isinstance(content, list):
-        return _labels_of_file(path, content, languages)
+        return _labels_of_file(path, content, languages, templates)
     if not isinstance(content, dict) or not content:
         raise ValueError(
             f"{path}: expected an object label -> language -> list of descriptions, or label -> list, "
@@ -65,12 +68,19 @@ def read_prompts(
 
 
 def prompts_of_labels(
-    labels: Iterable[Any], languages: Sequence[str] = ("eng_Latn",)
+    labels: Iterable[Any],
+    languages: Sequence[str] = ("eng_Latn",),
+    templates: Mapping[str, str] = TEMPLATES,
 ) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return the prompts of plain labels, by the template of each of the languages that they are written in.
 
     >>> prompts_of_labels(["dog_bark"])
     {'dog_bark': {'eng_Latn': ('The sound of dog bark.',)}}
+
+    Args:
+        labels: texts, each once.
+        languages: any codes that `resolve` knows.
+        templates: language -> a sentence with {} for the label; in other languages it is the label itself.
 
     Raises:
         ValueError: there is no label, one is twice or empty, or a language is not known.
@@ -84,16 +94,45 @@ def prompts_of_labels(
         raise ValueError(f"the label {doubled[0]!r} is there twice" if doubled else "there is no label")
     codes = [resolve(tag) for tag in languages]
     return {
-        label: {code: (TEMPLATES.get(code, "{}").format(label.replace("_", " ")),) for code in codes}
+        label: {code: (templates.get(code, "{}").replace("{}", label.replace("_", " ")),) for code in codes}
         for label in names
     }
 
 
+def read_templates(given: Sequence[str], languages: Sequence[str]) -> dict[str, str]:
+    """Return `TEMPLATES` with those given in their place, each as LANGUAGE=SENTENCE, with {} for the label.
+
+    A sentence without a language is that of all `languages`, for which there is one then.
+
+    >>> read_templates(["de=Man hört {}."], ["de", "en"])["deu_Latn"]
+    'Man hört {}.'
+
+    Raises:
+        ValueError: a language is not known or given twice, or a sentence has no place for the label.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        tag, equals, sentence = text.partition("=")
+        if not equals or "{}" in tag:
+            if len({resolve(each) for each in languages}) > 1:
+                raise ValueError(f"prompt: say which language it is in, as deu_Latn=..., got {text!r}")
+            tag, sentence = languages[0], text
+        code = resolve(tag.strip())
+        if sentence.count("{}") != 1:
+            raise ValueError(
+                f"prompt: a sentence needs {{}} once, in the place of the label, got {sentence!r}"
+            )
+        if code in found:
+            raise ValueError(f"prompt: the language {code} is there twice")
+        found[code] = sentence
+    return {**TEMPLATES, **found}
+
+
 def _labels_of_file(
-    path: Path, labels: Sequence[Any], languages: Sequence[str]
+    path: Path, labels: Sequence[Any], languages: Sequence[str], templates: Mapping[str, str]
 ) -> dict[str, dict[str, tuple[str, ...]]]:
     try:
-        return prompts_of_labels(labels, languages)
+        return prompts_of_labels(labels, languages, templates)
     except ValueError as e:
         raise ValueError(f"{path}: {e}") from e
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 from audio_common.audio import AudioError, load_audio
@@ -12,10 +14,11 @@ from torch import Tensor
 
 from ml_clap.config.train import TrainConfig
 from ml_clap.data.batches import Batch, Tokenize
-from ml_clap.data.enhancement import Sample, caption_length, epoch_captions
+from ml_clap.data.enhancement import Sample, caption_length, epoch_captions, parallel_captions
 from ml_clap.data.languages import resolve
-from ml_clap.data.loader import make_loader
+from ml_clap.data.loader import CaptionLoader, make_loader, make_stream_loader
 from ml_clap.data.manifest import Clip
+from ml_clap.data.shards.reading import Place, ShardReader
 from ml_clap.tables import count_of
 
 
@@ -26,6 +29,7 @@ class TrainingData:
         config: The run's settings; `config.batch_size` pairs go to each process.
         clips: The training clips.
         tokenize: See `Collator`.
+        places: Place in `clips` -> where the sound is, of clips in shards.
         rank: Number of this process.
         world_size: Number of processes.
         pin_memory: Page-lock batches, for copies to a GPU.
@@ -40,6 +44,7 @@ class TrainingData:
         clips: list[Clip],
         tokenize: Tokenize,
         *,
+        places: Mapping[int, Place] | None = None,
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
@@ -54,33 +59,45 @@ class TrainingData:
         self._source = resolve(data.source_language)
         self._further = tuple(resolve(language) for language in data.languages)
         self._groups = _label_groups(clips) if config.positives == "label" else None
-        self._samples = partial(
-            _epoch_samples,
-            clips,
-            source_language=self._source,
-            languages=self._further,
-            rate=data.language_rate,
-            rate_meaning=data.rate_meaning,
-            seed=config.seed,
-            max_caption_length=data.max_caption_length,
-        )
-        self.loader = make_loader(
-            clips,
-            self._samples,
-            tokenize,
-            batch_size=self.batch_size,
-            max_seconds=data.max_seconds,
-            channel=data.channel,
+        self._samples = self._samples_of_epochs(config)
+        self._places = places or {}
+        settings: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "max_seconds": data.max_seconds,
+            "channel": data.channel,
             # An incomplete batch has fewer negatives; but a set smaller than a batch is one.
-            drop_last=len(self._samples(0)) >= self.batch_size,
-            unique_clips=data.unique_clips,
-            seed=config.seed,
-            cache_gigabytes=data.cache_gigabytes,
-            num_workers=data.num_workers,
-            rank=rank,
-            world_size=world_size,
-            pin_memory=pin_memory,
-        )
+            "drop_last": len(self._samples(0)) >= self.batch_size,
+            "unique_clips": data.unique_clips,
+            "seed": config.seed,
+            "cache_gigabytes": data.cache_gigabytes,
+            "num_workers": data.num_workers,
+            "rank": rank,
+            "world_size": world_size,
+            "pin_memory": pin_memory,
+        }
+        self.loader: CaptionLoader
+        if self._places:
+            settings |= {"streams": data.shard_streams, "buffer": data.shard_buffer}
+            self.loader = make_stream_loader(clips, self._places, self._samples, tokenize, **settings)
+        else:
+            self.loader = make_loader(clips, self._samples, tokenize, **settings)
+
+    def _samples_of_epochs(self, config: TrainConfig) -> Callable[[int], list[Sample]]:
+        """Return epoch -> its samples."""
+        data, languages = config.data, (self._source, *self._further)
+        if config.multilingual == "pairs":
+            return partial(
+                _epoch_samples,
+                self.clips,
+                source_language=self._source,
+                languages=self._further,
+                rate=data.language_rate,
+                rate_meaning=data.rate_meaning,
+                seed=config.seed,
+                max_caption_length=data.max_caption_length,
+            )
+        count = 1 if config.multilingual == "co_anchor" else None
+        return partial(_parallel_samples, self.clips, languages, count=count, seed=config.seed)
 
     def epoch(self, epoch: int, *, skip: int) -> tuple[Iterator[Batch], int]:
         """Return the batches of an epoch after the first `skip`, and the number of all its batches."""
@@ -98,13 +115,27 @@ class TrainingData:
 
     def some_audio(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Give up to `count` clips spread over all: waveforms `(1, samples)`, lengths `(1,)`."""
-        for number in range(min(count, len(self.clips))):
-            clip = self.clips[number * len(self.clips) // min(count, len(self.clips))]
+        for source in self._some_sounds(min(count, len(self.clips))):
             try:
-                waveform = load_audio(clip.audio, duration=self._max_seconds, channel=self._channel)
+                waveform = load_audio(source, duration=self._max_seconds, channel=self._channel)
             except (AudioError, OSError):
                 continue  # reported when training reads it
             yield waveform[None], torch.tensor([len(waveform)])
+
+    def _some_sounds(self, count: int) -> Iterator[Path | bytes]:
+        """Give files; or, as bytes, the first sounds of each shard, which are read soon."""
+        if not self._places:
+            for number in range(count):
+                yield self.clips[number * len(self.clips) // count].audio
+            return
+        shards: dict[str, list[int]] = {}
+        for clip, place in self._places.items():
+            shards.setdefault(place.shard, []).append(clip)
+        reader = ShardReader()
+        for members in shards.values():
+            some = members[: -(-count // len(shards))]
+            yield from reader.fetch([(clip, self._places[clip]) for clip in some]).sounds.values()
+        reader.close()
 
     def texts(self) -> list[tuple[str, str]]:
         """Return every (caption, language) that training can meet, once, in a fixed order."""
@@ -154,6 +185,14 @@ class TrainingData:
 
 def _epoch_samples(clips: Sequence[Clip], epoch: int, **settings: object) -> list[Sample]:
     return epoch_captions(clips, epoch=epoch, **settings)  # type: ignore[arg-type]
+
+
+def _parallel_samples(
+    clips: Sequence[Clip], languages: Sequence[str], epoch: int, *, count: int | None, seed: int
+) -> list[Sample]:
+    return parallel_captions(
+        clips, source_language=languages[0], languages=languages[1:], count=count, seed=seed, epoch=epoch
+    )
 
 
 def _label_groups(clips: Sequence[Clip]) -> Tensor:

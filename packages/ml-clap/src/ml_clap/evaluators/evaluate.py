@@ -11,8 +11,8 @@ longest and share one dB floor. The batch size is then part of the result.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,38 +23,62 @@ from audio_common.prefetch import AudioSpan, BadFile
 from audio_common.workers import DecodeLimits
 
 from ml_clap.config.evaluate import EvaluateConfig
-from ml_clap.data.languages import LANGUAGES, resolve
 from ml_clap.data.manifest import BadRow, Clip, read_split
+from ml_clap.data.rewording import Kind, languages_of
+from ml_clap.evaluators.captions import (
+    Queries,
+    check_queries,
+    choose_languages,
+    count_shared,
+    gather,
+    recordings_of,
+    reference_batches,
+    say_left_out,
+)
+from ml_clap.evaluators.consistency import LanguageHits, first_hits, measure_consistency
 from ml_clap.evaluators.figures import check_figure_path, save_figure
-from ml_clap.evaluators.report import describe_run, plot_retrieval, print_retrieval, say_limit
-from ml_clap.evaluators.results import RetrievalMetrics, RetrievalReport, RetrievalResult
+from ml_clap.evaluators.moment_evaluation import find_moments
+from ml_clap.evaluators.positives import clips_with, rank_equal_captions
+from ml_clap.evaluators.report import (
+    describe_run,
+    plot_overlap,
+    plot_retrieval,
+    print_retrieval,
+    say_limit,
+)
+from ml_clap.evaluators.results import (
+    Consistency,
+    RetrievalMetrics,
+    RetrievalReport,
+    RetrievalResult,
+    Rewording,
+)
 from ml_clap.evaluators.retrieval import Ranking, rank_audio_to_text, rank_text_to_audio
-from ml_clap.evaluators.statistics import average_metrics, bootstrap, measure_consistency, summarize
+from ml_clap.evaluators.robustness import compare_wordings, reword_all
+from ml_clap.evaluators.statistics import average_metrics, bootstrap, summarize
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
-from ml_clap.models.checkpoint import check_model
 from ml_clap.models.encoding import UNHEARD, Progress, encode_files, encode_texts, evaluation_mode
+from ml_clap.models.loading import check_model
 from ml_clap.tables import count_of, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
-class _Queries:
-    """The captions of one language, and whose they are."""
+class _Draws:
+    """How intervals are drawn."""
 
-    clips: list[int]
-    """Numbers of the clips with captions."""
-    texts: list[str]
-    owner: list[int]
-    """For each text the index of its clip in `clips`."""
-
-    @property
-    def counts(self) -> tuple[list[int], list[int]]:
-        """What must be equal for languages to be compared query by query."""
-        return self.clips, self.owner
+    recordings: np.ndarray
+    """`(clips,)` the number of each clip's recording."""
+    num_samples: int
+    seed: int
 
 
 def evaluate_retrieval(
@@ -71,6 +95,9 @@ def evaluate_retrieval(
     channel: Channel | None = None,
     decode_limits: DecodeLimits | None = None,
     progress: Progress | None = None,
+    equal_captions: bool = False,
+    rewordings: Sequence[Kind] = (),
+    recordings: Sequence[str] | None = None,
 ) -> RetrievalReport:
     """Measure retrieval over `clips`, each encoded once; leaves the model in the mode it was in.
 
@@ -88,6 +115,9 @@ def evaluate_retrieval(
         channel: what is made of several channels; default: the model's.
         decode_limits: of time and memory, in processes that decode; None: in threads of this one.
         progress: called with the numbers of clips done and of all.
+        equal_captions: count captions that are equal word for word as right for each other's clips.
+        rewordings: kinds of other wordings to compare with the captions as they are.
+        recordings: what each clip was cut from: intervals resample these; default: each clip by itself.
 
     Raises:
         ValueError: no captions in a language, or nothing that could be read.
@@ -96,7 +126,7 @@ def evaluate_retrieval(
     codes = choose_languages(clips, languages)
     batches = None
     if reference_batch_size is not None:
-        first = _gather(clips, codes[0], num_captions, ())
+        first = gather(clips, codes[0], num_captions, ())
         rows = [first.clips[place] for place in first.owner]
         batches = reference_batches(rows, range(len(clips)), reference_batch_size)
     complaints: list[BadFile] = []
@@ -112,54 +142,59 @@ def evaluate_retrieval(
             decode_limits=decode_limits,
             complaints=complaints,
         )
-        queries = [_gather(clips, code, num_captions, {file.index for file in bad}) for code in codes]
-        _check_queries(codes, queries, bad)
+        queries = [gather(clips, code, num_captions, {file.index for file in bad}) for code in codes]
+        check_queries(codes, queries, bad)
         cut: dict[str, CutText] = {}
         captions = [
             encode_texts(model, asked.texts, code, cut=cut)
             for code, asked in zip(codes, queries, strict=True)
         ]
+        draws = _Draws(_number(recordings or range(len(clips))), num_samples, seed)
+        robustness: dict[str, dict[str, Rewording]] = {
+            kind: {
+                code: compared
+                for code, asked, plain in zip(codes, queries, captions, strict=True)
+                if (compared := _reworded(model, audio, asked, plain, code, kind, equal_captions, draws))
+            }
+            for kind in rewordings
+        }
     to_audio, to_text = [], []
     for asked, embeddings in zip(queries, captions, strict=True):
         found = audio[asked.clips].to(model.device), embeddings.to(model.device), asked.owner
-        to_audio.append(_number_clips(rank_text_to_audio(*found), asked.clips))
-        to_text.append(_number_clips(rank_audio_to_text(*found), asked.clips))
+        if equal_captions:
+            ways = rank_equal_captions(*found, asked.texts)
+        else:
+            ways = rank_text_to_audio(*found), rank_audio_to_text(*found)
+        to_audio.append(_number_clips(ways[0], asked.clips))
+        to_text.append(_number_clips(ways[1], asked.clips))
     comparable = len(codes) > 1 and all(asked.counts == queries[0].counts for asked in queries)
     # In each direction the metrics of every language, then their average.
-    directions = [_summarize(rankings, num_samples, seed) for rankings in (to_audio, to_text)]
-    shared = [_count_shared(asked) for asked in queries]
+    directions = [_summarize(rankings, draws) for rankings in (to_audio, to_text)]
+    shared = [count_shared(asked) for asked in queries]
     *results, average = (
         RetrievalResult(*both) for both in zip(*directions, [*shared, sum(shared)], strict=True)
     )
     return RetrievalReport(
         languages=dict(zip(codes, results, strict=True)),
         average=average,
-        consistency=measure_consistency(to_audio) if comparable else None,
+        consistency=_compare_languages(audio, queries, captions, to_audio, draws) if comparable else None,
         num_clips=len(clips) - len(bad),
         bad_files=tuple(bad),
         complaints=tuple(complaints),
         seconds=time.monotonic() - began,
+        equal_captions=equal_captions,
+        robustness=robustness,
         notices=tuple(
             notice
             for notice in (
-                _say_left_out(clips, codes, num_captions),
+                say_left_out(clips, codes, num_captions),
+                *(_say_no_rules(kind, codes) for kind in rewordings),
                 model.describe_cut(list(cut.values())),
                 _say_unheard(complaints),
             )
             if notice
         ),
     )
-
-
-def _say_left_out(clips: Sequence[Clip], codes: Sequence[str], num_captions: int | None) -> str:
-    """Say how many captions are not used; nothing where all are."""
-    if num_captions is None:
-        return ""
-    counts = [len(clip.captions.get(code, ())) for clip in clips for code in codes]
-    left_out = sum(max(0, count - num_captions) for count in counts)
-    if not left_out:
-        return ""
-    return f"{left_out:,} of {sum(counts):,} captions are left out (--num_captions {num_captions})"
 
 
 def _say_unheard(complaints: Sequence[BadFile]) -> str:
@@ -170,51 +205,22 @@ def _say_unheard(complaints: Sequence[BadFile]) -> str:
     )
 
 
-def choose_languages(clips: Iterable[Clip], languages: Sequence[str] | None) -> list[str]:
-    """Return the languages to evaluate: those asked for, each with captions, or all of the captions.
-
-    Raises:
-        ValueError: a language without captions, with those that there are.
-    """
-    there = {language for clip in clips for language in clip.captions}
-    known = [*(code for code in LANGUAGES if code in there), *sorted(there - set(LANGUAGES))]
-    wanted = list(dict.fromkeys(resolve(tag) for tag in languages or known))
-    for code in wanted:
-        if code not in there:
-            raise ValueError(f"no clip has captions in {code}; there are captions in {', '.join(known)}")
-    if not wanted:
-        raise ValueError("no clip has captions")
-    return wanted
-
-
-def reference_batches(rows: Sequence[int], clips: Iterable[int], batch_size: int) -> list[list[int]]:
-    """Return the clips of each batch of the authors' evaluation, with a row for each caption, in file order.
-
-    A clip whose rows fall into two batches is in both; its first embedding is the one that counts. Clips
-    without a row come last.
-
-    >>> reference_batches([0, 0, 0, 1, 1, 1, 2], range(4), 4)
-    [[0, 1], [1, 2], [3]]
-    """
-    batches = [
-        list(dict.fromkeys(rows[first : first + batch_size])) for first in range(0, len(rows), batch_size)
-    ]
-    with_rows = set(rows)
-    left = [clip for clip in clips if clip not in with_rows]
-    return batches + [left[first : first + batch_size] for first in range(0, len(left), batch_size)]
-
-
 def evaluate(config: EvaluateConfig) -> RetrievalReport:
-    """Load the model, evaluate the manifest's clips, print both tables, and write what was asked for."""
+    """Load the model, evaluate the manifest's clips, print the tables, and write what was asked for."""
     from ml_clap.models.loading import load_model
     from ml_clap.models.with_tower import with_text_tower
 
     check_figure_path(config.plot)
+    check_figure_path(config.heat_map)
     check_model(config.model)
     bad_rows: list[BadRow] = []
     there = read_split(config.data, config.split, language=config.language, bad_rows=bad_rows)
     clips = there[: config.limit]
-    choose_languages(clips, config.languages)  # a mistake shows before the model is loaded
+    # Mistakes show before the model is loaded.
+    codes = choose_languages(clips, config.languages)
+    recordings = None if config.recording is None else recordings_of(clips, config.recording)
+    if config.heat_map is not None and len(codes) < 2:
+        raise ValueError(f"heat_map: there is one language alone, {codes[0]}: nothing to compare")
     model = load_model(
         config.model,
         device=config.device,
@@ -236,6 +242,9 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
             channel=config.channel,
             decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
             progress=progress,
+            equal_captions=config.equal_captions,
+            rewordings=config.rewordings,
+            recordings=recordings,
         )
     notices = (*say_limit(len(there), config.limit), *report.notices)
     report = dataclasses.replace(report, bad_rows=tuple(bad_rows), notices=notices)
@@ -243,43 +252,27 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
         print_retrieval(report)
     if config.json is not None:
         write_json(config.json, describe_run(model, config) | {"results": report})
+    _draw(report, config)
+    return report
+
+
+def _draw(report: RetrievalReport, config: EvaluateConfig) -> None:
     if config.plot is not None:
         save_figure(plot_retrieval(report), config.plot)
-    return report
+    if config.heat_map is not None and report.consistency is not None:
+        save_figure(plot_overlap(report), config.heat_map)
+    elif config.heat_map is not None:
+        logger.warning(
+            "no heat map is drawn: languages are compared caption by caption, and not every clip has as many "
+            "captions in each; --languages or --num_captions chooses what can be compared"
+        )
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:
     """Evaluate, and return 1 if files or lines of the manifest had to be skipped."""
-    with hold_outputs(config.json, config.plot):
-        report = evaluate(config)
+    with hold_outputs(config.json, config.plot, config.heat_map):
+        report = find_moments(config) if config.moments else evaluate(config)
     return int(bool(report.bad_files or report.bad_rows))
-
-
-def _gather(
-    clips: Sequence[Clip], language: str, num_captions: int | None, without: Iterable[int]
-) -> _Queries:
-    left_out = set(without)
-    queries = _Queries([], [], [])
-    for number, clip in enumerate(clips):
-        texts = clip.captions.get(language, ())[:num_captions]
-        if texts and number not in left_out:
-            queries.owner.extend([len(queries.clips)] * len(texts))
-            queries.texts.extend(texts)
-            queries.clips.append(number)
-    return queries
-
-
-def _count_shared(queries: _Queries) -> int:
-    clips_of = Counter(text for text, _ in set(zip(queries.texts, queries.owner, strict=True)))
-    return sum(clips_of[text] > 1 for text in queries.texts)
-
-
-def _check_queries(codes: Sequence[str], queries: Sequence[_Queries], bad: Sequence[BadFile]) -> None:
-    for code, asked in zip(codes, queries, strict=True):
-        if not asked.clips:
-            raise ValueError(
-                f"none of the clips with captions in {code} could be read; the first: {bad[0].reason}"
-            )
 
 
 def _number_clips(ranking: Ranking, clips: Sequence[int]) -> Ranking:
@@ -287,14 +280,73 @@ def _number_clips(ranking: Ranking, clips: Sequence[int]) -> Ranking:
     return dataclasses.replace(ranking, clips=np.asarray(clips)[ranking.clips])
 
 
-def _summarize(rankings: Sequence[Ranking], num_samples: int, seed: int) -> list[RetrievalMetrics]:
+def _number(recordings: Iterable[str | int]) -> np.ndarray:
+    """Return the number of each clip's recording; equal ones have one number."""
+    numbers: dict[str | int, int] = {}
+    return np.array([numbers.setdefault(one, len(numbers)) for one in recordings])
+
+
+def _summarize(rankings: Sequence[Ranking], draws: _Draws) -> list[RetrievalMetrics]:
     """Return the metrics of one direction in each language, and their average."""
     metrics = [summarize(ranking) for ranking in rankings]
     metrics.append(average_metrics(metrics))
-    if not num_samples:
+    if not draws.num_samples:
         return metrics
-    by_language, average = bootstrap(rankings, num_samples=num_samples, seed=seed)
+    by_language, average = bootstrap(
+        rankings, num_samples=draws.num_samples, seed=draws.seed, recordings=draws.recordings
+    )
     return [
         dataclasses.replace(values, intervals=intervals)
         for values, intervals in zip(metrics, [*by_language, average], strict=True)
     ]
+
+
+def _compare_languages(
+    audio: Tensor,
+    queries: Sequence[Queries],
+    captions: Sequence[Tensor],
+    rankings: Sequence[Ranking],
+    draws: _Draws,
+) -> Consistency:
+    """Measure the consistency of languages whose clips and counts of captions are the same."""
+    sounds = audio[queries[0].clips]
+    hits = [
+        LanguageHits(ranking.ranks, first_hits(sounds, embeddings), embeddings)
+        for ranking, embeddings in zip(rankings, captions, strict=True)
+    ]
+    clusters = draws.recordings[rankings[0].clips]
+    return measure_consistency(hits, clusters, num_samples=draws.num_samples, seed=draws.seed)
+
+
+def _reworded(
+    model: DualEncoder,
+    audio: Tensor,
+    asked: Queries,
+    plain: Tensor,
+    code: str,
+    kind: Kind,
+    equal_captions: bool,
+    draws: _Draws,
+) -> Rewording | None:
+    """Compare the captions of a language with their rewordings; None where it has no rules of this kind."""
+    places, texts = reword_all(asked.texts, code, kind)
+    if not places:
+        return None
+    owner = [asked.owner[place] for place in places]
+    right = clips_with(asked.texts, asked.owner, len(asked.clips))[places] if equal_captions else None
+    return compare_wordings(
+        audio[asked.clips],
+        plain[places],
+        encode_texts(model, texts, code),
+        owner,
+        draws.recordings[np.array(asked.clips)[owner]],
+        right=right,
+        num_samples=draws.num_samples,
+        seed=draws.seed,
+    )
+
+
+def _say_no_rules(kind: Kind, codes: Sequence[str]) -> str:
+    """Say which languages have no rewordings of a kind; nothing where all have."""
+    missing = [code for code in codes if code not in languages_of(kind)]
+    return f"there are no rules for {kind} in {', '.join(missing)}: not reworded" if missing else ""

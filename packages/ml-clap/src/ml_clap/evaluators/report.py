@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,13 @@ from ml_clap.evaluators.results import (
     DIRECTIONS,
     METRICS,
     Accuracy,
+    Consistency,
     Interval,
+    MomentReport,
+    MultiLabel,
     RetrievalMetrics,
     RetrievalReport,
+    Rewording,
     ZeroShotReport,
 )
 from ml_clap.files import to_plain
@@ -47,18 +51,72 @@ def print_retrieval(report: RetrievalReport) -> None:
             rows.append([*_table_row("average", direction(report.average))[:-2], "", ""])
         print_table(title, columns, rows)
     if report.consistency is not None:
-        found = report.consistency
-        print(
-            f"The same caption in {found.num_languages} languages: the same first hit for "
-            f"{found.same_top1:.1f} % of {found.num_queries:,}, ranks vary by {found.rank_std:.1f} (std)"
-        )
+        _print_consistency(report.consistency)
+    for kind, by_language in report.robustness.items():
+        _print_rewordings(kind, by_language)
     shared = max(report.languages.values(), key=lambda result: result.num_shared)
     if shared.num_shared:
+        judged = (
+            "right for it too"
+            if report.equal_captions
+            else "wrong for it: audio to text is underrated (--equal_captions counts them as right)"
+        )
         print(
             f"{shared.num_shared:,} of {shared.text_to_audio.num_queries:,} captions are another clip's too, "
-            "word for word, and count as wrong for it: audio to text is underrated"
+            f"word for word, and count as {judged}"
         )
     print(f"{report.num_clips:,} clips in {report.seconds:.1f} s; guessing among n clips has R@1 100 / n")
+    print_left_out(report)
+
+
+def _print_consistency(found: Consistency) -> None:
+    """Print whether languages agree, each figure with its interval."""
+    print(
+        f"The same caption in {found.num_languages} languages: the same first hit for "
+        f"{found.same_top1} % of {found.num_queries:,}, ranks vary by {found.rank_std} (std), "
+        f"{found.rank_variance} (variance)"
+    )
+    overlaps = ", ".join(f"{shared} % of the first {k}" for k, shared in found.overlap.items())
+    print(f"Two languages share {overlaps}")
+    print(
+        f"A caption's translation is at rank {found.translation_rank} among the other language's captions, "
+        f"first for {found.translation_r1} %"
+    )
+
+
+def _print_rewordings(kind: str, by_language: Mapping[str, Rewording]) -> None:
+    columns = ["", "R@1", "R@10", "R@1 - as is", "fits less", "ranks lower", "queries"]
+    rows = [
+        [code, *map(str, (one.r1, one.r10, one.change, one.lower, one.below)), f"{one.num_queries:,}"]
+        for code, one in by_language.items()
+    ]
+    meaning = "the clip whose caption is denied; to be low" if kind == "negation" else "the caption's clip"
+    print_table(f"Text to audio, captions as {kind} (%)", columns, rows, f"R@1 and R@10 are of {meaning}")
+
+
+def print_moments(report: MomentReport) -> None:
+    """Print where captions found their moments, and what guessing has."""
+    columns = ["", "R@1 IoU 0.5", "guess", "R@1 IoU 0.7", "guess", "mAP", "mAP IoU 0.5", "queries"]
+    rows = [
+        [
+            code,
+            str(one.r1_iou50),
+            f"{one.guess_iou50.value:.1f}",
+            str(one.r1_iou70),
+            f"{one.guess_iou70.value:.1f}",
+            str(one.map),
+            str(one.map_iou50),
+            f"{one.num_queries:,}",
+        ]
+        for code, one in report.languages.items()
+    ]
+    first = next(iter(report.languages.values()))
+    lengths = ", ".join(f"{length:g}" for length in report.lengths)
+    note = (
+        f"{count_of(first.num_files, 'file')}, {count_of(first.num_windows, 'window')} of {lengths} s, "
+        f"in {report.seconds:.1f} s; each caption ranks those of its file"
+    )
+    print_table("Moments (%)", columns, rows, note)
     print_left_out(report)
 
 
@@ -69,7 +127,7 @@ def say_limit(number: int, limit: int | None) -> tuple[str, ...]:
     return (f"{number - limit:,} of {count_of(number, 'clip')} are left out (--limit {limit})",)
 
 
-def print_left_out(report: RetrievalReport | ZeroShotReport) -> None:
+def print_left_out(report: RetrievalReport | ZeroShotReport | MomentReport) -> None:
     """Print what was cut, to standard error, and the lines and files that were skipped."""
     for notice in report.notices:
         logger.warning(notice)
@@ -93,6 +151,15 @@ def plot_retrieval(report: RetrievalReport) -> Figure:
     return plot_bars(panels, list(report.languages), intervals, ylabel)
 
 
+def plot_overlap(report: RetrievalReport) -> Figure:
+    """Draw, for each two languages, the share of the first hits that they have in common."""
+    if report.consistency is None:
+        raise ValueError("languages that cannot be compared caption by caption have no overlap")
+    found, names = report.consistency, list(report.languages)
+    title = f"First {max(found.overlap)} hits in common ({found.num_queries:,} captions)"
+    return plot_heat_map(found.overlap_by_pair, names, names, title, "% in common")
+
+
 def _table_row(name: str, metrics: RetrievalMetrics) -> list[str]:
     values = [f"{getattr(metrics, metric):.1f}" for metric in METRICS]
     low, high = metrics.intervals.get("r1", (None, None))
@@ -105,10 +172,17 @@ def print_zero_shot(report: ZeroShotReport) -> None:
     if report.languages:
         rows = [[code, *_accuracy_cells(result, report.labels)] for code, result in report.languages.items()]
         if len(rows) > 1 and report.average is not None:
-            rows.append(["average", f"{report.average:.1f}", "", "", ""])
+            low, high = report.average_interval or (None, None)
+            interval = "" if low is None else f"{low:.1f}-{high:.1f}"
+            rows.append(["average", f"{report.average:.1f}", interval, "", ""])
         count = len(report.labels)
         note = f"{report.num_clips:,} sounds, {count} classes; guessing has {100 / count:.1f} %"
         print_table("Zero-shot accuracy", ["", "%", "95 %", "weakest class", "taken for"], rows, note)
+    if report.multi_label:
+        rows = [[code, *_ranking_cells(result)] for code, result in report.multi_label.items()]
+        some = next(iter(report.multi_label.values()))
+        note = f"{some.num_clips:,} sounds with several classes; chance has about {some.chance:.1f} %"
+        print_table("Zero-shot ranking", ["", "mAP %", "classes", "weakest class"], rows, note)
     rows = [
         [found.path.name, found.language, ", ".join(f"{label} {score:.3f}" for label, score in found.labels)]
         for found in report.predictions
@@ -125,6 +199,16 @@ def plot_zero_shot(report: ZeroShotReport) -> Figure:
     rows = [f"{code}  {result.accuracy:.1f} %" for code, result in report.languages.items()]
     title = f"Zero-shot accuracy by language and class ({report.num_clips:,} sounds)"
     return plot_heat_map(values, rows, columns, title, "% recognized")
+
+
+def _ranking_cells(result: MultiLabel) -> list[str]:
+    of_class = result.average_precision
+    weakest = min(of_class, key=lambda label: of_class[label])
+    return [
+        f"{result.mean_average_precision:.1f}",
+        f"{len(of_class)}",
+        f"{weakest} {of_class[weakest]:.0f} %",
+    ]
 
 
 def _accuracy_cells(result: Accuracy, labels: Sequence[str]) -> list[str]:

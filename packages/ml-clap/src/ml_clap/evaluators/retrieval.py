@@ -55,16 +55,16 @@ def rank_text_to_audio(
     Raises:
         ValueError: Shapes that do not match, values that are not finite, or a clip without a caption.
     """
-    audio, captions, owner = _check(audio, captions, caption_to_clip)
+    audio, captions, owner = check_embeddings(audio, captions, caption_to_clip)
     # Made before the blocks: small results between large freed blocks would keep their memory in pieces.
     ranks, top1 = torch.empty(2, len(captions), dtype=torch.int64)
-    for rows in _blocks(len(captions), len(audio)):
+    for rows in blocks(len(captions), len(audio)):
         scores = captions[rows] @ audio.T  # (block, clips)
         right = scores.gather(1, owner[rows, None])
-        ranks[rows] = _count(scores >= right - TIE) - 1  # the right one counts itself
+        ranks[rows] = count_rows(scores >= right - TIE) - 1  # the right one counts itself
         top1[rows] = scores.argmax(1)
     precision = torch.where(ranks < PRECISION_CUTOFF, 1.0 / (ranks.double() + 1.0), 0.0)
-    return _make_ranking(ranks, precision, top1, owner, len(audio))
+    return make_ranking(ranks, precision, top1, owner, len(audio))
 
 
 def rank_audio_to_text(
@@ -75,11 +75,11 @@ def rank_audio_to_text(
     A clip's rank is that of its best caption. Its average precision is the sum, over its own captions among
     the first 10, of k / (rank from 1) of the k-th one, divided by the number of its captions.
     """
-    audio, captions, owner = _check(audio, captions, caption_to_clip)
+    audio, captions, owner = check_embeddings(audio, captions, caption_to_clip)
     own = _own_captions(owner, len(audio))  # (clips, most captions of a clip), -1 where there are fewer
     ranks = torch.empty(len(audio), min(own.shape[1], PRECISION_CUTOFF), dtype=torch.int64)
     top1 = torch.empty(len(audio), dtype=torch.int64)
-    for rows in _blocks(len(audio), len(captions)):
+    for rows in blocks(len(audio), len(captions)):
         scores = audio[rows] @ captions.T  # (block, captions)
         top1[rows] = scores.argmax(1)
         right = scores.gather(1, own[rows].clamp(min=0)).masked_fill(own[rows] < 0, -torch.inf)
@@ -89,13 +89,13 @@ def rank_audio_to_text(
         # Beyond the cutoff nothing is read: a clip of a thousand captions costs no more than one of ten.
         best = right.sort(1, descending=True).values[:, :PRECISION_CUTOFF]
         for k, score in enumerate(best.T):
-            ranks[rows, k] = k + _count(wrong >= score[:, None] - TIE)
+            ranks[rows, k] = k + count_rows(wrong >= score[:, None] - TIE)
     counts = owner.bincount().cpu()
     precision = _average_precision(ranks, counts)
-    return _make_ranking(ranks[:, 0], precision, top1, torch.arange(len(audio)), len(captions))
+    return make_ranking(ranks[:, 0], precision, top1, torch.arange(len(audio)), len(captions))
 
 
-def _count(mask: Tensor) -> Tensor:
+def count_rows(mask: Tensor) -> Tensor:
     """Count the true values of each row; on a CPU with NumPy, which is seven times as fast."""
     if mask.device.type != "cpu":
         return mask.sum(1)
@@ -118,20 +118,27 @@ def _own_captions(owner: Tensor, num_clips: int) -> Tensor:
     return own
 
 
-def _blocks(rows: int, columns: int) -> Iterator[slice]:
+def blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Give slices of so many rows that their scores against all columns fit into `BLOCK_SCORES`."""
     step = max(1, BLOCK_SCORES // columns)
     return (slice(first, first + step) for first in range(0, rows, step))
 
 
-def _make_ranking(ranks: Tensor, precision: Tensor, top1: Tensor, clips: Tensor, candidates: int) -> Ranking:
+def make_ranking(ranks: Tensor, precision: Tensor, top1: Tensor, clips: Tensor, candidates: int) -> Ranking:
+    """Return a ranking as NumPy has it."""
     return Ranking(
         ranks.cpu().numpy(), precision.cpu().numpy(), top1.cpu().numpy(), clips.cpu().numpy(), candidates
     )
 
 
-def _check(
+def check_embeddings(
     audio: Tensor, captions: Tensor, caption_to_clip: Sequence[int] | np.ndarray | Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Return both kinds of embeddings normalized, and the clip of each caption.
+
+    Raises:
+        ValueError: see `rank_text_to_audio`.
+    """
     owner = torch.as_tensor(caption_to_clip, dtype=torch.int64, device=audio.device)
     if audio.ndim != 2 or captions.ndim != 2 or audio.shape[1] != captions.shape[1] or not len(audio):
         raise ValueError(

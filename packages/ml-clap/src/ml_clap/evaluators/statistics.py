@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ml_clap.evaluators.results import METRICS, Consistency, Interval, RetrievalMetrics
+from ml_clap.evaluators.results import METRICS, Estimate, Interval, RetrievalMetrics
 from ml_clap.evaluators.retrieval import Ranking
 
 CUTOFFS = (1, 5, 10, 50)
@@ -33,27 +33,12 @@ def _make_metrics(values: np.ndarray, num_queries: int, num_candidates: int) -> 
     return RetrievalMetrics(**named, num_queries=num_queries, num_candidates=num_candidates)
 
 
-def measure_consistency(rankings: Sequence[Ranking]) -> Consistency:
-    """Compare text-to-audio rankings of the same captions in the same order, one for each language.
-
-    Raises:
-        ValueError: Other than the same number of queries everywhere, or less than two languages.
-    """
-    sizes = {len(ranking.ranks) for ranking in rankings}
-    if len(rankings) < 2 or len(sizes) != 1:
-        raise ValueError(
-            f"expected the same captions in at least two languages, got {sorted(sizes)} captions"
-        )
-    ranks = np.stack([ranking.ranks for ranking in rankings])  # (languages, queries)
-    top1 = np.stack([ranking.top1 for ranking in rankings])
-    same = (top1 == top1[0]).all(axis=0)
-    return Consistency(
-        float(ranks.std(axis=0).mean()), 100.0 * float(same.mean()), ranks.shape[1], len(ranks)
-    )
-
-
 def bootstrap(
-    rankings: Sequence[Ranking], *, num_samples: int = 1000, seed: int = 0
+    rankings: Sequence[Ranking],
+    *,
+    num_samples: int = 1000,
+    seed: int = 0,
+    recordings: np.ndarray | None = None,
 ) -> tuple[list[dict[str, Interval]], dict[str, Interval]]:
     """Return 95 % intervals of every metric, by resampling clips.
 
@@ -69,15 +54,18 @@ def bootstrap(
         rankings: of the same direction, whose `clips` number the same clips.
         num_samples: number of draws.
         seed: seed for the draws.
+        recordings: number of the recording that each clip was cut from; recordings are drawn then. Default:
+            each clip is one.
 
     Returns:
         For each ranking the interval (low, high) of each metric; and those of the average over rankings.
     """
-    clips = np.unique(np.concatenate([ranking.clips for ranking in rankings]))
+    owners = [ranking.clips if recordings is None else recordings[ranking.clips] for ranking in rankings]
+    clips = np.unique(np.concatenate(owners))
     prepared = []
-    for ranking in rankings:
+    for ranking, owner in zip(rankings, owners, strict=True):
         order = np.argsort(ranking.ranks)
-        places = np.searchsorted(clips, ranking.clips[order])
+        places = np.searchsorted(clips, owner[order])
         prepared.append((places, ranking.ranks[order], _values(ranking)[order]))
     drawn = np.empty((num_samples, len(rankings), len(METRICS)))
     generator = np.random.default_rng(seed)
@@ -87,10 +75,43 @@ def bootstrap(
         weights = np.bincount(picked, minlength=len(clips)).astype(np.float64)
         for number, (places, ranks, values) in enumerate(prepared):
             drawn[sample, number] = _weighted_metrics(ranks, values, weights[places])
-    by_ranking = [
-        _intervals(drawn[:, number], len(np.unique(ranking.clips))) for number, ranking in enumerate(rankings)
-    ]
+    by_ranking = [_intervals(drawn[:, number], len(np.unique(owner))) for number, owner in enumerate(owners)]
     return by_ranking, _intervals(drawn.mean(axis=1), len(clips))
+
+
+def estimate(
+    values: np.ndarray,
+    clusters: np.ndarray,
+    *,
+    num_samples: int = 1000,
+    seed: int = 0,
+    is_percentage: bool = False,
+) -> Estimate:
+    """Return the mean of `values` with its 95 % interval, by resampling clusters.
+
+    Args:
+        values: `(queries,)`; NaN where a query has none.
+        clusters: `(queries,)` the clip or recording of each query: what is drawn, with all its queries.
+        num_samples: number of draws; 0: no interval.
+        seed: seed for the draws.
+        is_percentage: where all queries are alike, the interval is Wilson's for as many clusters, not empty.
+    """
+    there = ~np.isnan(values)
+    values, clusters = values[there], clusters[there]
+    mean = float(values.mean()) if len(values) else float("nan")
+    if not num_samples or not len(values):
+        return Estimate(mean)
+    _, place = np.unique(clusters, return_inverse=True)
+    sums, counts = np.bincount(place, weights=values), np.bincount(place)
+    if is_percentage and np.ptp(values) < 1e-9:
+        return Estimate(mean, wilson(round(len(sums) * mean / 100.0), len(sums)))
+    generator = np.random.default_rng(seed)
+    drawn = np.empty(num_samples)
+    for sample in range(num_samples):
+        picked = generator.integers(len(sums), size=len(sums))
+        drawn[sample] = sums[picked].sum() / counts[picked].sum()
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Estimate(mean, (float(low), float(high)))
 
 
 def wilson(successes: int, trials: int) -> Interval:

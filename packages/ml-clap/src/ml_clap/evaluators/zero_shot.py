@@ -2,7 +2,8 @@
 
 A class is the mean of the embeddings of its descriptions in one language (prompt ensembling), normalized; a
 clip belongs to the class of highest cosine. A tie with a wrong class counts as wrong, so that embeddings
-that tell nothing apart recognize nothing.
+that tell nothing apart recognize nothing. Of clips that have several classes the ranking is measured instead
+(`ml_clap.evaluators.multi_label`).
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ from audio_common.workers import DecodeLimits
 
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.data.folders import say_not_sound
+from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import BadRow, read_split
-from ml_clap.data.prompts import Prompts, choose_prompts, prompts_of_labels, read_prompts
+from ml_clap.data.prompts import Prompts, choose_prompts, prompts_of_labels, read_prompts, read_templates
+from ml_clap.evaluators.captions import recordings_of
 from ml_clap.evaluators.figures import check_figure_path, save_figure
+from ml_clap.evaluators.multi_label import labels_of, measure_ranking, tag_matrix
 from ml_clap.evaluators.report import describe_run, plot_zero_shot, print_zero_shot, say_limit
-from ml_clap.evaluators.results import Accuracy, Prediction, ZeroShotReport
+from ml_clap.evaluators.results import Accuracy, Interval, Prediction, ZeroShotReport
 from ml_clap.evaluators.retrieval import TIE
-from ml_clap.evaluators.statistics import wilson
+from ml_clap.evaluators.statistics import estimate, wilson
 from ml_clap.files import is_stream, write_json
 from ml_clap.lock import hold_outputs
-from ml_clap.models.checkpoint import check_model
 from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
+from ml_clap.models.loading import check_model
 from ml_clap.tables import show_progress, tables_beside_json
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
 
-UNLABELLED, SKIPPED = -1, -2
+UNLABELLED, SKIPPED, SEVERAL = -1, -2, -3
 """In the place of a clip's class."""
 
 
@@ -56,6 +60,9 @@ def classify_clips(
     channel: Channel | None = None,
     decode_limits: DecodeLimits | None = None,
     progress: Progress | None = None,
+    num_samples: int = 0,
+    seed: int = 0,
+    recordings: Sequence[str] | None = None,
 ) -> ZeroShotReport:
     """Classify clips, each encoded once; leaves the model in the mode it was in.
 
@@ -71,6 +78,9 @@ def classify_clips(
         channel: what is made of several channels; default: the model's.
         decode_limits: of time and memory, in processes that decode; None: in threads of this one.
         progress: called with the numbers of clips done and of all.
+        num_samples: bootstrap draws for the interval of the mean over languages; 0 for none.
+        seed: seed for bootstrap sampling.
+        recordings: what each clip was cut from: with draws, all intervals resample these.
 
     Raises:
         ValueError: a clip's label is none of the prompts', or nothing could be read.
@@ -78,6 +88,7 @@ def classify_clips(
     chosen = choose_prompts(prompts, languages, prompt_indices)
     labels = list(prompts)
     truth = _true_classes(clips, labels)
+    tags = tag_matrix(clips, labels)
     paths = [clip if isinstance(clip, Path) else clip.audio for clip in clips]
     complaints: list[BadFile] = []
     with evaluation_mode(model):
@@ -105,9 +116,16 @@ def classify_clips(
         for code, cosines in scores.items()
         if labelled.any()
     }
+    drawn = _draw_intervals(scores, truth, labelled, recordings, num_samples, seed)
+    if recordings is not None:
+        results = {
+            code: dataclasses.replace(found, interval=drawn.get(code, found.interval))
+            for code, found in results.items()
+        }
     return ZeroShotReport(
         labels=labels,
         languages=results,
+        average_interval=drawn.get(""),
         average=float(np.mean([result.accuracy for result in results.values()])) if results else None,
         num_clips=int(labelled.sum()),
         predictions=[
@@ -117,6 +135,11 @@ def classify_clips(
         ],
         bad_files=tuple(bad),
         complaints=tuple(complaints),
+        multi_label={
+            code: measure_ranking(cosines[truth == SEVERAL], tags[truth == SEVERAL], labels)
+            for code, cosines in scores.items()
+            if (truth == SEVERAL).any()
+        },
         notices=tuple(
             notice
             for notice in (
@@ -126,6 +149,29 @@ def classify_clips(
             if notice
         ),
     )
+
+
+def _draw_intervals(
+    scores: Mapping[str, np.ndarray],
+    truth: np.ndarray,
+    labelled: np.ndarray,
+    recordings: Sequence[str] | None,
+    num_samples: int,
+    seed: int,
+) -> dict[str, Interval]:
+    """Return the interval of each language's accuracy, and, by the name "", that of their mean."""
+    if not num_samples or not labelled.any():
+        return {}
+    clusters = np.asarray(recordings or range(len(truth)))[labelled]
+    correct = {
+        code: 100.0 * is_correct(cosines[labelled], truth[labelled]) for code, cosines in scores.items()
+    }
+    correct[""] = np.mean(list(correct.values()), axis=0)
+    found = {
+        code: estimate(values, clusters, num_samples=num_samples, seed=seed, is_percentage=True).interval
+        for code, values in correct.items()
+    }
+    return {code: interval for code, interval in found.items() if interval is not None}
 
 
 def _say_left_out(
@@ -183,8 +229,9 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     # Mistakes show before the model is loaded.
     choose_prompts(prompts, config.languages, config.prompt_indices)
     truth = _true_classes(clips, list(prompts))
-    if config.plot is not None and (truth == UNLABELLED).all():
-        raise ValueError("plot: no clip has a label, so there is no accuracy to draw")
+    recordings = None if config.recording is None else _recordings(clips, config.recording)
+    if config.plot is not None and not (truth >= 0).any():
+        raise ValueError("plot: no clip has a label of its own, so there is no accuracy to draw")
     model = load_model(config.model, device=config.device, dtype=config.dtype)
     model = with_text_tower(model, config.text_tower)
     with show_progress("Encoding clips") as progress:
@@ -200,6 +247,9 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
             channel=config.channel,
             decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
             progress=progress,
+            num_samples=config.bootstrap,
+            seed=config.seed,
+            recordings=recordings,
         )
     passed_over = [notice for source in config.data for notice in say_not_sound(source)]
     notices = (*say_limit(len(there), config.limit), *passed_over, *report.notices)
@@ -222,12 +272,25 @@ def classify_verb(config: ClassifyConfig) -> int:
 
 def _prompts_of(config: ClassifyConfig) -> Prompts:
     languages = config.languages or (config.language,)
-    if config.prompts is not None:
-        return read_prompts(config.prompts, languages)
+    templates = read_templates(config.prompt, languages)
     # One word that is a file of labels, not a label.
-    if len(config.labels) == 1 and os.path.isfile(config.labels[0]):
-        return read_prompts(Path(config.labels[0]), languages)
-    return prompts_of_labels(config.labels, languages)
+    is_file = len(config.labels) == 1 and os.path.isfile(config.labels[0])
+    if config.prompts is None and not is_file:
+        return prompts_of_labels(config.labels, languages, templates)
+    path = Path(config.labels[0]) if config.prompts is None else config.prompts
+    prompts = read_prompts(path, languages, templates)
+    # Descriptions of the file's own are the same whatever the sentence for labels.
+    marked = [{resolve(tag): f"{{}}{mark}" for tag in languages} for mark in "!?"]
+    if config.prompt and read_prompts(path, languages, marked[0]) == read_prompts(path, languages, marked[1]):
+        raise ValueError(
+            f"prompt: the classes of {path} have descriptions of their own: no label is put into it"
+        )
+    return prompts
+
+
+def _recordings(clips: Sequence[Clip | Path], key: str) -> list[str]:
+    """Return the recording of each clip; a file that is in no manifest is one by itself."""
+    return [str(clip) if isinstance(clip, Path) else recordings_of([clip], key)[0] for clip in clips]
 
 
 def find_clips(
@@ -262,7 +325,7 @@ def find_clips(
 
 
 def _true_classes(clips: Sequence[Clip | Path], labels: Sequence[str]) -> np.ndarray:
-    """Return `(clips,)` int64: the index of each clip's label in `labels`, or UNLABELLED."""
+    """Return `(clips,)` int64: the index of each clip's label in `labels`, UNLABELLED or SEVERAL."""
     if not clips:
         raise ValueError("there is no sound to classify")
     names = [None if isinstance(clip, Path) else clip.label for clip in clips]
@@ -273,7 +336,10 @@ def _true_classes(clips: Sequence[Clip | Path], labels: Sequence[str]) -> np.nda
             f"{len(unknown)} such labels: add their descriptions"
         )
     places = {label: place for place, label in enumerate(labels)}
-    return np.array([UNLABELLED if name is None else places[name] for name in names])
+    without = [UNLABELLED if labels_of(clip) is None else SEVERAL for clip in clips]
+    return np.array(
+        [code if name is None else places[name] for code, name in zip(without, names, strict=True)]
+    )
 
 
 def _top(scores: np.ndarray, labels: Sequence[str], top_k: int) -> list[tuple[str, float]]:

@@ -40,6 +40,19 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.json"
 TEXT_FOLDER = "text_encoder"
+MODULES_FILE = "modules.json"
+MODULES = [
+    {
+        "idx": 0,
+        "name": "0",
+        "path": "",
+        "type": "ml_clap.models.embedding_module.EmbeddingModule",
+        "kwargs": [],
+    }
+]
+"""What sentence-transformers reads to load a model folder."""
+ADAPTERS = "text_adapter."
+"""What the names of the text encoder's adapters begin with; its own weights are then omitted."""
 FORMAT = "ml-clap"
 FORMAT_VERSION = 1
 HUB_FILES = (
@@ -93,13 +106,6 @@ def find_model(source: str | Path) -> str | Path:
     return source
 
 
-def check_model(source: str | Path) -> None:
-    """Raise a ValueError for a folder that is no model, without reading its weights."""
-    found = Path(find_model(source))
-    if found.is_dir():
-        read_config(found)
-
-
 def read_model(
     source: str | Path, *, mode: Mode | None = None, text_tokenizer: str | Path | None = None
 ) -> SavedModel:
@@ -151,15 +157,22 @@ def write_folder(
     *,
     channel: Channel = "mean",
     save_frozen: bool = True,
+    changed_text: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a model folder; see `MLCLAP.save_pretrained`."""
+    """Write a model folder; see `MLCLAP.save_pretrained`.
+
+    `changed_text` is what to write of a text encoder that is omitted otherwise.
+    """
     omitted = [] if save_frozen else _reloadable_encoders(config)
+    if changed_text is not None:
+        omitted.append("text_encoder")
     # Contiguous copies: safetensors refuses views and tensors that share memory.
     kept = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in state.items()
         if name.split(".")[0] not in omitted
     }
+    kept |= {name: tensor.detach().cpu().contiguous() for name, tensor in (changed_text or {}).items()}
     write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(kept, path, metadata={"format": "pt"}))
     text_encoder.save_config(folder / TEXT_FOLDER)
     description = {
@@ -169,6 +182,7 @@ def write_folder(
         "channel": channel,
         "model": asdict(_without_local_paths(config, omitted)),
     }
+    write_json(folder / MODULES_FILE, MODULES)
     # Last: a folder without it is no model.
     write_json(folder / CONFIG_FILE, description)
 
@@ -212,6 +226,7 @@ def read_config(folder: Path, shapes: Shapes | None = None) -> tuple[ModelConfig
 
 def _settings(kind: type[Settings], values: Mapping[str, Any], path: Path, prefix: str) -> Settings:
     """Return a dataclass of settings with the values of a file; a ValueError names the file and the key."""
+    kinds = {one.name: str(one.type) for one in fields(kind)}  # type: ignore[arg-type]
     plain = {one.name: one.default for one in fields(kind) if one.default is not MISSING}  # type: ignore[arg-type]
     unknown = values.keys() - {one.name for one in fields(kind)}  # type: ignore[arg-type]
     if unknown:
@@ -223,7 +238,8 @@ def _settings(kind: type[Settings], values: Mapping[str, Any], path: Path, prefi
         wanted: Any = (int, float) if isinstance(default, float) else type(default)
         is_flag = isinstance(value, bool) and not isinstance(default, bool)
         if default is None and name in plain:
-            wanted = (str, type(None))
+            number = (int, float) if "float" in kinds[name] else int
+            wanted = (str if "str" in kinds[name] else number, type(None))
         if name in plain and (is_flag or not isinstance(value, wanted)):
             raise ValueError(f"{path}: {prefix}{name} must be like {default!r}, got {value!r}")
     try:
@@ -299,7 +315,7 @@ def read_published(
         text_tokenizer: SONAR's sentencepiece file or a folder with it; default: beside `path`.
         head_width: width of an attention head.
     """
-    tokenizer_file = _find_tokenizer(path, text_tokenizer)
+    tokenizer_file = find_tokenizer(path, text_tokenizer)
     state = convert_published(load_pt(path))
     config = published_config(state, mode=mode, head_width=head_width)
     tokenizer = SonarTokenizer(tokenizer_file, max_tokens=config.max_text_tokens)
@@ -354,7 +370,12 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
-def _find_tokenizer(path: Path, given: str | Path | None) -> Path:
+def find_tokenizer(path: Path, given: str | Path | None) -> Path:
+    """Return SONAR's sentencepiece file: the one given, in the folder given, or beside a checkpoint.
+
+    Raises:
+        ValueError: there is none.
+    """
     place = path.parent if given is None else Path(given)
     if place.is_file():
         return place

@@ -60,6 +60,7 @@ def encode_spans(
     channel: Channel | None = None,
     decode_limits: DecodeLimits | DecodePool | None = None,
     complaints: list[BadFile] | None = None,
+    skip: Callable[[int, Tensor], bool] | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Encode files or parts of files.
 
@@ -75,6 +76,7 @@ def encode_spans(
         decode_limits: of time and memory, in processes that decode, or a pool of them; None: in threads of
             this one.
         complaints: gets what is odd about sounds that are encoded nevertheless.
+        skip: asked with the number and waveform of each sound; True leaves it out.
 
     Yields:
         The numbers of some spans, and their embeddings `(n, dim)` float32 on the CPU. Together they are all
@@ -98,7 +100,12 @@ def encode_spans(
         decode_limits=decode_limits,
         complaints=complaints,
     )
-    for indices, waveforms in decoded:
+    for numbers, sounds in decoded:
+        wanted = [both for both in zip(numbers, sounds, strict=True) if skip is None or not skip(*both)]
+        waiting -= set(numbers) - {number for number, _ in wanted}
+        if not wanted:
+            continue
+        indices, waveforms = [number for number, _ in wanted], [sound for _, sound in wanted]
         if (reason := _say_too_short(model, waveforms)) is not None:
             short = [BadFile(spans[index].path, f"{spans[index].path} {reason}", index) for index in indices]
             if bad_files is None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import build_empty
+from ml_clap.models.text_training import add_adapters, train_last_layers
 
 _TRAINING_ONLY = ("drop_path", "time_patch_out", "freq_patch_out")
 
@@ -25,6 +26,9 @@ def make_model(config: ModelConfig, init_from: str | None, *, gradient_checkpoin
     """Return the model that `TrainConfig.model` and `TrainConfig.init_from` describe, BatchNorm fixed."""
     model = MLCLAP(config) if init_from is None else _start_from(init_from, config)
     model.audio_encoder.freeze_batch_norm()
+    if config.text_layers is not None or config.text_lora_rank:
+        _choose_text_weights(model, config)
+        model.text_has_source = init_from is None
     if gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model
@@ -68,6 +72,14 @@ def _mel_frames(encoder: CED, waveforms: Tensor, lengths: Tensor) -> Tensor:
     return encoder.front_end(waveforms).flatten(0, 1)
 
 
+def _choose_text_weights(model: MLCLAP, config: ModelConfig) -> None:
+    encoder = model.text_encoder.encoder
+    if config.text_layers is not None:
+        train_last_layers(encoder, config.text_layers)
+    else:
+        add_adapters(encoder, config.text_lora_rank)
+
+
 def _start_from(source: str, config: ModelConfig) -> MLCLAP:
     """Load a trained model, with those settings of `config` that concern training only."""
     trained = MLCLAP.from_pretrained(source)
@@ -77,8 +89,16 @@ def _start_from(source: str, config: ModelConfig) -> MLCLAP:
         audio=audio,
         freeze_audio=config.freeze_audio,
         freeze_text=config.freeze_text,
+        text_layers=config.text_layers,
+        text_lora_rank=config.text_lora_rank,
+        similarity_bias=config.similarity_bias,
     )
     text_encoder = trained.text_encoder.requires_grad_(True)
     model = build_empty(lambda: MLCLAP(settings, audio_encoder=CED(audio), text_encoder=text_encoder))
-    model.load_state(trained.export_state())
+    state = trained.export_state()
+    if config.similarity_bias is None:
+        state.pop("similarity_bias", None)
+    else:
+        state.setdefault("similarity_bias", torch.tensor(config.similarity_bias))
+    model.load_state(state)
     return model

@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,16 +27,23 @@ from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn
 
 from ml_clap.config.model import ModelConfig
-from ml_clap.models.checkpoint import Mode, SavedModel, check_fit, read_model, write_folder
-from ml_clap.models.shared_space import make_head, project, temperature_of
+from ml_clap.models.checkpoint import ADAPTERS, Mode, SavedModel, check_fit, read_model, write_folder
+from ml_clap.models.identity import hash_model
+from ml_clap.models.licence import SONAR_VOCABULARY, licence_of_parts
+from ml_clap.models.shared_space import make_head, project, shorten, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
 from ml_clap.models.text_source import naming
+from ml_clap.models.text_training import changed_state, merge
 from ml_clap.models.tokenizer import CutText, TextBatch, TextPreparer, check_texts
 
 if TYPE_CHECKING:
     from typing import Any, Self
 
     from audio_common.augment import SpecAugment
+
+
+UNDECIDING = ("temperature", "similarity_bias", "num_batches_tracked")
+"""Ends of the names of weights that decide no embedding."""
 
 
 class MLCLAP(nn.Module):
@@ -70,8 +76,13 @@ class MLCLAP(nn.Module):
             self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
         else:
             self.raw_temperature = nn.Parameter(torch.tensor(config.temperature))
+        if config.similarity_bias is not None:
+            self.similarity_bias = nn.Parameter(torch.tensor(config.similarity_bias))
         self.channel: Channel = "mean"
         """What is made of several channels, where nothing else is said; saved with the model."""
+        self.text_has_source = False
+        """Whether the text encoder learns a part of the weights that `config.text_encoder` has; see
+        `ml_clap.models.text_training`."""
         self._freeze()
 
     # Loading and saving
@@ -109,6 +120,8 @@ class MLCLAP(nn.Module):
     def from_saved(cls, saved: SavedModel) -> Self:
         """Build the model that `read_model` read; encoders that were omitted are loaded from their source."""
         config, state = saved.config, saved.state
+        adapters = {name: value for name, value in state.items() if name.startswith(ADAPTERS)}
+        state = {name: value for name, value in state.items() if name not in adapters}
 
         def build() -> MLCLAP:
             audio_encoder = None if "audio_encoder" in saved.omitted else CED(config.audio)
@@ -123,7 +136,9 @@ class MLCLAP(nn.Module):
         with naming(saved.path):
             model: Any = build_empty(build, check)
             there = model.export_state() if saved.omitted else {}
-            model.load_state(state | {k: v for k, v in there.items() if k.split(".")[0] in saved.omitted})
+            read_again = {k: v for k, v in there.items() if k.split(".")[0] in saved.omitted}
+            named = {f"text_encoder.{k.removeprefix(ADAPTERS)}": v for k, v in adapters.items()}
+            model.load_state(merge(read_again | state, named))
         model.channel = saved.channel
         return model
 
@@ -133,8 +148,15 @@ class MLCLAP(nn.Module):
         Args:
             folder: Made if missing; complete in itself.
             save_frozen: False leaves out encoders that are frozen and came from a named source, which loading
-                then reads again; the folder is small but no longer complete.
+                then reads again; and in training by `text_layers` or `text_lora_rank` all of the text encoder
+                but what learns. The folder is small but no longer complete.
         """
+        changed = None
+        if self.text_has_source and not save_frozen:
+            prefix = ADAPTERS if self.config.text_lora_rank else "text_encoder."
+            changed = {
+                prefix + name: value for name, value in changed_state(self.text_encoder.encoder).items()
+            }
         write_folder(
             Path(folder),
             self.config,
@@ -142,6 +164,7 @@ class MLCLAP(nn.Module):
             self.text_encoder,
             channel=self.channel,
             save_frozen=save_frozen,
+            changed_text=changed,
         )
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, save_frozen: bool = True) -> str:
@@ -193,7 +216,12 @@ class MLCLAP(nn.Module):
         return self.embed_audio(waveforms, lengths, spec_augment), self.embed_tokens(text_ids, text_mask)
 
     def encode_audio(
-        self, audio: Any, *, sample_rate: float = 16_000, channel: Channel | None = None
+        self,
+        audio: Any,
+        *,
+        sample_rate: float = 16_000,
+        channel: Channel | None = None,
+        dim: int | None = None,
     ) -> Tensor:
         """Embed sounds, in evaluation mode and without gradients, each by itself.
 
@@ -203,9 +231,11 @@ class MLCLAP(nn.Module):
             sample_rate: Of arrays and tensors, Hz.
             channel: What is made of several channels, see `audio_common.audio.load_audio`; default: the
                 model's.
+            dim: Give the first so many dimensions, normalized again: for a model trained with
+                `matryoshka_dims`; default: all.
 
         Returns:
-            `(embed_dim,)` of one sound, `(sounds, embed_dim)` of several; float32, L2-normalized.
+            `(dim,)` of one sound, `(sounds, dim)` of several; float32, L2-normalized.
 
         Raises:
             AudioError: A sound is none, or cannot be read.
@@ -215,13 +245,24 @@ class MLCLAP(nn.Module):
         waveforms = [as_waveform(item, array_rate=sample_rate, channel=chosen) for item in items]
         with self._inference():
             rows = [self.embed_audio(waveform[None])[0] for waveform in waveforms]
-            return self._stacked(rows, are_many)
+            return self._stacked(rows, are_many, dim)
 
-    def encode_text(self, texts: str | Sequence[str], languages: str | Sequence[str] = "eng_Latn") -> Tensor:
+    def encode_text(
+        self,
+        texts: str | Sequence[str],
+        languages: str | Sequence[str] = "eng_Latn",
+        *,
+        dim: int | None = None,
+    ) -> Tensor:
         """Embed texts, in evaluation mode and without gradients, all in one language or each in its own.
 
+        Args:
+            texts: One or several.
+            languages: SONAR's codes.
+            dim: As of `encode_audio`.
+
         Returns:
-            `(embed_dim,)` of one text, `(texts, embed_dim)` of several; float32, L2-normalized.
+            `(dim,)` of one text, `(texts, dim)` of several; float32, L2-normalized.
 
         Raises:
             ValueError: What is given is no text, or one is empty, or a language is not known.
@@ -229,7 +270,8 @@ class MLCLAP(nn.Module):
         items, are_many = check_texts(texts)
         self.prepare_text.warn_of_cut(items)
         with self._inference():
-            return self._stacked(list(self.embed_text(items, languages)) if items else [], are_many)
+            rows = list(self.embed_text(items, languages)) if items else []
+            return self._stacked(rows, are_many, dim)
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
@@ -242,10 +284,11 @@ class MLCLAP(nn.Module):
         finally:
             self.train(was_training)
 
-    def _stacked(self, rows: list[Tensor], are_many: bool) -> Tensor:
+    def _stacked(self, rows: list[Tensor], are_many: bool, dim: int | None) -> Tensor:
         if not rows:
-            return torch.empty(0, self.config.embed_dim)
-        return torch.stack(rows) if are_many else rows[0]
+            return torch.empty(0, dim or self.config.embed_dim)
+        whole = torch.stack(rows) if are_many else rows[0]
+        return whole if dim is None else shorten(whole, dim)
 
     def embed_audio(
         self, waveforms: Tensor, lengths: Tensor | None = None, spec_augment: SpecAugment | None = None
@@ -263,6 +306,22 @@ class MLCLAP(nn.Module):
         lengths = None if lengths is None else lengths.to(self.device)
         output = self.audio_encoder(waveforms.to(self.device), lengths, spec_augment=spec_augment)
         return project(self.audio_proj, output.pooled)
+
+    def embed_columns(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed every 160 ms of a sound by itself: the mean over frequency of its tokens, through the head.
+
+        The head has learned means over whole clips: cosines of these vectors are compared within a sound, and
+        their mean is not the sound's cosine.
+
+        Args:
+            waveform: `(samples,)` at 16 kHz.
+
+        Returns:
+            `(columns, embed_dim)` float32, L2-normalized, and `(columns,)`: the centre of each in seconds.
+        """
+        output = self.audio_encoder(waveform[None].to(self.device))
+        features, mask = output.time_features()
+        return project(self.audio_proj, features[0, mask[0]]), output.column_times[0, mask[0]]
 
     def embed_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Embed tokenized texts (`ids` and `mask` `(batch, length)`): `(batch, embed_dim)`, L2-normalized."""
@@ -294,6 +353,13 @@ class MLCLAP(nn.Module):
             return self.raw_temperature.float()
         return temperature_of(self.log_temperature)
 
+    @property
+    def bias(self) -> Tensor:
+        """The scalar that the sigmoid loss adds to similarities, float32; 0 where none is learnt."""
+        if self.config.similarity_bias is None:
+            return torch.zeros((), device=self.device)
+        return self.similarity_bias.float()
+
     # What any `DualEncoder` says of itself
 
     @property
@@ -304,7 +370,12 @@ class MLCLAP(nn.Module):
     @property
     def licence(self) -> str:
         """Licence of the weights, `unknown` where nothing says it."""
-        return "unknown"
+        text = self.text_encoder.config
+        return licence_of_parts(
+            audio=self.config.audio_weights,
+            text=self.config.text_encoder,
+            is_sonar=text.model_type == "m2m_100" and text.vocab_size == SONAR_VOCABULARY,
+        )
 
     @property
     def embed_dim(self) -> int:
@@ -379,17 +450,16 @@ class MLCLAP(nn.Module):
     def fingerprint(self) -> str:
         """Return a short stable hash of all that decides an embedding: weights, tokenizer, settings.
 
-        The temperature, the audio encoder's tagging head and the training settings are not part of it; the
-        text backend is not either, since both give the same embeddings.
+        Temperature and bias, the audio encoder's tagging head and the training settings are not part of it;
+        the text backend is not either, since both give the same embeddings.
         """
-        digest = blake2b(digest_size=12)
-        # Exported names are the same for both text backends, and sorting makes the hash independent of order.
-        for name, tensor in sorted(self.export_state().items()):
-            if not name.endswith(("temperature", "num_batches_tracked")) and ".outputlayer." not in name:
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        digest.update(repr(self._embedding_settings()).encode())
-        return digest.hexdigest()
+        # Exported names are the same for both text backends.
+        deciding = {
+            name: tensor
+            for name, tensor in self.export_state().items()
+            if not name.endswith(UNDECIDING) and ".outputlayer." not in name
+        }
+        return hash_model(deciding, self._embedding_settings())
 
     def _embedding_settings(self) -> tuple[object, ...]:
         config, tokenizer = self.config, self.text_encoder.tokenizer

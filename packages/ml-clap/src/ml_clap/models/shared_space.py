@@ -24,6 +24,19 @@ def project(head: nn.Sequential, features: Tensor) -> Tensor:
     return F.normalize(head(features.to(weight.dtype)).float(), dim=-1)
 
 
+def shorten(embeddings: Tensor, dim: int) -> Tensor:
+    """Return the first `dim` numbers of embeddings `(..., embed_dim)`, L2-normalized in float32.
+
+    They are embeddings where the model was trained for it (`matryoshka_dims`).
+
+    Raises:
+        ValueError: There are fewer.
+    """
+    if not 1 <= dim <= embeddings.shape[-1]:
+        raise ValueError(f"expected 1 to {embeddings.shape[-1]} dimensions, got {dim}")
+    return F.normalize(embeddings[..., :dim].float(), dim=-1)
+
+
 def temperature_of(log_temperature: Tensor) -> Tensor:
     """Return the temperature that a parameter in log space stands for, kept in `TEMPERATURE_RANGE`."""
     low, high = (math.log(limit) for limit in TEMPERATURE_RANGE)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.models.sonar import SonarTextEncoder, load_card, m2m100_config
 from ml_clap.models.text_source import WEIGHTS_FILE, TextSource, naming, read_text_source, without_pooler
+from ml_clap.models.text_training import merged_state
 from ml_clap.models.tokenizer import SonarTokenizer, Tokenizer
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ class TransformersTextEncoder(nn.Module):
         return (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
     def export_state(self) -> dict[str, Tensor]:
-        """Return the weights under transformers' names."""
-        return dict(self.encoder.state_dict())
+        """Return the weights under transformers' names, adapters merged."""
+        return merged_state(self.encoder)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Load weights under transformers' names, strictly."""

@@ -2,7 +2,8 @@
 
 - A hub id or folder with `config.json` and `model.safetensors`: SONAR where the config says M2M100 (then with
   `sentencepiece.bpe.model`), else whatever `AutoModel` makes of it.
-- SONAR's published `.pt`, with its `sentencepiece*.model` in the same folder.
+- SONAR's published `.pt`, with its `sentencepiece*.model` in the same folder; the folder of both; or its
+  address.
 
 What is on the hub is fetched into a folder first, at the revision that `name@revision` says; so transformers
 is given folders alone, which have no revision.
@@ -24,6 +25,8 @@ from audio_common.sizes import Shapes
 from audio_common.strict_json import read_object
 from torch import Tensor
 
+from ml_clap.models.download import download, is_url
+from ml_clap.models.published import ADDRESSES, SONAR_FILE, SONAR_TOKENIZER, say_where
 from ml_clap.models.sonar import sonar_config, to_our_layout
 from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, find_sentencepiece
 
@@ -41,7 +44,7 @@ TOKENIZER_FILES = (
     "merges.txt",
 )
 """Patterns of the files that a tokenizer may need."""
-HUB_FILES = ("config.json", "model*.safetensors*", *TOKENIZER_FILES)
+HUB_FILES = ("config.json", "model*.safetensors*", SONAR_FILE, *TOKENIZER_FILES)
 """Patterns of the files of a text encoder."""
 
 
@@ -74,9 +77,13 @@ def read_text_source(source: str | Path, *, max_tokens: int, shapes: Shapes | No
     Raises:
         ValueError: The source is not found, lacks a file, or is damaged; names the file.
     """
+    if is_url(source):
+        source = _fetch_published(str(source))
     if Path(source).suffix == ".pt":
         return _read_published(Path(source), max_tokens)
     folder = fetch_folder(source, wanted="a text encoder (folder, hub id or .pt)", patterns=HUB_FILES)
+    if (folder / SONAR_FILE).is_file() and not (folder / "config.json").exists():
+        return _read_published(folder / SONAR_FILE, max_tokens)
     config = _read_config(folder, shapes or safetensors_shapes(folder))
     if config.model_type == "m2m_100":
         return _read_sonar_folder(folder, config, max_tokens)
@@ -125,11 +132,16 @@ def fetch_folder(source: str | Path, *, wanted: str, patterns: Sequence[str]) ->
 
 
 def load_pt(path: Path) -> dict[str, Any]:
-    """Load a `.pt` file of tensors, flat or below `model` (the first fairseq: `model` or `state_dict`)."""
+    """Load a `.pt` file of tensors, flat or below `model` (the first fairseq: `model` or `state_dict`).
+
+    Nothing in it is run (`weights_only`). Paths are let through as plain texts: GLAP keeps some in its
+    training configuration.
+    """
     if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+        raise ValueError(f"there is no file {path}{say_where(path)}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with torch.serialization.safe_globals(_AS_TEXT):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as e:  # torch and pickle raise a dozen kinds for a damaged file
         raise ValueError(f"{path} cannot be read as weights: {e}") from e
     if not isinstance(state, dict):
@@ -137,6 +149,18 @@ def load_pt(path: Path) -> dict[str, Any]:
     for key in ("model", "state_dict"):
         state = state[key] if isinstance(state.get(key), Mapping) else state
     return dict(state)
+
+
+def _join(*parts: str) -> str:
+    return "/".join(parts)
+
+
+_AS_TEXT: list[Any] = [
+    (_join, f"{module}.{kind}")
+    for module in ("pathlib", "pathlib._local")
+    for kind in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
+]
+"""Classes that a `.pt` may name, and what is called instead of them."""
 
 
 def without_pooler(model: Any) -> Any:
@@ -200,6 +224,13 @@ def _read_sonar_folder(folder: Path, config: PretrainedConfig, max_tokens: int) 
     weights = folder / WEIGHTS_FILE
     state = to_our_layout(read_tensors(weights)) if weights.is_file() else None
     return TextSource(config, tokenizer, state)
+
+
+def _fetch_published(address: str) -> Path:
+    """Fetch SONAR's `.pt` from its address, and its tokenizer beside it."""
+    path = download(address)
+    download(ADDRESSES[SONAR_TOKENIZER], path.parent)
+    return path
 
 
 def _read_published(path: Path, max_tokens: int) -> TextSource:

@@ -109,6 +109,10 @@ class SonarTokenizer:
             raise ValueError(f"this text encoder does not know the language {code}; it knows {known}")
         return self._language_ids[code]
 
+    def piece_ids(self) -> Tensor:
+        """Return the ids that stand for text, `(pieces,)`: without special tokens and languages."""
+        return torch.arange(UNK + 1, self.vocab_size - NUM_MARKERS - len(self.languages))
+
     def fingerprint(self) -> str:
         """Return a hash of everything that decides the ids."""
         digest = blake2b(self._pieces.serialized_model_proto(), digest_size=16)
@@ -157,6 +161,11 @@ class HFTokenizer:
         """Return how many tokens each text has before it is cut, special ones included."""
         # verbose=False: the tokenizer would warn of what is asked for here
         return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
+
+    def piece_ids(self) -> Tensor:
+        """Return the ids that stand for text, `(pieces,)`: without special tokens."""
+        special = set(self.tokenizer.all_special_ids)
+        return torch.tensor(sorted(set(self.tokenizer.get_vocab().values()) - special))
 
     def fingerprint(self) -> str:
         """Return a hash of the vocabulary and of some probes' ids, which show how texts are normalized."""
@@ -248,8 +257,10 @@ class TextPreparer:
         many = "1 text is" if len(cut) == 1 else f"{len(cut):,} texts are"
         dropped = sum(text.num_dropped for text in cut)
         most = f", most of {worst.text[:40]!r}..." if len(cut) > 1 else f" of {worst.text[:40]!r}..."
+        end = self._find_end(worst.text)
         return (
-            f"{many} cut to the model's {self.tokenizer.max_tokens} tokens: {dropped:,} dropped{most}; "
+            f"{many} cut to the model's {self.tokenizer.max_tokens} tokens: {dropped:,} dropped{most}, "
+            f"read to its character {end:,} (...{worst.text[max(0, end - 30) : end]!r}); "
             "write less, or train a model with a larger --model.max_text_tokens"
         )
 
@@ -257,6 +268,15 @@ class TextPreparer:
         """Log in a line which texts are cut."""
         if cut := self.find_cut(texts):
             logger.warning(self.describe_cut(cut))
+
+    def _find_end(self, text: str) -> int:
+        """Return how many characters of a text that is cut are read, found by halving."""
+        low, high = 0, len(text)
+        while high - low > 1:
+            middle = (low + high) // 2
+            (count,) = self.tokenizer.count_tokens(self._written([text[:middle]]))
+            low, high = (middle, high) if count <= self.tokenizer.max_tokens else (low, middle)
+        return low
 
     def _written(self, texts: Sequence[str]) -> list[str]:
         return [self.prefix + normalize_text(text, self.rule) for text in texts]

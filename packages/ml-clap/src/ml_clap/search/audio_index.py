@@ -1,25 +1,29 @@
 """An index opened for searching: the clips that a text describes, or that sound like another.
 
 A score is the cosine between the query's and a window's embedding, from -1 to 1. It ranks the windows of one
-query; scores of different queries, languages or models have no common scale.
+query; scores of different queries, languages or models have no common scale. From which score on a hit is an
+answer, a calibration says (`calibration.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ml_clap.data.languages import resolve
-from ml_clap.search.engines import Engine, EngineName, make_engine
+from ml_clap.search.duplicates import find_near, pick_distinct
+from ml_clap.search.engines import Engine, EngineName, Selection, make_engine
+from ml_clap.search.filters import Filter, find_columns
 from ml_clap.search.queries import Query, embed_queries
 from ml_clap.search.store import (
     SPAN,
     AudioIndexError,
+    Entry,
     IndexSettings,
     entries_path,
     entry_lines,
@@ -51,6 +55,11 @@ class Hit:
     captions: dict[str, list[str]]
     """Language to captions, where the manifest has them."""
     label: str | None = None
+    licence: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Further keys of the manifest."""
+    duplicates: tuple[str, ...] = ()
+    """Ids of further clips of the same sound, where a search collapses them."""
 
 
 class AudioIndex:
@@ -92,12 +101,55 @@ class AudioIndex:
         """Number of clips that have a vector."""
         return len(np.unique(self._spans["entry"]))
 
-    def engine(self, name: EngineName = "numpy") -> Engine:
-        """Return the engine of that name over this index's vectors; it is built at its first use."""
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """All clips, by their line numbers."""
+        lines = enumerate(self._lines, start=1)
+        return [read_entry(line, f"{self._entries_path}:{number}") for number, line in lines]
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The clips' records as they are in the file."""
+        return self._lines
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The embeddings (windows, dim), memory-mapped."""
+        return self._vectors
+
+    @property
+    def spans(self) -> np.ndarray:
+        """Which clip, from where to where, each window is: (windows,) of `SPAN`."""
+        return self._spans
+
+    def engine(self, name: EngineName = "numpy", lance: str | None = None) -> Engine:
+        """Return the engine of that name over this index's vectors; it is built at its first use.
+
+        Args:
+            name: see `SearchConfig.engine`.
+            lance: folder or URL of the LanceDB copy; default: where the last one is, else in the index.
+        """
         if name not in self._engines:
-            path = self.folder / "faiss-ivf.index"
-            self._engines[name] = make_engine(name, self._vectors, path, self._vectors_path.name)
+            if name == "lancedb":
+                from ml_clap.search.lance import mirror
+
+                self._engines[name] = mirror(self, lance)
+            else:
+                path = self.folder / "faiss-ivf.index"
+                self._engines[name] = make_engine(name, self._vectors, path, self._vectors_path.name)
         return self._engines[name]
+
+    def select(self, keep: Filter) -> Selection | None:
+        """Return the windows of the clips that a filter lets through; None where it lets through all.
+
+        Raises:
+            ValueError: no clip has a key of the filter, or its value is of another kind.
+        """
+        if not keep:
+            return None
+        numbers = keep.select(self.entries, self.settings.root)
+        rows = np.flatnonzero(np.isin(self._spans["entry"], numbers))
+        return Selection(rows, keep.sql(find_columns(self.entries), self.settings.root))
 
     def search(
         self,
@@ -109,6 +161,8 @@ class AudioIndex:
         top_k: int = 10,
         all_windows: bool = False,
         engine: EngineName = "numpy",
+        keep: Filter | None = None,
+        duplicates: float | None = None,
     ) -> list[Hit]:
         """Return the clips that a text describes or that sound like another, best first.
 
@@ -120,6 +174,8 @@ class AudioIndex:
             top_k: how many hits at most.
             all_windows: every window is a hit of its own; else a file's best one.
             engine: see `SearchConfig.engine`.
+            keep: the clips to look at; default: all.
+            duplicates: see `SearchConfig.duplicates`.
 
         Raises:
             AudioIndexError: the model is another one than the index's, or the index is empty.
@@ -133,9 +189,8 @@ class AudioIndex:
             check_texts([text])
         self.verify(model)
         query = Query(text=text, language=resolve(language), audio=audio)
-        return self.nearest(
-            embed_queries(model, [query], channel=self.settings.channel), top_k, all_windows, engine
-        )[0]
+        vectors = embed_queries(model, [query], channel=self.settings.channel)
+        return self.nearest(vectors, top_k, all_windows, engine, keep=keep, duplicates=duplicates)[0]
 
     def verify(self, model: DualEncoder) -> None:
         """Refuse a model other than the one that made the index: its vectors mean something else."""
@@ -156,32 +211,81 @@ class AudioIndex:
         top_k: int = 10,
         all_windows: bool = False,
         engine: EngineName = "numpy",
+        *,
+        keep: Filter | None = None,
+        duplicates: float | None = None,
     ) -> list[list[Hit]]:
-        """Return the hits of each of the embeddings (queries, dim) float32, best first."""
+        """Return the hits of each of the embeddings (queries, dim) float32, best first.
+
+        Filters come before the ranking: `top_k` hits are returned where so many clips pass them.
+        """
         if self.num_windows == 0:
             raise AudioIndexError(
                 f"{self.folder} holds no sound: see its bad_files.jsonl, run `ml-clap index`"
             )
-        found = self._best_windows(queries, top_k, all_windows, self.engine(engine))
-        return [[self._hit(score, row) for score, row in hits] for hits in found]
+        selection = self.select(keep or Filter())
+        found = self._best_windows(queries, top_k, all_windows, self.engine(engine), selection, duplicates)
+        if duplicates is None:
+            return [[self._hit(score, row) for score, row in hits] for hits in found]
+        return [self._with_duplicates(hits, duplicates, selection) for hits in found]
 
     def _best_windows(
-        self, queries: np.ndarray, top_k: int, all_windows: bool, engine: Engine
+        self,
+        queries: np.ndarray,
+        top_k: int,
+        all_windows: bool,
+        engine: Engine,
+        selection: Selection | None,
+        duplicates: float | None,
     ) -> list[list[tuple[float, int]]]:
-        """Return (score, row) of each query's hits; asks for rows until every query has `top_k` clips."""
-        # Several windows of a clip are one hit, so more rows than hits are asked for.
-        wanted = top_k if all_windows else 4 * top_k
+        """Return (score, row) of each query's hits; asks for rows until every query has `top_k` of them."""
+        # Several windows of a clip are one hit, and so may several clips: more rows than hits are asked for.
+        wanted = top_k if all_windows and duplicates is None else 4 * top_k
         while True:
-            scores, rows = engine.search(queries, wanted)
+            scores, rows = engine.search(queries, wanted, selection)
             # An approximate engine that finds no more fills up with rows of -1.
             found = [
                 [(score, row) for score, row in zip(*both, strict=True) if row >= 0]
                 for both in zip(scores.tolist(), rows.tolist(), strict=True)
             ]
             hits = found if all_windows else [self._first_of_each_clip(pairs) for pairs in found]
+            if duplicates is not None:
+                hits = [self._distinct(pairs, duplicates, top_k) for pairs in hits]
             if all(len(h) >= top_k or len(f) < wanted for h, f in zip(hits, found, strict=True)):
                 return [pairs[:top_k] for pairs in hits]
             wanted *= 4
+
+    def _distinct(
+        self, pairs: Sequence[tuple[float, int]], limit: float, most: int
+    ) -> list[tuple[float, int]]:
+        def content(row: int) -> object:
+            # Windows of one file differ though they come from the same content.
+            number, start, _ = self._spans[row].tolist()
+            return (self.entries[number].sha256 or row, start)
+
+        places = pick_distinct([row for _, row in pairs], self._vectors, limit, content, most)
+        return [pairs[place] for place in places]
+
+    def _with_duplicates(
+        self, hits: Sequence[tuple[float, int]], limit: float, selection: Selection | None
+    ) -> list[Hit]:
+        """Return hits, each with the other clips that are the same sound; a clip counts for one hit."""
+        rows = [row for _, row in hits]
+        entry_of = self._spans["entry"]
+        taken = {int(entry_of[row]) for row in rows}
+        allowed = None if selection is None else set(entry_of[selection.rows].tolist())
+        numbers_of: dict[str, list[int]] = {}
+        for number in np.unique(entry_of).tolist():
+            numbers_of.setdefault(self.entries[number].sha256, []).append(number)
+        collapsed = []
+        for (score, row), near in zip(hits, find_near(rows, self._vectors, limit), strict=True):
+            content = self.entries[int(entry_of[row])].sha256
+            same = {*entry_of[near].tolist(), *(numbers_of[content] if content else ())} - taken
+            others = sorted(same if allowed is None else same & allowed)
+            taken.update(others)
+            names = tuple(self.entries[number].id for number in others)
+            collapsed.append(replace(self._hit(score, row), duplicates=names))
+        return collapsed
 
     def _first_of_each_clip(self, pairs: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
         first: dict[int, tuple[float, int]] = {}
@@ -197,4 +301,14 @@ class AudioIndex:
             )
         entry = read_entry(self._lines[number], f"{self._entries_path}:{number + 1}")
         file = Path(self.settings.root, entry.file)
-        return Hit(score, file, start, end, entry.id, entry.captions, entry.label)
+        return Hit(
+            score=score,
+            file=file,
+            start=start,
+            end=end,
+            id=entry.id,
+            captions=entry.captions,
+            label=entry.label,
+            licence=entry.licence,
+            metadata=entry.metadata,
+        )

@@ -27,7 +27,17 @@ TARGET_RECALL = 0.99
 """Share of the exact ten best that an approximate search should find; more lists are probed until it does."""
 
 
-EngineName = Literal["numpy", "faiss", "auto"]
+EngineName = Literal["numpy", "faiss", "auto", "lancedb"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows that a search may return."""
+
+    rows: np.ndarray
+    """Their numbers (int64, rising)."""
+    sql: str
+    """The same as a condition of SQL on the table's columns, see `Filter.sql`."""
 
 
 class Engine(Protocol):
@@ -36,7 +46,9 @@ class Engine(Protocol):
     description: str
     """What it is and how exact."""
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, selection: Selection | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return scores and rows (queries, k) of the best, best first; see `vectors.search_exact`."""
 
 
@@ -48,9 +60,11 @@ class NumpyEngine:
     def __init__(self, vectors: np.ndarray) -> None:
         self.vectors = vectors
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, selection: Selection | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Search exactly, see `vectors.search_exact`."""
-        return search_exact(queries, self.vectors, k)
+        return search_exact(queries, self.vectors, k, among=None if selection is None else selection.rows)
 
 
 @dataclass(frozen=True)
@@ -69,10 +83,14 @@ class ApproximateState:
 
 
 class FaissEngine:
-    """faiss: flat and exact in memory, or IVF,SQ8 kept in a file."""
+    """faiss: flat and exact in memory, or IVF,SQ8 kept in a file.
 
-    def __init__(self, index: Any, description: str) -> None:
+    A search among some of the rows is exact: it multiplies with those alone.
+    """
+
+    def __init__(self, index: Any, vectors: np.ndarray, description: str) -> None:
         self.index = index
+        self.vectors = vectors
         self.description = description
 
     @classmethod
@@ -82,7 +100,7 @@ class FaissEngine:
 
         index = faiss.IndexFlatIP(vectors.shape[1])
         _add(index, vectors)
-        return cls(index, "faiss Flat, exact")
+        return cls(index, vectors, "faiss Flat, exact")
 
     @classmethod
     def approximate(cls, vectors: np.ndarray, path: Path, name: str) -> FaissEngine:
@@ -105,12 +123,17 @@ class FaissEngine:
         index.nprobe = state.num_probes
         return cls(
             index,
+            vectors,
             f"faiss IVF{state.num_lists},SQ8, approximate: recall@10 {state.recall_at_10:.3f} "
             f"on {state.num_queries} stored vectors",
         )
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, selection: Selection | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return scores and rows of the best; an approximate search may find fewer: rows of -1 at the end."""
+        if selection is not None:
+            return search_exact(queries, self.vectors, k, among=selection.rows)
         return self.index.search(np.ascontiguousarray(queries, np.float32), min(k, self.index.ntotal))
 
 

@@ -3,10 +3,15 @@
 A clip's record (content hash, duration) is written before its vectors. So the windows that a clip lacks
 follow from the index alone: those its duration asks for and that are not there. This finds what a killed run
 left out, and tries again what could not be read.
+
+A window in which there is no sound, and a clip that is only a fragment, have no vector unless that is asked
+for: they would answer queries by chance. Which windows are silent is written down, so that they are decoded
+once and not at every run.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +40,11 @@ CLIPS_AT_ONCE = 1024
 """Short clips batched by length together: enough for little padding."""
 SAMPLE_RATE = 16_000
 """Hz at which a file is measured; whatever the model's is."""
+MIN_SECONDS = 0.1
+"""A shorter clip is a fragment: a cut's leftover, or a click, of which a model makes anything."""
+SILENCE_PEAK = 2**-12
+"""A window without a greater sample, of a full scale of 1, is silent: -72 dB, eight steps of 16 bits. So are
+digital zeros with dither, and no recording that can be heard."""
 
 Window = tuple[int, float, float]
 """A clip's line number, start and end in seconds."""
@@ -145,9 +155,11 @@ class IndexFiller:
         seconds_per_batch: float = 160.0,
         num_workers: int = 1,
         decode_limits: DecodeLimits | None = None,
+        index_silence: bool = False,
     ) -> None:
         self.model = model
         self.writer = writer
+        self.index_silence = index_silence
         self.seconds_per_batch = seconds_per_batch
         self.num_workers = num_workers
         self.decode_limits = decode_limits
@@ -172,6 +184,8 @@ class IndexFiller:
         for number, entry in enumerate(self.writer.entries):
             if entry.problem:
                 self._note(number, entry.problem, partly=True)
+        if self.index_silence:
+            self.writer.forget_silent()
         lacking = self._lacking()
         total = len(lacking) + len(new)
         with ExitStack() as stack:
@@ -182,9 +196,30 @@ class IndexFiller:
         on_progress(total, total)
         return list(self._problems.values())
 
+    def list_left_out(self) -> list[Problem]:
+        """Return what has no vector because there is no sound in it, or too little, in any run."""
+        if self.index_silence:
+            return []
+        starts = defaultdict(list)
+        for number, start, _ in self.writer.silent_windows().tolist():
+            starts[number].append(start)
+        left_out = []
+        for number, entry in enumerate(self.writer.entries):
+            windows, silent = self._plan(number), sorted(starts[number])
+            path = str(self._path(number))
+            if not windows:
+                reason = f"lasts {entry.duration:.3f} s: a fragment under {MIN_SECONDS:g} s is not indexed"
+                left_out.append(Problem(path, reason))
+            elif len(silent) == len(windows):
+                left_out.append(Problem(path, f"holds no sound (no sample above {_decibels()} dB)"))
+            elif silent:
+                many = f"{len(silent):,} of {len(windows):,} windows hold no sound, the first at"
+                left_out.append(Problem(path, f"{many} {silent[0]:.1f} s", partly=True))
+        return left_out
+
     def _lacking(self) -> list[list[Window]]:
         """Return for each clip of the index that lacks any the windows it lacks."""
-        present = self.writer.windows()
+        present = np.concatenate([self.writer.windows(), self.writer.silent_windows()])
         counts = np.bincount(present["entry"], minlength=len(self.writer.entries))
         planned = [self._plan(number) for number in range(len(self.writer.entries))]
         lacking = [number for number, windows in enumerate(planned) if counts[number] < len(windows)]
@@ -198,6 +233,8 @@ class IndexFiller:
     def _plan(self, number: int) -> list[Window]:
         settings = self.writer.settings
         duration = self.writer.entries[number].duration
+        if duration < MIN_SECONDS and not self.index_silence:
+            return []
         windows = plan_windows(duration, settings.window_seconds, settings.hop_seconds)
         return [(number, start, end) for start, end in windows]
 
@@ -222,6 +259,9 @@ class IndexFiller:
         whole: list[list[Window]] = []
         long: list[list[Window]] = []
         for windows in clips:
+            if not windows:  # a fragment
+                self._done += 1
+                continue
             (whole if self._is_whole(windows[0]) else long).append(windows)
             if len(whole) == CLIPS_AT_ONCE:
                 yield from self._encode_whole(whole)
@@ -237,7 +277,15 @@ class IndexFiller:
         from ml_clap.models.encoding import encode_spans
 
         bad: list[BadFile] = []
+        silent: list[int] = []
         windows = [window for (window,) in clips]
+
+        def skip(index: int, waveform: Tensor) -> bool:
+            is_skipped = self._is_silent(waveform)
+            if is_skipped:
+                silent.append(index)
+            return is_skipped
+
         batches = encode_spans(
             self.model,
             [AudioSpan(self._path(number)) for number, _, _ in windows],
@@ -247,10 +295,12 @@ class IndexFiller:
             bad_files=bad,
             decode_limits=self._pool,
             complaints=self.complaints,
+            skip=skip,
         )
         for indices, embeddings in batches:
             self._write([(windows[index], 1.0) for index in indices], embeddings)
             yield
+        self._write_silent([(windows[index], 1.0) for index in silent])
         for file in bad:
             self._note(windows[file.index][0], file.reason)
         self._done += len(bad)
@@ -263,9 +313,13 @@ class IndexFiller:
         sounds = (sound for windows in clips for sound in self._stream(windows))
         size = max(1, int(self.seconds_per_batch / self.writer.settings.window_seconds))
         for batch in batch_ahead(sounds, size):
-            waveforms = [waveform for _, waveform in batch]
-            embeddings = encode_waveforms(self.model, waveforms, seconds_per_batch=self.seconds_per_batch)
-            self._write([(window, shares[window[0]]) for window, _ in batch], embeddings)
+            silent = [window for window, waveform in batch if self._is_silent(waveform)]
+            self._write_silent([(window, shares[window[0]]) for window in silent])
+            heard = [(window, waveform) for window, waveform in batch if window not in silent]
+            if heard:
+                waveforms = [waveform for _, waveform in heard]
+                embeddings = encode_waveforms(self.model, waveforms, seconds_per_batch=self.seconds_per_batch)
+                self._write([(window, shares[window[0]]) for window, _ in heard], embeddings)
             yield
 
     def _stream(self, windows: Sequence[Window]) -> Iterator[tuple[Window, Tensor]]:
@@ -308,6 +362,15 @@ class IndexFiller:
         self.num_windows += len(good)
         self.audio_seconds += sum(end - start for _, start, end in good)
 
+    def _write_silent(self, windows: Sequence[tuple[Window, float]]) -> None:
+        """Write down windows without sound, given with their shares of their clips' work."""
+        if windows:
+            self.writer.add_silent([window for window, _ in windows])
+        self._done += sum(share for _, share in windows)
+
+    def _is_silent(self, waveform: Tensor) -> bool:
+        return not self.index_silence and float(waveform.abs().max()) <= SILENCE_PEAK
+
     def _note(self, number: int, reason: str, partly: bool = False) -> None:
         path = str(self._path(number))
         self._problems[path] = Problem(path, reason, partly)
@@ -318,3 +381,7 @@ class IndexFiller:
 
     def _path(self, number: int) -> Path:
         return Path(self.writer.settings.root, self.writer.entries[number].file)
+
+
+def _decibels() -> int:
+    return round(20 * math.log10(SILENCE_PEAK))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from audio_common.config import Channel
 from audio_common.files import AUDIO_SUFFIXES
-from audio_common.prefetch import BadFile
+from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, decode_ahead
 from audio_common.workers import DecodeLimits
 
 from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
@@ -26,9 +26,11 @@ from ml_clap.data.folders import say_not_sound
 from ml_clap.files import write_atomically, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.output import printable
+from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.filling import IndexFiller, Problem
 from ml_clap.search.scan import Missing, Plan, plan_update, scan
 from ml_clap.search.store import (
+    FORMAT,
     AudioIndexError,
     IndexSettings,
     IndexWriter,
@@ -36,7 +38,7 @@ from ml_clap.search.store import (
     read_settings,
     writing,
 )
-from ml_clap.tables import show_progress, tables_beside_json
+from ml_clap.tables import count_of, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
     from ml_clap.models.dual_encoder import DualEncoder
@@ -60,12 +62,16 @@ class IndexReport:
     dropped: int
     """Clips taken out because their file is gone."""
     problems: list[Problem]
+    left_out: list[Problem]
+    """What has no sound, or less than 0.1 s of it, and is therefore not indexed."""
     seconds: float
     """Wall-clock time of the run."""
     audio_seconds: float
     """Sound encoded in this run."""
     notices: tuple[str, ...] = ()
     """What was not looked at, and what changes that."""
+    independence: float | None = None
+    """Largest difference between some clips' embeddings alone and beside others; None: not measured."""
     complaints: tuple[BadFile, ...] = ()
     """What is odd about sounds that were encoded in this run nevertheless."""
 
@@ -73,6 +79,7 @@ class IndexReport:
 def index(config: IndexConfig) -> IndexReport:
     """Load the model, bring the index up to date, and print what was done."""
     from ml_clap.models.checkpoint import find_model
+    from ml_clap.models.independence import LARGEST, describe_independence
     from ml_clap.models.loading import load_model
 
     assert config.out is not None
@@ -93,6 +100,7 @@ def index(config: IndexConfig) -> IndexReport:
             channel=config.channel,
             language=config.language,
             keep_vanished=config.keep_vanished,
+            index_silence=config.index_silence,
             seconds_per_batch=config.seconds_per_batch,
             num_workers=config.num_workers,
             decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
@@ -100,6 +108,11 @@ def index(config: IndexConfig) -> IndexReport:
         )
     for notice in report.notices:
         logger.warning(notice)
+    if report.independence is not None and report.independence > LARGEST:
+        logger.warning(describe_independence(report.independence))
+    if config.engine == "lancedb":
+        engine = AudioIndex.open(config.out).engine("lancedb", config.lance)
+        logger.info("%s", engine.description)
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:
@@ -115,6 +128,8 @@ def index_verb(config: IndexConfig) -> int:
 
 def print_report(report: IndexReport, out: Path) -> None:
     """Print what a run did and which files it could not read."""
+    from ml_clap.models.independence import LARGEST, describe_independence
+
     speed = report.audio_seconds / max(report.seconds, 1e-9)
     print(
         f"{printable(out)}: {report.num_clips:,} clips, {report.num_windows:,} windows ({report.new:,} new, "
@@ -122,6 +137,13 @@ def print_report(report: IndexReport, out: Path) -> None:
         f"{report.audio_seconds / 60:,.1f} minutes of sound encoded in {report.seconds:,.1f} s "
         f"({speed:,.0f} x real time)"
     )
+    if report.independence is not None and report.independence <= LARGEST:
+        print(describe_independence(report.independence))
+    if report.left_out:
+        print(
+            f"without sound: {count_of(len(report.left_out), 'file')}, or parts of them, not indexed "
+            f"(--index_silence does), listed in {printable(out / 'left_out.jsonl')}"
+        )
     if report.problems:
         print(f"bad files: {len(report.problems):,}, listed in {out / 'bad_files.jsonl'}:")
         for problem in report.problems[:5]:
@@ -142,6 +164,7 @@ def update_index(
     channel: Channel | None = None,
     language: str = "eng_Latn",
     keep_vanished: bool = False,
+    index_silence: bool = False,
     seconds_per_batch: float = 160.0,
     num_workers: int = 1,
     decode_limits: DecodeLimits | None = None,
@@ -160,6 +183,7 @@ def update_index(
         channel: what is made of several channels; default: the index's, else the model's.
         language: language of a manifest's captions that are not named by language.
         keep_vanished: keep clips whose file is gone.
+        index_silence: also encode windows without sound and clips under 0.1 s.
         seconds_per_batch: seconds of audio encoded at once.
         num_workers: threads that read files.
         decode_limits: of time and memory, in processes that decode; None: in threads of this one.
@@ -200,15 +224,22 @@ def update_index(
         writer = _open_or_create(out, settings)
         plan = plan_update(writer.entries, found)
         _prepare(writer, plan, settings, keep_vanished)
-        filler = IndexFiller(model, writer, seconds_per_batch, num_workers, decode_limits)
+        filler = IndexFiller(model, writer, seconds_per_batch, num_workers, decode_limits, index_silence)
         problems += filler.run(plan.new, progress)
+        left_out = filler.list_left_out()
         if is_new and not writer.windows().size:
             writer.remove()
+            first = (problems + left_out)[0]
+            named = first.reason if first.file in first.reason else f"{first.file} {first.reason}"
             raise AudioIndexError(
-                f"nothing of {source} can be indexed; the first of {len(problems):,}: {problems[0].reason}"
+                f"nothing of {source} can be indexed; the first of {len(problems + left_out):,}: {named}"
             )
         write_atomically(out / "bad_files.jsonl", b"".join(json_line(problem) for problem in problems))
-        writer.update(complete=True)
+        write_atomically(out / "left_out.jsonl", b"".join(json_line(one) for one in left_out))
+        independence = writer.settings.independence
+        if independence is None:
+            independence = _measure_independence(model, writer, window, decode_limits)
+        writer.update(complete=True, independence=independence)
         windows = writer.windows()
         present = {writer.entries[number].id for number in np.unique(windows["entry"])}
         writer.close()
@@ -221,11 +252,38 @@ def update_index(
         moved=plan.moved,
         dropped=0 if keep_vanished else len(plan.vanished),
         problems=problems,
+        left_out=left_out,
         seconds=time.monotonic() - began,
         audio_seconds=filler.audio_seconds,
+        independence=independence,
         notices=say_not_sound(source, out),
         complaints=tuple(filler.complaints),
     )
+
+
+def _measure_independence(
+    model: DualEncoder, writer: IndexWriter, window_seconds: float, decode_limits: DecodeLimits | None
+) -> float | None:
+    """Measure on a few clips of the index; None if none can be read."""
+    from ml_clap.models.independence import measure_independence
+
+    entries = writer.entries[:: max(1, len(writer.entries) // CLIPS_MEASURED)][:CLIPS_MEASURED]
+    spans = [
+        AudioSpan(Path(writer.settings.root, entry.file), duration=window_seconds)
+        for entry in entries
+        if entry.problem is None
+    ]
+    decoded = decode_ahead(
+        spans,
+        BatchLimits(window_seconds),
+        bad_files=[],
+        channel=writer.settings.channel,
+        sample_rate=model.sample_rate,
+        decode_limits=decode_limits,
+    )
+    waveforms = [waveform for _, batch in decoded for waveform in batch]
+    waveforms = [waveform for waveform in waveforms if len(waveform) >= model.min_samples]
+    return measure_independence(model, waveforms) if waveforms else None
 
 
 def _say_nothing_there(source: Path, missing: Sequence[Missing]) -> str:
@@ -237,6 +295,9 @@ def _say_nothing_there(source: Path, missing: Sequence[Missing]) -> str:
 def _root(source: Path) -> Path:
     return source.absolute() if source.is_dir() else source.absolute().parent
 
+
+CLIPS_MEASURED = 3
+"""Clips that tell whether embeddings depend on their neighbours."""
 
 FIXED = ("fingerprint", "dim", "dtype", "window_seconds", "hop_seconds", "channel")
 """Settings that all vectors of an index share."""
@@ -273,5 +334,7 @@ def _prepare(writer: IndexWriter, plan: Plan, settings: IndexSettings, keep_vani
             (numbers[id(entry)], dataclasses.replace(entry, file=str(old_root / entry.file)))
             for entry in plan.vanished
         ]
-    writer.update(complete=False, model=settings.model, source=settings.source, root=settings.root)
+    writer.update(
+        complete=False, format=FORMAT, model=settings.model, source=settings.source, root=settings.root
+    )
     writer.replace_entries(sorted(kept, key=lambda pair: pair[0]))

@@ -6,7 +6,7 @@ import logging
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+SHORTEST = 1e-3
+"""A sum of unit vectors shorter than this has no direction but that of rounding."""
+
+
 @dataclass(frozen=True)
 class Query:
     """What to look for: a text in a language, or a sound."""
@@ -38,9 +42,25 @@ class Query:
     language: str = "eng_Latn"
     audio: str | Path | Tensor | None = None
     """Anything that `as_waveform` takes: a file, or a waveform (samples,) at the model's rate."""
+    plus: tuple[Query, ...] = ()
+    """Texts and sounds that a hit should be like as well."""
+    minus: tuple[Query, ...] = ()
+    """Texts and sounds that a hit should not be like."""
 
     def __str__(self) -> str:
-        return f"sounds like {self.audio}" if self.text is None else f"{self.text} [{self.language}]"
+        sound = self.audio if isinstance(self.audio, str | Path) else "the given sound"
+        own = f"sounds like {sound}" if self.text is None else f"{self.text} [{self.language}]"
+        return "".join([own, *(f" + {part}" for part in self.plus), *(f" - {part}" for part in self.minus)])
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether it, or a part of it, is a sound: texts alone need no audio encoder."""
+        return any(part.text is None for part in (self, *self.plus, *self.minus))
+
+    @property
+    def is_composed(self) -> bool:
+        """Whether it is made of several texts and sounds."""
+        return bool(self.plus or self.minus)
 
 
 @dataclass
@@ -80,6 +100,9 @@ def read_queries(config: SearchConfig, bad_rows: list[BadRow] | None = None) -> 
         except ValueError as e:
             bad.append(BadRow(where, str(e)))
     queries += [Query(audio=path) for path in config.audio]
+    plus, minus = (tuple(part_of(word, default) for word in words) for words in (config.add, config.subtract))
+    if plus or minus:
+        queries = [replace(query, plus=plus, minus=minus) for query in queries]
     if bad and (bad_rows is None or not queries):
         raise ValueError(f"{bad[0].where}: {bad[0].message}")
     if not queries:
@@ -87,6 +110,22 @@ def read_queries(config: SearchConfig, bad_rows: list[BadRow] | None = None) -> 
     if bad_rows is not None:
         bad_rows += bad
     return queries
+
+
+def part_of(word: str, language: str) -> Query:
+    """Return the query that a word of `--add` or `--subtract` is: a sound file's name, or a text.
+
+    Raises:
+        FileNotFoundError: it ends like a sound file, and there is none.
+        ValueError: it is a folder, or no text.
+    """
+    from ml_clap.search.similarity import tell_apart
+
+    if tell_apart(word).kind == "audio":
+        return Query(audio=Path(word))
+    if not word.strip():
+        raise ValueError("add, subtract: an empty text; write what is to be heard")
+    return _checked(word, language)
 
 
 def _parse_line(line: bytes, default: str) -> Query:
@@ -123,19 +162,61 @@ def embed_queries(
 ) -> np.ndarray:
     """Return embeddings (queries, dim) float32; texts in whatever languages go through the model together.
 
+    That of a composed query is the normalized sum of its parts' embeddings, the subtracted ones negative.
+
     Args:
         model: in evaluation mode; None where all queries are texts, and there is a tower for them.
         queries: what to embed.
         text_tower: embeds the texts in place of the model.
         channel: what is made of a sound's channels; default: the model's.
         cut: gets the texts that are longer than the model reads; without it they are logged.
-        bad: gets the number of each query whose sound cannot be read, and why; without it that is an error.
-            Its row is all zeros.
+        bad: gets the number of each query whose sound cannot be read, or whose parts cancel each other out,
+            and why; without it that is an error. Its row is all zeros.
         decode_limits: of time and memory, in a process that decodes files; None: in this one.
 
     Raises:
         AudioError: a sound cannot be read, and `bad` is not given.
+        ValueError: the parts of a query cancel each other out, and `bad` is not given.
     """
+    parts = [
+        (number, sign, part)
+        for number, query in enumerate(queries)
+        for sign, some in ((1, (query, *query.plus)), (-1, query.minus))
+        for part in some
+    ]
+    unread: dict[int, str] | None = None if bad is None else {}
+    rows = _embed_parts(
+        model, text_tower, [part for _, _, part in parts], channel, cut, unread, decode_limits
+    )
+    vectors = np.zeros((len(queries), rows.shape[1]), np.float32)
+    for (number, sign, _), row in zip(parts, rows, strict=True):
+        vectors[number] += sign * row
+    if bad is not None:
+        bad |= {parts[place][0]: reason for place, reason in (unread or {}).items()}
+    for number, query in enumerate(queries):
+        length = float(np.linalg.norm(vectors[number]))
+        if bad is not None and number in bad:
+            vectors[number] = 0.0
+        elif query.is_composed and length > SHORTEST:
+            vectors[number] /= length
+        elif query.is_composed:
+            reason = f"{query}: its parts cancel each other out"
+            if bad is None:
+                raise ValueError(reason)
+            bad[number], vectors[number] = reason, 0.0
+    return vectors
+
+
+def _embed_parts(
+    model: DualEncoder | None,
+    text_tower: Tower | None,
+    queries: Sequence[Query],
+    channel: Channel | None,
+    cut: dict[str, CutText] | None,
+    bad: dict[int, str] | None,
+    decode_limits: DecodeLimits | None,
+) -> np.ndarray:
+    """Return the embeddings of texts and sounds, each by itself; arguments as of `embed_queries`."""
     texts = [number for number, query in enumerate(queries) if query.text is not None]
     words = [queries[number].text or "" for number in texts]
     codes = [queries[number].language for number in texts]

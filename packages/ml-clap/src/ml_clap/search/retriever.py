@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from inspect import isfunction
 from os import PathLike
@@ -28,29 +28,25 @@ from ml_clap.models.loading import load_model
 from ml_clap.models.tokenizer import check_texts
 from ml_clap.models.tower import Tower, open_tower
 from ml_clap.models.tower_folder import absolute, check_belongs
-from ml_clap.search.audio_index import AudioIndex, Hit
+from ml_clap.search.answers import SearchResult, choose_thresholds, find_calibration, judge
+from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.engines import EngineName
+from ml_clap.search.filters import Filter
 from ml_clap.search.index import IndexReport, update_index
-from ml_clap.search.queries import Query, embed_queries, encode_by_tower
+from ml_clap.search.queries import Query, embed_queries, encode_by_tower, part_of
+from ml_clap.search.similarity import tell_apart
 
 if TYPE_CHECKING:
     from typing import Self
 
     from ml_clap.models.checkpoint import Mode
 
+logger = logging.getLogger(__name__)
+
 Audio = str | PathLike[str] | bytes | BinaryIO | np.ndarray | Tensor
 """A path, bytes or file object of a sound; or samples, `(samples,)` or `(channels, samples)`."""
 Labels = Sequence[str] | Mapping[str, Sequence[str]] | Mapping[str, Mapping[str, Sequence[str]]]
 """Plain labels, label -> descriptions, or label -> language -> descriptions."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found for one query."""
-
-    query: Query
-    hits: list[Hit]
-    """The best first."""
 
 
 class Retriever:
@@ -114,8 +110,9 @@ class Retriever:
         """Load a model.
 
         Args:
-            source: A model folder, a training run (its `best` model, else its `last`), a hub id, or one of
-                the authors' checkpoints.
+            source: Any model that `ml_clap.models.loading` lists: a model folder, a training run (its `best`
+                model, else its `last`), a hub id, an address, a checkpoint of the authors; of ML-CLAP, GLAP,
+                transformers' CLAP, or sentence-transformers.
             device: cpu, cuda, cuda:1, mps; `auto`: the GPU if there is one.
             dtype: Precision of the weights. An index is searched with the one that it was made with.
             mode: See `MLCLAP.from_pretrained`.
@@ -219,6 +216,42 @@ class Retriever:
             vectors = encode_texts(self.model, items, codes, batch_size).numpy()
         return vectors if are_many else vectors[0]
 
+    def encode(
+        self,
+        items: Any,
+        lang: str = "eng_Latn",
+        *,
+        sample_rate: float = 16_000,
+        channel: Channel | None = None,
+    ) -> np.ndarray:
+        """Embed sounds and texts, mixed as they come; `encode_audio` and `encode_text` take one sort each.
+
+        Args:
+            items: One or several. A string is a sound where it names a file, else a text.
+            lang: Language of the texts.
+            sample_rate: Of arrays and tensors, Hz.
+            channel: What is made of several channels; default: the model's.
+
+        Returns:
+            `(dim,)` of one item, `(items, dim)` of several, in the order given; float32, L2-normalized.
+
+        Raises:
+            AudioError: A sound is none, or cannot be read.
+            FileNotFoundError: A string ends like a sound file, and there is none.
+            ValueError: A text is empty, or the language is not known.
+        """
+        listed, are_many = one_or_many(items)
+        is_text = [isinstance(item, str) and tell_apart(item).kind == "text" for item in listed]
+        vectors = np.empty((len(listed), self.model.embed_dim), np.float32)
+        for chosen in (True, False):
+            places = [place for place, is_it in enumerate(is_text) if is_it is chosen]
+            some = [listed[place] for place in places]
+            if some and chosen:
+                vectors[places] = self.encode_text(some, lang)
+            elif some:
+                vectors[places] = self.encode_audio(some, sample_rate=sample_rate, channel=channel)
+        return vectors if are_many else vectors[0]
+
     def similarity(
         self,
         texts: str | Iterable[str],
@@ -291,10 +324,16 @@ class Retriever:
         texts: str | Iterable[str] = (),
         *,
         audio: Any = (),
+        add: Any = (),
+        subtract: Any = (),
         lang: str = "eng_Latn",
         sample_rate: float = 16_000,
         top_k: int = 10,
         all_windows: bool = False,
+        where: str | Sequence[str] = (),
+        folder: str | Path | Sequence[str | Path] = (),
+        duplicates: float | None = None,
+        threshold: float | str | None = "auto",
         engine: EngineName = "numpy",
     ) -> list[SearchResult]:
         """Search an index by texts and by audio; gives a result for each, texts first.
@@ -303,14 +342,24 @@ class Retriever:
             index: Its folder, or the opened index where many searches follow one another.
             texts: What to look for.
             audio: What the hits should sound like: one sound or several, see `Audio`.
+            add: Texts, paths of sound files or other `Audio` that each query's hits should be like as well:
+                the unit vectors are added, and the sum is normalized.
+            subtract: The same, subtracted.
             lang: Language of the texts.
             sample_rate: Of arrays and tensors, Hz.
             top_k: Hits for each query at most.
             all_windows: Let every window be a hit of its own; else a file's best one.
+            where: Conditions that a clip must fulfil: `label=dog`, `duration<=10`.
+            folder: Folders of which a clip must be in one.
+            duplicates: Cosine from which clips are collapsed to one hit; None: not.
+            threshold: Least score of a hit; `auto`: as the model's calibration says, where it has one; None
+                or `none`: every score is a hit.
             engine: See `SearchConfig.engine`.
 
         Raises:
             AudioIndexError: There is no index, it is empty, or another model made it.
+            CalibrationError: The calibration in the model's folder is of another model.
+            ValueError: A condition is none, or the parts of a query cancel each other out.
         """
         opened = index if isinstance(index, AudioIndex) else AudioIndex.open(index)
         if self.text_tower is not None:
@@ -319,21 +368,53 @@ class Retriever:
         elif opened.settings.fingerprint not in self._verified:
             opened.verify(self.model)
             self._verified.add(opened.settings.fingerprint)
-        channel = opened.settings.channel
+        channel, language = opened.settings.channel, resolve(lang)
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
-        queries = [Query(text=text, language=resolve(lang)) for text in check_texts(texts)[0]]
+        plus, minus = (
+            tuple(self._part(one, sample_rate, channel, language) for one in one_or_many(some)[0])
+            for some in (add, subtract)
+        )
+        queries = [
+            Query(text=text, language=language, plus=plus, minus=minus) for text in check_texts(texts)[0]
+        ]
         queries += [
-            Query(audio=self._path_or_waveform(one, sample_rate, channel)) for one in one_or_many(audio)[0]
+            Query(audio=self._path_or_waveform(one, sample_rate, channel), plus=plus, minus=minus)
+            for one in one_or_many(audio)[0]
         ]
         if not queries:
             return []
-        needs_model = self.text_tower is None or any(query.text is None for query in queries)
+        keep = Filter.parse(
+            [where] if isinstance(where, str) else where,
+            [folder] if isinstance(folder, str | Path) else folder,
+        )
+        needs_model = self.text_tower is None or any(query.has_sound for query in queries)
         vectors = embed_queries(
             self.model if needs_model else None, queries, text_tower=self.text_tower, channel=channel
         )
-        found = opened.nearest(vectors, top_k, all_windows, engine)
-        return [SearchResult(query, hits) for query, hits in zip(queries, found, strict=True)]
+        found = opened.nearest(vectors, top_k, all_windows, engine, keep=keep, duplicates=duplicates)
+        return judge(queries, found, self._thresholds(opened, queries, keep, threshold))
+
+    def _thresholds(
+        self, index: AudioIndex, queries: Sequence[Query], keep: Filter, threshold: float | str | None
+    ) -> list[float | None]:
+        if threshold != "auto":
+            least = None if threshold in (None, "none") else float(threshold)
+            return [least] * len(queries)
+        selection = index.select(keep)
+        num_windows = index.num_windows if selection is None else len(selection.rows)
+        # A calibration is of the model's own scores, not of a text tower's.
+        is_calibrated = self.name and self.text_tower is None
+        calibration = find_calibration(self.name, index.settings.fingerprint) if is_calibrated else None
+        thresholds, notices = choose_thresholds(queries, calibration, num_windows)
+        for notice in notices:
+            logger.warning(notice)
+        return thresholds
+
+    def _part(self, item: Any, rate: float, channel: Channel, language: str) -> Query:
+        if isinstance(item, str):
+            return part_of(item, language)
+        return Query(audio=self._path_or_waveform(item, rate, channel))
 
     def _embed_labels(self, described: Sequence[Sequence[str]], language: str) -> np.ndarray:
         """Return one vector a class, `(labels, dim)`: the mean of those of its descriptions, normalized."""

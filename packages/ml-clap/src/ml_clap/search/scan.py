@@ -11,10 +11,14 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from audio_common.files import find_audio
 
 from ml_clap.search.store import Entry
+
+if TYPE_CHECKING:
+    from ml_clap.data.manifest import Clip
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Found:
     captions: dict[str, list[str]] = field(default_factory=dict)
     label: str | None = None
     licence: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """As `Entry.metadata`."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +120,15 @@ def _scan_manifest(manifest: Path, language: str) -> tuple[list[Found], list[Mis
                 captions,
                 clip.label,
                 clip.licence,
+                _metadata(clip),
             )
         )
     return found, missing
+
+
+def _metadata(clip: Clip) -> dict[str, Any]:
+    """Return the manifest's further keys, and its split."""
+    return {**({} if clip.split is None else {"split": clip.split}), **clip.extra}
 
 
 def sha256(path: Path) -> str:
@@ -190,4 +202,5 @@ def _renewed(entry: Entry, clip: Found) -> Entry:
         captions=clip.captions,
         label=clip.label,
         licence=clip.licence,
+        metadata=clip.metadata,
     )

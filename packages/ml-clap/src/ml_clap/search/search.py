@@ -1,30 +1,42 @@
-"""Search an index by text in any language or by a sound: `ml-clap search`."""
+"""Search an index by text in any language, by a sound, or by several of them: `ml-clap search`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from audio_common.reader import AudioError
-from audio_common.workers import DecodeLimits
+from audio_common.workers import DecodeLimits, DecodePool
 
 from ml_clap.config.search import SearchConfig
+from ml_clap.data.manifest import BadRow
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.models.tower_folder import is_onnx
-from ml_clap.output import _quiet_models, console, printable
+from ml_clap.output import _quiet_models
+from ml_clap.search.answers import (
+    SearchResult,
+    choose_thresholds,
+    find_calibration,
+    judge,
+    print_results,
+    results_record,
+)
 from ml_clap.search.audio_index import AudioIndex, Hit
-from ml_clap.search.engines import EngineName
+from ml_clap.search.explain import ExplainError, columns_of, explain, hear, write_explanations
+from ml_clap.search.filters import Filter
 from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
-from ml_clap.tables import tables_beside_json
+from ml_clap.tables import count_of, tables_beside_json
 
 if TYPE_CHECKING:
+    from audio_common.config import Channel
+
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
     from ml_clap.models.tower import Tower
+    from ml_clap.search.page import Picture
 
 logger = logging.getLogger(__name__)
 
@@ -39,59 +51,78 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
 
     Raises:
         AudioError: a sound to search by cannot be read.
-        ValueError: a text or a line is no query.
+        CalibrationError: the calibration is of another model.
+        ValueError: a text or a line is no query, or the filter is none.
     """
     left_out = BadQueries()
     queries = read_queries(config, None if bad is None else left_out.rows)
     index = AudioIndex.open(config.index)
     if not index.settings.complete:
         logger.warning("%s is not complete: run `ml-clap index` again to finish it", config.index)
+    keep = Filter.parse(config.where, config.folder)
+    selection = index.select(keep)
     tower = None if config.text_tower is None else _open_tower(config, index)
     # A tower answers texts alone: without a sound among the queries the model is not loaded at all.
-    is_needed = tower is None or any(query.text is None for query in queries)
+    draws = config.explain is not None or config.page is not None
+    is_needed = tower is None or draws or any(query.has_sound for query in queries)
     model = _load_model(config, index) if is_needed else None
-    cut: dict[str, CutText] = {}
-    unread: dict[int, str] = {}
-    channel = config.channel or index.settings.channel
-    limits = DecodeLimits(config.decode_seconds, config.decode_megabytes)
-    vectors = embed_queries(
-        model, queries, text_tower=tower, channel=channel, cut=cut, bad=unread, decode_limits=limits
+    if config.explain is not None and model is not None:
+        columns_of(model)  # a model that cannot is refused before the work
+    calibration = None
+    if config.threshold == "auto" and tower is None:  # it is of the model's own scores, not of a tower's
+        calibration = find_calibration(
+            _model_of(config, index), index.settings.fingerprint, config.calibration
+        )
+    queries, vectors, notices = _embed(config, model, tower, queries, index, left_out, is_strict=bad is None)
+    index.engine(config.engine, config.lance)
+    answers = index.nearest(
+        vectors,
+        config.top_k,
+        config.all_windows,
+        config.engine,
+        keep=keep,
+        duplicates=config.duplicates,
     )
-    if unread and (bad is None or len(unread) == len(queries)):
-        raise AudioError(next(iter(unread.values())))
-    left_out.files |= {str(queries[number].audio): reason for number, reason in unread.items()}
-    for reason in (*(f"{row.where}: {row.message}" for row in left_out.rows), *left_out.files.values()):
-        logger.warning("%s; this query is skipped", reason)
-    queries = [query for number, query in enumerate(queries) if number not in unread]
-    vectors = np.delete(vectors, list(unread), axis=0)
-    answers = index.nearest(vectors, config.top_k, config.all_windows, config.engine)
-    reader = model if tower is None else tower
-    assert reader is not None
-    notices = [notice] if (notice := reader.describe_cut(list(cut.values()))) else []
+    num_searched = index.num_windows if selection is None else len(selection.rows)
+    thresholds, said = choose_thresholds(queries, calibration, num_searched)
+    if (least := config.min_score()) is not None:
+        thresholds = [least] * len(queries)
+    results = judge(queries, answers, thresholds)
+    notices += said
     for notice in notices:
         logger.warning(notice)
     with tables_beside_json(config.json):
-        print_answers(queries, answers, index, config.engine)
+        print_results(results, index, config.engine, None if selection is None else num_searched)
     if config.json:
-        write_json(config.json, answers_record(queries, answers, index, config.engine, notices, left_out))
+        write_json(config.json, results_record(results, index, config.engine, notices, left_out))
+    if model is not None:
+        _draw(config, model, vectors, results, index)
     if bad is not None:
         bad.files |= left_out.files
         bad.rows += left_out.rows
-    return answers
+    return [result.hits for result in results]
 
 
 def _load_model(config: SearchConfig, index: AudioIndex) -> DualEncoder:
     """Load the index's model, and refuse another one."""
     from ml_clap.models.loading import load_model
 
-    model = load_model(config.model or index.settings.model, device=config.device)
+    model = load_model(_model_of(config, index), device=config.device)
     index.verify(model)
     return model
 
 
+def _model_of(config: SearchConfig, index: AudioIndex) -> str | Path:
+    """Return the folder or hub id of the index's model."""
+    from ml_clap.models.checkpoint import find_model
+
+    return find_model(config.model or index.settings.model)
+
+
 def _is_light(config: SearchConfig) -> bool:
     """Tell whether the queries are answered without torch and transformers."""
-    return config.text_tower is not None and not config.audio and is_onnx(config.text_tower)
+    needs_model = config.audio or config.add or config.subtract or config.explain or config.page
+    return config.text_tower is not None and not needs_model and is_onnx(config.text_tower)
 
 
 def _open_tower(config: SearchConfig, index: AudioIndex) -> Tower:
@@ -111,87 +142,89 @@ def search_verb(config: SearchConfig) -> int:
     bad = BadQueries()
     if not _is_light(config):  # transformers takes two seconds, which an answer by ONNX does not need
         _quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
-    with hold_outputs(config.json):
+    with hold_outputs(config.json, config.page):
         search(config, bad)
     return int(bool(len(bad)))
 
 
-def answers_record(
-    queries: Sequence[Query],
-    answers: Sequence[Sequence[Hit]],
+def _embed(
+    config: SearchConfig,
+    model: DualEncoder | None,
+    tower: Tower | None,
+    queries: list[Query],
     index: AudioIndex,
-    engine: EngineName,
-    notices: Sequence[str] = (),
-    bad: BadQueries | None = None,
-) -> dict[str, Any]:
-    """Return what `--json` writes."""
-    bad = bad or BadQueries()
-    return {
-        "index": str(index.folder),
-        "model": index.settings.model,
-        "fingerprint": index.settings.fingerprint,
-        "num_clips": index.num_clips,
-        "num_windows": index.num_windows,
-        "engine": index.engine(engine).description,
-        "notices": list(notices),
-        "bad_files": [{"path": path, "reason": reason} for path, reason in bad.files.items()],
-        "bad_rows": bad.rows,
-        "queries": [
-            {
-                "text": query.text,
-                "language": None if query.text is None else query.language,
-                "audio": None if query.audio is None else str(query.audio),
-                "hits": hits,
-            }
-            for query, hits in zip(queries, answers, strict=True)
-        ],
-    }
+    left_out: BadQueries,
+    *,
+    is_strict: bool,
+) -> tuple[list[Query], np.ndarray, list[str]]:
+    """Return the queries that can be used, their vectors, and what is to be said; notes the others."""
+    cut: dict[str, CutText] = {}
+    unread: dict[int, str] = {}
+    channel = config.channel or index.settings.channel
+    limits = DecodeLimits(config.decode_seconds, config.decode_megabytes)
+    vectors = embed_queries(
+        model, queries, text_tower=tower, channel=channel, cut=cut, bad=unread, decode_limits=limits
+    )
+    if unread and (is_strict or len(unread) == len(queries)):
+        raise AudioError(next(iter(unread.values())))
+    for number, reason in unread.items():
+        if queries[number].is_composed:
+            left_out.rows.append(BadRow(str(queries[number]), reason))
+        else:
+            left_out.files[str(queries[number].audio)] = reason
+    for reason in (*(f"{row.where}: {row.message}" for row in left_out.rows), *left_out.files.values()):
+        logger.warning("%s; this query is skipped", reason)
+    reader = model if tower is None else tower
+    assert reader is not None
+    notice = reader.describe_cut(list(cut.values()))
+    kept = [query for number, query in enumerate(queries) if number not in unread]
+    return kept, np.delete(vectors, list(unread), axis=0), [notice] if notice else []
 
 
-def print_answers(
-    queries: Sequence[Query], answers: Sequence[Sequence[Hit]], index: AudioIndex, engine: EngineName
+def _draw(
+    config: SearchConfig,
+    model: DualEncoder,
+    vectors: np.ndarray,
+    results: list[SearchResult],
+    index: AudioIndex,
 ) -> None:
-    """Print a table of each query's hits."""
-    from rich.table import Table
-    from rich.text import Text
+    """Write the pictures and the page that were asked for."""
+    if config.explain is None and config.page is None:
+        return
+    from ml_clap.search.page import write_page
 
-    screen = console()
-    for query, hits in zip(queries, answers, strict=True):
-        screen.print(Text(printable(str(query))), style="bold")
-        table = Table(box=None, pad_edge=False)
-        for name in ("score", "from", "to"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("file", overflow="fold")
-        described = [describe(hit, query.language) for hit in hits]
-        table.add_column("description" if any(described) else "", overflow="ellipsis")
-        for hit, words in zip(hits, described, strict=True):
-            # As Text: names in [brackets] are no markup.
-            file = Text(printable(_short(hit.file, index.settings.root)))
-            table.add_row(f"{hit.score:.3f}", clock(hit.start), clock(hit.end), file, Text(printable(words)))
-        screen.print(table)
-    asked = "1 query" if len(queries) == 1 else f"{len(queries)} queries"
-    searched = f"{index.num_clips:,} clips, {index.num_windows:,} windows"
-    screen.print(Text(printable(f"{asked} in {searched} ({index.engine(engine).description})")))
+    channel = config.channel or index.settings.channel
+    with DecodePool(DecodeLimits(config.decode_seconds, config.decode_megabytes)) as pool:
+        if config.explain is not None:
+            write_explanations(config.explain, model, vectors, results, channel, pool)
+            logger.info("pictures of the hits: %s", config.explain)
+        if config.page is not None:
+            pictures = [
+                [_picture(model, vector, hit, channel, pool) for hit in result.hits]
+                for result, vector in zip(results, vectors, strict=True)
+            ]
+            searched = f"In {count_of(index.num_clips, 'clip')} of {index.folder.name}"
+            write_page(config.page, results, pictures, root=index.settings.root, searched=searched)
+            logger.info("page with players: %s", config.page)
 
 
-def describe(hit: Hit, language: str) -> str:
-    """Return a caption of the clip, in the query's language if there is one; else its label, else nothing."""
-    captions = hit.captions.get(language) or next(iter(hit.captions.values()), [])
-    return captions[0] if captions else hit.label or ""
+def _picture(
+    model: DualEncoder, vector: np.ndarray, hit: Hit, channel: Channel, pool: DecodePool
+) -> Picture | None:
+    """Return a hit's spectrogram, and how like the query each moment is where the model can say it."""
+    from ml_clap.search.page import Picture
+    from ml_clap.search.spectrogram import data_url, draw, spectrogram, to_png
 
-
-def clock(seconds: float) -> str:
-    """Return seconds as a player shows them.
-
-    >>> clock(3725.26)
-    '1:02:05.3'
-    """
-    tenths = round(10 * seconds)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    rest = f"{minutes:02d}:{tenths / 10:04.1f}" if hours else f"{minutes}:{tenths / 10:04.1f}"
-    return f"{hours}:{rest}" if hours else rest
-
-
-def _short(file: Path, root: str) -> str:
-    return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
+    try:
+        heard = hear(hit, model, channel, pool)
+    except AudioError as e:
+        logger.warning("%s; the page shows no picture of it", e)
+        return None
+    try:
+        found = explain(model, vector, hit, heard)
+    except ExplainError:
+        found = None
+    shown = (heard.first, heard.last)
+    likeness = None if found is None else (found.times, found.similarity)
+    picture = draw(spectrogram(heard.waveform, heard.rate), shown, (hit.start, hit.end), likeness)
+    return Picture(data_url(to_png(picture)), shown, None if found is None else found.best_time)

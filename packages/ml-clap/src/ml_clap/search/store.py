@@ -5,7 +5,9 @@ A folder of
 - `entries-N.jsonl`: one line per clip (file, size, content hash, duration, captions);
 - `vectors-N.npy`: (windows, dim) L2-normalized embeddings, float32 or float16;
 - `spans-N.npy`: (windows,) of which clip (line of the entries, from 0) a vector is, from and to which second;
-- `bad_files.jsonl`: what could not be read at the last run, and why.
+- `silent-N.npy`: the windows in which there is no sound, which therefore have no vector (from format 2 on);
+- `bad_files.jsonl`: what could not be read at the last run, and why;
+- `left_out.jsonl`: what has no sound, or too little of it, and is not indexed for that reason.
 
 A batch's vectors are written before its spans, so the spans say which vectors count. Clips leave an index
 only by a copy into generation N + 1, to which index.json then points: no reader sees a half-removed clip.
@@ -31,11 +33,24 @@ from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows
 
 Record = TypeVar("Record")
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)
+"""Formats that are read; 1 has no metadata and no silent windows, and becomes 2 when clips are added."""
 SPAN = np.dtype([("entry", "<u4"), ("start", "<f8"), ("end", "<f8")])
 """A window: the clip's line number in the entries, start and end in seconds."""
 
-OWN_NAMES = ("index.json", ".lock", "entries-", "vectors-", "spans-", "bad_files.jsonl", "faiss-")
+OWN_NAMES = (
+    "index.json",
+    ".lock",
+    "entries-",
+    "vectors-",
+    "spans-",
+    "silent-",
+    "bad_files.jsonl",
+    "left_out.jsonl",
+    "faiss-",
+    "lance",
+)
 
 
 class AudioIndexError(ValueError):
@@ -68,11 +83,15 @@ class IndexSettings:
     """N of the files' names."""
     complete: bool = False
     """Whether the last run reached its end."""
+    independence: float | None = None
+    """Largest difference between some clips' embeddings alone and beside others; None: not measured yet."""
 
     def __post_init__(self) -> None:
         _check_kind(self, str, "model", "fingerprint", "source", "root")
         _check_kind(self, int, "dim", "generation")
         _check_kind(self, (int, float), "window_seconds", "hop_seconds")
+        if self.independence is not None:
+            _check_kind(self, (int, float), "independence")
         if self.dtype not in ("float32", "float16") or self.channel not in CHANNELS:
             raise ValueError(f"dtype is {self.dtype!r}, channel {self.channel!r}")
 
@@ -96,12 +115,14 @@ class Entry:
     licence: str | None = None
     problem: str | None = None
     """Why only a part of the file, of the given duration, could be read."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    """Further keys of the manifest, by which a search can be narrowed."""
 
     def __post_init__(self) -> None:
         _check_kind(self, str, "id", "file", "sha256")
         _check_kind(self, int, "size", "mtime_ns")
         _check_kind(self, (int, float), "duration")
-        _check_kind(self, dict, "captions")
+        _check_kind(self, dict, "captions", "metadata")
 
 
 def json_line(record: Any) -> bytes:
@@ -119,7 +140,7 @@ def read_settings(folder: Path) -> IndexSettings:
     if not path.is_file():
         raise AudioIndexError(f"{folder} is not an index (no index.json): make one with `ml-clap index`")
     record = read_object(path)
-    if record.get("format") != FORMAT:
+    if record.get("format") not in READABLE:
         raise AudioIndexError(
             f"{path}: this version reads format {FORMAT}, got {record.get('format')}; make the index anew"
         )
@@ -139,6 +160,11 @@ def vectors_path(folder: Path, generation: int) -> Path:
 def spans_path(folder: Path, generation: int) -> Path:
     """Return the path of a generation's windows."""
     return folder / f"spans-{generation:06d}.npy"
+
+
+def silent_path(folder: Path, generation: int) -> Path:
+    """Return the path of a generation's windows without sound; an index of format 1 has none."""
+    return folder / f"silent-{generation:06d}.npy"
 
 
 def read_entry(line: bytes, where: str) -> Entry:
@@ -203,6 +229,7 @@ class IndexWriter:
         """Make a new index without clips."""
         entries_path(folder, settings.generation).write_bytes(b"")
         NpyLog.create(spans_path(folder, settings.generation), SPAN).close()
+        NpyLog.create(silent_path(folder, settings.generation), SPAN).close()
         vectors = vectors_path(folder, settings.generation)
         NpyLog.create(vectors, np.dtype(settings.dtype), (settings.dim,)).close()
         write_json(folder / "index.json", settings)
@@ -216,6 +243,18 @@ class IndexWriter:
     def windows(self) -> np.ndarray:
         """Return the windows that are in the index: (windows,) of `SPAN`."""
         return np.array(open_rows(spans_path(self.folder, self.settings.generation))[: self._spans.rows])
+
+    def silent_windows(self) -> np.ndarray:
+        """Return the windows that are known to hold no sound: (windows,) of `SPAN`."""
+        return np.array(open_rows(silent_path(self.folder, self.settings.generation))[: self._silent.rows])
+
+    def add_silent(self, spans: Sequence[tuple[int, float, float]]) -> None:
+        """Append windows without sound; on disk when this returns."""
+        self._silent.append(np.array(list(spans), SPAN))
+
+    def forget_silent(self) -> None:
+        """Forget which windows hold no sound: they are to be encoded as any other."""
+        self._silent.truncate(0)
 
     def add_entries(self, entries: Iterable[Entry]) -> list[int]:
         """Append clips; returns their line numbers. They become findable by `add_windows`."""
@@ -250,7 +289,7 @@ class IndexWriter:
         """Delete the index, of which nothing is to be kept."""
         self.close()
         for path in self.folder.iterdir():
-            if path.name.startswith(OWN_NAMES) and path.name != ".lock":
+            if path.name.startswith(OWN_NAMES) and path.name != ".lock" and path.is_file():
                 path.unlink()
 
     def close(self) -> None:
@@ -258,6 +297,7 @@ class IndexWriter:
         self._entries_file.close()
         self._vectors.close()
         self._spans.close()
+        self._silent.close()
 
     def _open(self) -> None:
         generation = self.settings.generation
@@ -269,6 +309,10 @@ class IndexWriter:
         self._entries_file.seek(0, os.SEEK_END)
         self._vectors = NpyLog(vectors_path(self.folder, generation))
         self._spans = NpyLog(spans_path(self.folder, generation))
+        silent = silent_path(self.folder, generation)
+        if not silent.exists():  # an index of format 1
+            write_atomically(silent, lambda path: NpyLog.create(path, SPAN).close())
+        self._silent = NpyLog(silent)
         # A kill between the two appends leaves vectors without spans: they are encoded again.
         rows = min(self._vectors.rows, self._spans.rows)
         self._vectors.truncate(rows)
@@ -289,9 +333,14 @@ class IndexWriter:
         renumber = np.full(len(self.entries), -1)
         renumber[[number for number, _ in kept]] = np.arange(len(kept))
         old = open_rows(vectors_path(self.folder, self.settings.generation))
-        windows = self.windows()
+        windows, silent_windows = self.windows(), self.silent_windows()
         vectors = NpyLog.create(vectors_path(self.folder, generation), old.dtype, old.shape[1:])
         spans = NpyLog.create(spans_path(self.folder, generation), SPAN)
+        silent = NpyLog.create(silent_path(self.folder, generation), SPAN)
+        numbers = renumber[silent_windows["entry"]]
+        silent_windows["entry"] = numbers.clip(0)
+        silent.append(silent_windows[numbers >= 0])
+        silent.close()
         for first in range(0, len(windows), BLOCK_ROWS):
             block = windows[first : first + BLOCK_ROWS]
             numbers = renumber[block["entry"]]
@@ -304,7 +353,8 @@ class IndexWriter:
     def _remove_strays(self) -> None:
         """Delete files of other generations (the one before, a copy cut short) and half-written ones."""
         generation = self.settings.generation
-        current = {f(self.folder, generation) for f in (entries_path, vectors_path, spans_path)}
-        for pattern in ("entries-*.jsonl", "vectors-*.npy", "spans-*.npy", f".*{TEMPORARY}"):
+        files = (entries_path, vectors_path, spans_path, silent_path)
+        current = {file(self.folder, generation) for file in files}
+        for pattern in ("entries-*.jsonl", "vectors-*.npy", "spans-*.npy", "silent-*.npy", f".*{TEMPORARY}"):
             for path in set(self.folder.glob(pattern)) - current:
                 path.unlink()

@@ -135,7 +135,11 @@ def inner_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def search_exact(
-    queries: np.ndarray, vectors: np.ndarray, k: int, block_rows: int = BLOCK_ROWS
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    k: int,
+    block_rows: int = BLOCK_ROWS,
+    among: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k vectors of highest inner product with each query, by brute force, block after block.
 
@@ -144,17 +148,23 @@ def search_exact(
         vectors: (rows, dim) float32 or float16, may be memory-mapped; multiplied as float32.
         k: how many rows; all of them when there are fewer.
         block_rows: rows scored at a time, which bounds the memory.
+        among: rows to look at (int64, rising); default: all.
 
     Returns:
         scores (queries, k) float32 in falling order and rows (queries, k) int64; equal scores by row.
     """
     best_scores = np.empty((len(queries), 0), np.float32)
     best_rows = np.empty((len(queries), 0), np.int64)
-    for first in range(0, len(vectors), block_rows):
-        scores = inner_products(queries, vectors[first : first + block_rows])
+    for first in range(0, len(vectors if among is None else among), block_rows):
+        # A slice is a view of the file, which picked rows would copy.
+        rows = None if among is None else among[first : first + block_rows]
+        scores = inner_products(
+            queries, vectors[first : first + block_rows] if rows is None else vectors[rows]
+        )
         columns = top_columns(scores, k)
         best_scores = np.concatenate([best_scores, np.take_along_axis(scores, columns, 1)], axis=1)
-        best_rows = np.concatenate([best_rows, columns + first], axis=1)
+        found = columns + first if rows is None else rows[columns]
+        best_rows = np.concatenate([best_rows, found], axis=1)
         kept = top_columns(best_scores, k)
         best_scores = np.take_along_axis(best_scores, kept, 1)
         best_rows = np.take_along_axis(best_rows, kept, 1)

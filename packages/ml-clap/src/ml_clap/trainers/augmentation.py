@@ -1,4 +1,4 @@
-"""Changes of training waveforms: loudness and rotation in time. Pure; the caller's generator decides."""
+"""Changes of training data: loudness, rotation in time, and random pieces in captions."""
 
 from __future__ import annotations
 
@@ -27,3 +27,22 @@ def augment_waveforms(
         clip = waveforms[row, :length] * 10 ** ((2 * gain - 1) * gain_db / 20)
         changed[row, :length] = clip.roll(int(shift * length)) if time_shift else clip
     return changed
+
+
+def replace_tokens(ids: Tensor, mask: Tensor, *, share: float, pieces: Tensor) -> Tensor:
+    """Put random pieces in the place of some, drawn from torch's own generator.
+
+    Args:
+        ids: Token ids `(batch, length)`.
+        mask: `(batch, length)` bool, True where there is a token.
+        share: Probability for each piece.
+        pieces: Ids of the pieces of text `(pieces,)`; special tokens and languages stay.
+
+    Returns:
+        `(batch, length)`, a copy.
+    """
+    # Drawn on the CPU, so that a run is the same on any device.
+    is_drawn = (torch.rand(ids.shape) < share).to(ids.device)
+    drawn = pieces[torch.randint(len(pieces), ids.shape)].to(ids.device)
+    is_piece = mask & torch.isin(ids, pieces.to(ids.device))
+    return drawn.where(is_drawn & is_piece, ids)

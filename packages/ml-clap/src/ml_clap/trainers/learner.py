@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,20 +68,26 @@ class Learner:
             final_factor=self.config.optimizer.final_lr_factor,
         )
         set_learning_rate(self.optimizer, rate)
-        losses = []
-        for batch in batches:
-            is_last = batch is batches[-1]
-            # Processes average their gradients once, with the last batch.
-            with nullcontext() if is_last else self.accelerator.no_sync(self.towers):
-                loss = self.objective(batch, step)
-                self.accelerator.backward(loss / len(batches))
-            losses.append(loss.item())
+        losses = [
+            self.objective.backward(
+                batch,
+                step,
+                lambda loss: self.accelerator.backward(loss / len(batches)),
+                partial(self._synced, batch is batches[-1]),
+            )
+            for batch in batches
+        ]
         norm = self._clip_gradients(batches, step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.update(self.model)
         return {"loss": sum(losses) / len(losses), "lr": rate, "grad_norm": norm}
+
+    def _synced(self, is_last_batch: bool, is_last_chunk: bool) -> AbstractContextManager[None]:
+        """Let processes average their gradients with the last chunk of an update, and only there."""
+        is_last = is_last_batch and is_last_chunk
+        return nullcontext() if is_last else self.accelerator.no_sync(self.towers)
 
     @contextmanager
     def as_saved(self) -> Iterator[MLCLAP]:

@@ -1,4 +1,4 @@
-"""The loss of ML-CLAP (arXiv 2406.07012): symmetric InfoNCE with soft same-clip targets, and its regularizer.
+"""How far sounds and texts are from matching: ML-CLAP's InfoNCE and regularizer, and the sigmoid loss.
 
 All functions are pure. Over several processes, gather the embeddings first: the loss of the gathered batch is
 the loss that one process would compute on the concatenation, and so are the gradients once
@@ -15,16 +15,21 @@ from torch.autograd.function import FunctionCtx
 
 
 def contrastive_loss(
-    audio: Tensor, text: Tensor, temperature: Tensor | float, clip_ids: Tensor | None = None
+    audio: Tensor,
+    text: Tensor,
+    temperature: Tensor | float,
+    clip_ids: Tensor | None = None,
+    text_ids: Tensor | None = None,
 ) -> Tensor:
-    """Return symmetric InfoNCE: the mean of the audio-to-text and text-to-audio cross-entropies.
+    """Return symmetric InfoNCE (ML-CLAP, arXiv 2406.07012): the mean of the cross-entropies of both ways.
 
     Args:
         audio: Embeddings `(batch, dim)`, L2-normalized.
-        text: Embeddings `(batch, dim)`, row i describing row i of `audio`.
+        text: Embeddings `(texts, dim)`; without `text_ids` row i describes row i of `audio`.
         temperature: Similarities are divided by it.
-        clip_ids: Number of the clip of each row, `(batch,)`. Rows of one clip are positives of each other and
-            share the target evenly; without it every other row is a negative.
+        clip_ids: Number of the clip of each row of `audio`, `(batch,)`. What has one number matches, and
+            shares the target evenly; without it every other row is a negative.
+        text_ids: Number of the clip that each text describes, `(texts,)`; default: `clip_ids`.
 
     Returns:
         A scalar, computed in float32.
@@ -32,22 +37,71 @@ def contrastive_loss(
     Raises:
         ValueError: The shapes do not fit each other.
     """
-    _check_pair(audio, text)
+    logits = _similarities(audio, text, text_ids) / temperature  # (batch, texts)
+    matches = _matches(logits, clip_ids, text_ids)
+    # Captions of one clip are no negatives of each other; they share the probability evenly.
+    audio_targets, text_targets = (_shared(each) for each in (matches, matches.T))
+    return (F.cross_entropy(logits, audio_targets) + F.cross_entropy(logits.T, text_targets)) / 2
+
+
+def sigmoid_loss(
+    audio: Tensor,
+    text: Tensor,
+    temperature: Tensor | float,
+    bias: Tensor | float,
+    clip_ids: Tensor | None = None,
+    text_ids: Tensor | None = None,
+) -> Tensor:
+    """Return the sigmoid loss (SigLIP, arXiv 2303.15343, equation 1): every pair is a question by itself.
+
+    The sum of -log sigmoid(z (similarity / temperature + bias)) over all pairs, where z is 1 of a matching
+    pair and -1 of any other, divided by the number of sounds.
+
+    Args:
+        audio: As in `contrastive_loss`.
+        text: Likewise.
+        temperature: Likewise (SigLIP's t is 1 / temperature).
+        bias: Added to each similarity; at -10 all pairs are taken for wrong at first, as nearly all are.
+        clip_ids: As in `contrastive_loss`.
+        text_ids: Likewise.
+
+    Raises:
+        ValueError: The shapes do not fit each other.
+    """
+    logits = _similarities(audio, text, text_ids) / temperature + bias
+    signs = 2.0 * _matches(logits, clip_ids, text_ids) - 1.0
+    return -F.logsigmoid(signs * logits).sum() / len(logits)
+
+
+def _similarities(audio: Tensor, text: Tensor, text_ids: Tensor | None) -> Tensor:
+    if text_ids is None:
+        _check_pair(audio, text)
+    elif text.ndim != 2 or audio.ndim != 2 or audio.shape[1] != text.shape[1]:
+        raise ValueError(
+            f"expected audio (batch, dim) and text (texts, dim), got {tuple(audio.shape)} and "
+            f"{tuple(text.shape)}"
+        )
     # In float32: with a temperature of 0.01, bfloat16's rounding of a cosine would be 0.4 in a logit.
-    logits = audio.float() @ text.float().T / temperature  # (audio rows, text rows)
+    return audio.float() @ text.float().T
+
+
+def _matches(logits: Tensor, clip_ids: Tensor | None, text_ids: Tensor | None) -> Tensor:
+    """Return 1 where a text describes a sound, else 0: `(batch, texts)` float32."""
     if clip_ids is None:
-        targets = torch.eye(len(logits), device=logits.device)
-    else:
-        if clip_ids.shape != (len(logits),):
-            raise ValueError(f"expected clip_ids of shape ({len(logits)},), got {tuple(clip_ids.shape)}")
-        # Captions of one clip are no negatives of each other; they share the probability evenly.
-        targets = (clip_ids[:, None] == clip_ids[None, :]).float()
-        targets = targets / targets.sum(dim=1, keepdim=True)
-    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+        return torch.eye(len(logits), device=logits.device)
+    text_ids = clip_ids if text_ids is None else text_ids
+    for name, ids, count in zip(("clip_ids", "text_ids"), (clip_ids, text_ids), logits.shape, strict=True):
+        if ids.shape != (count,):
+            raise ValueError(f"expected {name} of shape ({count},), got {tuple(ids.shape)}")
+    return (clip_ids[:, None] == text_ids[None, :]).float()
+
+
+def _shared(matches: Tensor) -> Tensor:
+    return matches / matches.sum(dim=1, keepdim=True)
 
 
 def embedding_regularizer(audio: Tensor, text: Tensor) -> Tensor:
-    """Return the paper's embedding regularization: mean|e| / sqrt(sum e²) of each tower, added.
+    """Return ML-CLAP's embedding regularization: mean|e| / sqrt(sum e²) of each tower, added.
 
     Mean and sum run over the whole batch matrix `(batch, dim)`, so the value depends on the batch's size:
     gather before calling it. Scalar, float32.

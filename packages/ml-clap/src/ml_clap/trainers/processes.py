@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import blake2b
 from importlib.util import find_spec
@@ -12,7 +13,9 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import parse_flag_from_env
 
+from ml_clap.config.model import ModelConfig
 from ml_clap.config.train import TrainConfig
+from ml_clap.data.shards.places import any_shards
 from ml_clap.files import to_plain
 
 MAY_CHANGE = (
@@ -41,8 +44,30 @@ def random_seed(*numbers: int) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
-ADDED = {"data.channel": "mean", "data.language": "eng_Latn"}
+ADDED = {
+    "data.channel": "mean",
+    "data.language": "eng_Latn",
+    "data.shard_streams": 4,
+    "data.shard_buffer": 2560,
+    "augment.token_noise": 0.0,
+    "loss": "infonce",
+    "matryoshka_dims": [],
+    "model.text_lora_rank": 0,
+    "multilingual": "pairs",
+}
 """Settings that runs of earlier versions do not name, as they were then."""
+
+
+SIGMOID_BIAS = -10.0
+"""Where the bias of the sigmoid loss starts, in SigLIP as in GLAP."""
+
+
+def model_settings(config: TrainConfig) -> ModelConfig:
+    """Return the settings of the model to train, with the bias that the loss needs."""
+    model = config.model
+    if config.loss != "sigmoid" or model.similarity_bias is not None:
+        return model
+    return replace(model, similarity_bias=SIGMOID_BIAS)
 
 
 def run_settings(config: TrainConfig, num_processes: int) -> dict[str, Any]:
@@ -52,6 +77,8 @@ def run_settings(config: TrainConfig, num_processes: int) -> dict[str, Any]:
     """
     settings = to_plain(config)
     settings["batch_size"] = config.batch_size * num_processes
+    if any_shards(config.data.train):
+        settings["processes"] = num_processes  # each has its part of the shards, and so other batches
     return settings
 
 

@@ -14,7 +14,7 @@ import torch
 from accelerate.utils import gather_object
 
 from ml_clap.config.train import TrainConfig
-from ml_clap.data.manifest import read_clips
+from ml_clap.data.sources import read_sources, unpack_sounds
 from ml_clap.data.training_data import TrainingData
 from ml_clap.files import replace_folder, write_json
 from ml_clap.models.initialization import is_from_scratch, make_model, measure_mel_statistics
@@ -25,6 +25,7 @@ from ml_clap.trainers.processes import (
     check_same_run,
     describe_batch,
     make_accelerator,
+    model_settings,
     random_seed,
     run_settings,
 )
@@ -48,6 +49,10 @@ logger = logging.getLogger(__name__)
 
 CURVES_FILE = "curves.png"
 NOTICES_FILE = "notices.json"
+SHARD_INDEXES = "shard_indexes"
+"""Folder for indexes of shards beside which nothing may be written."""
+VALIDATION_SOUNDS = "validation_sounds"
+"""Folder for the sounds of validation shards, which every validation reads again."""
 STATISTICS_CLIPS = 512
 """Number of training clips that the mel statistics are measured on, from scratch."""
 
@@ -65,23 +70,30 @@ class Trainer:
         """On the main process only."""
         self.interruption = Interruption()
         data = config.data
-        clips = read_clips(data.train, data.train_splits, language=data.language)
-        self.validation_clips = read_clips(data.validation, data.validation_splits, language=data.language)
+        language, spare = data.language, config.out / SHARD_INDEXES
+        with self.accelerator.main_process_first():  # one process makes the indexes that shards lack
+            sources = read_sources(data.train, data.train_splits, language=language, spare=spare)
+            validation = read_sources(data.validation, data.validation_splits, language=language, spare=spare)
+        self.validation_clips = validation.clips
+        if validation.places and self.accelerator.is_main_process:
+            self.validation_clips = unpack_sounds(validation, config.out / VALIDATION_SOUNDS)
         # New weights are the same on every process, and in every start of a run.
         torch.manual_seed(random_seed(config.seed))
         with self.accelerator.main_process_first():  # one process fills the cache of downloads
             self.model = make_model(
-                config.model, config.init_from, gradient_checkpointing=config.gradient_checkpointing
+                model_settings(config), config.init_from, gradient_checkpointing=config.gradient_checkpointing
             )
         self.model.channel = config.data.channel
         self.data = TrainingData(
             config,
-            clips,
+            sources.clips,
             self.model.prepare_text,
+            places=sources.places,
             rank=self.accelerator.process_index,
             world_size=self.accelerator.num_processes,
             pin_memory=self.accelerator.device.type == "cuda",
         )
+        self.data.loader.bad_files |= sources.faults | validation.faults
         # A checkpoint has the statistics among its buffers.
         if is_from_scratch(config.model, config.init_from) and not list_checkpoints(config.out):
             measure_mel_statistics(self.model.audio_encoder, self.data.some_audio(STATISTICS_CLIPS))

@@ -34,6 +34,9 @@ class Reading:
     notices: list[str] = field(default_factory=list)
     """What was left out as the settings say, and what changes that."""
 
+    labels: list[str] = field(default_factory=list)
+    """Classes of a set for zero-shot classification, in its order."""
+
     def add_problem(self, kind: str, where: str, message: object) -> None:
         """Note a problem."""
         self.problems.append(Problem(kind, where, str(message)))

@@ -1,0 +1,1 @@
+"""WebDataset shards: tar files of sounds with their captions, written, indexed and read."""
