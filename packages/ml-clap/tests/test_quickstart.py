@@ -6,7 +6,7 @@ import pytest
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.manifest import read_manifest
-from ml_clap.quickstart import QUERIES, QuickstartResult, chance, make_scenes, quickstart
+from ml_clap.quickstart import EVENTS, QUERIES, QuickstartResult, _draw, chance, make_scenes, quickstart
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,16 @@ def test_training_and_test_share_no_sentence_and_no_sound(result: QuickstartResu
     assert len(sounds["test"]) == 10
     assert not sentences["train"] & sentences["test"]
     assert not sounds["train"] & sounds["test"]
+
+
+def test_every_scene_to_search_has_two_events() -> None:
+    """Training may have simpler ones; a test of them would be easier."""
+    assert all(
+        len(scene.events) == EVENTS == 2
+        for split in ("test", "validation")
+        for _, scene in _draw(0, split, 9)
+    )
+    assert {len(scene.events) for _, scene in _draw(0, "train", 9)} == {1, 2}
 
 
 def test_the_same_seed_synthesises_the_same_scenes(tmp_path: Path) -> None:

@@ -138,6 +138,8 @@ def create_small_text_encoder(
     layers: int = 4,
     heads: int = 4,
     languages: Sequence[str] = LANGUAGES,
+    pieces: Literal["unigram", "bpe"] = "unigram",
+    dropout: float = 0.1,
     seed: int = 0,
 ) -> Path:
     """Write a small random encoder of SONAR's architecture, with a tokenizer trained on `texts`.
@@ -152,6 +154,9 @@ def create_small_text_encoder(
         layers: Transformer layers (feed-forward width 4 x `dim`).
         heads: Attention heads; must divide `dim`.
         languages: FLORES-200 codes the tokenizer shall know.
+        pieces: How sentencepiece chooses them: `unigram`, SONAR's way, or `bpe`, which of few texts makes
+            whole words where `unigram` cuts them up.
+        dropout: Of all dropout layers; SONAR has 0.1.
         seed: Seed for the random weights.
 
     Returns:
@@ -165,6 +170,8 @@ def create_small_text_encoder(
         layers=layers,
         heads=heads,
         languages=languages,
+        pieces=pieces,
+        dropout=dropout,
         seed=seed,
     )
     encoder.save_config(folder)
@@ -181,20 +188,23 @@ def make_small_text_encoder(
     heads: int,
     languages: Sequence[str],
     max_tokens: int = 512,
+    pieces: Literal["unigram", "bpe"] = "unigram",
+    dropout: float = 0.1,
     seed: int = 0,
 ) -> TransformersTextEncoder:
     """Return the encoder that `create_small_text_encoder` writes; texts longer than `max_tokens` are cut."""
-    model = _train_sentencepiece(texts, vocab_size)
+    model = _train_sentencepiece(texts, vocab_size, pieces)
     tokenizer = SonarTokenizer(model, languages=languages, max_tokens=max_tokens)
     config = m2m100_config(
         vocab_size=tokenizer.vocab_size, dim=dim, layers=layers, heads=heads, ffn_dim=4 * dim
     )
+    config.dropout = config.attention_dropout = config.activation_dropout = dropout
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return TransformersTextEncoder(config, tokenizer)
 
 
-def _train_sentencepiece(texts: Sequence[str], vocab_size: int) -> bytes:
+def _train_sentencepiece(texts: Sequence[str], vocab_size: int, pieces: str) -> bytes:
     import sentencepiece
 
     if not any(text.strip() for text in texts):
@@ -205,7 +215,7 @@ def _train_sentencepiece(texts: Sequence[str], vocab_size: int) -> bytes:
         model_writer=model,
         vocab_size=vocab_size,
         hard_vocab_limit=False,
-        model_type="unigram",
+        model_type=pieces,
         character_coverage=1.0,
         unk_id=0,
         bos_id=1,

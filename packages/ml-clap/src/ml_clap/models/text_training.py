@@ -82,7 +82,7 @@ def merge(state: Mapping[str, Tensor], adapters: Mapping[str, Tensor]) -> dict[s
         ValueError: An adapter has no weight, or does not fit it.
     """
     merged = dict(state)
-    for name in {name.removesuffix(part) for name in adapters for part in _PARTS}:
+    for name in {name.rpartition(".")[0] for name in adapters}:
         a, b = (adapters.get(name + part) for part in _PARTS)
         weight = merged.get(f"{name}.weight")
         if a is None or b is None or weight is None or (len(b), a.shape[-1]) != weight.shape:

@@ -74,7 +74,10 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
             _model_of(config, index), index.settings.fingerprint, config.calibration
         )
     queries, vectors, notices = _embed(config, model, tower, queries, index, left_out, is_strict=bad is None)
-    index.engine(config.engine, config.lance)
+    if config.engine == "lancedb":
+        from ml_clap.search.lance import mirror
+
+        mirror(index, config.lance)
     answers = index.nearest(
         vectors,
         config.top_k,
