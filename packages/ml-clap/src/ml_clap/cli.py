@@ -22,6 +22,7 @@ from ml_clap.command_line import (
 )
 from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.classify import ClassifyConfig
+from ml_clap.config.distill import DistillConfig, ExportConfig, ProjectConfig
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.index import IndexConfig
@@ -135,6 +136,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
     require_file(config.data)
     require_clap(config.model)
+    require_folder(config.text_tower)
     require_output(config.json, config.plot, config.heat_map)
 
 
@@ -143,6 +145,7 @@ def check_classify(config: ClassifyConfig) -> None:
     require_any(*config.data)
     require_file(config.prompts)
     require_clap(config.model)
+    require_folder(config.text_tower)
     require_output(config.json, config.plot)
 
 
@@ -180,10 +183,35 @@ def check_search(config: SearchConfig) -> None:
             tell_apart(item)
     if config.model:
         require_clap(config.model)
+    require_folder(config.text_tower)
     if config.engine in ("faiss", "lancedb"):
         require_module(config.engine)
     require_output(config.json, config.page)
     require_output(config.explain, is_folder=True)
+
+
+def check_distill(config: DistillConfig) -> None:
+    """Refuse missing texts or teacher before torch is loaded."""
+    require_file(*config.texts, *config.validation_texts)
+    if config.model:
+        require_clap(config.model)
+    require_model(config.encoder or "")
+    require_output(config.out, is_folder=True)
+
+
+def check_project(config: ProjectConfig) -> None:
+    """Refuse missing texts, encoder or model before torch is loaded."""
+    require_file(*config.texts)
+    require_clap(config.model)
+    require_model(config.encoder)
+    require_output(config.out, is_folder=True)
+
+
+def check_export(config: ExportConfig) -> None:
+    """Refuse a missing model or extra before torch is loaded."""
+    require_model(config.model, has_owner=True)
+    require_module("onnxscript", "onnxruntime")
+    require_output(config.out, is_folder=True)
 
 
 def check_export_index(config: ExportIndexConfig) -> None:
@@ -297,6 +325,30 @@ VERBS = (
         check=check_train,
     ),
     Verb(
+        name="distill",
+        settings=DistillConfig,
+        function="ml_clap.trainers.distillation:distill_verb",
+        interrupted="The last checkpoint, if there is one, is kept; the same command goes on from it.",
+        example="distill --model runs/clotho --texts data/clotho/manifest.jsonl --out runs/clotho-small",
+        check=check_distill,
+    ),
+    Verb(
+        name="project",
+        settings=ProjectConfig,
+        function="ml_clap.trainers.projection:project_verb",
+        example="project --model runs/clotho --encoder intfloat/multilingual-e5-small "
+        "--texts data/clotho/manifest.jsonl --out runs/clotho-e5",
+        check=check_project,
+    ),
+    Verb(
+        name="export",
+        settings=ExportConfig,
+        function="ml_clap.models.onnx_export:export_verb",
+        positional=("model",),
+        example="export runs/clotho-small --out runs/clotho-small-onnx",
+        check=check_export,
+    ),
+    Verb(
         name="evaluate",
         settings=EvaluateConfig,
         function="ml_clap.evaluators.evaluate:evaluate_verb",
@@ -336,6 +388,7 @@ VERBS = (
         positional=("index", "query"),
         example='search index "un chien aboie" --lang fra_Latn',
         check=check_search,
+        has_model=False,  # it says so itself where it needs one
     ),
     Verb(
         name="export-index",
@@ -368,6 +421,8 @@ PROGRAM = Program(
         "sonar": "sonar",
         "fairseq2": "sonar",
         "webdataset": "webdataset",
+        "onnxscript": "onnx",
+        "onnxruntime": "onnx",
     },
 )
 

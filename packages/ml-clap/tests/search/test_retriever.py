@@ -231,3 +231,45 @@ def test_the_package_names_what_a_user_needs_and_loads_it_late() -> None:
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
     with pytest.raises(AttributeError, match="no attribute 'Captioner'"):
         ml_clap.Captioner  # noqa: B018
+
+
+def test_a_text_tower_embeds_the_texts_and_the_model_waits_for_a_sound(
+    retriever: Retriever, folder: Path, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ml_clap.models.text_tower import TextTower
+    from ml_clap.search import retriever as module
+
+    assert isinstance(retriever.model, MLCLAP)
+    TextTower.of_model(retriever.model, "m").save_pretrained(tmp_path / "tower")
+    retriever.index(folder / "sounds", tmp_path / "index")
+    loaded: list[Any] = []
+    real = module.load_model
+    monkeypatch.setattr(module, "load_model", lambda *a, **b: loaded.append(a) or real(*a, **b))
+    small = Retriever.from_pretrained(folder / "run", device="cpu", text_tower=tmp_path / "tower")
+    texts = ["a dog barks", "un chien aboie"]
+    np.testing.assert_allclose(small.encode_text(texts), retriever.encode_text(texts), atol=1e-6)
+    hits = small.search(tmp_path / "index", "a dog barks")[0].hits
+    assert hits == retriever.search(tmp_path / "index", "a dog barks")[0].hits
+    assert small.encode_text([]).shape == (0, 24)
+    assert not loaded
+    labels = ["dog", "rain"]
+    assert [name for name, _ in small.classify(paths[0], labels)] == [
+        name for name, _ in retriever.classify(paths[0], labels)
+    ]
+    assert len(loaded) == 1
+
+
+def test_a_text_tower_of_another_model_is_refused(folder: Path, retriever: Retriever, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from ml_clap.models.text_tower import TextTower
+
+    assert isinstance(retriever.model, MLCLAP)
+    tower = TextTower.of_model(retriever.model, "m")
+    tower.settings = replace(tower.settings, fingerprint="0123")
+    small = Retriever(retriever.model, text_tower=tower)
+    with pytest.raises(ValueError, match=r"made for the model m \(fingerprint 0123\), and the model has"):
+        small.encode_audio(np.zeros(16_000, np.float32))
+    retriever.index(folder / "sounds", tmp_path / "index")
+    with pytest.raises(ValueError, match=r"made for the model m \(fingerprint 0123\)"):
+        small.search(tmp_path / "index", "a dog")

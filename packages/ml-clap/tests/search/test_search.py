@@ -344,6 +344,50 @@ def test_a_query_that_is_cut_is_told_in_output_and_json(
     assert notice in caplog.text
 
 
+@pytest.fixture(scope="module")
+def tower(folder: Path, model: MLCLAP) -> Path:
+    """The folder of a text tower that was made for the index's model: its own."""
+    from ml_clap.models.text_tower import TextTower
+
+    TextTower.of_model(model, str(folder / "model")).save_pretrained(folder / "tower")
+    return folder / "tower"
+
+
+def test_a_text_tower_answers_texts_without_the_model(
+    folder: Path, tower: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SearchConfig(index=folder / "index", query=("a dog barks", "la pluie"), lang="fra_Latn")
+    expected = search(config)
+    monkeypatch.setattr("ml_clap.models.loading.load_model", None)
+    found = search(dataclasses.replace(config, text_tower=tower))
+    assert [[hit.id for hit in hits] for hits in found] == [[hit.id for hit in hits] for hits in expected]
+    assert [hit.score for hit in found[0]] == pytest.approx([hit.score for hit in expected[0]], abs=1e-5)
+
+
+def test_beside_a_text_tower_the_model_hears_sounds(folder: Path, tower: Path) -> None:
+    audio = folder / "sounds" / "rain.wav"
+    config = SearchConfig(index=folder / "index", query=("a dog barks",), audio=(audio,), text_tower=tower)
+    found = search(config)
+    assert found[1][0].file == audio
+    assert [hit.id for hit in found[0]] == [
+        hit.id for hit in search(SearchConfig(index=folder / "index", query=("a dog barks",)))[0]
+    ]
+
+
+def test_a_text_tower_of_another_model_is_refused(folder: Path, tower: Path, tmp_path: Path) -> None:
+    shutil.copytree(tower, tmp_path / "tower")
+    path = tmp_path / "tower" / "text_tower.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "0123"}))
+    config = SearchConfig(index=folder / "index", query=("a dog",), text_tower=tmp_path / "tower")
+    with pytest.raises(ValueError, match=r"text tower was made for the model .* \(fingerprint 0123\)"):
+        search(config)
+
+
+def test_what_a_text_tower_cuts_is_said(folder: Path, tower: Path, caplog: pytest.LogCaptureFixture) -> None:
+    search(SearchConfig(index=folder / "index", query=("dog " * 300,), text_tower=tower))
+    assert "1 text is cut to the model's 128 tokens" in caplog.text
+
+
 def test_a_composed_query_is_the_normalized_sum_of_unit_vectors(
     folder: Path, model: MLCLAP, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

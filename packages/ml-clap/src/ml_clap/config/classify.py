@@ -20,6 +20,9 @@ class ClassifyConfig:
     model: str
     """Folder, file, hub id or https address of a model (ML-CLAP, GLAP, CLAP of transformers,
     sentence-transformers), or a training run."""
+    text_tower: Path | None = None
+    """Folder of a small text tower made for the model (`distill`, `project`, `export`), which embeds all
+    texts."""
     prompts: Path | None = None
     """File of the classes: JSON of label -> language -> list of descriptions, of label -> list, or a list of
     labels; or a text file with a label a line."""

@@ -20,6 +20,9 @@ class EvaluateConfig:
     model: str
     """Folder, file, hub id or https address of a model (ML-CLAP, GLAP, CLAP of transformers,
     sentence-transformers), or a training run."""
+    text_tower: Path | None = None
+    """Folder of a small text tower made for the model (`distill`, `project`, `export`), which embeds all
+    texts."""
     split: str | None = None
     """Split to evaluate; needed where the manifest has several. `all` takes every clip."""
     languages: tuple[str, ...] = ()

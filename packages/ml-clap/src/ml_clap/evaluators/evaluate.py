@@ -208,6 +208,7 @@ def _say_unheard(complaints: Sequence[BadFile]) -> str:
 def evaluate(config: EvaluateConfig) -> RetrievalReport:
     """Load the model, evaluate the manifest's clips, print the tables, and write what was asked for."""
     from ml_clap.models.loading import load_model
+    from ml_clap.models.with_tower import with_text_tower
 
     check_figure_path(config.plot)
     check_figure_path(config.heat_map)
@@ -226,6 +227,7 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
         dtype=config.dtype,
         mode="reference" if config.reference else None,
     )
+    model = with_text_tower(model, config.text_tower)
     with show_progress("Encoding clips") as progress:
         report = evaluate_retrieval(
             model,

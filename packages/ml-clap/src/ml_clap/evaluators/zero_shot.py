@@ -218,6 +218,7 @@ def measure_accuracy(scores: np.ndarray, truth: np.ndarray, labels: Sequence[str
 def classify(config: ClassifyConfig) -> ZeroShotReport:
     """Load the model, classify the clips, print the tables, and write what was asked for."""
     from ml_clap.models.loading import load_model
+    from ml_clap.models.with_tower import with_text_tower
 
     check_figure_path(config.plot)
     check_model(config.model)
@@ -232,6 +233,7 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     if config.plot is not None and not (truth >= 0).any():
         raise ValueError("plot: no clip has a label of its own, so there is no accuracy to draw")
     model = load_model(config.model, device=config.device, dtype=config.dtype)
+    model = with_text_tower(model, config.text_tower)
     with show_progress("Encoding clips") as progress:
         report = classify_clips(
             model,

@@ -163,18 +163,45 @@ def create_small_text_encoder(
         The folder.
     """
     folder = Path(folder)
-    tokenizer = SonarTokenizer(_train_sentencepiece(texts, vocab_size, pieces), languages=languages)
-    tokenizer.save(folder)
+    encoder = make_small_text_encoder(
+        texts,
+        vocab_size=vocab_size,
+        dim=dim,
+        layers=layers,
+        heads=heads,
+        languages=languages,
+        pieces=pieces,
+        dropout=dropout,
+        seed=seed,
+    )
+    encoder.save_config(folder)
+    save_file(encoder.export_state(), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    return folder
+
+
+def make_small_text_encoder(
+    texts: Sequence[str],
+    *,
+    vocab_size: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    languages: Sequence[str],
+    max_tokens: int = 512,
+    pieces: Literal["unigram", "bpe"] = "unigram",
+    dropout: float = 0.1,
+    seed: int = 0,
+) -> TransformersTextEncoder:
+    """Return the encoder that `create_small_text_encoder` writes; texts longer than `max_tokens` are cut."""
+    model = _train_sentencepiece(texts, vocab_size, pieces)
+    tokenizer = SonarTokenizer(model, languages=languages, max_tokens=max_tokens)
     config = m2m100_config(
         vocab_size=tokenizer.vocab_size, dim=dim, layers=layers, heads=heads, ffn_dim=4 * dim
     )
     config.dropout = config.attention_dropout = config.activation_dropout = dropout
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = TransformersTextEncoder(config, tokenizer)
-    config.save_pretrained(folder)
-    save_file(encoder.export_state(), folder / WEIGHTS_FILE, metadata={"format": "pt"})
-    return folder
+        return TransformersTextEncoder(config, tokenizer)
 
 
 def _train_sentencepiece(texts: Sequence[str], vocab_size: int, pieces: str) -> bytes:

@@ -3,6 +3,8 @@
 SONAR's ids are used in the order of its Hugging Face ports (`<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, pieces
 from 4, then one token per language, then three unused markers). transformers' own `NllbTokenizer` is not
 used: with a custom file it shifts the language ids in 4.x and reads no file at all in 5.x.
+
+torch is imported where tensors are made: a query by ONNX (`ml_clap.models.onnx_tower`) goes without it.
 """
 
 from __future__ import annotations
@@ -13,16 +15,18 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sentencepiece
-import torch
 from audio_common.strict_json import read_json
-from torch import Tensor
 
 from ml_clap.data.languages import SONAR_LANGUAGES, resolve
 from ml_clap.files import to_json, write_atomically
 from ml_clap.models.normalization import TextRule, normalize_text
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -80,13 +84,18 @@ class SonarTokenizer:
         write_atomically(folder / SENTENCEPIECE_FILE, self._pieces.serialized_model_proto())
         write_atomically(folder / LANGUAGES_FILE, to_json(self.languages))
 
+    pad_id = PAD
+
     def __call__(self, texts: Sequence[str], languages: Sequence[str]) -> TextBatch:
         """Return token ids of texts, each in its language (a code of `self.languages`), right-padded."""
-        rows = [
+        return pad_tokens(self.rows(texts, languages), PAD)
+
+    def rows(self, texts: Sequence[str], languages: Sequence[str]) -> list[list[int]]:
+        """Return the same ids as lists, without padding."""
+        return [
             [self.language_id(language), *self._encode(text), EOS]
             for text, language in zip(texts, languages, strict=True)
         ]
-        return pad_tokens(rows, PAD)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has before it is cut, language and `</s>` included."""
@@ -132,6 +141,7 @@ class HFTokenizer:
                 "name a text encoder (BERT, e5, XLM-R, ...) rather than a language model"
             )
         self.tokenizer = tokenizer
+        self.pad_id: int = tokenizer.pad_token_id
         self.max_tokens = min(max_tokens, tokenizer.model_max_length)
 
     def save(self, folder: Path) -> None:
@@ -140,8 +150,12 @@ class HFTokenizer:
 
     def __call__(self, texts: Sequence[str], languages: Sequence[str]) -> TextBatch:
         """Return token ids of texts, padded to the longest; `languages` is not needed."""
-        rows = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
-        return pad_tokens(rows, self.tokenizer.pad_token_id)
+        return pad_tokens(self.rows(texts, languages), self.pad_id)
+
+    def rows(self, texts: Sequence[str], languages: Sequence[str]) -> list[list[int]]:
+        """Return the same ids as lists, without padding."""
+        found = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)
+        return list(found["input_ids"])
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has before it is cut, special ones included."""
@@ -164,6 +178,37 @@ class HFTokenizer:
 Tokenizer = SonarTokenizer | HFTokenizer
 
 
+class FastTokenizer:
+    """The `tokenizer.json` of a tokenizer of transformers, read without that library: a second sooner.
+
+    Args:
+        path: The file, as `HFTokenizer.save` writes it.
+        max_tokens: Longer texts are cut to this many tokens, special ones included.
+        pad_id: What stands behind shorter texts of a batch.
+    """
+
+    def __init__(self, path: Path, *, max_tokens: int, pad_id: int) -> None:
+        from tokenizers import Tokenizer as Backend
+
+        try:
+            self._tokenizer = Backend.from_file(str(path))
+        except Exception as e:  # the library raises plain Exception for a file that is odd
+            raise ValueError(f"{path} cannot be used: {e}") from e
+        self._tokenizer.no_padding()
+        self.max_tokens = max_tokens
+        self.pad_id = pad_id
+
+    def rows(self, texts: Sequence[str], languages: Sequence[str]) -> list[list[int]]:
+        """Return token ids of texts; `languages` is not needed."""
+        self._tokenizer.enable_truncation(self.max_tokens)
+        return [found.ids for found in self._tokenizer.encode_batch(list(texts))]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has before it is cut, special ones included."""
+        self._tokenizer.no_truncation()
+        return [len(found.ids) for found in self._tokenizer.encode_batch(list(texts))]
+
+
 class CutText(NamedTuple):
     """A text that is longer than the model reads."""
 
@@ -176,19 +221,23 @@ class CutText(NamedTuple):
 class TextPreparer:
     """From captions to token ids; holds no weights, so that a data worker can have one."""
 
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | FastTokenizer
     rule: TextRule
     prefix: str
 
     def __call__(self, texts: str | Sequence[str], languages: str | Sequence[str]) -> TextBatch:
         """Normalize, prefix, tokenize and truncate texts; `languages` is one code or one a text."""
+        return pad_tokens(self.rows(texts, languages), self.tokenizer.pad_id)
+
+    def rows(self, texts: str | Sequence[str], languages: str | Sequence[str]) -> list[list[int]]:
+        """Return the same ids as lists, without padding."""
         if isinstance(texts, str):  # as a sequence it would be one text a letter
             texts = [texts]
         if isinstance(languages, str):
             languages = [languages] * len(texts)
         if len(languages) != len(texts):
             raise ValueError(f"expected one language or {len(texts)}, got {len(languages)}")
-        return self.tokenizer(self._written(texts), languages)
+        return self.tokenizer.rows(self._written(texts), languages)
 
     def find_cut(self, texts: Sequence[str]) -> list[CutText]:
         """Return the texts of which tokens are cut off."""
@@ -261,6 +310,8 @@ def _checked(text: Any, name: str) -> str:
 
 def pad_tokens(rows: Sequence[Sequence[int]], pad: int) -> TextBatch:
     """Pad rows of ids on the right to the longest."""
+    import torch
+
     longest = max((len(row) for row in rows), default=0)
     ids = torch.full((len(rows), longest), pad, dtype=torch.int64)
     mask = torch.zeros(len(rows), longest, dtype=torch.bool)

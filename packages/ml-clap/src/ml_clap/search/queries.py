@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from codecs import BOM_UTF8
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
+    from ml_clap.models.tower import Tower
+
+logger = logging.getLogger(__name__)
 
 
 SHORTEST = 1e-3
@@ -47,6 +51,11 @@ class Query:
         sound = self.audio if isinstance(self.audio, str | Path) else "the given sound"
         own = f"sounds like {sound}" if self.text is None else f"{self.text} [{self.language}]"
         return "".join([own, *(f" + {part}" for part in self.plus), *(f" - {part}" for part in self.minus)])
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether it, or a part of it, is a sound: texts alone need no audio encoder."""
+        return any(part.text is None for part in (self, *self.plus, *self.minus))
 
     @property
     def is_composed(self) -> bool:
@@ -142,9 +151,10 @@ def _checked(text: str, language: str) -> Query:
 
 
 def embed_queries(
-    model: DualEncoder,
+    model: DualEncoder | None,
     queries: Sequence[Query],
     *,
+    text_tower: Tower | None = None,
     channel: Channel | None = None,
     cut: dict[str, CutText] | None = None,
     bad: dict[int, str] | None = None,
@@ -155,8 +165,9 @@ def embed_queries(
     That of a composed query is the normalized sum of its parts' embeddings, the subtracted ones negative.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; None where all queries are texts, and there is a tower for them.
         queries: what to embed.
+        text_tower: embeds the texts in place of the model.
         channel: what is made of a sound's channels; default: the model's.
         cut: gets the texts that are longer than the model reads; without it they are logged.
         bad: gets the number of each query whose sound cannot be read, or whose parts cancel each other out,
@@ -174,7 +185,9 @@ def embed_queries(
         for part in some
     ]
     unread: dict[int, str] | None = None if bad is None else {}
-    rows = _embed_parts(model, [part for _, _, part in parts], channel, cut, unread, decode_limits)
+    rows = _embed_parts(
+        model, text_tower, [part for _, _, part in parts], channel, cut, unread, decode_limits
+    )
     vectors = np.zeros((len(queries), rows.shape[1]), np.float32)
     for (number, sign, _), row in zip(parts, rows, strict=True):
         vectors[number] += sign * row
@@ -195,7 +208,8 @@ def embed_queries(
 
 
 def _embed_parts(
-    model: DualEncoder,
+    model: DualEncoder | None,
+    text_tower: Tower | None,
     queries: Sequence[Query],
     channel: Channel | None,
     cut: dict[str, CutText] | None,
@@ -203,6 +217,13 @@ def _embed_parts(
     decode_limits: DecodeLimits | None,
 ) -> np.ndarray:
     """Return the embeddings of texts and sounds, each by itself; arguments as of `embed_queries`."""
+    texts = [number for number, query in enumerate(queries) if query.text is not None]
+    words = [queries[number].text or "" for number in texts]
+    codes = [queries[number].language for number in texts]
+    if text_tower is not None and len(texts) == len(queries):
+        return encode_by_tower(text_tower, words, codes, cut=cut)  # neither torch nor the model is needed
+    if model is None:
+        raise ValueError("a query by sound needs the model: give it")
     from audio_common.reader import AudioError
     from audio_common.waveform import as_waveform
     from audio_common.workers import DecodePool
@@ -210,10 +231,9 @@ def _embed_parts(
     from ml_clap.models.encoding import encode_texts, encode_waveforms
 
     vectors = np.zeros((len(queries), model.embed_dim), np.float32)
-    texts = [number for number, query in enumerate(queries) if query.text is not None]
-    if texts:
-        words = [queries[number].text or "" for number in texts]
-        codes = [queries[number].language for number in texts]
+    if texts and text_tower is not None:
+        vectors[texts] = encode_by_tower(text_tower, words, codes, cut=cut)
+    elif texts:
         vectors[texts] = encode_texts(model, words, codes, cut=cut).numpy()
     with ExitStack() as stack:
         pool = None if decode_limits is None else stack.enter_context(DecodePool(decode_limits))
@@ -234,3 +254,15 @@ def _embed_parts(
                 continue
             vectors[number] = encode_waveforms(model, [waveform])[0].numpy()
     return vectors
+
+
+def encode_by_tower(
+    tower: Tower, texts: Sequence[str], codes: str | Sequence[str], *, cut: dict[str, CutText] | None = None
+) -> np.ndarray:
+    """Return a tower's vectors of texts `(texts, dim)` float32; what it cuts is noted in `cut`, or logged."""
+    found = tower.find_cut(list(dict.fromkeys(texts)))
+    if cut is not None:
+        cut.update({text.text: text for text in found})
+    elif found:
+        logger.warning(tower.describe_cut(found))
+    return tower.encode(texts, codes)

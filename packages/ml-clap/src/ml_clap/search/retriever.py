@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from inspect import isfunction
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from audio_common.audio import AudioError
@@ -24,12 +26,14 @@ from ml_clap.models.dual_encoder import DualEncoder
 from ml_clap.models.encoding import embed_labels, encode_files, encode_texts, encode_waveforms
 from ml_clap.models.loading import load_model
 from ml_clap.models.tokenizer import check_texts
+from ml_clap.models.tower import Tower, open_tower
+from ml_clap.models.tower_folder import absolute, check_belongs
 from ml_clap.search.answers import SearchResult, choose_thresholds, find_calibration, judge
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.engines import EngineName
 from ml_clap.search.filters import Filter
 from ml_clap.search.index import IndexReport, update_index
-from ml_clap.search.queries import Query, embed_queries, part_of
+from ml_clap.search.queries import Query, embed_queries, encode_by_tower, part_of
 from ml_clap.search.similarity import tell_apart
 
 if TYPE_CHECKING:
@@ -62,14 +66,35 @@ class Retriever:
     not a sound or a text is refused in words. Nothing here builds an autograd graph.
 
     Args:
-        model: In evaluation mode.
+        model: The model, or what loads it.
         name: What an index notes as its model: the folder or hub id to load it from again.
+        text_tower: Embeds the texts in place of the model (`ml_clap.models.tower.open_tower`).
+
+    Raises:
+        TextTowerError: Where both are asked for something: the tower was made for another model.
     """
 
-    def __init__(self, model: DualEncoder, name: str = "") -> None:
-        self.model = model.eval()
+    def __init__(
+        self,
+        model: DualEncoder | Callable[[], DualEncoder],
+        name: str = "",
+        *,
+        text_tower: Tower | None = None,
+    ) -> None:
         self.name = name
+        self.text_tower = text_tower
         self._verified: set[str] = set()
+        self._source = model
+
+    @cached_property
+    def model(self) -> DualEncoder:
+        """The model, in evaluation mode; loaded when it is first asked for, where a function gives it."""
+        # A torch module can be called, too.
+        model = self._source() if isfunction(self._source) else cast("DualEncoder", self._source)
+        model.eval()
+        if self.text_tower is not None:
+            check_belongs(self.text_tower.settings, model.fingerprint(), "the model")
+        return model
 
     @classmethod
     def from_pretrained(
@@ -80,6 +105,7 @@ class Retriever:
         dtype: Dtype = "float32",
         mode: Mode | None = None,
         text_tokenizer: str | Path | None = None,
+        text_tower: str | Path | None = None,
     ) -> Self:
         """Load a model.
 
@@ -91,14 +117,23 @@ class Retriever:
             dtype: Precision of the weights. An index is searched with the one that it was made with.
             mode: See `MLCLAP.from_pretrained`.
             text_tokenizer: See `MLCLAP.from_pretrained`.
+            text_tower: Folder of a small tower made for this model (`ml-clap distill`, `project`, `export`),
+                which embeds all texts. The model itself is then loaded when a sound needs it.
 
         Raises:
-            ValueError: The source is not a model.
+            ValueError: The source is not a model, or the tower is none; or, when the model is loaded, that
+                the tower was made for another.
         """
         found = find_model(source)
-        model = load_model(found, device=device, dtype=dtype, mode=mode, text_tokenizer=text_tokenizer)
+
+        def load() -> DualEncoder:
+            return load_model(found, device=device, dtype=dtype, mode=mode, text_tokenizer=text_tokenizer)
+
         # Absolute, so that an index finds its model again from any folder.
-        return cls(model, str(Path(found).absolute() if Path(found).exists() else found))
+        name = absolute(str(found))
+        if text_tower is None:
+            return cls(load(), name)
+        return cls(load, name, text_tower=open_tower(text_tower, device=device))
 
     def encode_audio(
         self,
@@ -175,7 +210,10 @@ class Retriever:
         codes = resolve(lang) if isinstance(lang, str) else [resolve(code) for code in lang]
         if not isinstance(codes, str) and len(codes) != len(items):
             raise ValueError(f"lang: expected one language or {len(items)}, got {len(codes)}")
-        vectors = encode_texts(self.model, items, codes, batch_size).numpy()
+        if self.text_tower is not None:
+            vectors = encode_by_tower(self.text_tower, items, codes)
+        else:
+            vectors = encode_texts(self.model, items, codes, batch_size).numpy()
         return vectors if are_many else vectors[0]
 
     def encode(
@@ -259,7 +297,7 @@ class Retriever:
         """
         described = choose_prompts(read_labels(labels, lang), [lang])[resolve(lang)]
         vectors = self.encode_audio(audio, sample_rate=sample_rate, channel=channel)
-        scores = np.atleast_2d(vectors) @ embed_labels(self.model, described, resolve(lang)).numpy().T
+        scores = np.atleast_2d(vectors) @ self._embed_labels(described, resolve(lang)).T
         names = list(labels)
         found = [
             [(names[place], float(row[place])) for place in np.argsort(-row, kind="stable")[:top_k]]
@@ -324,8 +362,10 @@ class Retriever:
             ValueError: A condition is none, or the parts of a query cancel each other out.
         """
         opened = index if isinstance(index, AudioIndex) else AudioIndex.open(index)
-        # A fingerprint reads all weights: once is enough.
-        if opened.settings.fingerprint not in self._verified:
+        if self.text_tower is not None:
+            check_belongs(self.text_tower.settings, opened.settings.fingerprint, str(opened.folder))
+        # A fingerprint reads all weights: once is enough. A tower belongs to the index's model, as it does.
+        elif opened.settings.fingerprint not in self._verified:
             opened.verify(self.model)
             self._verified.add(opened.settings.fingerprint)
         channel, language = opened.settings.channel, resolve(lang)
@@ -348,7 +388,10 @@ class Retriever:
             [where] if isinstance(where, str) else where,
             [folder] if isinstance(folder, str | Path) else folder,
         )
-        vectors = embed_queries(self.model, queries, channel=channel)
+        needs_model = self.text_tower is None or any(query.has_sound for query in queries)
+        vectors = embed_queries(
+            self.model if needs_model else None, queries, text_tower=self.text_tower, channel=channel
+        )
         if engine == "lancedb" and engine not in opened.engines:
             from ml_clap.search.lance import mirror
 
@@ -366,7 +409,9 @@ class Retriever:
             return [least] * len(queries)
         selection = index.select(keep)
         num_windows = index.num_windows if selection is None else len(selection.rows)
-        calibration = find_calibration(self.name, index.settings.fingerprint) if self.name else None
+        # A calibration is of the model's own scores, not of a text tower's.
+        is_calibrated = self.name and self.text_tower is None
+        calibration = find_calibration(self.name, index.settings.fingerprint) if is_calibrated else None
         thresholds, notices = choose_thresholds(queries, calibration, num_windows)
         for notice in notices:
             logger.warning(notice)
@@ -376,6 +421,13 @@ class Retriever:
         if isinstance(item, str):
             return part_of(item, language)
         return Query(audio=self._path_or_waveform(item, rate, channel))
+
+    def _embed_labels(self, described: Sequence[Sequence[str]], language: str) -> np.ndarray:
+        """Return one vector a class, `(labels, dim)`: the mean of those of its descriptions, normalized."""
+        if self.text_tower is None:
+            return embed_labels(self.model, described, language).numpy()
+        means = [encode_by_tower(self.text_tower, texts, language).mean(axis=0) for texts in described]
+        return np.stack([mean / np.linalg.norm(mean) for mean in means])
 
     def _path_or_waveform(self, audio: Any, rate: float, channel: Channel) -> str | Path | Tensor:
         if isinstance(audio, str | Path):

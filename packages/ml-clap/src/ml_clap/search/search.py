@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ from ml_clap.config.search import SearchConfig
 from ml_clap.data.manifest import BadRow
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
+from ml_clap.models.tower_folder import is_onnx
+from ml_clap.output import _quiet_models
 from ml_clap.search.answers import (
     SearchResult,
     choose_thresholds,
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
+    from ml_clap.models.tower import Tower
     from ml_clap.search.page import Picture
 
 logger = logging.getLogger(__name__)
@@ -50,9 +54,6 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
         CalibrationError: the calibration is of another model.
         ValueError: a text or a line is no query, or the filter is none.
     """
-    from ml_clap.models.checkpoint import find_model
-    from ml_clap.models.loading import load_model
-
     left_out = BadQueries()
     queries = read_queries(config, None if bad is None else left_out.rows)
     index = AudioIndex.open(config.index)
@@ -60,15 +61,19 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
         logger.warning("%s is not complete: run `ml-clap index` again to finish it", config.index)
     keep = Filter.parse(config.where, config.folder)
     selection = index.select(keep)
-    source = find_model(config.model or index.settings.model)
-    model = load_model(source, device=config.device)
-    index.verify(model)
-    if config.explain is not None:
+    tower = None if config.text_tower is None else _open_tower(config, index)
+    # A tower answers texts alone: without a sound among the queries the model is not loaded at all.
+    draws = config.explain is not None or config.page is not None
+    is_needed = tower is None or draws or any(query.has_sound for query in queries)
+    model = _load_model(config, index) if is_needed else None
+    if config.explain is not None and model is not None:
         columns_of(model)  # a model that cannot is refused before the work
     calibration = None
-    if config.threshold == "auto":
-        calibration = find_calibration(source, index.settings.fingerprint, config.calibration)
-    queries, vectors, notices = _embed(config, model, queries, index, left_out, is_strict=bad is None)
+    if config.threshold == "auto" and tower is None:  # it is of the model's own scores, not of a tower's
+        calibration = find_calibration(
+            _model_of(config, index), index.settings.fingerprint, config.calibration
+        )
+    queries, vectors, notices = _embed(config, model, tower, queries, index, left_out, is_strict=bad is None)
     if config.engine == "lancedb":
         from ml_clap.search.lance import mirror
 
@@ -93,16 +98,53 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
         print_results(results, index, config.engine, None if selection is None else num_searched)
     if config.json:
         write_json(config.json, results_record(results, index, config.engine, notices, left_out))
-    _draw(config, model, vectors, results, index)
+    if model is not None:
+        _draw(config, model, vectors, results, index)
     if bad is not None:
         bad.files |= left_out.files
         bad.rows += left_out.rows
     return [result.hits for result in results]
 
 
+def _load_model(config: SearchConfig, index: AudioIndex) -> DualEncoder:
+    """Load the index's model, and refuse another one."""
+    from ml_clap.models.loading import load_model
+
+    model = load_model(_model_of(config, index), device=config.device)
+    index.verify(model)
+    return model
+
+
+def _model_of(config: SearchConfig, index: AudioIndex) -> str | Path:
+    """Return the folder or hub id of the index's model."""
+    from ml_clap.models.checkpoint import find_model
+
+    return find_model(config.model or index.settings.model)
+
+
+def _is_light(config: SearchConfig) -> bool:
+    """Tell whether the queries are answered without torch and transformers."""
+    needs_model = config.audio or config.add or config.subtract or config.explain or config.page
+    return config.text_tower is not None and not needs_model and is_onnx(config.text_tower)
+
+
+def _open_tower(config: SearchConfig, index: AudioIndex) -> Tower:
+    """Open the text tower, and refuse one that was made for another model than the index's."""
+    from ml_clap.models.tower import open_tower
+    from ml_clap.models.tower_folder import check_belongs, find_tower, read_tower_settings
+
+    # Before its weights are read.
+    check_belongs(
+        read_tower_settings(find_tower(str(config.text_tower))), index.settings.fingerprint, str(index.folder)
+    )
+    return open_tower(str(config.text_tower), device=config.device)
+
+
 def search_verb(config: SearchConfig) -> int:
     """Search, and return 1 if a query could not be read."""
     bad = BadQueries()
+    if not _is_light(config):  # transformers takes two seconds, which an answer by ONNX does not need
+        _quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
     with hold_outputs(config.json, config.page):
         search(config, bad)
     return int(bool(len(bad)))
@@ -110,7 +152,8 @@ def search_verb(config: SearchConfig) -> int:
 
 def _embed(
     config: SearchConfig,
-    model: DualEncoder,
+    model: DualEncoder | None,
+    tower: Tower | None,
     queries: list[Query],
     index: AudioIndex,
     left_out: BadQueries,
@@ -122,7 +165,9 @@ def _embed(
     unread: dict[int, str] = {}
     channel = config.channel or index.settings.channel
     limits = DecodeLimits(config.decode_seconds, config.decode_megabytes)
-    vectors = embed_queries(model, queries, channel=channel, cut=cut, bad=unread, decode_limits=limits)
+    vectors = embed_queries(
+        model, queries, text_tower=tower, channel=channel, cut=cut, bad=unread, decode_limits=limits
+    )
     if unread and (is_strict or len(unread) == len(queries)):
         raise AudioError(next(iter(unread.values())))
     for number, reason in unread.items():
@@ -132,7 +177,9 @@ def _embed(
             left_out.files[str(queries[number].audio)] = reason
     for reason in (*(f"{row.where}: {row.message}" for row in left_out.rows), *left_out.files.values()):
         logger.warning("%s; this query is skipped", reason)
-    notice = model.describe_cut(list(cut.values()))
+    reader = model if tower is None else tower
+    assert reader is not None
+    notice = reader.describe_cut(list(cut.values()))
     kept = [query for number, query in enumerate(queries) if number not in unread]
     return kept, np.delete(vectors, list(unread), axis=0), [notice] if notice else []
 

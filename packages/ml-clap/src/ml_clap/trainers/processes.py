@@ -106,7 +106,9 @@ def check_same_run(saved: dict[str, Any], wanted: dict[str, Any], out: Path) -> 
 
 def _changes(saved: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return name -> (before, now) of the settings that matter and differ."""
-    before, now = ADDED | flatten(saved), flatten(wanted)
+    now = flatten(wanted)
+    # What a distillation has no setting for was not added to it.
+    before = {name: value for name, value in ADDED.items() if name in now} | flatten(saved)
     return {
         name: (before.get(name), now.get(name))
         for name in sorted(before | now)

@@ -1,0 +1,137 @@
+"""What a query costs: from the start of the process to the answer, and when all is loaded.
+
+    python packages/ml-clap/benchmarks/query.py runs/index --queries queries.txt \\
+        --towers runs/small runs/small-onnx --json query.json
+
+The first row is the index's own model; the others are text towers (`distill`, `project`, `export`). All are
+measured in one run, in turns, so that a busy machine slows all alike; what is told is processor time (user
+and system) with one thread, which a busy machine changes little, and the ratio to the first row. A cold
+query is a whole `ml-clap search`, a warm one the embedding of one text and the exact search of the index.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from ml_clap.config.search import SearchConfig
+from ml_clap.models.encoding import encode_texts
+from ml_clap.models.loading import load_model
+from ml_clap.models.tower import open_tower
+from ml_clap.search.audio_index import AudioIndex
+from ml_clap.search.queries import Query, read_queries
+
+Encode = Callable[[str, str], np.ndarray]
+MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to answer; milliseconds of processor time, medians."""
+
+    name: str
+    cold: float
+    cold_wall: float
+    """The same queries by the clock: what else runs on the machine is in it."""
+    warm: float
+    warm_p90: float
+    """Nine of ten warm queries take less."""
+    num_cold: int
+    num_warm: int
+
+
+def cold_query(index: Path, query: Query, tower: str) -> tuple[float, float]:
+    """Processor and clock seconds of one command."""
+    words = ["search", str(index), str(query.text), "--lang", query.language, "--quiet"]
+    words += [] if tower == MODEL else ["--text_tower", tower]
+    before, began = os.times(), time.perf_counter()
+    subprocess.run([sys.executable, "-m", "ml_clap", *words], check=True, stdout=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - began, os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return spent, wall
+
+
+def make_encoder(index: AudioIndex, tower: str) -> Encode:
+    """What embeds one text."""
+    if tower != MODEL:
+        opened = open_tower(tower)
+        return lambda text, language: opened.encode([text], language)
+    model = load_model(index.settings.model, device="cpu")
+    return lambda text, language: encode_texts(model, [text], language).numpy()
+
+
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """Every way in turns, query by query."""
+    torch.set_num_threads(1)
+    names = [MODEL, *arguments.towers]
+    index = AudioIndex.open(arguments.index)
+    queries = read_queries(SearchConfig(index=arguments.index, queries=arguments.queries))
+    encoders = {name: make_encoder(index, name) for name in names}
+    warm: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(arguments.warm + 3):
+        query = queries[number % len(queries)]
+        for name in random.Random(number).sample(names, len(names)):
+            began = time.process_time()
+            index.nearest(encoders[name](str(query.text), query.language), 10)
+            warm[name].append(time.process_time() - began)
+    cold: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+    for number in range(arguments.cold):
+        for name in names:
+            cold[name].append(cold_query(arguments.index, queries[number % len(queries)], name))
+    return [
+        Row(
+            name,
+            1000 * statistics.median(spent for spent, _ in cold[name]),
+            1000 * statistics.median(wall for _, wall in cold[name]),
+            1000 * statistics.median(warm[name][3:]),  # the first ones still fill caches
+            1000 * float(np.quantile(warm[name][3:], 0.9)),
+            arguments.cold,
+            arguments.warm,
+        )
+        for name in names
+    ]
+
+
+def print_rows(rows: list[Row]) -> None:
+    """A table in Markdown; ratios are to the first row."""
+    print(
+        "| texts by | cold ms | x | by the clock | warm ms | x | 90 % below |\n|---|--:|--:|--:|--:|--:|--:|"
+    )
+    for row in rows:
+        print(
+            f"| {Path(row.name).name} | {row.cold:,.0f} | {rows[0].cold / row.cold:.1f} "
+            f"| {row.cold_wall:,.0f} | {row.warm:.2f} | {rows[0].warm / row.warm:.1f} | {row.warm_p90:.2f} |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("index", type=Path)
+    parser.add_argument("--queries", type=Path, required=True, help="as for `ml-clap search --queries`")
+    parser.add_argument("--towers", nargs="*", default=[], help="folders of text towers")
+    parser.add_argument("--cold", type=int, default=5, help="commands of each")
+    parser.add_argument("--warm", type=int, default=100, help="warm queries of each")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    rows = measure(arguments)
+    print_rows(rows)
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
