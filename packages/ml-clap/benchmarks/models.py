@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from audio_common.ced import CED
 from audio_common.config import CED_PRESETS
 from ml_clap.models.clap import CLAP
 from ml_clap.models.dasheng import Dasheng, DashengConfig
+from ml_clap.models.independence import measure_independence
 from torch import Tensor, nn
 
 SECONDS = 10
@@ -45,6 +47,19 @@ class Row:
     milliseconds: float
     """CPU time of a clip, the fastest round."""
     median_milliseconds: float
+
+
+@dataclass(frozen=True)
+class AudioSide:
+    """Enough of a model to measure whether an embedding depends on its sound alone."""
+
+    sample_rate: int
+    embed: Callable[[Tensor, Tensor | None], Tensor]
+    device = torch.device("cpu")
+
+    def embed_audio(self, waveforms: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Embed `(batch, samples)`, L2-normalized."""
+        return F.normalize(self.embed(waveforms, lengths).float(), dim=-1)
 
 
 def audio_models() -> dict[str, tuple[float, Callable[[], Tensor]]]:
@@ -77,6 +92,38 @@ def make_clap() -> tuple[CLAP, Callable[[Tensor], Tensor]]:
         return model.audio_projection(output.pooler_output)
 
     return CLAP(model, features, tokenizer=None), run  # type: ignore[arg-type] - no text is embedded
+
+
+@torch.inference_mode()
+def measure_dependence() -> dict[str, float]:
+    """Return the largest difference between embeddings of sounds of 3 to 13 s alone and beside others."""
+    clap, real = make_clap()
+    dasheng = Dasheng(DashengConfig(embed_dim=192, num_heads=3)).eval()
+    own, theirs = (CED.from_preset("ced-tiny", mode=mode).eval() for mode in ("masked", "reference"))
+    theirs.load_state_dict(own.state_dict())
+
+    def one_by_one(waveforms: Tensor, lengths: Tensor | None) -> Tensor:
+        sizes = [waveforms.shape[1]] * len(waveforms) if lengths is None else lengths.tolist()
+        return torch.cat([real(row[None, :size]) for row, size in zip(waveforms, sizes, strict=True)])
+
+    sides = {
+        "CLAP": AudioSide(CLAP_RATE, clap.embed_audio),
+        "CLAP, its own extractor": AudioSide(CLAP_RATE, one_by_one),
+        "GLAP (Dasheng, 192 wide)": AudioSide(RATE, dasheng),
+        "ML-CLAP (ced-tiny)": AudioSide(RATE, lambda rows, sizes: own(rows, sizes).pooled),
+        "the same, mode reference": AudioSide(RATE, lambda rows, sizes: theirs(rows, sizes).pooled),
+    }
+    found = {}
+    for name, side in sides.items():
+        sounds = [sweep(seconds, side.sample_rate) for seconds in (3.0, 7.5, 13.0)]
+        found[name] = measure_independence(side, sounds)  # type: ignore[arg-type] - no text is embedded
+    return found
+
+
+def sweep(seconds: float, rate: int) -> Tensor:
+    """Return a quiet tone that rises, in a little noise: another sound at each place."""
+    time = torch.arange(int(seconds * rate)) / rate
+    return 0.05 * torch.sin(2 * torch.pi * (200 + 150 * time) * time) + 0.001 * torch.randn(len(time))
 
 
 def count(*modules: nn.Module) -> float:
@@ -120,8 +167,17 @@ def main() -> None:
             f"{row.model:26} {row.million_weights:6.1f} M weights {row.milliseconds:8.1f} fastest "
             f"{row.median_milliseconds:8.1f} median"
         )
+    dependence = measure_dependence()
+    print("\nlargest difference of an embedding's values, a sound alone and beside others (random weights):")
+    for name, difference in dependence.items():
+        print(f"{name:26} {difference:.0e}")
     if options.json:
-        described = {"threads": options.threads, "rounds": options.rounds, "load": round(load, 1)}
+        described = {
+            "threads": options.threads,
+            "rounds": options.rounds,
+            "load": round(load, 1),
+            "dependence": dependence,
+        }
         options.json.write_text(
             json.dumps({**described, "rows": [asdict(row) for row in rows]}, indent=2) + "\n"
         )

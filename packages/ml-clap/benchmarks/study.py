@@ -60,6 +60,7 @@ CHOICE_SEED = 99
 RATES = (1e-3, 2e-3)
 UPDATES = {"esc10": 500, "events": 150, "descriptions": 150}
 BATCH_SIZE = 8
+RATES_FILE = "rates.json"
 MAX_SAMPLES = 4 * 16_000
 AUDIO = CEDConfig(embed_dim=96, depth=2, num_heads=3, time_patch_out=0.5)
 BATCH_SIZE = 8
@@ -92,7 +93,7 @@ class Data:
     clips: list[Clip]
     waveforms: list[Tensor]
     texts: list[tuple[str, str]]
-    """(caption, language) of each row of `features`."""
+    """(caption, language) of each row of `features` and of a run's `text`."""
     features: Tensor
     model: MLCLAP
     """Holds the frozen text encoder, which all runs share."""
@@ -137,22 +138,28 @@ def told_apart(waveforms: Sequence[Tensor]) -> list[int]:
     return list(seen.values())
 
 
-def prepare(name: str, folder: Path, text_encoder: str) -> Data:
-    """Decode every clip and encode every caption."""
+def read_study(name: str, folder: Path) -> tuple[list[Clip], list[Tensor], list[tuple[str, str]]]:
+    """Return the clips that can be told apart, decoded, and all (caption, language)."""
     clips = read_esc10(folder) if name == "esc10" else read_tuxpaint(folder)
     waveforms = [load_audio(clip.audio, sample_rate=16_000) for clip in clips]
     kept = told_apart(waveforms)
     clips, waveforms = [clips[i] for i in kept], [waveforms[i] for i in kept]
+    texts = sorted({(text, code) for clip in clips for code, own in clip.captions.items() for text in own})
+    return clips, waveforms, texts
+
+
+def prepare(name: str, folder: Path, text_encoder: str) -> Data:
+    """Decode every clip and encode every caption."""
+    clips, waveforms, texts = read_study(name, folder)
     config = ModelConfig(
         text_encoder=text_encoder,
         text_prefix="query: ",
         text_normalization="none",
         freeze_text=True,
         embed_dim=128,
-        audio=CEDConfig(embed_dim=16, depth=1, num_heads=1),
+        audio=AUDIO,
     )
     model = MLCLAP(config, text_encoder=load_text_encoder(text_encoder, max_tokens=128)).eval()
-    texts = sorted({(text, code) for clip in clips for code, own in clip.captions.items() for text in own})
     ids, mask = model.tokenize([text for text, _ in texts], [code for _, code in texts])
     with torch.no_grad():
         rows = [model.text_encoder(ids[i : i + 64], mask[i : i + 64]) for i in range(0, len(texts), 64)]
@@ -222,7 +229,7 @@ def train(run: Run, data: Data) -> MLCLAP:
     labels = {name: i for i, name in enumerate(sorted({clip.label or clip.id for clip in data.clips}))}
     row_of = {text: row for row, text in enumerate(data.texts)}
     torch.manual_seed(run.seed)
-    model = MLCLAP(replace(data.model.config, audio=AUDIO), text_encoder=data.model.text_encoder)
+    model = MLCLAP(data.model.config, text_encoder=data.model.text_encoder)
     model.audio_encoder.freeze_batch_norm()
     measure_mel_statistics(
         model.audio_encoder, (batch_of([data.waveforms[i]], 0, 0.0)[:2] for i in places[::4])
@@ -286,16 +293,24 @@ def embed(run: Run, model: MLCLAP, data: Data) -> dict[str, np.ndarray]:
 
 
 def choose_rates(data: Data, out: Path) -> dict[str, float]:
-    """Return each arm's learning rate: the one that does best on the validation part of fold 1's runs."""
+    """Return each arm's learning rate: the one that does best on the validation part of fold 1's runs.
+
+    The scores are written to `rates.json`, and read from there the next time.
+    """
     _, validation, _ = split("esc10", data.clips, 0)
 
     def score(arm: str, rate: float) -> float:
         with np.load(out / keep(Run("esc10", arm, 0, rate, CHOICE_SEED), data, out)) as kept:
             return validation_score(data, kept["audio"], kept["text"], validation)
 
-    scores = {arm: {rate: score(arm, rate) for rate in RATES} for arm in ARMS}
-    write_json(out / "rates.json", scores)
-    return {arm: max(RATES, key=lambda rate: found[rate]) for arm, found in scores.items()}
+    write_json(out / RATES_FILE, {arm: {f"{rate:g}": score(arm, rate) for rate in RATES} for arm in ARMS})
+    return read_rates(out)
+
+
+def read_rates(out: Path) -> dict[str, float]:
+    """Return the learning rates that were chosen."""
+    scores = read_object(out / RATES_FILE)
+    return {arm: float(max(found, key=found.get)) for arm, found in scores.items()}
 
 
 def validation_score(data: Data, audio: np.ndarray, text: np.ndarray, validation: Sequence[int]) -> float:

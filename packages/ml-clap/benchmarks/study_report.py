@@ -1,7 +1,9 @@
 """Tables and figures of docs/esc10.md and docs/tuxpaint.md from the runs that `study.py` keeps.
 
     python packages/ml-clap/benchmarks/study_report.py --esc10 data/esc10 --tuxpaint data/tuxpaint \\
-        --text_encoder e5-small --out runs/study --figures docs
+        --out runs/study --docs docs
+
+The tables are written between two marks of each page, the figures beside them.
 
 Intervals are bootstraps in two directions at once: seeds are drawn, and recordings (events) are drawn, with
 all that belongs to them; a run of one arm is always drawn with the run of the other arm that has its seed, so
@@ -15,16 +17,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.evaluators.figures import plot_bars, plot_heat_map, save_figure
 from ml_clap.evaluators.results import Estimate
-from study import ARMS, FOLDS, Data, Run, choose_rates, prepare, split
+from study import ARMS, FOLDS, Data, Run, read_rates, read_study, split
 
 DRAWS = 2000
+MARKS = ("<!-- study_report: begin -->", "<!-- study_report: end -->")
 NAMES = [code[:3] for code in LANGUAGES]
 
 
@@ -38,6 +43,8 @@ class Outcomes:
     """`(rows,)` recordings or events."""
     values: dict[str, np.ndarray]
     """Arm -> `(rows, languages)` in percent."""
+    unit: str
+    """What the clusters are."""
 
 
 def draw_weights(outcomes: Outcomes) -> np.ndarray:
@@ -68,10 +75,12 @@ def estimates(values: np.ndarray, weights: np.ndarray) -> tuple[list[Estimate], 
 
 
 def print_arms(title: str, outcomes: Outcomes, columns: Sequence[str]) -> dict[str, list[Estimate]]:
-    """Print a table of both arms and of their paired difference."""
+    """Print a table of both arms and of their paired difference, with what could have been seen."""
     weights = draw_weights(outcomes)
-    count = len(np.unique(outcomes.seeds))
-    print(f"\n{title}: {count} seeds an arm, {len(np.unique(outcomes.clusters))} recordings or events\n")
+    seeds, clusters = (len(np.unique(units)) for units in (outcomes.seeds, outcomes.clusters))
+    print(
+        f"\n{title}; {seeds} seeds an arm, {len(outcomes.seeds)} judgements of {clusters} {outcomes.unit}:\n"
+    )
     print("| | " + " | ".join([*columns, "mean"]) + " |\n|---" + "|---" * (len(columns) + 1) + "|")
     found = {arm: estimates(values, weights)[0] for arm, values in outcomes.values.items()}
     for arm, row in found.items():
@@ -85,21 +94,23 @@ def print_arms(title: str, outcomes: Outcomes, columns: Sequence[str]) -> dict[s
 # ESC-10
 
 
-def class_scores(
-    data: Data, kept: Mapping[str, np.ndarray], rows: Sequence[int], which: Sequence[int]
-) -> np.ndarray:
-    """Return cosines `(languages, clips, labels)` of clips with classes, by some of their captions."""
+def class_vectors(data: Data, kept: Mapping[str, np.ndarray], which: Sequence[int]) -> np.ndarray:
+    """Return unit vectors `(languages, labels, dim)` of the classes, by some of their captions."""
     row_of = {pair: row for row, pair in enumerate(data.texts)}
     captions = {clip.label: clip.captions for clip in data.clips}
-    scores = []
-    for code in LANGUAGES:
-        classes = [
-            kept["text"][[row_of[captions[label][code][k], code] for k in which]].mean(axis=0)
-            for label in labels_of(data)
-        ]
-        unit = np.stack([vector / np.linalg.norm(vector) for vector in classes])
-        scores.append(kept["audio"][list(rows)] @ unit.T)
-    return np.stack(scores)
+    rows = [
+        [[row_of[captions[label][code][k], code] for k in which] for label in labels_of(data)]
+        for code in LANGUAGES
+    ]
+    means = kept["text"][np.array(rows)].mean(axis=2)
+    return means / np.linalg.norm(means, axis=2, keepdims=True)
+
+
+def class_scores(
+    data: Data, kept: Mapping[str, np.ndarray], clips: Sequence[int], which: Sequence[int]
+) -> np.ndarray:
+    """Return cosines `(languages, clips, labels)` of clips with classes, by some of their captions."""
+    return np.einsum("nd,lcd->lnc", kept["audio"][list(clips)], class_vectors(data, kept, which))
 
 
 def labels_of(data: Data) -> list[str]:
@@ -122,6 +133,8 @@ class Judgement:
     """`(rows,)` the true label of each row."""
     chosen: dict[str, np.ndarray]
     """Arm -> `(rows, languages)` the label chosen by the test's prompts."""
+    text_alone: dict[str, np.ndarray]
+    """Arm -> `(labels,)` percent: test descriptions that are nearest to those of their class in training."""
 
 
 WAYS = ("test prompts", "training prompts", "centred", "inverted softmax")
@@ -130,13 +143,14 @@ WAYS = ("test prompts", "training prompts", "centred", "inverted softmax")
 def judge_esc10(data: Data, out: Path, rates: Mapping[str, float]) -> Judgement:
     """Judge the test clips of every pair of runs.
 
-    `centred` takes off each label's score its mean over the validation clips, without their
+    `centred` takes off each label's score its mean over the validation clips, without looking at their
     labels; `inverted softmax` divides by the mean over them of exp(score / 0.05) instead. Both undo what
     makes a label a hub.
     """
     labels = labels_of(data)
     rows: dict[str, dict[str, list[np.ndarray]]] = {way: {arm: [] for arm in ARMS} for way in WAYS}
     chosen: dict[str, list[np.ndarray]] = {arm: [] for arm in ARMS}
+    alone: dict[str, list[np.ndarray]] = {arm: [] for arm in ARMS}
     seeds, clusters, truths = [], [], []
     for seed, fold in seeds_there("esc10", out, rates):
         _, validation, test = split("esc10", data.clips, fold)
@@ -148,6 +162,9 @@ def judge_esc10(data: Data, out: Path, rates: Mapping[str, float]) -> Judgement:
             kept = load("esc10", arm, seed, out, rates)
             scores, base = (class_scores(data, kept, part, [3]) for part in (test, validation))
             chosen[arm].append(scores.argmax(axis=2).T)
+            among, asked = class_vectors(data, kept, [0, 1, 2]), class_vectors(data, kept, [3])
+            nearest = np.einsum("lad,lbd->lab", asked, among).argmax(axis=2)  # (languages, labels)
+            alone[arm].append(100.0 * (nearest == np.arange(len(labels))).mean(axis=0))
             judged = {
                 "test prompts": scores,
                 "training prompts": class_scores(data, kept, test, [0, 1, 2]),
@@ -159,29 +176,33 @@ def judge_esc10(data: Data, out: Path, rates: Mapping[str, float]) -> Judgement:
     where = np.array(seeds), np.array(clusters)
     return Judgement(
         {
-            way: Outcomes(*where, {a: np.concatenate(v) for a, v in arms.items()})
+            way: Outcomes(*where, {a: np.concatenate(v) for a, v in arms.items()}, "recordings")
             for way, arms in rows.items()
         },
         np.concatenate(truths),
         {arm: np.concatenate(found) for arm, found in chosen.items()},
+        {arm: np.mean(found, axis=0) for arm, found in alone.items()},
     )
 
 
 def report_esc10(data: Data, out: Path, rates: Mapping[str, float], figures: Path) -> None:
     """Print the tables of ESC-10 and draw its figures."""
     judged = judge_esc10(data, out, rates)
+    found = print_arms("Accuracy (%), chance 10", judged.outcomes[WAYS[0]], NAMES)
+    title, names = "Zero-shot accuracy, ESC-10", ["English", "English + 10 %"]
+    series = {name: [one.value for one in found[arm]] for name, arm in zip(names, ARMS, strict=True)}
+    errors = {
+        name: [one.interval or (0.0, 0.0) for one in found[arm]]
+        for name, arm in zip(names, ARMS, strict=True)
+    }
+    save_figure(plot_bars({title: series}, [*NAMES, "mean"], {title: errors}, "%"), figures / "esc10.png")
+    print("\nMean of eight languages (%), judged in other ways:\n")
+    print("| | english | ten | difference |\n|---|---|---|---|")
     for way, outcomes in judged.outcomes.items():
-        found = print_arms(f"ESC-10, accuracy, {way}", outcomes, NAMES)
-        if way == WAYS[0]:
-            series = {arm: [one.value for one in found[arm]] for arm in ARMS}
-            errors = {arm: [one.interval or (0.0, 0.0) for one in found[arm]] for arm in ARMS}
-            names = ["English" if arm == "english" else "English + 10 %" for arm in ARMS]
-            title = "Zero-shot accuracy, ESC-10"
-            panels = {title: dict(zip(names, series.values(), strict=True))}
-            bars = plot_bars(
-                panels, [*NAMES, "mean"], {title: dict(zip(names, errors.values(), strict=True))}, "%"
-            )
-            save_figure(bars, figures / "esc10.png")
+        weights = draw_weights(outcomes)
+        arms = [estimates(outcomes.values[arm], weights)[0][-1] for arm in ARMS]
+        gain, _ = estimates(outcomes.values["ten"] - outcomes.values["english"], weights)
+        print(f"| {way} | {arms[0]} | {arms[1]} | {gain[-1]} |")
     print_classes(data, judged, figures)
 
 
@@ -193,31 +214,23 @@ def print_classes(data: Data, judged: Judgement, figures: Path) -> None:
             values = judged.outcomes[way].values[arm].mean(axis=1)
             table.append([float(values[judged.truth == k].mean()) for k in range(len(labels))])
             names.append(f"{arm}, {way}")
-    print("\n| recognized (%) | " + " | ".join(labels) + " |\n|---" + "|---" * len(labels) + "|")
+        table.append(judged.text_alone[arm].tolist())
+        names.append(f"{arm}, text alone")
+    print("\nRecognized of each class (%), mean of eight languages:\n")
+    print("| | " + " | ".join(labels) + " |\n|---" + "|---" * len(labels) + "|")
     for name, row in zip(names, table, strict=True):
         print(f"| {name} | " + " | ".join(f"{value:.0f}" for value in row) + " |")
+    print("\nBy the test's prompts (chosen: in % of all clips, 10 would be fair):\n")
+    print("| | " + " | ".join(labels) + " |\n|---" + "|---" * len(labels) + "|")
     for arm in ARMS:
         counts = np.zeros((len(labels), len(labels)))
         for language in judged.chosen[arm].T:
             np.add.at(counts, (judged.truth, language), 1)
         share = 100 * counts / counts.sum(axis=1, keepdims=True)
-        taken = ", ".join(
-            f"{label} {value:.0f}" for label, value in zip(labels, share.mean(axis=0), strict=True)
-        )
-        print(f"\n{arm}: chosen in % of all clips (10 would be fair): {taken}")
-        for k, label in enumerate(labels):
-            other = int(np.argmax(np.where(np.arange(len(labels)) == k, -1, share[k])))
-            print(f"  {label}: {share[k, k]:.0f} % right, {share[k, other]:.0f} % taken for {labels[other]}")
-    by_seed = judged.outcomes[WAYS[0]]
-    for arm in ARMS:
-        lowest = [
-            min(
-                float(by_seed.values[arm][(by_seed.seeds == s) & (judged.truth == k)].mean())
-                for k in range(10)
-            )
-            for s in np.unique(by_seed.seeds)
-        ]
-        print(f"{arm}: the weakest class of each seed {', '.join(f'{value:.0f}' for value in lowest)} %")
+        others = np.where(np.eye(len(labels), dtype=bool), -1.0, share)
+        print(f"| {arm}, chosen | " + " | ".join(f"{value:.0f}" for value in share.mean(axis=0)) + " |")
+        taken = [f"{labels[int(row.argmax())]} {row.max():.0f} %" for row in others]
+        print(f"| {arm}, most taken for | " + " | ".join(taken) + " |")
     title = "Recognized by class, mean of eight languages"
     save_figure(plot_heat_map(table, names, labels, title, "%"), figures / "esc10-classes.png")
 
@@ -227,34 +240,53 @@ def print_classes(data: Data, judged: Judgement, figures: Path) -> None:
 
 def report_tuxpaint(study: str, data: Data, out: Path, rates: Mapping[str, float]) -> None:
     """Print text-to-audio recall of what was held out."""
-    row_of = {pair: row for row, pair in enumerate(data.texts)}
     codes = LANGUAGES if study == "events" else LANGUAGES[1:]
-    found: dict[int, dict[str, list[np.ndarray]]] = {k: {arm: [] for arm in ARMS} for k in (1, 10)}
+    ranks: dict[str, list[np.ndarray]] = {arm: [] for arm in ARMS}
+    english: dict[str, list[np.ndarray]] = {arm: [] for arm in ARMS}
     seeds, clusters, sizes = [], [], []
     for seed, fold in seeds_there(study, out, rates):
         _, _, test = split(study, data.clips, fold)
-        among = np.array(test) if study == "events" else np.arange(len(data.clips))
+        among = test if study == "events" else list(range(len(data.clips)))
         seeds += [seed] * len(test)
         clusters += test
         sizes.append(len(among))
         for arm in ARMS:
             kept = load(study, arm, seed, out, rates)
-            ranks = np.full((len(test), len(codes)), np.nan)
-            for place, i in enumerate(test):
-                for column, code in enumerate(codes):
-                    if code in data.clips[i].captions:
-                        row = row_of[data.clips[i].captions[code][0], code]
-                        scores = kept["audio"][among] @ kept["text"][row]
-                        ranks[place, column] = (scores >= scores[among == i]).sum() - 1
-            for k, by_arm in found.items():
-                by_arm[arm].append(np.where(np.isnan(ranks), np.nan, 100.0 * (ranks < k)))
-    for k, by_arm in found.items():
-        values = {arm: np.concatenate(parts) for arm, parts in by_arm.items()}
-        outcomes = Outcomes(np.array(seeds), np.array(clusters), values)
+            ranks[arm].append(rank_events(data, kept, test, among, codes))
+            english[arm].append(rank_events(data, kept, test, among, LANGUAGES[:1]))
+    for k in (1, 10):
         chance = 100 * k * np.mean(1 / np.array(sizes))
-        print_arms(
-            f"Tux Paint, {study} held out, R@{k}, chance {chance:.1f}", outcomes, [c[:3] for c in codes]
-        )
+        title = f"{study.capitalize()} held out, R@{k} (%), chance {chance:.1f}"
+        values = {arm: recall(np.concatenate(found), k) for arm, found in ranks.items()}
+        outcomes = Outcomes(np.array(seeds), np.array(clusters), values, "events")
+        print_arms(title, outcomes, [code[:3] for code in codes])
+        if study == "descriptions":
+            heard = [f"{arm} {recall(np.concatenate(found), k).mean():.1f}" for arm, found in english.items()]
+            print(f"\nThe same events' English descriptions, which trained: {', '.join(heard)}")
+
+
+def rank_events(
+    data: Data,
+    kept: Mapping[str, np.ndarray],
+    test: Sequence[int],
+    among: Sequence[int],
+    codes: Sequence[str],
+) -> np.ndarray:
+    """Return `(events, languages)`: sounds that come before the right one; NaN without a description."""
+    row_of = {pair: row for row, pair in enumerate(data.texts)}
+    ranks = np.full((len(test), len(codes)), np.nan)
+    for place, i in enumerate(test):
+        for column, code in enumerate(codes):
+            if code in data.clips[i].captions:
+                text = kept["text"][row_of[data.clips[i].captions[code][0], code]]
+                scores = kept["audio"][list(among)] @ text
+                ranks[place, column] = (scores >= scores[list(among).index(i)]).sum() - 1
+    return ranks
+
+
+def recall(ranks: np.ndarray, k: int) -> np.ndarray:
+    """Return 100 where the right one is among the first k, else 0, and NaN where there was no query."""
+    return np.where(np.isnan(ranks), np.nan, 100.0 * (ranks < k))
 
 
 # Runs
@@ -275,24 +307,39 @@ def seeds_there(study: str, out: Path, rates: Mapping[str, float]) -> list[tuple
     ]
 
 
+def read_data(name: str, folder: Path) -> Data:
+    """Return the clips and captions of a study, without the text encoder's vectors."""
+    clips, waveforms, texts = read_study(name, folder)
+    return Data(clips, waveforms, texts, features=None, model=None)  # type: ignore[arg-type]
+
+
+def write_block(page: Path, text: str) -> None:
+    """Put text between the two marks of a page."""
+    before, _, rest = page.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--esc10", type=Path, required=True)
     parser.add_argument("--tuxpaint", type=Path, required=True)
-    parser.add_argument("--text_encoder", default="intfloat/multilingual-e5-small")
     parser.add_argument("--out", type=Path, required=True, help="the folder of study.py")
-    parser.add_argument("--figures", type=Path, required=True)
+    parser.add_argument("--docs", type=Path, required=True, help="where esc10.md and tuxpaint.md are")
     arguments = parser.parse_args()
-    esc10 = prepare("esc10", arguments.esc10, arguments.text_encoder)
-    rates = choose_rates(esc10, arguments.out)
-    print(f"learning rates: {rates}")
-    report_esc10(esc10, arguments.out, rates, arguments.figures)
-    tuxpaint = prepare("tuxpaint", arguments.tuxpaint, arguments.text_encoder)
-    for study in ("events", "descriptions"):
-        if seeds_there(study, arguments.out, rates):
-            report_tuxpaint(study, tuxpaint, arguments.out, rates)
+    out, rates = arguments.out, read_rates(arguments.out)
+    with redirect_stdout(StringIO()) as esc10:
+        print(f"Learning rates chosen: {', '.join(f'{arm} {rate:g}' for arm, rate in rates.items())}.")
+        report_esc10(read_data("esc10", arguments.esc10), out, rates, arguments.docs)
+    data = read_data("tuxpaint", arguments.tuxpaint)
+    with redirect_stdout(StringIO()) as tuxpaint:
+        for study in ("descriptions", "events"):
+            if seeds_there(study, out, rates):
+                report_tuxpaint(study, data, out, rates)
+    for name, text in (("esc10.md", esc10), ("tuxpaint.md", tuxpaint)):
+        write_block(arguments.docs / name, text.getvalue().strip() + "\n")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,8 @@ def make_inputs(folder: Path) -> None:
     make_audiocaps(folder / "data" / "audiocaps")
     make_wavcaps(folder / "data")
     make_esc10(folder / "data" / "esc10")
+    make_published_wavcaps(folder / "data" / "WavCaps")
+    make_esc50(folder / "data" / "ESC-50-master")
     make_tuxpaint(folder / "data" / "tuxpaint")
     make_mine(folder / "data" / "mine.jsonl")
 
@@ -92,6 +94,32 @@ def make_wavcaps(folder: Path) -> None:
     write_json(folder / "wavcaps.json", {"num_captions_per_audio": 2, "data": entries})
     for seed in range(700, 704):
         write_scene(folder / "wavcaps" / f"{seed}.flac", seed)
+
+
+def make_published_wavcaps(folder: Path) -> None:
+    """Write one part of WavCaps with its lists of test recordings, of which one is here, and its sounds."""
+    entries = [
+        {"id": str(seed), "caption": caption(draw_scene(seed), "eng_Latn"), "duration": SECONDS}
+        for seed in range(900, 906)
+    ]
+    write_json(folder / "json_files/FreeSound/fsd_final.json", {"num_captions_per_audio": 1, "data": entries})
+    for name, listed in (("test_ac", ["900"]), ("ub8k_esc50_vggsound", [])):
+        lists = {"AudioSet": [], "FreeSound": listed}
+        write_json(folder / f"json_files/blacklist/blacklist_exclude_{name}.json", lists)
+    for seed in range(900, 906):
+        write_scene(folder / "FreeSound" / f"{seed}.flac", seed)
+
+
+def make_esc50(folder: Path) -> None:
+    """Write ESC-50's table and a few of its sounds."""
+    columns = ["filename", "fold", "target", "category", "esc10", "src_file", "take"]
+    rows = []
+    for number, (label, scenes) in enumerate(find_single_events(CLASSES, 1).items()):
+        name = f"{1 + number % 5}-{number}-A-{number}.wav"
+        rows.append([name, str(1 + number % 5), str(number), label, "True", str(number), "A"])
+        (folder / "audio").mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / "audio" / name, render(scenes[0]), RATE)
+    write_csv(folder / "meta" / "esc50.csv", columns, rows)
 
 
 def make_mine(path: Path) -> None:

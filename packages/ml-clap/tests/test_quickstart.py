@@ -24,7 +24,8 @@ def test_it_trains_evaluates_in_eight_languages_and_answers(result: QuickstartRe
     assert tuple(result.report.languages) == LANGUAGES
     assert result.report.num_clips == 10
     assert {language: len(hits) for language, hits in result.hits.items()} == dict.fromkeys(QUERIES, 3)
-    assert {"data", "model", "index", "retrieval.png"} <= {path.name for path in out.iterdir()}
+    assert {"data", "model", "index", "retrieval.png", "page.html"} <= {path.name for path in out.iterdir()}
+    assert (out / "page.html").read_text(encoding="utf-8").count("<audio") == 3 * len(QUERIES)
 
 
 def test_it_prints_chance_beside_the_numbers(

@@ -31,8 +31,10 @@ from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.manifest import Clip, read_manifest, write_manifest
 from ml_clap.evaluators.evaluate import evaluate
 from ml_clap.evaluators.results import RetrievalReport
+from ml_clap.files import write_atomically
 from ml_clap.lock import sole_writer
 from ml_clap.models.text_encoder import create_small_text_encoder
+from ml_clap.output import printable
 from ml_clap.search.audio_index import Hit
 from ml_clap.search.index import index
 from ml_clap.search.search import search
@@ -83,7 +85,7 @@ def _run(config: QuickstartConfig, out: Path) -> QuickstartResult:
     sounds = manifest.parent / "test.jsonl"
     write_manifest(sounds, read_manifest(manifest, split="test"))
     index(IndexConfig(source=sounds, out=out / "index", model=model))
-    hits = {language: _ask(out / "index", language, text) for language, text in QUERIES.items()}
+    hits = _ask(out)
     _say_what_next(config)
     return QuickstartResult(training=training, report=report, hits=hits)
 
@@ -193,9 +195,15 @@ def _write_scene(folder: Path, scene: Scene, split: str, name: str) -> Clip:
     return Clip(id=name, audio=path, captions=captions, split=split, duration=scene.seconds)
 
 
-def _ask(folder: Path, language: str, text: str) -> list[Hit]:
-    (hits,) = search(SearchConfig(index=folder, query=(text,), lang=language, top_k=3))
-    return hits
+def _ask(out: Path) -> dict[str, list[Hit]]:
+    """Search in every language of `QUERIES`, and write the hits as a page that plays them."""
+    asked = out / "queries.tsv"
+    lines = "".join(f"{language}\t{text}\n" for language, text in QUERIES.items())
+    write_atomically(asked, lines.encode())
+    page = out / "page.html"
+    answers = search(SearchConfig(index=out / "index", queries=asked, top_k=3, page=page, threshold="none"))
+    print(f"The same with players, for a browser: {printable(page)}")
+    return dict(zip(QUERIES, answers, strict=True))
 
 
 def _say(step: int, what: str) -> None:
@@ -210,12 +218,16 @@ All of it is in {config.out}. Next, with what was made (the README's Install say
 PATH):
 
   ml-clap search {index_} "un chien aboie" --lang fra_Latn
-  ml-clap search {index_} --audio {data}/audio/test-00000.wav --top_k 5
+  ml-clap search {index_} --audio {data}/audio/test-00000.wav --top_k 5 --page hits.html
 
 A folder of recordings becomes an archive to search; put your own in the place of {data}/audio:
 
   ml-clap index {data}/audio --out {archive} --model {model}
   ml-clap search {archive} "rain falls"
+
+From which score on is a hit an answer? Afterwards, a search says "nothing found" below it:
+
+  ml-clap calibrate {data}/manifest.jsonl --model {model} --split validation --false_positives 0.2
 
 This model knows only the synthesized sounds, and learns more about them in further updates:
 

@@ -80,7 +80,7 @@ def test_epoch_holds_each_pair_once_and_rows_belong_together(clips: list[Clip]) 
     assert len(batches) == len(loader)
     expected = Counter(
         f"{language} {clips[clip].captions[language][caption]}"
-        for clip, language, caption in english_of_epoch(clips, 0)
+        for clip, language, caption, _ in english_of_epoch(clips, 0)
     )
     assert sum((Counter(decode(batch)) for batch in batches), Counter()) == expected
     for batch in batches:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_clap.data import enhancement
-from ml_clap.data.enhancement import RateMeaning, Sample, epoch_captions, one_caption_per_clip
+from ml_clap.data.enhancement import RateMeaning, Sample, epoch_captions, one_caption_per_clip, texts_of
 from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.manifest import Clip
 
@@ -121,3 +121,12 @@ def test_docstring_examples_hold() -> None:
     result = doctest.testmod(enhancement)
     assert result.attempted >= 1
     assert result.failed == 0
+
+
+def test_a_clip_with_fewer_translations_is_no_substitute_for_one_with_more() -> None:
+    sample = Sample(0, "eng_Latn", 1, ("fra_Latn",))
+    clip = Clip("a", Path("a.wav"), {"eng_Latn": ("one", "two"), "fra_Latn": ("un", "deux")})
+    assert texts_of(clip, sample) == [("two", "eng_Latn"), ("deux", "fra_Latn")]
+    fewer = Clip("b", Path("b.wav"), {"eng_Latn": ("one", "two"), "fra_Latn": ("un",)})
+    assert texts_of(fewer, sample) is None
+    assert texts_of(Clip("c", Path("c.wav"), {"fra_Latn": ("un",)}), sample) is None

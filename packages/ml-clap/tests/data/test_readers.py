@@ -387,6 +387,7 @@ def test_validation_is_whole_recordings_of_the_training_folds(tmp_path: Path, re
     for clip in reading.clips:
         of_recording[clip.id.split("-")[1]].add(clip.split)
     assert all(len(found) == 1 for found in of_recording.values())
+    assert all(clip.extra["recording"] == clip.id.split("-")[1] for clip in reading.clips)
     counts = Counter((clip.label, clip.split) for clip in reading.clips)
     assert counts["dog", "validation"] == counts["rain", "validation"] == 4
     assert counts["dog", "test"] == 6

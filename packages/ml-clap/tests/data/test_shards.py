@@ -27,15 +27,20 @@ from ml_clap.data.sources import read_sources, unpack_sounds
 webdataset = pytest.importorskip("webdataset")
 
 
+LOUD = 7
+"""The clip that is beyond full scale."""
+
+
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve clips of 0.3 to 0.85 s in two splits, one of them stereo, and a file that is no sound."""
+    """Twelve clips of 0.3 to 0.85 s in two splits, one stereo, one loud, and a file that is no sound."""
     folder = tmp_path_factory.mktemp("sounds")
     clips = []
     for number in range(12):
         sound = np.random.default_rng(number).uniform(-0.4, 0.4, int((0.3 + number / 20) * 16_000))
         path = folder / f"take.{number}.wav"
-        soundfile.write(path, np.stack([sound, sound], 1) if number == 3 else sound, 16_000)
+        sound = np.stack([sound, sound], 1) if number == 3 else sound * (4 if number == LOUD else 1)
+        soundfile.write(path, sound, 16_000, subtype="FLOAT")
         captions = {"eng_Latn": (f"Sound {number}.", "Noise."), "fra_Latn": (f"Son {number}.",)}
         split = "test" if number >= 10 else "train"
         clips.append(
@@ -117,6 +122,7 @@ def test_shards_hold_every_clip_whole_with_all_that_the_manifest_says(
     assert totals["bytes"] == sum(Path(shard).stat().st_size for shard in shards)
     assert totals["seconds"] == pytest.approx(sum(index.seconds for index in indexes))
     assert [each["id"] for each in totals["skipped"]] == ["bad"]
+    assert totals["clipped"] == 0
 
 
 def test_original_sounds_are_the_files_bytes(manifest: Path, tmp_path: Path) -> None:
@@ -140,6 +146,7 @@ def test_webdataset_itself_reads_them_and_the_reference_layout_is_the_authors(
         assert len(number) == 36  # a uuid
         assert json.loads(sample["json"]).keys() == {"captions"}
         assert load_audio(sample["flac"]).ndim == 1
+    assert json.loads((tmp_path / "out" / TOTALS_FILE).read_text())["clipped"] == 1
 
 
 def make_foreign(path: Path, numbers: range) -> None:

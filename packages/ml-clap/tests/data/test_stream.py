@@ -214,7 +214,7 @@ def test_an_epoch_holds_each_pair_once_and_rows_belong_together(sources: Sources
     assert len(batches) == len(loader)
     expected = Counter(
         sources.clips[clip].captions[language][caption]
-        for clip, language, caption in samples_of(sources.clips, 0)
+        for clip, language, caption, _ in samples_of(sources.clips, 0)
     )
     assert sum((Counter(decode(batch)) for batch in batches), Counter()) == expected
     for batch in batches:
@@ -254,7 +254,7 @@ def test_processes_share_an_epoch(sources: Sources) -> None:
     taken = Counter(text for share in shares for batch in share for text in decode(batch))
     expected = Counter(
         sources.clips[clip].captions[language][caption]
-        for clip, language, caption in samples_of(sources.clips, 0)
+        for clip, language, caption, _ in samples_of(sources.clips, 0)
     )
     assert taken == expected
 

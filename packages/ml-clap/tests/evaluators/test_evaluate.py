@@ -443,7 +443,10 @@ def test_other_wordings_and_a_heat_map_stand_in_output_and_json(
     assert negated["lower"]["interval"][0] <= negated["lower"]["value"] <= negated["lower"]["interval"][1]
     assert len(results["consistency"]["overlap_by_pair"]) == 3
     printed = capsys.readouterr().out
-    assert "captions as negation" in printed
+    table = printed[printed.index("captions as negation") :].splitlines()
+    row = table[2].split()
+    assert (row[0], row[1]) == ("eng_Latn", f"{negated['r1']['value']:.1f}")
+    assert row[-1] == f"{negated['below']['value']:.1f}"
     assert "A caption's translation is at rank" in printed
     assert "no rules for keywords in jpn_Jpan" in caplog.text
     with pytest.raises(ValueError, match="heat_map: there is one language alone, eng_Latn"):

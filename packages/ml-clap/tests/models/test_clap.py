@@ -1,5 +1,6 @@
 """LAION's CLAP: equal to transformers' own classes where those are deterministic, and never random."""
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -145,3 +146,21 @@ def test_missing_weights_are_told(write_clap: Writer, tmp_path: Path) -> None:
 )
 def test_a_short_sound_fills_the_window(padding: str, expected: list[int]) -> None:
     assert fill(torch.tensor([1.0, 2.0, 3.0]), 7, padding).tolist() == expected
+
+
+@pytest.mark.parametrize("kept", ["preprocessor_config.json", "processor_config.json"])
+def test_the_extractors_settings_are_read_of_either_file(
+    write_clap: Writer, tmp_path: Path, kept: str
+) -> None:
+    folder = write_clap(tmp_path, padding="pad")
+    other = {"preprocessor_config.json", "processor_config.json"} - {kept}
+    (folder / other.pop()).unlink()
+    model = CLAP.from_pretrained(folder)
+    assert (model.features.padding, model.sample_rate, model.max_seconds) == ("pad", RATE, 2)
+
+
+def test_an_absurd_extractor_is_refused(write_clap: Writer, tmp_path: Path) -> None:
+    path = write_clap(tmp_path) / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fft_window_size": 1 << 40}))
+    with pytest.raises(ValueError, match="fft_window_size is 1099511627776"):
+        CLAP.from_pretrained(tmp_path)

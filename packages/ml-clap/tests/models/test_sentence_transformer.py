@@ -81,6 +81,17 @@ def test_the_fingerprint_tells_models_apart(folder: Path) -> None:
     assert first.fingerprint() != second.fingerprint()
 
 
+def test_a_text_over_the_models_limit_is_found(folder: Path) -> None:
+    from ml_clap.models.sentence_transformer import SentenceTransformerTowers
+
+    ours = SentenceTransformerTowers.from_pretrained(folder)
+    assert ours.find_cut(["a dog " * 200]) == []  # it states none
+    ours.model.max_seq_length = 6
+    [cut] = ours.find_cut(["a dog", "a dog barks in the distance"])
+    assert cut.num_dropped == 2 + 6 - 6
+    assert "1 text(s) cut to the model's 6 tokens: 2 dropped" in ours.describe_cut([cut])
+
+
 @pytest.mark.parametrize(
     ("modules", "message"),
     [

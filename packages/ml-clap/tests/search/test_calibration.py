@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from audio_common.config import CEDConfig
 from ml_clap import Retriever
+from ml_clap.cli import check_calibrate
 from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.search import SearchConfig
@@ -142,7 +143,7 @@ def test_the_command_writes_what_a_search_then_uses(
             )  # type: ignore[arg-type]
         )
         printed = capsys.readouterr().out
-        assert "25 % of the queries without a right answer are shown one" in printed
+        assert "Thresholds for 25 % false positives" in printed
         assert str(place) in printed.replace("\n", "")
         record = json.loads(place.read_text())
         assert record["fingerprint"] == report.calibration.fingerprint
@@ -161,9 +162,19 @@ def test_the_command_writes_what_a_search_then_uses(
             assert found == [hit for hit in all_hits if hit.score >= threshold]
         (result,) = Retriever.from_pretrained(folder / "model").search(folder / "index", "un ton", lang="fr")
         assert result.threshold == pytest.approx(threshold)
+        retriever = Retriever.from_pretrained(folder / "model")
+        (fixed,) = retriever.search(folder / "index", "un ton", lang="fr", threshold=1.0)
+        assert (fixed.hits, fixed.num_rejected) == ([], 10)
+        with pytest.raises(ValueError, match="threshold: a number"):
+            retriever.search(folder / "index", "un ton", threshold="high")
         caplog.clear()
         search(dataclasses.replace(config, lang="en", audio=(folder / "sounds" / "00.wav",)))
         assert "not calibrated, so every score is a hit: eng_Latn, sounds and composed queries" in caplog.text
+
+        elsewhere = place.rename(tmp_path / "moved.json")
+        assert search(dataclasses.replace(config)) == [low, high]
+        moved = search(dataclasses.replace(config, calibration=elsewhere))
+        assert moved == [[hit for hit in hits if hit.score >= threshold] for hits in (low, high)]
 
         place.write_text(json.dumps(record | {"fingerprint": "another"}))
         with pytest.raises(CalibrationError, match=r"calibration\.json is of another model .*another"):
@@ -193,6 +204,25 @@ def test_nothing_found_is_said_with_the_best_score_and_no_error(
     (found,) = search(dataclasses.replace(config, threshold=str(between), json=None))
     assert found == best[:1]
     assert "2 more clips not shown: the best scores" in capsys.readouterr().out
+
+
+def test_what_cannot_be_calibrated_is_refused(folder: Path, tmp_path: Path) -> None:
+    settings = {"data": folder / "all.jsonl", "model": str(folder / "model")}
+    with pytest.raises(ValueError, match="false_positives must be between 0 and 1, got 5"):
+        CalibrateConfig(**settings, false_positives=5.0)  # type: ignore[arg-type]
+    with pytest.raises(CalibrationError, match=r"no clip has captions in deu_Latn; .* eng_Latn, fra_Latn"):
+        calibrate(CalibrateConfig(**settings, split="all", languages=("de",)))  # type: ignore[arg-type]
+    with pytest.raises(CalibrationError, match="owner/name is no folder to keep the calibration in"):
+        calibrate(CalibrateConfig(**(settings | {"model": "owner/name"}), split="all"))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="has the splits test, validation"):
+        calibrate(CalibrateConfig(**settings))  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.jsonl"):
+        check_calibrate(CalibrateConfig(**(settings | {"data": Path("nowhere.jsonl")})))  # type: ignore[arg-type]
+    out = tmp_path / "few.json"
+    calibrate(
+        CalibrateConfig(**settings, split="all", limit=12, false_positives=0.5, out=out, bootstrap=2)  # type: ignore[arg-type]
+    )
+    assert json.loads(out.read_text())["languages"]["fra_Latn"]["num_clips"] == 12
 
 
 @pytest.mark.parametrize("threshold", ["high", "1.5", "nan", ""])

@@ -66,6 +66,9 @@ QUERIES = vectors_of(5, seed=9)
 
 def test_hits_are_those_of_the_exact_search(folder: Path) -> None:
     index = AudioIndex.open(folder)
+    with pytest.raises(ValueError, match="open the LanceDB copy first"):
+        index.nearest(QUERIES, 7, engine="lancedb")
+    mirror(index)
     ours, theirs = index.nearest(QUERIES, 7), index.nearest(QUERIES, 7, engine="lancedb")
     assert [[hit.id for hit in hits] for hits in ours] == [[hit.id for hit in hits] for hits in theirs]
     np.testing.assert_allclose(
@@ -99,6 +102,7 @@ def test_hits_are_those_of_the_exact_search(folder: Path) -> None:
 )
 def test_a_filter_means_the_same_in_sql(folder: Path, where: list[str], folders: list[str]) -> None:
     index, keep = AudioIndex.open(folder), Filter.parse(where, folders)
+    mirror(index)
     ours = index.nearest(QUERIES[:1], 200, all_windows=True, keep=keep)[0]
     theirs = index.nearest(QUERIES[:1], 200, all_windows=True, keep=keep, engine="lancedb")[0]
     assert [(hit.id, hit.start) for hit in ours] == [(hit.id, hit.start) for hit in theirs]
@@ -124,6 +128,7 @@ def test_the_copy_follows_the_index_and_keeps_versions(folder: Path) -> None:
     writer.replace_entries(renamed)  # the records alone: the vectors stay
     writer.close()
     index = AudioIndex.open(folder)
+    mirror(index)
     (hits,) = index.nearest(QUERIES[:1], 3, engine="lancedb", keep=Filter.parse(["label=new"]))
     assert len(hits) == 3
     opened = lancedb.connect(str(folder / "lance")).open_table(TABLE)
@@ -155,7 +160,7 @@ def test_a_table_that_was_changed_is_made_again_and_a_foreign_one_is_left_alone(
 def test_a_place_is_a_folder_or_a_url_and_is_remembered(folder: Path, tmp_path: Path) -> None:
     url = f"file://{tmp_path / 'store'}"
     mirror(AudioIndex.open(folder), url)
-    assert AudioIndex.open(folder).engine("lancedb").description == "lancedb, exact, version 1"
+    assert mirror(AudioIndex.open(folder)).description == "lancedb, exact, version 1"
     assert not (folder / "lance").exists()
     assert (tmp_path / "store" / f"{TABLE}.lance").is_dir()
 

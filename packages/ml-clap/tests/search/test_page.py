@@ -179,12 +179,21 @@ def test_the_explanation_points_at_the_moment_that_is_meant(folder: Path) -> Non
     assert found.similarity.max() == pytest.approx(1.0, abs=1e-4)
 
 
-def test_a_model_without_moments_is_refused_in_words() -> None:
+def test_a_model_without_moments_is_refused_in_words(
+    config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Other:
         kind = "LAION CLAP"
 
     with pytest.raises(ExplainError, match=r"needs a model with CED .*LAION CLAP gives one vector"):
         columns_of(Other())  # type: ignore[arg-type]
+    monkeypatch.delattr(MLCLAP, "embed_columns")
+    with pytest.raises(ExplainError, match="needs a model with CED"):
+        search(dataclasses.replace(config, explain=tmp_path / "e"))
+    search(dataclasses.replace(config, page=tmp_path / "page.html"))  # with a spectrogram, without the strip
+    parsed = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert len(parsed.values("img", "src")) == 4
+    assert "most like the query" not in parsed.text
 
 
 def test_a_tone_is_bright_at_its_pitch_and_what_is_around_the_hit_is_dim() -> None:

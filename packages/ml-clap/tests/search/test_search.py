@@ -424,3 +424,7 @@ def test_index_and_search_by_lancedb(
     theirs = search(dataclasses.replace(config, engine="lancedb"))
     assert "(lancedb, exact, version 1)" in capsys.readouterr().out
     assert theirs == search(config)
+    (found,) = Retriever.from_pretrained(folder / "model").search(
+        tmp_path / "index", "rain", where="duration<10", engine="lancedb"
+    )
+    assert [hit.id for hit in found.hits] == [hit.id for hit in theirs[0]]

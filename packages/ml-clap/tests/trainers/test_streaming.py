@@ -99,7 +99,9 @@ def test_a_run_stopped_in_mid_epoch_ends_as_the_one_that_was_not(
     assert_same_run(whole, config.out)
 
 
-def test_shards_gone_or_damaged_are_named_and_end_nothing(recipe: Path, tmp_path: Path) -> None:
+def test_shards_gone_or_damaged_are_named_and_end_nothing(
+    recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = Path(yaml.safe_load(recipe.read_text())["data"]["validation"][0]).parent
     shutil.copytree(source, tmp_path / "shards")
     first, second, third = sorted((tmp_path / "shards").glob("train-*.tar"))[:3]
@@ -118,6 +120,7 @@ def test_shards_gone_or_damaged_are_named_and_end_nothing(recipe: Path, tmp_path
     named = {path.relative_to(tmp_path / "shards").as_posix(): why for path, why in result.bad_files.items()}
     assert named.keys() == {f"{first.name}/{json.loads(lines[1])['audio']}", second.name, third.name}
     assert "is damaged" in named[second.name]
+    assert sum(record.message.startswith("not used: ") for record in caplog.records) == 2
     assert result.step == 8
     assert json.loads((config.out / "finished.json").read_text())["bad_files"]
 

@@ -20,6 +20,8 @@ def test_chrf_by_hand() -> None:
         ("A dog barks.", "Un chien aboie.", "fra_Latn", None),
         ("A dog barks.", " ... ", "fra_Latn", "no words"),
         ("A dog barks.", "a dog barks", "fra_Latn", "a copy of its source"),
+        ("A dog barks.", "Un chien abo\ufffde.", "fra_Latn", "damaged characters"),
+        ("A dog barks.", "Un chien\0aboie.", "fra_Latn", "damaged characters"),
         ("A robot.", "A robot.", "nld_Latn", None),
         ("A dog barks on.", "犬がワンワンワンワンワンと吠える", "jpn_Jpan", None),
         ("A dog barks.", "chien chien chien chien chien", "fra_Latn", "repeats itself"),

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from ml_clap.translate.language_tokens import find_language_tokens
-from ml_clap.translate.seq2seq import Seq2SeqTranslator, card_licence, revision_of
-from ml_clap.translate.translator import Translator, check_languages, load_translator
+from ml_clap.translate.loading import load_translator
+from ml_clap.translate.provenance import card_licence, revision_of
+from ml_clap.translate.seq2seq import Seq2SeqTranslator
+from ml_clap.translate.translator import Translator, check_languages
 
 TEXTS = ["A dog barks twice.", "Birds sing."]
 

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 import torch
 from ml_clap.cli import main
 from ml_clap.data.languages import SONAR_LANGUAGES
-from ml_clap.translate.translator import is_sonar, load_translator
+from ml_clap.translate.loading import load_translator
+from ml_clap.translate.translator import is_sonar
 
 needs_sonar = pytest.mark.skipif(importlib.util.find_spec("sonar") is None, reason="needs the extra `sonar`")
 TEXTS = ["A dog barks twice.", "Rain falls on a roof.", "Birds sing."]
@@ -149,3 +152,48 @@ def test_without_its_library_it_says_what_to_install(
     with pytest.raises(SystemExit):
         main([*words, "--languages", "fr", "--translator", "sonar", "--out", str(tmp_path / "out")])
     assert "ml-clap[sonar]" in capsys.readouterr().err
+
+
+CARD_SCRIPT = """
+import json, sys
+import torch
+from ml_clap.translate import sonar
+from ml_clap.translate.loading import load_translator
+sonar.ENCODER_CARD, sonar.DECODER_CARD = "tiny_encoder", "tiny_decoder"
+made = load_translator("sonar", num_beams=3, max_tokens=20, device="cpu", dtype=torch.float32)
+texts = made.translate(json.loads(sys.argv[1]), "eng_Latn", "fra_Latn")
+print(json.dumps([made.revision, [text.text for text in texts]]))
+"""
+
+
+@needs_sonar
+@pytest.mark.slow
+def test_the_published_cards_give_what_the_files_give(
+    sonar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.load(sonar / "sonar_text_encoder.pt")["model"]
+    size = len(state["encoder_frontend.embed.weight"])
+    vocab = {"size": size, "unk_idx": 1, "bos_idx": 2, "eos_idx": 3, "pad_idx": 1}
+    sizes = {"model_dim": 64, "num_encoder_attn_heads": 1, "num_decoder_attn_heads": 1, "vocab_info": vocab}
+    kinds = {
+        "encoder": {**sizes, "num_encoder_layers": 1, "num_decoder_layers": 1, "ffn_inner_dim": 256},
+        "decoder": {**sizes, "num_encoder_layers": 2, "num_decoder_layers": 2, "ffn_inner_dim": 96},
+    }
+    for kind, settings in kinds.items():
+        card = {
+            "name": f"tiny_{kind}",
+            "model_family": f"transformer_{kind}",
+            "model_arch": "basic",
+            "model_config": {"_set_": settings},
+            "checkpoint": str(sonar / f"sonar_text_{kind}.pt"),
+            "tokenizer": str(sonar / "sentencepiece.source.256000.model"),
+            "tokenizer_family": "nllb",
+            "tokenizer_config": {"_set_": {"default_lang": "eng_Latn", "langs": list(SONAR_LANGUAGES)}},
+        }
+        (tmp_path / f"{kind}.yaml").write_text(json.dumps(card))  # JSON is YAML
+    monkeypatch.setenv("FAIRSEQ2_USER_ASSET_DIR", str(tmp_path))  # read once in a process, hence another one
+    command = [sys.executable, "-c", CARD_SCRIPT, json.dumps(TEXTS)]
+    printed = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True).stdout
+    revision, texts = json.loads(printed.splitlines()[-1])
+    assert revision == "tiny_encoder and tiny_decoder"
+    assert texts == [one.text for one in load(sonar).translate(TEXTS, "eng_Latn", "fra_Latn")]

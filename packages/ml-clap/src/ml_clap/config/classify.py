@@ -18,7 +18,8 @@ class ClassifyConfig:
     data: tuple[Path, ...]
     """A manifest (.jsonl; its labels, where it has them, are the truth), folders of audio, or audio files."""
     model: str
-    """Folder or hub id of the model, a training run, or one of the authors' checkpoints."""
+    """Folder, file, hub id or https address of a model (ML-CLAP, GLAP, CLAP of transformers,
+    sentence-transformers), or a training run."""
     prompts: Path | None = None
     """File of the classes: JSON of label -> language -> list of descriptions, of label -> list, or a list of
     labels; or a text file with a label a line."""

@@ -18,7 +18,8 @@ class EvaluateConfig:
     data: Path
     """Manifest (.jsonl) of clips with captions."""
     model: str
-    """Folder or hub id of the model, a training run, or one of the authors' checkpoints."""
+    """Folder, file, hub id or https address of a model (ML-CLAP, GLAP, CLAP of transformers,
+    sentence-transformers), or a training run."""
     split: str | None = None
     """Split to evaluate; needed where the manifest has several. `all` takes every clip."""
     languages: tuple[str, ...] = ()

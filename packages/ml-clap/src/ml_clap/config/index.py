@@ -26,7 +26,8 @@ class IndexConfig:
     out: Path | None = None
     """Folder of the index; made if it is not there, else updated."""
     model: str | None = None
-    """Folder or hub id of the model, or a training run (default: the one that the index was made with)."""
+    """Folder, file, hub id or https address of a model (ML-CLAP, GLAP, CLAP of transformers,
+    sentence-transformers), or a training run (default: the one that the index was made with)."""
     window_seconds: float | None = None
     """Files longer than this are cut into windows, so that a hit says where in the file (default: the
     index's, else 10)."""

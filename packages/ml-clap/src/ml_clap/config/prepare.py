@@ -114,7 +114,7 @@ class PrepareFolderConfig(PrepareConfig):
     """Share of training clips that become the split `validation`: of each label, by whole recordings."""
     recording: str | None = None
     """What clips of one recording share: a column of the list, or a regular expression whose first group
-    finds it in the file's name (ESC: `^\\d+-(\\d+)-`). None: each file is a recording."""
+    finds it in the file's name (ESC: `^\\d+-(\\d+)-`). The manifest keeps it. None: each file is one."""
     train_captions: int | None = None
     """Number of captions of a label in each language that are for training and validation, the first ones;
     the others are for other splits (default: all for all)."""

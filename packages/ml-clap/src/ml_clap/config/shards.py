@@ -27,7 +27,8 @@ class PrepareShardsConfig:
     compress: bool = False
     """Write .tar.gz, as the authors do: about as large, slower, and a run resumes there by unpacking."""
     audio: Literal["flac", "original"] = "flac"
-    """`flac`: 16 kHz, one channel, 16 bits, all that training hears; `original`: the files as they are."""
+    """`flac`: 16 kHz, one channel, 16 bits, all that training hears (as wav where a sound is beyond full
+    scale); `original`: the files as they are."""
     max_samples: int = 10_000
     """Most sounds of a shard."""
     max_megabytes: int = 1000

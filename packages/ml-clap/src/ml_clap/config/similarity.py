@@ -18,7 +18,8 @@ class SimilarityConfig:
     inputs: tuple[str, ...]
     """Sound files and texts, two or more; a word that names a file is that file."""
     model: str
-    """Folder or hub id of the model, a training run, or one of the authors' checkpoints."""
+    """Folder, file, hub id or https address of a model (ML-CLAP, GLAP, CLAP of transformers,
+    sentence-transformers), or a training run."""
     lang: str = "eng_Latn"
     """Language of the texts, as SONAR's code (fra_Latn) or ISO 639 (fr)."""
     channel: Channel | None = None

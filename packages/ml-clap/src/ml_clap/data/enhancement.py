@@ -38,9 +38,11 @@ class Sample(NamedTuple):
 def texts_of(clip: Clip, sample: Sample) -> list[tuple[str, str]] | None:
     """Return (text, language) of a sample's captions, taken of any clip; None where it lacks a language."""
     texts = clip.captions.get(sample.language)
-    if not texts or any(not clip.captions.get(other) for other in sample.others):
+    if not texts:
         return None
     place = sample.caption % len(texts)
+    if any(len(clip.captions.get(other, ())) <= place for other in sample.others):
+        return None
     return [(clip.captions[language][place], language) for language in (sample.language, *sample.others)]
 
 

@@ -13,6 +13,7 @@ from ml_clap.evaluators.results import (
     METRICS,
     Accuracy,
     Consistency,
+    Estimate,
     Interval,
     MomentReport,
     MultiLabel,
@@ -85,28 +86,26 @@ def _print_consistency(found: Consistency) -> None:
 
 
 def _print_rewordings(kind: str, by_language: Mapping[str, Rewording]) -> None:
-    columns = ["", "R@1", "R@10", "R@1 - as is", "fits less", "ranks lower", "queries"]
+    columns = ["", "R@1", "95 %", "R@10", "R@1 - as is", "95 %", "fits less", "ranks lower"]
     rows = [
-        [code, *map(str, (one.r1, one.r10, one.change, one.lower, one.below)), f"{one.num_queries:,}"]
+        [
+            *(code, *_with_interval(one.r1), _number(one.r10), *_with_interval(one.change)),
+            *(_number(one.lower), _number(one.below)),
+        ]
         for code, one in by_language.items()
     ]
-    meaning = "the clip whose caption is denied; to be low" if kind == "negation" else "the caption's clip"
+    meaning = "the clip whose caption is denied: low is right" if kind == "negation" else "the caption's clip"
     print_table(f"Text to audio, captions as {kind} (%)", columns, rows, f"R@1 and R@10 are of {meaning}")
 
 
 def print_moments(report: MomentReport) -> None:
     """Print where captions found their moments, and what guessing has."""
-    columns = ["", "R@1 IoU 0.5", "guess", "R@1 IoU 0.7", "guess", "mAP", "mAP IoU 0.5", "queries"]
+    columns = ["", "R@1 0.5", "95 %", "guess", "R@1 0.7", "95 %", "guess", "mAP", "95 %", "queries"]
     rows = [
         [
-            code,
-            str(one.r1_iou50),
-            f"{one.guess_iou50.value:.1f}",
-            str(one.r1_iou70),
-            f"{one.guess_iou70.value:.1f}",
-            str(one.map),
-            str(one.map_iou50),
-            f"{one.num_queries:,}",
+            *(code, *_with_interval(one.r1_iou50), _number(one.guess_iou50)),
+            *(*_with_interval(one.r1_iou70), _number(one.guess_iou70)),
+            *(*_with_interval(one.map), f"{one.num_queries:,}"),
         ]
         for code, one in report.languages.items()
     ]
@@ -116,8 +115,18 @@ def print_moments(report: MomentReport) -> None:
         f"{count_of(first.num_files, 'file')}, {count_of(first.num_windows, 'window')} of {lengths} s, "
         f"in {report.seconds:.1f} s; each caption ranks those of its file"
     )
-    print_table("Moments (%)", columns, rows, note)
+    print_table("Moments (%): R@1 at an IoU of 0.5 and of 0.7", columns, rows, note)
     print_left_out(report)
+
+
+def _number(one: Estimate) -> str:
+    return f"{one.value:.1f}"
+
+
+def _with_interval(one: Estimate) -> tuple[str, str]:
+    """Return a figure and its interval for two columns; together they would not fit into a terminal."""
+    low, high = one.interval or (None, None)
+    return _number(one), "" if low is None else f"{low:.1f}-{high:.1f}"
 
 
 def say_limit(number: int, limit: int | None) -> tuple[str, ...]:

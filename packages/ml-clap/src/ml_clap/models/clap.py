@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from audio_common.config import Channel
 from audio_common.mel import check_lengths
-from audio_common.sizes import check_folder
+from audio_common.sizes import check_folder, check_sizes
+from audio_common.strict_json import read_object
 from torch import Tensor, nn
 
 from ml_clap.models.identity import hash_model
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-HUB_FILES = ("config.json", "preprocessor_config.json", CARD_FILE, "model*.safetensors*", *TOKENIZER_FILES)
+EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
+"""Where transformers keeps the feature extractor's settings, in 4 and in 5."""
+HUB_FILES = ("config.json", *EXTRACTOR_FILES, CARD_FILE, "model*.safetensors*", *TOKENIZER_FILES)
 ENGLISH = "eng_Latn"
 WINDOWS_AT_ONCE = 16
 MIN_POWER = 1e-10
@@ -86,6 +89,9 @@ class CLAP(nn.Module):
         if not any(folder.glob("*.safetensors")) and not (folder / "pytorch_model.bin").is_file():
             fetch_folder(source, wanted="its weights", patterns=("pytorch_model.bin",))
         check_folder(folder)
+        for path in (folder / name for name in EXTRACTOR_FILES):
+            if path.is_file():
+                check_sizes(read_object(path), str(path))
         with naming(folder):
             model, features, tokenizer = _read(folder)
         return cls(model, features, tokenizer, licence_of_card(folder)).to(device, dtype).eval()

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from audio_common.batch import pad_waveforms
 from audio_common.waveform import as_waveform
-from sentence_transformers.base.modality import is_audio_url_or_path
-from sentence_transformers.base.modules import InputModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from ml_clap.models.ml_clap import MLCLAP
 
@@ -30,14 +28,18 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 16_000
 
 
-class EmbeddingModule(InputModule):
+class EmbeddingModule(nn.Module):
     """The whole of ML-CLAP as the one module of a `SentenceTransformer`.
+
+    It is no subclass of theirs, so that ml-clap imports without that library; what it has is what their
+    `InputModule` has.
 
     Args:
         model: in evaluation mode.
     """
 
-    forward_kwargs: set[str] = {"language"}  # noqa: RUF012 - declared so above
+    save_in_root = True
+    forward_kwargs = frozenset({"language"})
     """`encode(..., language="fra_Latn")`: the language of the texts, SONAR's code or ISO 639."""
 
     def __init__(self, model: MLCLAP) -> None:
@@ -66,6 +68,8 @@ class EmbeddingModule(InputModule):
             language: of the texts.
             kwargs: of other modules; not used.
         """
+        from sentence_transformers.base.modality import is_audio_url_or_path
+
         items = [_unwrapped(item) for item in inputs]
         if all(isinstance(item, str) and not is_audio_url_or_path(item) for item in items):
             batch = self.model.tokenize([(prompt or "") + text for text in items], language)
@@ -97,10 +101,6 @@ class EmbeddingModule(InputModule):
         return cls(
             MLCLAP.from_pretrained(f"{model_name_or_path}@{revision}" if is_of_hub else model_name_or_path)
         )
-
-    def get_config_dict(self) -> dict[str, Any]:
-        """Return what `print` shows."""
-        return {"embed_dim": self.model.config.embed_dim, "sample_rate": SAMPLE_RATE}
 
     def _waveform(self, item: Any) -> Tensor:
         rate: float = SAMPLE_RATE

@@ -69,6 +69,7 @@ class AudioIndex:
         folder: where it is.
         settings: how it was made.
         num_windows: number of vectors.
+        engines: those that are open, by name.
     """
 
     def __init__(self, folder: Path, settings: IndexSettings) -> None:
@@ -84,7 +85,7 @@ class AudioIndex:
             raise AudioIndexError(f"{folder} is damaged: its files do not fit its index.json; make it anew")
         self._entries_path = entries_path(folder, generation)
         self._lines = entry_lines(self._entries_path)  # a line is parsed when it is a hit
-        self._engines: dict[str, Engine] = {}
+        self.engines: dict[str, Engine] = {}
         self._verified: list[DualEncoder] = []
 
     @classmethod
@@ -122,22 +123,18 @@ class AudioIndex:
         """Which clip, from where to where, each window is: (windows,) of `SPAN`."""
         return self._spans
 
-    def engine(self, name: EngineName = "numpy", lance: str | None = None) -> Engine:
+    def engine(self, name: EngineName = "numpy") -> Engine:
         """Return the engine of that name over this index's vectors; it is built at its first use.
 
-        Args:
-            name: see `SearchConfig.engine`.
-            lance: folder or URL of the LanceDB copy; default: where the last one is, else in the index.
+        Raises:
+            ValueError: it is not installed, or is LanceDB's and `lance.mirror` has not opened it.
         """
-        if name not in self._engines:
+        if name not in self.engines:
             if name == "lancedb":
-                from ml_clap.search.lance import mirror
-
-                self._engines[name] = mirror(self, lance)
-            else:
-                path = self.folder / "faiss-ivf.index"
-                self._engines[name] = make_engine(name, self._vectors, path, self._vectors_path.name)
-        return self._engines[name]
+                raise ValueError("open the LanceDB copy first: ml_clap.search.lance.mirror(index)")
+            path = self.folder / "faiss-ivf.index"
+            self.engines[name] = make_engine(name, self._vectors, path, self._vectors_path.name)
+        return self.engines[name]
 
     def select(self, keep: Filter) -> Selection | None:
         """Return the windows of the clips that a filter lets through; None where it lets through all.

@@ -250,25 +250,28 @@ def _place_in(model: str | Path) -> Path:
 
 def print_calibration(report: CalibrationReport, out: Path) -> None:
     """Print each language's threshold for the largest archive, and how it held on other clips."""
-    columns = ["language", "texts", "windows", "threshold", "95 %", "found %"]
-    if report.held_out:
-        columns += ["held out: windows", "false %", "95 %", "found %"]
     rows = []
     for code, one in report.calibration.languages.items():
         point = one.points[-1]
         row = [code, f"{one.num_texts:,}", f"{point.num_windows:,}", f"{point.threshold:.3f}"]
-        row += [f"{point.low:.3f}-{point.high:.3f}", f"{100 * point.found:.1f}"]
-        if held := report.held_out.get(code):
-            row += [f"{held.num_windows:,}", f"{100 * held.false_positives:.1f}"]
-            row += [f"{100 * held.low:.1f}-{100 * held.high:.1f}", f"{100 * held.found:.1f}"]
-        rows.append(row)
+        rows.append([*row, f"{point.low:.3f}-{point.high:.3f}", f"{100 * point.found:.1f}"])
     rate = 100 * report.calibration.false_positives
     print_table(
-        f"Thresholds: {rate:g} % of the queries without a right answer are shown one",
-        columns,
+        f"Thresholds for {rate:g} % false positives",
+        ["language", "texts", "windows", "threshold", "95 %", "found %"],
         rows,
         f"found: the share of texts whose right sound scores at least the threshold. Written to {out}",
     )
+    if report.held_out:
+        rows = []
+        for code, held in report.held_out.items():
+            row = [code, f"{held.num_texts:,}", f"{held.num_windows:,}", f"{100 * held.false_positives:.1f}"]
+            rows.append([*row, f"{100 * held.low:.1f}-{100 * held.high:.1f}", f"{100 * held.found:.1f}"])
+        print_table(
+            "The same thresholds on the clips held out",
+            ["language", "texts", "windows", "false %", "95 %", "found %"],
+            rows,
+        )
     print_skipped([file.reason for file in report.bad_files])
     if report.bad_rows:
         print(f"{count_of(len(report.bad_rows), 'line')} of the manifest skipped")

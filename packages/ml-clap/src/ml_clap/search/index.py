@@ -111,8 +111,9 @@ def index(config: IndexConfig) -> IndexReport:
     if report.independence is not None and report.independence > LARGEST:
         logger.warning(describe_independence(report.independence))
     if config.engine == "lancedb":
-        engine = AudioIndex.open(config.out).engine("lancedb", config.lance)
-        logger.info("%s", engine.description)
+        from ml_clap.search.lance import mirror
+
+        logger.info("%s", mirror(AudioIndex.open(config.out), config.lance).description)
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:

@@ -112,7 +112,7 @@ class LanceEngine:
 
 
 def mirror(index: AudioIndex, place: str | None = None, *, flat_rows: int = FLAT_ROWS) -> LanceEngine:
-    """Bring the LanceDB copy of an index up to date, and return the engine that searches it.
+    """Bring the LanceDB copy of an index up to date; the index's engine `lancedb` then searches it.
 
     Args:
         index: the open format.
@@ -144,7 +144,8 @@ def mirror(index: AudioIndex, place: str | None = None, *, flat_rows: int = FLAT
         with sole_writer(path):
             table, state = _follow(index, database, table, state, where, flat_rows)
             write_json(path, state)
-    return LanceEngine(table, index.vectors, state)
+    index.engines["lancedb"] = engine = LanceEngine(table, index.vectors, state)
+    return engine
 
 
 def _is_current(index: AudioIndex, table: Any, state: LanceState, *, is_whole: bool) -> bool:
@@ -168,8 +169,8 @@ def _follow(
     if state is None or not _is_current(index, table, state, is_whole=False):
         logger.info("copying %d windows to LanceDB in %s", index.num_windows, where)
         # One transaction: a kill leaves the version before.
-        schema = table_schema(index)
-        table = database.create_table(TABLE, table_batches(index), schema=schema, mode="overwrite")
+        mode = "create" if table is None else "overwrite"
+        table = database.create_table(TABLE, table_batches(index), schema=table_schema(index), mode=mode)
     else:
         num_lists = state.num_lists
         if state.rows < index.num_windows:

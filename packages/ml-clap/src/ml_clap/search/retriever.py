@@ -349,6 +349,10 @@ class Retriever:
             [folder] if isinstance(folder, str | Path) else folder,
         )
         vectors = embed_queries(self.model, queries, channel=channel)
+        if engine == "lancedb" and engine not in opened.engines:
+            from ml_clap.search.lance import mirror
+
+            mirror(opened)
         found = opened.nearest(vectors, top_k, all_windows, engine, keep=keep, duplicates=duplicates)
         return judge(queries, found, self._thresholds(opened, queries, keep, threshold))
 
@@ -356,7 +360,9 @@ class Retriever:
         self, index: AudioIndex, queries: Sequence[Query], keep: Filter, threshold: float | str | None
     ) -> list[float | None]:
         if threshold != "auto":
-            least = None if threshold in (None, "none") else float(threshold)
+            if isinstance(threshold, str) and threshold != "none":
+                raise ValueError(f"threshold: a number from -1 to 1, 'auto' or None, got {threshold!r}")
+            least = None if threshold is None or threshold == "none" else float(threshold)
             return [least] * len(queries)
         selection = index.select(keep)
         num_windows = index.num_windows if selection is None else len(selection.rows)

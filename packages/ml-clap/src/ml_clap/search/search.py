@@ -69,7 +69,10 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
     if config.threshold == "auto":
         calibration = find_calibration(source, index.settings.fingerprint, config.calibration)
     queries, vectors, notices = _embed(config, model, queries, index, left_out, is_strict=bad is None)
-    index.engine(config.engine, config.lance)
+    if config.engine == "lancedb":
+        from ml_clap.search.lance import mirror
+
+        mirror(index, config.lance)
     answers = index.nearest(
         vectors,
         config.top_k,

@@ -53,6 +53,7 @@ SHARD_INDEXES = "shard_indexes"
 """Folder for indexes of shards beside which nothing may be written."""
 VALIDATION_SOUNDS = "validation_sounds"
 """Folder for the sounds of validation shards, which every validation reads again."""
+SHOWN_FAULTS = 5
 STATISTICS_CLIPS = 512
 """Number of training clips that the mel statistics are measured on, from scratch."""
 
@@ -93,7 +94,7 @@ class Trainer:
             world_size=self.accelerator.num_processes,
             pin_memory=self.accelerator.device.type == "cuda",
         )
-        self.data.loader.bad_files |= sources.faults | validation.faults
+        self._note_faults(sources.faults | validation.faults)
         # A checkpoint has the statistics among its buffers.
         if is_from_scratch(config.model, config.init_from) and not list_checkpoints(config.out):
             measure_mel_statistics(self.model.audio_encoder, self.data.some_audio(STATISTICS_CLIPS))
@@ -208,6 +209,15 @@ class Trainer:
             }
             save_checkpoint(self.config.out, self.state.step, state, keep=self.config.keep_checkpoints)
         self.accelerator.wait_for_everyone()
+
+    def _note_faults(self, faults: dict[Path, str]) -> None:
+        """Name what is wrong with shards before the run, whose result lists it."""
+        self.data.loader.bad_files |= faults
+        if self.accelerator.is_main_process:
+            for reason in list(faults.values())[:SHOWN_FAULTS]:
+                logger.warning("not used: %s", reason)
+            if len(faults) > SHOWN_FAULTS:
+                logger.warning("not used: %d more of the shards' samples", len(faults) - SHOWN_FAULTS)
 
     def _note_bad(self, found: dict[Path, str]) -> None:
         for path, reason in found.items():

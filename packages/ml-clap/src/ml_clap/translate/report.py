@@ -21,7 +21,9 @@ body { font: 16px/1.45 system-ui, sans-serif; color: #1b1b1b; max-width: 72rem }
 body { margin: 1.5rem auto; padding: 0 1rem }
 h2 { margin-top: 2.2rem; border-top: 1px solid #ccc; padding-top: 1rem }
 .wide { overflow-x: auto }
-table { border-collapse: collapse; min-width: 36rem; width: 100% }
+table { border-collapse: collapse; width: 100% }
+.wide table { min-width: 36rem }
+.facts td { overflow-wrap: anywhere }
 th, td { text-align: start; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #ddd }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 img { max-width: 100%; height: auto }
@@ -142,7 +144,7 @@ def _head(facts: Mapping[str, str]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Translated captions</title><style>{_STYLE}</style></head><body>\n"
-        f"<h1>Translated captions</h1>\n<table>{rows}</table>\n"
+        f'<h1>Translated captions</h1>\n<table class="facts">{rows}</table>\n'
         "<p>Read the samples: a gate catches what is plainly wrong, not a nuance. Rejected captions are all "
         "in <code>rejected.jsonl</code>.</p>"
     )

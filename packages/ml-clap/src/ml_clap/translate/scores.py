@@ -81,6 +81,8 @@ def find_fault(source: str, translation: str, language: str) -> str | None:
     """
     if not any(char.isalnum() for char in translation):
         return "no words"
+    if any(char == "\ufffd" or unicodedata.category(char) in ("Cc", "Cs", "Co") for char in translation):
+        return "damaged characters"
     words = source.split()
     if len(words) >= COPY_WORDS and normalize_text(source) == normalize_text(translation):
         return "a copy of its source"

@@ -9,9 +9,7 @@ is another one in transformers 4 and 5, and cannot say that a language is missin
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from audio_common.strict_json import read_object
 from ml_clap.models.text_source import HUB_FILES, fetch_folder, naming
 from ml_clap.models.tokenizer import pad_tokens
 from ml_clap.translate.language_tokens import find_language_tokens
+from ml_clap.translate.provenance import card_licence, revision_of
 from ml_clap.translate.translator import Translation
 
 KINDS = ("m2m_100", "t5", "mt5")
@@ -163,31 +162,3 @@ def _language_ids(tokenizer: Any, vocab_size: int, name: str) -> dict[str, int]:
             "of a translation model, or its files are not complete (NLLB and MADLAD need tokenizer.json)"
         )
     return ids
-
-
-def revision_of(folder: Path) -> str:
-    """Return the commit of a hub's snapshot, or a digest of the weights in a folder of one's own."""
-    if folder.parent.name == "snapshots":
-        return folder.name
-    return digest_files(
-        [path for kind in ("*.safetensors", "pytorch_model*.bin") for path in sorted(folder.glob(kind))]
-    )
-
-
-def digest_files(paths: Sequence[Path]) -> str:
-    """Return a digest of files' contents in their order, as `blake2b:...`."""
-    digest = blake2b(digest_size=16)
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 24):
-                digest.update(block)
-    return f"blake2b:{digest.hexdigest()}"
-
-
-def card_licence(folder: Path) -> str:
-    """Return the licence that a model card's header (README.md) names, or `unknown`."""
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    header = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
-    found = re.search(r"^license:\s*[\"']?([\w.+-]+)", header[1], re.MULTILINE) if header else None
-    return found[1] if found else "unknown"

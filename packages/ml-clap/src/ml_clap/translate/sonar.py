@@ -20,7 +20,7 @@ from ml_clap.models.sonar import import_sonar
 from ml_clap.models.text_encoder import load_text_encoder
 from ml_clap.models.text_source import load_pt
 from ml_clap.models.tokenizer import SonarTokenizer, find_sentencepiece
-from ml_clap.translate.seq2seq import digest_files
+from ml_clap.translate.provenance import digest_files
 from ml_clap.translate.translator import SONAR_DECODER, Translation
 
 ENCODER_CARD, DECODER_CARD = "text_sonar_basic_encoder", "text_sonar_basic_decoder"

@@ -33,8 +33,9 @@ from ml_clap.translate.factory import Candidate, Factory, Limits, by_code, sourc
 from ml_clap.translate.gate import read_gate
 from ml_clap.translate.journal import Journal
 from ml_clap.translate.judge import Judge, load_judge
+from ml_clap.translate.loading import load_translator
 from ml_clap.translate.report import LanguageResult, median, write_report
-from ml_clap.translate.translator import check_languages, load_translator
+from ml_clap.translate.translator import check_languages
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ class TranslationReport:
     licence: str
     judge: str | None
     num_clips: int
+    """Of the splits that were translated."""
+    num_without_source: int
+    """Clips without a caption in the source language: nothing could be translated."""
     languages: dict[str, dict[str, Any]]
     """FLORES code -> counts, thresholds, medians."""
     bad_rows: list[str]
@@ -76,10 +80,7 @@ def translate_manifest(config: TranslateConfig) -> TranslationReport:
     source_language = resolve(config.source_language)
     languages = read_languages(config.languages, source_language)
     clips = read_manifest(config.data, language=config.language, bad_rows=bad_rows)
-    chosen = [clip for clip in clips if not config.splits or clip.split in config.splits]
-    if not any(source_language in clip.captions for clip in chosen):
-        where = f" in the splits {', '.join(config.splits)}" if config.splits else ""
-        raise ValueError(f"{config.data} has no caption in {source_language}{where}: nothing to translate")
+    chosen = choose_clips(clips, config, source_language)
     factory = _make_factory(config, source_language, languages)
     made = {code: factory.make(sources_of(chosen, source_language, code), code) for code in languages}
     entry = _provenance(factory)
@@ -93,7 +94,7 @@ def translate_manifest(config: TranslateConfig) -> TranslationReport:
     write_manifest(config.out / "manifest.jsonl", written)
     write_atomically(config.out / "rejected.jsonl", b"".join(to_json(row) + b"\n" for row in rejected))
     results = [_result(factory, code, list(made[code].values())) for code in languages]
-    report = _report(factory, results, len(clips), bad_rows)
+    report = _report(factory, results, chosen, bad_rows)
     facts = _facts(config, report, source_language)
     page = write_report(config.out, results, facts, num_samples=config.num_samples, seed=config.seed)
     write_json(config.out / "report.json", report)
@@ -102,6 +103,18 @@ def translate_manifest(config: TranslateConfig) -> TranslationReport:
     with tables_beside_json(config.json):
         _print(report, results, config.out, page)
     return report
+
+
+def choose_clips(clips: Sequence[Clip], config: TranslateConfig, source_language: str) -> list[Clip]:
+    """Return the clips of the splits; ValueError if a split is not there, or nothing is to be translated."""
+    there = {clip.split for clip in clips}
+    if missing := [split for split in config.splits if split not in there]:
+        named = ", ".join(sorted(split or "(none)" for split in there))
+        raise ValueError(f"no clip of {config.data} is of the splits {', '.join(missing)}; there are {named}")
+    chosen = [clip for clip in clips if not config.splits or clip.split in config.splits]
+    if not any(source_language in clip.captions for clip in chosen):
+        raise ValueError(f"{config.data} has no caption in {source_language}: nothing to translate")
+    return chosen
 
 
 def read_languages(names: Sequence[str], source_language: str) -> list[str]:
@@ -215,16 +228,18 @@ def _result(factory: Factory, language: str, candidates: Sequence[Candidate]) ->
 
 
 def _report(
-    factory: Factory, results: Sequence[LanguageResult], num_clips: int, bad_rows: Sequence[BadRow]
+    factory: Factory, results: Sequence[LanguageResult], clips: Sequence[Clip], bad_rows: Sequence[BadRow]
 ) -> TranslationReport:
     return TranslationReport(
         translator=factory.translator.name,
         revision=factory.translator.revision,
         licence=factory.translator.licence,
         judge=factory.judge.name if factory.judge else None,
-        num_clips=num_clips,
+        num_clips=len(clips),
+        num_without_source=sum(factory.source_language not in clip.captions for clip in clips),
         languages={
             result.language: {
+                "clips_with_own": sum(result.language in clip.captions for clip in clips),
                 "captions": len(result.candidates),
                 "accepted": len(result.accepted),
                 "rejected": len(result.rejected),
@@ -268,6 +283,9 @@ def _print(report: TranslationReport, results: Sequence[LanguageResult], out: Pa
     for result in results:
         if result.least_similarity is not None and not result.is_measured and report.judge:
             logger.info("%s: its threshold of similarity is not measured on human pairs", result.language)
+    if report.num_without_source:
+        clips = count_of(report.num_without_source, "clip")
+        logger.warning("%s without a caption to translate from", clips)
     if report.licence == "unknown":
         logger.warning("the licence of %s is not known: give it with --licence", report.translator)
     print_skipped(report.bad_rows, what="line")

@@ -61,6 +61,8 @@ def read_folder(config: PrepareFolderConfig) -> Reading:
         own = _captions_of_split(captions[row.label], split, config.train_captions, row.label)
         duration = seconds_or_none(row.columns.get("duration"))
         extra = dict(row.extra)
+        if config.recording is not None:  # for intervals that resample recordings
+            extra.setdefault("recording", recording_of(row, config.recording))
         reading.clips.append(
             Clip(
                 id_of_file(row.name),

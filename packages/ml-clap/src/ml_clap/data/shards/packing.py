@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import struct
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,7 @@ class ShardsReport:
     shards: tuple[Shard, ...]
     skipped: tuple[Skipped, ...]
     clipped: int = 0
-    """Sounds beyond full scale, which 16 bits cut off."""
+    """Sounds beyond full scale, which the reference's layout cuts off."""
 
     @property
     def samples(self) -> int:
@@ -82,6 +83,7 @@ class _Packed:
 
     clip: Clip
     audio: bytes = b""
+    ending: str = ""
     seconds: float = 0.0
     is_clipped: bool = False
     fault: str | None = None
@@ -158,7 +160,7 @@ def print_shards(report: ShardsReport) -> None:
         print(f"left out: {len(report.skipped) - SHOWN:,} more in {TOTALS_FILE}")
     if report.clipped:
         sounds = count_of(report.clipped, "sound")
-        print(f"{sounds} beyond full scale cut off at it (--audio original keeps them)")
+        print(f"{sounds} beyond full scale cut off at it (--layout ours keeps them as they are)")
 
 
 def _write_totals(report: ShardsReport) -> None:
@@ -310,13 +312,30 @@ def _pack(clip: Clip, config: PrepareShardsConfig, pool: DecodePool) -> _Packed:
     try:
         waveform = pool.load_audio(clip.audio, sample_rate=SAMPLE_RATE, channel=config.channel).numpy()
         if config.audio == "original":
-            return _Packed(clip, clip.audio.read_bytes(), len(waveform) / SAMPLE_RATE)
+            ending = clip.audio.suffix.lower().removeprefix(".")
+            return _Packed(clip, clip.audio.read_bytes(), ending, len(waveform) / SAMPLE_RATE)
+        seconds = len(waveform) / SAMPLE_RATE
+        is_loud = bool(np.abs(waveform).max() > 1.0)
+        if is_loud and config.layout == "ours":
+            # Flac has whole numbers only: what is beyond full scale would be cut off at it.
+            return _Packed(clip, _float_wav(waveform), "wav", seconds)
         buffer = BytesIO()
         soundfile.write(buffer, waveform, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     except (AudioError, OSError, soundfile.LibsndfileError) as e:
         return _Packed(clip, fault=str(e))
-    is_clipped = bool(np.abs(waveform).max() > 1.0)
-    return _Packed(clip, buffer.getvalue(), len(waveform) / SAMPLE_RATE, is_clipped)
+    return _Packed(clip, buffer.getvalue(), "flac", seconds, is_loud)
+
+
+def _float_wav(waveform: np.ndarray) -> bytes:
+    """Return a wav file of floats; libsndfile's has the time of writing in it, and no two are equal."""
+    data = waveform.astype("<f4").tobytes()
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 3, 1, SAMPLE_RATE, 4 * SAMPLE_RATE, 4, 32)
+    return (
+        struct.pack("<4sI4s", b"RIFF", 36 + len(data), b"WAVE")
+        + form
+        + struct.pack("<4sI", b"data", len(data))
+        + data
+    )
 
 
 def _members(item: _Packed, number: int, config: PrepareShardsConfig) -> dict[str, Any]:
@@ -338,8 +357,7 @@ def _members(item: _Packed, number: int, config: PrepareShardsConfig) -> dict[st
     }
     row = {key: value for key, value in told.items() if value is not None}
     row |= {key: value for key, value in clip.extra.items() if key not in KEYS}
-    ending = "flac" if config.audio == "flac" else clip.audio.suffix.lower().removeprefix(".")
-    return {"__key__": f"{number:08d}", ending: item.audio, "json": to_json(row)}
+    return {"__key__": f"{number:08d}", item.ending: item.audio, "json": to_json(row)}
 
 
 @contextmanager
