@@ -109,9 +109,9 @@ class SonarTokenizer:
             raise ValueError(f"this text encoder does not know the language {code}; it knows {known}")
         return self._language_ids[code]
 
-    def piece_ids(self) -> Tensor:
-        """Return the ids that stand for text, `(pieces,)`: without special tokens and languages."""
-        return torch.arange(UNK + 1, self.vocab_size - NUM_MARKERS - len(self.languages))
+    def piece_ids(self) -> Sequence[int]:
+        """Return the ids that stand for text: without special tokens and languages."""
+        return range(UNK + 1, self.vocab_size - NUM_MARKERS - len(self.languages))
 
     def fingerprint(self) -> str:
         """Return a hash of everything that decides the ids."""
@@ -162,10 +162,10 @@ class HFTokenizer:
         # verbose=False: the tokenizer would warn of what is asked for here
         return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
 
-    def piece_ids(self) -> Tensor:
-        """Return the ids that stand for text, `(pieces,)`: without special tokens."""
+    def piece_ids(self) -> Sequence[int]:
+        """Return the ids that stand for text: without special tokens."""
         special = set(self.tokenizer.all_special_ids)
-        return torch.tensor(sorted(set(self.tokenizer.get_vocab().values()) - special))
+        return sorted(set(self.tokenizer.get_vocab().values()) - special)
 
     def fingerprint(self) -> str:
         """Return a hash of the vocabulary and of some probes' ids, which show how texts are normalized."""

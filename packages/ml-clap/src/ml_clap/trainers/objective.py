@@ -77,7 +77,7 @@ class Towers(nn.Module):
             freq_width=augment.freq_mask_bins,
         )
         self.token_noise = augment.token_noise
-        self.pieces = model.text_encoder.tokenizer.piece_ids() if augment.token_noise else None
+        self.pieces = torch.tensor(model.text_encoder.tokenizer.piece_ids()) if augment.token_noise else None
 
     def forward(
         self, waveforms: Tensor, lengths: Tensor, ids: Tensor, mask: Tensor, text_features: Tensor | None
