@@ -163,12 +163,13 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
         # The sound, the dear part of a pair, is encoded once for its captions in all languages.
         multilingual="one_to_k",
         # Test captions have words that no training caption has: their pieces must come to mean nothing.
-        augment=AugmentConfig(token_noise=0.3),
+        augment=AugmentConfig(token_noise=0.2),
         learning_rate=1.5e-3,
         warmup_ratio=0.1,
         batch_size=16,
         epochs=config.steps,  # more than enough: max_steps ends the run
         max_steps=config.steps,
+        eval_steps=max(1, config.steps // 4),
         device="cpu",
         seed=config.seed,
     )

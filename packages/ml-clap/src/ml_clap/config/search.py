@@ -55,7 +55,7 @@ class SearchConfig:
     """The model, if it is no longer where it was when the index was made."""
     text_tower: Path | None = None
     """Answer texts by this small tower (`distill`, `project`, `export`) made for the index's model, which is
-    then loaded only for queries by sound."""
+    then loaded only for queries by sound; thresholds of `calibrate` are the model's, and not used then."""
     all_windows: bool = False
     """List every window of a file that scores high; else only its best one."""
     engine: Literal["numpy", "faiss", "auto", "lancedb"] = "numpy"
