@@ -34,7 +34,6 @@ from ml_clap.evaluators.results import RetrievalReport
 from ml_clap.files import write_atomically
 from ml_clap.lock import sole_writer
 from ml_clap.models.text_encoder import create_small_text_encoder
-from ml_clap.output import printable
 from ml_clap.search.audio_index import Hit
 from ml_clap.search.index import index
 from ml_clap.search.search import search
@@ -203,7 +202,6 @@ def _ask(out: Path) -> dict[str, list[Hit]]:
     write_atomically(asked, lines.encode())
     page = out / "page.html"
     answers = search(SearchConfig(index=out / "index", queries=asked, top_k=3, page=page, threshold="none"))
-    print(f"The same with players, for a browser: {printable(page)}")
     return dict(zip(QUERIES, answers, strict=True))
 
 

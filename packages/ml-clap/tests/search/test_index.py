@@ -16,6 +16,8 @@ from ml_clap.config.model import ModelConfig
 from ml_clap.data.manifest import Clip, write_manifest
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
+from ml_clap.search.audio_index import AudioIndex
+from ml_clap.search.filters import Filter
 from ml_clap.search.index import IndexReport, index, update_index
 from ml_clap.search.store import AudioIndexError, IndexWriter, open_rows, read_settings, vectors_path
 
@@ -295,6 +297,21 @@ def test_a_manifest_gives_ids_and_captions_and_follows_their_changes(
     assert [entry.id for entry in entries] == ["clip 0", "clip 1", "clip 2"]
     assert entries[1].captions == {"fra_Latn": ["un chat 1"]}
     assert entries[1].file == "1.wav"
+
+
+def test_further_keys_of_a_manifest_can_be_searched_at_once(
+    model: MLCLAP, archive: Path, tmp_path: Path
+) -> None:
+    source = manifest(archive, "un chien")
+    rows = [json.loads(line) for line in source.read_text().splitlines()]
+    source.write_text(
+        "".join(json.dumps(row | {"take": n, "split": "test"}) + "\n" for n, row in enumerate(rows))
+    )
+    run(model, source, tmp_path / "index")
+    opened = AudioIndex.open(tmp_path / "index")
+    vector = model.encode_text("a dog").numpy()[None]
+    (hits,) = opened.nearest(vector, keep=Filter.parse(["take=1", "split=test"]))
+    assert [hit.metadata for hit in hits] == [{"split": "test", "take": 1}]
 
 
 def test_a_missing_file_of_a_manifest_is_listed(model: MLCLAP, archive: Path, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ class QuickstartConfig:
 
     out: Path = Path("runs/quickstart-ml-clap")
     """Folder for everything that is made."""
-    steps: int = 1500
-    """Updates to train for; about five minutes on two cores."""
+    steps: int = 2400
+    """Updates to train for; about four minutes of one core."""
     clips: int = 1500
     """Training scenes to synthesize; validation and test have a tenth of that each."""
     seed: int = 0

@@ -80,6 +80,7 @@ def measure(clip: Found, window_seconds: float, pool: DecodePool | None = None) 
         captions=clip.captions,
         label=clip.label,
         licence=clip.licence,
+        metadata=clip.metadata,
         problem=problem,
     )
 
