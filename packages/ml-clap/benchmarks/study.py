@@ -63,9 +63,6 @@ BATCH_SIZE = 8
 RATES_FILE = "rates.json"
 MAX_SAMPLES = 4 * 16_000
 AUDIO = CEDConfig(embed_dim=96, depth=2, num_heads=3, time_patch_out=0.5)
-BATCH_SIZE = 8
-MAX_SAMPLES = 4 * 16_000
-AUDIO = CEDConfig(embed_dim=96, depth=2, num_heads=3, time_patch_out=0.5)
 SILENT = ("rhea", "iguana", "giraffe", "wombat")
 COPIES = ("beaver", "goat-mountain")
 """Tux Paint's events whose sound is that of badger and of ram: one of each pair takes part."""
@@ -221,7 +218,7 @@ def settings(run: Run) -> TrainConfig:
     )
 
 
-def train(run: Run, data: Data) -> MLCLAP:
+def train(run: Run, data: Data, updates: int) -> MLCLAP:
     """Train the towers of one run."""
     config = settings(run)
     clips = training_clips(run, data.clips)
@@ -238,7 +235,7 @@ def train(run: Run, data: Data) -> MLCLAP:
     optimizer = make_optimizer(model, config)
     generator = np.random.default_rng(run.seed)  # of clips and crops: the same for both arms
     queue: list[int] = []
-    for update in range(UPDATES[run.study]):
+    for update in range(updates):
         while len(queue) < BATCH_SIZE:
             queue += generator.permutation(places).tolist()
         chosen, queue = queue[:BATCH_SIZE], queue[BATCH_SIZE:]
@@ -259,7 +256,7 @@ def train(run: Run, data: Data) -> MLCLAP:
         vectors = model.project_text(data.features[[row_of[text] for text in texts]])
         matching = torch.tensor([labels[own[p.clip].label or own[p.clip].id] for p in pairs])
         loss = contrastive_loss(sounds[[p.clip for p in pairs]], vectors, model.temperature, matching)
-        rate = learning_rate((update + 0.5) / UPDATES[run.study], peak=run.rate, warmup_ratio=0.1)
+        rate = learning_rate((update + 0.5) / updates, peak=run.rate, warmup_ratio=0.1)
         set_learning_rate(optimizer, rate)
         optimizer.zero_grad()
         loss.backward()
@@ -300,7 +297,9 @@ def choose_rates(data: Data, out: Path) -> dict[str, float]:
     _, validation, _ = split("esc10", data.clips, 0)
 
     def score(arm: str, rate: float) -> float:
-        with np.load(out / keep(Run("esc10", arm, 0, rate, CHOICE_SEED), data, out)) as kept:
+        with np.load(
+            out / keep(Run("esc10", arm, 0, rate, CHOICE_SEED), data, out, UPDATES["esc10"])
+        ) as kept:
             return validation_score(data, kept["audio"], kept["text"], validation)
 
     write_json(out / RATES_FILE, {arm: {f"{rate:g}": score(arm, rate) for rate in RATES} for arm in ARMS})
@@ -329,11 +328,11 @@ def validation_score(data: Data, audio: np.ndarray, text: np.ndarray, validation
     return float(np.mean(found))
 
 
-def keep(run: Run, data: Data, out: Path) -> str:
+def keep(run: Run, data: Data, out: Path, updates: int) -> str:
     """Train a run that is not there yet, and return the name of the file with its embeddings."""
     if not (out / run.name).exists():
         began, used = time.monotonic(), time.process_time()
-        found = embed(run, train(run, data), data)
+        found = embed(run, train(run, data, updates), data)
         buffer = io.BytesIO()
         np.savez(buffer, **found)
         write_atomically(out / run.name, buffer.getvalue())
@@ -350,17 +349,22 @@ def main() -> None:
     parser.add_argument("--tuxpaint", type=Path, required=True, help="folder with effects.jsonl")
     parser.add_argument("--text_encoder", default="intfloat/multilingual-e5-small")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--studies", nargs="+", choices=list(FOLDS), default=list(FOLDS))
+    parser.add_argument("--seeds", type=int, help="seeds of each study (default: 8, 5 and 6)")
+    parser.add_argument("--updates", type=int, help="updates of each run (default: 500, 150 and 150)")
     arguments = parser.parse_args()
     out, folders = arguments.out, {"esc10": arguments.esc10, "tuxpaint": arguments.tuxpaint}
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     read = {name: prepare(name, folder, arguments.text_encoder) for name, folder in folders.items()}
     rates = choose_rates(read["esc10"], out)
-    for seed in range(max(SEEDS.values())):
-        for study in FOLDS:
-            for arm in ARMS if seed < SEEDS[study] else ():
+    seeds = {study: arguments.seeds or SEEDS[study] for study in arguments.studies}
+    for seed in range(max(seeds.values())):
+        for study in arguments.studies:
+            for arm in ARMS if seed < seeds[study] else ():
                 data = read["esc10" if study == "esc10" else "tuxpaint"]
-                keep(Run(study, arm, seed % FOLDS[study], rates[arm], seed), data, out)
+                updates = arguments.updates or UPDATES[study]
+                keep(Run(study, arm, seed % FOLDS[study], rates[arm], seed), data, out, updates)
 
 
 if __name__ == "__main__":
