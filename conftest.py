@@ -1,6 +1,11 @@
 """Settings of every test: nothing from the network, one torch thread, one seed."""
 
 import os
+import signal
+
+# A shell's background job ignores Ctrl-C, and so would every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before any test module imports torch or huggingface_hub. Two OpenMP threads on a busy two-core machine
 # run many times slower than one.

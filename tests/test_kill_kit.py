@@ -14,11 +14,10 @@ from kill_kit.jobs import Point
 from kill_kit.operations import Fault, Mode, Operation
 
 PROGRAM = """
-import json, os, signal, sys
+import json, os, sys
 from pathlib import Path
 from kill_kit.operations import Fault, Watch
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 folder, report, fault = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
 watch = Watch(folder, report, fault and Fault(**fault))
 watch.start()

@@ -118,6 +118,7 @@ def write_clap() -> Callable[..., Path]:
 def _write_clap(folder: Path, *, has_fusion: bool = False, padding: str = "repeatpad") -> Path:
     """Write a `ClapModel` of 2 s windows, its feature extractor and an English tokenizer."""
     import torch
+    import transformers
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
@@ -128,6 +129,7 @@ def _write_clap(folder: Path, *, has_fusion: bool = False, padding: str = "repea
         ClapModel,
         ClapProcessor,
         PreTrainedTokenizerFast,
+        RobertaTokenizerFast,
     )
 
     words = [
@@ -142,7 +144,9 @@ def _write_clap(folder: Path, *, has_fusion: bool = False, padding: str = "repea
     vocabulary.post_processor = TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    tokenizer = PreTrainedTokenizerFast(
+    # transformers 4 insists on its class, which in transformers 5 does not take a vocabulary as it is.
+    is_old = transformers.__version__.startswith("4.")
+    tokenizer = (RobertaTokenizerFast if is_old else PreTrainedTokenizerFast)(
         tokenizer_object=vocabulary, bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
     )
     text = {

