@@ -1,7 +1,9 @@
 """Settings of every test: nothing from the network, one torch thread, one seed."""
 
+import logging
 import os
 import signal
+from collections.abc import Iterator
 
 # A shell's background job ignores Ctrl-C, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -24,6 +26,15 @@ def _fixed_seed() -> None:
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_handler_of_a_command_stays() -> Iterator[None]:
+    """Take off what a command's `output.set_up` put on: tests after it would write to standard error."""
+    yield
+    for handler in logging.getLogger().handlers[:]:
+        if type(handler).__name__ == "_StderrHandler":
+            logging.getLogger().removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

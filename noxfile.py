@@ -82,7 +82,8 @@ def ml_clap(session: nox.Session) -> None:
 @nox.session(name="ml-clap-sonar")
 def ml_clap_sonar(session: nox.Session) -> None:
     """ml-clap with SONAR's own library, and audio-common, on the torch and transformers that this holds."""
-    sync(session, "--package", "ml-clap", "--group", "dev", "--extra", "av", "--extra", "sonar")
+    extras = ("--extra", "av", "--extra", "lora", "--extra", "sonar")
+    sync(session, "--package", "ml-clap", "--group", "dev", *extras)
     run_tests(session, "packages/ml-clap/tests", "packages/audio-common/tests", "tests/test_isolation.py")
 
 

@@ -1,6 +1,7 @@
 """Each way to train goes the whole way: it trains, is stopped and continued, saved and loaded."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,12 @@ def with_settings(config: TrainConfig, settings: dict[str, Any]) -> TrainConfig:
     return replace(config, model=replace(config.model, **model), **own)
 
 
-OPTIONS: list[dict[str, Any]] = [
+NEEDS_PEFT = pytest.mark.skipif(find_spec("peft") is None, reason="needs the extra `lora`")
+OPTIONS: list[Any] = [
     {"loss": "sigmoid", "gradient_cache": 3},
     {"multilingual": "one_to_k", "matryoshka_dims": (4, 8)},
     {"multilingual": "co_anchor"},
-    {"model.text_lora_rank": 2},
+    pytest.param({"model.text_lora_rank": 2}, marks=NEEDS_PEFT),
     {"model.text_layers": 1},
 ]
 
@@ -85,6 +87,7 @@ def trained_part(config: TrainConfig) -> MLCLAP:
     return model.eval()
 
 
+@NEEDS_PEFT
 def test_adapters_alone_learn_and_at_first_change_nothing(config: TrainConfig) -> None:
     torch.manual_seed(0)
     model = make_model(replace(config.model, text_lora_rank=2), None)
@@ -106,7 +109,9 @@ def test_the_last_layers_alone_learn(config: TrainConfig) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"text_lora_rank": 2}, {"text_layers": 1}], ids=lambda each: " ".join(each)
+    "settings",
+    [pytest.param({"text_lora_rank": 2}, marks=NEEDS_PEFT), {"text_layers": 1}],
+    ids=lambda each: " ".join(each),
 )
 def test_a_model_saved_with_or_without_its_base_is_the_trained_one(
     config: TrainConfig, settings: dict[str, int], tmp_path: Path
@@ -129,6 +134,7 @@ def test_a_model_saved_with_or_without_its_base_is_the_trained_one(
     assert MLCLAP.from_pretrained(tmp_path / "again").fingerprint() == model.fingerprint()
 
 
+@NEEDS_PEFT
 def test_adapters_that_do_not_fit_the_base_are_refused(config: TrainConfig, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -148,6 +154,7 @@ def test_without_peft_the_extra_is_named(config: TrainConfig, monkeypatch: pytes
         make_model(replace(config.model, text_lora_rank=2), None)
 
 
+@NEEDS_PEFT
 def test_fine_tuning_by_adapters_starts_from_the_trained_model(config: TrainConfig, tmp_path: Path) -> None:
     trained = train(config).model
     model = make_model(replace(config.model, text_lora_rank=2), str(trained))
