@@ -38,7 +38,7 @@ def set_up(*, quiet: bool = False, verbose: bool = False, has_model: bool = True
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)
     if has_model:
-        _quiet_models(quiet, verbose)
+        quiet_models(quiet, verbose)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
@@ -158,7 +158,8 @@ def _bar() -> Any:
     return Bar(*columns, note, console=Console(stderr=True), redirect_stdout=redirect)
 
 
-def _quiet_models(quiet: bool, verbose: bool) -> None:
+def quiet_models(quiet: bool, verbose: bool) -> None:
+    """Silence the bars and the news of transformers and the hub, as `set_up` does where a model is loaded."""
     from huggingface_hub import constants
     from huggingface_hub.utils import enable_progress_bars
     from transformers.utils import logging as transformers_logging

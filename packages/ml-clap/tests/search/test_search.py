@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.answers import clock
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.index import index, update_index
-from ml_clap.search.queries import BadQueries, Query, read_queries
+from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
 from ml_clap.search.search import search, search_verb
 from ml_clap.search.store import AudioIndexError, Entry, IndexSettings, IndexWriter
 
@@ -416,6 +417,27 @@ def test_a_composed_query_is_the_normalized_sum_of_unit_vectors(
     retriever = Retriever(model, str(folder / "model"))
     (found,) = retriever.search(opened, "a dog barks", add=[rain], subtract="la pluie", lang="fr")
     assert [hit.id for hit in found.hits] == [hit.id for hit in hits]
+
+
+def test_a_part_of_several_queries_is_read_once(
+    folder: Path, model: MLCLAP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from audio_common import waveform
+
+    rain = folder / "sounds" / "rain.wav"
+    read: list[object] = []
+
+    def reading(sound: object, **settings: Any) -> torch.Tensor:
+        read.append(sound)
+        return as_waveform(sound, **settings)
+
+    as_waveform = waveform.as_waveform
+    monkeypatch.setattr(waveform, "as_waveform", reading)
+    plus = (Query(audio=rain),)
+    vectors = embed_queries(model, [Query(text=text, plus=plus) for text in ("a dog", "a cat", "wind")])
+    assert read == [rain]
+    alone = [embed_queries(model, [Query(text=text, plus=plus)])[0] for text in ("a dog", "a cat", "wind")]
+    np.testing.assert_allclose(vectors, alone, atol=1e-6)
 
 
 def test_parts_that_cancel_out_or_cannot_be_read_end_no_search(folder: Path, model: MLCLAP) -> None:

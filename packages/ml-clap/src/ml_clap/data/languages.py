@@ -8,6 +8,7 @@ languages (`ar`, `ms`, `ku`), FLORES's standard or most widely written member is
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence, Set
 from difflib import get_close_matches
 from functools import lru_cache
 
@@ -142,3 +143,21 @@ def _nearest(wanted: str) -> str:
 def language_name(code: str) -> str:
     """Return the English name of one of the eight languages; any other code as it is."""
     return LANGUAGE_NAMES.get(code, code)
+
+
+def choose_among(there: Set[str], wanted: Sequence[str] | None) -> list[str]:
+    """Return the codes that are wanted, each once, or all that there are, `LANGUAGES` first.
+
+    Args:
+        there: Codes of the languages in which clips have captions.
+        wanted: Any names that `resolve` knows; None or none: all.
+
+    Raises:
+        ValueError: One is not there; names those that are.
+    """
+    known = [*(code for code in LANGUAGES if code in there), *sorted(there - set(LANGUAGES))]
+    chosen = list(dict.fromkeys(resolve(tag) for tag in wanted or known))
+    for code in chosen:
+        if code not in there:
+            raise ValueError(f"no clip has captions in {code}; there are captions in {', '.join(known)}")
+    return chosen

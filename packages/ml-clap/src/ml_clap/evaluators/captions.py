@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ml_clap.data.languages import LANGUAGES, resolve
+from ml_clap.data.languages import choose_among
 from ml_clap.data.manifest import Clip
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ def choose_languages(clips: Iterable[Clip], languages: Sequence[str] | None) -> 
     Raises:
         ValueError: a language without captions, with those that there are.
     """
-    there = {language for clip in clips for language in clip.captions}
-    known = [*(code for code in LANGUAGES if code in there), *sorted(there - set(LANGUAGES))]
-    wanted = list(dict.fromkeys(resolve(tag) for tag in languages or known))
-    for code in wanted:
-        if code not in there:
-            raise ValueError(f"no clip has captions in {code}; there are captions in {', '.join(known)}")
+    wanted = choose_among({language for clip in clips for language in clip.captions}, languages)
     if not wanted:
         raise ValueError("no clip has captions")
     return wanted

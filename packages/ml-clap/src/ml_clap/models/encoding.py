@@ -243,7 +243,11 @@ def embed_labels(
 ) -> Tensor:
     """Return one embedding a class, `(labels, dim)`, L2-normalized: the mean of those of its descriptions."""
     texts = [text for described in descriptions for text in described]
-    rows = encode_texts(model, texts, language, cut=cut)
+    return mean_of_each(encode_texts(model, texts, language, cut=cut), descriptions)
+
+
+def mean_of_each(rows: Tensor, descriptions: Sequence[Sequence[str]]) -> Tensor:
+    """Return the mean of each class's `rows`, one a description, L2-normalized: `(labels, dim)`."""
     parts = rows.split([len(described) for described in descriptions])
     return F.normalize(torch.stack([part.mean(dim=0) for part in parts]), dim=1)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ml_clap.files import write_atomically
+from ml_clap.models.identity import hash_model
 from ml_clap.models.text_encoder import TextEncoder, load_text_encoder
 from ml_clap.models.text_source import WEIGHTS_FILE
 from ml_clap.models.tokenizer import CutText, TextPreparer
@@ -163,12 +163,8 @@ def load_encoder_tower(
 
 def encoder_fingerprint(encoder: TextEncoder) -> str:
     """Return a short hash of a text encoder's weights and tokenizer."""
-    digest = blake2b(digest_size=12)
-    for name, tensor in sorted(encoder.export_state().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    digest.update(f"{encoder.tokenizer.fingerprint()} {encoder.tokenizer.max_tokens}".encode())
-    return digest.hexdigest()
+    tokenizer = encoder.tokenizer
+    return hash_model(encoder.export_state(), (tokenizer.fingerprint(), tokenizer.max_tokens))
 
 
 def make_linear_head(weight: Tensor, bias: Tensor) -> nn.Linear:

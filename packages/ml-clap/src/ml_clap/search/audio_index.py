@@ -87,6 +87,7 @@ class AudioIndex:
         self._lines = entry_lines(self._entries_path)  # a line is parsed when it is a hit
         self.engines: dict[str, Engine] = {}
         self._verified: list[DualEncoder] = []
+        self._selected: tuple[Filter, Selection] | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> AudioIndex:
@@ -144,9 +145,12 @@ class AudioIndex:
         """
         if not keep:
             return None
-        numbers = keep.select(self.entries, self.settings.root)
-        rows = np.flatnonzero(np.isin(self._spans["entry"], numbers))
-        return Selection(rows, keep.sql(find_columns(self.entries), self.settings.root))
+        if self._selected is None or self._selected[0] != keep:  # a search asks twice: to find and to judge
+            numbers = keep.select(self.entries, self.settings.root)
+            rows = np.flatnonzero(np.isin(self._spans["entry"], numbers))
+            sql = keep.sql(find_columns(self.entries), self.settings.root)
+            self._selected = keep, Selection(rows, sql)
+        return self._selected[1]
 
     def search(
         self,

@@ -18,7 +18,7 @@ from audio_common.prefetch import AudioSpan, BadFile
 from audio_common.workers import DecodeLimits
 
 from ml_clap.config.calibrate import CalibrateConfig
-from ml_clap.data.languages import LANGUAGES, resolve
+from ml_clap.data.languages import choose_among
 from ml_clap.data.manifest import BadRow, Clip, read_split
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs, sole_writer
@@ -231,15 +231,10 @@ def calibrate_verb(config: CalibrateConfig) -> int:
 
 
 def _choose_languages(clips: Sequence[Clip], wanted: Sequence[str]) -> list[str]:
-    there = {language for clip in clips for language in clip.captions}
-    known = [*(code for code in LANGUAGES if code in there), *sorted(there - set(LANGUAGES))]
-    chosen = list(dict.fromkeys(resolve(tag) for tag in wanted or known))
-    for code in chosen:
-        if code not in there:
-            raise CalibrationError(
-                f"no clip has captions in {code}; there are captions in {', '.join(known)}"
-            )
-    return chosen
+    try:
+        return choose_among({language for clip in clips for language in clip.captions}, wanted)
+    except ValueError as e:
+        raise CalibrationError(str(e)) from e
 
 
 def _place_in(model: str | Path) -> Path:

@@ -178,21 +178,22 @@ def embed_queries(
         AudioError: a sound cannot be read, and `bad` is not given.
         ValueError: the parts of a query cancel each other out, and `bad` is not given.
     """
-    parts = [
-        (number, sign, part)
-        for number, query in enumerate(queries)
-        for sign, some in ((1, (query, *query.plus)), (-1, query.minus))
-        for part in some
-    ]
+    parts: list[Query] = []
+    places: dict[int, int] = {}  # by identity: queries share their further parts, and each is embedded once
+    summands: list[tuple[int, int, int]] = []  # (query, sign, place of the part)
+    for number, query in enumerate(queries):
+        for sign, some in ((1, (query, *query.plus)), (-1, query.minus)):
+            for part in some:
+                place = places.setdefault(id(part), len(parts))
+                parts += [part] if place == len(parts) else []
+                summands.append((number, sign, place))
     unread: dict[int, str] | None = None if bad is None else {}
-    rows = _embed_parts(
-        model, text_tower, [part for _, _, part in parts], channel, cut, unread, decode_limits
-    )
+    rows = _embed_parts(model, text_tower, parts, channel, cut, unread, decode_limits)
     vectors = np.zeros((len(queries), rows.shape[1]), np.float32)
-    for (number, sign, _), row in zip(parts, rows, strict=True):
-        vectors[number] += sign * row
-    if bad is not None:
-        bad |= {parts[place][0]: reason for place, reason in (unread or {}).items()}
+    for number, sign, place in summands:
+        vectors[number] += sign * rows[place]
+        if bad is not None and unread and place in unread:
+            bad[number] = unread[place]
     for number, query in enumerate(queries):
         length = float(np.linalg.norm(vectors[number]))
         if bad is not None and number in bad:

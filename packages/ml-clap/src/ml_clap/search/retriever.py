@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
+import torch
 from audio_common.audio import AudioError
 from audio_common.config import Channel
 from audio_common.prefetch import AudioSpan
@@ -23,7 +24,13 @@ from ml_clap.data.prompts import choose_prompts, read_labels
 from ml_clap.models.checkpoint import find_model
 from ml_clap.models.device import Dtype
 from ml_clap.models.dual_encoder import DualEncoder
-from ml_clap.models.encoding import embed_labels, encode_files, encode_texts, encode_waveforms
+from ml_clap.models.encoding import (
+    embed_labels,
+    encode_files,
+    encode_texts,
+    encode_waveforms,
+    mean_of_each,
+)
 from ml_clap.models.loading import load_model
 from ml_clap.models.tokenizer import check_texts
 from ml_clap.models.tower import Tower, open_tower
@@ -426,8 +433,9 @@ class Retriever:
         """Return one vector a class, `(labels, dim)`: the mean of those of its descriptions, normalized."""
         if self.text_tower is None:
             return embed_labels(self.model, described, language).numpy()
-        means = [encode_by_tower(self.text_tower, texts, language).mean(axis=0) for texts in described]
-        return np.stack([mean / np.linalg.norm(mean) for mean in means])
+        texts = [text for some in described for text in some]
+        rows = torch.from_numpy(encode_by_tower(self.text_tower, texts, language))
+        return mean_of_each(rows, described).numpy()
 
     def _path_or_waveform(self, audio: Any, rate: float, channel: Channel) -> str | Path | Tensor:
         if isinstance(audio, str | Path):

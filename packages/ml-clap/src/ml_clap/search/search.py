@@ -15,7 +15,7 @@ from ml_clap.data.manifest import BadRow
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.models.tower_folder import is_onnx
-from ml_clap.output import _quiet_models
+from ml_clap.output import quiet_models
 from ml_clap.search.answers import (
     SearchResult,
     choose_thresholds,
@@ -144,7 +144,7 @@ def search_verb(config: SearchConfig) -> int:
     """Search, and return 1 if a query could not be read."""
     bad = BadQueries()
     if not _is_light(config):  # transformers takes two seconds, which an answer by ONNX does not need
-        _quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
+        quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
     with hold_outputs(config.json, config.page):
         search(config, bad)
     return int(bool(len(bad)))

@@ -31,7 +31,13 @@ from ml_clap.output import Progress
 from ml_clap.trainers.best_model import BEST, VALIDATION_FILE, best_score
 from ml_clap.trainers.interruption import Interruption
 from ml_clap.trainers.optimizer import learning_rate, parameter_groups, set_learning_rate
-from ml_clap.trainers.processes import TrainingError, check_same_run, is_same_run, random_seed
+from ml_clap.trainers.processes import (
+    TrainingError,
+    check_finite_weights,
+    check_same_run,
+    is_same_run,
+    random_seed,
+)
 from ml_clap.trainers.result import FINISHED_FILE
 from ml_clap.trainers.run_folder import (
     RunLog,
@@ -229,12 +235,7 @@ class Distillation:
         logger.info("continuing after update %d", self.state.step)
 
     def _check_finite(self) -> None:
-        for name, weight in self.student.named_parameters():
-            if not weight.isfinite().all():
-                raise TrainingError(
-                    f"the weights {name} are not finite after update {self.state.step}; lower learning_rate; "
-                    "the same command continues from the last checkpoint"
-                )
+        check_finite_weights(self.student, self.state.step)
 
     def _finish(self) -> dict[str, Any]:
         self._check_finite()

@@ -18,7 +18,7 @@ from ml_clap.data.training_data import TrainingData
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.trainers.objective import Objective, Towers
 from ml_clap.trainers.optimizer import MovingAverage, learning_rate, make_optimizer, set_learning_rate
-from ml_clap.trainers.processes import TrainingError, random_seed
+from ml_clap.trainers.processes import check_finite_weights, random_seed
 from ml_clap.trainers.text_table import TextTable
 
 
@@ -118,16 +118,8 @@ class Learner:
             self.accelerator.scaler.load_state_dict(state["scaler"])
 
     def check_finite(self, step: int) -> None:
-        """Raise a TrainingError if a weight is not finite: such weights are never written.
-
-        A finite gradient can still make them, with a learning rate beyond measure.
-        """
-        for name, weight in self.model.named_parameters():
-            if not weight.isfinite().all():
-                raise TrainingError(
-                    f"the weights {name} are not finite after update {step}; lower learning_rate; the same "
-                    "command continues from the last checkpoint"
-                )
+        """Raise a TrainingError if a weight is not finite: such weights are never written."""
+        check_finite_weights(self.model, step)
 
     def _clip_gradients(self, batches: list[Batch], step: int) -> float:
         limit = self.config.max_grad_norm

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import parse_flag_from_env
+from torch import nn
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.train import TrainConfig
@@ -36,6 +37,19 @@ MAY_GROW = ("epochs", "max_steps")
 
 class TrainingError(ValueError):
     """Training cannot go on; says what to do."""
+
+
+def check_finite_weights(model: nn.Module, step: int) -> None:
+    """Raise a TrainingError if a weight is not finite after an update.
+
+    A finite gradient can still make such, with a learning rate beyond measure.
+    """
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            raise TrainingError(
+                f"the weights {name} are not finite after update {step}; lower learning_rate; the same "
+                "command continues from the last checkpoint"
+            )
 
 
 def random_seed(*numbers: int) -> int:
