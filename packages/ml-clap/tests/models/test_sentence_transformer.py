@@ -148,6 +148,16 @@ def test_our_folder_loads_and_gives_equal_embeddings(own: tuple[MLCLAP, Path], t
     np.testing.assert_allclose(wrapped, model.encode_audio(samples, sample_rate=44_100).numpy(), atol=1e-5)
 
 
+def test_our_folder_loads_as_a_module_in_every_version(own: tuple[MLCLAP, Path]) -> None:
+    """Version 6 refuses the folder's name for want of trust_remote_code; a module is the user's own code."""
+    from ml_clap.models.embedding_module import EmbeddingModule
+
+    model, saved = own
+    theirs = sentence_transformers.SentenceTransformer(modules=[EmbeddingModule.load(str(saved))])
+    expected = model.encode_text(["un chien aboie"], "fra_Latn").numpy()
+    np.testing.assert_allclose(theirs.encode(["un chien aboie"], language="fra_Latn"), expected, atol=1e-5)
+
+
 def test_what_it_saves_is_our_model_again(own: tuple[MLCLAP, Path], tmp_path: Path) -> None:
     model, saved = own
     sentence_transformers.SentenceTransformer(str(saved), device="cpu").save(str(tmp_path / "again"))
