@@ -164,3 +164,8 @@ class TrainConfig:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?", self.device):
             raise ValueError(f"device must be auto, cpu, cuda, cuda:1 or the like, got {self.device!r}")
+
+    @property
+    def captions_per_pass(self) -> int:
+        """Captions in a forward pass on each device."""
+        return self.batch_size

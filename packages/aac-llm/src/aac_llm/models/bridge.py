@@ -128,6 +128,14 @@ class AcousticTokens:
         """Return the tokens of some of the clips."""
         return AcousticTokens(self.embeddings[rows], self.mask[rows])
 
+    def repeat(self, times: int) -> AcousticTokens:
+        """Return the tokens of each clip several times, side by side."""
+        if times == 1:
+            return self
+        return AcousticTokens(
+            self.embeddings.repeat_interleave(times, 0), self.mask.repeat_interleave(times, 0)
+        )
+
 
 class Bridge(nn.Module):
     """From encoder tokens to embeddings of the language model.
