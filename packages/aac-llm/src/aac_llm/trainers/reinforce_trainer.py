@@ -2,8 +2,8 @@
 
 A forward pass draws captions of its clips, rewards them, and takes the loss of `grpo.py` in place of the
 references' cross-entropy. All else (order of clips, checkpoints, validation, `best`, the stop before an
-update that is not finite) is `CaptionTrainer`'s. The reference of the KL term is the model at the start: only the
-weights that are trained are kept, and put in the place of the current ones while it is asked.
+update that is not finite) is `CaptionTrainer`'s. The reference of the KL term is the model at the start: only
+the weights that are trained are kept, and put in the place of the current ones while it is asked.
 """
 
 from __future__ import annotations
