@@ -105,9 +105,9 @@ def test_training_lowers_the_loss(config: TrainConfig) -> None:
 
 def test_checkpoints_hold_adapters_and_no_decoder(config: TrainConfig, tiny_decoder: Path) -> None:
     train(replace(config, max_steps=2, eval_steps=2, validation=ValidationConfig(max_clips=1)))
-    saved = sum(path.stat().st_size for path in (config.out / "last").glob("*.safetensors"))
+    saved = sum(path.stat().st_size for path in (config.out / "last").rglob("*.safetensors"))
     assert not (config.out / "last" / "decoder").exists()
-    assert (config.out / "last" / "decoder_adapter.safetensors").stat().st_size < 60_000
+    assert (config.out / "last" / "decoder_adapter" / "adapter_model.safetensors").stat().st_size < 60_000
     assert saved < 1_200_000
 
 
@@ -209,7 +209,7 @@ def test_killed_training_resumes_to_the_last_bit(config: TrainConfig, tmp_path: 
     process.wait()
     train(killed)
     assert losses(killed.out) == losses(whole.out)
-    for name in ("bridge", "encoder_adapter", "decoder_adapter"):
+    for name in ("bridge", "encoder_adapter/adapter_model", "decoder_adapter/adapter_model"):
         files = [run.out / "last" / f"{name}.safetensors" for run in (whole, killed)]
         assert files[0].read_bytes() == files[1].read_bytes()
 
