@@ -9,6 +9,7 @@
 | `decoder_adapter/` | adapters of the decoder (strategy lora), as peft writes them |
 | `decoder/` | the decoder, if it was trained in full |
 | `tokenizer.json`, ... | the decoder's tokenizer |
+| `README.md` | the model card |
 
 A frozen part is named in `config.json` (`decoder`, `encoder_weights`); a folder is named relative to the
 checkpoint where it is near, so that both can be moved together. Files are written beside their place and then
@@ -33,6 +34,7 @@ from torch import Tensor, nn
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel
 from aac_llm.models.adapter_folder import Part, find_weights, read_adapter, save_adapter
+from aac_llm.models.card import CARD_FILE
 from aac_llm.models.config_file import (
     beside,
     config_from_dict,
@@ -50,7 +52,7 @@ from aac_llm.models.tensors import CheckpointError, load_part, read_tensors, sel
 BRIDGE_FILE = "bridge.safetensors"
 ENCODER_FILE = "encoder.safetensors"
 DECODER_FOLDER, ENCODER_FOLDER = "decoder", "encoder"
-PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", CARD_FILE)
 """Files of a captioner on the hub; no code and no pickle is fetched."""
 
 
@@ -124,6 +126,8 @@ def save(
     tokenizer: Any,
     tensors: Mapping[str, Tensor],
     channel: Channel = "mean",
+    *,
+    card: str,
 ) -> None:
     """Write a checkpoint; see the module's docstring.
 
@@ -134,6 +138,7 @@ def save(
         tokenizer: the language model's.
         tensors: all of the model's, by their names in it.
         channel: what of several channels the model hears.
+        card: text of its model card.
     """
     parts = {part: select_part(tensors, part) for part in ("encoder", "bridge", "decoder")}
     # Names are rewritten for the new place; weights themselves are not touched.
@@ -155,6 +160,7 @@ def save(
             decoder.save_pretrained(new / DECODER_FOLDER, state_dict=parts["decoder"])
             tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
+        (new / CARD_FILE).write_text(card, encoding="utf-8")
         write_config(named, channel, new)
 
 
@@ -166,6 +172,8 @@ def save_merged(
     decoder: Any,
     tokenizer: Any,
     channel: Channel = "mean",
+    *,
+    card: str,
 ) -> None:
     """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.
 
@@ -189,6 +197,7 @@ def save_merged(
         decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(decoder))
         tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
+        (new / CARD_FILE).write_text(card, encoding="utf-8")
         write_config(merged, channel, new)
 
 
