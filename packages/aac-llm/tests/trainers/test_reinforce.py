@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from aac_llm.cli import read
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.reinforce import ReinforceConfig, ReinforceValidationConfig
 from aac_llm.config.train import DataConfig
@@ -76,6 +78,9 @@ def test_a_run_has_what_a_training_has_and_the_log_of_each_reward(config: Reinfo
     assert {"reward", "reward_events", "cider_d", "loss"} <= set(result.scores)
     assert result.scores["reward"] == max(row["eval_reward"] for row in validated)
     assert CaptionModel.from_pretrained(config.out).generate(torch.randn(1, 16_000) * 0.1)
+    words = ["reinforce", "--config", str(config.out / "config.json"), "--out", "AGAIN"]
+    assert f"aac-llm {shlex.join(words)}" in (config.out / "best" / "README.md").read_text()
+    assert read(words) == replace(config, out=Path("AGAIN"))
 
 
 def test_what_is_rewarded_becomes_more_frequent(
@@ -118,9 +123,10 @@ def test_a_killed_run_ends_as_an_undisturbed_one(
             reinforce(killed)
     reinforce(killed)
     assert rows(killed.out) == rows(whole.out)
-    for name in ("bridge", "encoder_adapter", "decoder_adapter"):
-        files = [run.out / "last" / f"{name}.safetensors" for run in (whole, killed)]
-        assert files[0].read_bytes() == files[1].read_bytes()
+    files = sorted((whole.out / "last").rglob("*.safetensors"))
+    assert len(files) == 3  # the bridge and two adapters
+    for path in files:
+        assert path.read_bytes() == (killed.out / path.relative_to(whole.out)).read_bytes(), path
     best = [json.loads((run.out / "best" / "validation.json").read_text()) for run in (whole, killed)]
     assert best[0] == best[1]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.train import AugmentConfig, TrainConfig, ValidationConfig
@@ -34,6 +34,8 @@ class ReinforceConfig(TrainConfig):
     GRPO (arXiv:2402.03300); with `--baseline greedy --scale_rewards none --beta 0` self-critical training
     (arXiv:1612.00563).
     """
+
+    verb: ClassVar[str] = "reinforce"
 
     init_from: str = field()
     """Trained captioner to start from (folder, run folder or hub id); it is also the reference of beta."""

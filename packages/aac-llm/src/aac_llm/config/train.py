@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel, check_channel
@@ -96,6 +96,9 @@ class ValidationConfig:
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Train a captioner: any of the paper's stages, or your own data."""
+
+    verb: ClassVar[str] = "train"
+    """The command whose settings these are."""
 
     out: Path
     """Folder of checkpoints, logs and curves; the same command again resumes there."""
