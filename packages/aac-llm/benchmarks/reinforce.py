@@ -50,16 +50,19 @@ def main() -> None:
         tuple(caption(scene, "eng_Latn", variant=variant) for variant in range(NUM_VARIANTS))
         for scene in scenes
     ]
-    arms: dict[str, list[str]] = {"start": [str(options.start / "model")]}
-    for seed in options.seeds:
-        for arm in ("reinforce", "train"):
-            arms.setdefault(arm, []).append(train_arm(options, arm, seed))
-        waveforms: list[torch.Tensor] = []
-        found = {}
-        for arm, models in arms.items():
-            texts = [caption_scenes(options, model, scenes, waveforms) for model in models]
-            found[arm] = np.mean([score(one, references) for one in texts], axis=0)
-        print_table(found, len(arms["train"]))
+    arms = {
+        "start": [str(options.start / "model")],
+        "reinforce": [train_arm(options, "reinforce", seed) for seed in options.seeds],
+        "train": [train_arm(options, "train", seed) for seed in options.control_seeds],
+    }
+    waveforms: list[torch.Tensor] = []
+    scores = {
+        arm: np.stack(
+            [score(caption_scenes(options, model, scenes, waveforms), references) for model in models]
+        )
+        for arm, models in arms.items()
+    }
+    print_table(scores)
 
 
 def read_options() -> argparse.Namespace:
@@ -67,6 +70,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, required=True, help="folder that the quickstart wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/aac-reinforce"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--control_seeds", type=int, nargs="+", default=[1, 2, 3], help="of train")
     parser.add_argument("--steps", type=int, default=300, help="updates of reinforce")
     parser.add_argument("--train_steps", type=int, default=600, help="updates of train")
     parser.add_argument("--learning_rate", type=float, default=5e-4, help="of both")
@@ -129,13 +133,27 @@ def score(texts: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarr
     return np.stack([*columns, cider_d(texts, references)[1], 1 - rule_scores(texts)], axis=1)
 
 
-def print_table(found: dict[str, np.ndarray], num_seeds: int) -> None:
+def print_table(scores: dict[str, np.ndarray]) -> None:
+    """Print means, and differences with their intervals.
+
+    Args:
+        scores: of each arm, `(seeds, clips, columns)`.
+    """
     names = ("event F1", "event precision", "event recall", "CIDEr-D", "fluency by rules")
+    found = {arm: values.mean(0) for arm, values in scores.items()}
     num_clips = len(found["start"])
-    print(f"\n{num_clips} clips, mean of {num_seeds} seeds\n\n| | " + " | ".join(names) + " |")
+    print(f"\n{num_clips} clips\n\n| | " + " | ".join(names) + " |")
     print("|---|" + "---|" * len(names))
-    for arm, values in found.items():
-        print(f"| {arm} | " + " | ".join(f"{value:.3f}" for value in values.mean(0)) + " |")
+    for arm, seeds in scores.items():
+        print(
+            f"| {arm}, {len(seeds)} seeds | " + " | ".join(f"{one:.3f}" for one in found[arm].mean(0)) + " |"
+        )
+        for number, values in enumerate(seeds if len(seeds) > 1 else (), start=1):
+            print(
+                f"| {arm}, seed {number} of them | "
+                + " | ".join(f"{one:.3f}" for one in values.mean(0))
+                + " |"
+            )
     for arm, other in (("reinforce", "start"), ("train", "start"), ("reinforce", "train")):
         cells = []
         for column in range(len(names)):
