@@ -145,6 +145,7 @@ def _scored_clips(
             tuple(texts),
             {name: float(values[number]) for name, values in columns.items()},
             systems[1][id].caption if len(systems) > 1 else None,
+            confidence=prediction.confidence,
         )
 
 

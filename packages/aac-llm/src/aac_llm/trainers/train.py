@@ -93,6 +93,7 @@ def train_rest(config: TrainConfig) -> TrainResult:
             config, config.data.validation, config.data.validation_splits, training=False
         )
     model = build_model(config)
+    model.trained_seconds = max(train_set.durations)
     check_lengths(config, model, train_set)
     for data in (train_set, validation_set):
         if data is not None:
@@ -135,6 +136,7 @@ def build_model(config: TrainConfig) -> CaptionModel:
     else:
         model = CaptionModel.from_config(config.model, device=device)
     model.channel = config.data.channel
+    model.calibration = None  # of what it was before
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model

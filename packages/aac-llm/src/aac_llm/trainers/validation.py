@@ -32,6 +32,8 @@ class ValidationClip:
     """The generated caption; None: it was not captioned."""
     unfinished: bool = False
     """Whether the caption was stopped at its limit of tokens."""
+    score: float | None = None
+    """Mean log-probability of the caption's tokens."""
 
 
 @torch.no_grad()
@@ -110,6 +112,9 @@ def _validate_batch(
     found = []
     for place, (index, loss, count) in enumerate(zip(batch, losses.tolist(), counts, strict=True)):
         made_one = captions.get(place)
-        text, unfinished = (None, False) if made_one is None else (made_one.text, made_one.unfinished)
-        found.append(ValidationClip(index, loss, count, text, unfinished))
+        if made_one is None:
+            found.append(ValidationClip(index, loss, count, None))
+        else:
+            judged = made_one.text, made_one.unfinished, made_one.score
+            found.append(ValidationClip(index, loss, count, *judged))
     return found
