@@ -1,7 +1,7 @@
 """A page to listen to results: sounds, captions, references and scores of each clip, worst first.
 
 One HTML file without anything from elsewhere: sounds are linked relative to it, or embedded when small. It
-can be read without JavaScript; with it, clips are sorted by any score and searched, and each event on a clip's
+can be read without JavaScript; with it, clips are sorted by any score and searched, and each event on the
 line of time is played by a click or by the keyboard (Tab or arrows, Enter; Escape stops).
 """
 
