@@ -104,6 +104,8 @@ def write_config(config: ModelConfig, channel: Channel, folder: Path) -> None:
     settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
     # Only where it is needed: versions that do not know it then read all others.
     settings |= {} if channel == "mean" else {"channel": channel}
+    if not config.timestamps:
+        del settings["timestamps"]
     write_json(folder / CONFIG_FILE, settings)
 
 
