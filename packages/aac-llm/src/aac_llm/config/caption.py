@@ -11,6 +11,9 @@ from audio_common.config import check_decoding
 from aac_llm.config.correct import CorrectionConfig
 from aac_llm.config.sound import Channel, check_channel
 
+TIMED_TOKENS = 4
+"""Tokens of events with their times for one of a plain caption: "[0.0-1.5] a dog barks" has nine more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
@@ -19,9 +22,9 @@ class GenerationConfig:
     num_beams: int = 3
     """Beams of the search; 1 is greedy. Not used when sampling."""
     max_new_tokens: int = 30
-    """Most tokens of a caption."""
+    """Most tokens of a caption; with timestamps four times as many, for times take tokens, too."""
     min_new_tokens: int = 2
-    """Fewest tokens of a caption."""
+    """Fewest tokens of a caption; with timestamps none, for there may be no event."""
     do_sample: bool = False
     """Draw captions at random (nucleus sampling) instead of searching for the most probable one."""
     temperature: float = 1.0
@@ -50,6 +53,10 @@ class GenerationConfig:
                 "temperature and repetition_penalty must be above 0, "
                 f"got {self.temperature} and {self.repetition_penalty}"
             )
+        if self.timestamps and self.repetition_penalty != 1.0:
+            raise ValueError(
+                f"repetition_penalty {self.repetition_penalty} goes without timestamps: times repeat digits"
+            )
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
         if not self.do_sample and self.num_candidates > self.num_beams:
@@ -57,6 +64,16 @@ class GenerationConfig:
                 f"num_candidates {self.num_candidates} needs as many beams (num_beams is {self.num_beams}) "
                 "or do_sample"
             )
+
+    @property
+    def token_limit(self) -> int:
+        """Most tokens that are generated."""
+        return self.max_new_tokens * (TIMED_TOKENS if self.timestamps else 1)
+
+    @property
+    def least_tokens(self) -> int:
+        """Fewest tokens that are generated."""
+        return 0 if self.timestamps else self.min_new_tokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,6 +116,9 @@ def _fits(value: Any, kind: Any) -> bool:
 def write_config(config: ModelConfig, use: Mapping[str, Any], folder: Path) -> None:
     """Write the configuration, whose folders are named relative to the checkpoint already, and `USE`."""
     settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
+    # Only where it is needed: versions that do not know it then read all others.
+    if not config.timestamps:
+        del settings["timestamps"]
     write_json(folder / CONFIG_FILE, settings | dict(use))
 
 

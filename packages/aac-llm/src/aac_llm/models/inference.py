@@ -98,14 +98,15 @@ def longest_seconds(model: CaptionModel, config: GenerationConfig) -> float:
     if context is None:
         return math.inf
     # Prompt, sound and caption share the decoder's positions.
-    room = context - config.max_new_tokens - len(model.prompt)
+    room = context - config.token_limit - len(model.prompt)
     # How many tokens a sound takes depends on windows and chunks, so search instead of inverting.
     low, high = 0, 1
-    while high < LONGEST_SECONDS and model.token_budget(high) <= room:
+    while high < LONGEST_SECONDS and model.token_budget(high, timestamps=config.timestamps) <= room:
         low, high = high, high * 2
     while high - low > 1:  # low fits and high does not
         middle = (low + high) // 2
-        low, high = (middle, high) if model.token_budget(middle) <= room else (low, middle)
+        fits = model.token_budget(middle, timestamps=config.timestamps) <= room
+        low, high = (middle, high) if fits else (low, middle)
     return math.inf if high >= LONGEST_SECONDS else float(low)
 
 
@@ -181,6 +182,7 @@ def caption_files(
     Raises:
         AudioError: a file cannot be captioned, and `bad_files` is None.
     """
+    model.check_timestamps(config)
     plan = listening_plan(model, config, max_seconds)
     sorting = _Sorting(plan, bad_files)
     batches = decode_ahead(

@@ -102,6 +102,7 @@ class CaptionTrainer(Trainer):
             num_workers=self.settings.data.num_workers,
             rank=self.args.process_index,
             world_size=self.args.world_size,
+            tokenize_timed=self.captioner.tokenize_timed if self.train_dataset.timestamps else None,
         )
 
     def training_step(
