@@ -121,10 +121,18 @@ def _validate_batch(
     found = []
     for place, (index, loss, count) in enumerate(zip(batch, losses.tolist(), counts, strict=True)):
         made_one = captions.get(place)
-        judged = (
-            (None, False, None) if made_one is None else (made_one.text, made_one.unfinished, made_one.score)
+        found.append(
+            ValidationClip(
+                index,
+                loss,
+                count,
+                caption=made_one.text if made_one else None,
+                unfinished=made_one is not None and made_one.unfinished,
+                score=made_one.score if made_one else None,
+                timed_loss=timed[place],
+                timed_tokens=timed_counts[place],
+            )
         )
-        found.append(ValidationClip(index, loss, count, *judged, timed[place], timed_counts[place]))
     return found
 
 
