@@ -29,7 +29,7 @@ def loudest_level(waveform: Tensor) -> float:
     """
     import torch
 
-    blocks = list(waveform.float().split(BLOCK_SAMPLES))
+    blocks = [block for block in waveform.float().split(BLOCK_SAMPLES) if len(block)]
     # A rest of a few samples would say little about a level.
     if len(blocks) > 1 and len(blocks[-1]) < BLOCK_SAMPLES // 2:
         blocks.pop()
