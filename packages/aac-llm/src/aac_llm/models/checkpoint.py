@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| `config.json` | `ModelConfig`, `channel` unless it is mean, and the format's version; written last |
+| `config.json` | `ModelConfig`, the model's use (`config_file.USE`), the format's version; written last |
 | `bridge.safetensors` | query, Q-Former, projection |
 | `encoder_adapter/` | adapters of the encoder (strategy lora), as peft writes them |
 | `encoder.safetensors` | the encoder, if it was trained in full or started from random weights |
@@ -32,10 +32,10 @@ from audio_common.hub import fetch, split_revision
 from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
-from aac_llm.config.sound import Channel
 from aac_llm.models.adapter_folder import Part, find_weights, read_adapter, save_adapter
 from aac_llm.models.card import CARD_FILE
 from aac_llm.models.config_file import (
+    USE,
     beside,
     config_from_dict,
     named_from,
@@ -94,7 +94,8 @@ def read_config(folder: Path) -> ModelConfig:
     """
     path = folder / CONFIG_FILE
     settings = read_settings(path)
-    settings.pop("channel", None)
+    for name in USE:
+        settings.pop(name, None)
     check_settings(settings, path)
     try:
         config = config_from_dict(settings)
@@ -125,8 +126,7 @@ def save(
     decoder: Any,
     tokenizer: Any,
     tensors: Mapping[str, Tensor],
-    channel: Channel = "mean",
-    *,
+    use: Mapping[str, Any],
     card: str,
 ) -> None:
     """Write a checkpoint; see the module's docstring.
@@ -137,7 +137,7 @@ def save(
         decoder: its language model.
         tokenizer: the language model's.
         tensors: all of the model's, by their names in it.
-        channel: what of several channels the model hears.
+        use: what else the configuration file holds, see `config_file.USE`.
         card: text of its model card.
     """
     parts = {part: select_part(tensors, part) for part in ("encoder", "bridge", "decoder")}
@@ -161,7 +161,7 @@ def save(
             tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
         (new / CARD_FILE).write_text(card, encoding="utf-8")
-        write_config(named, channel, new)
+        write_config(named, use, new)
 
 
 def save_merged(
@@ -171,8 +171,7 @@ def save_merged(
     bridge: nn.Module,
     decoder: Any,
     tokenizer: Any,
-    channel: Channel = "mean",
-    *,
+    use: Mapping[str, Any],
     card: str,
 ) -> None:
     """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.
@@ -198,7 +197,7 @@ def save_merged(
         tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
         (new / CARD_FILE).write_text(card, encoding="utf-8")
-        write_config(merged, channel, new)
+        write_config(merged, use, new)
 
 
 # Loading

@@ -29,6 +29,7 @@ from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.card import training_card
+from aac_llm.trainers.confidence import calibrate
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
@@ -102,6 +103,7 @@ class CaptionTrainer(Trainer):
             num_workers=self.settings.data.num_workers,
             rank=self.args.process_index,
             world_size=self.args.world_size,
+            tokenize_timed=self.captioner.tokenize_timed if self.train_dataset.timestamps else None,
         )
 
     def training_step(
@@ -162,7 +164,10 @@ class CaptionTrainer(Trainer):
                 batch_size=validation.batch_size,
             )
         model.train(training)
-        scores = summarize(found if whole else gather_object(found), dataset.clips)
+        found = found if whole else gather_object(found)
+        scores = summarize(found, dataset.clips)
+        # Before the model is saved, which holds it.
+        model.calibration = calibrate(found, dataset.clips)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self._keep_best(scores)
         self.log(metrics)
