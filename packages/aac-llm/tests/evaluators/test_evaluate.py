@@ -15,6 +15,7 @@ from aac_llm.evaluators.report import table_rows
 from aac_llm.evaluators.score_table import score_systems, score_texts
 from aac_llm.evaluators.scorer import DetectorUsed
 from aac_llm.metrics.meteor import Meteor
+from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.score import score_captions
 from aac_llm.metrics.statistics import bootstrap_interval
 from aac_llm.models import inference
@@ -173,6 +174,32 @@ def test_scores_of_other_models_have_names_of_their_own(tmp_path, monkeypatch):
     columns, rows = table_rows(found)
     assert columns[-1] == "made by"
     assert ["FENSE-like", "e5-small 01234567; fluency 76543210"] in [[row[0], row[-1]] for row in rows]
+
+
+def test_a_detector_trained_here_stands_in_for_the_published_one(tmp_path, monkeypatch):
+    class Detector:
+        num_cut, threshold = 0, 0.5
+
+        def error_probability(self, candidates):
+            return np.array([0.6, 0.4, 0.1, 0.1])
+
+    def load(source, **_):
+        if source != str(tmp_path / "cache" / "fluency"):
+            raise MissingMetricError(f"no {source}", "get it")
+        return Detector()
+
+    settings = nothing_installed(tmp_path, monkeypatch)
+    monkeypatch.setattr("aac_llm.metrics.fluency.FluencyDetector.from_pretrained", load)
+    missing = evaluate_predictions(
+        predict(GOOD), REFERENCES, metrics=("fer",), settings=settings, bootstrap=0
+    )
+    assert missing.unavailable["fer"].reason == "no echecker_clotho_audiocaps_base"
+    folder = tmp_path / "cache" / "fluency"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("fer",), settings=settings, bootstrap=0)
+    assert found.corpus == {"fer_like": 0.25}
+    assert found.made_by["fer_like"].startswith("fluency ")
 
 
 def test_two_systems_start_a_program_once_and_score_as_each_alone(monkeypatch):

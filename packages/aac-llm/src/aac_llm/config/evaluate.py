@@ -45,7 +45,8 @@ class MetricsConfig:
     have names of their own (sentence_sim, fense_like)."""
     fluency_model: str = "echecker_clotho_audiocaps_base"
     """Fluency detector of FER, SPIDEr-FL and FENSE: name of a published checkpoint, a file or a folder.
-    Scores of another one have names of their own (fer_like, spider_fl_like, fense_like)."""
+    Scores of another one have names of their own (fer_like, spider_fl_like, fense_like). Where the published
+    one is not at hand, one trained here stands in."""
     fluency_backbone: str | None = None
     """Hub id or folder of that detector's BERT configuration and tokenizer (none: what it names itself)."""
     device: str = "auto"

@@ -25,6 +25,7 @@ from aac_llm.metrics.tokenizer import tokenize
 
 if TYPE_CHECKING:
     from aac_llm.evaluators.judge import Judgements
+    from aac_llm.metrics.fluency import FluencyDetector
     from aac_llm.metrics.meteor import Meteor
     from aac_llm.metrics.sentence import SentenceEncoder
 
@@ -32,6 +33,9 @@ Floats = NDArray[np.float64]
 T = TypeVar("T")
 ENGLISH_ONLY = frozenset({"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events"})
 """Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
+
+TRAINED_DETECTOR = "fluency"
+"""Folder in the cache of the detector that `aac-llm fluency` trains; it stands in for the published one."""
 
 
 @dataclass(frozen=True)
@@ -151,20 +155,32 @@ class Parts:
         """The fluency detector, and its probability of an error in `all_candidates`."""
 
         def compute() -> tuple[DetectorUsed, Floats]:
-            from aac_llm.metrics.fluency import FluencyDetector
+            from aac_llm.metrics.fluency import cache_folder
 
             source = self.settings.fluency_model
-            detector = FluencyDetector.from_pretrained(
-                source,
-                backbone=self.settings.fluency_backbone,
-                device=self.device,
-                local_only=self.local_only,
-            )
+            try:
+                detector = self._load_detector(source)
+            except MissingMetricError:
+                trained = cache_folder() / TRAINED_DETECTOR
+                if source != MetricsConfig.fluency_model or not trained.is_dir():
+                    raise
+                # Not the published numbers, but better than none; the scores' names say so.
+                detector, source = self._load_detector(str(trained)), str(trained)
             found = detector.error_probability(self.all_candidates)
             self.cut |= {"the fluency detector": detector.num_cut} if detector.num_cut else {}
             return describe_detector(source, detector.threshold), found
 
         return self.part("errors", compute)
+
+    def _load_detector(self, source: str) -> FluencyDetector:
+        from aac_llm.metrics.fluency import FluencyDetector
+
+        return FluencyDetector.from_pretrained(
+            source,
+            backbone=self.settings.fluency_backbone,
+            device=self.device,
+            local_only=self.local_only,
+        )
 
     def judgements(self) -> list[Judgements]:
         """A language model's judgements of each system."""
