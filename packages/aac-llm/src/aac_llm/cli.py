@@ -138,9 +138,10 @@ def check_evaluate(config: EvaluateConfig) -> None:
     require_file(config.data, config.references, config.compare)
     require_one_stream(data=config.data, references=config.references, compare=config.compare)
     require_folder(config.jars)
+    require_file(config.judge.prompt)
     if config.model:
         require_captioner(config.model)
-    require_output(config.json, config.page, config.captions)
+    require_output(config.json, config.page, config.captions, config.judge.answers)
 
 
 def check_correct(config: CorrectConfig) -> None:

@@ -27,6 +27,7 @@ from audio_common.hub import split_revision
 from numpy.typing import NDArray
 from torch import nn
 
+from aac_llm.metrics.combined import ERROR_THRESHOLD
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.sentence import count_longer
 
@@ -46,6 +47,7 @@ class FluencyDetector(nn.Module):
     """A BERT with a linear layer on its first token; sigmoid outputs, the last of which is "any error".
 
     Attributes:
+        threshold: probability of an error above which a caption is held to be wrong.
         num_cut: texts, of all that were judged, of which the model read only the beginning.
     """
 
@@ -54,6 +56,7 @@ class FluencyDetector(nn.Module):
         self.encoder = encoder
         self.clf = nn.Linear(encoder.config.hidden_size, num_classes)  # type: ignore[union-attr, arg-type]
         self.tokenizer = tokenizer
+        self.threshold = ERROR_THRESHOLD
         self.num_cut = 0
 
     @classmethod
