@@ -40,8 +40,8 @@ def draw_clips(clips: Sequence[Clip], seconds: Sequence[float], count: int, *, s
     """Draw clips of every kind, in proportion: which to caption where captioning all takes too long.
 
     The clips are sorted by data set, by how many sound events the first caption names, and by length; of each
-    of `count` equal parts of that order one clip is drawn. The first clips of a manifest would be of one kind:
-    manifests are written data set by data set, and compositions after single sounds.
+    of `count` equal parts of that order one clip is drawn. The first clips of a manifest would be of one
+    kind: manifests are written data set by data set, and compositions after single sounds.
 
     Args:
         clips: to draw from.
