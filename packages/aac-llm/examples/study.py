@@ -1,6 +1,8 @@
 """Train and keep the runs of docs/aac-study.md: which parts of the paper's recipe matter, compared fairly.
 
     python packages/aac-llm/examples/study.py --esc10 data/esc10 --out runs/aac-study
+    python packages/aac-llm/examples/study.py --esc10 data/esc10 --out runs/aac-study \\
+        --arms whisper-frozen --whisper models/whisper-tiny --llm models/smollm2
     python packages/aac-llm/examples/study_report.py runs/aac-study
 
 Each run is a file, `runs/ARM-SIZE-RATE-SEED.json`, with its captions; one that is there is not made again, so
@@ -12,7 +14,8 @@ the comparison fair:
 - the encoder starts from a tagger of seven of the ten classes, other ones in each fold; the decoder from a
   language model of captions that heard nothing;
 - the learning rate of each arm is chosen on validation by runs of `CHOICE_SEED`, which no result uses;
-- every arm has the same number of floating point operations in training, counted on one batch (`OPERATIONS`);
+- every arm has as many floating point operations in training, counted on one batch; but for Whisper's, whose
+  tokens are computed once and kept: it has the updates of CED frozen;
 - checkpoints are chosen on validation clips of every kind (`aac-llm train`'s draw).
 
 What makes a run take seconds: sounds of 2 to 4.25 s, a CED of 3 blocks and a Llama of 2, 96 and 128 wide.
@@ -21,6 +24,7 @@ What makes a run take seconds: sounds of 2 to 4.25 s, a CED of 3 blocks and a Ll
 from __future__ import annotations
 
 import argparse
+import hashlib
 import random
 import shutil
 import time
@@ -31,8 +35,10 @@ from typing import Any
 
 import torch
 from aac_llm.captioning.captioner import Captioner
-from aac_llm.config.model import ACOUSTIC_TOKENS, BridgeConfig, ModelConfig
+from aac_llm.config.correct import CorrectionConfig
+from aac_llm.config.model import ACOUSTIC_TOKENS, BridgeConfig, ModelConfig, WhisperConfig
 from aac_llm.config.train import DataConfig, TrainConfig, ValidationConfig
+from aac_llm.correction.corrector import Corrector
 from aac_llm.data.manifest import Clip, read_manifest
 from aac_llm.files import write_json
 from aac_llm.lock import sole_writer
@@ -40,6 +46,7 @@ from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.decoder import load_decoder
 from aac_llm.models.prompt import IGNORED, tokenize_captions
 from aac_llm.models.tiny import create_tiny_decoder
+from aac_llm.models.whisper import WhisperEncoder
 from aac_llm.trainers.train import train
 from audio_common import CED, CEDConfig, load_audio, pad_waveforms
 from audio_common.strict_json import read_object
@@ -49,6 +56,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
 ENCODER = CEDConfig(embed_dim=96, depth=3, num_heads=3)
+WHISPER = "whisper-frozen"
 BRIDGE = BridgeConfig(window=17, hidden_size=96, num_heads=4, intermediate_size=384)
 ARMS = {
     "recipe": ModelConfig(bridge=BRIDGE),
@@ -57,8 +65,12 @@ ARMS = {
     "bridge-clip": ModelConfig(bridge=replace(BRIDGE, kind="clip", num_queries=6)),
     "bridge-linear": ModelConfig(bridge=replace(BRIDGE, kind="linear")),
     "decoder-frozen": ModelConfig(bridge=BRIDGE, decoder_strategy="frozen"),
+    WHISPER: ModelConfig(
+        bridge=BRIDGE, encoder_kind="whisper", encoder_strategy="frozen", whisper=WhisperConfig(pad_seconds=0)
+    ),
 }
-"""The recipe has adapters at both ends and a Q-Former over windows; each other arm differs in one thing."""
+"""The recipe has adapters at both ends and a Q-Former over windows; each other arm differs in one thing
+(Whisper's from `encoder-frozen`)."""
 SIZES = {"all": ("train-a", "train-b"), "quarter": ("train-a",)}
 """Training splits of each size of the data."""
 RATES = (1e-3, 3e-3)
@@ -196,12 +208,13 @@ def settings(run: Run, out: Path, updates: int) -> TrainConfig:
 
 def model_settings(arm: str, out: Path, fold: int) -> ModelConfig:
     """Return an arm's model, with the fold's encoder and the decoder that all share."""
+    encoder = out / "whisper" if arm == WHISPER else out / "encoders" / f"fold-{fold}"
     return replace(
         ARMS[arm],
         decoder=str(out / "decoder"),
         decoder_dtype="float32",
         encoder=ENCODER,
-        encoder_weights=str(out / "encoders" / f"fold-{fold}"),
+        encoder_weights=str(encoder),
         prompt=ACOUSTIC_TOKENS,
     )
 
@@ -223,13 +236,14 @@ def keep(run: Run, out: Path, operations: dict[str, int]) -> dict:
     if path.exists():
         return read_object(path)
     began, used = time.monotonic(), time.process_time()
-    updates = max(1, round(UPDATES * operations["recipe"] / operations[run.arm]))
+    counted = operations["encoder-frozen" if run.arm == WHISPER else run.arm]
+    updates = max(1, round(UPDATES * operations["recipe"] / counted))
     result = train(settings(run, out, updates))
     cpu = time.process_time() - used
     found = {
         **asdict(run),
         "updates": updates,
-        "operations": updates * operations[run.arm],
+        "operations": updates * counted,
         "cpu_seconds": round(cpu, 1),
         "validation": result.scores,
         "split": run.split,
@@ -253,6 +267,38 @@ def caption(model: Path, data: Path, split: str, **generation: Any) -> dict[str,
     return {clip.id: prediction.caption for clip, prediction in zip(clips, found, strict=True)}
 
 
+def remember_tokens() -> None:
+    """Let a frozen Whisper encode each sound once.
+
+    That is exact, because the tokens of a sound depend on that sound alone.
+    """
+    encode, kept = WhisperEncoder._encode, dict[bytes, torch.Tensor]()
+
+    def encode_new(self: WhisperEncoder, pieces: Sequence[torch.Tensor], augment: Any) -> list[torch.Tensor]:
+        keys = [hashlib.sha256(piece.numpy().tobytes()).digest() for piece in pieces]
+        new = {key: piece for key, piece in zip(keys, pieces, strict=True) if key not in kept}
+        if new:
+            kept.update(zip(new, encode(self, list(new.values()), augment), strict=True))
+        return [kept[key] for key in keys]
+
+    WhisperEncoder._encode = encode_new  # type: ignore[method-assign]
+
+
+def correct(out: Path, llm: str) -> None:
+    """Repair the sampled captions of the runs that have some, where that is not done yet."""
+    corrector = Corrector(CorrectionConfig(llm=llm, device="cpu", dtype="float32"))
+    for path in sorted((out / "runs").glob("*.json")):
+        run, place = read_object(path), out / "corrections" / path.name
+        if "sampled" in run and not place.exists():
+            found = dict(zip(run["sampled"], corrector.correct(list(run["sampled"].values())), strict=True))
+            kept = {name: run[name] for name in ("arm", "size", "seed", "fold", "split")}
+            kept["corrected"] = {name: correction.after for name, correction in found.items()}
+            kept["considered"] = sum(correction.considered for correction in found.values())
+            kept["changed"] = sum(correction.after != correction.before for correction in found.values())
+            write_json(place, kept | {"gate": corrector.gate.name, "clips": len(found)})
+            print(f"{path.name}: {kept['considered']} held back, {kept['changed']} changed", flush=True)
+
+
 # All runs
 
 
@@ -274,12 +320,18 @@ def main() -> None:
     )
     parser.add_argument("--esc10", type=Path, required=True, help="folder with clips.jsonl and captions.json")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument(
+        "--arms", nargs="+", choices=list(ARMS), default=[arm for arm in ARMS if arm != WHISPER]
+    )
+    parser.add_argument("--whisper", type=Path, help="folder of whisper-tiny, for the arm whisper-frozen")
+    parser.add_argument("--llm", help="folder of a language model that corrects sampled captions")
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--seeds", type=int, default=8, help="seeds of each arm and size")
     parser.add_argument("--pretraining", type=int, default=300, help="updates of encoders and decoder")
     arguments = parser.parse_args()
     out = arguments.out
+    if WHISPER in arguments.arms and not arguments.whisper:
+        parser.error("the arm whisper-frozen needs --whisper")
     torch.set_num_threads(1)
     with sole_writer(out, folder=True):
         pretrain_decoder(arguments.esc10, out / "decoder", arguments.pretraining)
@@ -288,7 +340,11 @@ def main() -> None:
             write_fold(arguments.esc10, data, fold)
             pretrain_encoder(data, encoder, fold, arguments.pretraining)
         arms = list(dict.fromkeys(("recipe", *arguments.arms)))
-        operations = {arm: count_operations(model_settings(arm, out, 0)) for arm in arms}
+        if WHISPER in arms:
+            WhisperEncoder.from_pretrained(arguments.whisper).save_pretrained(out / "whisper")
+            remember_tokens()
+        counted = [arm for arm in ARMS if arm != WHISPER]
+        operations = {arm: count_operations(model_settings(arm, out, 0)) for arm in counted}
         rates = choose_rates(arms, out, operations)
         for seed in PILOT_SEEDS:
             keep(Run("recipe", "all", rates["recipe"], seed), out, operations)
@@ -296,6 +352,8 @@ def main() -> None:
             for size in arguments.sizes:
                 for arm in arms:
                     keep(Run(arm, size, rates[arm], seed), out, operations)
+        if arguments.llm:
+            correct(out, arguments.llm)
 
 
 if __name__ == "__main__":

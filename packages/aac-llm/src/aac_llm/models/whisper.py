@@ -3,8 +3,8 @@
 The weights are those of any Whisper of the hub; what is computed is what transformers' `WhisperEncoder` does
 (tested: 1e-5 on whole windows of 30 s), with three differences:
 
-- what comes out for a clip depends on that clip alone, whatever it is batched with: nothing of its neighbours'
-  padding is computed or attended to;
+- what comes out for a clip depends on that clip alone, whatever it is batched with: padding is neither heard
+  nor attended to;
 - only the tokens of the sound are handed on (50 a second), not those of the silence behind it. How much
   silence there is decides `WhisperConfig.pad_seconds`: up to 30 s, as in Whisper's training, or none, which
   for short sounds is many times faster;
@@ -214,7 +214,7 @@ class WhisperEncoder(nn.Module):
         return [row[: count_tokens(len(piece))] for row, piece in zip(encoded, pieces, strict=True)]
 
     def _embed(self, frames: Sequence[Tensor]) -> list[Tensor]:
-        """Turn log-mel frames `(frames, mels)` of each piece into tokens `(frames / 2, dim)` with positions."""
+        """Turn log-mel frames `(frames, mels)` of each piece into its tokens `(frames / 2, dim)`."""
         padded = pad_sequence(list(frames), batch_first=True).to(self.conv1.weight.dtype)
         counts = torch.tensor([len(piece) for piece in frames], device=padded.device)
         own = torch.arange(padded.shape[1], device=padded.device) < counts[:, None]  # (pieces, frames)
