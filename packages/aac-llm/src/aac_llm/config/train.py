@@ -79,9 +79,12 @@ class ValidationConfig:
     """Validation during training: loss, and captions that are generated and scored."""
 
     metric: Literal["cider_d", "loss"] = "cider_d"
-    """Score that decides which checkpoint is the best."""
+    """Score that decides which checkpoint is the best; where it ties, the lower loss does."""
     max_clips: int = 200
-    """Caption only this many clips, the first ones; the loss is of all. 0: no captions (metric loss)."""
+    """Caption only this many clips, drawn from all data sets, numbers of events and lengths in proportion;
+    the loss is of all. 0: no captions (metric loss)."""
+    seed: int = 0
+    """Seed of that draw, apart from the training's: runs with several seeds are judged on the same clips."""
     num_beams: int = 1
     """Beams for these captions."""
     batch_size: int = 16

@@ -307,7 +307,7 @@ def describe(
     limit = config.validation.max_clips
     if validation is not None and 0 < limit < len(validation):
         logger.info(
-            "validation captions the first %d of %d clips; --validation.max_clips takes more",
+            "validation captions %d of %d clips, drawn from every kind; --validation.max_clips takes more",
             limit,
             len(validation),
         )
