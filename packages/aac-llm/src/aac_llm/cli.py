@@ -35,6 +35,7 @@ from aac_llm.config.prepare import (
     PrepareWavCapsConfig,
 )
 from aac_llm.config.quickstart import QuickstartConfig
+from aac_llm.config.reinforce import ReinforceConfig
 from aac_llm.config.train import TrainConfig
 from aac_llm.files import is_stream
 from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
@@ -119,6 +120,12 @@ def check_train(config: TrainConfig) -> None:
     require_output(config.out, is_folder=True)
 
 
+def check_reinforce(config: ReinforceConfig) -> None:
+    """Refuse missing manifests, models or extras before torch is loaded."""
+    check_train(config)
+    require_model(config.fluency_model or "")
+
+
 def check_caption(config: CaptionConfig) -> None:
     """Refuse missing files, models or extras before torch is loaded."""
     require_any(*config.files)
@@ -195,6 +202,15 @@ VERBS = (
         interrupted=RESUMES,
         example="train --config small --init_from runs/quickstart-aac-llm/model --out runs/clotho",
         check=check_train,
+    ),
+    Verb(
+        name="reinforce",
+        settings=ReinforceConfig,
+        function="aac_llm.trainers.reinforce:reinforce_verb",
+        interrupted=RESUMES,
+        example="reinforce --init_from runs/clotho --data.train data/clotho.jsonl "
+        "--data.validation data/clotho.jsonl --out runs/reinforced",
+        check=check_reinforce,
     ),
     Verb(
         name="evaluate",

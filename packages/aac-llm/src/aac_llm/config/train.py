@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel, check_channel
@@ -105,6 +105,9 @@ class ValidationConfig:
 class TrainConfig:
     """Train a captioner: any of the paper's stages, or your own data."""
 
+    verb: ClassVar[str] = "train"
+    """The command whose settings these are."""
+
     out: Path
     """Folder of checkpoints, logs and curves; the same command again resumes there."""
     init_from: str | None = None
@@ -176,3 +179,8 @@ class TrainConfig:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?", self.device):
             raise ValueError(f"device must be auto, cpu, cuda, cuda:1 or the like, got {self.device!r}")
+
+    @property
+    def captions_per_pass(self) -> int:
+        """Captions in a forward pass on each device."""
+        return self.batch_size

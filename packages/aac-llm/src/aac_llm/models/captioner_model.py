@@ -167,7 +167,8 @@ class CaptionModel(PretrainedModule):
         Args:
             waveforms: `(batch, samples)` float, 16 kHz.
             lengths: `(batch,)` samples of each; None: all of them.
-            labels: `(batch, length)` of `tokenize_captions`.
+            labels: `(batch * captions, length)` of `tokenize_captions`: as many captions of each sound, those
+                of a sound side by side.
             spec_augment: masks on the log-mel frames, in training.
             num_items_in_batch: the loss is a sum over this; None: over the labels that are given.
             timed_labels: `(batch, length)` of `tokenize_timed`, which are learned as well.
@@ -176,9 +177,11 @@ class CaptionModel(PretrainedModule):
             raise ValueError(
                 "expected labels (batch, length), of tokenize_captions; to caption, use generate"
             )
-        if len(labels) != len(waveforms):
-            raise ValueError(f"expected as many labels as waveforms, got {len(labels)} and {len(waveforms)}")
-        acoustic = self.encode_audio(waveforms, lengths, spec_augment)
+        if not len(labels) or len(labels) % len(waveforms):
+            raise ValueError(
+                f"expected as many labels as waveforms, or a multiple, got {len(labels)} and {len(waveforms)}"
+            )
+        acoustic = self.encode_audio(waveforms, lengths, spec_augment).repeat(len(labels) // len(waveforms))
         logits = self.caption_logits(acoustic, labels)
         # Only the captions are learned, neither prompt nor sound.
         chosen = labels != IGNORED

@@ -9,7 +9,7 @@ gradients over batches of different captions equals one large batch (a mean of m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from aac_llm.config.train import AugmentConfig, TrainConfig
 from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
+from aac_llm.data.manifest import Clip
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.card import training_card
@@ -33,7 +34,7 @@ from aac_llm.trainers.confidence import calibrate
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
-from aac_llm.trainers.validation import draw_clips, summarize, validate_clips
+from aac_llm.trainers.validation import ValidationClip, draw_clips, summarize, validate_clips
 
 
 class CaptionTrainer(Trainer):
@@ -165,7 +166,7 @@ class CaptionTrainer(Trainer):
             )
         model.train(training)
         found = found if whole else gather_object(found)
-        scores = summarize(found, dataset.clips)
+        scores = self.judge(found, dataset.clips)
         # Before the model is saved, which holds it.
         model.calibration = calibrate(found, dataset.clips)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
@@ -173,6 +174,10 @@ class CaptionTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def judge(self, found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[str, float]:
+        """Return the scores of a validation, from what all ranks found."""
+        return summarize(found, clips)
 
     @property
     def captioner(self) -> CaptionModel:
@@ -270,9 +275,14 @@ class CaptionTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         check_weights(self.captioner.parameters(), self.args.device, self.args.world_size)
-        sum_of_losses = torch.tensor(float(self.unlogged.loss), device=self.args.device)
         saved: Any = self.state.stateful_callbacks
-        saved[KEY] = {
+        saved[KEY] = self.kept()
+        super()._save_checkpoint(model, trial)
+
+    def kept(self) -> dict[str, Any]:
+        """Return what `take_over` goes on with; to be called by all ranks."""
+        sum_of_losses = torch.tensor(float(self.unlogged.loss), device=self.args.device)
+        return {
             "loss": self.accelerator.gather(sum_of_losses).mean().item(),
             "logged": self.unlogged.since,
             "clips": [
@@ -280,7 +290,6 @@ class CaptionTrainer(Trainer):
                 for found in map(self.found_out, self.datasets)
             ],
         }
-        super()._save_checkpoint(model, trial)
 
     def found_out(self, dataset: CaptionDataset) -> News:
         """Return what all ranks found out about clips; to be called by all of them."""
