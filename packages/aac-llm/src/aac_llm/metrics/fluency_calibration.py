@@ -24,8 +24,8 @@ class Detection:
 
     @property
     def recall(self) -> dict[str, float]:
-        """Kind of error -> share that is found."""
-        return {kind: self.found[kind] / count for kind, count in self.made.items()}
+        """Kind of error -> share that is found, of the kinds that were made."""
+        return {kind: self.found[kind] / count for kind, count in self.made.items() if count}
 
     def __add__(self, other: Detection) -> Detection:
         """Add the counts of other captions."""

@@ -41,7 +41,9 @@ _PREPOSITIONS = _set("of in on with at from into onto through against across ove
 _AUXILIARIES = _set("is are was were being")
 _CONJUNCTIONS = _set("and while as then before after but or when followed")
 _FUNCTION = _DETERMINERS | _PREPOSITIONS | _AUXILIARIES | _CONJUNCTIONS
-_SUBJECTS = _DETERMINERS | _set("someone something somebody people it he she they there birds water rain wind")
+_SUBJECTS = _DETERMINERS | _set(
+    "someone something somebody people it he she they there birds water rain wind"
+)
 _PARTICLES = _set("by past away off up out around along back overhead nearby twice again")
 _CUT_AFTER = _set("a an the of with and into its their from")
 _TAILS = (
@@ -50,8 +52,20 @@ _TAILS = (
 )
 _JOINTS = ("and", "while", "as", "then", "and then", "followed by", "before", "after")
 _CLAUSE_END = re.compile(r"\b(?:and then|followed by|and|while|as|then|before|after|with)\b")
-_ADVERBS = ("loudly", "quietly", "slowly", "repeatedly", "softly", "continuously", "rapidly", "nearby", "again")
-_NO_ADVERB = _set("only family assembly supply reply belly jelly early friendly lonely silly curly ugly bubbly")
+_ADVERBS = (
+    "loudly",
+    "quietly",
+    "slowly",
+    "repeatedly",
+    "softly",
+    "continuously",
+    "rapidly",
+    "nearby",
+    "again",
+)
+_NO_ADVERB = _set(
+    "only family assembly supply reply belly jelly early friendly lonely silly curly ugly bubbly"
+)
 _VERBS = _set(
     "bang bark beat beep blare blast blow boil bounce break brush bubble buzz call caw change chant chatter "
     "cheer chime chirp chop chug clang clank clap clatter clean click clink close clunk come cough crack "

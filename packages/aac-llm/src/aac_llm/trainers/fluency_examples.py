@@ -75,14 +75,10 @@ def draw_examples(captions: Sequence[str], step: int, batch_size: int, seed: int
     ]
 
 
-def draw_scored(
-    scored: Sequence[tuple[str, float]], step: int, count: int, seed: int
-) -> list[Example]:
+def draw_scored(scored: Sequence[tuple[str, float]], step: int, count: int, seed: int) -> list[Example]:
     """Return captions of an update with another detector's opinion."""
     rng = Random(f"scored {seed} {step}")
-    return [
-        Example(strip_punctuation(text), opinion=value) for text, value in rng.choices(scored, k=count)
-    ]
+    return [Example(strip_punctuation(text), opinion=value) for text, value in rng.choices(scored, k=count)]
 
 
 def broken(caption: str, captions: Sequence[str], rng: Random) -> Example:
