@@ -1,7 +1,7 @@
 """Train the fluency detector on half of the golden clips and judge it on the other half, both ways round.
 
-python packages/aac-llm/benchmarks/fluency.py GOLDEN --encoder runs/models/e5-small --num_layers 6 --steps 300 \
-    --scores --out runs/fluency-folds
+python packages/aac-llm/benchmarks/fluency.py GOLDEN --encoder runs/models/e5-small --num_layers 6 \
+    --steps 300 --scores --out runs/fluency-folds
 
 GOLDEN is `clotho_eval_0_499.jsonl`: 500 clips with five references each, and of one system's captions FENSE's
 probability of an error (`fer_error_prob`). Clips of even rows are one half, those of odd rows the other. Goes
@@ -85,14 +85,13 @@ def judge(settings: argparse.Namespace, rows: list[dict], fold: int) -> dict[str
     found = detector.error_probability(candidates)
     seen = {row["candidate"] for row in mine}
     new = np.array([text not in seen for text in candidates])
-    print(
-        f"trained on half {fold}: Spearman with FENSE {spearmanr(found, fense).statistic:.3f} on "
-        f"{len(found)} captions, {spearmanr(found[new], fense[new]).statistic:.3f} on the {new.sum()} that do "
-        f"not stand in the half of the training; threshold {detector.threshold:.3f}, of the system's captions "
-        f"{int((found >= detector.threshold).sum())} flagged; false alarms "
-        f"{ours.false_alarms}/{ours.num_fluent}; "
-        + ", ".join(f"{kind} {value:.3f}" for kind, value in ours.recall.items())
-    )
+    all_of_it, unseen = (spearmanr(found[part], fense[part]).statistic for part in (new | ~new, new))
+    print(f"trained on half {fold}, judged on the other one")
+    print(f"  Spearman with FENSE: {all_of_it:.3f} on {len(new)} captions of a system")
+    print(f"  on the {new.sum()} of them that are not captions of the training's half, too: {unseen:.3f}")
+    print(f"  of the system's captions flagged: {int((found >= detector.threshold).sum())}")
+    print(f"  threshold {detector.threshold:.4f}, false alarms {ours.false_alarms} of {ours.num_fluent}")
+    print("  found: " + ", ".join(f"{kind} {value:.3f}" for kind, value in ours.recall.items()))
     return {"ours": ours, "rules": rules}
 
 

@@ -114,8 +114,8 @@ def test_the_detector_in_the_default_place_is_the_default_gate(
     folder.mkdir()
     assert with_default_detector(auto).gate_used == "rules"  # not whole
     (folder / "fluency.json").write_text('{"kinds": ["wrong_order"], "threshold": 0.25}')
-    for settings in (auto, CorrectionConfig(gate="fluency")):
-        found = with_default_detector(settings)
+    for config in (auto, CorrectionConfig(gate="fluency")):
+        found = with_default_detector(config)
         assert (found.gate_used, found.fluency_model) == ("fluency", str(folder))
         assert threshold_used(found) == 0.25
     assert threshold_used(with_default_detector(CorrectionConfig(threshold=0.7))) == 0.7

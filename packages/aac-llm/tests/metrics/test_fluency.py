@@ -217,7 +217,7 @@ def test_a_description_that_does_not_fit_is_told(own, content, message):
 def test_weights_that_are_missing_or_damaged_are_told(own):
     _, folder = own
     (folder / "model.safetensors").write_bytes(b"\x08")
-    with pytest.raises(ValueError, match="cannot be read as weights|no whole|not whole|safetensors"):
+    with pytest.raises(ValueError, match=r"cannot be read as weights|model\.safetensors"):
         FluencyDetector.from_pretrained(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="the detector is not whole"):

@@ -1,4 +1,4 @@
-"""Errors made by rules: of the kind that was asked for, the same for the same seed, and none where none fits."""
+"""Errors made by rules: of the kind that was asked for, the same for a seed, and none where none fits."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_wrong_order_has_the_same_words() -> None:
 
 
 def test_an_unknown_kind_is_named() -> None:
-    with pytest.raises(ValueError, match="kind must be one of incomplete_tail.*got 'typo'"):
+    with pytest.raises(ValueError, match=r"kind must be one of incomplete_tail.*got 'typo'"):
         make_error(CAPTION, "typo", Random(0))
 
 

@@ -24,11 +24,12 @@ class CorrectionConfig:
     detector, see fluency_model), `lm` (surprise of the local language model); auto: fluency where there is a
     detector, else rules."""
     fluency_model: str | None = None
-    """For gate fluency: folder that `aac-llm fluency` wrote; or name of FENSE's published detector, its .ckpt
-    file, or a folder with it (none: folder `fluency` in AAC_LLM_CACHE or ~/.cache/aac-llm, if it is there)."""
+    """For gate fluency: folder that `aac-llm fluency` wrote; or name of FENSE's published detector, its
+    .ckpt file, or a folder with it (none: the folder `fluency` in AAC_LLM_CACHE or ~/.cache/aac-llm, if there
+    is one)."""
     threshold: float | None = None
-    """Repair captions whose score is at least this; none: 0.5 for rules, for fluency (probability of an error)
-    the detector's own, of the published ones 0.9, for lm 7 (nats per token)."""
+    """Repair captions whose score is at least this; none: 0.5 for rules, for fluency (probability of an
+    error) the detector's own, of the published ones 0.9, for lm 7 (nats per token)."""
     max_new_tokens: int = 64
     """Most tokens of an answer."""
     batch_size: int = 16

@@ -86,8 +86,8 @@ def with_default_detector(settings: Settings) -> Settings:
         return replace(settings, fluency_model=str(folder))
     if settings.gate == "fluency":
         raise ValueError(
-            f"gate fluency needs a detector: there is none in {folder}, where `aac-llm fluency --out {folder}` "
-            "would put one; or name one with fluency_model"
+            f"gate fluency needs a detector: there is none in {folder}, where `aac-llm fluency --out "
+            f"{folder}` would put one; or name one with fluency_model"
         )
     return settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from audio_common.strict_json import JSONError, is_writable_text, json_lines
 
@@ -50,8 +51,7 @@ def read_scored(path: Path, problems: list[str]) -> list[tuple[str, float]]:
                 problems.append(str(row))
                 continue
             caption, value = row.get("caption"), row.get("error_probability")
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if isinstance(caption, str) and caption.strip() and is_number and 0 <= value <= 1:
+            if isinstance(caption, str) and caption.strip() and is_probability(value):
                 found.append((caption, float(value)))
             else:
                 problems.append(
@@ -65,8 +65,14 @@ def read_scored(path: Path, problems: list[str]) -> list[tuple[str, float]]:
     return found
 
 
+def is_probability(value: Any) -> TypeGuard[float]:
+    """Tell whether a value of JSON is a number from 0 to 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
 def _read(path: Path, problems: list[str], split: str | None) -> list[tuple[str, ...]]:
     suffix = path.suffix.lower()
+    found: list[tuple[str, ...]]
     if suffix == ".txt":
         found = [(line.strip(),) for line in read_text(path).splitlines() if line.strip()]
     elif suffix in TABLES or suffix == ".json":

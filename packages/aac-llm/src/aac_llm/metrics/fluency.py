@@ -1,7 +1,9 @@
 """A fluency detector in the manner of FENSE (Zhou et al. 2022): how likely a caption has an error.
 
 Of ours (`aac-llm fluency` trains them) the folder is described in `fluency_folder.py`, and the errors that
-they know in `fluency_errors.py`. The published checkpoint (`echecker_clotho_audiocaps_base.ckpt`, release V0.1 of blmoistawinde/fense) is a
+they know in `fluency_errors.py`.
+
+The published checkpoint (`echecker_clotho_audiocaps_base.ckpt`, release V0.1 of blmoistawinde/fense) is a
 dictionary: `model_type` names the BERT, `num_classes` is 6, `state_dict` holds `encoder.*` of a `BertModel`
 and `clf.weight`, `clf.bias` over its first token. The outputs are an added tail, a repeated event, a repeated
 adverb, a missing conjunction, a missing verb, and, last, any error: the one that counts. Old checkpoints also
@@ -137,7 +139,10 @@ class FluencyDetector(nn.Module):
             raise ValueError(f"this is no fluency detector for this BERT: {error}") from error
 
     def round_weights(self) -> None:
-        """Round to half precision, in which a folder keeps them: a threshold found then is that of the folder."""
+        """Round weights to half precision, in which a folder keeps them.
+
+        A threshold that is found after this is that of the detector in the folder.
+        """
         with torch.no_grad():
             for weight in self.parameters():
                 weight.copy_(weight.half())
@@ -177,7 +182,7 @@ class FluencyDetector(nn.Module):
         return self.clf(self.encoder(**batch).last_hidden_state[:, 0])
 
     def tokenize(self, texts: list[str]) -> Mapping[str, torch.Tensor]:
-        """Turn texts without punctuation into a batch on the detector's device, each value (texts, tokens)."""
+        """Turn texts without punctuation into a batch on the detector's device, each (texts, tokens)."""
         # Truncated as in training; captions are rarely that long.
         self.num_cut += count_longer(self.tokenizer, texts, MAX_TOKENS)
         batch = self.tokenizer(

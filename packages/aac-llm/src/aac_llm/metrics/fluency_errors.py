@@ -67,16 +67,17 @@ _NO_ADVERB = _set(
     "only family assembly supply reply belly jelly early friendly lonely silly curly ugly bubbly"
 )
 _VERBS = _set(
-    "bang bark beat beep blare blast blow boil bounce break brush bubble buzz call caw change chant chatter "
-    "cheer chime chirp chop chug clang clank clap clatter clean click clink close clunk come cough crack "
-    "crackle crash creak cross crow crumple crunch cry cut drag drill drip drive drop drum echo enter fall fill "
-    "flap flip flow flush fly gallop get give go grind growl grunt gurgle hammer have hiss hit hold honk hoot "
-    "howl hum idle jangle jingle keep kick knock laugh leave make meow mix moan moo move mumble neigh open "
-    "pass patter pick play plop pop pound pour press produce pull pump purr push put quack rain rattle remove "
-    "rev ride ring rip roar roll rotate rub rumble run rush rustle saw scrape scratch scream screech shake shout "
-    "shuffle shut sing sit sizzle slam slide snap sneeze sniff snore spin splash spray squawk squeak squeal "
-    "start step stir stop strike sweep swing take talk tap tear throw thump tick toll toot touch travel trickle "
-    "tumble turn tweet type use vibrate wail walk wash whine whir whirl whisper whistle whoosh wind work yell"
+    "bang bark beat beep blare blast blow boil bounce break brush bubble buzz call caw change chant "
+    "chatter cheer chime chirp chop chug clang clank clap clatter clean click clink close clunk come "
+    "cough crack crackle crash creak cross crow crumple crunch cry cut drag drill drip drive drop drum "
+    "echo enter fall fill flap flip flow flush fly gallop get give go grind growl grunt gurgle hammer "
+    "have hiss hit hold honk hoot howl hum idle jangle jingle keep kick knock laugh leave make meow mix "
+    "moan moo move mumble neigh open pass patter pick play plop pop pound pour press produce pull pump "
+    "purr push put quack rain rattle remove rev ride ring rip roar roll rotate rub rumble run rush rustle "
+    "saw scrape scratch scream screech shake shout shuffle shut sing sit sizzle slam slide snap sneeze "
+    "sniff snore spin splash spray squawk squeak squeal start step stir stop strike sweep swing take talk "
+    "tap tear throw thump tick toll toot touch travel trickle tumble turn tweet type use vibrate wail "
+    "walk wash whine whir whirl whisper whistle whoosh wind work yell"
 )
 
 

@@ -49,8 +49,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     kinds, threshold = found.get("kinds"), found.get("threshold")
     if not isinstance(kinds, list) or not kinds or not all(isinstance(kind, str) for kind in kinds):
         raise ValueError(f"{path}: expected a list of names under kinds, got {kinds!r:.80}")
-    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    if not is_number or not math.isfinite(threshold):
+    if not isinstance(threshold, int | float) or isinstance(threshold, bool) or not math.isfinite(threshold):
         raise ValueError(f"{path}: expected a number under threshold, got {threshold!r:.80}")
     return found
 

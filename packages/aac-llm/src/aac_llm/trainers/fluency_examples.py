@@ -60,7 +60,7 @@ def split_clips(clips: Sequence[Sequence[str]], held_out: float, seed: int) -> P
     total = sum(len(clips[place]) for place in aside)
     if not all(halves):
         raise ValueError(
-            f"no captions are left to judge by: the {total} of the {count} clips kept aside stand in training, "
+            f"no captions are left to judge by: the {total} of the {count} clips kept aside are in training, "
             "too; give captions that differ more, or raise held_out"
         )
     return Parts(train, halves, total - sum(map(len, halves)))

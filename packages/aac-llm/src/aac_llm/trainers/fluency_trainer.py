@@ -7,6 +7,7 @@ OUT/log.jsonl       losses
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class FluencyTrainer:
                 loss = self._update(step)
                 self._log(step + 1, loss)
                 if (step + 1) % self.config.save_steps == 0 and step + 1 < self.config.steps:
-                    replace_folder(self.folder, lambda folder, done=step + 1: self._save(folder, done))
+                    replace_folder(self.folder, partial(self._save, step=step + 1))
                 progress.advance()
         self.detector.eval()
 
