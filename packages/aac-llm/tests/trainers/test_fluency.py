@@ -188,17 +188,18 @@ def test_an_update_has_every_caption_and_as_many_errors() -> None:
     assert set(broken_captions(texts, 0)) == set(KINDS)
 
 
-def test_only_the_last_output_counts_where_another_detector_judged() -> None:
+def test_of_another_detectors_opinion_only_the_log_odds_of_any_error_count() -> None:
     examples = [Example("a"), Example("b", frozenset({"wrong_order"})), Example("c", opinion=0.25)]
-    wanted, counted = targets(examples, KINDS, "cpu")
-    assert wanted[:, -1].tolist() == [0, 1, 0.25]
+    wanted, is_opinion = targets(examples, KINDS, 0.125, "cpu")
+    assert wanted[:, -1].tolist() == [0.125, 1, 0.25]
     assert wanted[1].tolist() == [0, 0, 0, 0, 0, 1, 1]
-    assert counted[2].tolist() == [0] * 6 + [1]
+    assert is_opinion.tolist() == [False, False, True]
     logits = torch.zeros(3, 7)
-    expected = 2 * np.log(2)  # all outputs say one half
-    assert float(detection_loss(logits, wanted, counted)) == pytest.approx(expected)
+    # All outputs say one half; the opinion is 3 to 1 against.
+    expected = (2 * np.log(2) + np.log(3) ** 2) / 3 + np.log(2)
+    assert float(detection_loss(logits, wanted, is_opinion)) == pytest.approx(expected)
     logits[2, 0] = 100  # does not count
-    assert float(detection_loss(logits, wanted, counted)) == pytest.approx(expected)
+    assert float(detection_loss(logits, wanted, is_opinion)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ from aac_llm.metrics.fluency_folder import (
     read_description,
 )
 from aac_llm.metrics.missing import MissingMetricError
-from aac_llm.metrics.sentence import count_longer
+from aac_llm.metrics.sentence import count_longer, mean_pool
 
 __all__ = [
     "CACHE_VARIABLE",
@@ -62,14 +62,19 @@ RELEASE = "https://github.com/blmoistawinde/fense/releases/download/V0.1"
 PUBLISHED_KINDS = (
     *("incomplete_tail", "repeated_event", "repeated_adverb", "missing_conjunction", "missing_verb"),
 )
+POOLED = {"first": 1, "all": 3}
+"""Pooling -> states of the encoder's width that it gives."""
 MAX_TOKENS = 64
 POSITION_IDS = "encoder.embeddings.position_ids"
 
 
 class FluencyDetector(nn.Module):
-    """A BERT with a linear layer on its first token; sigmoid outputs, the last of which is "any error".
+    """A BERT with a linear layer on its tokens' states; sigmoid outputs, the last of which is "any error".
 
     Attributes:
+        pooling: `first`, the first token's state, as published; or `all`, with it the mean and, in each
+            dimension, the largest value over the tokens: an error is often between two words, and is learned
+            from fewer captions where one token is enough to show it.
         kinds: names of the other outputs.
         threshold: probability of an error from which on a caption is held to be wrong.
         num_cut: texts, of all that were judged, of which the model read only the beginning.
@@ -82,10 +87,15 @@ class FluencyDetector(nn.Module):
         kinds: Sequence[str] = PUBLISHED_KINDS,
         *,
         threshold: float = PUBLISHED_THRESHOLD,
+        pooling: str = "first",
     ) -> None:
         super().__init__()
+        if pooling not in POOLED:
+            raise ValueError(f"pooling must be one of {', '.join(POOLED)}, got {pooling!r}")
         self.encoder = encoder
-        self.clf = nn.Linear(encoder.config.hidden_size, len(kinds) + 1)  # type: ignore[union-attr, arg-type]
+        width: int = encoder.config.hidden_size  # type: ignore[union-attr, assignment]
+        self.clf = nn.Linear(POOLED[pooling] * width, len(kinds) + 1)
+        self.pooling = pooling
         self.tokenizer = tokenizer
         self.kinds = tuple(kinds)
         self.threshold = threshold
@@ -178,8 +188,14 @@ class FluencyDetector(nn.Module):
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Turn tokenised texts (each value (batch, tokens)) into logits (batch, classes)."""
-        # The state of [CLS]; the published detector does not use BERT's pooler.
-        return self.clf(self.encoder(**batch).last_hidden_state[:, 0])
+        # Not BERT's own pooler: the published detector does not use it.
+        hidden = self.encoder(**batch).last_hidden_state
+        first = hidden[:, 0]
+        if self.pooling == "first":
+            return self.clf(first)
+        mask = batch["attention_mask"]
+        largest = hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(dim=1)
+        return self.clf(torch.cat([first, mean_pool(hidden, mask), largest], dim=-1))
 
     def tokenize(self, texts: list[str]) -> Mapping[str, torch.Tensor]:
         """Turn texts without punctuation into a batch on the detector's device, each (texts, tokens)."""
@@ -282,6 +298,7 @@ def _load_folder(folder: Path) -> FluencyDetector:
         tokenizer,
         description["kinds"],
         threshold=float(description["threshold"]),
+        pooling=str(description.get("pooling", "first")),
     )
     try:
         weights = load_file(folder / WEIGHTS)

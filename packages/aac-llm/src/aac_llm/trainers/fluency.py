@@ -116,7 +116,7 @@ def create_detector(config: FluencyConfig, captions: Sequence[str]) -> FluencyDe
             # Captions have few of a big vocabulary's words: training these alone would part them from the
             # rest, and their optimizer would take more memory than all else.
             encoder.get_input_embeddings().weight.requires_grad_(False)
-        return FluencyDetector(encoder, tokenizer, KINDS).to(device)
+        return FluencyDetector(encoder, tokenizer, KINDS, pooling="all").to(device)
 
 
 def _load_encoder(source: str, num_layers: int | None) -> tuple[Any, Any]:
@@ -211,6 +211,7 @@ def _describe(config: FluencyConfig, detector: FluencyDetector, result: FluencyR
     return {
         "format": 1,
         "kinds": list(detector.kinds),
+        "pooling": detector.pooling,
         "threshold": result.threshold,
         "false_alarms_wanted": config.false_alarms,
         "measured": result.detection,

@@ -6,6 +6,7 @@ OUT/log.jsonl       losses
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,8 @@ CHECKPOINT, LOG = "checkpoint", "log.jsonl"
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.pt", "state.json"
 PASS = 8
 """Texts in a forward pass."""
+CLIP = 0.01
+"""Opinions nearer to 0 or 1 count as this far from it: their log-odds have no end."""
 WEIGHT_DECAY = 0.01
 MAX_GRAD_NORM = 1.0
 SCORED_SHARE = 4
@@ -55,6 +58,9 @@ class FluencyTrainer:
         self.detector = detector
         self.captions = captions
         self.scored = scored
+        # What another detector says of most captions, which have no error, ours should say of people's:
+        # on another scale, the two would contradict each other.
+        self.fluent = statistics.median(value for _, value in scored) if scored else 0.0
         self.folder = config.out / CHECKPOINT
         trained = [weight for weight in detector.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=WEIGHT_DECAY)
@@ -96,7 +102,7 @@ class FluencyTrainer:
                 for first in range(0, len(examples), PASS)
             ]
         )
-        loss = detection_loss(logits, *targets(examples, self.detector.kinds, logits.device))
+        loss = detection_loss(logits, *targets(examples, self.detector.kinds, self.fluent, logits.device))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.detector.parameters(), MAX_GRAD_NORM)
@@ -160,32 +166,43 @@ def rate_at(step: int, steps: int, warmup_ratio: float) -> float:
 
 
 def targets(
-    examples: Sequence[Example], kinds: Sequence[str], device: torch.device | str
+    examples: Sequence[Example], kinds: Sequence[str], fluent: float, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
-    """Return what the outputs should be and which of them count, each (examples, kinds + 1); last: any error.
+    """Return what the outputs should be, (examples, kinds + 1), the last "any error"; and who judged.
 
-    Of a caption with another detector's opinion only the last output counts, as that detector's kinds are
-    not known.
+    Args:
+        examples: texts of an update.
+        kinds: names of the other outputs.
+        fluent: what the last output should be for captions as people wrote them.
+        device: of the results.
+
+    Returns:
+        The probabilities, and (examples,) whether another detector gave them: of these the kinds are not
+        known.
     """
-    wanted, counted = [], []
-    for example in examples:
-        if example.opinion is None:
-            wanted.append([float(kind in example.kinds) for kind in kinds] + [float(bool(example.kinds))])
-            counted.append([1.0] * (len(kinds) + 1))
-        else:
-            wanted.append([0.0] * len(kinds) + [example.opinion])
-            counted.append([0.0] * len(kinds) + [1.0])
-    return torch.tensor(wanted, device=device), torch.tensor(counted, device=device)
+    wanted = [
+        [0.0] * len(kinds) + [example.opinion]
+        if example.opinion is not None
+        else [float(kind in example.kinds) for kind in kinds] + [1.0 if example.kinds else fluent]
+        for example in examples
+    ]
+    is_opinion = [example.opinion is not None for example in examples]
+    return torch.tensor(wanted, device=device), torch.tensor(is_opinion, device=device)
 
 
-def detection_loss(logits: Tensor, wanted: Tensor, counted: Tensor) -> Tensor:
-    """Return the mean cross entropy of the kinds plus that of any error.
+def detection_loss(logits: Tensor, wanted: Tensor, is_opinion: Tensor) -> Tensor:
+    """Return the loss of an update: of any error and, weighing as much, of its kinds.
+
+    Captions by people and errors by rules count by their cross entropy. Opinions of another detector count by
+    the squared difference of log-odds: they lie close together, and cross entropy would hardly tell them
+    apart.
 
     Args:
         logits: (examples, kinds + 1), the last "any error".
         wanted: (examples, kinds + 1) probabilities.
-        counted: (examples, kinds + 1), 0 for outputs without a target.
+        is_opinion: (examples,) whether another detector gave the probability; there are others, too.
     """
-    losses = binary_cross_entropy_with_logits(logits, wanted, reduction="none") * counted
-    # Any error counts as much as all kinds together: it is what decides.
-    return losses[:, -1].mean() + losses[:, :-1].sum() / counted[:, :-1].sum().clamp(min=1)
+    losses = binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    apart = (logits[:, -1] - torch.logit(wanted[:, -1], eps=CLIP)).square()
+    of_error = torch.where(is_opinion, apart, losses[:, -1]).mean()
+    return of_error + losses[~is_opinion, :-1].mean()
