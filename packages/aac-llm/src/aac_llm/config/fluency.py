@@ -40,7 +40,7 @@ class FluencyConfig:
     """Updates."""
     batch_size: int = 32
     """Texts of an update: half of them captions as they are, half with errors."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 3e-4
     """Peak learning rate (AdamW)."""
     warmup_ratio: float = 0.1
     """Share of the updates over which the learning rate rises; it then falls to 0 along a line."""

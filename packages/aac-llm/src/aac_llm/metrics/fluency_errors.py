@@ -81,6 +81,13 @@ _VERBS = _set(
 )
 
 
+_NOUNS = _set(
+    "bang beep blast brush call drill drip drop drum echo fall hammer hit hum kick knock laugh pass play press "
+    "rain ring run rush saw scream splash spray start step stop talk tap thump tick touch turn use wind work"
+)
+"""Verbs that in captions are as often nouns."""
+
+
 def make_error(caption: str, kind: str, rng: Random) -> str | None:
     """Return a caption with an error of a kind, in lower case without punctuation.
 
@@ -162,7 +169,7 @@ def _missing_conjunction(words: list[str], rng: Random) -> list[str] | None:
         return None
     start = rng.choice(places)
     end = start + 1
-    if words[start : end + 1] in (["and", "then"], ["followed", "by"]):
+    if words[start : end + 1] == ["and", "then"]:
         end += 1
     return [*words[:start], *words[end:]]
 
@@ -206,20 +213,35 @@ def _joins(words: list[str], place: int) -> bool:
     word, before, after = words[place], words[place - 1], words[place + 1]
     if before in _FUNCTION:  # the "then" of "and then" goes with its "and"
         return False
+    # Of three the first two need none: "a man shouts, a crowd cheers and a bell rings".
+    if "and" in words[place + 1 :] or "or" in words[place + 1 :]:
+        return False
     if word == "and" and after == "then":
-        return True
+        return _parts_clauses([*words[: place + 1], *words[place + 2 :]], place)
     if word in ("and", "or"):
-        # Not of "a loud and clear tone", which may do without.
-        alike = any(before.endswith(end) and after.endswith(end) for end in ("ing", "ed"))
+        # Not of "a loud and clear tone" or "crying and laughing children", which may do without.
+        is_verb = not _AUXILIARIES.isdisjoint(words[max(0, place - 3) : place - 1])
+        alike = is_verb and any(before.endswith(end) and after.endswith(end) for end in ("ing", "ed"))
         verbs = is_finite(before) and is_finite(after)
-        return after in _SUBJECTS or alike or verbs
-    if word == "followed":
-        return after == "by" and place + 2 < len(words)
+        return alike or verbs or (after in _SUBJECTS and _parts_clauses(words, place))
     if word in ("while", "then", "but", "when"):
-        return not after.endswith("ing") and after not in _PREPOSITIONS
+        return not after.endswith("ing") and after not in _PREPOSITIONS and _parts_clauses(words, place)
     if word in ("as", "before", "after"):
-        return after in _SUBJECTS and after not in ("another", "that", "some") and before not in _LIKE
+        is_subject = after in _SUBJECTS and after not in ("another", "that", "some")
+        return is_subject and before not in _LIKE and _parts_clauses(words, place)
     return False
+
+
+def _parts_clauses(words: list[str], place: int) -> bool:
+    """Tell whether there is a verb on either side, up to the next conjunction: a list may do without "and"."""
+    ends = [other for other, word in enumerate(words) if word in _CONJUNCTIONS and other != place]
+    start = max((end + 1 for end in ends if end < place), default=0)
+    end = min((end for end in ends if end > place), default=len(words))
+    return _has_verb(words[start:place]) and _has_verb(words[place + 1 : end])
+
+
+def _has_verb(words: list[str]) -> bool:
+    return any(word in _AUXILIARIES or word in _VERBS - _NOUNS or is_finite(word) for word in words)
 
 
 _LIKE = _set("well such same just far soon long much sound sounds")

@@ -12,6 +12,15 @@ from random import Random
 
 from aac_llm.metrics.fluency_errors import KINDS, make_error, strip_punctuation
 
+SHARES = {
+    "incomplete_tail": 0.07,
+    "repeated_event": 0.12,
+    "repeated_adverb": 0.08,
+    "missing_conjunction": 0.3,
+    "missing_verb": 0.25,
+    "wrong_order": 0.18,
+}
+"""Of the kinds among the errors: what is hard to see comes more often."""
 TWO_ERRORS = 0.2
 """Share of the broken texts that have a second error."""
 TRIES = 50
@@ -83,7 +92,7 @@ def draw_scored(scored: Sequence[tuple[str, float]], step: int, count: int, seed
 
 def broken(caption: str, captions: Sequence[str], rng: Random) -> Example:
     """Break a caption, or another one where the kind of error that is drawn cannot be made in it."""
-    kind = rng.choice(KINDS)
+    (kind,) = rng.choices(KINDS, [SHARES[kind] for kind in KINDS])
     for text in (caption, *rng.choices(captions, k=TRIES)):
         if (found := make_error(text, kind, rng)) is not None:
             break

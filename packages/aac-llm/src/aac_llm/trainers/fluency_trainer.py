@@ -33,7 +33,7 @@ CLIP = 0.01
 """Opinions nearer to 0 or 1 count as this far from it: their log-odds have no end."""
 WEIGHT_DECAY = 0.01
 MAX_GRAD_NORM = 1.0
-SCORED_SHARE = 4
+SCORED_SHARE = 8
 """To so many texts of an update, one with another detector's opinion is added."""
 
 
