@@ -23,6 +23,7 @@ from aac_llm.command_line import (
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig, CorrectionConfig
 from aac_llm.config.evaluate import EvaluateConfig
+from aac_llm.config.fluency import FluencyConfig
 from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareAutoACDConfig,
@@ -158,6 +159,13 @@ def check_correct(config: CorrectConfig) -> None:
     require_output(config.out)
 
 
+def check_fluency(config: FluencyConfig) -> None:
+    """Refuse missing captions or an encoder's folder that is not there before torch is loaded."""
+    require_file(*config.captions, config.scores)
+    require_model(config.encoder or "")
+    require_output(config.out, is_folder=True)
+
+
 def check_correction(config: CorrectionConfig) -> None:
     """Refuse a language model's folder that is not there; an endpoint's name may look like one."""
     if config.llm is not None and config.endpoint is None:
@@ -237,6 +245,15 @@ VERBS = (
         interrupted=RESUMES,
         example="correct captions.jsonl --llm HuggingFaceTB/SmolLM2-1.7B-Instruct --out corrected.jsonl",
         check=check_correct,
+    ),
+    Verb(
+        name="fluency",
+        settings=FluencyConfig,
+        function="aac_llm.trainers.fluency:fluency",
+        positional=("captions",),
+        interrupted=RESUMES,
+        example="fluency data/clotho.jsonl --encoder intfloat/multilingual-e5-small --out runs/fluency",
+        check=check_fluency,
     ),
 )
 PROGRAM = Program(
