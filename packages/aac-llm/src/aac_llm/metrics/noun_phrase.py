@@ -129,15 +129,15 @@ def _is_modifier(tokens: Sequence[Token], place: int) -> bool:
         return False
     before = tokens[place - 1] if place else None
     if before is not None and tokens[place].tag == "VBN":
-        return before.tag not in {"BE", "VBZ", "VBP", "NN", "NNS", "PRP", "DT", "RB"}
+        return before.tag not in {"BE", "VBZ", "VBP", "NN", "NNS", "PRP", "RB"} or before.word in {"out", "up"}
     if before is not None:
         if before.tag == "IN":
             return before.word not in {"by", "without", "after", "before", "while", "for"} or (
                 before.word == "by" and place > 1 and tokens[place - 2].tag == "VBN"
             )
-        if before.tag == "VBZ" or before.tag == "VBP" or before.tag == "TO":
-            return True
-        return False
+        if before.tag == "CC":
+            return not any(token.tag.startswith("VB") or token.tag == "BE" for token in tokens[:place])
+        return before.tag in {"VBZ", "VBP", "TO"}
     # At the start: "chirping birds sing", but "blowing air through a fan".
     end = place + 1
     while end < len(tokens) and tokens[end].tag in {"JJ", "NN", "NNS"}:

@@ -25,7 +25,8 @@ from aac_llm.metrics.noun_phrase import Noun, Phrase, find_phrases
 from aac_llm.metrics.tagger import tag_words
 
 Tuple = tuple[str, ...]
-OPT = dict(flat=True, acl_first=True, pp_first=False, followed=True, inf_acl=False, with_clause=False, after_obj_acl=True, dobj_pp="verb", nmod_pp="noun", then_conj=True, frag_pp="noun", sub_subj=True, verb_acl=False)
+SINGULAR = frozenset("it itself he him himself she her herself".split())
+OPT = dict(which_adj=True, agent=True, sing=True, flat=True, acl_first=True, pp_first=False, followed=True, inf_acl=False, with_clause=False, after_obj_acl=True, dobj_pp="noun", nmod_pp="noun", then_conj=True, frag_pp="noun", sub_subj=True, verb_acl=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -36,7 +37,7 @@ class _Verb:
     subjects: list[Noun] = field(default_factory=list)
     particle: str = ""
     objects: list[tuple[str, Noun]] = field(default_factory=list)
-    predicates: list[str] = field(default_factory=list)
+    predicates: list[tuple[str, str]] = field(default_factory=list)
     clause: bool = True
     """False: a participle after a noun."""
 
@@ -76,6 +77,7 @@ class _Reader:
         self.conj = False
         self.sub = False
         self.which = False
+        self.which_word = ""
         self.outer: list[Noun] = []
         self.slot: tuple[str, object, str] = ("", None, "")
         self.there = False
@@ -98,7 +100,7 @@ class _Reader:
             elif phrase.kind == "which":
                 self.outer, self.subjects, self.which, self.prep = self.subjects, [], True, ""
                 self.verb = None if self.verb is None or not self.outer else self.verb
-                self.near = "which"
+                self.near, self.which_word = "which", phrase.text
             elif phrase.kind == "there":
                 self.there = True
             elif phrase.kind == "adj":
@@ -115,6 +117,8 @@ class _Reader:
                 resolved = noun
             else:
                 resolved = self.first
+                if OPT["sing"] and noun.lemma in SINGULAR and resolved.tag == "NNS":
+                    resolved = next((one for one in self.nouns if one.tag == "NN"), noun)
             noun = resolved
         else:
             self.nouns.append(noun)
@@ -134,9 +138,9 @@ class _Reader:
                 self.verb = None
                 self.there = False
             else:
-                self.verb.predicates.append(noun.lemma)
+                self.verb.predicates.append((noun.lemma, noun.tag))
                 self.slot = ("predicate", self.verb, "")
-        elif self.verb is not None and self.near in {"verb"} and not self.verb.passive:
+        elif self.verb is not None and self.near == "verb" and not self.verb.passive and not self.conj:
             self.verb.objects.append(("", noun))
             self.slot = ("object", self.verb, "")
         elif self.verb is None and self.subjects and self.conj:
@@ -164,7 +168,7 @@ class _Reader:
         elif kind == "nmod" and target.is_noun:
             self.relations.append((target.lemma, name, noun.lemma))
         elif kind == "predicate":
-            target.predicates.append(noun.lemma)
+            target.predicates.append((noun.lemma, noun.tag))
 
     def attach(self, noun: Noun) -> None:
         name, verb = self.prep, self.verb
@@ -215,6 +219,7 @@ class _Reader:
         elif phrase.form == "finite":
             if self.which:
                 self.which = False
+                if OPT["which_adj"]: verb.subjects = [Noun(self.which_word, "WDT")]
                 self.subjects = self.outer if self.verb is None else []
             elif self.subjects and (self.verb is None or not self.verb.clause) and not self.closed:
                 verb.subjects = self.subjects
@@ -267,7 +272,7 @@ class _Reader:
 
     def read_adjective(self, phrase: Phrase) -> None:
         if self.verb is not None and self.verb.lemma == "be" and not self.prep:
-            self.verb.predicates.append(phrase.text)
+            self.verb.predicates.append((phrase.text, "JJ"))
             self.conj = False
 
     near_before = ""
@@ -291,12 +296,17 @@ class _Reader:
         name = f"{verb.lemma} {verb.particle}".strip()
         for subject in verb.subjects:
             if not subject.is_noun:
+                # Whatever is the subject of an adjective counts.
+                if subject.tag in {"WDT", "PRP"}:
+                    found += [(subject.lemma, word) for word, tag in verb.predicates if tag == "JJ"]
                 continue
             objects = [(prep, noun) for prep, noun in verb.objects if noun.is_noun]
             if verb.predicates:
-                found += [(subject.lemma, word) for word in verb.predicates]
+                found += [(subject.lemma, word) for word, _ in verb.predicates]
             elif objects:
                 for prep, noun in objects:
+                    if OPT["agent"] and verb.passive and prep == "by":
+                        prep = ""
                     relation = f"{name} {prep}".strip().removeprefix("be ")
                     found.append((subject.lemma, relation, noun.lemma))
             elif verb.clause and verb.lemma != "be":

@@ -58,7 +58,7 @@ DT     NN0 NNS0 JJ.3 CD1.5 VBG2 VBN2 RB3 IN4 END5
 PRP$   NN0 NNS0 JJ.5 VBG2.5 VBN2.5 CD2
 CD     NN.3 NNS0 JJ.7 CC2 IN2 END1.5 VBZ3 VBP3 BE2 VBG2.5 VBN2.5 RB3
 JJ     NN0 NNS0 JJ.8 CC1 IN1.7 END1.5 TO2.5 RB3 VBG3 VBN3.5 SC2.5 CD4 VBZ4 VBP4 BE3.5 DT4
-NN     VBZ.5 BE0 IN0 CC0 END0 NN1.2 NNS1.5 VBG.7 VBN1.7 RB1 VBD2 SC.5 TO.7 MD.7 WDT.7 WRB1.5 JJ3 DT3 PRP3 \
+NN     VBZ1 BE0 IN0 CC0 END0 NN1.2 NNS1.5 VBG.7 VBN1.7 RB1 VBD2 SC.5 TO.7 MD.7 WDT.7 WRB1.5 JJ3 DT3 PRP3 \
        VBP4.5 RP3 CD3.5 EX3 PRP$4 VB5
 NNS    VBP.5 BE0 IN0 CC0 END0 VBG.5 VBN1.3 RB1 VBD1.7 SC.5 TO.7 MD.7 WDT.7 WRB1.5 JJ2.5 DT3 PRP3 NN3 NNS3.5 \
        VBZ4 RP3 CD3.5 EX3 PRP$4 VB5
@@ -99,18 +99,24 @@ def tag_words(text: str) -> tuple[Token, ...]:
     ['a/DT', 'dog/NN', 'barks/VBZ', 'as/SC', 'birds/NNS', 'chirp/VBP']
     """
     words = text.lower().split()
-    # A path is named by its last tag and, after a conjunction, by the tag before that.
-    paths: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {("START", ""): (0.0, ())}
+    # A path is named by its last tag, after a conjunction the tag before that, and whether a verb is owed.
+    paths: dict[tuple[str, str, str], tuple[float, tuple[str, ...]]] = {("START", "", "START"): (0.0, ())}
     for word in words:
-        found: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
-        for (last, before), (cost, tags) in paths.items():
+        found: dict[tuple[str, str, str], tuple[float, tuple[str, ...]]] = {}
+        for (last, before, owed), (cost, tags) in paths.items():
             for tag, own in _choices(word):
                 total = cost + own + _step(last, before, tag)
-                state = (tag, last if tag == "CC" else "")
+                left = owed
+                if tag in _VERBS:
+                    left = ""
+                elif tag in {"SC", "WDT"}:
+                    total += OWED[owed]
+                    left = tag
+                state = (tag, last if tag == "CC" else "", left)
                 if state not in found or total < found[state][0]:
                     found[state] = (total, (*tags, tag))
         paths = found
-    _, tags = min((cost + _step(last, before, "END"), tags) for (last, before), (cost, tags) in paths.items())
+    _, tags = min((cost + _step(last, before, "END") + OWED[owed], tags) for (last, before, owed), (cost, tags) in paths.items())
     return tuple(Token(word, tag, lemma_of(word, tag)) for word, tag in zip(words, tags, strict=True))
 
 
@@ -169,7 +175,9 @@ def _choices(word: str) -> tuple[tuple[str, float], ...]:
     return tuple((tag, -math.log(weight / total)) for tag, weight in weights.items())
 
 
-PR = dict(s_n=3.0, s_v=0.5, b_n=6.0, b_v=0.3, b_j=1.0, ing_v=3.0, ing_n=0.5, ed=2.0, pl=2.0)
+OWED = {'': 0.0, 'START': 1.0, 'SC': 2.0, 'WDT': 2.0}
+_VERBS = frozenset('VBZ VBP VBD BE MD VBG VBN VB'.split())
+PR = dict(any=.5, s_n=4.0, s_v=0.2, b_n=6.0, b_v=1.0, b_j=1.0, ing_v=3.0, ing_n=0.5, ed=2.0, pl=2.0)
 
 def _open_tags(word: str) -> dict[str, float]:
     """Weigh the tags of a word by the frequencies of what it may be a form of."""
@@ -196,7 +204,12 @@ def _open_tags(word: str) -> dict[str, float]:
     elif (plural := base_form(word, NOUN)) is not None:
         add(plural, NOUN, "NNS")
     add(base_form(word, ADJECTIVE), ADJECTIVE, "JJ")
-    return weights or _guess(word)
+    if not weights:
+        return _guess(word)
+    plural = word.endswith("s") and not word.endswith("ss")
+    if not word.endswith(("ing", "ed", "ly")):
+        weights.setdefault("NNS" if plural else "NN", PR["any"])
+    return weights
 
 
 def _guess(word: str) -> dict[str, float]:
