@@ -7,7 +7,7 @@ licence stands at its head). It is read once, in about a tenth of a second.
 from __future__ import annotations
 
 import gzip
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from itertools import chain
 from types import MappingProxyType
@@ -54,7 +54,7 @@ def base_form(word: str, part: str) -> str | None:
     return None
 
 
-@cache
+@lru_cache(maxsize=100_000)
 def synsets(word: str) -> frozenset[Synset]:
     """Return the synsets of a word and of what it may be an inflection of, whatever the part of speech.
 
