@@ -20,8 +20,19 @@ from typing import TypeVar
 import numpy as np
 
 from aac_llm.config.correct import CorrectionConfig
-from aac_llm.metrics.faults import rule_scores
+from aac_llm.metrics.faults import faults, rule_scores
 from aac_llm.metrics.fluency_folder import default_detector, is_detector, threshold_of
+
+__all__ = [
+    "THRESHOLDS",
+    "Gate",
+    "Score",
+    "faults",
+    "rule_gate",
+    "rule_scores",
+    "threshold_used",
+    "with_default_detector",
+]
 
 THRESHOLDS = {"rules": 0.5, "lm": 7.0}
 """Default of each gate; a detector has its own. That of lm, in nats per token, 99 of 100 captions of a
