@@ -23,6 +23,7 @@ from aac_llm.command_line import (
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig, CorrectionConfig
 from aac_llm.config.evaluate import EvaluateConfig
+from aac_llm.config.fluency import FluencyConfig
 from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareAutoACDConfig,
@@ -145,9 +146,10 @@ def check_evaluate(config: EvaluateConfig) -> None:
     require_file(config.data, config.references, config.compare)
     require_one_stream(data=config.data, references=config.references, compare=config.compare)
     require_folder(config.jars)
+    require_file(config.judge.prompt)
     if config.model:
         require_captioner(config.model)
-    require_output(config.json, config.page, config.captions)
+    require_output(config.json, config.page, config.captions, config.judge.answers)
 
 
 def check_correct(config: CorrectConfig) -> None:
@@ -155,6 +157,13 @@ def check_correct(config: CorrectConfig) -> None:
     require_file(config.predictions)
     check_correction(config)
     require_output(config.out)
+
+
+def check_fluency(config: FluencyConfig) -> None:
+    """Refuse missing captions or an encoder's folder that is not there before torch is loaded."""
+    require_file(*config.captions, config.scores)
+    require_model(config.encoder or "")
+    require_output(config.out, is_folder=True)
 
 
 def check_correction(config: CorrectionConfig) -> None:
@@ -236,6 +245,15 @@ VERBS = (
         interrupted=RESUMES,
         example="correct captions.jsonl --llm HuggingFaceTB/SmolLM2-1.7B-Instruct --out corrected.jsonl",
         check=check_correct,
+    ),
+    Verb(
+        name="fluency",
+        settings=FluencyConfig,
+        function="aac_llm.trainers.fluency:fluency",
+        positional=("captions",),
+        interrupted=RESUMES,
+        example="fluency data/clotho.jsonl --encoder intfloat/multilingual-e5-small --out runs/fluency",
+        check=check_fluency,
     ),
 )
 PROGRAM = Program(

@@ -6,23 +6,36 @@
     {}
 
 Most captions of a good model need none (of FENSE's detector, 1 in 1,000 on Clotho), so the gate is what keeps
-correction cheap and harmless. Rules need nothing and say what they found; the detector of FENSE knows more
-kinds of errors; a language model's surprise finds wrong grammar in any words, but not repetition.
+correction cheap and harmless. Rules need nothing and say what they found; a trained detector (ours, or that
+of FENSE) knows more kinds of errors and is the default where one is present; a language model's surprise
+finds wrong grammar in any words, but not repetition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
+from aac_llm.config.correct import CorrectionConfig
 from aac_llm.metrics.faults import faults, rule_scores
+from aac_llm.metrics.fluency_folder import default_detector, is_detector, threshold_of
 
-__all__ = ["THRESHOLDS", "Gate", "Score", "faults", "rule_gate", "rule_scores"]
+__all__ = [
+    "THRESHOLDS",
+    "Gate",
+    "Score",
+    "faults",
+    "rule_gate",
+    "rule_scores",
+    "threshold_used",
+    "with_default_detector",
+]
 
-THRESHOLDS = {"rules": 0.5, "fluency": 0.9, "lm": 7.0}
-"""Default of each gate. That of fluency is FENSE's. That of lm, in nats per token, 99 of 100 captions of a
+THRESHOLDS = {"rules": 0.5, "lm": 7.0}
+"""Default of each gate; a detector has its own. That of lm, in nats per token, 99 of 100 captions of a
 good model stay below by SmolLM2-135M-Instruct, and 14 of 20 broken ones do not; other models differ."""
 
 
@@ -39,6 +52,37 @@ class Gate:
     """Captions of this score or above need repair."""
     score: Score
     """From captions to (captions,), higher is worse."""
+
+
+Settings = TypeVar("Settings", bound=CorrectionConfig)
+
+
+def with_default_detector(settings: Settings) -> Settings:
+    """Name the detector in the default place, if there is one, where none is named and one is wanted.
+
+    Raises:
+        ValueError: gate fluency, and neither is a detector named nor is one there.
+    """
+    if settings.gate not in ("auto", "fluency") or settings.fluency_model is not None:
+        return settings
+    folder = default_detector()
+    if is_detector(folder):
+        return replace(settings, fluency_model=str(folder))
+    if settings.gate == "fluency":
+        raise ValueError(
+            f"gate fluency needs a detector: there is none in {folder}, where `aac-llm fluency --out "
+            f"{folder}` would put one; or name one with fluency_model"
+        )
+    return settings
+
+
+def threshold_used(settings: CorrectionConfig) -> float:
+    """Return the threshold of the gate that is used: the one that is set, or the gate's own."""
+    if settings.threshold is not None:
+        return settings.threshold
+    if settings.gate_used == "fluency":
+        return threshold_of(str(settings.fluency_model))
+    return THRESHOLDS[settings.gate_used]
 
 
 def rule_gate(threshold: float | None = None) -> Gate:

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,7 +31,14 @@ from aac_llm.output import printable
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.card import INTERVALS
 from aac_llm.trainers.curves import plot_curves
-from aac_llm.trainers.lengths import bad_files, check_captions, check_lengths, crop_note, make_report
+from aac_llm.trainers.lengths import (
+    bad_files,
+    check_captions,
+    check_lengths,
+    check_timestamps,
+    crop_note,
+    make_report,
+)
 from aac_llm.trainers.memory import estimate_memory
 from aac_llm.trainers.resume import Resume
 from aac_llm.trainers.run_folder import (
@@ -102,7 +110,9 @@ def train_rest(config: TrainConfig, make_trainer: type[CaptionTrainer]) -> Train
         validation_set = make_dataset(
             config, config.data.validation, config.data.validation_splits, training=False
         )
+    check_timestamps(config, train_set)
     model = build_model(config)
+    model.trained_seconds = max(train_set.durations)
     check_lengths(config, model, train_set)
     for data in (train_set, validation_set):
         if data is not None:
@@ -147,6 +157,10 @@ def build_model(config: TrainConfig) -> CaptionModel:
         model = CaptionModel.from_config(config.model, device=device)
     model.channel = config.data.channel
     model.card = None  # that of the model to go on from would be wrong of this one
+    model.calibration = None  # of what it was before
+    if config.data.timestamps:
+        # Also of a captioner to go on from; no weights are added, so nothing else changes.
+        model.config = replace(model.config, timestamps=True)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
@@ -170,6 +184,7 @@ def make_dataset(
         seed=config.seed,
         cache_gigabytes=config.data.cache_gigabytes,
         channel=config.data.channel,
+        timestamps=config.data.timestamps,
     )
 
 
@@ -187,6 +202,10 @@ def read_clips(manifests: Sequence[Path], splits: Sequence[str], language: str) 
             raise ManifestError(
                 f"clip {clip.id!r} of {', '.join(map(str, manifests))} has a caption without words, "
                 f"{list(clip.captions)}: take it out, or let `aac-llm prepare jsonl` do it"
+            )
+        if not all(has_words(event.text) for event in clip.timestamps or ()):
+            raise ManifestError(
+                f"clip {clip.id!r} of {', '.join(map(str, manifests))} has an event without words"
             )
     return clips
 
@@ -297,7 +316,7 @@ def describe(
     limit = config.validation.max_clips
     if validation is not None and 0 < limit < len(validation):
         logger.info(
-            "validation captions the first %d of %d clips; --validation.max_clips takes more",
+            "validation captions %d of %d clips, drawn from every kind; --validation.max_clips takes more",
             limit,
             len(validation),
         )
