@@ -40,6 +40,7 @@ HOW_IT_IS_ASKED = {
     "request_timeout",
     "max_retries",
     "concurrency",
+    "sound_timeout",
 }
 """Settings that may differ between the captions of one file."""
 
@@ -188,7 +189,11 @@ def _kind(reason: str) -> str:
     >>> _kind("kept: adds cat, dog"), _kind("kept: no answer (HTTP 500)")
     ('kept: adds an event', 'kept: no answer')
     """
-    for start, kind in (("kept: adds ", "kept: adds an event"), ("kept: drops ", "kept: drops an event")):
+    for start, kind in (
+        ("kept: adds ", "kept: adds an event"),
+        ("kept: drops ", "kept: drops an event"),
+        ("kept: changes ", "kept: changes the meaning"),
+    ):
         if reason.startswith(start):
             return kind
     return reason.partition(" (")[0]

@@ -21,10 +21,14 @@ from math import prod
 
 import numpy as np
 
+from aac_llm.correction.grammar import grammar_faults
+
 THRESHOLDS = {"rules": 0.5, "fluency": 0.9, "lm": 7.0}
 """Default of each gate. That of fluency is FENSE's. That of lm, in nats per token, 99 of 100 captions of a
 good model stay below by SmolLM2-135M-Instruct, and 14 of 20 broken ones do not; other models differ."""
 MAX_WORDS = 50
+GRAMMAR_WEIGHT = 0.6
+"""How surely a pattern of `grammar.py` is a fault: enough to be looked at."""
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*|,")
 
@@ -97,7 +101,10 @@ def faults(caption: str) -> dict[str, float]:
         "unbalanced": (0.6, _is_unbalanced(caption)),
         "too long": (0.6, len(words) > MAX_WORDS),
     }
-    return {name: weight for name, (weight, is_found) in checks.items() if is_found}
+    found = {name: weight for name, (weight, is_found) in checks.items() if is_found}
+    # More than one sentence of a caption is no caption: its grammar is not looked at.
+    grammar = grammar_faults(caption) if len(words) <= MAX_WORDS else ()
+    return found | {name: GRAMMAR_WEIGHT for name in grammar if name not in found}
 
 
 def _has_doubled_word(words: list[str]) -> bool:
