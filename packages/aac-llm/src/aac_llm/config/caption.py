@@ -30,6 +30,9 @@ class GenerationConfig:
     """When sampling: draw from the most probable tokens that together have this probability."""
     repetition_penalty: float = 1.0
     """Above 1 makes tokens that the caption already has less probable."""
+    timestamps: bool = False
+    """Write events with their times ("[0.0-1.5] a dog barks, [1.2-4.0] rain falls"); for captioners that were
+    trained on times."""
     num_candidates: int = 1
     """Captions generated for each sound (n-best); at most num_beams unless sampling."""
 

@@ -4,9 +4,10 @@
      "candidates": [{"caption": "rain falls on leaves", "score": -0.41}, ...]}
 
 `start` and `end` (seconds) are there where the caption is of a part of the sound, `unfinished` where it was
-stopped at the most tokens that a caption may have, `references` where the manifest had captions, `original`
-and `correction` where a second language model changed the caption. Only `id` and `caption` must be there, so
-files of other systems are easy to make; unknown keys are ignored.
+stopped at the most tokens that a caption may have, `timestamps` where the captioner wrote events with their
+times, `confidence` where it is known how often such captions are right, `references` where the manifest had
+captions, `original` and `correction` where a second language model changed the caption. Only `id` and
+`caption` must be there, so files of other systems are easy to make; unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from audio_common.strict_json import JSONError, is_writable_text, read_records
 
 from aac_llm.data.manifest import ManifestError, is_seconds, json_rows
+from aac_llm.data.timestamps import TimedEvent, events_of_row, rows_of_events
 from aac_llm.files import to_json, write_bytes
 
 
@@ -57,6 +59,10 @@ class Prediction:
     """Seconds from the sound's beginning until where the caption holds."""
     unfinished: bool = False
     """Whether the model was stopped at `max_new_tokens`, before the caption's end."""
+    timestamps: tuple[TimedEvent, ...] = ()
+    """Events with their times from the sound's beginning, if the captioner wrote them."""
+    confidence: float | None = None
+    """How likely the caption is right, 0 to 1; None: not known."""
     references: tuple[str, ...] = ()
     """The manifest's captions of the sound, if there are any."""
     original: str | None = None
@@ -85,6 +91,10 @@ def row_of(prediction: Prediction) -> dict[str, Any]:
         row |= {"start": prediction.start, "end": prediction.end}
     if prediction.unfinished:
         row["unfinished"] = True
+    if prediction.timestamps:
+        row["timestamps"] = rows_of_events(prediction.timestamps)
+    if prediction.confidence is not None:
+        row["confidence"] = prediction.confidence
     if prediction.candidates:
         row["candidates"] = [
             {"caption": candidate.text, "score": candidate.score}
@@ -116,6 +126,8 @@ def from_json(row: Any) -> Prediction:
         start=_seconds(row, "start"),
         end=_seconds(row, "end"),
         unfinished=row.get("unfinished") is True,
+        timestamps=_events(row),
+        confidence=_share(row, "confidence"),
         references=tuple(_reference(value) for value in _list(row, "references")),
         original=None if row.get("original") is None else _text(row, "original"),
         correction=_object(row, "correction"),
@@ -223,6 +235,20 @@ def _seconds(row: dict[str, Any], key: str) -> float | None:
     if not is_seconds(value):
         raise PredictionError(f"expected seconds under {key!r}, got {value!r}")
     return float(value)
+
+
+def _share(row: dict[str, Any], key: str) -> float | None:
+    value = row.get(key)
+    if value is not None and not (is_seconds(value) and value <= 1):
+        raise PredictionError(f"expected a number from 0 to 1 under {key!r}, got {value!r}")
+    return None if value is None else float(value)
+
+
+def _events(row: dict[str, Any]) -> tuple[TimedEvent, ...]:
+    try:
+        return events_of_row(row.get("timestamps"))
+    except ValueError as e:
+        raise PredictionError(str(e)) from e
 
 
 def _list(row: dict[str, Any], key: str) -> list[Any]:

@@ -16,6 +16,7 @@ from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel
 from aac_llm.models import checkpoint
 from aac_llm.models.bridge import Bridge
+from aac_llm.models.card import make_card, read_card
 from aac_llm.models.config_file import read_channel
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
 from aac_llm.models.reference_checkpoint import read_reference
@@ -32,6 +33,8 @@ class PretrainedModule(nn.Module):
     decoder: Any
     channel: Channel = "mean"
     """What is heard of sounds with several channels."""
+    card: str | None = None
+    """Text of the model card; None: one is made of the configuration."""
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, device: str | torch.device = "cpu") -> Self:
@@ -89,6 +92,7 @@ class PretrainedModule(nn.Module):
         if dtype is not None and config.quantization == "none":
             model.to(dtype)
         model.channel = read_channel(folder)
+        model.card = read_card(folder)
         return model.eval().to(device)
 
     @classmethod
@@ -131,16 +135,31 @@ class PretrainedModule(nn.Module):
         """Return encoder, bridge and decoder by name."""
         return {"encoder": self.encoder, "bridge": self.bridge, "decoder": self.decoder}
 
-    def save_pretrained(self, folder: str | Path, *, state_dict: Mapping[str, Tensor] | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        state_dict: Mapping[str, Tensor] | None = None,
+        card: str | None = None,
+    ) -> None:
         """Write what was trained, and the names of the rest, for `from_pretrained`.
 
         Args:
             folder: created if need be; other files in it are left alone.
             state_dict: the tensors to write under the model's names, if they are not the model's own
                 (gathered from many GPUs).
+            card: text of the model card; None: the model's own.
         """
         tensors = state_dict if state_dict is not None else self.state_dict()
-        checkpoint.save(Path(folder), self.config, self.decoder, self.tokenizer, tensors, self.channel)
+        checkpoint.save(
+            Path(folder),
+            self.config,
+            self.decoder,
+            self.tokenizer,
+            tensors,
+            self.channel,
+            card=card or self.card or make_card(self.config),
+        )
 
     def save_merged(self, folder: str | Path) -> None:
         """Write everything, adapters merged into the weights: `decoder/` and `encoder/` are plain models.
@@ -148,7 +167,8 @@ class PretrainedModule(nn.Module):
         Raises:
             ValueError: the decoder is quantized.
         """
-        others = {"tokenizer": self.tokenizer, "channel": self.channel}
+        card = self.card or make_card(self.config)
+        others = {"tokenizer": self.tokenizer, "channel": self.channel, "card": card}
         checkpoint.save_merged(Path(folder), self.config, **others, **self.parts())
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:

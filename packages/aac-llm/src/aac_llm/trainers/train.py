@@ -28,6 +28,7 @@ from aac_llm.lock import sole_writer
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.output import printable
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
+from aac_llm.trainers.card import INTERVALS
 from aac_llm.trainers.curves import plot_curves
 from aac_llm.trainers.lengths import bad_files, check_captions, check_lengths, crop_note, make_report
 from aac_llm.trainers.memory import estimate_memory
@@ -53,7 +54,8 @@ def train_verb(config: TrainConfig) -> int:
     """Train, say where the model is, and return 1 if clips had to be left out."""
     result = train(config)
     if PartialState().is_main_process:
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items() if name != "step")
+        shown = [name for name in result.scores if name != "step" and not name.endswith(INTERVALS)]
+        scores = ", ".join(f"{name} {result.scores[name]:.3f}" for name in shown)
         print(
             f"model: {printable(result.model)}"
             + (f" ({scores} after {result.scores['step']:.0f} updates)" if scores else "")
@@ -135,6 +137,7 @@ def build_model(config: TrainConfig) -> CaptionModel:
     else:
         model = CaptionModel.from_config(config.model, device=device)
     model.channel = config.data.channel
+    model.card = None  # that of the model to go on from would be wrong of this one
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
