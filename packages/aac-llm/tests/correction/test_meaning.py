@@ -20,6 +20,10 @@ from hypothesis import strategies as st
 from .adversarial import CHANGED, PER_KIND, RIGHT, Pair, adversarial_pairs
 
 PAIRS = adversarial_pairs()
+WORDS = (
+    *("a", "the", "dog", "men", "two", "yard", "barks", "do", "talk", "not", "loudly", "in"),
+    *("and", "then", "while", ","),
+)
 
 REPAIRS = [
     ("a dog barks and a dog barks loudly", "a dog barks loudly"),
@@ -48,6 +52,7 @@ LIES = [
     ("two dogs dogs bark", "a dog barks", "changes the number (two to nothing)"),
     ("a bird bird chirps", "birds chirp", "changes the number (bird)"),
     ("a dog dog barks", "a dog does not bark", "changes negation (nothing to not)"),
+    ("a washing washing machine runs", "washing machines run", "changes the number (machin)"),
     ("a dog dog barks loudly", "a dog barks quietly", "changes loudness (loud to quiet)"),
     ("birds birds chirp indoors", "birds chirp outdoors", "changes the place (indoor to outdoor)"),
     ("a dog dog barks near a house", "a dog barks in a house", "changes the place (near to in)"),
@@ -155,30 +160,7 @@ def test_ends_that_belong_to_a_verb_stay() -> None:
     assert read_clauses("a bird sings once in a while") == read_clauses("a bird sings occasionally")
 
 
-@given(
-    st.lists(
-        st.sampled_from(
-            [
-                "a",
-                "dog",
-                "barks",
-                "and",
-                "then",
-                "two",
-                "men",
-                "do",
-                "not",
-                "talk",
-                "loudly",
-                "in",
-                "the",
-                "yard",
-                ",",
-                "while",
-            ]
-        )
-    )
-)
+@given(st.lists(st.sampled_from(WORDS)))
 @settings(max_examples=60, deadline=None)
 def test_a_caption_says_what_it_says_and_repeats_say_nothing(words: list[str]) -> None:
     caption = " ".join(words)

@@ -120,7 +120,8 @@ def test_a_repair_that_fits_the_sound_worse_is_not_taken(tmp_path: Path) -> None
     corrector = Corrector(config, llm=lambda captions: [table[caption] for caption in captions])
     shorter, longer = corrector.correct_predictions([prediction(), prediction(caption="dog dog barks")])
     assert shorter.caption == "a dog barks"
-    assert shorter.correction is not None and longer.correction is not None
+    assert shorter.correction is not None
+    assert longer.correction is not None
     assert (shorter.correction["similarity_before"], shorter.correction["similarity_after"]) == (-19, -11)
     assert (longer.caption, longer.original) == ("dog dog barks", None)
     assert longer.correction["reason"] == "kept: fits the sound worse (-13.00 to -18.00)"
@@ -143,7 +144,7 @@ def test_the_sound_chooses_among_fluent_candidates(tmp_path: Path) -> None:
     [
         ("import sys; sys.exit('no such model')", "exit code 1: no such model"),
         ("print('{\"similarity\": 1}')", "1 lines for 2 pairs"),
-        ("import sys; [print('progress') for line in sys.stdin]", "no JSON"),
+        ("import sys; [print('progress') for line in sys.stdin]", "not JSON"),
         ("import sys; [print('{\"similarity\": NaN}') for line in sys.stdin]", "NaN"),
         ("import sys; [print('{\"similarity\": true}') for line in sys.stdin]", "no number under"),
         ("import sys; [print('{\"score\": 1}') for line in sys.stdin]", "no number under"),
@@ -161,14 +162,16 @@ def test_a_program_that_fails_keeps_the_caption(tmp_path: Path, text: str, reaso
 
 
 def test_what_a_wrapper_started_ends_with_it(tmp_path: Path) -> None:
-    child = program(
-        tmp_path,
-        f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)",
-    )
-    wrapper = program(tmp_path, f"import subprocess\nsubprocess.run({shlex.split(child)!r})", "wrapper.py")
-    (found,) = SoundScorer(wrapper, timeout=3)([("a.wav", "rain")])
+    note = tmp_path / "pid"
+    sleeper = f"import os, time\nopen({str(note)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
+    child = shlex.split(program(tmp_path, sleeper))
+    wrapper = program(tmp_path, f"import subprocess\nsubprocess.run({child!r})", "wrapper.py")
+    for timeout in (1, 5, 25):  # on a busy machine it takes seconds until the child runs
+        (found,) = SoundScorer(wrapper, timeout=timeout)([("a.wav", "rain")])
+        if note.exists():
+            break
     assert isinstance(found, ScorerError)
-    pid = int((tmp_path / "pid").read_text())
+    pid = int(note.read_text())
     for _ in range(100):
         try:
             os.kill(pid, 0)
@@ -186,10 +189,8 @@ def test_a_caption_without_a_sound_is_not_judged_in_silence(tmp_path: Path) -> N
     corrector = Corrector(config, llm=lambda captions: ["a dog barks"])
     (found,) = corrector.correct_predictions([prediction(audio=None)])
     assert found.correction is not None
-    assert (
-        found.correction["reason"]
-        == "kept: no answer of the sound scorer (the caption's line names no sound)"
-    )
+    assert found.correction["reason"].startswith("kept: no answer of the sound scorer (")
+    assert "names no sound" in found.correction["reason"]
 
 
 def test_captions_that_were_not_judged_are_asked_again(tmp_path: Path) -> None:

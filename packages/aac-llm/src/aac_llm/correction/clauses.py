@@ -229,17 +229,19 @@ def _stronger(one: str, other: str) -> str:
 
 
 def _items(words: Sequence[str]) -> tuple[Item, ...]:
-    items = []
+    items, light = [], []
     for place, word in enumerate(words):
+        if word in lex.FUNCTION_WORDS or _is_infinitive(words, place):
+            continue
         kind = kind_of(word)
         # "One" has the stem of "on".
         key = word if kind in ("quantity", "preposition", "negation") else key_of(word)
-        if word in lex.FUNCTION_WORDS or key in lex.LIGHT_WORDS or _is_infinitive(words, place):
-            continue
         number, form = _number(words, place) if kind in ("noun", "verb") else (None, None)
         voice = _voice(words, place) if kind == "verb" else None
-        items.append(Item(key, kind, number, form, voice, is_adverb(word)))
-    return tuple(items)
+        item = Item(key, kind, number, form, voice, is_adverb(word))
+        (light if key in lex.LIGHT_WORDS else items).append(item)
+    # "Noise and wind": there the noise is an event.
+    return tuple(items or light)
 
 
 def _is_infinitive(words: Sequence[str], place: int) -> bool:
@@ -250,8 +252,13 @@ def _is_infinitive(words: Sequence[str], place: int) -> bool:
 def _number(words: Sequence[str], place: int) -> tuple[Number | None, Number | None]:
     """Return the number that article and form of a noun agree on, if they do, and that of the form."""
     word = words[place]
+    # Of two nouns the first belongs to the second ("a church bell rings"), unless that is the only verb.
+    has_verb = any(kind_of(other) == "verb" or other in lex.BE for other in words[place + 1 :])
     before = place - 1
-    while before >= 0 and kind_of(words[before]) == "modifier":
+    while before >= 0 and words[before] not in lex.FUNCTION_WORDS:
+        kind = kind_of(words[before])
+        if kind != "modifier" and not (has_verb and (kind == "noun" or words[before].endswith("ing"))):
+            break
         before -= 1
     article = words[before] if before >= 0 else ""
     # Many verbs are nouns as well: "a bang" and "sound of knocks" are nouns, "barks" after a noun is none.
@@ -260,7 +267,7 @@ def _number(words: Sequence[str], place: int) -> tuple[Number | None, Number | N
     is_plural = has_plural_form(word)
     form: Number = "plural" if is_plural else "singular"
     # A verb that the lists lack: "horses gallops".
-    if is_plural and before == place - 1 and article not in lex.PLURAL and has_plural_form(article):
+    if is_plural and not has_verb and place and has_plural_form(words[place - 1]):
         return None, form
     if article in lex.SINGULAR:
         return ("singular" if form == "singular" else None), form

@@ -187,14 +187,13 @@ class Corrector:
     def _heard(self, predictions: Sequence[Prediction], results: list[Correction]) -> list[Correction]:
         """Let the sound judge what was accepted, if there is a scorer."""
         places = [place for place, result in enumerate(results) if result.accepted]
-        if self.sound_scorer is None or not places:
+        texts = [(predictions[place], (results[place].before, results[place].after)) for place in places]
+        found = self._similarities(texts)
+        if found is None:
             return results
-        found = self._similarities(
-            [(predictions[place], (results[place].before, results[place].after)) for place in places]
-        )
         judged = [
-            judge_by_sound(results[place], *pair, self.config.sound_margin)
-            for place, pair in zip(places, found, strict=True)
+            judge_by_sound(results[place], before, after, self.config.sound_margin)
+            for place, (before, after) in zip(places, found, strict=True)
         ]
         return _replaced(results, places, judged)
 
@@ -204,6 +203,7 @@ class Corrector:
         """Return how well each text fits its prediction's sound; None without a scorer."""
         if self.sound_scorer is None:
             return None
+        # One run of the program for all; a line without a sound is not sent.
         pairs = [
             (prediction.audio, text)
             for prediction, texts in asked
