@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +21,14 @@ from aac_llm.correction.meaning import changed_meaning
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .adversarial import CHANGED, PER_KIND, RIGHT, Pair, adversarial_pairs
-
-PAIRS = adversarial_pairs()
+# Also read by benchmarks/correction.py; tests are no package.
+spec = importlib.util.spec_from_file_location("adversarial", Path(__file__).with_name("adversarial.py"))
+assert spec is not None
+assert spec.loader is not None
+adversarial = sys.modules["adversarial"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(adversarial)
+CHANGED, PER_KIND, RIGHT = adversarial.CHANGED, adversarial.PER_KIND, adversarial.RIGHT
+PAIRS = adversarial.adversarial_pairs()
 WORDS = (
     *("a", "the", "dog", "men", "two", "yard", "barks", "do", "talk", "not", "loudly", "in"),
     *("and", "then", "while", ","),
@@ -104,10 +113,10 @@ def test_a_changed_meaning_is_named(before: str, after: str, reason: str) -> Non
 def test_the_pairs_are_500_of_20_kinds_each_drawn_once() -> None:
     assert len(PAIRS) == len({(pair.before, pair.after) for pair in PAIRS}) == 500
     assert Counter(pair.kind for pair in PAIRS) == dict.fromkeys((*RIGHT, *CHANGED), PER_KIND)
-    assert adversarial_pairs(0) == PAIRS
+    assert adversarial.adversarial_pairs(0) == PAIRS
 
 
-def accepted(pairs: Sequence[Pair], gate: Gate | None) -> list[bool]:
+def accepted(pairs: Sequence[Any], gate: Gate | None) -> list[bool]:
     """Return for each pair whether correction takes the proposal when a model makes it."""
     answers = {pair.before: pair.after for pair in pairs}
     assert len(answers) == len(pairs)
@@ -121,7 +130,7 @@ def accepted(pairs: Sequence[Pair], gate: Gate | None) -> list[bool]:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_no_changed_meaning_is_accepted_whatever_the_gate_says(seed: int) -> None:
-    pairs = {pair.before: pair for pair in adversarial_pairs(seed) if not pair.is_right}
+    pairs = {pair.before: pair for pair in adversarial.adversarial_pairs(seed) if not pair.is_right}
     # The gate that a lie meets at worst: every caption is broken, and every proposal a full success.
     befores = set(pairs)
     gate = Gate("blind", 0.5, lambda captions: np.array([float(text in befores) for text in captions]))

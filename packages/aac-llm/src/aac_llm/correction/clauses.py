@@ -229,7 +229,8 @@ def _stronger(one: str, other: str) -> str:
 
 
 def _items(words: Sequence[str]) -> tuple[Item, ...]:
-    items, light = [], []
+    items: list[Item] = []
+    light: list[Item] = []
     for place, word in enumerate(words):
         if word in lex.FUNCTION_WORDS or _is_infinitive(words, place):
             continue

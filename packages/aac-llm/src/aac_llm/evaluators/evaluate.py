@@ -147,7 +147,14 @@ def _scored_clips(
             tuple(texts),
             {name: float(values[number]) for name, values in columns.items()},
             systems[1][id].caption if len(systems) > 1 else None,
+            prediction.original,
+            _decision(prediction),
         )
+
+
+def _decision(prediction: Prediction) -> str | None:
+    reason = (prediction.correction or {}).get("reason")
+    return None if reason is None else str(reason)
 
 
 def _intervals(table: ScoreTable, draws: int, seed: int) -> dict[str, tuple[float, float]]:

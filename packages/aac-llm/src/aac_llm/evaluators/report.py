@@ -55,6 +55,10 @@ class ScoredClip:
     """Scores of the metrics that score single clips."""
     other_caption: str | None = None
     """The caption of the system that is compared with."""
+    original: str | None = None
+    """The caption before correction, where a correction was accepted."""
+    decision: str | None = None
+    """What correction decided on the caption, where a gate held it back."""
 
 
 @dataclass(frozen=True)
