@@ -225,6 +225,11 @@ def test_a_program_that_is_not_there_is_an_error_before_the_job(tmp_path: Path) 
     assert not config.out.exists()
 
 
+def test_a_command_with_an_open_quote_is_refused() -> None:
+    with pytest.raises(ValueError, match="sound_scorer: "):
+        SoundScorer("scorer 'model")
+
+
 def test_lines_are_read_in_order() -> None:
     found = read_similarities(b'{"similarity": 1}\n\n{"similarity": null}\n{"similarity": -0.5}\n', 3)
     assert [found[0], found[2]] == [1.0, -0.5]

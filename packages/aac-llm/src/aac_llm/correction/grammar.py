@@ -72,7 +72,7 @@ _PATTERNS = {
             "[AD]x[ir]",  # a dog barking is
         ],
         "disagreement": [
-            f"(?:^|[ac])[qt][yj]*[NA](?:r|y?Z{_END})",  # a dog bark
+            f"(?:^|c)[qt][yj]*[NA](?:r|y?Z{_END})",  # a dog bark
             f"(?:^|[ac])[mt]?[yj]*[SD](?:i[yxv]|y?X{_END})",  # dogs is barking
             f"(?:^|[ac])m[yj]*[SD]y?V{_END}",
         ],

@@ -37,7 +37,10 @@ class SoundScorer:
     """
 
     def __init__(self, command: str, *, timeout: float = 600.0, secrets: Sequence[str] = ()) -> None:
-        self.arguments = shlex.split(command)
+        try:
+            self.arguments = shlex.split(command)
+        except ValueError as error:
+            raise ValueError(f"sound_scorer: {command!r} is no command ({error})") from error
         self.timeout = timeout
         self.secrets = secrets
 
