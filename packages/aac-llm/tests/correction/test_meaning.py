@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from aac_llm.config.correct import CorrectionConfig
-from aac_llm.correction.clauses import read_clauses, without_dangling_end, without_repeats
 from aac_llm.correction.corrector import Corrector
 from aac_llm.correction.gate import Gate, rule_gate
 from aac_llm.correction.llm import EXAMPLES, LLMError
 from aac_llm.correction.meaning import changed_meaning
+from aac_llm.metrics.clauses import read_clauses, without_dangling_end, without_repeats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from aac_llm.correction.clauses import without_artefacts
 from aac_llm.correction.llm import CutAnswerError, LLMError
 from aac_llm.correction.meaning import changed_meaning
 from aac_llm.correction.sound_scorer import ScorerError
+from aac_llm.metrics.clauses import without_artefacts
 from aac_llm.metrics.events import sound_events
 from aac_llm.output import printable
 

@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from aac_llm.correction import lexicon as lex
-from aac_llm.correction.clauses import Clause, Item, is_cut, read_clauses
+from aac_llm.metrics import word_classes as lex
+from aac_llm.metrics.clauses import Clause, Item, is_cut, read_clauses
 
 MAX_REPEATED = 8
 """Clauses that may be repeats of others; of a caption with more no repair is accepted."""

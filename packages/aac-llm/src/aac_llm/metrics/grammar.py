@@ -1,4 +1,4 @@
-"""Faults of grammar for which one must tell nouns from verbs, by the word classes of `lexicon.py`.
+"""Faults of grammar for which one must tell nouns from verbs, by the word classes of `word_classes.py`.
 
     >>> sorted(grammar_faults("a dog barks a man speaks"))
     ['two events run together']
@@ -13,8 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from aac_llm.correction import lexicon as lex
-from aac_llm.correction.clauses import has_plural_form, is_adverb, key_of, kind_of, words_of
+from aac_llm.metrics import word_classes as lex
+from aac_llm.metrics.clauses import has_plural_form, is_adverb, key_of, kind_of, words_of
 
 
 def _is_agent(word: str) -> bool:

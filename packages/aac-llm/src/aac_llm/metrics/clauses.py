@@ -5,8 +5,8 @@
     '' dog bark loud
     'while' two man talk
 
-A few words of classes (`lexicon.py`), no grammar: both captions of a comparison are read the same way, so
-that a reading need not be right, only the same for the same meaning.
+A few classes of words (`word_classes.py`), no grammar: both captions of a comparison are read the same way,
+so that a reading need not be right, only the same for the same meaning.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from aac_llm.correction import lexicon as lex
+from aac_llm.metrics import word_classes as lex
 from aac_llm.metrics.events import stem
 
 Kind = Literal["noun", "verb", "modifier", "quantity", "negation", "preposition"]
@@ -57,7 +57,7 @@ class Clause:
     """What is said of one event."""
 
     relation: str
-    """How it stands to the clause before: `then`, `while`, `and` ... or nothing (`lexicon.RELATIONS`)."""
+    """How it stands to the clause before: `then`, `while`, `and` ... or nothing (see `RELATIONS`)."""
     items: tuple[Item, ...]
 
     @property

@@ -1,7 +1,8 @@
 """Classes of the words of captions: what a repair may add or drop, and what it must not touch.
 
 Only classes that decide something are here. A word of none of them is taken for a noun, with which the guard
-(`meaning.py`) is strictest; so what is not in the lists costs repairs, never a caption's meaning. English.
+(`correction/meaning.py`) is strictest; so what is not in the lists costs repairs, never a caption's meaning.
+English.
 """
 
 from __future__ import annotations
