@@ -62,16 +62,16 @@ class ScoredClip:
     """Scores of the metrics that score single clips."""
     other_caption: str | None = None
     """The caption of the system that is compared with."""
-    original: str | None = None
-    """The caption before correction, where a correction was accepted."""
-    decision: str | None = None
-    """What correction decided on the caption, where a gate held it back."""
     confidence: float | None = None
     """How likely the caption is right, by the model."""
     timestamps: tuple[TimedEvent, ...] = ()
     """Events that the captioner wrote."""
     reference_timestamps: tuple[TimedEvent, ...] = ()
     """Events of the references."""
+    original: str | None = None
+    """The caption before correction, where a correction was accepted."""
+    decision: str | None = None
+    """What correction decided on the caption, where a gate held it back."""
 
 
 @dataclass(frozen=True)
