@@ -43,7 +43,6 @@ REPAIRS = [
     ),
     ("a man speaks a woman speaks", "a man speaks and a woman speaks"),
     ("a dog is and a man speaks", "a dog is barking and a man speaks"),
-    ("a dog barks and a dog growls", "a dog barks and growls"),
     ("a car drives by and a loud", "a car drives by"),
     ("a man speaks in the", "a man speaks"),
     ("people is talking", "people are talking"),
@@ -73,6 +72,8 @@ LIES = [
     ("a man man hits a drum slowly", "a man hits a drum quickly", "changes the manner (slow to quick)"),
     ("a dog dog bites a man", "a dog bit by a man", "changes "),
     ("a ball is is kicked", "a ball is kicking", "changes who does it (kick)"),
+    ("a man is is being filmed", "a man is filming", "changes who does it (film)"),
+    ("a man man speaks and a man laughs", "a man speaks and laughs", "changes the order of events or what"),
     ("a man man hits a dog", "a dog hits a man", "changes the order of events or what is said of which"),
     ("a radio radio is turned on", "a radio is turned off", "changes what is said (on to off)"),
     ("a dog dog barks before a man speaks", "a dog barks after a man speaks", "changes the order"),
@@ -108,6 +109,13 @@ def test_a_changed_meaning_is_named(before: str, after: str, reason: str) -> Non
     found = changed_meaning(before, after)
     assert found is not None
     assert found.startswith(reason)
+
+
+def test_lies_that_somebody_thought_of_are_refused() -> None:
+    lines = Path(__file__).with_name("lies.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    pairs = [line.split("\t") for line in lines]
+    assert len(pairs) > 70
+    assert [pair for pair in pairs if changed_meaning(*pair) is None] == []
 
 
 def test_the_pairs_are_500_of_20_kinds_each_drawn_once() -> None:

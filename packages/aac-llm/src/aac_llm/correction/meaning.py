@@ -135,7 +135,7 @@ def _joined(clauses: Sequence[Clause]) -> list[Clause]:
 
 def _says_same(old: Sequence[Clause], new: Sequence[Clause]) -> bool:
     """Tell whether new clauses say the old ones, in order, some perhaps divided by a new connective."""
-    number, place, previous = 0, 0, None
+    number, place = 0, 0
     for clause in new:
         if number == len(old):
             return False
@@ -144,12 +144,10 @@ def _says_same(old: Sequence[Clause], new: Sequence[Clause]) -> bool:
             return False
         if not place and clause.relation != old[number].relation:
             return False
-        length = _match(rest, clause.items, previous if not place else None)
+        length = _match(rest, clause.items)
         if not length:
             return False
-        # Of two verbs each may have a subject of its own.
-        has_one_verb = sum(item.kind == "verb" for item in old[number].items) == 1
-        previous, place = old[number].items[0] if has_one_verb else None, place + length
+        place += length
         if place == len(old[number].items):
             number, place = number + 1, 0
     return number == len(old)
@@ -162,23 +160,13 @@ def _may_divide(relation: str, first: Item) -> bool:
     )
 
 
-def _match(old: Sequence[Item], new: Sequence[Item], subject: Item | None) -> int:
-    """Return how many old items a new clause says, 0 if it does not say them.
-
-    Args:
-        old: what is left of the old clause.
-        new: the new clause.
-        subject: the old clause before starts with it, and the new clause need not repeat it.
-    """
+def _match(old: Sequence[Item], new: Sequence[Item]) -> int:
+    """Return how many of the old clause's next items a new clause says, 0 if it does not say them."""
     supplied = [item for item in new if item.kind == "verb" and item not in old]
     if supplied and not _is_implied(supplied, old):
         return 0
     said = [item for item in new if item not in supplied]
-    for start in (0, 1) if subject is not None and old[0] == subject and old[0].kind == "noun" else (0,):
-        window = old[start : start + len(said)]
-        if said and _same_items(window, said):
-            return start + len(window)
-    return 0
+    return len(said) if said and _same_items(old[: len(said)], said) else 0
 
 
 def _is_implied(supplied: Sequence[Item], old: Sequence[Item]) -> bool:

@@ -238,7 +238,7 @@ def _items(words: Sequence[str]) -> tuple[Item, ...]:
         # "One" has the stem of "on".
         key = word if kind in ("quantity", "preposition", "negation") else key_of(word)
         number, form = _number(words, place) if kind in ("noun", "verb") else (None, None)
-        voice = _voice(words, place) if kind == "verb" else None
+        voice = _voice(words, place, kind) if kind in ("noun", "verb") else None
         item = Item(key, kind, number, form, voice, is_adverb(word))
         (light if key in lex.LIGHT_WORDS else items).append(item)
     # "Noise and wind": there the noise is an event.
@@ -285,8 +285,8 @@ def has_plural_form(word: str) -> bool:
     )
 
 
-def _voice(words: Sequence[str], place: int) -> Voice | None:
-    """Return whether a verb's subject does it; None where the form does not tell."""
+def _voice(words: Sequence[str], place: int, kind: Kind) -> Voice | None:
+    """Return whether a verb's subject does it; None where the form does not tell, or it is no verb."""
     word = words[place]
     before = place - 1
     while before >= 0 and (is_adverb(words[before]) or words[before] == "not"):
@@ -294,6 +294,7 @@ def _voice(words: Sequence[str], place: int) -> Voice | None:
     has_be = before >= 0 and words[before] in lex.BE
     if has_be and (word.endswith("ed") or word in lex.PARTICIPLES):
         return "passive"
-    if word.endswith("ing"):
+    # A verb that the lists lack shows itself after "is" only: "is filming", but "a building".
+    if word.endswith("ing") and (has_be or kind == "verb"):
         return "active"
-    return "active" if word.endswith("s") and not has_be else None
+    return "active" if kind == "verb" and word.endswith("s") and not has_be else None
