@@ -75,6 +75,18 @@ def test_a_candidate_that_was_cut_is_not_chosen() -> None:
     assert found.correction["reason"] == "kept: no candidate is fluent"
 
 
+def test_the_score_is_the_chosen_candidates_and_its_confidence_is_not_known() -> None:
+    one = replace(prediction(BROKEN, "a dog barks"), score=0.0, confidence=0.9)
+    (found,) = Corrector(CorrectionConfig(choose=True)).correct_predictions([one])
+    assert (found.caption, found.score, found.confidence) == ("a dog barks", -0.1, None)
+
+
+def test_candidates_with_times_are_not_chosen() -> None:
+    one = prediction(BROKEN, "[0.0-1.5] a dog barks")
+    (found,) = Corrector(CorrectionConfig(choose=True)).correct_predictions([one])
+    assert found.caption == BROKEN
+
+
 def test_the_model_is_asked_only_where_no_candidate_is_fluent() -> None:
     asked: list[str] = []
 

@@ -13,6 +13,7 @@ from aac_llm.correction.acceptance import CHOSEN, Correction, people
 from aac_llm.correction.gate import Gate
 from aac_llm.correction.sound_scorer import ScorerError
 from aac_llm.data.predictions import Candidate, Prediction
+from aac_llm.data.timestamps import count_marks
 from aac_llm.metrics.events import sound_events
 
 Similarities = Callable[
@@ -48,15 +49,30 @@ def choose(
     ]
 
 
+def with_score_of(prediction: Prediction, text: str) -> Prediction:
+    """Return a prediction with what holds of the candidate with this text: its score, and that it is whole."""
+    score = max(candidate.score for candidate in prediction.candidates if candidate.text == text)
+    # The confidence was of the caption that went; the model that could say it of this one is not here.
+    return replace(prediction, score=score, confidence=None, unfinished=False)
+
+
 def _options(prediction: Prediction) -> list[Candidate]:
-    """Return the finished candidates, the most probable first, those that hear the same before the others."""
+    """Return the finished candidates, the most probable first, those that hear the same before the others.
+
+    Candidates with times in them (`caption --timestamps`) are no options: their words alone are no text of the
+    captioner's.
+    """
     heard = sound_events(prediction.caption), people(prediction.caption)
     texts = dict.fromkeys(one.text for one in prediction.candidates)
     best = {
         text: max((one for one in prediction.candidates if one.text == text), key=lambda one: one.score)
         for text in texts
     }
-    whole = [one for one in best.values() if not one.unfinished and one.text != prediction.caption]
+    whole = [
+        one
+        for one in best.values()
+        if not one.unfinished and one.text != prediction.caption and not count_marks(one.text)
+    ]
     return sorted(
         whole, key=lambda one: ((sound_events(one.text), people(one.text)) != heard, -one.score, one.text)
     )

@@ -27,7 +27,7 @@ from aac_llm.correction.acceptance import (
     judge_by_sound,
     keep,
 )
-from aac_llm.correction.choice import choose
+from aac_llm.correction.choice import choose, with_score_of
 from aac_llm.correction.gate import Gate, rule_gate, threshold_used, with_default_detector
 from aac_llm.correction.llm import LLM, LLMError, LocalLLM, check_source
 from aac_llm.correction.sound_scorer import ScorerError, SoundScorer
@@ -164,11 +164,11 @@ class Corrector:
         # A second correction keeps what the captioner said, not what the first made of it.
         if result.accepted and original is None:
             original = result.before
+        if result.reason == CHOSEN:
+            prediction = with_score_of(prediction, result.after)
         return replace(
             prediction,
             caption=result.after,
-            # The candidate came to its end.
-            unfinished=prediction.unfinished and result.reason != CHOSEN,
             original=original,
             correction=record | {"gate": self.gate.name, "llm": self.config.llm},
         )
