@@ -59,8 +59,7 @@ def with_score_of(prediction: Prediction, text: str) -> Prediction:
 def _options(prediction: Prediction) -> list[Candidate]:
     """Return the finished candidates, the most probable first, those that hear the same before the others.
 
-    Candidates with times in them (`caption --timestamps`) are no options: their words alone are no text of the
-    captioner's.
+    Candidates with times in them (`caption --timestamps`) are no options.
     """
     heard = sound_events(prediction.caption), people(prediction.caption)
     texts = dict.fromkeys(one.text for one in prediction.candidates)
@@ -71,7 +70,7 @@ def _options(prediction: Prediction) -> list[Candidate]:
     whole = [
         one
         for one in best.values()
-        if not one.unfinished and one.text != prediction.caption and not count_marks(one.text)
+        if not one.unfinished and not count_marks(one.text) and one.text != prediction.caption
     ]
     return sorted(
         whole, key=lambda one: ((sound_events(one.text), people(one.text)) != heard, -one.score, one.text)
