@@ -36,6 +36,7 @@ from aac_llm.config.prepare import (
     PrepareWavCapsConfig,
 )
 from aac_llm.config.quickstart import QuickstartConfig
+from aac_llm.config.reinforce import ReinforceConfig
 from aac_llm.config.train import TrainConfig
 from aac_llm.files import is_stream
 from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
@@ -120,6 +121,12 @@ def check_train(config: TrainConfig) -> None:
     require_output(config.out, is_folder=True)
 
 
+def check_reinforce(config: ReinforceConfig) -> None:
+    """Refuse missing manifests, models or extras before torch is loaded."""
+    check_train(config)
+    require_model(config.fluency_model or "")
+
+
 def check_caption(config: CaptionConfig) -> None:
     """Refuse missing files, models or extras before torch is loaded."""
     require_any(*config.files)
@@ -139,9 +146,10 @@ def check_evaluate(config: EvaluateConfig) -> None:
     require_file(config.data, config.references, config.compare)
     require_one_stream(data=config.data, references=config.references, compare=config.compare)
     require_folder(config.jars)
+    require_file(config.judge.prompt)
     if config.model:
         require_captioner(config.model)
-    require_output(config.json, config.page, config.captions)
+    require_output(config.json, config.page, config.captions, config.judge.answers)
 
 
 def check_correct(config: CorrectConfig) -> None:
@@ -202,6 +210,15 @@ VERBS = (
         interrupted=RESUMES,
         example="train --config small --init_from runs/quickstart-aac-llm/model --out runs/clotho",
         check=check_train,
+    ),
+    Verb(
+        name="reinforce",
+        settings=ReinforceConfig,
+        function="aac_llm.trainers.reinforce:reinforce_verb",
+        interrupted=RESUMES,
+        example="reinforce --init_from runs/clotho --data.train data/clotho.jsonl "
+        "--data.validation data/clotho.jsonl --out runs/reinforced",
+        check=check_reinforce,
     ),
     Verb(
         name="evaluate",

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from audio_common import checkpoint
-from audio_common.ced import CED
 from audio_common.checkpoint import check_sizes, safetensors_shapes
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.models.bridge import Bridge
+from aac_llm.models.encoder import create_encoder
 from aac_llm.models.tensors import CheckpointError, find_misfits, require_file
 
 Shapes = Mapping[str, Sequence[int]]
@@ -34,16 +34,14 @@ def check_settings(settings: Mapping[str, Any], path: Path) -> None:
         raise CheckpointError(str(e)) from e
 
 
-def check_parts(
-    config: ModelConfig, bridge: Path, encoder: Path | None, adapters: Mapping[str, Path]
-) -> None:
+def check_parts(config: ModelConfig, bridge: Path, encoder: Path | None, adapters: Sequence[Path]) -> None:
     """Refuse files whose tensors are not those of the configuration.
 
     Args:
         config: of the captioner.
         bridge: its file.
         encoder: its file, if the captioner has one of its own.
-        adapters: files of low-rank weights, by the part that they are of.
+        adapters: files of low-rank weights.
 
     Raises:
         CheckpointError: naming the file and the tensors.
@@ -57,18 +55,18 @@ def check_parts(
         made: dict[Path, Any] = {
             bridge: Bridge(
                 config.bridge,
-                encoder_dim=config.encoder.embed_dim,
+                encoder_dim=config.encoder_dim,
                 decoder_width=width[0],
                 layout=config.layout,
             )
         }
         if encoder is not None:
-            made[encoder] = CED(config.encoder)
+            made[encoder] = create_encoder(config)
     for path, module in made.items():
         wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
         if problems := find_misfits(wanted, _shapes(path)):
             raise CheckpointError(f"{path} does not fit its config.json: {'; '.join(problems[:5])}")
-    for path in adapters.values():
+    for path in adapters:
         for name, shape in _shapes(path).items():
             rank = shape[0] if ".lora_A." in name else shape[-1] if ".lora_B." in name else None
             if rank is not None and rank != config.lora.rank:
