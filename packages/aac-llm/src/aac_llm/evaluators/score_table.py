@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from aac_llm.metrics.meteor import Meteor
 
 Floats = NDArray[np.float64]
-ENGLISH_ONLY = frozenset({"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events"})
+ENGLISH_ONLY = frozenset(
+    {"meteor", "spice", "spice_like", "spider", "spider_like", "fer", "spider_fl", "sbert", "fense", "events"}
+)
 """Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
 
 
@@ -127,6 +129,8 @@ def notes_on_scores(
         f"{count:,} texts are longer than {name}'s model takes, which reads only their beginning"
         for name, count in table.cut.items()
     ]
+    if "spice_like" in table.columns:
+        lines.append("spice_like approximates SPICE by rules: compare it with itself only, and publish SPICE")
     values = {name: column.corpus for name, column in table.columns.items()}
     if values.get("rouge_l", values.get("bleu_1")) == 0:
         lines.append(
@@ -210,6 +214,11 @@ class _Scorer:
         from aac_llm.metrics.spice import spice
 
         return self.part("spice", lambda: spice(self.candidates, self.references, **self.java_options))
+
+    def spice_like(self) -> Floats:
+        from aac_llm.metrics.spice_like import spice_like
+
+        return self.part("spice_like", lambda: spice_like(self.candidates, self.references))
 
     def similarity(self) -> Floats:
         def compute() -> Floats:
@@ -305,7 +314,9 @@ _COLUMNS: dict[str, Callable[[_Scorer], Mapping[str, Column]]] = {
     "cider": lambda scorer: scorer.pure("cider"),
     "meteor": _meteor,
     "spice": _means(spice=_Scorer.spice),
+    "spice_like": _means(spice_like=_Scorer.spice_like),
     "spider": _means(spider=lambda scorer: combined.spider(scorer.cider_d(), scorer.spice())),
+    "spider_like": _means(spider_like=lambda scorer: combined.spider(scorer.cider_d(), scorer.spice_like())),
     "fer": _means(fer=lambda scorer: combined.fluency_errors(scorer.error_probability())),
     "spider_fl": _means(
         spider_fl=lambda scorer: combined.spider_fl(

@@ -108,7 +108,7 @@ def spice_like(candidates: Sequence[str], references: Sequence[Sequence[str]]) -
     Raises:
         ValueError: a clip without references, or another number of clips in the two.
 
-    >>> spice_like(["a dog barks loudly"], [["a loud dog barks", "the dog is barking in a garden"]]).round(3)
+    >>> spice_like(["a dog is barking"], [["a loud dog is barking", "the dog is barking in a garden"]]).round(3)
     array([0.571])
     """
     if len(candidates) != len(references):
