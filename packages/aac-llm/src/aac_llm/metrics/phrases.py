@@ -223,17 +223,19 @@ def _verb_follows(tokens: Sequence[Token], place: int) -> bool:
 
 # ------------------------------------------------------------------------------------ prepositions, the rest
 _SEVERAL_WORDS = """
-in front of, on top of, next to, close to, near to, out of, because of, due to, such as, along with, away from,
-together with, inside of, outside of, off of, instead of, as well as, followed by, in between, prior to,
-ahead of, apart from, across from, except for, according to, thanks to
+in front of, on top of, next to, close to, near to, out of, because of, due to, such as, along with,
+away from, together with, inside of, outside of, off of, instead of, in between, prior to, ahead of,
+apart from, across from, except for, according to, thanks to
 """
 _JOINED = [text.split() for text in _SEVERAL_WORDS.split(",")]
-"""Prepositions of several words."""
+"""Prepositions of several words. To SPICE "followed by" is none: only a noun can be followed."""
 _KINDS = {"CC": "and", "SC": "under", "WRB": "under", "JJ": "adjective", "WDT": "which", "EX": "there"}
 
 
 def _preposition(tokens: Sequence[Token], start: int) -> _Read:
     words = [token.word for token in tokens[start : start + 3]]
+    if words == ["as", "well", "as"]:
+        return Phrase("and", "and"), start + 3
     for joined in _JOINED:
         if words[: len(joined)] == joined:
             return Phrase("prep", " ".join(joined)), start + len(joined)
