@@ -237,7 +237,7 @@ def _preposition(tokens: Sequence[Token], start: int) -> _Read:
     if words == ["as", "well", "as"]:
         return Phrase("and", "and"), start + 3
     for joined in _JOINED:
-        if words[: len(joined)] == joined:
+        if words[0] == joined[0] and words[: len(joined)] == joined:
             return Phrase("prep", " ".join(joined)), start + len(joined)
     following = [token.tag for token in tokens[start + 1 : start + 2]]
     is_to = tokens[start].tag == "TO" and following not in (["VB"], ["BE"])
