@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 DRAWS = 1000
-WORDS = "a the dog man birds car barks is speaking and while in on with loud wind water falls rings by".split()
+TEXT = "a the dog man birds car barks is speaking and while in on with loud wind water falls rings by"
+WORDS = TEXT.split()
 
 
 def show(name: str, found: NDArray, published: NDArray) -> None:

@@ -323,7 +323,10 @@ def test_crops_are_told_and_counted(config: TrainConfig, caplog: pytest.LogCaptu
         "--data.max_seconds takes more"
     ) in caplog.text
     assert "4 of 6 validation clips are longer than 3 s, of which only the beginning" in caplog.text
-    assert "validation captions the first 2 of 6 clips; --validation.max_clips takes more" in caplog.text
+    assert (
+        "validation captions 2 of 6 clips, drawn from every kind; --validation.max_clips takes more"
+        in caplog.text
+    )
     report = json.loads((config.out / "report.json").read_text())
     assert report["training"] == {"clips": 6, "cropped": 4, "max_seconds": 3.0, "bad_clips": {}}
 
@@ -336,9 +339,15 @@ def test_sounds_that_do_not_fit_into_the_decoder_are_refused_before_training(
         train(config)
 
 
-def test_the_channel_is_saved_with_what_is_trained(config: TrainConfig) -> None:
+def test_what_is_known_of_its_use_is_saved_with_the_model(config: TrainConfig) -> None:
     result = train(replace(config, data=replace(config.data, channel="first"), max_steps=1))
-    assert CaptionModel.from_pretrained(result.model).channel == "first"
+    model = CaptionModel.from_pretrained(result.model)
+    assert model.channel == "first"
+    # So are the longest sound that was heard and how likely a caption is right.
+    assert model.trained_seconds == pytest.approx(6.2)
+    assert model.calibration is not None
+    assert model.calibration.num_clips == 6
+    assert 0 < model.calibration.confidence(-1.0) < 1
 
 
 def test_a_caption_without_words_is_refused_before_training(tmp_path: Path) -> None:

@@ -84,6 +84,19 @@ def parse_timed(text: str, seconds: float | None = None) -> list[TimedEvent]:
     return events
 
 
+def cut_events(events: Iterable[TimedEvent], start: float, end: float) -> tuple[TimedEvent, ...]:
+    """Return the events as they are in the part of a sound from `start` to `end` seconds.
+
+    Of an event that is not wholly in the part its piece there is left; what is too short for the text to say
+    is no event of it.
+    """
+    pieces = [
+        (event.text, max(event.onset, start) - start, min(event.offset, end) - start) for event in events
+    ]
+    least = 0.5 * 10**-DECIMALS
+    return tuple(TimedEvent(*piece) for piece in pieces if piece[2] - piece[1] >= least)
+
+
 def count_marks(text: str) -> int:
     """Count the events that a text sets out to name, those that make no sense included."""
     return text.count("[")

@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| `config.json` | `ModelConfig`, `channel` unless it is mean, and the format's version; written last |
+| `config.json` | `ModelConfig`, the model's use (`config_file.USE`), the format's version; written last |
 | `bridge.safetensors` | query, Q-Former, projection |
 | `encoder_adapter/` | adapters of the encoder (strategy lora), as peft writes them |
 | `encoder.safetensors` | the encoder, if it was trained in full or started from random weights |
@@ -27,15 +27,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from audio_common.ced import CED
 from audio_common.hub import fetch, split_revision
 from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
-from aac_llm.config.sound import Channel
 from aac_llm.models.adapter_folder import Part, find_weights, read_adapter, save_adapter
 from aac_llm.models.card import CARD_FILE
 from aac_llm.models.config_file import (
+    USE,
     beside,
     config_from_dict,
     named_from,
@@ -43,6 +42,7 @@ from aac_llm.models.config_file import (
     write_config,
 )
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
+from aac_llm.models.encoder import Encoder, build_encoder, create_encoder
 from aac_llm.models.entries import replace_entries
 from aac_llm.models.lora import base_tensors, merged_tensors
 from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
@@ -94,7 +94,8 @@ def read_config(folder: Path) -> ModelConfig:
     """
     path = folder / CONFIG_FILE
     settings = read_settings(path)
-    settings.pop("channel", None)
+    for name in USE:
+        settings.pop(name, None)
     check_settings(settings, path)
     try:
         config = config_from_dict(settings)
@@ -125,8 +126,7 @@ def save(
     decoder: Any,
     tokenizer: Any,
     tensors: Mapping[str, Tensor],
-    channel: Channel = "mean",
-    *,
+    use: Mapping[str, Any],
     card: str,
 ) -> None:
     """Write a checkpoint; see the module's docstring.
@@ -137,7 +137,7 @@ def save(
         decoder: its language model.
         tokenizer: the language model's.
         tensors: all of the model's, by their names in it.
-        channel: what of several channels the model hears.
+        use: what else the configuration file holds, see `config_file.USE`.
         card: text of its model card.
     """
     parts = {part: select_part(tensors, part) for part in ("encoder", "bridge", "decoder")}
@@ -161,7 +161,7 @@ def save(
             tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
         (new / CARD_FILE).write_text(card, encoding="utf-8")
-        write_config(named, channel, new)
+        write_config(named, use, new)
 
 
 def save_merged(
@@ -171,8 +171,7 @@ def save_merged(
     bridge: nn.Module,
     decoder: Any,
     tokenizer: Any,
-    channel: Channel = "mean",
-    *,
+    use: Mapping[str, Any],
     card: str,
 ) -> None:
     """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.
@@ -188,8 +187,8 @@ def save_merged(
         encoder_strategy="frozen",
         quantization="none",
     )
-    # Of a plain class, so that CED.from_pretrained reads it without knowing of adapters.
-    plain_encoder = CED(config.encoder)
+    # Of a plain class, so that its from_pretrained reads it without knowing of adapters.
+    plain_encoder = create_encoder(config)
     plain_encoder.load_state_dict(merged_tensors(encoder))
     with replace_entries(folder, last=CONFIG_FILE) as new:
         write_tensors(bridge.state_dict(), new / BRIDGE_FILE)
@@ -198,35 +197,20 @@ def save_merged(
         tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
         (new / CARD_FILE).write_text(card, encoding="utf-8")
-        write_config(merged, channel, new)
+        write_config(merged, use, new)
 
 
 # Loading
 
 
-def build_encoder(config: ModelConfig) -> tuple[ModelConfig, CED]:
-    """Make the encoder with the weights that the configuration names, which then say its architecture."""
-    if config.encoder_weights is None:
-        return config, CED(config.encoder)
-    wanted = config.encoder
-    encoder = CED.from_pretrained(
-        config.encoder_weights,
-        mode=wanted.mode,
-        drop_path=wanted.drop_path,
-        time_patch_out=wanted.time_patch_out,
-        freq_patch_out=wanted.freq_patch_out,
-    )
-    return replace(config, encoder=encoder.config), encoder
-
-
-def load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, CED]:
+def load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, Encoder]:
     """Load a checkpoint's encoder, its own or the one that it names.
 
     Raises:
         CheckpointError: it has neither.
     """
     if (folder / ENCODER_FILE).exists():
-        encoder = CED(config.encoder)
+        encoder = create_encoder(config)
         load_part(encoder, read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
         return config, encoder
     if config.encoder_weights is None:
