@@ -1,5 +1,8 @@
 """What the rules find in captions of our own; each rule is SPICE's."""
 
+import gzip
+from importlib import resources
+
 import pytest
 from aac_llm.metrics.spice_tuples import caption_tuples
 from aac_llm.metrics.tagger import tag_words
@@ -20,7 +23,7 @@ RULES = {
     "a woman is smiling": {("woman", "smile")},
     "the engine is loud": {("engine", "loud")},
     "a cat is an animal": {("cat", "animal")},
-    "a small, grey dog": {("dog", "grey")},
+    "a small grey dog": {("dog", "small"), ("dog", "grey")},
     "a low and steady hum": {("hum", "low"), ("hum", "steady")},
     "two dogs": {("dog", "two")},
     "one dog": set(),
@@ -54,7 +57,6 @@ RULES = {
 
 @pytest.mark.parametrize(("text", "found"), RULES.items(), ids=list(RULES))
 def test_rules_find_attributes_and_relations(text, found):
-    text = text.replace("small, ", "")
     assert relations_of(text) == found
 
 
@@ -103,9 +105,6 @@ def test_words_have_their_base_forms_and_synsets():
 
 
 def test_the_table_of_words_carries_its_licence():
-    import gzip
-    from importlib import resources
-
     packed = resources.files("aac_llm.metrics").joinpath("wordnet.txt.gz").read_bytes()
     head = gzip.decompress(packed).decode()[:3000]
     assert "WordNet 3.0 Copyright 2006 by Princeton University" in head
