@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
-ENGLISH_ONLY = frozenset({"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events"})
+ENGLISH_ONLY = frozenset(
+    {"meteor", "spice", "spice_like", "spider", "spider_like", "fer", "spider_fl", "sbert", "fense", "events"}
+)
 """Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
 
 
@@ -253,6 +255,12 @@ class Scorer:
         from aac_llm.metrics.meteor import Meteor
 
         return Meteor(self.parts.meteor().counts[self._rows])
+
+    def spice_like(self) -> Floats:
+        """The approximation of SPICE of each clip."""
+        from aac_llm.metrics.spice_like import spice_like
+
+        return self.part("spice_like", lambda: spice_like(self.candidates, self.references))
 
     def spice(self) -> Floats:
         """SPICE of each clip."""
