@@ -29,8 +29,17 @@ from aac_llm.metrics.statistics import Statistic, mean_of_sums
 
 Floats = NDArray[np.float64]
 SPICE_JARS = "spice-1.0.jar, Stanford CoreNLP 3.6.0"
-LIKE = ("fer_like", "spider_fl_like", "sentence_sim", "fense_like", "clair_a_like")
-"""Scores that are made as published ones are, by other models."""
+RULES = "rules and words of WordNet 3.0"
+LIKE = (
+    "spice_like",
+    "spider_like",
+    "fer_like",
+    "spider_fl_like",
+    "sentence_sim",
+    "fense_like",
+    "clair_a_like",
+)
+"""Scores that are made as published ones are, by other models or by rules."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +177,8 @@ def notes_on_scores(
         )
     if named := [name for name in LIKE if name in table.columns]:
         lines.append(
-            f"made by other models than the published ones, and not to be compared with published numbers: "
-            f"{', '.join(named)}"
+            "made by other models than the published ones or by rules, and not to be compared with published "
+            f"numbers: {', '.join(named)}"
         )
     values = {name: column.corpus for name, column in table.columns.items()}
     if values.get("rouge_l", values.get("bleu_1")) == 0:
@@ -246,6 +255,14 @@ def _spider(scorer: Scorer) -> dict[str, Column]:
     return {"spider": mean_column(combined.spider(scorer.cider_d(), scorer.spice()), SPICE_JARS)}
 
 
+def _spice_like(scorer: Scorer) -> dict[str, Column]:
+    return {"spice_like": mean_column(scorer.spice_like(), RULES)}
+
+
+def _spider_like(scorer: Scorer) -> dict[str, Column]:
+    return {"spider_like": mean_column(combined.spider(scorer.cider_d(), scorer.spice_like()), RULES)}
+
+
 def _fer(scorer: Scorer) -> dict[str, Column]:
     detector = scorer.detector()
     errors = combined.fluency_errors(scorer.error_probability(), threshold=detector.threshold)
@@ -291,7 +308,9 @@ _COLUMNS: dict[str, Callable[[Scorer], Mapping[str, Column]]] = {
     "cider": lambda scorer: _pure(scorer, "cider"),
     "meteor": _meteor,
     "spice": _spice,
+    "spice_like": _spice_like,
     "spider": _spider,
+    "spider_like": _spider_like,
     "fer": _fer,
     "spider_fl": _spider_fl,
     "sbert": _sbert,
