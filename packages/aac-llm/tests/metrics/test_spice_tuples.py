@@ -50,6 +50,9 @@ RULES = {
     "a car is parking next to a house": {("car", "park next to", "house")},
     "people are talking to each other": {("people", "talk")},
     "someone is trying to open a door": {("someone", "try")},
+    "buzzing and humming are getting louder": {("buzzing", "get"), ("humming", "get")},
+    "loud clanking and banging with music": {("clanking", "loud"), ("banging", "with", "music")},
+    "opening and closing a door": set(),
     "the tearing of paper": {("tearing", "of", "paper")},
     "the woman holding keys is running": {("woman", "hold", "key"), ("woman", "run")},
 }

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from aac_llm.metrics.gerunds import DESCRIBING, NOUNS, name_gerunds, noun_follows
 from aac_llm.metrics.tagger import Token
-from aac_llm.metrics.wordnet import VERB, parts_of_speech
 
-NOUNS = frozenset({"NN", "NNS"})
 _PARTICIPLES = frozenset({"VBG", "VBN"})
-_RARE = 1
-"""Times that a verb is in WordNet's texts."""
-_DESCRIBING = frozenset({"JJ", "VBG", "VBN"})
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +59,7 @@ def find_phrases(tokens: Sequence[Token]) -> list[Phrase]:
     >>> [(phrase.kind, phrase.text) for phrase in find_phrases(tag_words("a dog is barking next to a car"))]
     [('noun', 'dog'), ('verb', 'bark'), ('prep', 'next to'), ('noun', 'car')]
     """
-    tokens = _name_gerunds(tokens)
+    tokens = name_gerunds(tokens)
     phrases: list[Phrase] = []
     place = 0
     while place < len(tokens):
@@ -71,43 +67,6 @@ def find_phrases(tokens: Sequence[Token]) -> list[Phrase]:
         phrase, place = found or (_other(tokens[place]), place + 1)
         phrases.append(phrase)
     return _join_quantities(_join_owners(phrases))
-
-
-def _name_gerunds(tokens: Sequence[Token]) -> list[Token]:
-    """Call nouns what stands where only a noun can: "the tearing of paper", "a loud ringing".
-
-    And what that parser takes for one, since it hardly knows the verb: "a dog whimpering and a cat".
-    """
-    done: list[Token] = []
-    for place, token in enumerate(tokens):
-        before = done[-1].tag if done else ""
-        is_last = token.tag in {"VBG", "VBN", "VB", "VBP"} and not _noun_follows(tokens, place)
-        if (
-            (is_last and before in {"DT", "PRP$", "POS"})
-            or (is_last and before == "JJ" and token.tag == "VBG")
-            or (token.tag == "VBG" and [one.word for one in tokens[place + 1 : place + 2]] == ["of"])
-            or (before == "NN" and _is_bare_and_rare(tokens, place))
-        ):
-            token = Token(token.word, "NN", token.word)
-        done.append(token)
-    return done
-
-
-def _is_bare_and_rare(tokens: Sequence[Token], place: int) -> bool:
-    is_bare = all(token.tag in {"CC", "SC"} for token in tokens[place + 1 : place + 2])
-    is_rare = parts_of_speech(tokens[place].lemma).get(VERB, 0) <= _RARE
-    return tokens[place].tag == "VBG" and is_bare and is_rare
-
-
-def _noun_follows(tokens: Sequence[Token], place: int) -> bool:
-    """Tell whether a noun comes next, after nothing but words that describe it."""
-    for number, token in enumerate(tokens[place + 1 :], place + 1):
-        if token.tag in NOUNS:
-            return True
-        joins = token.tag == "CC" and tokens[number - 1].tag in _DESCRIBING
-        if token.tag not in _DESCRIBING and not joins:
-            return False
-    return False
 
 
 # -------------------------------------------------------------------------------------------- noun phrases
@@ -141,14 +100,13 @@ def _continues(tokens: Sequence[Token], start: int, place: int) -> bool:
         return before in {"", "DT"}
     if tag == "CC":
         # "a low and steady hum", and not "loud and dogs bark"
-        described = place > start and before in _DESCRIBING and _noun_follows(tokens, place)
-        return described and tokens[place + 1].tag not in NOUNS
-    return (tag in _PARTICIPLES or (tag == "RB" and place > start)) and _noun_follows(tokens, place)
+        return before in DESCRIBING and noun_follows(tokens, place)
+    return (tag in _PARTICIPLES or (tag == "RB" and place > start)) and noun_follows(tokens, place)
 
 
 def _is_modifier(tokens: Sequence[Token], place: int) -> bool:
     """Tell whether a participle that begins a phrase belongs to the noun after it: "of running water"."""
-    if not _noun_follows(tokens, place):
+    if not noun_follows(tokens, place):
         return False
     if place == 0:
         # "chirping birds sing", but "blowing air through a fan"
@@ -170,7 +128,7 @@ def _head(tokens: Sequence[Token]) -> Noun:
     noun = Noun(tokens[-1].lemma, tokens[-1].tag)
     for token, follower in pairwise(tokens):
         # An adverb just before a noun is an adjective that was not known: "a gravely road".
-        described = token.tag in _DESCRIBING | NOUNS or (token.tag == "RB" and follower.tag in NOUNS)
+        described = token.tag in DESCRIBING | NOUNS or (token.tag == "RB" and follower.tag in NOUNS)
         if described or (token.tag == "CD" and noun.tag == "NNS"):
             noun.attributes.append(token.lemma)
         noun.is_owned |= token.tag == "PRP$"
