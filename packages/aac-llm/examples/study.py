@@ -291,7 +291,7 @@ def correct(out: Path, llm: str) -> None:
         run, place = read_object(path), out / "corrections" / path.name
         if "sampled" in run and not place.exists():
             found = dict(zip(run["sampled"], corrector.correct(list(run["sampled"].values())), strict=True))
-            kept = {name: run[name] for name in ("arm", "size", "seed", "fold", "split")}
+            kept = {name: run[name] for name in ("arm", "size", "seed", "split")}
             kept["corrected"] = {name: correction.after for name, correction in found.items()}
             kept["considered"] = sum(correction.considered for correction in found.values())
             kept["changed"] = sum(correction.after != correction.before for correction in found.values())

@@ -83,6 +83,17 @@ def test_what_stands_behind_a_sound_in_the_batch_is_not_heard(
     assert torch.equal(output.tokens[0], output.tokens[1])
 
 
+def test_what_is_heard_does_not_depend_on_the_number_format(
+    whisper_folder: Path, sounds: list[Tensor]
+) -> None:
+    encoder = WhisperEncoder.from_pretrained(whisper_folder, pad_seconds=0.0)
+    before = encoder.log_mel(sounds[0])
+    tokens = encode(encoder, [sounds[0]])[0]
+    encoder.to(torch.bfloat16)
+    assert torch.equal(encoder.log_mel(sounds[0]), before)
+    torch.testing.assert_close(encode(encoder, [sounds[0]])[0].float(), tokens, rtol=0.1, atol=0.1)
+
+
 def test_a_sound_of_more_than_a_window_is_cut_into_windows(whisper_folder: Path) -> None:
     waveform = torch.randn(33 * 16_000, generator=torch.Generator().manual_seed(3)) * 0.1
     encoder = WhisperEncoder.from_pretrained(whisper_folder, pad_seconds=0.0)
