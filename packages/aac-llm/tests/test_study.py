@@ -85,7 +85,7 @@ def test_the_fourth_wording_is_in_the_test_alone(scenes: list[dict], esc10: Path
     )
     others = of(scenes, "train-a", "train-b", "validation")
     assert not any(" is d" in text for scene in others for text in scene["captions"])
-    assert not any(" is d" in text for text in study_data.random_captions(esc10, 300, seed=0))
+    assert not any(" is d" in text for _, text in study_data.random_captions(esc10, 300, seed=0))
 
 
 def test_each_class_is_unknown_to_some_fold_s_tagger() -> None:
