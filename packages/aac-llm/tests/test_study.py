@@ -149,10 +149,9 @@ def test_a_frozen_whisper_encodes_each_sound_once(monkeypatch: pytest.MonkeyPatc
 def test_a_study_goes_on_where_it_was_and_is_reported(
     esc10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(study, "UPDATES", 2)
-    words = (
-        f"study --esc10 {esc10} --out {tmp_path} --seeds 1 --sizes all --arms bridge-linear --pretraining 2"
-    )
+    for name in ("UPDATES", "ENCODER_UPDATES", "DECODER_UPDATES"):
+        monkeypatch.setattr(study, name, 2)
+    words = f"study --esc10 {esc10} --out {tmp_path} --seeds 1 --sizes all --arms bridge-linear"
     monkeypatch.setattr(sys, "argv", words.split())
     study.main()
     runs = sorted((tmp_path / "runs").iterdir())
