@@ -19,7 +19,7 @@ from pathlib import Path
 import soundfile
 import torch
 from audio_common.config import CEDConfig
-from audio_common.scenes.scene import Scene, random_scene, render
+from audio_common.scenes.scene import Event, Scene, random_scene, render
 from audio_common.scenes.text import NUM_VARIANTS, TRAINING_VARIANTS
 from audio_common.scenes.text import caption as describe
 
@@ -31,6 +31,7 @@ from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.train import DataConfig, TrainConfig, ValidationConfig
 from aac_llm.data.manifest import Clip, read_manifest, write_manifest
 from aac_llm.data.predictions import Prediction, write_predictions
+from aac_llm.data.timestamps import TimedEvent
 from aac_llm.evaluators.evaluate import Evaluation, evaluate
 from aac_llm.files import remove_leftovers
 from aac_llm.lock import sole_writer
@@ -46,6 +47,8 @@ NUM_EVENTS = (1, 2)
 """Events of the scenes, in turn; two follow one another or sound at the same time."""
 METRICS = ("bleu", "rouge", "cider", "events", "diversity")
 NUM_SAMPLES = 5
+TIMED_SHARE = 0.5
+"""Share of the examples of which events with their times are learned as well."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
             bridge=BridgeConfig(window=8, hidden_size=96, num_heads=4, intermediate_size=384),
             prompt=ACOUSTIC_TOKENS,
         ),
-        data=DataConfig(train=(manifest,), validation=(manifest,), num_workers=0),
+        data=DataConfig(train=(manifest,), validation=(manifest,), num_workers=0, timestamps=TIMED_SHARE),
         batch_size=16,
         epochs=config.steps,  # more than enough: max_steps ends the run
         max_steps=config.steps,
@@ -221,7 +224,21 @@ def _write_scene(folder: Path, scene: Scene, split: str, name: str) -> Clip:
     soundfile.write(path, render(scene), 16_000, subtype="PCM_16")
     variants = TRAINING_VARIANTS if split == "train" else range(NUM_VARIANTS)
     captions = tuple(describe(scene, "eng_Latn", variant=variant) for variant in variants)
-    return Clip(id=name, audio=path, captions=captions, split=split, duration=scene.seconds)
+    return Clip(
+        id=name,
+        audio=path,
+        captions=captions,
+        split=split,
+        duration=scene.seconds,
+        timestamps=tuple(_time_event(event) for event in scene.events),
+    )
+
+
+def _time_event(event: Event) -> TimedEvent:
+    """Return an event of a scene in the words of the caption that it has by itself."""
+    alone = Scene(events=(event,), seconds=event.end)
+    words = describe(alone, "eng_Latn", variant=0).rstrip(".")
+    return TimedEvent(words[0].lower() + words[1:], event.onset, event.end)
 
 
 def _say(step: int, what: str) -> None:

@@ -11,6 +11,9 @@ from audio_common.config import check_decoding
 from aac_llm.config.correct import CorrectionConfig
 from aac_llm.config.sound import Channel, check_channel
 
+TIMED_TOKENS = 4
+"""Tokens of events with their times for one of a plain caption: "[0.0-1.5] a dog barks" has nine more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
@@ -19,9 +22,9 @@ class GenerationConfig:
     num_beams: int = 3
     """Beams of the search; 1 is greedy. Not used when sampling."""
     max_new_tokens: int = 30
-    """Most tokens of a caption."""
+    """Most tokens of a caption; with timestamps four times as many, for times take tokens, too."""
     min_new_tokens: int = 2
-    """Fewest tokens of a caption."""
+    """Fewest tokens of a caption; with timestamps none, for there may be no event."""
     do_sample: bool = False
     """Draw captions at random (nucleus sampling) instead of searching for the most probable one."""
     temperature: float = 1.0
@@ -30,6 +33,9 @@ class GenerationConfig:
     """When sampling: draw from the most probable tokens that together have this probability."""
     repetition_penalty: float = 1.0
     """Above 1 makes tokens that the caption already has less probable."""
+    timestamps: bool = False
+    """Write events with their times ("[0.0-1.5] a dog barks, [1.2-4.0] rain falls"); for captioners that were
+    trained on times."""
     num_candidates: int = 1
     """Captions generated for each sound (n-best); at most num_beams unless sampling."""
 
@@ -47,6 +53,10 @@ class GenerationConfig:
                 "temperature and repetition_penalty must be above 0, "
                 f"got {self.temperature} and {self.repetition_penalty}"
             )
+        if self.timestamps and self.repetition_penalty != 1.0:
+            raise ValueError(
+                f"repetition_penalty {self.repetition_penalty} goes without timestamps: times repeat digits"
+            )
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p}")
         if not self.do_sample and self.num_candidates > self.num_beams:
@@ -54,6 +64,16 @@ class GenerationConfig:
                 f"num_candidates {self.num_candidates} needs as many beams (num_beams is {self.num_beams}) "
                 "or do_sample"
             )
+
+    @property
+    def token_limit(self) -> int:
+        """Most tokens that are generated."""
+        return self.max_new_tokens * (TIMED_TOKENS if self.timestamps else 1)
+
+    @property
+    def least_tokens(self) -> int:
+        """Fewest tokens that are generated."""
+        return 0 if self.timestamps else self.min_new_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +111,9 @@ class CaptionConfig(GenerationConfig):
     the same)."""
     sentence_encoder: str = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
     """For `rerank sentence`: folder or hub id of a sentence encoder."""
+    max_seconds: float | None = None
+    """Longer sounds are heard in overlapping windows of this length, and their captions joined (none: the
+    length that the model was trained on; where that is not known, what fits into the decoder's context)."""
     segments: bool = False
     """Caption each file window by window, with times; files of any length, held in memory only in part."""
     window_seconds: float = 10.0
@@ -99,8 +122,9 @@ class CaptionConfig(GenerationConfig):
     """With segments: from the start of one window to the next (none: window_seconds)."""
     merge: bool = False
     """With segments: join neighbouring windows of the same caption."""
-    subtitles: Literal["none", "srt", "vtt"] = "none"
-    """With segments: also write subtitles, one file for each sound, in the folder OUT.srt or OUT.vtt."""
+    subtitles: Literal["none", "srt", "vtt", "audacity"] = "none"
+    """With segments or timestamps: also write `srt` or `vtt` subtitles or `audacity` labels, one file for
+    each sound, in the folder OUT.srt, OUT.vtt or OUT.audacity."""
     correct: bool = False
     """Repair captions with a second language model, as `aac-llm correct` does: give --correction.llm."""
     correction: CorrectionConfig = field(default_factory=CorrectionConfig)
@@ -149,8 +173,14 @@ class CaptionConfig(GenerationConfig):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def _check_segments(self) -> None:
-        if not self.segments and (self.merge or self.subtitles != "none"):
-            raise ValueError("merge and subtitles go with segments: add --segments")
+        if self.max_seconds is not None and not self.max_seconds >= 1.0:
+            raise ValueError(f"max_seconds must be at least 1, got {self.max_seconds}")
+        if self.segments and self.max_seconds is not None:
+            raise ValueError("max_seconds is for whole sounds: with --segments give --window_seconds")
+        if not self.segments and self.merge:
+            raise ValueError("merge goes with segments: add --segments")
+        if not (self.segments or self.timestamps) and self.subtitles != "none":
+            raise ValueError("subtitles need times: add --segments or --timestamps")
         if self.subtitles != "none" and (self.out is None or str(self.out) == "-"):
             raise ValueError("subtitles are written beside --out: give one")
         if not self.window_seconds >= 1.0:

@@ -140,8 +140,15 @@ class ModelConfig:
     """Text around the sound, which stands at <AcousticTokens>."""
     caption_normalization: Literal["reference", "none"] = "reference"
     """Training captions: `reference` in lower case without punctuation, as the authors; `none` as given."""
+    timestamps: bool = False
+    """Whether it was trained to write events with their times, too; `data.timestamps` of training sets it."""
 
     def __post_init__(self) -> None:
+        if self.timestamps and (self.layout == "reference" or self.bridge.kind == "clip"):
+            raise ValueError(
+                "timestamps need acoustic tokens in the order of time: layout time_major and a bridge of "
+                f"kind window or linear, got layout {self.layout} and bridge.kind {self.bridge.kind}"
+            )
         if self.prompt.count(ACOUSTIC_TOKENS) != 1:
             raise ValueError(f"prompt must hold {ACOUSTIC_TOKENS} once, got {self.prompt!r}")
         if (self.layout == "reference") != (self.encoder.mode == "reference"):

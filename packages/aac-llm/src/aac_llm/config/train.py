@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel, check_channel
@@ -32,6 +32,9 @@ class DataConfig:
     """Crop longer clips: at a random place in training, to their beginning in validation."""
     captions: Literal["one", "all"] = "one"
     """Use of a clip's several captions: `one`, drawn anew each epoch, or `all`, each as an example."""
+    timestamps: float = 0.0
+    """Share of the examples of which also the events with their times are learned (0 to 1), for clips whose
+    manifest has `timestamps`; the model can then caption with --timestamps."""
     cache_gigabytes: float = 2.0
     """Decoded sound kept in memory by each process, so that no epoch decodes it again."""
     num_workers: int = 1
@@ -41,6 +44,8 @@ class DataConfig:
         if not self.train:
             raise ValueError("data.train: name at least one manifest of training clips")
         check_channel(self.channel, "data.channel")
+        if not 0 <= self.timestamps <= 1:
+            raise ValueError(f"data.timestamps must be in [0, 1], got {self.timestamps}")
         if self.max_seconds <= 0:
             raise ValueError(f"data.max_seconds must be positive, got {self.max_seconds}")
         for name in ("num_workers", "cache_gigabytes"):
@@ -99,6 +104,9 @@ class ValidationConfig:
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Train a captioner: any of the paper's stages, or your own data."""
+
+    verb: ClassVar[str] = "train"
+    """The command whose settings these are."""
 
     out: Path
     """Folder of checkpoints, logs and curves; the same command again resumes there."""
@@ -161,9 +169,18 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be positive, got {value}")
+        if self.model.timestamps and not self.data.timestamps:
+            raise ValueError(
+                "model.timestamps says what was trained: set data.timestamps, the share of such examples"
+            )
         if not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"warmup_ratio must be in [0, 1), got {self.warmup_ratio}")
         if self.weight_decay < 0:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?", self.device):
             raise ValueError(f"device must be auto, cpu, cuda, cuda:1 or the like, got {self.device!r}")
+
+    @property
+    def captions_per_pass(self) -> int:
+        """Captions in a forward pass on each device."""
+        return self.batch_size

@@ -1,4 +1,4 @@
-"""Training examples: a clip's sound, cropped, and one of its captions.
+"""Training examples: a clip's sound, cropped, one of its captions, its events in time if they are learned.
 
 What is drawn (crop, caption) depends on seed, epoch and clip alone, not on workers, ranks or what was drawn
 before, so that training which resumes goes on with what it would have seen. Each clip is decoded once while
@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from aac_llm.config.sound import Channel
 from aac_llm.data.manifest import Clip
+from aac_llm.data.timestamps import TimedEvent, cut_events
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ class Example:
     """Whether only a part of the sound is in the waveform."""
     bad: dict[int, str] = field(default_factory=dict)
     """Clips (numbers) that this one replaces, and why they could not be decoded."""
+    timestamps: tuple[TimedEvent, ...] | None = None
+    """Events of the waveform, with their times in it, perhaps none; None: not to be learned."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class CaptionDataset(Dataset[Example]):
         seed: of what is random.
         cache_gigabytes: decoded sound kept in memory.
         channel: what is heard of several channels.
+        timestamps: share of the examples, of clips with events in time, that have them.
 
     Attributes:
         bad: number of each clip that could not be decoded, and why.
@@ -94,7 +98,9 @@ class CaptionDataset(Dataset[Example]):
         seed: int = 0,
         cache_gigabytes: float = 0.0,
         channel: Channel = "mean",
+        timestamps: float = 0.0,
     ) -> None:
+        self.timestamps = timestamps
         self.clips = list(clips)
         self.channel = channel
         self.max_samples = int(max_seconds * SAMPLE_RATE)
@@ -126,12 +132,14 @@ class CaptionDataset(Dataset[Example]):
         for _ in range(MAX_REPLACEMENTS):
             # Drawn also where no crop is needed, so that the draws after it do not depend on max_seconds.
             share = float(draw.random()) if self.random else 0.0
-            waveform = self._read(number, share)
-            if waveform is not None:
+            found = self._read(number, share)
+            if found is not None:
+                waveform, start = found
                 texts = self.clips[number].captions
                 if caption is None or caption >= len(texts):
                     caption = int(draw.integers(len(texts))) if self.random else 0
-                return Example(waveform, texts[caption], number, number in self.cropped, bad)
+                events = self._draw_events(number, start, len(waveform) / SAMPLE_RATE, draw)
+                return Example(waveform, texts[caption], number, number in self.cropped, bad, events)
             bad[number] = self.bad[number]
             # Another clip in its place: a batch must have its size on every rank.
             number = int(draw.integers(len(self.clips)))
@@ -191,36 +199,48 @@ class CaptionDataset(Dataset[Example]):
         announced = {number for number, seconds in enumerate(self.seconds) if seconds > longest}
         return len(announced | self.cropped)
 
-    def _read(self, number: int, share: float) -> Tensor | None:
-        """Read a clip, cropped so that `share` of what is left out is before; None: it cannot be decoded."""
+    def _draw_events(
+        self, number: int, start: float, seconds: float, draw: np.random.Generator
+    ) -> tuple[TimedEvent, ...] | None:
+        """Return the events of a part of a clip, if they are to be learned this time."""
+        events = self.clips[number].timestamps
+        if not self.timestamps or events is None:
+            return None
+        # Drawn last, so that crop and caption are those of a training without times.
+        if self.random and draw.random() >= self.timestamps:
+            return None
+        return cut_events(events, start, start + seconds)
+
+    def _read(self, number: int, share: float) -> tuple[Tensor, float] | None:
+        """Read a clip, cropped so that `share` of what is left out is before, and return its start (s), too.
+
+        Of a clip that cannot be decoded None.
+        """
         if number in self.bad:
             return None
         try:
-            waveform = self._crop(number, share)
+            waveform, start = self._crop(number, share)
             if not len(waveform):
                 raise AudioError("it is empty")
         except (AudioError, OSError) as error:
             self.bad[number] = str(error)
             return None
-        return waveform
+        return waveform, start
 
-    def _crop(self, number: int, share: float) -> Tensor:
+    def _crop(self, number: int, share: float) -> tuple[Tensor, float]:
         longest, seconds = self.max_samples / SAMPLE_RATE, self._measured(number)
         # A podcast of an hour would fill the cache and take seconds to decode for one crop.
         if seconds > max(LONG_SECONDS, longest):
             self.cropped.add(number)
-            return load_audio(
-                self.clips[number].audio,
-                offset=share * (seconds - longest),
-                duration=longest,
-                channel=self.channel,
-            )
+            offset = share * (seconds - longest)
+            part = load_audio(self.clips[number].audio, offset=offset, duration=longest, channel=self.channel)
+            return part, offset
         waveform = self._whole(number)
         if len(waveform) > self.max_samples:
             self.cropped.add(number)
         # Plus one, so that the last possible start is drawn as often as the others.
         start = int(share * (max(0, len(waveform) - self.max_samples) + 1))
-        return waveform[start : start + self.max_samples]
+        return waveform[start : start + self.max_samples], start / SAMPLE_RATE
 
     def _measured(self, number: int) -> float:
         # Neither manifests nor estimates are believed: a crop beyond the end would be no sound at all. What
@@ -281,15 +301,23 @@ class Collate:
 
     tokenize: Callable[[list[str]], Tensor]
     """Captions to labels: `CaptionModel.tokenize_captions`."""
+    tokenize_timed: Callable[[list[tuple[TimedEvent, ...] | None]], Tensor] | None = None
+    """Events with their times to labels: `CaptionModel.tokenize_timed`; None: they are not learned."""
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """Return `waveforms (batch, samples)`, `lengths`, `labels (batch, tokens)`; `news` for `note`."""
+        """Return `waveforms (batch, samples)`, `lengths`, `labels (batch, tokens)`; `news` for `note`.
+
+        Where times are learned `timed_labels (batch, tokens)`, too.
+        """
         waveforms, lengths = pad_waveforms([example.waveform for example in examples])
         labels = self.tokenize([example.caption for example in examples])
         bad = {number: reason for example in examples for number, reason in example.bad.items()}
         cropped = {example.number for example in examples if example.is_cropped}
         news = News(bad, cropped, tuple(example.number for example in examples))
-        return {"waveforms": waveforms, "lengths": lengths, "labels": labels, "news": news}
+        batch = {"waveforms": waveforms, "lengths": lengths, "labels": labels, "news": news}
+        if self.tokenize_timed is not None:
+            batch["timed_labels"] = self.tokenize_timed([example.timestamps for example in examples])
+        return batch
 
 
 def make_loader(
@@ -302,8 +330,9 @@ def make_loader(
     num_workers: int = 0,
     rank: int = 0,
     world_size: int = 1,
+    tokenize_timed: Callable[[list[tuple[TimedEvent, ...] | None]], Tensor] | None = None,
 ) -> EpochLoader:
-    """Make a loader of batches of like length, of each this rank's share."""
+    """Make a loader of batches of like length, of each this rank's share; see `Collate`."""
     sampler = LengthBucketSampler(
         dataset.durations,
         batch_size=batch_size,
@@ -317,7 +346,7 @@ def make_loader(
     return EpochLoader(
         dataset,
         batch_sampler=EpochBatches(sampler),
-        collate_fn=Collate(tokenize),
+        collate_fn=Collate(tokenize, tokenize_timed),
         num_workers=num_workers,
         worker_init_fn=_leave_signals_to_the_parent,
         generator=torch.Generator(),  # or each epoch would draw from the generator of dropout

@@ -2,8 +2,9 @@
 
     {"id": "dog-1", "audio": "audio/dog.ogg", "captions": ["A dog barks."], "split": "train", "duration": 5.0}
 
-`id`, `audio` and `captions` are required; `split`, `duration` (seconds), `dataset`, `licence` and `sound_id`
-(what the recording is called at its source, for finding leaks) may be there. `audio` is relative to the
+`id`, `audio` and `captions` are required; `split`, `duration` (seconds), `dataset`, `licence`, `sound_id`
+(what the recording is called at its source, for finding leaks) and `timestamps` (events with their times, see
+`timestamps.py`; an empty list: there is none) may be there. `audio` is relative to the
 manifest's folder, or absolute. `captions` are a list, one text, or lists by language, as ml-clap writes them:
 `{"eng_Latn": ["A dog barks."], "fra": "Un chien aboie."}`, of which one language is used at a time. Captions
 in other languages and further keys are kept and written back. What cannot be used is an error that names the
@@ -24,11 +25,12 @@ from audio_common.strict_json import JSONError, is_writable_text, json_lines
 
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import ENGLISH, language_code
+from aac_llm.data.timestamps import TimedEvent, events_of_row, rows_of_events
 from aac_llm.files import read_bytes, to_json, to_plain, write_bytes
 
 logger = logging.getLogger(__name__)
 
-KEYS = ("id", "audio", "captions", "split", "duration", "dataset", "licence", "sound_id")
+KEYS = ("id", "audio", "captions", "split", "duration", "dataset", "licence", "sound_id", "timestamps")
 """Keys of a row that are fields of a clip; all others are its `extra`."""
 
 
@@ -56,6 +58,8 @@ class Clip:
     """Licence of the recording."""
     sound_id: str | None = None
     """Name of the recording at its source: Freesound id, YouTube id and start, ..."""
+    timestamps: tuple[TimedEvent, ...] | None = None
+    """Events with their times, perhaps none; None: not known."""
     language: str = ENGLISH
     """Code of the captions' language."""
     translations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -160,6 +164,7 @@ def _parse_clip(row: dict[str, Any], path: Path, number: int, language: str) -> 
             dataset=_optional_text(row, "dataset"),
             licence=_optional_text(row, "licence"),
             sound_id=_optional_text(row, "sound_id"),
+            timestamps=None if row.get("timestamps") is None else events_of_row(row["timestamps"]),
             language=language,
             translations=translations,
             extra={key: value for key, value in row.items() if key not in KEYS},
@@ -225,6 +230,7 @@ def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
         "dataset": clip.dataset,
         "licence": clip.licence,
         "sound_id": clip.sound_id,
+        "timestamps": None if clip.timestamps is None else rows_of_events(clip.timestamps),
     }
     return {key: value for key, value in row.items() if value is not None} | to_plain(clip.extra)
 

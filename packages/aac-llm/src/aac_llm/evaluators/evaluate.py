@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
 
 from aac_llm.config.evaluate import EvaluateConfig, MetricsConfig
 from aac_llm.data.predictions import Prediction, unfinished_note
 from aac_llm.evaluators.captions import load_captions
 from aac_llm.evaluators.page import write_page
 from aac_llm.evaluators.report import Difference, Evaluation, ScoredClip, print_report, write_json_report
-from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, score_texts
+from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, score_systems
 from aac_llm.lock import hold_outputs
 from aac_llm.metrics.statistics import bootstrap_interval, compare_systems
+from aac_llm.models.run_folder import resolve_model
 from aac_llm.output import printable
 
 
@@ -62,11 +66,17 @@ def evaluate_predictions(
     if not ids:
         raise ValueError(_no_clips(predictions, wanted, tuple(bad_rows)))
     texts = [wanted[id] for id in ids]
-    tables = [score_texts([system[id].caption for id in ids], texts, metrics, settings) for system in systems]
+    captions = [[system[id].caption for id in ids] for system in systems]
+    tables = score_systems(captions, texts, metrics, settings)
     notes = [
         *_notes_on_clips(wanted, systems, num_clips),
         *_notes_on_captions([systems[0][id] for id in ids]),
-        *notes_on_scores(tables[0], [one.caption for one in systems[0].values()], texts),
+        *notes_on_scores(
+            tables[0],
+            [one.caption for one in systems[0].values()],
+            texts,
+            tokenised=settings is not None and settings.tokenised,
+        ),
     ]
     return Evaluation(
         num_clips=len(ids),
@@ -81,6 +91,8 @@ def evaluate_predictions(
         bad_rows=tuple(bad_rows),
         complaints=tuple(complaints),
         notes=tuple(notes),
+        made_by={name: column.made_by for name, column in tables[0].columns.items() if column.made_by},
+        bad_answers=tuple(answer for table in tables for answer in table.bad_answers),
     )
 
 
@@ -102,7 +114,14 @@ def _notes_on_clips(
 
 def _notes_on_captions(predictions: Sequence[Prediction]) -> list[str]:
     unfinished = sum(prediction.unfinished for prediction in predictions)
-    return [unfinished_note(unfinished, len(predictions))] if unfinished else []
+    in_windows = sum(bool(prediction.parts) for prediction in predictions)
+    lines = [unfinished_note(unfinished, len(predictions))] if unfinished else []
+    if in_windows:
+        lines.append(
+            f"{in_windows:,} clips are longer than the model was trained on: it heard them in windows, and "
+            "their captions are those of the windows joined (--max_seconds)"
+        )
+    return lines
 
 
 def _by_id(predictions: Sequence[Prediction]) -> dict[str, Prediction]:
@@ -143,8 +162,9 @@ def _scored_clips(
             prediction.audio,
             prediction.caption,
             tuple(texts),
-            {name: float(values[number]) for name, values in columns.items()},
+            {name: float(values[number]) for name, values in columns.items() if not np.isnan(values[number])},
             systems[1][id].caption if len(systems) > 1 else None,
+            confidence=prediction.confidence,
         )
 
 
@@ -182,7 +202,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         ValueError: a file that is wrong, or nothing to score.
         BusyError: another process is writing one of the results.
     """
-    with hold_outputs(config.json, config.page, config.captions):
+    with hold_outputs(config.json, config.page, config.captions, config.judge.answers):
         return _evaluate(config)
 
 
@@ -209,13 +229,38 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
     if config.page is not None:
         write_page(config.page, evaluation, title=_title(config), sort_by=config.sort_by, embed=config.embed)
         print(f"page: {printable(config.page)}", file=screen)
+    if config.card:
+        print(f"card: {printable(add_to_card(config, evaluation))}", file=screen)
     return evaluation
 
 
+def add_to_card(config: EvaluateConfig, evaluation: Evaluation) -> Path:
+    """Add the scores to the card of `config.model`, and return the card's path."""
+    from aac_llm.models.card import CARD_FILE, Score, add_scores
+
+    folder = Path(resolve_model(str(config.model)))
+    scores = []
+    for name, value in evaluation.corpus.items():
+        low, high = evaluation.intervals.get(name, (None, None))
+        scores.append(
+            Score(
+                metric=name,
+                value=value,
+                low=low,
+                high=high,
+                data=config.data.name,
+                split=config.split,
+                num_clips=evaluation.num_clips,
+            )
+        )
+    add_scores(folder, scores)
+    return folder / CARD_FILE
+
+
 def evaluate_verb(config: EvaluateConfig) -> int:
-    """Evaluate, and return 1 if sounds or rows could not be read."""
+    """Evaluate, and return 1 if sounds, rows or a judge's answers could not be read."""
     evaluation = evaluate(config)
-    return 1 if evaluation.bad_files or evaluation.bad_rows else 0
+    return 1 if evaluation.bad_files or evaluation.bad_rows or evaluation.bad_answers else 0
 
 
 def _title(config: EvaluateConfig) -> str:

@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from audio_common.config import PATCH_FRAMES, CEDConfig
-from audio_common.mel import num_frames
+from audio_common.mel import HOP_LENGTH, num_frames
 from audio_common.patches import NUM_ROWS
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
@@ -33,6 +33,7 @@ from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from aac_llm.config.model import BridgeConfig
 
 QUERY_STD = 0.02
+SAMPLE_RATE = 16_000  # Hz
 
 Layout = Literal["time_major", "reference"]
 
@@ -116,6 +117,8 @@ class AcousticTokens:
     """`(batch, tokens, width)`, zeros where `mask` is False."""
     mask: Tensor
     """`(batch, tokens)` bool, True at tokens of the clip; a prefix of each row."""
+    seconds: Tensor | None = None
+    """`(batch,)` length of each clip; None: not known."""
 
     def __len__(self) -> int:
         return len(self.mask)
@@ -126,7 +129,16 @@ class AcousticTokens:
 
     def __getitem__(self, rows: slice | list[int]) -> AcousticTokens:
         """Return the tokens of some of the clips."""
-        return AcousticTokens(self.embeddings[rows], self.mask[rows])
+        seconds = None if self.seconds is None else self.seconds[rows]
+        return AcousticTokens(self.embeddings[rows], self.mask[rows], seconds)
+
+    def repeat(self, times: int) -> AcousticTokens:
+        """Return the tokens of each clip several times, side by side."""
+        if times == 1:
+            return self
+        return AcousticTokens(
+            self.embeddings.repeat_interleave(times, 0), self.mask.repeat_interleave(times, 0)
+        )
 
 
 class Bridge(nn.Module):
@@ -187,12 +199,21 @@ class Bridge(nn.Module):
         ).last_hidden_state
         return found
 
+    @property
+    def window_seconds(self) -> float:
+        """Seconds from the beginning of a window to that of the next (layout time_major)."""
+        return self.config.window / NUM_ROWS * PATCH_FRAMES * HOP_LENGTH / SAMPLE_RATE
+
     def count_tokens(self, num_tokens: int) -> int:
         """Return the number of acoustic tokens of a clip of `num_tokens` encoder tokens."""
         if self.config.kind == "clip":
             return self.config.num_queries
-        queries = self.config.num_queries if self.config.kind == "window" else 1
-        return count_windows(num_tokens, self.config.window, self.layout) * queries
+        return count_windows(num_tokens, self.config.window, self.layout) * self.tokens_per_window
+
+    @property
+    def tokens_per_window(self) -> int:
+        """Acoustic tokens of a window (kinds window and linear)."""
+        return self.config.num_queries if self.config.kind == "window" else 1
 
 
 def _qformer_config(config: BridgeConfig, encoder_dim: int) -> Blip2QFormerConfig:

@@ -1,4 +1,4 @@
-"""The file `config.json` of a captioner: its configuration, what it hears of several channels, its version.
+"""The file `config.json` of a captioner: its configuration, how it is used (`USE`), its version.
 
 A foreign one is read strictly: what is unknown, of another kind or of an absurd size is refused by its name.
 """
@@ -15,23 +15,39 @@ from audio_common.config import CEDConfig
 from audio_common.strict_json import JSONError, read_json
 
 from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig, WhisperConfig
-from aac_llm.config.sound import Channel, check_channel
+from aac_llm.config.sound import check_channel
+from aac_llm.data.manifest import is_seconds
 from aac_llm.files import write_json
+from aac_llm.models.confidence import calibration_from
 from aac_llm.models.run_folder import CONFIG_FILE
 from aac_llm.models.tensors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""In version 1 adapters were single files; see `adapter_folder.py`."""
 MODEL_TYPE = "aac_llm"
+USE = ("channel", "trained_seconds", "confidence")
+"""Keys beside the configuration, each only where it is needed: what is heard of several channels, the longest
+sound of the training in seconds, the calibration of scores."""
 
 
-def read_channel(folder: Path) -> Channel:
-    """Return what of several channels the checkpoint's model was trained to hear."""
-    channel = read_settings(folder / CONFIG_FILE).get("channel", "mean")
+def read_use(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint knows of its use, by the attributes of the model that hold it.
+
+    Raises:
+        CheckpointError: it is of another kind.
+    """
+    path = folder / CONFIG_FILE
+    settings = read_settings(path)
+    channel, seconds = settings.get("channel", "mean"), settings.get("trained_seconds")
     try:
         check_channel(channel)
+        if seconds is not None and (not is_seconds(seconds) or not seconds):
+            raise ValueError(f"trained_seconds must be seconds above 0, got {seconds!r}")
+        calibration = calibration_from(settings["confidence"]) if "confidence" in settings else None
     except ValueError as e:
-        raise CheckpointError(f"{folder / CONFIG_FILE}: {e}") from e
-    return channel
+        raise CheckpointError(f"{path}: {e}") from e
+    return {"channel": channel, "trained_seconds": seconds, "calibration": calibration}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -48,7 +64,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or settings.pop("model_type", None) != MODEL_TYPE:
         raise CheckpointError(f"{path} does not describe a captioner (model_type {MODEL_TYPE!r})")
     version = settings.pop("format_version", None)
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise CheckpointError(
             f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; written by a newer aac-llm?"
         )
@@ -100,14 +116,15 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def write_config(config: ModelConfig, channel: Channel, folder: Path) -> None:
-    """Write the configuration, whose folders are named relative to the checkpoint already."""
+def write_config(config: ModelConfig, use: Mapping[str, Any], folder: Path) -> None:
+    """Write the configuration, whose folders are named relative to the checkpoint already, and `USE`."""
     settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
     # Only where they are needed: versions that do not know them then read all others.
-    settings |= {} if channel == "mean" else {"channel": channel}
+    if not config.timestamps:
+        del settings["timestamps"]
     if config.encoder_kind == "ced":
         del settings["encoder_kind"], settings["whisper"]
-    write_json(folder / CONFIG_FILE, settings)
+    write_json(folder / CONFIG_FILE, settings | dict(use))
 
 
 def beside(name: str, folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +16,9 @@ from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel
 from aac_llm.models import checkpoint
 from aac_llm.models.bridge import Bridge
-from aac_llm.models.config_file import read_channel
+from aac_llm.models.card import make_card, read_card
+from aac_llm.models.confidence import Calibration
+from aac_llm.models.config_file import read_use
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
 from aac_llm.models.encoder import Encoder, build_encoder
 from aac_llm.models.reference_checkpoint import read_reference
@@ -33,6 +35,12 @@ class PretrainedModule(nn.Module):
     decoder: Any
     channel: Channel = "mean"
     """What is heard of sounds with several channels."""
+    card: str | None = None
+    """Text of the model card; None: one is made of the configuration."""
+    trained_seconds: float | None = None
+    """The longest sound that it was trained on; None: not known."""
+    calibration: Calibration | None = None
+    """How likely a caption is right by its score; None: not known."""
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, device: str | torch.device = "cpu") -> Self:
@@ -89,7 +97,9 @@ class PretrainedModule(nn.Module):
         # Quantized weights have no other format to be cast to.
         if dtype is not None and config.quantization == "none":
             model.to(dtype)
-        model.channel = read_channel(folder)
+        model.card = read_card(folder)
+        for name, value in read_use(folder).items():
+            setattr(model, name, value)
         return model.eval().to(device)
 
     @classmethod
@@ -127,21 +137,44 @@ class PretrainedModule(nn.Module):
         """Take over what a checkpoint with the same settings trained."""
         checkpoint.load_trained(self.config, folder, **self.parts())
         checkpoint.load_whole(self.config, folder, encoder=self.encoder, decoder=self.decoder)
+        self.calibration = read_use(folder)["calibration"]
 
     def parts(self) -> dict[str, Any]:
         """Return encoder, bridge and decoder by name."""
         return {"encoder": self.encoder, "bridge": self.bridge, "decoder": self.decoder}
 
-    def save_pretrained(self, folder: str | Path, *, state_dict: Mapping[str, Tensor] | None = None) -> None:
+    def use(self) -> dict[str, Any]:
+        """Return how the model is used, as its configuration file has it; see `config_file.USE`."""
+        # Only what is needed: versions that do not know a key read all others.
+        found: dict[str, Any] = {} if self.channel == "mean" else {"channel": self.channel}
+        found |= {} if self.trained_seconds is None else {"trained_seconds": self.trained_seconds}
+        return found | ({} if self.calibration is None else {"confidence": asdict(self.calibration)})
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        state_dict: Mapping[str, Tensor] | None = None,
+        card: str | None = None,
+    ) -> None:
         """Write what was trained, and the names of the rest, for `from_pretrained`.
 
         Args:
             folder: created if need be; other files in it are left alone.
             state_dict: the tensors to write under the model's names, if they are not the model's own
                 (gathered from many GPUs).
+            card: text of the model card; None: the model's own.
         """
         tensors = state_dict if state_dict is not None else self.state_dict()
-        checkpoint.save(Path(folder), self.config, self.decoder, self.tokenizer, tensors, self.channel)
+        checkpoint.save(
+            Path(folder),
+            self.config,
+            self.decoder,
+            self.tokenizer,
+            tensors,
+            self.use(),
+            card or self.card or make_card(self.config),
+        )
 
     def save_merged(self, folder: str | Path) -> None:
         """Write everything, adapters merged into the weights: `decoder/` and `encoder/` are plain models.
@@ -149,7 +182,8 @@ class PretrainedModule(nn.Module):
         Raises:
             ValueError: the decoder is quantized.
         """
-        others = {"tokenizer": self.tokenizer, "channel": self.channel}
+        card = self.card or make_card(self.config)
+        others = {"tokenizer": self.tokenizer, "use": self.use(), "card": card}
         checkpoint.save_merged(Path(folder), self.config, **others, **self.parts())
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:

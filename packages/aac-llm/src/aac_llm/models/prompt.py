@@ -73,7 +73,7 @@ def tokenize_prompt(tokenizer: Any, prompt: str) -> PromptTokens:
     # Tokenized apart: a token across the place of the sound would not exist in any sequence.
     left, right = prompt.split(ACOUSTIC_TOKENS)
     start = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    return PromptTokens(tuple(start + _encode(tokenizer, left)), tuple(_encode(tokenizer, right)))
+    return PromptTokens(tuple(start + encode_text(tokenizer, left)), tuple(encode_text(tokenizer, right)))
 
 
 def tokenize_captions(
@@ -92,7 +92,7 @@ def tokenize_captions(
         raise ValueError("expected at least one caption, got none")
     rows = []
     for index, caption in enumerate(captions):
-        tokens = _encode(tokenizer, normalize_caption(caption, normalization))
+        tokens = encode_text(tokenizer, normalize_caption(caption, normalization))
         if not tokens:
             raise ValueError(f"caption {index} is empty after normalization: {caption!r}")
         # EOS by hand: tokenizers differ in whether they add it. It may also be the padding token, so labels
@@ -102,7 +102,11 @@ def tokenize_captions(
 
 
 def assemble_sequences(
-    embed: nn.Module, prompt: PromptTokens, acoustic: AcousticTokens, labels: Tensor | None = None
+    embed: nn.Module,
+    prompt: PromptTokens,
+    acoustic: AcousticTokens,
+    labels: Tensor | None = None,
+    sounds: Sequence[Tensor] | None = None,
 ) -> Sequences:
     """Put prompt, sounds and captions together as the language model reads them.
 
@@ -111,19 +115,22 @@ def assemble_sequences(
         prompt: the text around each sound.
         acoustic: the sounds.
         labels: `(batch, length)` of `tokenize_captions`; None: sequences end where a caption is to begin.
+        sounds: `(length, width)` of each sound, where it is more than its acoustic tokens (time markers).
     """
     device = acoustic.embeddings.device
     left, right = (
         embed(torch.tensor(ids, dtype=torch.long, device=device)) for ids in (prompt.left, prompt.right)
     )
-    # The bridge computes in float32, the decoder often in bfloat16.
-    sounds = acoustic.embeddings.to(left.dtype)
+    if sounds is None:
+        # The bridge computes in float32, the decoder often in bfloat16.
+        whole = acoustic.embeddings.to(left.dtype)
+        sounds = [whole[index, :count] for index, count in enumerate(acoustic.counts())]
     captions = [] if labels is None else [row[row != IGNORED] for row in labels]
     if captions:
         texts = embed(torch.cat(captions)).split([len(row) for row in captions])
     rows = []
-    for index, count in enumerate(acoustic.counts()):
-        parts = [left, sounds[index, :count], right]
+    for index, sound in enumerate(sounds):
+        parts = [left, sound, right]
         rows.append(torch.cat([*parts, texts[index]] if captions else parts))
     masks = [torch.ones(len(row), dtype=torch.long, device=device) for row in rows]
     return Sequences(_pad_left(rows), _pad_left(masks))
@@ -133,5 +140,6 @@ def _pad_left(rows: Sequence[Tensor]) -> Tensor:
     return pad_sequence(list(rows), batch_first=True, padding_side="left")
 
 
-def _encode(tokenizer: Any, text: str) -> list[int]:
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Return the tokens of a text, without the tokenizer's own special tokens."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []

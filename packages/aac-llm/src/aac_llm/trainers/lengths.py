@@ -19,11 +19,25 @@ def check_lengths(config: TrainConfig, model: CaptionModel, dataset: CaptionData
     Raises:
         ValueError: with the longest that fit.
     """
-    longest, fits = max(dataset.durations), longest_seconds(model, GenerationConfig())
+    written = GenerationConfig(timestamps=bool(dataset.timestamps))
+    longest, fits = max(dataset.durations), longest_seconds(model, written)
     if longest > fits:
         raise ValueError(
             f"data.max_seconds: there are sounds of {longest:.1f} s, and {fits:g} s fit into the decoder's "
             f"context with a caption; set --data.max_seconds {fits:g}"
+        )
+
+
+def check_timestamps(config: TrainConfig, dataset: CaptionDataset) -> None:
+    """Refuse to learn times where no clip has any.
+
+    Raises:
+        ValueError: with what a manifest must have.
+    """
+    if config.data.timestamps and all(clip.timestamps is None for clip in dataset.clips):
+        raise ValueError(
+            f"data.timestamps {config.data.timestamps:g}: no training clip has times; a manifest's row has "
+            'them under "timestamps": [{"text": "a dog barks", "onset": 0.0, "offset": 1.5}, ...]'
         )
 
 
@@ -47,10 +61,15 @@ def check_captions(model: CaptionModel, dataset: CaptionDataset) -> None:
             most = model.tokenize_captions(suspects).shape[1]  # EOS included
             if most > room - model.token_budget(longest[number]):
                 found[clip.id] = most
+        if dataset.timestamps and clip.timestamps is not None:
+            most, seconds = model.tokenize_timed([clip.timestamps]).shape[1], longest[number]
+            if most > room - model.token_budget(seconds, timestamps=True):
+                found[clip.id] = most
     if found:
+        kinds = "the captions or timestamps" if dataset.timestamps else "the captions"
         some = ", ".join(f"{id} ({count} tokens)" for id, count in list(found.items())[:MAX_NAMED])
         raise ValueError(
-            f"the captions of {len(found)} clips do not fit into the decoder's context of {context} tokens "
+            f"{kinds} of {len(found)} clips do not fit into the decoder's context of {context} tokens "
             f"after their sound: {some}; take them out, or lower --data.max_seconds"
         )
 

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,8 +29,16 @@ from aac_llm.lock import sole_writer
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.output import printable
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
+from aac_llm.trainers.card import INTERVALS
 from aac_llm.trainers.curves import plot_curves
-from aac_llm.trainers.lengths import bad_files, check_captions, check_lengths, crop_note, make_report
+from aac_llm.trainers.lengths import (
+    bad_files,
+    check_captions,
+    check_lengths,
+    check_timestamps,
+    crop_note,
+    make_report,
+)
 from aac_llm.trainers.memory import estimate_memory
 from aac_llm.trainers.resume import Resume
 from aac_llm.trainers.run_folder import (
@@ -51,9 +60,14 @@ logger = logging.getLogger(__name__)
 
 def train_verb(config: TrainConfig) -> int:
     """Train, say where the model is, and return 1 if clips had to be left out."""
-    result = train(config)
+    return tell(train(config))
+
+
+def tell(result: TrainResult) -> int:
+    """Say where the model is, and return 1 if clips had to be left out."""
     if PartialState().is_main_process:
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items() if name != "step")
+        shown = [name for name in result.scores if name != "step" and not name.endswith(INTERVALS)]
+        scores = ", ".join(f"{name} {result.scores[name]:.3f}" for name in shown)
         print(
             f"model: {printable(result.model)}"
             + (f" ({scores} after {result.scores['step']:.0f} updates)" if scores else "")
@@ -62,8 +76,12 @@ def train_verb(config: TrainConfig) -> int:
     return 1 if result.bad_clips else 0
 
 
-def train(config: TrainConfig) -> TrainResult:
+def train(config: TrainConfig, trainer: type[CaptionTrainer] = CaptionTrainer) -> TrainResult:
     """Train, or resume what was begun in `config.out`.
+
+    Args:
+        config: settings.
+        trainer: whose loss is trained for.
 
     Raises:
         TrainingError: a loss, a gradient or the weights are not finite.
@@ -77,10 +95,10 @@ def train(config: TrainConfig) -> TrainResult:
     with sole_writer(config.out, folder=True) if PartialState().is_main_process else nullcontext():
         # The first process decides for all; none is away before the last has come.
         found = [read_result(config)]
-        return broadcast_object_list(found)[0] or train_rest(config)
+        return broadcast_object_list(found)[0] or train_rest(config, trainer)
 
 
-def train_rest(config: TrainConfig) -> TrainResult:
+def train_rest(config: TrainConfig, make_trainer: type[CaptionTrainer]) -> TrainResult:
     """Do what is left to do of a training; `config.out` is this process's alone."""
     # Before anything is built: other settings than before are refused in a second, not after loading 7B.
     checkpoint = begin(config)
@@ -92,17 +110,16 @@ def train_rest(config: TrainConfig) -> TrainResult:
         validation_set = make_dataset(
             config, config.data.validation, config.data.validation_splits, training=False
         )
+    check_timestamps(config, train_set)
     model = build_model(config)
+    model.trained_seconds = max(train_set.durations)
     check_lengths(config, model, train_set)
     for data in (train_set, validation_set):
         if data is not None:
             check_captions(model, data)
-    # Here and not by Trainer: whole weights are loaded before FSDP shares them out.
-    if checkpoint:
-        model.restore(checkpoint)
     interrupt, progress = SaveOnInterrupt(), ShowProgress()
     updates = count_updates(config, len(train_set))
-    trainer = CaptionTrainer(
+    trainer = make_trainer(
         config,
         model,
         training_arguments(config, updates, validate=validation_set is not None),
@@ -110,6 +127,10 @@ def train_rest(config: TrainConfig) -> TrainResult:
         validation_set,
         [LogFile(config.out / LOG), ValidateAtEnd(), interrupt, progress],
     )
+    # Here and not by Trainer: whole weights are loaded before FSDP shares them out. After the trainer is
+    # made, which may keep those of the start.
+    if checkpoint:
+        model.restore(checkpoint)
     # In place of tqdm's bar it prints dictionaries to the standard output.
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Resume(trainer))
@@ -135,6 +156,11 @@ def build_model(config: TrainConfig) -> CaptionModel:
     else:
         model = CaptionModel.from_config(config.model, device=device)
     model.channel = config.data.channel
+    model.card = None  # that of the model to go on from would be wrong of this one
+    model.calibration = None  # of what it was before
+    if config.data.timestamps:
+        # Also of a captioner to go on from; no weights are added, so nothing else changes.
+        model.config = replace(model.config, timestamps=True)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
@@ -158,6 +184,7 @@ def make_dataset(
         seed=config.seed,
         cache_gigabytes=config.data.cache_gigabytes,
         channel=config.data.channel,
+        timestamps=config.data.timestamps,
     )
 
 
@@ -175,6 +202,10 @@ def read_clips(manifests: Sequence[Path], splits: Sequence[str], language: str) 
             raise ManifestError(
                 f"clip {clip.id!r} of {', '.join(map(str, manifests))} has a caption without words, "
                 f"{list(clip.captions)}: take it out, or let `aac-llm prepare jsonl` do it"
+            )
+        if not all(has_words(event.text) for event in clip.timestamps or ()):
+            raise ManifestError(
+                f"clip {clip.id!r} of {', '.join(map(str, manifests))} has an event without words"
             )
     return clips
 
@@ -292,7 +323,7 @@ def describe(
     logger.info("%g s of sound become %d embeddings", seconds, model.token_budget(seconds))
     estimate = estimate_memory(
         model,
-        batch_size=config.batch_size,
+        batch_size=config.captions_per_pass,
         seconds=seconds,
         half_precision=config.precision != "fp32" or model.config.decoder_dtype != "float32",
         gradient_checkpointing=config.gradient_checkpointing,

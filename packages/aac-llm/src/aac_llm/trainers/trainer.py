@@ -9,7 +9,7 @@ gradients over batches of different captions equals one large batch (a mean of m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,12 +26,15 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from aac_llm.config.train import AugmentConfig, TrainConfig
 from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
+from aac_llm.data.manifest import Clip
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.trainers.card import training_card
+from aac_llm.trainers.confidence import calibrate
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
-from aac_llm.trainers.validation import draw_clips, summarize, validate_clips
+from aac_llm.trainers.validation import ValidationClip, draw_clips, summarize, validate_clips
 
 
 class CaptionTrainer(Trainer):
@@ -101,6 +104,7 @@ class CaptionTrainer(Trainer):
             num_workers=self.settings.data.num_workers,
             rank=self.args.process_index,
             world_size=self.args.world_size,
+            tokenize_timed=self.captioner.tokenize_timed if self.train_dataset.timestamps else None,
         )
 
     def training_step(
@@ -161,12 +165,19 @@ class CaptionTrainer(Trainer):
                 batch_size=validation.batch_size,
             )
         model.train(training)
-        scores = summarize(found if whole else gather_object(found), dataset.clips)
+        found = found if whole else gather_object(found)
+        scores = self.judge(found, dataset.clips)
+        # Before the model is saved, which holds it.
+        model.calibration = calibrate(found, dataset.clips)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self._keep_best(scores)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def judge(self, found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[str, float]:
+        """Return the scores of a validation, from what all ranks found."""
+        return summarize(found, clips)
 
     @property
     def captioner(self) -> CaptionModel:
@@ -204,7 +215,10 @@ class CaptionTrainer(Trainer):
         state = self.accelerator.get_state_dict(self.model_wrapped) if self.is_sharded else None
 
         def save(new: Path) -> None:
-            self.captioner.save_pretrained(new, state_dict=state)
+            card = training_card(
+                self.settings, self.captioner.config, self.datasets, self.state.global_step, scores
+            )
+            self.captioner.save_pretrained(new, state_dict=state, card=card)
             if scores is not None:
                 write_json(new / VALIDATION, scores)
 
@@ -261,9 +275,14 @@ class CaptionTrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         check_weights(self.captioner.parameters(), self.args.device, self.args.world_size)
-        sum_of_losses = torch.tensor(float(self.unlogged.loss), device=self.args.device)
         saved: Any = self.state.stateful_callbacks
-        saved[KEY] = {
+        saved[KEY] = self.kept()
+        super()._save_checkpoint(model, trial)
+
+    def kept(self) -> dict[str, Any]:
+        """Return what `take_over` goes on with; to be called by all ranks."""
+        sum_of_losses = torch.tensor(float(self.unlogged.loss), device=self.args.device)
+        return {
             "loss": self.accelerator.gather(sum_of_losses).mean().item(),
             "logged": self.unlogged.since,
             "clips": [
@@ -271,7 +290,6 @@ class CaptionTrainer(Trainer):
                 for found in map(self.found_out, self.datasets)
             ],
         }
-        super()._save_checkpoint(model, trial)
 
     def found_out(self, dataset: CaptionDataset) -> News:
         """Return what all ranks found out about clips; to be called by all of them."""

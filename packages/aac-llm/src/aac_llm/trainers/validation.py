@@ -9,12 +9,14 @@ from dataclasses import dataclass
 
 import torch
 from audio_common import pad_waveforms
+from torch import Tensor
 
-from aac_llm.data.dataset import CaptionDataset
+from aac_llm.data.dataset import CaptionDataset, Example
 from aac_llm.data.manifest import Clip
 from aac_llm.data.predictions import Candidate
-from aac_llm.metrics import score_captions
+from aac_llm.metrics import bootstrap_interval, score_captions
 from aac_llm.metrics.events import sound_events
+from aac_llm.models.bridge import AcousticTokens
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.prompt import IGNORED
 from aac_llm.trainers.finite import WHAT_TO_DO, TrainingError, name_some
@@ -34,6 +36,12 @@ class ValidationClip:
     """The generated caption; None: it was not captioned."""
     unfinished: bool = False
     """Whether the caption was stopped at its limit of tokens."""
+    score: float | None = None
+    """Mean log-probability of the caption's tokens."""
+    timed_loss: float = 0.0
+    """Cross-entropy of its events with their times, summed over the tokens."""
+    timed_tokens: int = 0
+    """Tokens of these events; 0: they are not learned, or not known of this clip."""
 
 
 def draw_clips(clips: Sequence[Clip], seconds: Sequence[float], count: int, *, seed: int) -> list[int]:
@@ -90,6 +98,9 @@ def validate_clips(
 def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[str, float]:
     """Return `loss` per token; of captions `cider_d` against all references, and the share `unfinished`.
 
+    `cider_d_low` and `cider_d_high` are the ends of its 95 % interval over the clips.
+    Where events with their times are learned `timed_loss` per token of these, too.
+
     Raises:
         TrainingError: there is no clip, or the loss of some is not finite; it names them.
     """
@@ -105,11 +116,15 @@ def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[st
     scores = {
         "loss": sum(clip.loss for clip in unique.values()) / sum(clip.tokens for clip in unique.values())
     }
+    if timed_tokens := sum(clip.timed_tokens for clip in unique.values()):
+        scores["timed_loss"] = sum(clip.timed_loss for clip in unique.values()) / timed_tokens
     captioned = [clip for _, clip in sorted(unique.items()) if clip.caption is not None]
     if captioned:
         references = [clips[clip.index].captions for clip in captioned]
         captions = [clip.caption or "" for clip in captioned]
-        scores["cider_d"] = score_captions(captions, references, metrics=("cider",)).corpus["cider_d"]
+        found_scores = score_captions(captions, references, metrics=("cider",))
+        interval = bootstrap_interval(found_scores.clips["cider_d"])
+        scores |= {"cider_d": interval.value, "cider_d_low": interval.low, "cider_d_high": interval.high}
         scores["unfinished"] = sum(clip.unfinished for clip in captioned) / len(captioned)
     return scores
 
@@ -130,9 +145,7 @@ def _validate_batch(
     # Of a validation clip always the first caption, so that losses compare between epochs.
     labels = model.tokenize_captions([example.caption for example in examples]).to(model.device)
     logits = model.caption_logits(acoustic, labels)
-    losses = torch.nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-    ).sum(1)
+    losses = _summed_losses(logits, labels)
     # The sounds are encoded once, for the loss; captions take them from there.
     # What has no finite loss cannot be captioned: `summarize` names it.
     finite = losses.isfinite().tolist()
@@ -142,9 +155,43 @@ def _validate_batch(
         made = model.generate(acoustic=acoustic[chosen], num_beams=num_beams)
         captions = {place: candidates[0] for place, candidates in zip(chosen, made, strict=True)}
     counts = (labels != IGNORED).sum(1).tolist()
+    timed, timed_counts = _timed_losses(model, acoustic, examples)
     found = []
     for place, (index, loss, count) in enumerate(zip(batch, losses.tolist(), counts, strict=True)):
         made_one = captions.get(place)
-        text, unfinished = (None, False) if made_one is None else (made_one.text, made_one.unfinished)
-        found.append(ValidationClip(index, loss, count, text, unfinished))
+        found.append(
+            ValidationClip(
+                index,
+                loss,
+                count,
+                caption=made_one.text if made_one else None,
+                unfinished=made_one is not None and made_one.unfinished,
+                score=made_one.score if made_one else None,
+                timed_loss=timed[place],
+                timed_tokens=timed_counts[place],
+            )
+        )
     return found
+
+
+def _timed_losses(
+    model: CaptionModel, acoustic: AcousticTokens, examples: Sequence[Example]
+) -> tuple[list[float], list[int]]:
+    """Return the loss and the tokens of each example's events with their times; 0 where there are none."""
+    rows = [place for place, example in enumerate(examples) if example.timestamps is not None]
+    losses, counts = [0.0] * len(examples), [0] * len(examples)
+    if rows:
+        labels = model.tokenize_timed([examples[row].timestamps for row in rows]).to(model.device)
+        logits = model.caption_logits(acoustic[rows], labels, timestamps=True)
+        for row, loss, count in zip(
+            rows, _summed_losses(logits, labels), (labels != IGNORED).sum(1).tolist(), strict=True
+        ):
+            losses[row], counts[row] = float(loss), count
+    return losses, counts
+
+
+def _summed_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of each row `(batch,)` of labels `(batch, length)`, summed over its tokens."""
+    return torch.nn.functional.cross_entropy(
+        logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+    ).sum(1)
