@@ -151,6 +151,7 @@ def test_a_study_goes_on_where_it_was_and_is_reported(
 ) -> None:
     for name in ("UPDATES", "ENCODER_UPDATES", "DECODER_UPDATES"):
         monkeypatch.setattr(study, name, 2)
+    monkeypatch.setattr(study, "RATES", (1e-3,))
     words = f"study --esc10 {esc10} --out {tmp_path} --seeds 1 --sizes all --arms bridge-linear"
     monkeypatch.setattr(sys, "argv", words.split())
     study.main()
