@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from audio_common.ced import CED
+from audio_common.config import PATCH_FRAMES
+from audio_common.mel import HOP_LENGTH, SAMPLE_RATE
+from audio_common.patches import NUM_ROWS
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.models import whisper
@@ -42,3 +45,10 @@ def count_encoder_tokens(num_samples: int, config: ModelConfig) -> int:
     if config.encoder_kind == "whisper":
         return whisper.count_tokens(num_samples)
     return encoder_tokens(num_samples, config.encoder)
+
+
+def tokens_per_second(config: ModelConfig) -> float:
+    """Return the rate of the encoder's tokens (of CED: all four of a column of patches)."""
+    if config.encoder_kind == "whisper":
+        return SAMPLE_RATE / whisper.TOKEN_SAMPLES
+    return NUM_ROWS * SAMPLE_RATE / (PATCH_FRAMES * HOP_LENGTH)
