@@ -320,9 +320,8 @@ def test_what_is_known_of_its_use_is_saved_with_the_model(config: TrainConfig) -
     assert model.channel == "first"
     # So are the longest sound that was heard and how likely a caption is right.
     assert model.trained_seconds == pytest.approx(6.2)
-    assert model.calibration is not None
-    assert model.calibration.num_clips == 6
-    assert 0 < model.calibration.confidence(-1.0) < 1
+    assert model.calibrations["captions"].num_clips == config.validation.max_clips
+    assert 0 < model.calibrations["captions"].confidence(-1.0) < 1
 
 
 def test_a_caption_without_words_is_refused_before_training(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def caption_clips(
     if config.out is not None:
         # Before the model is loaded: other settings are refused at once.
         journal = Journal(config.out, describe_settings(config), sounds)
+    from aac_llm.models.confidence import choose_calibration
     from aac_llm.models.inference import caption_files, load_for_inference
     from aac_llm.models.prediction import predict
 
@@ -163,7 +164,7 @@ def caption_clips(
                     id=lacking[index].id,
                     audio=str(lacking[index].path),
                     timestamps=config.timestamps,
-                    calibration=model.calibration,
+                    calibration=choose_calibration(model.calibrations, config),
                     references=lacking[index].references,
                 )
                 for index, segments in batch.items()

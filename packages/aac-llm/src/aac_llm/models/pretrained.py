@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -35,8 +36,8 @@ class PretrainedModule(nn.Module):
     """What is heard of sounds with several channels."""
     trained_seconds: float | None = None
     """The longest sound that it was trained on; None: not known."""
-    calibration: Calibration | None = None
-    """How likely a caption is right by its score; None: not known."""
+    calibrations: Mapping[str, Calibration] = MappingProxyType({})
+    """How likely a caption is right by its score, by kind of caption; see `confidence.py`."""
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, device: str | torch.device = "cpu") -> Self:
@@ -132,7 +133,6 @@ class PretrainedModule(nn.Module):
         """Take over what a checkpoint with the same settings trained."""
         checkpoint.load_trained(self.config, folder, **self.parts())
         checkpoint.load_whole(self.config, folder, encoder=self.encoder, decoder=self.decoder)
-        self.calibration = read_use(folder)["calibration"]
 
     def parts(self) -> dict[str, Any]:
         """Return encoder, bridge and decoder by name."""
@@ -143,7 +143,8 @@ class PretrainedModule(nn.Module):
         # Only what is needed: versions that do not know a key read all others.
         found: dict[str, Any] = {} if self.channel == "mean" else {"channel": self.channel}
         found |= {} if self.trained_seconds is None else {"trained_seconds": self.trained_seconds}
-        return found | ({} if self.calibration is None else {"confidence": asdict(self.calibration)})
+        confidence = {kind: asdict(one) for kind, one in self.calibrations.items()}
+        return found | ({"confidence": confidence} if confidence else {})
 
     def save_pretrained(self, folder: str | Path, *, state_dict: Mapping[str, Tensor] | None = None) -> None:
         """Write what was trained, and the names of the rest, for `from_pretrained`.

@@ -28,7 +28,6 @@ from aac_llm.config.train import AugmentConfig, TrainConfig
 from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.trainers.confidence import calibrate
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
@@ -163,10 +162,7 @@ class CaptionTrainer(Trainer):
                 batch_size=validation.batch_size,
             )
         model.train(training)
-        found = found if whole else gather_object(found)
-        scores = summarize(found, dataset.clips)
-        # Before the model is saved, which holds it.
-        model.calibration = calibrate(found, dataset.clips)
+        scores = summarize(found if whole else gather_object(found), dataset.clips)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self._keep_best(scores)
         self.log(metrics)
