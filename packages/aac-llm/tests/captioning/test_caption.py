@@ -1,5 +1,6 @@
 import copy
 import json
+import math
 import os
 import re
 import signal
@@ -12,16 +13,20 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from aac_llm.captioning.caption import caption, caption_sources
+from aac_llm.captioning.caption import caption, caption_sources, say_how_heard
 from aac_llm.captioning.captioner import Captioner
+from aac_llm.captioning.run import format_line
 from aac_llm.captioning.subtitles import safe_name
 from aac_llm.cli import main
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectionConfig
 from aac_llm.data.journal import JournalError
 from aac_llm.data.manifest import Clip, write_manifest
-from aac_llm.data.predictions import read_predictions
+from aac_llm.data.predictions import Candidate, read_predictions
 from aac_llm.data.sounds import find_sounds
+from aac_llm.data.timestamps import TimedEvent
+from aac_llm.models.confidence import Calibration
+from aac_llm.models.windows import Segment
 from audio_common.audio import AudioError, load_audio, stream_audio
 from audio_common.prefetch import BatchLimits
 
@@ -366,7 +371,7 @@ def test_a_sound_that_breaks_off_gives_what_is_before_and_is_listed(
             raise AudioError(f"{source} cannot be read further")
         yield from blocks
 
-    monkeypatch.setattr("aac_llm.captioning.windows.stream_audio", breaking_off)
+    monkeypatch.setattr("aac_llm.models.windows.stream_audio", breaking_off)
     report = caption_sources(segments_config, captioner)
     parts = [prediction for prediction in report.predictions if prediction.id == "c.flac"]
     (listed,) = report_of(segments_config)["bad_files"]
@@ -406,7 +411,7 @@ def test_without_out_segments_are_printed_with_their_times(segments_config, capt
 
 def test_a_long_sound_is_never_decoded_far_ahead(segments_config, tiny_model, tmp_path, monkeypatch):
     path = tmp_path / "long.wav"
-    soundfile.write(path, torch.zeros(60 * 16_000).numpy(), 16_000)
+    soundfile.write(path, 0.1 * torch.rand(60 * 16_000).numpy(), 16_000)
     num_decoded = 0
 
     def counted(*arguments, **options):
@@ -415,7 +420,7 @@ def test_a_long_sound_is_never_decoded_far_ahead(segments_config, tiny_model, tm
             num_decoded += len(block)
             yield block
 
-    monkeypatch.setattr("aac_llm.captioning.windows.stream_audio", counted)
+    monkeypatch.setattr("aac_llm.models.windows.stream_audio", counted)
     config = replace(segments_config, files=(path,), window_seconds=1.0, max_new_tokens=2, num_beams=1)
     counting = Counting(tiny_model, limits=BatchLimits(4.0, 4))
     encode, most = counting.model.encode_audio, []
@@ -458,7 +463,10 @@ def test_correction_repairs_what_the_gate_holds_back(config, captioner, monkeypa
     ("options", "message"),
     [
         ({"files": ()}, "no files"),
-        ({"merge": True}, "go with segments"),
+        ({"merge": True}, "goes with segments"),
+        ({"subtitles": "vtt"}, "add --segments or --timestamps"),
+        ({"max_seconds": 0.5}, "max_seconds must be at least 1"),
+        ({"max_seconds": 5.0, "segments": True}, "with --segments give --window_seconds"),
         ({"segments": True, "subtitles": "srt", "out": None}, "beside --out"),
         ({"segments": True, "hop_seconds": 20.0}, r"hop_seconds must be from 0.1 to window_seconds \(10.0\)"),
         ({"rerank": "cider"}, "give num_candidates 2 or more"),
@@ -505,10 +513,83 @@ def test_captions_that_were_stopped_and_rows_that_are_left_out_are_told(
     assert row["unfinished"] is True
 
 
-def test_a_sound_that_is_too_long_is_named_with_the_flag_that_helps(config, captioner, monkeypatch, caplog):
-    monkeypatch.setattr("aac_llm.models.inference.longest_seconds", lambda *_: 6.0)
+def test_sounds_longer_than_trained_are_heard_in_windows_and_that_is_said(config, captioner, caplog):
+    captioner.model.trained_seconds = 3.0
     report = caption_sources(config, captioner)
-    assert len(report.bad_files) == 1
-    monkeypatch.setattr("aac_llm.captioning.caption.caption_sources", lambda _: report)
-    assert caption(config) == 1
-    assert re.search(r"sub/5\.WAV: 6\.2 s are more than the 6\.0 s .*--segments", caplog.text)
+    lengths = {one.id: len(one.parts) for one in report.predictions}
+    assert lengths == {"0.WAV": 0, "2.WAV": 2, "4.WAV": 2, "sub/1.WAV": 0, "sub/3.WAV": 2, "sub/5.WAV": 3}
+    assert read_predictions(config.out) == report.predictions
+    assert report_of(config)["heard_in_windows"] == ["2.WAV", "4.WAV", "sub/3.WAV", "sub/5.WAV"]
+    (line, _) = say_how_heard(report.predictions)
+    assert line.startswith("4 longer than the model was trained on, heard in windows of 3.0 s")
+    assert "2.WAV, 4.WAV" in line
+    again = caption_sources(config, captioner)
+    assert again.num_new == 0
+    assert again.predictions == report.predictions
+
+
+def test_every_caption_has_a_score_and_with_calibration_a_confidence(config, captioner):
+    first = caption_sources(replace(config, out=None), captioner).predictions
+    assert all(one.score < 0 and one.confidence is None for one in first)
+    known = Calibration(slope=2.0, intercept=3.0, criterion="any", num_clips=9, share_right=0.5)
+    captioner.model.calibrations = {"captions": known}
+    found = caption_sources(config, captioner).predictions
+    assert [one.score for one in found] == pytest.approx([one.score for one in first], abs=1e-5)
+    assert found[0].confidence == pytest.approx(1 / (1 + math.exp(-2 * found[0].score - 3)))
+    assert all(json.loads(line)["confidence"] > 0 for line in config.out.read_text().splitlines())
+    # A greedy caption's score is another number.
+    greedy = caption_sources(replace(config, out=None, num_beams=1), captioner).predictions
+    assert {one.confidence for one in greedy} == {None}
+    assert "score but no confidence" in say_how_heard(greedy)[0]
+
+
+def test_silence_is_not_corrected(config, captioner, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "sounds" / "1 silence.wav", torch.zeros(16_000).numpy(), 16_000)
+    from aac_llm.correction.corrector import Corrector
+
+    monkeypatch.setattr(Corrector, "llm", property(lambda self: lambda texts: ["a dog barks"] * len(texts)))
+    chosen = replace(config, correct=True, correction=CorrectionConfig(llm="any", threshold=0.0))
+    found = {one.id: one for one in caption_sources(chosen, captioner).predictions}
+    assert found["1 silence.wav"].caption == "no sound"
+    assert found["1 silence.wav"].correction is None
+    assert found["0.WAV"].correction is not None
+
+
+class Saying(Captioner):
+    """Says the same timed text of every sound."""
+
+    text = "[0.0-0.5] a dog barks, [0.8-9.0] rain falls, [3.0-2.0] wind"
+
+    def caption_files(self, paths, *_, **__):
+        yield {n: (Segment(n, 0.0, 4.0, (Candidate(self.text, -0.5),)),) for n in range(len(paths))}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending", "text"),
+    [
+        ("srt", "srt", "1\n00:00:00,000 --> 00:00:00,500\na dog barks\n\n2\n00:00:00,800 --> 00:00:04,000\n"),
+        (
+            "vtt",
+            "vtt",
+            "WEBVTT\n\n00:00:00.000 --> 00:00:00.500\na dog barks\n\n00:00:00.800 --> 00:00:04.000",
+        ),
+        ("audacity", "txt", "0.000000\t0.500000\ta dog barks\n0.800000\t4.000000\train falls\n"),
+    ],
+)
+def test_events_are_written_with_their_times(config, tiny_model, kind, ending, text):
+    chosen = replace(config, timestamps=True, subtitles=kind)
+    found = caption_sources(chosen, Saying(tiny_model)).predictions
+    assert found[0].caption == "a dog barks, rain falls"
+    assert found[0].timestamps == (TimedEvent("a dog barks", 0.0, 0.5), TimedEvent("rain falls", 0.8, 4.0))
+    assert config.out.with_suffix(f".{kind}").joinpath(f"0.WAV.{ending}").read_text().startswith(text)
+    # What made no sense is told, not dropped in silence.
+    assert "1 events of the caption make no sense" in report_of(chosen)["complaints"][0]["complaint"]
+    assert format_line(found[0]) == "0.WAV\t[0.0-0.5] a dog barks, [0.8-4.0] rain falls"
+
+
+def test_a_captioner_that_hears_no_event_says_so_and_writes_an_empty_file(config, tiny_model, monkeypatch):
+    monkeypatch.setattr(Saying, "text", "")
+    chosen = replace(config, timestamps=True, subtitles="audacity")
+    found = caption_sources(chosen, Saying(tiny_model)).predictions
+    assert {one.caption for one in found} == {"no sound"}
+    assert config.out.with_suffix(".audacity").joinpath("0.WAV.txt").read_text() == ""

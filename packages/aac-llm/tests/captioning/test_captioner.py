@@ -5,6 +5,7 @@ import torch
 from aac_llm.captioning.captioner import SAMPLE_RATE, Captioner
 from aac_llm.captioning.rerank import cider_similarity, consensus
 from aac_llm.config.caption import GenerationConfig
+from aac_llm.data.predictions import NO_SOUND
 from aac_llm.models.beam_search import beam_search
 from aac_llm.models.generation import generate_tokens
 from aac_llm.models.inference import choose_dtype, longest_seconds
@@ -39,12 +40,11 @@ def words(predictions):
 
 def test_what_is_too_long_for_the_context_is_named_with_the_way_out(paths, tiny_model, monkeypatch):
     bad: list[BadFile] = []
-    monkeypatch.setattr("aac_llm.models.inference.longest_seconds", lambda *_: 3.0)
-    batches = Captioner(tiny_model).caption_files(paths, SETTINGS, bad)
-    assert sorted(index for batch in batches for index in batch) == [0, 1]
-    assert sorted(file.index for file in bad) == [2, 3, 4, 5]
-    assert bad[0].reason.startswith("3.2 s are more than the 3.0 s that fit into the decoder's context")
-    assert "--segments" in bad[0].reason
+    monkeypatch.setattr("aac_llm.models.inference.longest_seconds", lambda *_: 0.9)
+    assert list(Captioner(tiny_model).caption_files(paths, SETTINGS, bad)) == []
+    assert sorted(file.index for file in bad) == [0, 1, 2, 3, 4, 5]
+    assert bad[0].reason.startswith("1.2 s are more than the 0.9 s that fit into the decoder's context")
+    assert "--max_new_tokens" in bad[0].reason
 
 
 # Beam search
@@ -196,10 +196,52 @@ def test_what_cannot_be_read_is_an_error_or_left_out_and_named(tiny_model, paths
         captioner.caption(tmp_path / "bad.wav", bad_files=bad)
 
 
-def test_a_sound_in_memory_that_does_not_fit_is_refused_and_not_cut(tiny_model, monkeypatch):
-    monkeypatch.setattr("aac_llm.captioning.captioner.longest_seconds", lambda *_: 3.0)
-    with pytest.raises(AudioError, match=r"4\.0 s are more than the 3\.0 s that fit .*--segments"):
-        Captioner(tiny_model).caption(torch.zeros(64_000))
+def test_a_sound_in_memory_of_which_no_window_fits_is_refused_and_not_cut(tiny_model, monkeypatch):
+    monkeypatch.setattr("aac_llm.models.inference.longest_seconds", lambda *_: 0.9)
+    with pytest.raises(AudioError, match=r"4\.0 s are more than the 0\.9 s that fit"):
+        Captioner(tiny_model).caption(torch.rand(64_000))
+
+
+def test_a_long_sound_has_one_caption_of_its_windows_from_a_file_and_from_memory(tiny_model, paths):
+    tiny_model.trained_seconds = 2.0
+    captioner = Captioner(tiny_model)
+    one = captioner.caption(paths[5])
+    assert [(part.start, part.end) for part in one.parts] == [
+        (0.0, 2.0), (1.6, 3.6), (3.2, 5.2), (pytest.approx(4.2), pytest.approx(6.2)),
+    ]  # fmt: skip
+    of_many = captioner.caption([paths[0], paths[5], load_audio(paths[5])])
+    assert of_many[0].parts == ()
+    assert of_many[1].parts == one.parts
+    assert [part.text for part in of_many[2].parts] == [part.text for part in one.parts]
+    # Each window is captioned as it would be alone.
+    windows = [load_audio(paths[5])[round(p.start * 16_000) : round(p.end * 16_000)] for p in one.parts]
+    assert [captioner.caption(window).caption for window in windows] == [part.text for part in one.parts]
+    assert Captioner(tiny_model, max_seconds=10.0).caption(paths[5]).parts == ()
+
+
+def test_a_header_that_does_not_tell_the_length_hides_no_long_sound(tiny_model, paths, tmp_path):
+    tiny_model.trained_seconds = 2.0
+    path, whole = tmp_path / "streamed.wav", bytearray(paths[5].read_bytes())
+    whole[4:8] = whole[40:44] = b"\xff" * 4  # as written to a pipe
+    path.write_bytes(bytes(whole))
+    bad: list[BadFile] = []
+    (found,) = Captioner(tiny_model).caption([path], bad_files=bad)
+    assert bad == []
+    assert [part.text for part in found.parts] == [
+        part.text for part in Captioner(tiny_model).caption(paths[5]).parts
+    ]
+
+
+def test_silence_has_its_caption_and_the_model_is_not_asked(tiny_model, paths, monkeypatch):
+    alone = Captioner(tiny_model).caption(paths[0], num_candidates=2)
+    lengths = []
+    encode = tiny_model.encode_audio
+    monkeypatch.setattr(tiny_model, "encode_audio", lambda w, n: (lengths.append(len(w)), encode(w, n))[1])
+    silence = 1e-4 * torch.randn(16_000) + 0.3  # a sound card with an offset
+    found = Captioner(tiny_model).caption([silence, paths[0], torch.zeros(16_000)], num_candidates=2)
+    assert [one.caption for one in found] == [NO_SOUND, alone.caption, NO_SOUND]
+    assert found[0].confidence == 1.0
+    assert lengths == [1]
 
 
 def test_a_caption_that_was_stopped_says_so(lively_model, paths):

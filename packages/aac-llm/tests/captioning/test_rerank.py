@@ -87,6 +87,29 @@ def test_impossible_similarities_are_an_error(values):
         mean_similarity(values)
 
 
+def test_captions_that_differ_by_punctuation_or_case_vote_as_one():
+    spellings = [
+        Candidate("A dog barks!", -0.5),
+        Candidate("a dog, barks", -0.4),
+        Candidate("a Dog barks", -0.6),
+    ]
+    others = [Candidate("rain falls on a roof", -0.1), Candidate("rain falls on leaves", -0.2)]
+    seen = []
+
+    def similarity(sentences):
+        seen.append(list(sentences))
+        return np.array([[float(one == other) for other in sentences] for one in sentences])
+
+    # Three spellings of one caption agree, and the most probable of them is taken.
+    assert consensus([*others, *spellings], similarity) == spellings[1]
+    assert seen[0][2:] == ["a dog, barks"] * 3
+
+
+def test_of_events_with_times_the_words_decide():
+    timed = [Candidate(f"[0.{n}-1.{n}] a dog barks", -0.1 * n) for n in range(3)]
+    assert consensus([Candidate("[0.0-1.0] rain falls", -0.01), *timed], cider_similarity()) == timed[0]
+
+
 def test_no_candidate_is_an_error():
     with pytest.raises(ValueError, match="at least one candidate"):
         consensus([], cider_similarity())

@@ -1,72 +1,8 @@
-from itertools import pairwise
-
 import pytest
-import torch
-from aac_llm.captioning.segments import cut_windows, group_by_sound, merge_equal, plan_windows
-from aac_llm.captioning.subtitles import to_srt, to_vtt
-from aac_llm.data.predictions import Candidate, Prediction
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-window_and_hop = st.integers(1, 40).flatmap(lambda window: st.tuples(st.just(window), st.integers(1, window)))
-
-
-@settings(max_examples=50, deadline=None)
-@given(num_samples=st.integers(1, 300), sizes=window_and_hop)
-def test_windows_cover_the_sound_exactly(num_samples, sizes):
-    window, hop = sizes
-    windows = plan_windows(num_samples, window, hop)
-    assert windows[0][0] == 0
-    assert windows[-1][1] == num_samples
-    for index, (start, end) in enumerate(windows):
-        assert start == index * hop
-        assert start < end <= start + window + hop // 4
-    for (_, end), (start, _) in pairwise(windows):
-        assert start <= end
-    assert all(end - start == window for start, end in windows[:-1])
-
-
-@settings(max_examples=50, deadline=None)
-@given(num_samples=st.integers(1, 300), sizes=window_and_hop, block=st.integers(1, 90))
-def test_windows_of_a_stream_are_those_of_the_whole_sound(num_samples, sizes, block):
-    sound = torch.arange(num_samples, dtype=torch.float32)
-    found = list(cut_windows(sound.split(block), *sizes))
-    expected = plan_windows(num_samples, *sizes)
-    assert [(start, start + len(waveform)) for start, waveform in found] == expected
-    for start, waveform in found:
-        assert torch.equal(waveform, sound[start : start + len(waveform)])
-
-
-def test_no_more_than_a_window_and_a_block_is_read_ahead():
-    taken = 0
-
-    def blocks():
-        nonlocal taken
-        while True:
-            taken += 5
-            yield torch.zeros(5)
-
-    stream = cut_windows(blocks(), 20, 20)
-    for index in range(10):
-        start, _ = next(stream)
-        assert start == 20 * index
-        assert taken <= start + 20 + 20 // 4 + 5
-
-
-def test_sound_before_damage_is_given_before_the_error():
-    def blocks():
-        yield torch.ones(12)
-        raise ValueError("damaged")
-
-    stream = cut_windows(blocks(), 10, 10)
-    assert [next(stream)[0]] == [0]
-    with pytest.raises(ValueError, match="damaged"):
-        next(stream)
-
-
-def test_a_hop_beyond_the_window_is_an_error():
-    with pytest.raises(ValueError, match=r"hop of 1 to window \(10\) samples, got 11"):
-        plan_windows(100, 10, 11)
+from aac_llm.captioning.segments import group_by_sound, merge_equal
+from aac_llm.captioning.subtitles import to_audacity, to_srt, to_vtt
+from aac_llm.data.predictions import Candidate, CaptionPart, Prediction
+from aac_llm.data.timestamps import TimedEvent
 
 
 def part(id, start, end, caption):
@@ -111,10 +47,31 @@ def test_subtitles_have_their_formats_times_and_escapes():
 
 
 def test_a_caption_without_times_makes_no_subtitle():
-    with pytest.raises(ValueError, match="'a' has none: caption with segments"):
+    with pytest.raises(ValueError, match="'a' has none: caption with --segments"):
         to_srt([Prediction("a", None, "rain")])
 
 
 def test_parts_are_grouped_by_sound_and_sorted():
     groups = group_by_sound([part("b", 10, 20, "x"), part("a", 0, 10, "y"), part("b", 0, 10, "z")])
     assert [[prediction.caption for prediction in group] for group in groups] == [["z", "x"], ["y"]]
+
+
+def test_events_make_the_cues_and_overlapping_windows_name_them_once():
+    rain = TimedEvent("rain falls", 6.0, 10.0), TimedEvent("rain falls", 8.0, 12.5)
+    parts = [
+        Prediction("a", None, "rain falls", timestamps=rain[:1], start=0.0, end=10.0),
+        Prediction("a", None, "rain falls", timestamps=rain[1:], start=8.0, end=18.0),
+    ]
+    assert to_audacity(parts) == "6.000000\t12.500000\train falls\n"
+    (merged,) = merge_equal(parts)
+    assert (merged.end, merged.timestamps) == (18.0, (TimedEvent("rain falls", 6.0, 12.5),))
+
+
+def test_the_windows_of_a_long_sound_make_the_cues_where_there_are_no_events():
+    heard = (CaptionPart(0.0, 10.0, "rain"), CaptionPart(8.0, 18.0, "a\twind"))
+    text = to_audacity([Prediction("a", None, "rain; a wind", parts=heard)])
+    assert text == "0.000000\t10.000000\train\n8.000000\t18.000000\ta wind\n"
+
+
+def test_neighbours_that_differ_by_punctuation_are_merged():
+    assert len(merge_equal([part("a", 0, 10, "Rain falls."), part("a", 10, 20, "rain falls")])) == 1

@@ -3,6 +3,7 @@ import json
 import pytest
 from aac_llm.data.predictions import (
     Candidate,
+    CaptionPart,
     Prediction,
     PredictionError,
     append_predictions,
@@ -18,12 +19,18 @@ texts = st.text(st.characters(codec="utf-8"), max_size=20)
 names = st.text(st.characters(codec="utf-8") | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF))
 names = names.filter(bool)
 seconds = st.floats(0, 1e6)
+windows = st.builds(
+    CaptionPart, seconds, seconds, texts, st.none() | st.floats(-50, 0), st.none() | st.floats(0, 1)
+)
 predictions = st.builds(
     Prediction,
     id=names,
     audio=st.none() | names,
     caption=texts,
     candidates=st.lists(st.builds(Candidate, texts, st.floats(-50, 0)), max_size=3).map(tuple),
+    score=st.none() | st.floats(-50, 0),
+    confidence=st.none() | st.floats(0, 1),
+    parts=st.lists(windows, max_size=2).map(tuple),
     references=st.lists(texts, max_size=2).map(tuple),
     original=st.none() | texts,
     correction=st.none() | st.fixed_dictionaries({"accepted": st.booleans(), "reason": texts}),
@@ -75,6 +82,9 @@ def test_a_file_without_a_last_line_end_is_read_whole(tmp_path):
         ({"id": "a"}, "expected a text under 'caption'"),
         ({"id": "a", "caption": "rain", "start": "1"}, "expected seconds under 'start'"),
         ({"id": "a", "caption": "rain", "candidates": [{"caption": "rain"}]}, "under 'candidates'"),
+        ({"id": "a", "caption": "rain", "score": True}, "expected a number under 'score'"),
+        ({"id": "a", "caption": "rain", "confidence": 2}, "a number from 0 to 1 under 'confidence'"),
+        ({"id": "a", "caption": "rain", "parts": [{"start": 0.0, "caption": "b"}]}, "under 'parts'"),
         ({"id": "a", "caption": "rain", "references": "rain"}, "expected a list under 'references'"),
         ({"id": "a", "caption": "rain", "correction": "yes"}, "expected an object under 'correction'"),
         (["a", "rain"], "expected a JSON object, got list"),

@@ -1,13 +1,14 @@
 """`aac-llm evaluate`: clips are matched, everything is scored or named, systems are compared."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from aac_llm.config.evaluate import METRICS, EvaluateConfig, MetricsConfig
-from aac_llm.data.predictions import Prediction, write_predictions
+from aac_llm.data.predictions import Prediction, read_predictions, write_predictions
 from aac_llm.evaluators.evaluate import evaluate, evaluate_predictions, evaluate_verb
 from aac_llm.evaluators.score_table import score_texts
 from aac_llm.metrics.score import score_captions
@@ -287,6 +288,26 @@ def test_captions_of_a_model_go_on_after_a_kill(tiny_model_folder, scene_manifes
     found = evaluate(config)
     assert found.num_clips == 6
     assert set(held) < set((tmp_path / "p.jsonl").read_text().splitlines())
+
+
+def test_clips_heard_in_windows_are_told_and_the_length_may_be_set(tiny_model, scene_manifest, tmp_path):
+    tiny_model.trained_seconds = 4.5
+    tiny_model.save_pretrained(tmp_path / "model")
+    config = EvaluateConfig(
+        data=scene_manifest,
+        model=str(tmp_path / "model"),
+        captions=tmp_path / "captions.jsonl",
+        metrics=("cider",),
+        bootstrap=0,
+        device="cpu",
+    )
+    found = evaluate(config)
+    assert found.num_clips == 6
+    assert any(note.startswith("2 clips are longer than the model was trained on") for note in found.notes)
+    parts = [len(one.parts) for one in read_predictions(tmp_path / "captions.jsonl")]
+    assert parts == [0, 0, 0, 0, 2, 2]
+    whole = evaluate(replace(config, captions=None, max_seconds=20.0))
+    assert not any("longer than the model" in note for note in whole.notes)
 
 
 def test_a_limit_takes_the_first_clips(tiny_model_folder, scene_manifest):

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from urllib.parse import unquote
 
 import pytest
+from aac_llm.data.timestamps import TimedEvent
 from aac_llm.evaluators.page import (
     EMBED_BYTES,
     audio_source,
@@ -17,6 +18,7 @@ from aac_llm.evaluators.page import (
 )
 from aac_llm.evaluators.report import Evaluation, ScoredClip
 from aac_llm.evaluators.score_table import Unavailable
+from aac_llm.evaluators.timeline import draw_timeline
 
 VOID = {"meta", "input", "br", "link", "img"}
 
@@ -161,6 +163,43 @@ def test_clips_without_scores_are_shown_in_their_order(tmp_path):
     page = Reader(render_page(make(*bare), tmp_path))
     assert page.text("h3") == ["b", "a"]
     assert page.text("p").count("(empty)") == 2
+
+
+def timed(reference, prediction):
+    return ScoredClip(
+        "a", "a.wav", "a dog barks", ("a dog",), {}, None, 0.72, tuple(prediction), tuple(reference)
+    )
+
+
+def test_events_are_on_a_line_of_time_the_reference_above_the_prediction(tmp_path):
+    evil = '"><script>bark</script>'
+    line = timed([TimedEvent(evil, 0.0, 1.0)], [TimedEvent("rain", 2.0, 4.0), TimedEvent("a dog", 0.5, 1.5)])
+    page = Reader(render_page(make(line), tmp_path))
+    assert [one["class"] for one in page.attributes("div") if "lane" in one.get("class", "")] == [
+        "lane reference", "lane prediction",
+    ]  # fmt: skip
+    events = [one for one in page.attributes("button") if one.get("class") == "event"]
+    assert [(one["data-onset"], one["title"]) for one in events] == [
+        ("0.0", f"{evil}, 0.0 to 1.0 s"), ("0.5", "a dog, 0.5 to 1.5 s"), ("2.0", "rain, 2.0 to 4.0 s"),
+    ]  # fmt: skip
+    bars = [one["style"] for one in page.attributes("span") if one.get("class") == "bar"]
+    assert bars == ["left:0.0%;width:25.0%", "left:12.5%;width:25.0%", "left:50.0%;width:50.0%"]
+    assert "confidence 0.72" in page.text("span")
+    assert len(page.attributes("script")) == 1
+
+
+def test_a_side_without_events_says_so_and_a_clip_without_any_has_no_line(tmp_path):
+    page = Reader(render_page(make(timed([], [TimedEvent("rain", 0.0, 3.0)])), tmp_path))
+    assert "reference: no event" in page.text("h4")
+    assert draw_timeline(timed([], [])) is None
+
+
+@pytest.mark.parametrize("seconds", [0.4, 3.0, 9.97, 61.0, 3600.0, 1e6])
+def test_marks_are_few_and_on_the_line(seconds):
+    ticks = draw_timeline(timed([TimedEvent("rain", 0.0, seconds)], [])).ticks
+    assert 2 <= len(ticks) <= 7
+    assert ticks[0] == ("0", 0.0)
+    assert all(0 <= place <= 100 for _, place in ticks)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")

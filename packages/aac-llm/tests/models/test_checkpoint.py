@@ -1,12 +1,15 @@
 """Saving and loading captioners."""
 
+import json
 import logging
+from dataclasses import asdict
 
 import pytest
 import torch
 from aac_llm.correction.llm import LocalLLM, check_source
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.checkpoint import find_model
+from aac_llm.models.confidence import Calibration
 from aac_llm.models.decoder import load_decoder
 from aac_llm.models.tensors import CheckpointError
 
@@ -19,6 +22,27 @@ def test_a_saved_model_gives_the_same_logits_bit_for_bit(tiny_model, tmp_path):
     loaded = CaptionModel.from_pretrained(tmp_path)
     expected = tiny_model(waveforms, [30_000, 9000], labels).logits
     torch.testing.assert_close(loaded(waveforms, [30_000, 9000], labels).logits, expected, rtol=0, atol=0)
+
+
+def test_trained_length_and_calibration_are_saved_and_nonsense_is_refused(tiny_model, tmp_path):
+    tiny_model.trained_seconds = 10.0
+    known = Calibration(slope=2.0, intercept=1.0, criterion="event F1", num_clips=40, share_right=0.5)
+    tiny_model.calibrations = {"captions": known}
+    tiny_model.save_pretrained(tmp_path)
+    loaded = CaptionModel.from_pretrained(tmp_path)
+    assert (loaded.trained_seconds, loaded.calibrations) == (10.0, {"captions": known})
+    path = tmp_path / "config.json"
+    settings = json.loads(path.read_text())
+    for key, value, message in (
+        ("trained_seconds", -1, "trained_seconds must be seconds above 0"),
+        ("trained_seconds", True, "trained_seconds must be seconds above 0"),
+        ("confidence", {"slope": 1.0}, "confidence must have captions and timestamps"),
+        ("confidence", {"captions": {"slope": 1.0}}, r"confidence\.captions must have slope"),
+        ("confidence", {"captions": asdict(known) | {"slope": "steep"}}, r"captions\.slope must be float"),
+    ):
+        path.write_text(json.dumps(settings | {key: value}))
+        with pytest.raises(CheckpointError, match=message):
+            CaptionModel.from_pretrained(tmp_path)
 
 
 def test_a_run_folder_means_its_best_model_else_its_last_and_says_so(tmp_path, caplog):

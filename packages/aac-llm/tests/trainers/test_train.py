@@ -339,9 +339,14 @@ def test_sounds_that_do_not_fit_into_the_decoder_are_refused_before_training(
         train(config)
 
 
-def test_the_channel_is_saved_with_what_is_trained(config: TrainConfig) -> None:
+def test_what_is_known_of_its_use_is_saved_with_the_model(config: TrainConfig) -> None:
     result = train(replace(config, data=replace(config.data, channel="first"), max_steps=1))
-    assert CaptionModel.from_pretrained(result.model).channel == "first"
+    model = CaptionModel.from_pretrained(result.model)
+    assert model.channel == "first"
+    # So are the longest sound that was heard and how likely a caption is right.
+    assert model.trained_seconds == pytest.approx(6.2)
+    assert model.calibrations["captions"].num_clips == config.validation.max_clips
+    assert 0 < model.calibrations["captions"].confidence(-1.0) < 1
 
 
 def test_a_caption_without_words_is_refused_before_training(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,13 @@ from audio_common.workers import DecodeLimits
 from aac_llm.captioning.run import CaptionRun
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, describe_settings
-from aac_llm.data.predictions import Prediction, unfinished_note
+from aac_llm.data.predictions import NO_SOUND, Prediction, unfinished_note
 from aac_llm.data.sounds import find_sounds, name_bad
 from aac_llm.files import is_stream
 from aac_llm.lock import hold_outputs
 from aac_llm.models.run_folder import resolve_model
+from aac_llm.models.silence import SILENCE_DBFS
+from aac_llm.output import printable
 
 if TYPE_CHECKING:
     from aac_llm.captioning.captioner import Captioner
@@ -54,6 +57,8 @@ def caption(config: CaptionConfig) -> int:
     out = None if config.out is None or is_stream(config.out) else config.out
     if out:
         logger.info("%s", _summary(report, out))
+    for line in say_how_heard(report.predictions):
+        logger.info("%s", line)
     unfinished = sum(prediction.unfinished for prediction in report.predictions)
     if unfinished:
         logger.warning("%s", unfinished_note(unfinished, len(report.predictions)))
@@ -66,6 +71,30 @@ def caption(config: CaptionConfig) -> int:
         for file in report.bad_files[: NUM_SHOWN if out else None]:
             logger.warning("  %s", name_bad(file))
     return 1 if report.bad_files or report.bad_rows else 0
+
+
+def say_how_heard(predictions: Sequence[Prediction]) -> list[str]:
+    """Say, a line each, which sounds were heard in windows or not at all, and if no confidence is known."""
+    lines = []
+    if long_ones := [one for one in predictions if one.parts]:
+        first = long_ones[0].parts[0]
+        names = [printable(one.id) for one in long_ones[:NUM_SHOWN]]
+        more = ", ..." if len(long_ones) > NUM_SHOWN else ""
+        lines.append(
+            f"{len(long_ones):,} longer than the model was trained on, heard in windows of "
+            f"{first.end - first.start:.1f} s of which each overlaps the one before it "
+            f"(--max_seconds): {', '.join(names)}{more}"
+        )
+    if silent := sum(one.caption == NO_SOUND for one in predictions):
+        lines.append(
+            f"{silent:,} in which nothing can be heard (below {SILENCE_DBFS:.0f} dBFS): {NO_SOUND!r}"
+        )
+    if any(one.score is not None and one.confidence is None for one in predictions):
+        lines.append(
+            "captions have a score but no confidence: that is for models that a training with validation "
+            "calibrated, and for captions of a search of two or more beams"
+        )
+    return lines
 
 
 def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -> CaptionReport:
@@ -130,6 +159,7 @@ def load_captioner(config: CaptionConfig) -> Captioner:
         num_workers=config.num_workers,
         decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
         similarity=load_similarity(config),
+        max_seconds=config.max_seconds,
     )
 
 

@@ -5,61 +5,53 @@
     'rain falls on leaves while birds sing'
     >>> [prediction.caption for prediction in captioner.caption(["rain.wav", samples])]  # doctest: +SKIP
 
-One sound gives one prediction, a list of them a list. The caption of a sound depends on that sound alone.
+One sound gives one prediction, a list of them a list. The caption of a sound depends on that sound alone. A
+sound longer than the model was trained on is heard window by window, silence not at all (see
+`aac_llm.models.long_sound` and `.silence`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
 
 import torch
 from audio_common.audio import AudioError
-from audio_common.prefetch import BadFile, BatchLimits, batch_ahead
+from audio_common.prefetch import BadFile, BatchLimits
 from audio_common.waveform import as_waveform, one_or_many
 from audio_common.workers import DecodeLimits
 from torch import Tensor
 
 from aac_llm.captioning.rerank import Similarity, consensus
-from aac_llm.captioning.windows import read_windows
 from aac_llm.config.caption import GenerationConfig
 from aac_llm.config.sound import Channel
 from aac_llm.data.predictions import Candidate, Prediction
 from aac_llm.models.captioner_model import SAMPLE_RATE, CaptionModel
+from aac_llm.models.confidence import choose_calibration
 from aac_llm.models.decoder import Quantization
 from aac_llm.models.inference import (
+    BATCH_SIZE,
     caption_files,
     caption_waveforms,
+    caption_windows,
+    listening_plan,
     load_for_inference,
     longest_seconds,
     too_long,
 )
+from aac_llm.models.long_sound import WindowPlan
+from aac_llm.models.prediction import predict
+from aac_llm.models.windows import Segment, cut_windows, read_windows
 
 if TYPE_CHECKING:
     import numpy as np
 
-BATCH_SIZE = 32
-"""Sounds captioned at once."""
-
 Sound: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Tensor | np.ndarray"
 """A path, the bytes of a file, an open file, or samples (samples,) or (channels, samples)."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The captions of a window of a sound."""
-
-    index: int
-    """The sound's place among those that were given."""
-    start: float
-    """Seconds."""
-    end: float
-    """Seconds."""
-    candidates: tuple[Candidate, ...]
-    """As generated, best first."""
 
 
 class Captioner:
@@ -71,6 +63,8 @@ class Captioner:
         num_workers: threads, or with `decode_limits` processes, that decode files.
         decode_limits: of time and memory for each file; None: none, it is decoded in this process.
         similarity: chooses among candidates by consensus (see `rerank.py`); None: the most probable one.
+        max_seconds: longer sounds are heard in overlapping windows of this length; None: of the length that
+            the model was trained on.
     """
 
     def __init__(
@@ -81,12 +75,14 @@ class Captioner:
         num_workers: int = 1,
         decode_limits: DecodeLimits | None = None,
         similarity: Similarity | None = None,
+        max_seconds: float | None = None,
     ) -> None:
         self.model = model.eval()
         self.limits = limits or BatchLimits(size=BATCH_SIZE)
         self.num_workers = num_workers
         self.decode_limits = decode_limits
         self.similarity = similarity
+        self.max_seconds = max_seconds
 
     @classmethod
     def from_pretrained(
@@ -109,7 +105,8 @@ class Captioner:
             decoder: folder or hub id of the language model, where it is not the one that the model names.
             quantization: `8bit`, `4bit` or `none`; None: as the model says.
             channel: what is heard of several channels; None: as the model was trained.
-            options: of the captioner itself (`limits`, `num_workers`, `decode_limits`, `similarity`).
+            options: of the captioner itself (`limits`, `num_workers`, `decode_limits`, `similarity`,
+                `max_seconds`).
 
         Raises:
             CheckpointError: there is no captioner, or it is damaged.
@@ -167,7 +164,7 @@ class Captioner:
             a prediction is the path as given, or the number of the sound.
 
         Raises:
-            AudioError: a sound that cannot be read, is no sound or is too long, unless `bad_files` gets it.
+            AudioError: a sound that cannot be read or is no sound, unless `bad_files` gets it.
             ValueError: impossible settings.
         """
         config = GenerationConfig(**settings)
@@ -178,12 +175,32 @@ class Captioner:
         found = self._caption_paths(given, files, config, bad)
         others = [index for index in range(len(given)) if index not in found.keys() | set(files)]
         found |= self._caption_samples(given, others, config, sample_rate, bad)
-        predictions = [self._predict(given[index], index, found[index]) for index in sorted(found)]
+        predictions = [self._predict(given[index], found[index], config) for index in sorted(found)]
         return predictions if are_many else predictions[0]
 
     def choose(self, candidates: Sequence[Candidate]) -> Candidate:
         """Choose the caption of a sound: the first candidate, or the one on which they agree most."""
         return candidates[0] if self.similarity is None else consensus(candidates, self.similarity)
+
+    def predict(
+        self,
+        segments: Sequence[Segment],
+        config: GenerationConfig,
+        *,
+        id: str,
+        audio: str | None,
+        references: tuple[str, ...] = (),
+    ) -> Prediction:
+        """Make the prediction of a sound; see `aac_llm.models.prediction.predict`."""
+        return predict(
+            segments,
+            id=id,
+            audio=audio,
+            timestamps=config.timestamps,
+            choose=self.choose,
+            calibration=choose_calibration(self.model.calibrations, config),
+            references=references,
+        )
 
     def caption_files(
         self,
@@ -191,8 +208,8 @@ class Captioner:
         config: GenerationConfig,
         bad_files: list[BadFile] | None,
         complaints: list[BadFile] | None = None,
-    ) -> Iterator[dict[int, tuple[Candidate, ...]]]:
-        """Yield candidates of each file by its number; see `aac_llm.models.inference.caption_files`."""
+    ) -> Iterator[dict[int, tuple[Segment, ...]]]:
+        """Yield what was heard in each file by its number; see `aac_llm.models.inference.caption_files`."""
         return caption_files(
             self.model,
             [Path(path) for path in one_or_many(paths)[0]],
@@ -202,6 +219,7 @@ class Captioner:
             bad_files=bad_files,
             complaints=complaints,
             decode_limits=self.decode_limits,
+            max_seconds=self.max_seconds,
         )
 
     def caption_segments(
@@ -229,10 +247,9 @@ class Captioner:
         window, hop = round(window_seconds * SAMPLE_RATE), round(hop_seconds * SAMPLE_RATE)
         files = [Path(path) for path in one_or_many(paths)[0]]
         longest = longest_seconds(self.model, config)
-        sounds = read_windows(
+        windows = read_windows(
             files,
-            window,
-            hop,
+            partial(cut_windows, window=window, hop=hop),
             bad_files,
             complaints if complaints is not None else [],
             done or {},
@@ -240,23 +257,19 @@ class Captioner:
             longest,
             self.decode_limits,
         )
-        # Windows come in order, not by length, so a batch is what fits if all are whole windows.
-        size = max(1, min(self.limits.size or BATCH_SIZE, int(self.limits.seconds / window_seconds)))
-        for windows in batch_ahead(sounds, size):
-            waveforms = [waveform for _, _, waveform in windows]
-            found = dict(caption_waveforms(self.model, waveforms, config, self.limits))
-            yield [
-                Segment(index, start, start + len(waveform) / SAMPLE_RATE, found[place])
-                for place, (index, start, waveform) in enumerate(windows)
-            ]
+        return caption_windows(self.model, windows, window_seconds, config, self.limits)
 
     def _caption_paths(
         self, given: Sequence[Any], files: Sequence[int], config: GenerationConfig, bad: list[BadFile] | None
-    ) -> dict[int, tuple[Candidate, ...]]:
+    ) -> dict[int, tuple[Segment, ...]]:
         """Caption those of the sounds that are paths."""
         noted: list[BadFile] | None = None if bad is None else []
         batches = self.caption_files([given[index] for index in files], config, noted)
-        found = {files[place]: candidates for batch in batches for place, candidates in batch.items()}
+        found = {
+            files[place]: tuple(replace(segment, index=files[place]) for segment in segments)
+            for batch in batches
+            for place, segments in batch.items()
+        }
         if bad is not None:
             bad += [replace(file, index=files[file.index]) for file in noted or ()]
         return found
@@ -268,36 +281,45 @@ class Captioner:
         config: GenerationConfig,
         sample_rate: float,
         bad: list[BadFile] | None,
-    ) -> dict[int, tuple[Candidate, ...]]:
+    ) -> dict[int, tuple[Segment, ...]]:
         """Caption those of the sounds that are in memory, after all of them were looked at."""
-        longest = longest_seconds(self.model, config) if indices else 0.0
-        waveforms: dict[int, Tensor] = {}
+        if not indices:
+            return {}
+        plan = listening_plan(self.model, config, self.max_seconds)
+        windows: list[tuple[int, float, Tensor]] = []  # number of the sound, start in seconds, waveform
         for index in indices:
             try:
-                waveforms[index] = self._load(given[index], sample_rate, longest)
+                waveform = self._load(given[index], sample_rate, plan)
             except AudioError as e:
                 if bad is None:
                     raise AudioError(f"sound {index}: {e}" if len(given) > 1 else str(e)) from e
                 bad.append(BadFile(Path(str(index)), str(e), index))
-        places = list(waveforms)
-        made = caption_waveforms(self.model, list(waveforms.values()), config, self.limits)
-        return {places[place]: candidates for place, candidates in made}
+                continue
+            is_long = len(waveform) / SAMPLE_RATE > plan.whole_seconds
+            cut = plan.cut([waveform]) if is_long else [(0, waveform)]
+            windows += [(index, first / SAMPLE_RATE, part) for first, part in cut]
+        waveforms = [waveform for _, _, waveform in windows]
+        made = dict(caption_waveforms(self.model, waveforms, config, self.limits))
+        found: dict[int, tuple[Segment, ...]] = {}
+        for place, (index, start, waveform) in enumerate(windows):
+            segment = Segment(index, start, start + len(waveform) / SAMPLE_RATE, made[place])
+            found[index] = (*found.get(index, ()), segment)
+        return found
 
-    def _load(self, sound: Any, sample_rate: float, longest: float) -> Tensor:
+    def _load(self, sound: Any, sample_rate: float, plan: WindowPlan) -> Tensor:
         waveform = as_waveform(
             sound, sample_rate=SAMPLE_RATE, array_rate=sample_rate, channel=self.model.channel
         )
-        # What does not fit is refused, not cut: the caption would be of a part.
-        if len(waveform) / SAMPLE_RATE > longest:
-            raise AudioError(too_long(len(waveform) / SAMPLE_RATE, longest))
+        seconds = len(waveform) / SAMPLE_RATE
+        if seconds > plan.whole_seconds and not plan.window_seconds:
+            raise AudioError(too_long(seconds, plan.whole_seconds))
         return waveform
 
-    def _predict(self, sound: Any, index: int, candidates: Sequence[Candidate]) -> Prediction:
-        chosen, several = self.choose(candidates), tuple(candidates) if len(candidates) > 1 else ()
-        id, audio = str(index), None
+    def _predict(self, sound: Any, segments: Sequence[Segment], config: GenerationConfig) -> Prediction:
+        id, audio = str(segments[0].index), None
         if _is_path(sound):
             id, audio = str(sound), str(Path(sound).absolute())
-        return Prediction(id, audio, chosen.text, several, unfinished=chosen.unfinished)
+        return self.predict(segments, config, id=id, audio=audio)
 
 
 def _is_path(sound: Any) -> bool:

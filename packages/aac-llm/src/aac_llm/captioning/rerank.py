@@ -12,7 +12,9 @@ from typing import Protocol
 
 import numpy as np
 
+from aac_llm.data.captions import plain_words
 from aac_llm.data.predictions import Candidate
+from aac_llm.data.timestamps import parse_timed
 
 Similarity = Callable[[Sequence[str]], np.ndarray]
 """From n sentences to (n, n): how like sentence i is to sentence j; the diagonal is not used."""
@@ -24,8 +26,9 @@ DIGITS = 9
 def consensus(candidates: Sequence[Candidate], similarity: Similarity) -> Candidate:
     """Return the candidate most like the others; among equals the more probable, then the first by alphabet.
 
-    Its choice does not depend on the order of the candidates. One that was drawn several times counts so
-    often.
+    Its choice does not depend on the order of the candidates. Those that differ by case or punctuation alone
+    are one caption, of which the most probable spelling is taken; like one that was drawn several times it
+    counts so often. Of events with times only the words are compared.
 
     Args:
         candidates: of one sound, at least one.
@@ -38,12 +41,19 @@ def consensus(candidates: Sequence[Candidate], similarity: Similarity) -> Candid
         raise ValueError("expected at least one candidate, got none")
     if len(candidates) == 1:
         return candidates[0]
-    agreement = mean_similarity(similarity([candidate.text for candidate in candidates])).round(DIGITS)
+    spellings: dict[str, Candidate] = {}
+    for candidate in sorted(candidates, key=lambda one: (-one.score, one.text)):
+        spellings.setdefault(plain_words(_words(candidate)), candidate)
+    merged = [spellings[plain_words(_words(candidate))] for candidate in candidates]
+    agreement = mean_similarity(similarity([_words(candidate) for candidate in merged])).round(DIGITS)
     ranks = [
-        (-value, -candidate.score, candidate.text)
-        for value, candidate in zip(agreement, candidates, strict=True)
+        (-value, -candidate.score, candidate.text) for value, candidate in zip(agreement, merged, strict=True)
     ]
-    return candidates[min(range(len(candidates)), key=ranks.__getitem__)]
+    return merged[min(range(len(merged)), key=ranks.__getitem__)]
+
+
+def _words(candidate: Candidate) -> str:
+    return ", ".join(event.text for event in parse_timed(candidate.text)) or candidate.text
 
 
 def mean_similarity(similarities: np.ndarray) -> np.ndarray:

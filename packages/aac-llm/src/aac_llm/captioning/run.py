@@ -7,6 +7,7 @@ same command. A file that cannot be read costs itself only: it is named at the e
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from audio_common.prefetch import BadFile
@@ -15,14 +16,16 @@ from aac_llm.captioning.segments import merge_equal
 from aac_llm.captioning.subtitles import write_subtitles
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, in_order
-from aac_llm.data.predictions import Candidate, Prediction, write_predictions
+from aac_llm.data.predictions import NO_SOUND, Prediction, write_predictions
 from aac_llm.data.sounds import Sound
+from aac_llm.data.timestamps import write_timed
 from aac_llm.files import STREAM, is_stream
 from aac_llm.output import Progress, printable
 
 if TYPE_CHECKING:
     from aac_llm.captioning.captioner import Captioner
     from aac_llm.correction.corrector import Corrector
+    from aac_llm.models.windows import Segment
 
 
 class CaptionRun:
@@ -103,7 +106,7 @@ class CaptionRun:
         self.num_new += len(predictions)
         # Before it is kept: what is on the disk is final, and a continued run corrects nothing twice.
         if self.corrector:
-            predictions = self.corrector.correct_predictions(predictions)
+            predictions = self._correct(self.corrector, predictions)
         if self.journal:
             self.journal.append(predictions)
             return
@@ -112,14 +115,20 @@ class CaptionRun:
             for prediction in predictions:
                 print(format_line(prediction), flush=True)
 
+    def _correct(self, corrector: Corrector, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Repair captions but those of silence, which nobody wrote."""
+        spoken = [one for one in predictions if one.caption != NO_SOUND]
+        repaired = iter(corrector.correct_predictions(spoken)) if spoken else iter(())
+        return [one if one.caption == NO_SOUND else next(repaired) for one in predictions]
+
     def _whole(self) -> Iterator[tuple[list[Prediction], int]]:
-        """Yield captions of whole sounds, and how many sounds are left."""
+        """Yield captions of sounds, and how many sounds are left."""
         sounds = self.journal.lacking(self.sounds) if self.journal else list(self.sounds)
         num_done = 0
         paths = [sound.path for sound in sounds]
         for batch in self.captioner.caption_files(paths, self.config, self.bad_files, self.complaints):
             num_done += len(batch)
-            found = [self._predict(sounds[index], candidates) for index, candidates in batch.items()]
+            found = [self._predict(sounds[index], segments) for index, segments in batch.items()]
             # Files that could not be read are done, too.
             yield found, len(sounds) - num_done - len(self.bad_files)
 
@@ -140,34 +149,37 @@ class CaptionRun:
         )
         for batch in batches:
             found = [
-                self._predict(sounds[segment.index], segment.candidates, segment.start, segment.end)
+                replace(
+                    self._predict(sounds[segment.index], [segment]),
+                    start=segment.start,
+                    end=segment.end,
+                    references=(),  # they are of the whole sound
+                )
                 for segment in batch
             ]
             # The last sound of the batch may have more windows.
             yield found, len(sounds) - batch[-1].index
 
-    def _predict(
-        self,
-        sound: Sound,
-        candidates: Sequence[Candidate],
-        start: float | None = None,
-        end: float | None = None,
-    ) -> Prediction:
-        chosen = self.captioner.choose(candidates)
-        return Prediction(
-            id=sound.id,
-            audio=str(sound.path),
-            caption=chosen.text,
-            unfinished=chosen.unfinished,
-            candidates=tuple(candidates) if len(candidates) > 1 else (),
-            start=start,
-            end=end,
-            # The references are of the whole sound.
-            references=() if self.config.segments else sound.references,
+    def _predict(self, sound: Sound, segments: Sequence[Segment]) -> Prediction:
+        if self.config.timestamps:
+            self._complain_of_events(sound, segments)
+        return self.captioner.predict(
+            segments, self.config, id=sound.id, audio=str(sound.path), references=sound.references
         )
+
+    def _complain_of_events(self, sound: Sound, segments: Sequence[Segment]) -> None:
+        """Note events that make no sense, which the prediction leaves out."""
+        from aac_llm.models.prediction import unread_events
+
+        for segment in segments:
+            chosen = self.captioner.choose(segment.candidates)
+            if count := unread_events(chosen, segment):
+                text = f"{count} events of the caption make no sense and are left out: {chosen.text}"
+                self.complaints.append(BadFile(sound.path, text, segment.index, partly=True))
 
 
 def format_line(prediction: Prediction) -> str:
-    """Return a prediction as a line to print: id, times if there are any, caption."""
+    """Return a prediction as a line to print: id, times of a window, caption or events with their times."""
     times = "" if prediction.start is None else f"\t{prediction.start:.2f}\t{prediction.end:.2f}"
-    return f"{printable(prediction.id)}{times}\t{printable(prediction.caption)}"
+    text = write_timed(prediction.timestamps) or prediction.caption
+    return f"{printable(prediction.id)}{times}\t{printable(text)}"

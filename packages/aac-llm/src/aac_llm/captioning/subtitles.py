@@ -1,27 +1,59 @@
-"""Captions with times as subtitles: SubRip and WebVTT, a file for each sound."""
+"""Captions with times for players and editors: SubRip, WebVTT, Audacity's labels; a file for each sound."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from aac_llm.captioning.segments import group_by_sound
 from aac_llm.data.predictions import Prediction
 from aac_llm.files import TEMPORARY, write_atomically
+from aac_llm.models.long_sound import merge_events
 
+SubtitleKind: TypeAlias = Literal["srt", "vtt", "audacity"]
+ENDINGS: dict[SubtitleKind, str] = {"srt": "srt", "vtt": "vtt", "audacity": "txt"}
 MAX_NAME_BYTES = 200
 """Of a name in a path; file systems take 255, and endings are added."""
 
 
-def write_subtitles(predictions: Sequence[Prediction], folder: Path, kind: Literal["srt", "vtt"]) -> None:
+@dataclass(frozen=True)
+class Cue:
+    """A text that is shown from a time to another."""
+
+    start: float
+    """Seconds."""
+    end: float
+    """Seconds."""
+    text: str
+    """On one line."""
+
+
+def write_subtitles(predictions: Sequence[Prediction], folder: Path, kind: SubtitleKind) -> None:
     """Write a file for each sound below a folder, named by the sound's id."""
-    write = to_srt if kind == "srt" else to_vtt
+    writers: dict[SubtitleKind, Callable[[Sequence[Prediction]], str]]
+    writers = {"srt": to_srt, "vtt": to_vtt, "audacity": to_audacity}
     for left in folder.rglob(f".*{TEMPORARY}"):  # by a kill
         left.unlink(missing_ok=True)
     for parts in group_by_sound(predictions):
-        write_atomically(folder / f"{safe_name(parts[0].id)}.{kind}", write(parts))
+        # A captioner that was asked for events may have heard none: that is an empty file.
+        timed = [part for part in parts if part.timestamps or part.parts or part.start is not None]
+        write_atomically(folder / f"{safe_name(parts[0].id)}.{ENDINGS[kind]}", writers[kind](timed))
+
+
+def cues(predictions: Sequence[Prediction]) -> list[Cue]:
+    """Return what is shown of the parts of one sound, in order: events, else windows with their captions.
+
+    Raises:
+        ValueError: a caption has no times.
+    """
+    # Overlapping windows name an event twice.
+    events = merge_events([prediction.timestamps for prediction in predictions])
+    found = [Cue(event.onset, event.offset, _one_line(event.text)) for event in events]
+    found += [cue for prediction in predictions if not prediction.timestamps for cue in _cues(prediction)]
+    return sorted(found, key=lambda cue: (cue.start, cue.end))
 
 
 def to_srt(predictions: Sequence[Prediction]) -> str:
@@ -33,21 +65,25 @@ def to_srt(predictions: Sequence[Prediction]) -> str:
     rain
     <BLANKLINE>
     """
-    cues = [
-        f"{number}\n{_times(prediction, ',')}\n{_one_line(prediction)}\n"
-        for number, prediction in enumerate(predictions, 1)
-    ]
-    return "\n".join(cues)
+    return "\n".join(
+        f"{number}\n{_times(cue, ',')}\n{cue.text}\n" for number, cue in enumerate(cues(predictions), 1)
+    )
 
 
 def to_vtt(predictions: Sequence[Prediction]) -> str:
     """Return the parts of one sound as WebVTT, for `<track>` beside an audio player."""
     escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-    cues = [
-        f"{_times(prediction, '.')}\n{_one_line(prediction).translate(escapes)}\n"
-        for prediction in predictions
-    ]
-    return "\n".join(["WEBVTT\n", *cues])
+    found = [f"{_times(cue, '.')}\n{cue.text.translate(escapes)}\n" for cue in cues(predictions)]
+    return "\n".join(["WEBVTT\n", *found])
+
+
+def to_audacity(predictions: Sequence[Prediction]) -> str:
+    """Return the parts of one sound as a label track of Audacity (File > Import > Labels).
+
+    >>> to_audacity([Prediction("a", None, "rain", start=0.0, end=61.5)])
+    '0.000000\\t61.500000\\train\\n'
+    """
+    return "".join(f"{cue.start:.6f}\t{cue.end:.6f}\t{cue.text}\n" for cue in cues(predictions))
 
 
 def safe_name(id: str) -> str:
@@ -68,14 +104,23 @@ def _short(part: str) -> str:
     return f"{part[: MAX_NAME_BYTES // 4]}-{digest[:8]}"  # of up to four bytes a character
 
 
-def _one_line(prediction: Prediction) -> str:
-    return " ".join(prediction.caption.split())  # a blank line would end the cue
+def _cues(prediction: Prediction) -> Iterator[Cue]:
+    if prediction.parts:
+        yield from (Cue(part.start, part.end, _one_line(part.text)) for part in prediction.parts)
+    elif prediction.start is not None and prediction.end is not None:
+        yield Cue(prediction.start, prediction.end, _one_line(prediction.caption))
+    else:
+        raise ValueError(
+            f"subtitles need times, and {prediction.id!r} has none: caption with --segments or --timestamps"
+        )
 
 
-def _times(prediction: Prediction, point: str) -> str:
-    if prediction.start is None or prediction.end is None:
-        raise ValueError(f"subtitles need times, and {prediction.id!r} has none: caption with segments")
-    return f"{_time(prediction.start, point)} --> {_time(prediction.end, point)}"
+def _one_line(text: str) -> str:
+    return " ".join(text.split())  # a blank line would end the cue
+
+
+def _times(cue: Cue, point: str) -> str:
+    return f"{_time(cue.start, point)} --> {_time(cue.end, point)}"
 
 
 def _time(seconds: float, point: str) -> str:

@@ -111,6 +111,9 @@ class CaptionConfig(GenerationConfig):
     the same)."""
     sentence_encoder: str = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
     """For `rerank sentence`: folder or hub id of a sentence encoder."""
+    max_seconds: float | None = None
+    """Longer sounds are heard in overlapping windows of this length, and their captions joined (none: the
+    length that the model was trained on; where that is not known, what fits into the decoder's context)."""
     segments: bool = False
     """Caption each file window by window, with times; files of any length, held in memory only in part."""
     window_seconds: float = 10.0
@@ -119,8 +122,9 @@ class CaptionConfig(GenerationConfig):
     """With segments: from the start of one window to the next (none: window_seconds)."""
     merge: bool = False
     """With segments: join neighbouring windows of the same caption."""
-    subtitles: Literal["none", "srt", "vtt"] = "none"
-    """With segments: also write subtitles, one file for each sound, in the folder OUT.srt or OUT.vtt."""
+    subtitles: Literal["none", "srt", "vtt", "audacity"] = "none"
+    """With segments or timestamps: also write `srt` or `vtt` subtitles or `audacity` labels, one file for
+    each sound, in the folder OUT.srt, OUT.vtt or OUT.audacity."""
     correct: bool = False
     """Repair captions with a second language model, as `aac-llm correct` does: give --correction.llm."""
     correction: CorrectionConfig = field(default_factory=CorrectionConfig)
@@ -169,8 +173,14 @@ class CaptionConfig(GenerationConfig):
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
     def _check_segments(self) -> None:
-        if not self.segments and (self.merge or self.subtitles != "none"):
-            raise ValueError("merge and subtitles go with segments: add --segments")
+        if self.max_seconds is not None and not self.max_seconds >= 1.0:
+            raise ValueError(f"max_seconds must be at least 1, got {self.max_seconds}")
+        if self.segments and self.max_seconds is not None:
+            raise ValueError("max_seconds is for whole sounds: with --segments give --window_seconds")
+        if not self.segments and self.merge:
+            raise ValueError("merge goes with segments: add --segments")
+        if not (self.segments or self.timestamps) and self.subtitles != "none":
+            raise ValueError("subtitles need times: add --segments or --timestamps")
         if self.subtitles != "none" and (self.out is None or str(self.out) == "-"):
             raise ValueError("subtitles are written beside --out: give one")
         if not self.window_seconds >= 1.0:

@@ -80,6 +80,9 @@ class EvaluateConfig(MetricsConfig):
     """Beams of the model's captions."""
     max_new_tokens: int = 30
     """Most tokens of a caption of the model."""
+    max_seconds: float | None = None
+    """The model hears longer clips in overlapping windows of this length (none: the length that it was
+    trained on)."""
     channel: Channel | None = None
     """What is heard of several channels: `mean`, `first` or `loudest` (none: as the model was trained)."""
     batch_size: int = 32
@@ -123,6 +126,8 @@ class EvaluateConfig(MetricsConfig):
         for name in ("num_beams", "batch_size", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.max_seconds is not None and not self.max_seconds >= 1.0:
+            raise ValueError(f"max_seconds must be at least 1, got {self.max_seconds}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, got {self.limit}")
         if self.model is not None and self.references is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,21 @@ def has_words(caption: str) -> bool:
     (True, False, True)
     """
     return any(character.isalnum() for character in caption)
+
+
+def plain_words(caption: str) -> str:
+    """Return what captions share that differ by case, punctuation and space alone.
+
+    >>> plain_words("A dog, barking."), plain_words("a dog  barking"), plain_words("犬が吠える。")
+    ('a dog barking', 'a dog barking', '犬が吠える')
+    """
+    kept = (character if _is_of_word(character) else " " for character in caption.casefold())
+    return " ".join("".join(kept).split())
+
+
+def _is_of_word(character: str) -> bool:
+    # Marks belong to the letters of Thai or Hindi.
+    return unicodedata.category(character)[0] in "LMN"
 
 
 def _texts(value: Any, what: str) -> tuple[str, ...]:

@@ -2,9 +2,9 @@
 
 Lines are appended batch by batch, in the order in which sounds are captioned; at the end the file is written
 anew in the order of the input. `OUT.report.json` beside it has the settings, whether the run came to its end,
-how many captions were stopped before theirs, the files and rows that could not be read, what is odd about
-files that were captioned nevertheless, and the sounds that may lack windows (`--segments`): a run that is
-killed in the midst of one may be followed by a run over others.
+how many captions were stopped before theirs, which sounds were heard in windows, the files and rows that
+could not be read, what is odd about files that were captioned nevertheless, and the sounds that may lack
+windows (`--segments`): a run that is killed in the midst of one may be followed by a run over others.
 """
 
 from __future__ import annotations
@@ -176,6 +176,8 @@ class Journal:
             "complete": complete,
             "num_captions": len(self.predictions),
             "num_unfinished": sum(prediction.unfinished for prediction in self.predictions),
+            # Sounds longer than the model was trained on; their windows are in their rows, under `parts`.
+            "heard_in_windows": [prediction.id for prediction in self.predictions if prediction.parts],
             "bad_files": [*self._others_bad, *listed],
             "bad_rows": list(bad_rows),
             "complaints": self._complaints,
@@ -202,6 +204,8 @@ def describe_settings(config: CaptionConfig) -> dict[str, Any]:
     settings["decoder"] = config.decoder and identify(config.decoder)
     if config.do_sample:
         settings["seed"] = config.seed
+    if config.max_seconds is not None:
+        settings["max_seconds"] = config.max_seconds
     if config.segments:
         settings |= {
             "window_seconds": config.window_seconds,

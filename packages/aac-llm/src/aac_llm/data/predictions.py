@@ -5,9 +5,11 @@
 
 `start` and `end` (seconds) are there where the caption is of a part of the sound, `unfinished` where it was
 stopped at the most tokens that a caption may have, `timestamps` where the captioner wrote events with their
-times, `confidence` where it is known how often such captions are right, `references` where the manifest had
-captions, `original` and `correction` where a second language model changed the caption. Only `id` and
-`caption` must be there, so files of other systems are easy to make; unknown keys are ignored.
+times, `score` (mean log-probability of the caption's tokens) where a model wrote it, `confidence` where it is
+known how often such captions are right, `parts` where the sound was longer than the model was trained on and
+was heard in overlapping windows, `references` where the manifest had captions, `original` and `correction`
+where a second language model changed the caption. Only `id` and `caption` must be there, so files of other
+systems are easy to make; unknown keys are ignored.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from aac_llm.data.manifest import ManifestError, is_seconds, json_rows
 from aac_llm.data.timestamps import TimedEvent, events_of_row, rows_of_events
 from aac_llm.files import to_json, write_bytes
 
+NO_SOUND = "no sound"
+"""The caption of silence, in which nothing can be heard (see `models/silence.py`)."""
+
 
 class PredictionError(ValueError):
     """A file of predictions that cannot be read; the message names the file and the line."""
@@ -39,6 +44,22 @@ class Candidate:
     """Mean log-probability of its tokens."""
     unfinished: bool = False
     """Whether it was stopped at `max_new_tokens`, before its end."""
+
+
+@dataclass(frozen=True)
+class CaptionPart:
+    """What was heard in a window of a sound."""
+
+    start: float
+    """Seconds from the sound's beginning."""
+    end: float
+    """Seconds from the sound's beginning."""
+    text: str
+    """The caption (key `caption` in files)."""
+    score: float | None = None
+    """Mean log-probability of its tokens."""
+    confidence: float | None = None
+    """How likely it is right, 0 to 1; None: not known."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +82,12 @@ class Prediction:
     """Whether the model was stopped at `max_new_tokens`, before the caption's end."""
     timestamps: tuple[TimedEvent, ...] = ()
     """Events with their times from the sound's beginning, if the captioner wrote them."""
+    score: float | None = None
+    """Mean log-probability of the caption's tokens; None: no model of ours wrote it."""
     confidence: float | None = None
     """How likely the caption is right, 0 to 1; None: not known."""
+    parts: tuple[CaptionPart, ...] = ()
+    """What was heard in each window, if the sound was longer than the model was trained on."""
     references: tuple[str, ...] = ()
     """The manifest's captions of the sound, if there are any."""
     original: str | None = None
@@ -93,8 +118,12 @@ def row_of(prediction: Prediction) -> dict[str, Any]:
         row["unfinished"] = True
     if prediction.timestamps:
         row["timestamps"] = rows_of_events(prediction.timestamps)
-    if prediction.confidence is not None:
-        row["confidence"] = prediction.confidence
+    row |= _judgement(prediction)
+    if prediction.parts:
+        row["parts"] = [
+            {"start": part.start, "end": part.end, "caption": part.text} | _judgement(part)
+            for part in prediction.parts
+        ]
     if prediction.candidates:
         row["candidates"] = [
             {"caption": candidate.text, "score": candidate.score}
@@ -108,6 +137,11 @@ def row_of(prediction: Prediction) -> dict[str, Any]:
     if prediction.correction is not None:
         row["correction"] = prediction.correction
     return row
+
+
+def _judgement(one: Prediction | CaptionPart) -> dict[str, float]:
+    found = {"score": one.score, "confidence": one.confidence}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def from_json(row: Any) -> Prediction:
@@ -127,7 +161,9 @@ def from_json(row: Any) -> Prediction:
         end=_seconds(row, "end"),
         unfinished=row.get("unfinished") is True,
         timestamps=_events(row),
+        score=_number(row, "score"),
         confidence=_share(row, "confidence"),
+        parts=tuple(_part(value) for value in _list(row, "parts")),
         references=tuple(_reference(value) for value in _list(row, "references")),
         original=None if row.get("original") is None else _text(row, "original"),
         correction=_object(row, "correction"),
@@ -242,6 +278,27 @@ def _share(row: dict[str, Any], key: str) -> float | None:
     if value is not None and not (is_seconds(value) and value <= 1):
         raise PredictionError(f"expected a number from 0 to 1 under {key!r}, got {value!r}")
     return None if value is None else float(value)
+
+
+def _number(row: dict[str, Any], key: str) -> float | None:
+    value = row.get(key)
+    try:
+        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+            raise TypeError("no number")
+        return None if value is None else float(value)
+    except (TypeError, OverflowError) as e:
+        raise PredictionError(f"expected a number under {key!r}, got {value!r}") from e
+
+
+def _part(value: Any) -> CaptionPart:
+    times = [_seconds(value, key) for key in ("start", "end")] if isinstance(value, dict) else [None]
+    if None in times:
+        raise PredictionError(
+            f'expected {{"start": seconds, "end": seconds, "caption": text}} under \'parts\', got {value!r}'
+        )
+    start, end = (float(seconds or 0.0) for seconds in times)
+    text = _text(value, "caption")
+    return CaptionPart(start, end, text, _number(value, "score"), _share(value, "confidence"))
 
 
 def _events(row: dict[str, Any]) -> tuple[TimedEvent, ...]:

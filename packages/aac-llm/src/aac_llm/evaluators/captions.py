@@ -12,8 +12,8 @@ from audio_common.workers import DecodeLimits
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.data.journal import Journal, describe_settings, in_order
-from aac_llm.data.predictions import Candidate, Prediction, PredictionError
-from aac_llm.data.sounds import Sound, find_sounds, name_bad
+from aac_llm.data.predictions import Prediction, PredictionError
+from aac_llm.data.sounds import find_sounds, name_bad
 from aac_llm.data.systems import References, read_references, read_system
 from aac_llm.models.run_folder import resolve_model
 from aac_llm.output import Progress
@@ -103,6 +103,7 @@ def _caption_manifest(
         language=config.language,
         channel=config.channel,
         num_beams=config.num_beams,
+        max_seconds=config.max_seconds,
         max_new_tokens=config.max_new_tokens,
         min_new_tokens=min(CaptionConfig.min_new_tokens, config.max_new_tokens),
         batch_size=config.batch_size,
@@ -135,7 +136,9 @@ def caption_clips(
     if config.out is not None:
         # Before the model is loaded: other settings are refused at once.
         journal = Journal(config.out, describe_settings(config), sounds)
+    from aac_llm.models.confidence import choose_calibration
     from aac_llm.models.inference import caption_files, load_for_inference
+    from aac_llm.models.prediction import predict
 
     model = load_for_inference(config.model, device=config.device, dtype=config.dtype, channel=config.channel)
     lacking = journal.lacking(sounds) if journal else sounds
@@ -151,10 +154,21 @@ def caption_clips(
         bad_files=bad_files,
         complaints=complaints,
         decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
+        max_seconds=config.max_seconds,
     )
     with Progress("Captioning", len(sounds), start=len(sounds) - len(lacking)) as progress:
         for batch in batches:
-            found = [_predict(lacking[index], candidates[0]) for index, candidates in batch.items()]
+            found = [
+                predict(
+                    segments,
+                    id=lacking[index].id,
+                    audio=str(lacking[index].path),
+                    timestamps=config.timestamps,
+                    calibration=choose_calibration(model.calibrations, config),
+                    references=lacking[index].references,
+                )
+                for index, segments in batch.items()
+            ]
             predictions += found
             if journal:
                 journal.append(found)
@@ -165,13 +179,3 @@ def caption_clips(
     if journal:
         journal.finish(predictions, bad_files, complaints=complaints, bad_rows=bad_rows)
     return predictions, bad_files, complaints
-
-
-def _predict(sound: Sound, chosen: Candidate) -> Prediction:
-    return Prediction(
-        id=sound.id,
-        audio=str(sound.path),
-        caption=chosen.text,
-        unfinished=chosen.unfinished,
-        references=sound.references,
-    )

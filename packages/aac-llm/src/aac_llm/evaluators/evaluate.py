@@ -102,7 +102,14 @@ def _notes_on_clips(
 
 def _notes_on_captions(predictions: Sequence[Prediction]) -> list[str]:
     unfinished = sum(prediction.unfinished for prediction in predictions)
-    return [unfinished_note(unfinished, len(predictions))] if unfinished else []
+    in_windows = sum(bool(prediction.parts) for prediction in predictions)
+    lines = [unfinished_note(unfinished, len(predictions))] if unfinished else []
+    if in_windows:
+        lines.append(
+            f"{in_windows:,} clips are longer than the model was trained on: it heard them in windows, and "
+            "their captions are those of the windows joined (--max_seconds)"
+        )
+    return lines
 
 
 def _by_id(predictions: Sequence[Prediction]) -> dict[str, Prediction]:
@@ -145,6 +152,7 @@ def _scored_clips(
             tuple(texts),
             {name: float(values[number]) for name, values in columns.items()},
             systems[1][id].caption if len(systems) > 1 else None,
+            confidence=prediction.confidence,
         )
 
 

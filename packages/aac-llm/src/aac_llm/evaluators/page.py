@@ -1,7 +1,8 @@
 """A page to listen to results: sounds, captions, references and scores of each clip, worst first.
 
 One HTML file without anything from elsewhere: sounds are linked relative to it, or embedded when small. It
-can be read without JavaScript; with it, clips are sorted by any score and searched.
+can be read without JavaScript; with it, clips are sorted by any score and searched, and each event on the
+line of time is played by a click or by the keyboard (Tab or arrows, Enter; Escape stops).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from aac_llm.evaluators.report import (
     notes,
     table_rows,
 )
+from aac_llm.evaluators.timeline import draw_timeline
 from aac_llm.files import write_atomically
 
 TEMPLATE = "page.html.jinja"
@@ -137,6 +139,8 @@ def _clip(clip: ScoredClip, folder: Path, embed: bool) -> dict[str, Any]:
         "audio": audio_source(clip.audio, folder, embed) if clip.audio else "",
         "caption": clip.caption,
         "other": clip.other_caption,
+        "confidence": clip.confidence,
+        "timeline": draw_timeline(clip),
         "references": clip.references,
         "scores": [
             (name, display_name(name), format_score(name, value), value)

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
+from aac_llm.data.timestamps import TimedEvent
 from aac_llm.evaluators.score_table import Unavailable
 from aac_llm.files import write_json
 from aac_llm.output import console, printable
@@ -55,6 +56,12 @@ class ScoredClip:
     """Scores of the metrics that score single clips."""
     other_caption: str | None = None
     """The caption of the system that is compared with."""
+    confidence: float | None = None
+    """How likely the caption is right, by the model."""
+    timestamps: tuple[TimedEvent, ...] = ()
+    """Events that the captioner wrote."""
+    reference_timestamps: tuple[TimedEvent, ...] = ()
+    """Events of the references."""
 
 
 @dataclass(frozen=True)

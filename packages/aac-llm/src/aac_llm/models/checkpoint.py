@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| `config.json` | `ModelConfig`, `channel` unless it is mean, and the format's version; written last |
+| `config.json` | `ModelConfig`, the model's use (`config_file.USE`), the format's version; written last |
 | `bridge.safetensors` | query, Q-Former, projection |
 | `encoder_adapter.safetensors` | LoRA weights of the encoder (strategy lora) |
 | `encoder.safetensors` | the encoder, if it was trained in full or started from random weights |
@@ -31,8 +31,8 @@ from audio_common.hub import fetch, split_revision
 from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
-from aac_llm.config.sound import Channel
 from aac_llm.models.config_file import (
+    USE,
     beside,
     config_from_dict,
     named_from,
@@ -92,7 +92,8 @@ def read_config(folder: Path) -> ModelConfig:
     """
     path = folder / CONFIG_FILE
     settings = read_settings(path)
-    settings.pop("channel", None)
+    for name in USE:
+        settings.pop(name, None)
     check_settings(settings, path)
     try:
         config = config_from_dict(settings)
@@ -118,7 +119,7 @@ def save(
     decoder: Any,
     tokenizer: Any,
     tensors: Mapping[str, Tensor],
-    channel: Channel = "mean",
+    use: Mapping[str, Any],
 ) -> None:
     """Write a checkpoint; see the module's docstring.
 
@@ -128,7 +129,7 @@ def save(
         decoder: its language model.
         tokenizer: the language model's.
         tensors: all of the model's, by their names in it.
-        channel: what of several channels the model hears.
+        use: what else the configuration file holds, see `config_file.USE`.
     """
     parts = {part: select_part(tensors, part) for part in ("encoder", "bridge", "decoder")}
     # Names are rewritten for the new place; weights themselves are not touched.
@@ -150,7 +151,7 @@ def save(
             decoder.save_pretrained(new / DECODER_FOLDER, state_dict=parts["decoder"])
             tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
-        write_config(named, channel, new)
+        write_config(named, use, new)
 
 
 def save_merged(
@@ -160,7 +161,7 @@ def save_merged(
     bridge: nn.Module,
     decoder: Any,
     tokenizer: Any,
-    channel: Channel = "mean",
+    use: Mapping[str, Any],
 ) -> None:
     """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.
 
@@ -184,7 +185,7 @@ def save_merged(
         decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(decoder))
         tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
-        write_config(merged, channel, new)
+        write_config(merged, use, new)
 
 
 # Loading

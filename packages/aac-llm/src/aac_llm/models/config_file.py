@@ -1,4 +1,4 @@
-"""The file `config.json` of a captioner: its configuration, what it hears of several channels, its version.
+"""The file `config.json` of a captioner: its configuration, how it is used (`USE`), its version.
 
 A foreign one is read strictly: what is unknown, of another kind or of an absurd size is refused by its name.
 """
@@ -12,26 +12,40 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from audio_common.config import CEDConfig
-from audio_common.strict_json import JSONError, read_json
+from audio_common.strict_json import JSONError, read_json, read_object
 
 from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
-from aac_llm.config.sound import Channel, check_channel
+from aac_llm.config.sound import check_channel
+from aac_llm.data.manifest import is_seconds
 from aac_llm.files import write_json
+from aac_llm.models.confidence import calibrations_from
 from aac_llm.models.run_folder import CONFIG_FILE
 from aac_llm.models.tensors import CheckpointError
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "aac_llm"
+USE = ("channel", "trained_seconds", "confidence")
+"""Keys beside the configuration, each only where it is needed: what is heard of several channels, the longest
+sound of the training in seconds, the calibration of scores."""
 
 
-def read_channel(folder: Path) -> Channel:
-    """Return what of several channels the checkpoint's model was trained to hear."""
-    channel = read_settings(folder / CONFIG_FILE).get("channel", "mean")
+def read_use(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint knows of its use, by the attributes of the model that hold it.
+
+    Raises:
+        CheckpointError: it is of another kind.
+    """
+    path = folder / CONFIG_FILE
+    settings = read_settings(path)
+    channel, seconds = settings.get("channel", "mean"), settings.get("trained_seconds")
     try:
         check_channel(channel)
+        if seconds is not None and (not is_seconds(seconds) or not seconds):
+            raise ValueError(f"trained_seconds must be seconds above 0, got {seconds!r}")
+        calibrations = calibrations_from(settings.get("confidence", {}))
     except ValueError as e:
-        raise CheckpointError(f"{folder / CONFIG_FILE}: {e}") from e
-    return channel
+        raise CheckpointError(f"{path}: {e}") from e
+    return {"channel": channel, "trained_seconds": seconds, "calibrations": calibrations}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -99,14 +113,20 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def write_config(config: ModelConfig, channel: Channel, folder: Path) -> None:
-    """Write the configuration, whose folders are named relative to the checkpoint already."""
+def write_config(config: ModelConfig, use: Mapping[str, Any], folder: Path) -> None:
+    """Write the configuration, whose folders are named relative to the checkpoint already, and `USE`."""
     settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
     # Only where it is needed: versions that do not know it then read all others.
-    settings |= {} if channel == "mean" else {"channel": channel}
     if not config.timestamps:
         del settings["timestamps"]
-    write_json(folder / CONFIG_FILE, settings)
+    write_json(folder / CONFIG_FILE, settings | dict(use))
+
+
+def write_use(use: Mapping[str, Any], folder: Path) -> None:
+    """Change what a whole checkpoint says of its use, and nothing else."""
+    path = folder / CONFIG_FILE
+    kept = {name: value for name, value in read_object(path).items() if name not in USE}
+    write_json(path, kept | dict(use))
 
 
 def beside(name: str, folder: Path) -> str:

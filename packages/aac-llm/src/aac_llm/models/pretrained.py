@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -16,7 +17,8 @@ from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel
 from aac_llm.models import checkpoint
 from aac_llm.models.bridge import Bridge
-from aac_llm.models.config_file import read_channel
+from aac_llm.models.confidence import Calibration
+from aac_llm.models.config_file import read_use
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
 from aac_llm.models.reference_checkpoint import read_reference
 from aac_llm.models.tensors import load_part
@@ -32,6 +34,10 @@ class PretrainedModule(nn.Module):
     decoder: Any
     channel: Channel = "mean"
     """What is heard of sounds with several channels."""
+    trained_seconds: float | None = None
+    """The longest sound that it was trained on; None: not known."""
+    calibrations: Mapping[str, Calibration] = MappingProxyType({})
+    """How likely a caption is right by its score, by kind of caption; see `confidence.py`."""
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, device: str | torch.device = "cpu") -> Self:
@@ -88,7 +94,8 @@ class PretrainedModule(nn.Module):
         # Quantized weights have no other format to be cast to.
         if dtype is not None and config.quantization == "none":
             model.to(dtype)
-        model.channel = read_channel(folder)
+        for name, value in read_use(folder).items():
+            setattr(model, name, value)
         return model.eval().to(device)
 
     @classmethod
@@ -131,6 +138,14 @@ class PretrainedModule(nn.Module):
         """Return encoder, bridge and decoder by name."""
         return {"encoder": self.encoder, "bridge": self.bridge, "decoder": self.decoder}
 
+    def use(self) -> dict[str, Any]:
+        """Return how the model is used, as its configuration file has it; see `config_file.USE`."""
+        # Only what is needed: versions that do not know a key read all others.
+        found: dict[str, Any] = {} if self.channel == "mean" else {"channel": self.channel}
+        found |= {} if self.trained_seconds is None else {"trained_seconds": self.trained_seconds}
+        confidence = {kind: asdict(one) for kind, one in self.calibrations.items()}
+        return found | ({"confidence": confidence} if confidence else {})
+
     def save_pretrained(self, folder: str | Path, *, state_dict: Mapping[str, Tensor] | None = None) -> None:
         """Write what was trained, and the names of the rest, for `from_pretrained`.
 
@@ -140,7 +155,7 @@ class PretrainedModule(nn.Module):
                 (gathered from many GPUs).
         """
         tensors = state_dict if state_dict is not None else self.state_dict()
-        checkpoint.save(Path(folder), self.config, self.decoder, self.tokenizer, tensors, self.channel)
+        checkpoint.save(Path(folder), self.config, self.decoder, self.tokenizer, tensors, self.use())
 
     def save_merged(self, folder: str | Path) -> None:
         """Write everything, adapters merged into the weights: `decoder/` and `encoder/` are plain models.
@@ -148,7 +163,7 @@ class PretrainedModule(nn.Module):
         Raises:
             ValueError: the decoder is quantized.
         """
-        others = {"tokenizer": self.tokenizer, "channel": self.channel}
+        others = {"tokenizer": self.tokenizer, "use": self.use()}
         checkpoint.save_merged(Path(folder), self.config, **others, **self.parts())
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
