@@ -14,39 +14,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aac_llm.config.evaluate import METRICS, MetricsConfig
 from aac_llm.data.languages import ENGLISH, language_code
+from aac_llm.evaluators.columns import Column, Floats
+from aac_llm.evaluators.times import Times, timestamp_columns
 from aac_llm.metrics import combined
 from aac_llm.metrics.bleu import bleu_from_sums
 from aac_llm.metrics.java import JavaError
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.score import BLEU_NAMES, Scores, score_captions
 from aac_llm.metrics.scripts import is_latin, unspaced_languages
-from aac_llm.metrics.statistics import Statistic, mean_of_sums
 from aac_llm.metrics.tokenizer import tokenize
 
 if TYPE_CHECKING:
     from aac_llm.metrics.meteor import Meteor
 
-Floats = NDArray[np.float64]
-ENGLISH_ONLY = frozenset({"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events"})
+ENGLISH_ONLY = frozenset(
+    {"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events", "timestamps"}
+)
 """Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One score of a system."""
-
-    corpus: float
-    """Score of all clips together."""
-    clips: Floats | None = None
-    """Score of each clip, (clips,); None: it is a score of the whole only."""
-    table: Floats | None = None
-    """(clips,) scores or (clips, columns) counts, whose sums `statistic` scores; None: no interval."""
-    statistic: Statistic = mean_of_sums
-    """From sums of the table to scores; see `aac_llm.metrics.statistics`."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +66,7 @@ def score_texts(
     references: Sequence[Sequence[str]],
     metrics: Sequence[str] = ("available",),
     settings: MetricsConfig | None = None,
+    times: Times | None = None,
 ) -> ScoreTable:
     """Score captions by several metrics.
 
@@ -87,6 +75,7 @@ def score_texts(
         references: any number of references, at least one, for each clip.
         metrics: names of `METRICS`; `all`; or `available`, for which nothing is downloaded.
         settings: where jars and models are.
+        times: events with their times of the same clips, for the metric `timestamps`.
 
     Raises:
         ValueError: no clips, or a clip without references.
@@ -96,9 +85,13 @@ def score_texts(
     if not all(references):
         raise ValueError("every clip needs a reference: leave the others out before scoring")
     scorer = _Scorer(candidates, references, settings or MetricsConfig(), set(metrics) == {"available"})
+    scorer.times = times or Times()
     table = ScoreTable(len(candidates))
     # In this order, whatever order they were asked in.
     for name in METRICS:
+        # Of captions without times nobody expects them, unless they are asked for by name.
+        if name == "timestamps" and name not in metrics and not scorer.times.are_there:
+            continue
         if name in metrics or {"all", "available"} & set(metrics):
             try:
                 scorer.check_language(name)
@@ -158,6 +151,7 @@ class _Scorer:
         local_only: bool,
     ) -> None:
         self.raw = candidates, references
+        self.times = Times()
         # As in the tools of the published numbers, metrics get the tokenized texts; events get the raw ones.
         self.candidates = [" ".join(tokenize(text)) for text in candidates]
         self.references = [[" ".join(tokenize(text)) for text in texts] for texts in references]
@@ -316,4 +310,5 @@ _COLUMNS: dict[str, Callable[[_Scorer], Mapping[str, Column]]] = {
     "fense": _means(fense=lambda scorer: combined.fense(scorer.similarity(), scorer.error_probability())),
     "events": _events,
     "diversity": lambda scorer: scorer.pure("diversity"),
+    "timestamps": lambda scorer: timestamp_columns(scorer.times),
 }
