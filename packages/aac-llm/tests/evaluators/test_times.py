@@ -27,7 +27,7 @@ def test_counts_of_all_clips_give_the_score_and_its_interval() -> None:
     late = replace(RAIN, onset=2.5)
     said = predict(a=(DOG, late), b=(RAIN,), c=(DOG,), d=(DOG, DOG))
     found = evaluate_predictions(
-        said, CAPTIONS, metrics=("timestamps",), timestamps=TIMES, compare=predict(a=(DOG,)), bootstrap=200
+        said, CAPTIONS, metrics=("timestamps",), timestamps=TIMES, compare=predict(a=(DOG,)), bootstrap=40
     )
     # d's times are not known: its two events count nowhere. Found: 2 of 4 written, 2 of 3 there.
     assert found.corpus["timed_event_precision"] == pytest.approx(2 / 4)
