@@ -52,6 +52,7 @@ def test_ml_clap_reads_the_manifest(manifest: Path) -> None:
     assert rain.captions == {"eng_Latn": ("Rain falls on a roof.",), "fra_Latn": ("La pluie tombe.",)}
     assert dog.extra["microphone"] == "AT2020"
     assert dog.extra["choices"] == ["a dog", "a seal"]
+    assert rain.extra["timestamps"] == [{"text": "rain falls", "onset": 0.2, "offset": 1.0}]
 
 
 def test_aac_llm_reads_the_manifest(manifest: Path) -> None:
@@ -61,6 +62,9 @@ def test_aac_llm_reads_the_manifest(manifest: Path) -> None:
     dog, rain = read_manifest(manifest)
     assert (dog.captions, rain.captions) == (("A dog barks twice.",), ("Rain falls on a roof.",))
     assert dict(rain.translations) == {"fra": ("La pluie tombe.",)}
+    assert [(event.text, event.onset, event.offset) for event in rain.timestamps] == [
+        ("rain falls", 0.2, 1.0)
+    ]
     assert dog.extra["microphone"] == "AT2020"
 
 

@@ -1,6 +1,7 @@
 """`aac-llm evaluate`: clips are matched, everything is scored or named, systems are compared."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from aac_llm.evaluators.score_table import score_texts
 from aac_llm.metrics.score import score_captions
 from aac_llm.metrics.statistics import bootstrap_interval
 from aac_llm.models import inference
+from aac_llm.models.card import read_scores
 
 PURE = ("bleu", "rouge", "cider", "diversity", "events")
 REFERENCES = {
@@ -308,6 +310,29 @@ def test_clips_heard_in_windows_are_told_and_the_length_may_be_set(tiny_model, s
     assert parts == [0, 0, 0, 0, 2, 2]
     whole = evaluate(replace(config, captions=None, max_seconds=20.0))
     assert not any("longer than the model" in note for note in whole.notes)
+
+
+def test_scores_are_added_to_the_card_of_the_model(tiny_model_folder, scene_manifest, capsys):
+    # Beside it, as its decoder is named relative to its place.
+    model = Path(shutil.copytree(tiny_model_folder, tiny_model_folder.parent / "with-card"))
+    config = EvaluateConfig(
+        data=scene_manifest,
+        model=str(model),
+        split="train",
+        metrics=("cider", "events"),
+        num_beams=1,
+        bootstrap=10,
+        device="cpu",
+        card=True,
+    )
+    with pytest.raises(ValueError, match="card: scores go to the card of a model's folder"):
+        replace(config, model=None)
+    found = evaluate(config)
+    scores = {score.metric: score for score in read_scores(model)}
+    assert {name: score.value for name, score in scores.items()} == found.corpus
+    assert (scores["cider_d"].low, scores["cider_d"].high) == found.intervals["cider_d"]
+    assert (scores["cider_d"].data, scores["cider_d"].split) == (scene_manifest.name, "train")
+    assert f"card: {model / 'README.md'}" in capsys.readouterr().out
 
 
 def test_a_limit_takes_the_first_clips(tiny_model_folder, scene_manifest):

@@ -240,7 +240,7 @@ def test_leftovers_of_kills_are_cleaned(config: TrainConfig, whole: Path) -> Non
 def test_no_pickle_is_in_models(finished: TrainConfig) -> None:
     for name in ("best", "last"):
         kinds = {path.suffix for path in (finished.out / name).rglob("*") if path.is_file()}
-        assert kinds <= {".json", ".safetensors", ".jinja", ".model"}
+        assert kinds <= {".json", ".md", ".safetensors", ".jinja", ".model"}
 
 
 def test_two_trainings_in_one_folder_are_refused(config: TrainConfig) -> None:

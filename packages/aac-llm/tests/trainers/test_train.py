@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from aac_llm import cli
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.train import AugmentConfig, DataConfig, TrainConfig, ValidationConfig
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, write_manifest
 from aac_llm.data.timestamps import TimedEvent
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.models.card import CARD_FILE, read_scores
 from aac_llm.trainers.run_folder import find_checkpoint
 from aac_llm.trainers.train import read_clips, train, training_arguments
 from aac_llm.trainers.trainer import CaptionTrainer
@@ -54,13 +57,32 @@ def losses(out: Path) -> list[float]:
 def test_train_writes_models_that_caption_and_what_happened(config: TrainConfig) -> None:
     result = train(config)
     assert result.steps == 6
-    assert set(result.scores) == {"loss", "cider_d", "unfinished", "step"}
+    assert set(result.scores) == {"loss", "cider_d", "cider_d_low", "cider_d_high", "unfinished", "step"}
+    assert result.scores["cider_d_low"] <= result.scores["cider_d"] <= result.scores["cider_d_high"]
     waveform = torch.randn(1, 16_000) * 0.1
     for folder in ("best", "last"):
         assert CaptionModel.from_pretrained(config.out / folder).generate(waveform)[0][0].text is not None
     assert (config.out / "curves.png").stat().st_size > 1000
     assert len(losses(config.out)) == 6
     assert len(list(config.out.glob("checkpoint-*"))) == 1
+
+
+def test_the_card_says_what_made_the_model_and_its_command_trains_it_again(
+    config: TrainConfig, scene_manifest: Path
+) -> None:
+    result = train(replace(config, max_steps=3))
+    card = (config.out / "best" / CARD_FILE).read_text()
+    num_clips = len(read_clips([scene_manifest], ["train"], "eng_Latn"))
+    assert f"| training | {scene_manifest} | {num_clips} |" in card
+    assert "3 updates, seed 20" in card
+    scores = {score.metric: score for score in read_scores(config.out / "best")}
+    assert set(scores) == {"loss", "cider_d", "unfinished"}
+    assert scores["cider_d"].value == result.scores["cider_d"]
+    assert (scores["cider_d"].low, scores["cider_d"].num_clips) == (result.scores["cider_d_low"], 4)
+    assert read_scores(config.out / "last") == []
+    command = shlex.split(next(line for line in card.splitlines() if line.startswith("aac-llm train")))
+    assert command[-2:] == ["--out", "AGAIN"]
+    assert cli.read(command[1:]) == replace(config, max_steps=3, out=Path("AGAIN"))
 
 
 def test_times_are_learned_where_clips_have_them(
@@ -73,7 +95,9 @@ def test_times_are_learned_where_clips_have_them(
     manifest = tmp_path / "timed.jsonl"
     write_manifest(manifest, [replace(clip, timestamps=(event,)) for clip in scene_clips])
     timed = replace(timed, data=replace(timed.data, train=(manifest,), validation=(manifest,)))
-    assert set(train(timed).scores) == {"loss", "timed_loss", "cider_d", "unfinished", "step"}
+    assert set(train(timed).scores) > {"loss", "timed_loss", "cider_d", "unfinished", "step"}
+    # Captions with times have a confidence of their own.
+    assert set(CaptionModel.from_pretrained(config.out / "best").calibrations) == {"captions", "timestamps"}
     model = CaptionModel.from_pretrained(config.out / "last")
     assert model.config.timestamps
     assert len(model.generate(torch.zeros(1, 16_000), timestamps=True, max_new_tokens=2)) == 1
@@ -130,9 +154,9 @@ def test_training_lowers_the_loss(config: TrainConfig) -> None:
 
 def test_checkpoints_hold_adapters_and_no_decoder(config: TrainConfig, tiny_decoder: Path) -> None:
     train(replace(config, max_steps=2, eval_steps=2, validation=ValidationConfig(max_clips=1)))
-    saved = sum(path.stat().st_size for path in (config.out / "last").glob("*.safetensors"))
+    saved = sum(path.stat().st_size for path in (config.out / "last").rglob("*.safetensors"))
     assert not (config.out / "last" / "decoder").exists()
-    assert (config.out / "last" / "decoder_adapter.safetensors").stat().st_size < 60_000
+    assert (config.out / "last" / "decoder_adapter" / "adapter_model.safetensors").stat().st_size < 60_000
     assert saved < 1_200_000
 
 
@@ -234,7 +258,7 @@ def test_killed_training_resumes_to_the_last_bit(config: TrainConfig, tmp_path: 
     process.wait()
     train(killed)
     assert losses(killed.out) == losses(whole.out)
-    for name in ("bridge", "encoder_adapter", "decoder_adapter"):
+    for name in ("bridge", "encoder_adapter/adapter_model", "decoder_adapter/adapter_model"):
         files = [run.out / "last" / f"{name}.safetensors" for run in (whole, killed)]
         assert files[0].read_bytes() == files[1].read_bytes()
 

@@ -113,6 +113,8 @@ class EvaluateConfig(MetricsConfig):
     """Write an HTML page here: audio players, captions, references, scores, worst first."""
     embed: bool = False
     """Put sounds of up to 2 MB into the page itself, so that it can be sent alone."""
+    card: bool = False
+    """Add the scores, with their intervals, to the model card of --model (a folder): its README.md."""
     sort_by: str = "auto"
     """The score by which clips are worst on the page; `auto`: the most telling one that there is."""
 
@@ -144,6 +146,8 @@ class EvaluateConfig(MetricsConfig):
             raise ValueError(
                 "references: with --model the manifest itself holds them; leave --references out"
             )
+        if self.card and (self.model is None or not Path(self.model).is_dir()):
+            raise ValueError(f"card: scores go to the card of a model's folder, got --model {self.model}")
         for name in ("json", "page", "captions"):
             path = getattr(self, name)
             if path is not None and str(path) != "-" and path in (self.data, self.references, self.compare):

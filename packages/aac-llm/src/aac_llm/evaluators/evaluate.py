@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from aac_llm.config.evaluate import EvaluateConfig, MetricsConfig
 from aac_llm.data.predictions import Prediction, unfinished_note
@@ -20,6 +21,7 @@ from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, 
 from aac_llm.evaluators.times import Times
 from aac_llm.lock import hold_outputs
 from aac_llm.metrics.statistics import bootstrap_interval, compare_systems
+from aac_llm.models.run_folder import resolve_model
 from aac_llm.output import printable
 
 
@@ -237,7 +239,32 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
     if config.page is not None:
         write_page(config.page, evaluation, title=_title(config), sort_by=config.sort_by, embed=config.embed)
         print(f"page: {printable(config.page)}", file=screen)
+    if config.card:
+        print(f"card: {printable(add_to_card(config, evaluation))}", file=screen)
     return evaluation
+
+
+def add_to_card(config: EvaluateConfig, evaluation: Evaluation) -> Path:
+    """Add the scores to the card of `config.model`, and return the card's path."""
+    from aac_llm.models.card import CARD_FILE, Score, add_scores
+
+    folder = Path(resolve_model(str(config.model)))
+    scores = []
+    for name, value in evaluation.corpus.items():
+        low, high = evaluation.intervals.get(name, (None, None))
+        scores.append(
+            Score(
+                metric=name,
+                value=value,
+                low=low,
+                high=high,
+                data=config.data.name,
+                split=config.split,
+                num_clips=evaluation.num_clips,
+            )
+        )
+    add_scores(folder, scores)
+    return folder / CARD_FILE
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:

@@ -4,11 +4,12 @@
 |---|---|
 | `config.json` | `ModelConfig`, the model's use (`config_file.USE`), the format's version; written last |
 | `bridge.safetensors` | query, Q-Former, projection |
-| `encoder_adapter.safetensors` | LoRA weights of the encoder (strategy lora) |
+| `encoder_adapter/` | adapters of the encoder (strategy lora), as peft writes them |
 | `encoder.safetensors` | the encoder, if it was trained in full or started from random weights |
-| `decoder_adapter.safetensors` | LoRA weights of the decoder (strategy lora) |
+| `decoder_adapter/` | adapters of the decoder (strategy lora), as peft writes them |
 | `decoder/` | the decoder, if it was trained in full |
 | `tokenizer.json`, ... | the decoder's tokenizer |
+| `README.md` | the model card |
 
 A frozen part is named in `config.json` (`decoder`, `encoder_weights`); a folder is named relative to the
 checkpoint where it is near, so that both can be moved together. Files are written beside their place and then
@@ -31,6 +32,8 @@ from audio_common.hub import fetch, split_revision
 from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
+from aac_llm.models.adapter_folder import Part, find_weights, read_adapter, save_adapter
+from aac_llm.models.card import CARD_FILE
 from aac_llm.models.config_file import (
     USE,
     beside,
@@ -41,16 +44,15 @@ from aac_llm.models.config_file import (
 )
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
 from aac_llm.models.entries import replace_entries
-from aac_llm.models.lora import adapter_tensors, base_tensors, merged_tensors, name_in_module
+from aac_llm.models.lora import base_tensors, merged_tensors
 from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
 from aac_llm.models.sizes import check_parts, check_settings
 from aac_llm.models.tensors import CheckpointError, load_part, read_tensors, select_part, write_tensors
 
 BRIDGE_FILE = "bridge.safetensors"
 ENCODER_FILE = "encoder.safetensors"
-ADAPTER_FILES = {"encoder": "encoder_adapter.safetensors", "decoder": "decoder_adapter.safetensors"}
 DECODER_FOLDER, ENCODER_FOLDER = "decoder", "encoder"
-PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", CARD_FILE)
 """Files of a captioner on the hub; no code and no pickle is fetched."""
 
 
@@ -99,15 +101,20 @@ def read_config(folder: Path) -> ModelConfig:
         config = config_from_dict(settings)
     except (TypeError, ValueError) as e:
         raise CheckpointError(f"{path}: {e}") from e
-    strategies = {"encoder": config.encoder_strategy, "decoder": config.decoder_strategy}
     own_encoder = folder / ENCODER_FILE
     check_parts(
         config,
         folder / BRIDGE_FILE,
         own_encoder if own_encoder.exists() else None,
-        {part: folder / ADAPTER_FILES[part] for part, name in strategies.items() if name == "lora"},
+        [find_weights(folder, part) for part in adapted_parts(config)],
     )
     return config
+
+
+def adapted_parts(config: ModelConfig) -> list[Part]:
+    """Return the parts that have adapters."""
+    strategies: dict[Part, str] = {"encoder": config.encoder_strategy, "decoder": config.decoder_strategy}
+    return [part for part, strategy in strategies.items() if strategy == "lora"]
 
 
 # Saving
@@ -120,6 +127,8 @@ def save(
     tokenizer: Any,
     tensors: Mapping[str, Tensor],
     use: Mapping[str, Any],
+    *,
+    card: str,
 ) -> None:
     """Write a checkpoint; see the module's docstring.
 
@@ -130,6 +139,7 @@ def save(
         tokenizer: the language model's.
         tensors: all of the model's, by their names in it.
         use: what else the configuration file holds, see `config_file.USE`.
+        card: text of its model card.
     """
     parts = {part: select_part(tensors, part) for part in ("encoder", "bridge", "decoder")}
     # Names are rewritten for the new place; weights themselves are not touched.
@@ -141,9 +151,9 @@ def save(
     )
     with replace_entries(folder, last=CONFIG_FILE) as new:
         write_tensors(parts["bridge"], new / BRIDGE_FILE)
-        for part, strategy in (("encoder", config.encoder_strategy), ("decoder", config.decoder_strategy)):
-            if strategy == "lora":
-                write_tensors(adapter_tensors(parts[part]), new / ADAPTER_FILES[part])
+        bases: dict[Part, str | None] = {"encoder": config.encoder_weights, "decoder": config.decoder}
+        for part in adapted_parts(config):
+            save_adapter(new, part, config.lora, parts[part], bases[part])
         # An encoder that began from random weights has no name under which it could be found again.
         if config.encoder_strategy == "full" or config.encoder_weights is None:
             write_tensors(base_tensors(parts["encoder"]), new / ENCODER_FILE)
@@ -151,6 +161,7 @@ def save(
             decoder.save_pretrained(new / DECODER_FOLDER, state_dict=parts["decoder"])
             tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
+        (new / CARD_FILE).write_text(card, encoding="utf-8")
         write_config(named, use, new)
 
 
@@ -162,6 +173,8 @@ def save_merged(
     decoder: Any,
     tokenizer: Any,
     use: Mapping[str, Any],
+    *,
+    card: str,
 ) -> None:
     """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.
 
@@ -185,6 +198,7 @@ def save_merged(
         decoder.save_pretrained(new / DECODER_FOLDER, state_dict=merged_tensors(decoder))
         tokenizer.save_pretrained(new / DECODER_FOLDER)
         tokenizer.save_pretrained(new)
+        (new / CARD_FILE).write_text(card, encoding="utf-8")
         write_config(merged, use, new)
 
 
@@ -260,13 +274,11 @@ def load_trained(
     tensors = read_tensors(folder / BRIDGE_FILE)
     _check_width(config, bridge, tensors, folder)
     load_part(bridge, tensors, str(folder / BRIDGE_FILE))
-    strategies = {"encoder": config.encoder_strategy, "decoder": config.decoder_strategy}
-    for part, module in (("encoder", encoder), ("decoder", decoder)):
-        if strategies[part] == "lora":
-            path = folder / ADAPTER_FILES[part]
-            # Base weights are not in the file; of adapters every one must be there.
-            adapter = {name_in_module(name): tensor for name, tensor in read_tensors(path).items()}
-            load_part(module, adapter, str(path), kept=r"^(?!.*\.lora_[AB]\.)")
+    modules: dict[Part, nn.Module] = {"encoder": encoder, "decoder": decoder}
+    for part in adapted_parts(config):
+        adapter = read_adapter(folder, part, config.lora)
+        # Base weights are not in the file; of adapters every one must be there.
+        load_part(modules[part], adapter, str(find_weights(folder, part)), kept=r"^(?!.*\.lora_[AB]\.)")
 
 
 def load_whole(config: ModelConfig, folder: Path, *, encoder: nn.Module, decoder: nn.Module) -> None:

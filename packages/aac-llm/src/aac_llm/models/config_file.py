@@ -22,7 +22,9 @@ from aac_llm.models.confidence import calibrations_from
 from aac_llm.models.run_folder import CONFIG_FILE
 from aac_llm.models.tensors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""In version 1 adapters were single files; see `adapter_folder.py`."""
 MODEL_TYPE = "aac_llm"
 USE = ("channel", "trained_seconds", "confidence")
 """Keys beside the configuration, each only where it is needed: what is heard of several channels, the longest
@@ -62,7 +64,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict) or settings.pop("model_type", None) != MODEL_TYPE:
         raise CheckpointError(f"{path} does not describe a captioner (model_type {MODEL_TYPE!r})")
     version = settings.pop("format_version", None)
-    if version != FORMAT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise CheckpointError(
             f"{path}: expected format_version {FORMAT_VERSION}, got {version!r}; written by a newer aac-llm?"
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from audio_common.ced import CED
@@ -30,8 +30,7 @@ def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRAConfig) -> N
         encoder.freeze()
         return
     if strategy == "lora":
-        names = "|".join(settings.encoder_targets)
-        _inject(encoder, rf"blocks\.\d+\.(attn|mlp)\.({names})", settings)
+        _inject(encoder, peft_config(settings, "encoder"))
         # Statistics of a batch would depend on its padding, and a small batch's are poor.
         encoder.freeze_batch_norm()
         _train_adapters(encoder)
@@ -48,15 +47,30 @@ def prepare_decoder(decoder: nn.Module, strategy: Strategy, settings: LoRAConfig
     if strategy == "frozen":
         decoder.requires_grad_(False)
     elif strategy == "lora":
-        names = "|".join(re.escape(name) for name in settings.decoder_targets)
-        _inject(decoder, rf"(.*\.)?({names})", settings)
+        _inject(decoder, peft_config(settings, "decoder"))
         _train_adapters(decoder)
     else:
         # Trained in full: small updates would be lost in bfloat16.
         decoder.float().requires_grad_(True)
 
 
-def _inject(module: nn.Module, pattern: str, settings: LoRAConfig) -> None:
+def peft_config(settings: LoRAConfig, part: Literal["encoder", "decoder"]) -> LoraConfig:
+    """Return the settings of a part's adapters in peft's form."""
+    if part == "encoder":
+        pattern = rf"blocks\.\d+\.(attn|mlp)\.({'|'.join(settings.encoder_targets)})"
+    else:
+        pattern = rf"(.*\.)?({'|'.join(map(re.escape, settings.decoder_targets))})"
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides it, a float is fine
+        lora_dropout=settings.dropout,
+        target_modules=pattern,
+        task_type=None if part == "encoder" else "CAUSAL_LM",
+    )
+
+
+def _inject(module: nn.Module, config: LoraConfig) -> None:
+    pattern = str(config.target_modules)
     # peft's own error names no layer that there is.
     if not any(re.fullmatch(pattern, name) for name, _ in module.named_modules()):
         linear = {name.split(".")[-1] for name, m in module.named_modules() if isinstance(m, nn.Linear)}
@@ -64,12 +78,6 @@ def _inject(module: nn.Module, pattern: str, settings: LoRAConfig) -> None:
             f"no layer of {type(module).__name__} matches the LoRA targets {pattern}; "
             f"its linear layers are {', '.join(sorted(linear))}"
         )
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # peft divides it, a float is fine
-        lora_dropout=settings.dropout,
-        target_modules=pattern,
-    )
     inject_adapter_in_model(config, module, adapter_name=ADAPTER)
 
 

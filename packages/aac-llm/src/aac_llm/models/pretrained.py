@@ -17,6 +17,7 @@ from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel
 from aac_llm.models import checkpoint
 from aac_llm.models.bridge import Bridge
+from aac_llm.models.card import make_card, read_card
 from aac_llm.models.confidence import Calibration
 from aac_llm.models.config_file import read_use
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
@@ -38,6 +39,8 @@ class PretrainedModule(nn.Module):
     """The longest sound that it was trained on; None: not known."""
     calibrations: Mapping[str, Calibration] = MappingProxyType({})
     """How likely a caption is right by its score, by kind of caption; see `confidence.py`."""
+    card: str | None = None
+    """Text of the model card; None: one is made of the configuration."""
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, device: str | torch.device = "cpu") -> Self:
@@ -96,6 +99,7 @@ class PretrainedModule(nn.Module):
             model.to(dtype)
         for name, value in read_use(folder).items():
             setattr(model, name, value)
+        model.card = read_card(folder)
         return model.eval().to(device)
 
     @classmethod
@@ -146,16 +150,31 @@ class PretrainedModule(nn.Module):
         confidence = {kind: asdict(one) for kind, one in self.calibrations.items()}
         return found | ({"confidence": confidence} if confidence else {})
 
-    def save_pretrained(self, folder: str | Path, *, state_dict: Mapping[str, Tensor] | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        state_dict: Mapping[str, Tensor] | None = None,
+        card: str | None = None,
+    ) -> None:
         """Write what was trained, and the names of the rest, for `from_pretrained`.
 
         Args:
             folder: created if need be; other files in it are left alone.
             state_dict: the tensors to write under the model's names, if they are not the model's own
                 (gathered from many GPUs).
+            card: text of the model card; None: the model's own.
         """
         tensors = state_dict if state_dict is not None else self.state_dict()
-        checkpoint.save(Path(folder), self.config, self.decoder, self.tokenizer, tensors, self.use())
+        checkpoint.save(
+            Path(folder),
+            self.config,
+            self.decoder,
+            self.tokenizer,
+            tensors,
+            self.use(),
+            card=card or self.card or make_card(self.config),
+        )
 
     def save_merged(self, folder: str | Path) -> None:
         """Write everything, adapters merged into the weights: `decoder/` and `encoder/` are plain models.
@@ -163,7 +182,8 @@ class PretrainedModule(nn.Module):
         Raises:
             ValueError: the decoder is quantized.
         """
-        others = {"tokenizer": self.tokenizer, "use": self.use()}
+        card = self.card or make_card(self.config)
+        others = {"tokenizer": self.tokenizer, "use": self.use(), "card": card}
         checkpoint.save_merged(Path(folder), self.config, **others, **self.parts())
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:

@@ -34,16 +34,14 @@ def check_settings(settings: Mapping[str, Any], path: Path) -> None:
         raise CheckpointError(str(e)) from e
 
 
-def check_parts(
-    config: ModelConfig, bridge: Path, encoder: Path | None, adapters: Mapping[str, Path]
-) -> None:
+def check_parts(config: ModelConfig, bridge: Path, encoder: Path | None, adapters: Sequence[Path]) -> None:
     """Refuse files whose tensors are not those of the configuration.
 
     Args:
         config: of the captioner.
         bridge: its file.
         encoder: its file, if the captioner has one of its own.
-        adapters: files of low-rank weights, by the part that they are of.
+        adapters: files of low-rank weights.
 
     Raises:
         CheckpointError: naming the file and the tensors.
@@ -68,7 +66,7 @@ def check_parts(
         wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
         if problems := find_misfits(wanted, _shapes(path)):
             raise CheckpointError(f"{path} does not fit its config.json: {'; '.join(problems[:5])}")
-    for path in adapters.values():
+    for path in adapters:
         for name, shape in _shapes(path).items():
             rank = shape[0] if ".lora_A." in name else shape[-1] if ".lora_B." in name else None
             if rank is not None and rank != config.lora.rank:

@@ -30,6 +30,7 @@ from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.config_file import write_use
 from aac_llm.output import printable
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
+from aac_llm.trainers.card import INTERVALS
 from aac_llm.trainers.confidence import calibrate
 from aac_llm.trainers.curves import plot_curves
 from aac_llm.trainers.lengths import (
@@ -63,7 +64,8 @@ def train_verb(config: TrainConfig) -> int:
     """Train, say where the model is, and return 1 if clips had to be left out."""
     result = train(config)
     if PartialState().is_main_process:
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in result.scores.items() if name != "step")
+        shown = [name for name in result.scores if name != "step" and not name.endswith(INTERVALS)]
+        scores = ", ".join(f"{name} {result.scores[name]:.3f}" for name in shown)
         print(
             f"model: {printable(result.model)}"
             + (f" ({scores} after {result.scores['step']:.0f} updates)" if scores else "")
@@ -151,6 +153,7 @@ def build_model(config: TrainConfig) -> CaptionModel:
     if config.data.timestamps:
         # Also of a captioner to go on from; no weights are added, so nothing else changes.
         model.config = replace(model.config, timestamps=True)
+    model.card = None  # that of the model to go on from would be wrong of this one
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model

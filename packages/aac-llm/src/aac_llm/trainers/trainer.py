@@ -28,6 +28,7 @@ from aac_llm.config.train import AugmentConfig, TrainConfig
 from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.trainers.card import training_card
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
@@ -196,7 +197,10 @@ class CaptionTrainer(Trainer):
         state = self.accelerator.get_state_dict(self.model_wrapped) if self.is_sharded else None
 
         def save(new: Path) -> None:
-            self.captioner.save_pretrained(new, state_dict=state)
+            card = training_card(
+                self.settings, self.captioner.config, self.datasets, self.state.global_step, scores
+            )
+            self.captioner.save_pretrained(new, state_dict=state, card=card)
             if scores is not None:
                 write_json(new / VALIDATION, scores)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from aac_llm.data.dataset import CaptionDataset, Example
 from aac_llm.data.manifest import Clip
 from aac_llm.data.predictions import Candidate
-from aac_llm.metrics import score_captions
+from aac_llm.metrics import bootstrap_interval, score_captions
 from aac_llm.models.bridge import AcousticTokens
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.prompt import IGNORED
@@ -66,6 +66,7 @@ def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[st
     """Return `loss` per token; of captions `cider_d` against all references, and the share `unfinished`.
 
     Where events with their times are learned `timed_loss` per token of these, too.
+    `cider_d_low` and `cider_d_high` are the ends of its 95 % interval over the clips.
 
     Raises:
         TrainingError: there is no clip, or the loss of some is not finite; it names them.
@@ -88,7 +89,9 @@ def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[st
     if captioned:
         references = [clips[clip.index].captions for clip in captioned]
         captions = [clip.caption or "" for clip in captioned]
-        scores["cider_d"] = score_captions(captions, references, metrics=("cider",)).corpus["cider_d"]
+        found_scores = score_captions(captions, references, metrics=("cider",))
+        interval = bootstrap_interval(found_scores.clips["cider_d"])
+        scores |= {"cider_d": interval.value, "cider_d_low": interval.low, "cider_d_high": interval.high}
         scores["unfinished"] = sum(clip.unfinished for clip in captioned) / len(captioned)
     return scores
 
