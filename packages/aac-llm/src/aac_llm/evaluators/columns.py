@@ -24,3 +24,5 @@ class Column:
     """(clips,) scores or (clips, columns) counts, whose sums `statistic` scores; None: no interval."""
     statistic: Statistic = mean_of_sums
     """From sums of the table to scores; see `aac_llm.metrics.statistics`."""
+    made_by: str = ""
+    """Models or programs that made it, with their versions; empty: this package alone."""
