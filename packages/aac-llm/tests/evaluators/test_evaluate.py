@@ -101,7 +101,7 @@ def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeyp
     assert not named & set(found.corpus), "SPIDEr without SPICE is not SPIDEr"
     assert all(missing.remedy for missing in found.unavailable.values())
     assert "install Java" in found.unavailable["spider"].remedy
-    pure = {"bleu", "rouge", "cider", "spice_like", "spider_like", "events", "diversity"}
+    pure = {"bleu", "rouge", "cider", "spice_like", "spider_like", "events", "diversity", "timestamps"}
     assert set(METRICS) - named == pure
 
 
@@ -401,6 +401,26 @@ def test_captions_of_a_model_go_on_after_a_kill(tiny_model_folder, scene_manifes
     assert set(held) < set((tmp_path / "p.jsonl").read_text().splitlines())
 
 
+def test_clips_heard_in_windows_are_told_and_the_length_may_be_set(tiny_model, scene_manifest, tmp_path):
+    tiny_model.trained_seconds = 4.5
+    tiny_model.save_pretrained(tmp_path / "model")
+    config = EvaluateConfig(
+        data=scene_manifest,
+        model=str(tmp_path / "model"),
+        captions=tmp_path / "captions.jsonl",
+        metrics=("cider",),
+        bootstrap=0,
+        device="cpu",
+    )
+    found = evaluate(config)
+    assert found.num_clips == 6
+    assert any(note.startswith("2 clips are longer than the model was trained on") for note in found.notes)
+    parts = [len(one.parts) for one in read_predictions(tmp_path / "captions.jsonl")]
+    assert parts == [0, 0, 0, 0, 2, 2]
+    whole = evaluate(replace(config, captions=None, max_seconds=20.0))
+    assert not any("longer than the model" in note for note in whole.notes)
+
+
 def test_scores_are_added_to_the_card_of_the_model(tiny_model_folder, scene_manifest, capsys):
     # Beside it, as its decoder is named relative to its place.
     model = Path(shutil.copytree(tiny_model_folder, tiny_model_folder.parent / "with-card"))
@@ -422,26 +442,6 @@ def test_scores_are_added_to_the_card_of_the_model(tiny_model_folder, scene_mani
     assert (scores["cider_d"].low, scores["cider_d"].high) == found.intervals["cider_d"]
     assert (scores["cider_d"].data, scores["cider_d"].split) == (scene_manifest.name, "train")
     assert f"card: {model / 'README.md'}" in capsys.readouterr().out
-
-
-def test_clips_heard_in_windows_are_told_and_the_length_may_be_set(tiny_model, scene_manifest, tmp_path):
-    tiny_model.trained_seconds = 4.5
-    tiny_model.save_pretrained(tmp_path / "model")
-    config = EvaluateConfig(
-        data=scene_manifest,
-        model=str(tmp_path / "model"),
-        captions=tmp_path / "captions.jsonl",
-        metrics=("cider",),
-        bootstrap=0,
-        device="cpu",
-    )
-    found = evaluate(config)
-    assert found.num_clips == 6
-    assert any(note.startswith("2 clips are longer than the model was trained on") for note in found.notes)
-    parts = [len(one.parts) for one in read_predictions(tmp_path / "captions.jsonl")]
-    assert parts == [0, 0, 0, 0, 2, 2]
-    whole = evaluate(replace(config, captions=None, max_seconds=20.0))
-    assert not any("longer than the model" in note for note in whole.notes)
 
 
 def test_a_limit_takes_the_first_clips(tiny_model_folder, scene_manifest):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from aac_llm.config.model import ModelConfig, WhisperConfig
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.models.encoder import tokens_per_second
+from aac_llm.models.encoder import token_seconds
 from aac_llm.models.tensors import CheckpointError
 from aac_llm.models.whisper import WhisperEncoder, count_tokens
 from torch import Tensor
@@ -227,6 +227,6 @@ def test_a_captioner_with_ced_says_nothing_of_whisper(tiny_model_folder: Path) -
 
 def test_windows_begin_where_their_encoder_s_tokens_do(config: ModelConfig, tiny_config: ModelConfig) -> None:
     for settings, rate in ((config, 50), (tiny_config, 25)):
-        assert tokens_per_second(settings) == rate
+        assert token_seconds(settings) == pytest.approx(1 / rate)
         model = CaptionModel.from_config(settings)
         assert model.markers.window_seconds == pytest.approx(17 / rate)

@@ -33,7 +33,19 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 ENGLISH_ONLY = frozenset(
-    {"meteor", "spice", "spice_like", "spider", "spider_like", "fer", "spider_fl", "sbert", "fense", "events"}
+    {
+        "meteor",
+        "spice",
+        "spice_like",
+        "spider",
+        "spider_like",
+        "fer",
+        "spider_fl",
+        "sbert",
+        "fense",
+        "events",
+        "timestamps",
+    }
 )
 """Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
 

@@ -127,6 +127,7 @@ def save(
     tokenizer: Any,
     tensors: Mapping[str, Tensor],
     use: Mapping[str, Any],
+    *,
     card: str,
 ) -> None:
     """Write a checkpoint; see the module's docstring.
@@ -172,6 +173,7 @@ def save_merged(
     decoder: Any,
     tokenizer: Any,
     use: Mapping[str, Any],
+    *,
     card: str,
 ) -> None:
     """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.

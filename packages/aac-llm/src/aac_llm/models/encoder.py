@@ -40,15 +40,15 @@ def build_encoder(config: ModelConfig) -> tuple[ModelConfig, Encoder]:
     return replace(config, encoder=encoder.config), encoder
 
 
+def token_seconds(config: ModelConfig) -> float:
+    """Return the seconds of sound for each of the encoder's tokens (CED: a column of patches has four)."""
+    if config.encoder_kind == "whisper":
+        return whisper.TOKEN_SAMPLES / SAMPLE_RATE
+    return PATCH_FRAMES * HOP_LENGTH / SAMPLE_RATE / NUM_ROWS
+
+
 def count_encoder_tokens(num_samples: int, config: ModelConfig) -> int:
     """Return the number of tokens that the encoder makes of `num_samples` at 16 kHz, alone."""
     if config.encoder_kind == "whisper":
         return whisper.count_tokens(num_samples)
     return encoder_tokens(num_samples, config.encoder)
-
-
-def tokens_per_second(config: ModelConfig) -> float:
-    """Return the rate of the encoder's tokens (of CED: all four of a column of patches)."""
-    if config.encoder_kind == "whisper":
-        return SAMPLE_RATE / whisper.TOKEN_SAMPLES
-    return NUM_ROWS * SAMPLE_RATE / (PATCH_FRAMES * HOP_LENGTH)
