@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import wave
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,14 @@ GOLDEN = Path(__file__).parent / "golden"
 
 TINY_ENCODER = CEDConfig(embed_dim=48, depth=2, num_heads=3, num_classes=10)
 TINY_BRIDGE = BridgeConfig(hidden_size=48, num_heads=4, intermediate_size=96)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_detector_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Look for the default gate's detector in an empty folder, not in the home of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AAC_LLM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @dataclass(frozen=True)

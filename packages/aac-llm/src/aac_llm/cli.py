@@ -23,6 +23,7 @@ from aac_llm.command_line import (
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig, CorrectionConfig
 from aac_llm.config.evaluate import EvaluateConfig
+from aac_llm.config.fluency import FluencyConfig
 from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
     PrepareAutoACDConfig,
@@ -35,6 +36,7 @@ from aac_llm.config.prepare import (
     PrepareWavCapsConfig,
 )
 from aac_llm.config.quickstart import QuickstartConfig
+from aac_llm.config.reinforce import ReinforceConfig
 from aac_llm.config.train import TrainConfig
 from aac_llm.files import is_stream
 from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
@@ -119,6 +121,12 @@ def check_train(config: TrainConfig) -> None:
     require_output(config.out, is_folder=True)
 
 
+def check_reinforce(config: ReinforceConfig) -> None:
+    """Refuse missing manifests, models or extras before torch is loaded."""
+    check_train(config)
+    require_model(config.fluency_model or "")
+
+
 def check_caption(config: CaptionConfig) -> None:
     """Refuse missing files, models or extras before torch is loaded."""
     require_any(*config.files)
@@ -138,9 +146,10 @@ def check_evaluate(config: EvaluateConfig) -> None:
     require_file(config.data, config.references, config.compare)
     require_one_stream(data=config.data, references=config.references, compare=config.compare)
     require_folder(config.jars)
+    require_file(config.judge.prompt)
     if config.model:
         require_captioner(config.model)
-    require_output(config.json, config.page, config.captions)
+    require_output(config.json, config.page, config.captions, config.judge.answers)
 
 
 def check_correct(config: CorrectConfig) -> None:
@@ -148,6 +157,13 @@ def check_correct(config: CorrectConfig) -> None:
     require_file(config.predictions)
     check_correction(config)
     require_output(config.out)
+
+
+def check_fluency(config: FluencyConfig) -> None:
+    """Refuse missing captions or an encoder's folder that is not there before torch is loaded."""
+    require_file(*config.captions, config.scores)
+    require_model(config.encoder or "")
+    require_output(config.out, is_folder=True)
 
 
 def check_correction(config: CorrectionConfig) -> None:
@@ -196,6 +212,15 @@ VERBS = (
         check=check_train,
     ),
     Verb(
+        name="reinforce",
+        settings=ReinforceConfig,
+        function="aac_llm.trainers.reinforce:reinforce_verb",
+        interrupted=RESUMES,
+        example="reinforce --init_from runs/clotho --data.train data/clotho.jsonl "
+        "--data.validation data/clotho.jsonl --out runs/reinforced",
+        check=check_reinforce,
+    ),
+    Verb(
         name="evaluate",
         settings=EvaluateConfig,
         function="aac_llm.evaluators.evaluate:evaluate_verb",
@@ -220,6 +245,15 @@ VERBS = (
         interrupted=RESUMES,
         example="correct captions.jsonl --llm HuggingFaceTB/SmolLM2-1.7B-Instruct --out corrected.jsonl",
         check=check_correct,
+    ),
+    Verb(
+        name="fluency",
+        settings=FluencyConfig,
+        function="aac_llm.trainers.fluency:fluency",
+        positional=("captions",),
+        interrupted=RESUMES,
+        example="fluency data/clotho.jsonl --encoder intfloat/multilingual-e5-small --out runs/fluency",
+        check=check_fluency,
     ),
 )
 PROGRAM = Program(

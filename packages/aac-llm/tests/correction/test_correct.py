@@ -374,7 +374,7 @@ def test_the_verb_prints_a_summary_and_the_changes(
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CorrectionConfig(gate="fluency"), "gate fluency needs fluency_model"),
+        (lambda: Corrector(CorrectionConfig(gate="fluency", llm="m")), "gate fluency needs a detector"),
         (lambda: CorrectionConfig(gate="rules", fluency_model="x"), "fluency_model goes with gate fluency"),
         (lambda: CorrectionConfig(gate="lm", endpoint="http://x/v1"), "gate lm needs a local"),
         (lambda: CorrectionConfig(endpoint="localhost:8000"), "must begin with http"),

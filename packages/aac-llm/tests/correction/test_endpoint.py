@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from aac_llm.config.correct import CorrectionConfig
 from aac_llm.correction.corrector import Corrector
-from aac_llm.correction.endpoint import GIVE_UP_AFTER, EndpointLLM, read_answer
-from aac_llm.correction.llm import LLMError, messages
+from aac_llm.correction.endpoint import EndpointLLM
+from aac_llm.correction.llm import messages
+from aac_llm.models.endpoint import GIVE_UP_AFTER, Endpoint, LLMError, read_answer
 
 KEY = "sk-secret-1234"
 Reply = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
@@ -138,8 +139,8 @@ def connect(server: Server | str, **settings: Any) -> tuple[EndpointLLM, list[fl
         waits.append(seconds)
 
     options: dict[str, Any] = {"timeout": 5.0, "sleep": note} | settings
-    llm = EndpointLLM(server if isinstance(server, str) else server.url, "tiny", **options)
-    return llm, waits
+    endpoint = Endpoint(server if isinstance(server, str) else server.url, "tiny", **options)
+    return EndpointLLM(endpoint), waits
 
 
 def test_answers_come_in_the_order_of_the_captions(serve: Callable[..., Server]) -> None:
@@ -246,13 +247,13 @@ def test_an_answer_in_between_forgets_failures(serve: Callable[..., Server]) -> 
 
 
 def test_a_malformed_address_is_a_reason() -> None:
-    (found,) = EndpointLLM("http://[::1", "m", max_retries=0)(["a dog"])
+    (found,) = Endpoint("http://[::1", "m", max_retries=0).ask([messages("a dog")])
     assert isinstance(found, LLMError)
 
 
 def test_a_key_that_no_header_can_carry_is_refused_without_showing_it() -> None:
     with pytest.raises(ValueError, match="characters") as caught:
-        EndpointLLM("http://localhost/v1", "m", api_key="sk\nsecret")
+        Endpoint("http://localhost/v1", "m", api_key="sk\nsecret")
     assert "secret" not in str(caught.value)
 
 

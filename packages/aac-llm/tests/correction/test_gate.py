@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from aac_llm.correction.gate import faults, rule_gate, rule_scores
+from aac_llm.config.correct import CorrectionConfig
+from aac_llm.correction.gate import faults, rule_gate, rule_scores, threshold_used, with_default_detector
 from audio_common.scenes.scene import KINDS, random_scene
 from audio_common.scenes.text import NUM_VARIANTS, caption
 from hypothesis import given, settings
@@ -99,3 +101,33 @@ def test_a_text_of_any_length_is_scored_in_time_that_grows_with_its_length(text:
     began = time.process_time()
     rule_scores(["".join(text.format(number) for number in range(30_000))])
     assert time.process_time() - began < 10
+
+
+def test_the_detector_in_the_default_place_is_the_default_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AAC_LLM_CACHE", str(tmp_path))
+    auto, rules = CorrectionConfig(), CorrectionConfig(gate="rules")
+    assert with_default_detector(auto).gate_used == "rules"
+    assert threshold_used(with_default_detector(auto)) == 0.5
+    folder = tmp_path / "fluency"
+    folder.mkdir()
+    assert with_default_detector(auto).gate_used == "rules"  # not whole
+    (folder / "fluency.json").write_text('{"kinds": ["wrong_order"], "threshold": 0.25}')
+    for config in (auto, CorrectionConfig(gate="fluency")):
+        found = with_default_detector(config)
+        assert (found.gate_used, found.fluency_model) == ("fluency", str(folder))
+        assert threshold_used(found) == 0.25
+    assert threshold_used(with_default_detector(CorrectionConfig(threshold=0.7))) == 0.7
+    named = CorrectionConfig(fluency_model="echecker_clotho_audiocaps_base")
+    assert with_default_detector(named) is named
+    assert threshold_used(named) == 0.9
+    assert with_default_detector(rules) is rules
+
+
+def test_gate_fluency_without_a_detector_says_how_to_make_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AAC_LLM_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=r"there is none in .*fluency, where `aac-llm fluency --out"):
+        with_default_detector(CorrectionConfig(gate="fluency"))

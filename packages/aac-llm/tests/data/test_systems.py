@@ -64,6 +64,15 @@ def test_captions_by_file_name_find_their_clips(tmp_path: Path) -> None:
     assert problems == ["'clip-b': a second caption of the clip 'clip-b'; leave one of them"]
 
 
+def test_a_path_to_a_file_is_the_clip_of_that_file(tmp_path: Path) -> None:
+    table = "file_name,caption_1\na b.wav,a dog\nx/c.wav,rain\n"
+    references = read_references(write(tmp_path / "r.csv", table), [])
+    given = [Prediction(name, None, name) for name in ("evaluation/a b.wav", "data\\c.wav", "y/c.wav")]
+    problems: list[str] = []
+    assert [one.id for one in references.name_alike(given, problems)] == ["a b", "c"]
+    assert problems == ["'y/c.wav': a second caption of the clip 'c'; leave one of them"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

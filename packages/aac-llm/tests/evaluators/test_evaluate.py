@@ -11,7 +11,11 @@ import torch
 from aac_llm.config.evaluate import METRICS, EvaluateConfig, MetricsConfig
 from aac_llm.data.predictions import Prediction, read_predictions, write_predictions
 from aac_llm.evaluators.evaluate import evaluate, evaluate_predictions, evaluate_verb
-from aac_llm.evaluators.score_table import score_texts
+from aac_llm.evaluators.report import table_rows
+from aac_llm.evaluators.score_table import score_systems, score_texts
+from aac_llm.evaluators.scorer import DetectorUsed
+from aac_llm.metrics.meteor import Meteor
+from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.score import score_captions
 from aac_llm.metrics.statistics import bootstrap_interval
 from aac_llm.models import inference
@@ -91,7 +95,7 @@ def test_the_order_of_the_predictions_does_not_matter():
 def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeypatch):
     settings = nothing_installed(tmp_path, monkeypatch)
     found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("all",), settings=settings, bootstrap=0)
-    named = {"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense"}
+    named = {"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "clair_a"}
     assert set(found.unavailable) == named
     assert not named & set(found.corpus), "SPIDEr without SPICE is not SPIDEr"
     assert all(missing.remedy for missing in found.unavailable.values())
@@ -101,14 +105,14 @@ def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeyp
 
 def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
     class Encoder:
-        num_cut = 2
+        num_cut, is_published, label = 2, True, "TinyBERT 01234567"
 
         def similarity(self, candidates, references):
             assert candidates[0] == "heavy rain falls on a roof", "texts are tokenised first"
             return np.array([0.5, 0.25, 1.0, 0.0])
 
     class Detector:
-        num_cut = 0
+        num_cut, threshold = 0, 0.9
 
         def error_probability(self, candidates):
             return np.array([0.95, 0.1, 0.1, 0.1])
@@ -116,6 +120,8 @@ def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
     settings = nothing_installed(tmp_path, monkeypatch)
     monkeypatch.setattr("aac_llm.metrics.sentence.SentenceEncoder.from_pretrained", lambda *a, **k: Encoder())
     monkeypatch.setattr("aac_llm.metrics.fluency.FluencyDetector.from_pretrained", lambda *a, **k: Detector())
+    used = DetectorUsed("echecker 76543210", is_published=True, threshold=0.9)
+    monkeypatch.setattr("aac_llm.evaluators.scorer.describe_detector", lambda *_: used)
     captions = dict(GOOD) | {"rain.wav": "Heavy rain falls on a roof."}
     found = evaluate_predictions(
         predict(captions),
@@ -126,6 +132,106 @@ def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
     )
     assert found.corpus == pytest.approx({"fer": 0.25, "sbert_sim": 0.4375, "fense": (0.05 + 1.25) / 4})
     assert set(found.unavailable) == {"spider_fl"}
+    assert found.made_by["fense"] == "TinyBERT 01234567; echecker 76543210"
+
+
+def test_scores_of_other_models_have_names_of_their_own(tmp_path, monkeypatch):
+    class Encoder:
+        num_cut, is_published, label = 0, False, "e5-small 01234567"
+
+        def similarity(self, candidates, references):
+            return np.array([0.8, 0.9, 1.0, 0.8] * (len(candidates) // 4))
+
+        def encode(self, texts):  # all have a cosine of 0.8 with each other
+            return np.hstack([np.full((len(texts), 1), 0.8**0.5), 0.2**0.5 * np.eye(len(texts))])
+
+    class Detector:
+        num_cut, threshold = 0, 0.5
+
+        def error_probability(self, candidates):
+            return np.array([0.6, 0.4, 0.1, 0.1] * (len(candidates) // 4))
+
+    settings = nothing_installed(tmp_path, monkeypatch)
+    monkeypatch.setattr("aac_llm.metrics.sentence.SentenceEncoder.from_pretrained", lambda *a, **k: Encoder())
+    monkeypatch.setattr("aac_llm.metrics.fluency.FluencyDetector.from_pretrained", lambda *a, **k: Detector())
+    used = DetectorUsed("fluency 76543210", is_published=False, threshold=0.5)
+    monkeypatch.setattr("aac_llm.evaluators.scorer.describe_detector", lambda *_: used)
+    found = evaluate_predictions(
+        predict(GOOD),
+        REFERENCES,
+        metrics=("fer", "sbert", "fense"),
+        settings=settings,
+        compare=predict(GOOD),
+        bootstrap=0,
+    )
+    # Unrelated captions have 0.216 on the published scale, equal ones 1; one of four is not fluent.
+    assert found.corpus == pytest.approx(
+        {"fer_like": 0.25, "sentence_sim": 0.51, "fense_like": (0.0216 + 0.608 + 1 + 0.216) / 4}
+    )
+    assert found.made_by["fense_like"] == "e5-small 01234567; fluency 76543210"
+    assert any("fer_like, sentence_sim, fense_like" in note for note in found.notes)
+    assert found.comparison["fense_like"].difference == 0
+    columns, rows = table_rows(found)
+    assert columns[-1] == "made by"
+    assert ["FENSE-like", "e5-small 01234567; fluency 76543210"] in [[row[0], row[-1]] for row in rows]
+
+
+def test_a_detector_trained_here_stands_in_for_the_published_one(tmp_path, monkeypatch):
+    class Detector:
+        num_cut, threshold = 0, 0.5
+
+        def error_probability(self, candidates):
+            return np.array([0.6, 0.4, 0.1, 0.1])
+
+    def load(source, **_):
+        if source != str(tmp_path / "cache" / "fluency"):
+            raise MissingMetricError(f"no {source}", "get it")
+        return Detector()
+
+    settings = nothing_installed(tmp_path, monkeypatch)
+    monkeypatch.setattr("aac_llm.metrics.fluency.FluencyDetector.from_pretrained", load)
+    missing = evaluate_predictions(
+        predict(GOOD), REFERENCES, metrics=("fer",), settings=settings, bootstrap=0
+    )
+    assert missing.unavailable["fer"].reason == "no echecker_clotho_audiocaps_base"
+    folder = tmp_path / "cache" / "fluency"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("fer",), settings=settings, bootstrap=0)
+    assert found.corpus == {"fer_like": 0.25}
+    assert found.made_by["fer_like"].startswith("fluency ")
+
+
+def test_two_systems_start_a_program_once_and_score_as_each_alone(monkeypatch):
+    runs = []
+
+    def meteor(candidates, references, **_):
+        runs.append(len(candidates))
+        counts = [[len(text)] * 23 for text in candidates]
+        return Meteor(np.array(counts, dtype=np.float64) + np.arange(23))
+
+    monkeypatch.setattr("aac_llm.metrics.meteor.meteor", meteor)
+    systems = [list(GOOD.values()), ["rain"] * 4]
+    both = score_systems(systems, list(REFERENCES.values()), ("meteor", "cider"))
+    assert runs == [8]
+    for table, texts in zip(both, systems, strict=True):
+        alone = score_texts(texts, list(REFERENCES.values()), ("meteor", "cider"))
+        for name, column in alone.columns.items():
+            assert table.columns[name].corpus == column.corpus
+            np.testing.assert_array_equal(table.columns[name].clips, column.clips)
+
+
+def test_tokenised_texts_are_taken_as_they_are():
+    captions = {"1": "dogs bark -lrb- loudly -rrb- ( x )", "2": "一只 狗 在 叫"}
+    references = {"1": ("dogs bark -lrb- loudly -rrb- x",), "2": ("狗 在 叫",)}
+    settings = MetricsConfig(tokenised=True)
+    found = evaluate_predictions(
+        predict(captions), references, metrics=("bleu",), settings=settings, bootstrap=0
+    )
+    # Six of eight words, since brackets are words here; and words of Chinese, not characters: three of four.
+    assert [clip.scores["bleu_1"] for clip in found.clips] == pytest.approx([0.75, 0.75], abs=1e-6)
+    assert any("--tokenised" in note for note in found.notes)
+    assert not any("script without spaces" in note for note in found.notes)
 
 
 def test_corpus_bleu_has_the_interval_of_the_corpus_and_not_of_the_mean():

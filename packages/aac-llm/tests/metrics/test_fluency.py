@@ -174,3 +174,56 @@ def test_a_download_is_kept_only_with_the_published_digest(tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setitem(fluency.PUBLISHED, FENSE_DETECTOR, hashlib.sha256(content).hexdigest())
     assert fluency.download(FENSE_DETECTOR, tmp_path).read_bytes() == content
+
+
+@pytest.fixture
+def own(bert, tmp_path):
+    """A folder of a detector of ours, with random weights."""
+    torch.manual_seed(2)
+    detector = FluencyDetector(
+        AutoModel.from_pretrained(bert), AutoTokenizer.from_pretrained(bert), ["wrong_order"], threshold=0.25
+    )
+    detector.round_weights()
+    folder = tmp_path / "own"
+    detector.save_pretrained(folder)
+    (folder / "fluency.json").write_text('{"kinds": ["wrong_order"], "threshold": 0.25}')
+    return detector.eval(), folder
+
+
+def test_a_folder_of_ours_gives_the_same_probabilities(own):
+    detector, folder = own
+    found = FluencyDetector.from_pretrained(folder)
+    assert (found.kinds, found.threshold) == (("wrong_order",), 0.25)
+    assert not list(folder.glob("*.bin")) + list(folder.glob("*.ckpt"))
+    np.testing.assert_array_equal(found.class_probabilities(TEXTS), detector.class_probabilities(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"kinds": [], "threshold": 0.5}', "expected a list of names under kinds"),
+        ('{"kinds": ["a"], "threshold": "high"}', "expected a number under threshold"),
+        ('{"kinds": ["a", "b"], "threshold": 0.5}', "this is no fluency detector"),
+        ("[]", "expected a JSON object"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_told(own, content, message):
+    _, folder = own
+    (folder / "fluency.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        FluencyDetector.from_pretrained(folder)
+
+
+def test_weights_that_are_missing_or_damaged_are_told(own):
+    _, folder = own
+    (folder / "model.safetensors").write_bytes(b"\x08")
+    with pytest.raises(ValueError, match=r"cannot be read as weights|model\.safetensors"):
+        FluencyDetector.from_pretrained(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="the detector is not whole"):
+        FluencyDetector.from_pretrained(folder)
+
+
+def test_a_folder_without_a_detector_says_how_to_make_one(tmp_path):
+    with pytest.raises(MissingMetricError, match=r"no fluency\.json, and 0 \.ckpt files.*aac-llm fluency"):
+        FluencyDetector.from_pretrained(tmp_path)

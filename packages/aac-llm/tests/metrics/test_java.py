@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from aac_llm.metrics import java
 from aac_llm.metrics.java import JavaError, find_jar, find_java, java_version, open_packages, run_java
+from aac_llm.metrics.meteor import find_meteor
 from aac_llm.metrics.missing import MissingMetricError
+from aac_llm.metrics.spice import find_spice
 
 if os.name == "nt":
     pytest.skip("the programs of these tests are scripts with a #! line", allow_module_level=True)
@@ -150,3 +152,16 @@ def test_a_program_that_computes_without_end_is_stopped(tmp_path):
     program = write_program(tmp_path / "java", "while True: pass")
     with pytest.raises(JavaError, match=r"limit of 0\.5 s \(it computed for"):
         run_java(program, [], timeout=0.5)
+
+
+def test_all_that_is_missing_is_named_at_once(no_java, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingMetricError) as meteor:
+        find_meteor(tmp_path)
+    for part in ("no java executable", "meteor-1.5.jar", "install Java", "aac-llm[java]"):
+        assert part in str(meteor.value)
+    with pytest.raises(MissingMetricError) as spice:
+        find_spice(tmp_path)
+    for part in ("no java", "spice-1.0.jar", *java.CORENLP_JARS, "aac-llm[java]", java.GET_CORENLP):
+        assert part in str(spice.value)
+    assert spice.value.remedy.count(java.GET_CORENLP) == 1

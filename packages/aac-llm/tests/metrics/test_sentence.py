@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 from aac_llm.metrics.missing import MissingMetricError
-from aac_llm.metrics.sentence import Pooling, SentenceEncoder, read_pooling
+from aac_llm.metrics.sentence import (
+    FENSE_ENCODER,
+    Pooling,
+    SentenceEncoder,
+    is_published_encoder,
+    read_pooling,
+)
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
 
 WORDS = ["a", "dog", "barks", "rain", "falls", "on", "the", "roof", "while", "birds", "sing", "loudly"]
@@ -139,3 +145,16 @@ def test_an_encoder_that_is_not_here_is_named_with_the_command():
 
 def test_no_text_gives_no_vector(bert):
     assert SentenceEncoder.from_pretrained(bert).encode([]).shape == (0, 16)
+
+
+def test_only_the_published_encoder_is_taken_for_it(bert, tmp_path):
+    found = SentenceEncoder.from_pretrained(bert)
+    assert found.label.startswith("plain ")
+    assert not found.is_published
+    published = BertConfig(hidden_size=768, num_hidden_layers=6)
+    snapshot = tmp_path / "models--sentence-transformers--paraphrase-TinyBERT-L6-v2" / "snapshots" / "1a"
+    for source in (FENSE_ENCODER, f"{FENSE_ENCODER}@1a2b", "models/paraphrase-TinyBERT-L6-v2", snapshot):
+        assert is_published_encoder(source, published)
+    # Another model under its name, and its like under another name.
+    assert not is_published_encoder(FENSE_ENCODER, BertConfig(hidden_size=16, num_hidden_layers=2))
+    assert not is_published_encoder("models/e5-small", published)

@@ -350,7 +350,10 @@ def test_crops_are_told_and_counted(config: TrainConfig, caplog: pytest.LogCaptu
         "--data.max_seconds takes more"
     ) in caplog.text
     assert "4 of 6 validation clips are longer than 3 s, of which only the beginning" in caplog.text
-    assert "validation captions the first 2 of 6 clips; --validation.max_clips takes more" in caplog.text
+    assert (
+        "validation captions 2 of 6 clips, drawn from every kind; --validation.max_clips takes more"
+        in caplog.text
+    )
     report = json.loads((config.out / "report.json").read_text())
     assert report["training"] == {"clips": 6, "cropped": 4, "max_seconds": 3.0, "bad_clips": {}}
 

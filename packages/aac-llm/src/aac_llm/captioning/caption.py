@@ -116,6 +116,10 @@ def caption_sources(config: CaptionConfig, captioner: Captioner | None = None) -
 
 def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> CaptionReport:
     bad_rows: list[str] = []
+    if config.correct:
+        from aac_llm.correction.gate import with_default_detector
+
+        config = replace(config, correction=with_default_detector(config.correction))
     sounds = find_sounds(config.files, config.split, language=config.language, problems=bad_rows)
     if captioner is None:
         config = replace(config, model=resolve_model(config.model))

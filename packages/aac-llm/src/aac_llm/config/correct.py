@@ -20,14 +20,16 @@ class CorrectionConfig:
     api_key_variable: str = "AAC_LLM_API_KEY"
     """Environment variable with the endpoint's key; unset: none is sent."""
     gate: Literal["auto", "rules", "fluency", "lm"] = "auto"
-    """Detector of captions that need repair: `rules` (repetition, dangling ends ...), `fluency` (FENSE's
-    detector, see fluency_model), `lm` (surprise of the local language model); auto: fluency if a model is
-    given, else rules."""
+    """Detector of captions that need repair: `rules` (repetition, dangling ends ...), `fluency` (a trained
+    detector, see fluency_model), `lm` (surprise of the local language model); auto: fluency where there is a
+    detector, else rules."""
     fluency_model: str | None = None
-    """For gate fluency: name of FENSE's published detector, its .ckpt file, or a folder with it."""
+    """For gate fluency: folder that `aac-llm fluency` wrote; or name of FENSE's published detector, its
+    .ckpt file, or a folder with it (none: the folder `fluency` in AAC_LLM_CACHE or ~/.cache/aac-llm, if there
+    is one)."""
     threshold: float | None = None
-    """Repair captions whose score is at least this; none: 0.5 for rules, 0.9 for fluency (probability of an
-    error), 7 for lm (nats per token)."""
+    """Repair captions whose score is at least this; none: 0.5 for rules, for fluency (probability of an
+    error) the detector's own, of the published ones 0.9, for lm 7 (nats per token)."""
     max_new_tokens: int = 64
     """Most tokens of an answer."""
     batch_size: int = 16
@@ -56,8 +58,6 @@ class CorrectionConfig:
             raise ValueError(f"endpoint must begin with http:// or https://, got {self.endpoint!r}")
 
     def _check_gate(self) -> None:
-        if self.gate == "fluency" and self.fluency_model is None:
-            raise ValueError("gate fluency needs fluency_model: the name or the folder of the detector")
         if self.gate in ("rules", "lm") and self.fluency_model is not None:
             raise ValueError(f"fluency_model goes with gate fluency, got gate {self.gate}")
         if self.gate == "lm" and self.endpoint is not None:
@@ -65,7 +65,7 @@ class CorrectionConfig:
 
     @property
     def gate_used(self) -> Literal["rules", "fluency", "lm"]:
-        """The gate that `auto` stands for."""
+        """The gate that `auto` stands for, where no detector lies in the default place."""
         if self.gate != "auto":
             return self.gate
         return "rules" if self.fluency_model is None else "fluency"

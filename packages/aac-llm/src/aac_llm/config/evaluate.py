@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from audio_common.config import check_decoding
 
+from aac_llm.config.judge import JudgeConfig
 from aac_llm.config.sound import Channel, check_channel
 
 METRICS = (
@@ -21,6 +22,7 @@ METRICS = (
     "spider_fl",
     "sbert",
     "fense",
+    "clair_a",
     "events",
     "diversity",
 )
@@ -39,13 +41,21 @@ class MetricsConfig:
     """Seconds that METEOR and SPICE may compute each, waiting for a busy machine not counted (none: 60 and
     0.1 for each sentence of METEOR, 300 and 0.5 of SPICE)."""
     sentence_model: str = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
-    """Sentence encoder of FENSE: hub id or folder."""
+    """Sentence encoder of FENSE: hub id or folder. Scores of another one than the published are rescaled and
+    have names of their own (sentence_sim, fense_like)."""
     fluency_model: str = "echecker_clotho_audiocaps_base"
-    """Fluency detector of FER, SPIDEr-FL and FENSE: name of a published checkpoint, a file or a folder."""
+    """Fluency detector of FER, SPIDEr-FL and FENSE: name of a published checkpoint, a file or a folder.
+    Scores of another one have names of their own (fer_like, spider_fl_like, fense_like). Where the published
+    one is not at hand, one trained here stands in."""
     fluency_backbone: str | None = None
     """Hub id or folder of that detector's BERT configuration and tokenizer (none: what it names itself)."""
     device: str = "auto"
     """Device of the models: `cpu`, `cuda`, `cuda:1` ...; auto: the first GPU if there is one."""
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    """Language model that judges captions (metric clair_a), behind an endpoint."""
+    tokenised: bool = False
+    """Captions and references are tokenised already: words with spaces between them, which are taken as they
+    are; also for languages without spaces, cut into words by a program of your choice."""
     language: str = "eng_Latn"
     """Language of the captions, and of the references to take where a manifest has them by language. In
     another one than English, metrics that know English only are not computed."""
@@ -94,8 +104,9 @@ class EvaluateConfig(MetricsConfig):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the captioner; auto: bfloat16 on a GPU, float32 elsewhere."""
     metrics: tuple[str, ...] = ("available",)
-    """Any of bleu, rouge, cider, meteor, spice, spider, fer, spider_fl, sbert, fense, events, diversity; or
-    `all`, which downloads models; or `available`, which does not. Those that cannot run are listed."""
+    """Any of bleu, rouge, cider, meteor, spice, spider, fer, spider_fl, sbert, fense, clair_a, events,
+    diversity; or `all`, which downloads models; or `available`, which does not. Those that cannot run are
+    listed."""
     compare: Path | None = None
     """Captions of a second system for the same clips; differences, intervals and p values are added."""
     bootstrap: int = 1000
@@ -138,7 +149,7 @@ class EvaluateConfig(MetricsConfig):
             )
         if self.card and (self.model is None or not Path(self.model).is_dir()):
             raise ValueError(f"card: scores go to the card of a model's folder, got --model {self.model}")
-        for name in ("json", "page", "captions"):
-            path = getattr(self, name)
+        for name in ("json", "page", "captions", "judge.answers"):
+            path = self.judge.answers if name == "judge.answers" else getattr(self, name)
             if path is not None and str(path) != "-" and path in (self.data, self.references, self.compare):
                 raise ValueError(f"{name}: {path} is read and would be overwritten; choose another file")

@@ -27,7 +27,7 @@ class LoRAConfig:
     dropout: float = 0.1
     """Dropout before the adapters, in training."""
     encoder_targets: tuple[str, ...] = ("q", "v")
-    """Linear layers of CED's blocks to adapt: any of q, k, v, proj, fc1, fc2."""
+    """Linear layers of the encoder's blocks to adapt: any of q, k, v, proj, fc1, fc2."""
     decoder_targets: tuple[str, ...] = ("q_proj", "v_proj")
     """Names of the decoder's linear layers to adapt."""
 
@@ -38,7 +38,38 @@ class LoRAConfig:
             raise ValueError(f"lora.dropout must be in [0, 1), got {self.dropout}")
         unknown = set(self.encoder_targets) - {"q", "k", "v", "proj", "fc1", "fc2"}
         if unknown:
-            raise ValueError(f"lora.encoder_targets: CED has no layer {sorted(unknown)}")
+            raise ValueError(f"lora.encoder_targets: the encoder has no layer {sorted(unknown)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhisperConfig:
+    """Architecture of Whisper's audio encoder (defaults: whisper-tiny); weights say their own."""
+
+    embed_dim: int = 384
+    """Width of the tokens."""
+    depth: int = 4
+    """Number of transformer blocks."""
+    num_heads: int = 6
+    """Attention heads of a block."""
+    mlp_dim: int = 1536
+    """Width of a block's hidden layer."""
+    num_mels: int = 80
+    """Mel bands."""
+    pad_seconds: float = 30.0
+    """Silence is added to shorter sound up to this length: 30, as in Whisper's training, or less, down to 0,
+    which is many times faster."""
+
+    def __post_init__(self) -> None:
+        for name in ("embed_dim", "depth", "num_heads", "mlp_dim", "num_mels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"whisper.{name} must be at least 1, got {getattr(self, name)}")
+        if self.embed_dim % self.num_heads or self.embed_dim % 2:
+            raise ValueError(
+                f"whisper.embed_dim must be even and divide by num_heads, got {self.embed_dim} and "
+                f"{self.num_heads}"
+            )
+        if not 0.0 <= self.pad_seconds <= 30.0:
+            raise ValueError(f"whisper.pad_seconds must be in [0, 30], got {self.pad_seconds}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +108,7 @@ class BridgeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A captioner: CED, a bridge and a causal language model."""
+    """A captioner: an audio encoder, a bridge and a causal language model."""
 
     decoder: str = "meta-llama/Llama-2-7b-hf"
     """Hub id or folder of the causal language model."""
@@ -87,10 +118,15 @@ class ModelConfig:
     """Number format of the decoder's frozen weights (trained ones are kept in float32)."""
     quantization: Literal["none", "8bit", "4bit"] = "none"
     """Load the decoder's frozen weights in 8 or 4 bits with bitsandbytes (4bit and lora: QLoRA)."""
+    encoder_kind: Literal["ced", "whisper"] = "ced"
+    """The audio encoder: CED, as in the paper, or Whisper's."""
     encoder: CEDConfig = field(default_factory=CEDConfig)
-    """Architecture of the audio encoder."""
+    """Architecture of CED."""
+    whisper: WhisperConfig = field(default_factory=WhisperConfig)
+    """Architecture of Whisper's encoder, with encoder_kind whisper."""
     encoder_weights: str | None = None
-    """Initial weights of the encoder: hub id (mispeech/ced-base), folder or file; none: random."""
+    """Initial weights of the encoder: hub id (mispeech/ced-base, openai/whisper-tiny), folder, or of CED a
+    file; none: random."""
     encoder_strategy: Strategy = "lora"
     """What to train of the encoder; as decoder_strategy."""
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
@@ -120,7 +156,21 @@ class ModelConfig:
                 f"layout {self.layout} goes with encoder.mode "
                 f"{'reference' if self.layout == 'reference' else 'masked'}, got {self.encoder.mode}"
             )
+        if self.encoder_kind == "whisper" and self.layout == "reference":
+            raise ValueError("layout reference is of CED's mel bands: set layout time_major for whisper")
+        if self.encoder_kind == "ced" and self.whisper != WhisperConfig():
+            raise ValueError("whisper.* goes with encoder_kind whisper")
         if self.quantization != "none" and self.decoder_strategy == "full":
             raise ValueError(
                 f"quantization {self.quantization} cannot be trained in full; use lora or frozen"
             )
+
+    @property
+    def encoder_dim(self) -> int:
+        """Width of the encoder's tokens."""
+        return self.whisper.embed_dim if self.encoder_kind == "whisper" else self.encoder.embed_dim
+
+    @property
+    def encoder_depth(self) -> int:
+        """Number of the encoder's blocks."""
+        return self.whisper.depth if self.encoder_kind == "whisper" else self.encoder.depth

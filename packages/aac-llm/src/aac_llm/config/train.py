@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel, check_channel
@@ -79,9 +79,12 @@ class ValidationConfig:
     """Validation during training: loss, and captions that are generated and scored."""
 
     metric: Literal["cider_d", "loss"] = "cider_d"
-    """Score that decides which checkpoint is the best."""
+    """Score that decides which checkpoint is the best; where it ties, the lower loss does."""
     max_clips: int = 200
-    """Caption only this many clips, the first ones; the loss is of all. 0: no captions (metric loss)."""
+    """Caption only this many clips, drawn from all data sets, numbers of events and lengths in proportion;
+    the loss is of all. 0: no captions (metric loss)."""
+    seed: int = 0
+    """Seed of that draw, apart from the training's: runs with several seeds are judged on the same clips."""
     num_beams: int = 1
     """Beams for these captions."""
     batch_size: int = 16
@@ -101,6 +104,9 @@ class ValidationConfig:
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Train a captioner: any of the paper's stages, or your own data."""
+
+    verb: ClassVar[str] = "train"
+    """The command whose settings these are."""
 
     out: Path
     """Folder of checkpoints, logs and curves; the same command again resumes there."""
@@ -173,3 +179,8 @@ class TrainConfig:
             raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?", self.device):
             raise ValueError(f"device must be auto, cpu, cuda, cuda:1 or the like, got {self.device!r}")
+
+    @property
+    def captions_per_pass(self) -> int:
+        """Captions in a forward pass on each device."""
+        return self.batch_size

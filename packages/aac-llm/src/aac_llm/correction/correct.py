@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.correction.acceptance import NO_ANSWER
 from aac_llm.correction.corrector import Corrector
-from aac_llm.correction.gate import THRESHOLDS
-from aac_llm.data.journal import Journal
+from aac_llm.correction.gate import threshold_used, with_default_detector
+from aac_llm.data.journal import Journal, identify
 from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.data.systems import read_system
 from aac_llm.files import is_stream, read_bytes
@@ -47,6 +47,7 @@ HOW_IT_IS_ASKED = {
 def correct(config: CorrectConfig) -> int:
     """Repair the captions of a file, say what was done, and return 1 if rows or answers are missing."""
     began = time.monotonic()
+    config = with_default_detector(config)
     problems: list[str] = []
     corrected = correct_file(config, problems=problems)
     considered = [one.correction for one in corrected if one.correction is not None]
@@ -75,6 +76,7 @@ def correct_file(
         ValueError: it cannot be read, or `config.out` was made with other settings.
         BusyError: another process is writing `config.out`.
     """
+    config = with_default_detector(config)
     with hold_outputs(config.out):
         return _correct_file(config, corrector, [] if problems is None else problems)
 
@@ -124,9 +126,13 @@ def _describe(config: CorrectConfig) -> dict[str, Any]:
     settings = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in free}
     # The captions themselves, not the name of their file: it may have been captioned anew meanwhile.
     digest = hashlib.sha256(read_bytes(config.predictions)).hexdigest()
-    threshold = THRESHOLDS[config.gate_used] if config.threshold is None else config.threshold
-    # What auto and none stood for: defaults may change between versions.
-    return settings | {"gate": config.gate_used, "threshold": threshold, "predictions_sha256": digest}
+    # What auto and none stood for: defaults may change between versions, and a detector may be trained anew.
+    return settings | {
+        "gate": config.gate_used,
+        "threshold": threshold_used(config),
+        "fluency_model": config.fluency_model and identify(config.fluency_model),
+        "predictions_sha256": digest,
+    }
 
 
 # Printing

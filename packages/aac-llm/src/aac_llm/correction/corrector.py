@@ -11,15 +11,18 @@ captions it was shown; the authors' code has none of it. This is our own design.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 
 from aac_llm.config.correct import CorrectionConfig
 from aac_llm.correction.acceptance import FLUENT, Correction, clean_answer, judge, keep
-from aac_llm.correction.gate import THRESHOLDS, Gate, rule_gate
+from aac_llm.correction.gate import Gate, rule_gate, threshold_used, with_default_detector
 from aac_llm.correction.llm import LLM, LLMError, LocalLLM, check_source
 from aac_llm.data.predictions import Prediction
+
+logger = logging.getLogger(__name__)
 
 MAX_WORDS = 200
 """Longer texts are not shown to a model."""
@@ -40,7 +43,7 @@ class Corrector:
     def __init__(self, config: CorrectionConfig, *, llm: LLM | None = None, gate: Gate | None = None) -> None:
         if llm is None and config.llm is None:
             raise ValueError("no language model: llm must name one (folder, hub id, or the endpoint's name)")
-        self.config = config
+        self.config = config if gate is not None else with_default_detector(config)
         self._llm = llm
         self._gate = gate
 
@@ -69,14 +72,17 @@ class Corrector:
         """What says which captions need repair."""
         if self._gate is not None:
             return self._gate
-        name, threshold = self.config.gate_used, self.config.threshold
+        name, threshold = self.config.gate_used, threshold_used(self.config)
         if name == "rules":
+            if self.config.gate == "auto":
+                logger.info("gate: rules; `aac-llm fluency` trains a detector that finds more")
             return rule_gate(threshold)
-        threshold = THRESHOLDS[name] if threshold is None else threshold
         if name == "lm":
             return Gate("lm", threshold, self._local.surprise)
         from aac_llm.metrics.fluency import FluencyDetector
 
+        if self.config.gate == "auto":
+            logger.info("gate: the detector %s, from %.3f", self.config.fluency_model, threshold)
         detector = FluencyDetector.from_pretrained(str(self.config.fluency_model))
         return Gate("fluency", threshold, detector.error_probability)
 

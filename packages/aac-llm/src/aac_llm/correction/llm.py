@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from audio_common.hub import split_revision
 
+from aac_llm.models.endpoint import CutAnswerError, LLMError, is_one_line
 from aac_llm.models.run_folder import first_sentence
 
 TASK = (
@@ -28,24 +29,6 @@ EXAMPLES = (
     ("frogs croak near a pond", "frogs croak near a pond"),
 )
 """Broken captions and their repairs, shown to the model. Of rare sounds: a small model copies them."""
-
-
-class LLMError(Exception):
-    """Why there is no answer."""
-
-
-class CutAnswerError(LLMError):
-    """The answer was stopped in the midst of its caption; asked again, it would be the same."""
-
-    def __init__(self, answer: str) -> None:
-        super().__init__("the answer was cut (max_new_tokens allows more)")
-        self.answer = answer
-
-
-def is_one_line(text: str) -> bool:
-    """Tell whether nothing comes after a text's first line, which then is where it was stopped."""
-    return "\n" not in text.strip()
-
 
 LLM: TypeAlias = Callable[[Sequence[str]], Sequence["str | LLMError"]]
 """From captions to an answer for each, or why there is none. A plain function will do."""

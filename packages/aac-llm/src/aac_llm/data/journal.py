@@ -218,6 +218,9 @@ def describe_settings(config: CaptionConfig) -> dict[str, Any]:
         settings["sentence_encoder"] = config.sentence_encoder
     if config.correct:
         settings["correction"] = {name: getattr(config.correction, name) for name in CORRECTION_FIELDS}
+        # A detector in its default place may be trained anew.
+        model = config.correction.fluency_model
+        settings["correction"]["fluency_model"] = model and identify(model)
     return settings
 
 

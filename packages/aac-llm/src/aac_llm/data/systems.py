@@ -60,7 +60,11 @@ class References:
         ids = self._ids_by_name()
         named: dict[tuple[str, float | None], Prediction] = {}
         for prediction in predictions:
-            clip_id = prediction.id if prediction.id in self.texts else ids.get(prediction.id, prediction.id)
+            clip_id = prediction.id
+            if clip_id not in self.texts:
+                # Some systems write the path of a file in its data set.
+                names = (clip_id, clip_id.replace("\\", "/").rpartition("/")[2])
+                clip_id = next((ids[name] for name in names if name in ids), clip_id)
             audio = prediction.audio or (str(self.audio[clip_id]) if clip_id in self.audio else None)
             renamed = dataclasses.replace(prediction, id=clip_id, audio=audio)
             if named.setdefault(renamed.key, renamed) is not renamed:

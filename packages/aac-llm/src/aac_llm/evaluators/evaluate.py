@@ -11,12 +11,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from aac_llm.config.evaluate import EvaluateConfig, MetricsConfig
 from aac_llm.data.predictions import Prediction, unfinished_note
 from aac_llm.evaluators.captions import load_captions
 from aac_llm.evaluators.page import write_page
 from aac_llm.evaluators.report import Difference, Evaluation, ScoredClip, print_report, write_json_report
-from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, score_texts
+from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, score_systems
 from aac_llm.lock import hold_outputs
 from aac_llm.metrics.statistics import bootstrap_interval, compare_systems
 from aac_llm.models.run_folder import resolve_model
@@ -64,11 +66,17 @@ def evaluate_predictions(
     if not ids:
         raise ValueError(_no_clips(predictions, wanted, tuple(bad_rows)))
     texts = [wanted[id] for id in ids]
-    tables = [score_texts([system[id].caption for id in ids], texts, metrics, settings) for system in systems]
+    captions = [[system[id].caption for id in ids] for system in systems]
+    tables = score_systems(captions, texts, metrics, settings)
     notes = [
         *_notes_on_clips(wanted, systems, num_clips),
         *_notes_on_captions([systems[0][id] for id in ids]),
-        *notes_on_scores(tables[0], [one.caption for one in systems[0].values()], texts),
+        *notes_on_scores(
+            tables[0],
+            [one.caption for one in systems[0].values()],
+            texts,
+            tokenised=settings is not None and settings.tokenised,
+        ),
     ]
     return Evaluation(
         num_clips=len(ids),
@@ -83,6 +91,8 @@ def evaluate_predictions(
         bad_rows=tuple(bad_rows),
         complaints=tuple(complaints),
         notes=tuple(notes),
+        made_by={name: column.made_by for name, column in tables[0].columns.items() if column.made_by},
+        bad_answers=tuple(answer for table in tables for answer in table.bad_answers),
     )
 
 
@@ -152,7 +162,7 @@ def _scored_clips(
             prediction.audio,
             prediction.caption,
             tuple(texts),
-            {name: float(values[number]) for name, values in columns.items()},
+            {name: float(values[number]) for name, values in columns.items() if not np.isnan(values[number])},
             systems[1][id].caption if len(systems) > 1 else None,
             confidence=prediction.confidence,
         )
@@ -192,7 +202,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         ValueError: a file that is wrong, or nothing to score.
         BusyError: another process is writing one of the results.
     """
-    with hold_outputs(config.json, config.page, config.captions):
+    with hold_outputs(config.json, config.page, config.captions, config.judge.answers):
         return _evaluate(config)
 
 
@@ -248,9 +258,9 @@ def add_to_card(config: EvaluateConfig, evaluation: Evaluation) -> Path:
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:
-    """Evaluate, and return 1 if sounds or rows could not be read."""
+    """Evaluate, and return 1 if sounds, rows or a judge's answers could not be read."""
     evaluation = evaluate(config)
-    return 1 if evaluation.bad_files or evaluation.bad_rows else 0
+    return 1 if evaluation.bad_files or evaluation.bad_rows or evaluation.bad_answers else 0
 
 
 def _title(config: EvaluateConfig) -> str:

@@ -30,7 +30,7 @@ from aac_llm.files import write_atomically
 TEMPLATE = "page.html.jinja"
 EMBED_BYTES = 2_000_000
 """Larger sounds are linked."""
-TELLING = ("fense", "spider_fl", "spider", "cider_d", "meteor", "rouge_l", "event_f1", "bleu_1")
+TELLING = ("fense", "spider_fl", "spider", "fense_like", "cider_d", "meteor", "rouge_l", "event_f1", "bleu_1")
 """Scores by which clips are worst; the first that there is counts."""
 
 
@@ -64,7 +64,8 @@ def render_page(
     """Return the page as text, for a file in `folder`; see `write_page`."""
     from jinja2 import Environment, FileSystemLoader
 
-    names = list(evaluation.clips[0].scores) if evaluation.clips else []
+    # Of all clips: a judge may not have answered for the first one.
+    names = list(dict.fromkeys(name for clip in evaluation.clips for name in clip.scores))
     order = choose_order(names, sort_by)
     columns, rows = table_rows(evaluation)
     # Captions and ids come from files of others: everything is escaped.
@@ -98,12 +99,12 @@ def choose_order(names: Sequence[str], sort_by: str) -> str:
 
 
 def sort_clips(clips: Sequence[ScoredClip], order: str) -> list[ScoredClip]:
-    """Sort clips worst first; those of the same score stay as they came."""
+    """Sort clips worst first, those without the score last; those of the same score stay as they came."""
     if not order:
         return list(clips)
     # sorted keeps the order of equal clips, so the page does not change from run to run.
     sign = -1 if order in LOWER_IS_BETTER else 1
-    return sorted(clips, key=lambda clip: sign * clip.scores[order])
+    return sorted(clips, key=lambda clip: sign * clip.scores.get(order, sign * float("inf")))
 
 
 def audio_source(audio: str, folder: Path, embed: bool) -> str:

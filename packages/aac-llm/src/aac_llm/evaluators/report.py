@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,6 +28,11 @@ NAMES = {
     "spider_fl": "SPIDEr-FL",
     "sbert_sim": "SBERT",
     "fense": "FENSE",
+    "fer_like": "FER-like",
+    "spider_fl_like": "SPIDEr-FL-like",
+    "sentence_sim": "sentence similarity",
+    "fense_like": "FENSE-like",
+    "clair_a_like": "CLAIR-A-like",
     "event_precision": "event precision",
     "event_recall": "event recall",
     "event_f1": "event F1",
@@ -35,11 +40,12 @@ NAMES = {
     "rouge": "ROUGE-L",
     "cider": "CIDEr-D",
     "sbert": "SBERT",
+    "clair_a": "CLAIR-A",
     "events": "events",
     "diversity": "diversity",
 }
 """Names of scores and metrics in print."""
-LOWER_IS_BETTER = frozenset({"fer"})
+LOWER_IS_BETTER = frozenset({"fer", "fer_like"})
 NUM_SHOWN = 5
 """Ids and files named on the terminal; all are in the JSON."""
 
@@ -105,6 +111,10 @@ class Evaluation:
     """What is odd about sounds that were captioned nevertheless."""
     notes: tuple[str, ...] = ()
     """What was cut or left out and what a score means, each with the flag that changes it."""
+    made_by: dict[str, str] = field(default_factory=dict)
+    """Score -> the models or programs that made it, with their versions."""
+    bad_answers: tuple[str, ...] = ()
+    """Why a language model's judgement is missing, for each caption without one."""
 
 
 def display_name(name: str) -> str:
@@ -128,12 +138,14 @@ def table_rows(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     columns += ["95 % interval"] if evaluation.intervals else []
     # What the other system scored, and how far ours is ahead.
     columns += ["other", "change", "95 % interval", "p"] if evaluation.comparison else []
+    columns += ["made by"] if evaluation.made_by else []
     rows = []
     for name, value in evaluation.corpus.items():
         row = [display_name(name), format_score(name, value)]
         row += [_interval(evaluation.intervals.get(name))] if evaluation.intervals else []
         if evaluation.comparison:
             row += _comparison(name, evaluation)
+        row += [evaluation.made_by.get(name, "")] if evaluation.made_by else []
         rows.append(row)
     return columns, rows
 
@@ -158,8 +170,10 @@ def print_report(evaluation: Evaluation, file: TextIO | None = None) -> None:
     # As Text: names in [brackets] are no markup.
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
     columns, rows = table_rows(evaluation)
-    for place, name in enumerate(columns):
-        table.add_column(Text(name), justify="right" if place else "left", no_wrap=True)
+    for name in columns:
+        table.add_column(
+            Text(name), justify="left" if name in ("score", "made by") else "right", no_wrap=True
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     screen = console(file=file or sys.stdout)

@@ -3,7 +3,8 @@
 A metric is a column: its corpus value, its value for each clip where it has one, and what it takes to score a
 sample of the clips, as the bootstrap does. Corpus BLEU and METEOR are not means over clips; their samples are
 scored as corpora too. Texts go through coco-caption's tokeniser before every metric, as in the tools that the
-published numbers come from; events are found in the captions as they are.
+published numbers come from; events are found in the captions as they are. A score is named for what it is:
+where another model than the published one makes it, it has a name of its own, and the model stands beside it.
 """
 
 from __future__ import annotations
@@ -11,28 +12,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aac_llm.config.evaluate import METRICS, MetricsConfig
-from aac_llm.data.languages import ENGLISH, language_code
+from aac_llm.evaluators.scorer import Parts, Scorer
 from aac_llm.metrics import combined
 from aac_llm.metrics.bleu import bleu_from_sums
 from aac_llm.metrics.java import JavaError
 from aac_llm.metrics.missing import MissingMetricError
-from aac_llm.metrics.score import BLEU_NAMES, Scores, score_captions
-from aac_llm.metrics.scripts import is_latin, unspaced_languages
+from aac_llm.metrics.score import BLEU_NAMES, Scores
+from aac_llm.metrics.scripts import unspaced_languages
 from aac_llm.metrics.statistics import Statistic, mean_of_sums
-from aac_llm.metrics.tokenizer import tokenize
-
-if TYPE_CHECKING:
-    from aac_llm.metrics.meteor import Meteor
 
 Floats = NDArray[np.float64]
-ENGLISH_ONLY = frozenset({"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events"})
-"""Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
+SPICE_JARS = "spice-1.0.jar, Stanford CoreNLP 3.6.0"
+LIKE = ("fer_like", "spider_fl_like", "sentence_sim", "fense_like", "clair_a_like")
+"""Scores that are made as published ones are, by other models."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,8 @@ class Column:
     """(clips,) scores or (clips, columns) counts, whose sums `statistic` scores; None: no interval."""
     statistic: Statistic = mean_of_sums
     """From sums of the table to scores; see `aac_llm.metrics.statistics`."""
+    made_by: str = ""
+    """Models or programs that made it, with their versions; empty: this package alone."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,13 @@ class ScoreTable:
 
     num_clips: int
     columns: dict[str, Column] = field(default_factory=dict)
-    """By name, as `cider_d`."""
+    """By name, as `cider_d`; a clip without a score is NaN."""
     unavailable: dict[str, Unavailable] = field(default_factory=dict)
     """Metrics that were asked for and could not run, by their name in `METRICS`."""
     cut: dict[str, int] = field(default_factory=dict)
     """Metric -> texts of which its model takes only the beginning."""
+    bad_answers: list[str] = field(default_factory=list)
+    """Why a language model's judgement is missing, for each caption without one."""
 
 
 def score_texts(
@@ -91,12 +93,34 @@ def score_texts(
     Raises:
         ValueError: no clips, or a clip without references.
     """
-    if not candidates or len(candidates) != len(references):
-        raise ValueError(f"expected clips with references, got {len(candidates)} and {len(references)}")
+    return score_systems([candidates], references, metrics, settings)[0]
+
+
+def score_systems(
+    systems: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    metrics: Sequence[str] = ("available",),
+    settings: MetricsConfig | None = None,
+) -> list[ScoreTable]:
+    """Score the captions of several systems for the same clips; programs and models are started once for all.
+
+    Args:
+        systems: of each system one caption for each clip.
+        references: as for `score_texts`, as are the other arguments and the errors.
+        metrics: names of metrics.
+        settings: where jars and models are.
+    """
+    if not references or any(len(candidates) != len(references) for candidates in systems):
+        counts = ", ".join(str(len(candidates)) for candidates in systems)
+        raise ValueError(f"expected clips with references, got {counts} and {len(references)}")
     if not all(references):
         raise ValueError("every clip needs a reference: leave the others out before scoring")
-    scorer = _Scorer(candidates, references, settings or MetricsConfig(), set(metrics) == {"available"})
-    table = ScoreTable(len(candidates))
+    parts = Parts(systems, references, settings or MetricsConfig(), set(metrics) == {"available"})
+    return [_score_system(Scorer(parts, number), metrics) for number in range(len(systems))]
+
+
+def _score_system(scorer: Scorer, metrics: Sequence[str]) -> ScoreTable:
+    table = ScoreTable(len(scorer.candidates))
     # In this order, whatever order they were asked in.
     for name in METRICS:
         if name in metrics or {"all", "available"} & set(metrics):
@@ -108,17 +132,27 @@ def score_texts(
             # One metric that fails must not cost the others, which may have taken an hour.
             except JavaError as error:
                 table.unavailable[name] = Unavailable(str(error), "")
-    table.cut.update(scorer.cut)
+    table.cut.update(scorer.parts.cut)
+    if "clair_a_like" in table.columns:
+        table.bad_answers.extend(scorer.judgements().failures)
     return table
 
 
 def notes_on_scores(
-    table: ScoreTable, candidates: Sequence[str], references: Sequence[Sequence[str]]
+    table: ScoreTable,
+    candidates: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    tokenised: bool = False,
 ) -> list[str]:
     """Return what one should know about scores before comparing them, a line each."""
     lines = []
     texts = [*candidates, *(text for group in references for text in group)]
-    if languages := unspaced_languages(texts):
+    if tokenised:
+        lines.append(
+            "the captions count as tokenised (--tokenised): their words are what stands between spaces"
+        )
+    elif languages := unspaced_languages(texts):
         lines.append(
             f"some captions are in a script without spaces ({', '.join(languages)}): each of its characters "
             "counts as a word, so compare only with scores that were made by characters"
@@ -127,6 +161,16 @@ def notes_on_scores(
         f"{count:,} texts are longer than {name}'s model takes, which reads only their beginning"
         for name, count in table.cut.items()
     ]
+    if table.bad_answers:
+        lines.append(
+            f"{len(table.bad_answers):,} of {table.num_clips:,} captions were not judged (the first time: "
+            f"{table.bad_answers[0]}); CLAIR-A-like is of the others"
+        )
+    if named := [name for name in LIKE if name in table.columns]:
+        lines.append(
+            f"made by other models than the published ones, and not to be compared with published numbers: "
+            f"{', '.join(named)}"
+        )
     values = {name: column.corpus for name, column in table.columns.items()}
     if values.get("rouge_l", values.get("bleu_1")) == 0:
         lines.append(
@@ -140,123 +184,26 @@ def notes_on_scores(
     return lines
 
 
-def mean_column(clips: Any) -> Column:
-    """Make the column of a score whose corpus value is the mean over the clips."""
+def mean_column(clips: Any, made_by: str = "") -> Column:
+    """Make the column of a score whose corpus value is the mean over the clips that have one."""
     # The clips' values are the table, too: a bootstrap of means needs nothing else.
     values = np.asarray(clips, dtype=np.float64)
-    return Column(float(values.mean()), values, values)
+    known = ~np.isnan(values)
+    if known.all():
+        return Column(float(values.mean()), values, values, made_by=made_by)
+    table = np.stack([np.where(known, values, 0.0), known], axis=1)
+    return Column(float(values[known].mean()), values, table, _mean_of_known, made_by)
 
 
-class _Scorer:
-    """The parts that metrics are made of; each is computed once, and fails once."""
+def _mean_of_known(sums: Floats) -> Floats:
+    # A draw of a few clips may have none with a score.
+    return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
-    def __init__(
-        self,
-        candidates: Sequence[str],
-        references: Sequence[Sequence[str]],
-        settings: MetricsConfig,
-        local_only: bool,
-    ) -> None:
-        self.raw = candidates, references
-        # As in the tools of the published numbers, metrics get the tokenized texts; events get the raw ones.
-        self.candidates = [" ".join(tokenize(text)) for text in candidates]
-        self.references = [[" ".join(tokenize(text)) for text in texts] for texts in references]
-        self.settings = settings
-        self.local_only = local_only
-        self.cut: dict[str, int] = {}
-        self._parts: dict[str, Any] = {}
 
-    def part(self, name: str, compute: Callable[[], Any]) -> Any:
-        if name not in self._parts:
-            try:
-                self._parts[name] = compute()
-            # Kept: SPIDEr and SPIDEr-FL would each start Java again to fail in the same way.
-            except (MissingMetricError, JavaError) as error:
-                self._parts[name] = error
-        if isinstance(self._parts[name], Exception):
-            raise self._parts[name]
-        return self._parts[name]
-
-    def check_language(self, metric: str) -> None:
-        """Refuse a metric that knows English only for captions in another language."""
-        if metric not in ENGLISH_ONLY:
-            return
-        # Whoever names a model of one's own knows its languages.
-        fields = {"sbert": ["sentence_model"], "fer": ["fluency_model"]}.get(metric, [])
-        fields = ["sentence_model", "fluency_model"] if metric == "fense" else fields
-        if fields and all(getattr(self.settings, name) != getattr(MetricsConfig, name) for name in fields):
-            return
-        language = language_code(self.settings.language)
-        if language != ENGLISH:
-            raise MissingMetricError(f"it knows English only, and --language is {language}", "")
-        if not self.part("is_latin", lambda: is_latin(self.raw[0])):
-            raise MissingMetricError("it knows English only, and the captions are not in Latin letters", "")
-
-    def pure(self, metric: str) -> Mapping[str, Column]:
-        def compute() -> dict[str, Column]:
-            scores = score_captions(*self.raw, metrics=(metric,))
-            columns = {name: _pure_column(name, scores) for name in scores.corpus}
-            return columns | (_bleu_columns(scores) if scores.bleu_counts else {})
-
-        return self.part(metric, compute)
-
-    def meteor(self) -> Meteor:
-        # Here and below inside the methods: torch and Java are looked for only if they are needed.
-        from aac_llm.metrics.meteor import meteor
-
-        return self.part("meteor", lambda: meteor(self.candidates, self.references, **self.java_options))
-
-    def spice(self) -> Floats:
-        from aac_llm.metrics.spice import spice
-
-        return self.part("spice", lambda: spice(self.candidates, self.references, **self.java_options))
-
-    def similarity(self) -> Floats:
-        def compute() -> Floats:
-            from aac_llm.metrics.sentence import SentenceEncoder
-
-            encoder = SentenceEncoder.from_pretrained(
-                self.settings.sentence_model, device=self.device, local_only=self.local_only
-            )
-            found = encoder.similarity(self.candidates, self.references)
-            self.cut |= {"SBERT": encoder.num_cut} if encoder.num_cut else {}
-            return found
-
-        return self.part("similarity", compute)
-
-    def error_probability(self) -> Floats:
-        def compute() -> Floats:
-            from aac_llm.metrics.fluency import FluencyDetector
-
-            detector = FluencyDetector.from_pretrained(
-                self.settings.fluency_model,
-                backbone=self.settings.fluency_backbone,
-                device=self.device,
-                local_only=self.local_only,
-            )
-            found = detector.error_probability(self.candidates)
-            self.cut |= {"the fluency detector": detector.num_cut} if detector.num_cut else {}
-            return found
-
-        return self.part("error_probability", compute)
-
-    def cider_d(self) -> Floats:
-        clips = self.pure("cider")["cider_d"].clips
-        assert clips is not None
-        return clips
-
-    @property
-    def java_options(self) -> dict[str, Any]:
-        settings = self.settings
-        return {"jars": settings.jars, "java": settings.java, "timeout": settings.java_timeout}
-
-    @property
-    def device(self) -> str:
-        if self.settings.device != "auto":
-            return self.settings.device
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
+def _pure(scorer: Scorer, metric: str) -> dict[str, Column]:
+    scores = scorer.pure(metric)
+    columns = {name: _pure_column(name, scores) for name in scores.corpus}
+    return columns | (_bleu_columns(scores) if scores.bleu_counts else {})
 
 
 def _pure_column(name: str, scores: Scores) -> Column:
@@ -278,42 +225,78 @@ def _bleu_of_sums(order: int, sums: Floats) -> Floats:
     return bleu_from_sums(sums[..., :-1])[..., order]
 
 
-def _meteor(scorer: _Scorer) -> dict[str, Column]:
+def _meteor(scorer: Scorer) -> dict[str, Column]:
     from aac_llm.metrics.meteor import score_counts
 
     # Redrawn clips give summed counts, and METEOR of these is no mean of the clips'.
     found = scorer.meteor()
-    return {
-        "meteor": Column(found.corpus, found.clips, found.table, lambda sums: score_counts(sums[..., :-1]))
-    }
+    score = partial(_of_counts, score_counts)
+    return {"meteor": Column(found.corpus, found.clips, found.table, score, made_by="meteor-1.5.jar")}
 
 
-def _events(scorer: _Scorer) -> dict[str, Column]:
+def _of_counts(score_counts: Statistic, sums: Floats) -> Floats:
+    return score_counts(sums[..., :-1])
+
+
+def _spice(scorer: Scorer) -> dict[str, Column]:
+    return {"spice": mean_column(scorer.spice(), SPICE_JARS)}
+
+
+def _spider(scorer: Scorer) -> dict[str, Column]:
+    return {"spider": mean_column(combined.spider(scorer.cider_d(), scorer.spice()), SPICE_JARS)}
+
+
+def _fer(scorer: Scorer) -> dict[str, Column]:
+    detector = scorer.detector()
+    errors = combined.fluency_errors(scorer.error_probability(), threshold=detector.threshold)
+    return {detector.name("fer"): mean_column(errors, detector.label)}
+
+
+def _spider_fl(scorer: Scorer) -> dict[str, Column]:
+    cider_d, spice, detector = scorer.cider_d(), scorer.spice(), scorer.detector()
+    found = combined.spider_fl(cider_d, spice, scorer.error_probability(), threshold=detector.threshold)
+    return {detector.name("spider_fl"): mean_column(found, f"{SPICE_JARS}; {detector.label}")}
+
+
+def _sbert(scorer: Scorer) -> dict[str, Column]:
+    encoder = scorer.encoder()
+    name = "sbert_sim" if encoder.is_published else "sentence_sim"
+    return {name: mean_column(scorer.similarity(), encoder.label)}
+
+
+def _fense(scorer: Scorer) -> dict[str, Column]:
+    encoder, detector = scorer.encoder(), scorer.detector()
+    found = combined.fense(scorer.similarity(), scorer.error_probability(), threshold=detector.threshold)
+    name = detector.name("fense") if encoder.is_published else "fense_like"
+    return {name: mean_column(found, f"{encoder.label}; {detector.label}")}
+
+
+def _clair_a(scorer: Scorer) -> dict[str, Column]:
+    from aac_llm.evaluators.judge import describe_judge
+
+    found = scorer.judgements()
+    return {"clair_a_like": mean_column(found.scores, describe_judge(scorer.parts.settings.judge))}
+
+
+def _events(scorer: Scorer) -> dict[str, Column]:
     from aac_llm.metrics.events import event_scores
 
     found = event_scores(*scorer.raw)
     return {f"event_{name}": mean_column(clips) for name, clips in found.clips.items()}
 
 
-def _means(**parts: Callable[[_Scorer], Any]) -> Callable[[_Scorer], dict[str, Column]]:
-    return lambda scorer: {name: mean_column(compute(scorer)) for name, compute in parts.items()}
-
-
-_COLUMNS: dict[str, Callable[[_Scorer], Mapping[str, Column]]] = {
-    "bleu": lambda scorer: scorer.pure("bleu"),
-    "rouge": lambda scorer: scorer.pure("rouge"),
-    "cider": lambda scorer: scorer.pure("cider"),
+_COLUMNS: dict[str, Callable[[Scorer], Mapping[str, Column]]] = {
+    "bleu": lambda scorer: _pure(scorer, "bleu"),
+    "rouge": lambda scorer: _pure(scorer, "rouge"),
+    "cider": lambda scorer: _pure(scorer, "cider"),
     "meteor": _meteor,
-    "spice": _means(spice=_Scorer.spice),
-    "spider": _means(spider=lambda scorer: combined.spider(scorer.cider_d(), scorer.spice())),
-    "fer": _means(fer=lambda scorer: combined.fluency_errors(scorer.error_probability())),
-    "spider_fl": _means(
-        spider_fl=lambda scorer: combined.spider_fl(
-            scorer.cider_d(), scorer.spice(), scorer.error_probability()
-        )
-    ),
-    "sbert": _means(sbert_sim=_Scorer.similarity),
-    "fense": _means(fense=lambda scorer: combined.fense(scorer.similarity(), scorer.error_probability())),
+    "spice": _spice,
+    "spider": _spider,
+    "fer": _fer,
+    "spider_fl": _spider_fl,
+    "sbert": _sbert,
+    "fense": _fense,
+    "clair_a": _clair_a,
     "events": _events,
-    "diversity": lambda scorer: scorer.pure("diversity"),
+    "diversity": lambda scorer: _pure(scorer, "diversity"),
 }

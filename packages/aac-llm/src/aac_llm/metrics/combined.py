@@ -36,14 +36,25 @@ def fluency_errors(
 
 
 def spider_fl(
-    cider_d: ArrayLike, spice: ArrayLike, error_probability: ArrayLike, *, penalty: float = PENALTY
+    cider_d: ArrayLike,
+    spice: ArrayLike,
+    error_probability: ArrayLike,
+    *,
+    penalty: float = PENALTY,
+    threshold: float = ERROR_THRESHOLD,
 ) -> NDArray[np.float64]:
     """Compute SPIDEr of each clip, less the penalty where the caption is not fluent."""
-    return spider(cider_d, spice) * (1 - penalty * fluency_errors(error_probability))
+    errors = fluency_errors(error_probability, threshold=threshold)
+    return spider(cider_d, spice) * (1 - penalty * errors)
 
 
 def fense(
-    similarity: ArrayLike, error_probability: ArrayLike, *, penalty: float = PENALTY
+    similarity: ArrayLike,
+    error_probability: ArrayLike,
+    *,
+    penalty: float = PENALTY,
+    threshold: float = ERROR_THRESHOLD,
 ) -> NDArray[np.float64]:
     """Return the sentence similarity of each clip, less the penalty where the caption is not fluent."""
-    return np.asarray(similarity, dtype=np.float64) * (1 - penalty * fluency_errors(error_probability))
+    errors = fluency_errors(error_probability, threshold=threshold)
+    return np.asarray(similarity, dtype=np.float64) * (1 - penalty * errors)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 import numpy as np
@@ -243,6 +243,7 @@ def _read(caption: str, lexicon: _Lexicon) -> frozenset[str]:
     return frozenset(event for clause in clauses for event in _clause_events(clause, lexicon))
 
 
+@lru_cache(maxsize=1 << 16)  # training by rewards asks for the same references again and again
 def sound_events(caption: str) -> frozenset[str]:
     """Return the names of the sound events that an English caption mentions."""
     return _read(caption, _lexicon())

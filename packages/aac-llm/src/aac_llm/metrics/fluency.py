@@ -1,4 +1,7 @@
-"""The fluency detector of FENSE (Zhou et al. 2022): how likely a caption has an error.
+"""A fluency detector in the manner of FENSE (Zhou et al. 2022): how likely a caption has an error.
+
+Of ours (`aac-llm fluency` trains them) the folder is described in `fluency_folder.py`, and the errors that
+they know in `fluency_errors.py`.
 
 The published checkpoint (`echecker_clotho_audiocaps_base.ckpt`, release V0.1 of blmoistawinde/fense) is a
 dictionary: `model_type` names the BERT, `num_classes` is 6, `state_dict` holds `encoder.*` of a `BertModel`
@@ -15,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,30 @@ import torch
 from audio_common.checkpoint import check_folder
 from audio_common.hub import split_revision
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import nn
 
+from aac_llm.metrics.fluency_errors import strip_punctuation
+from aac_llm.metrics.fluency_folder import (
+    CACHE_VARIABLE,
+    DESCRIPTION,
+    PUBLISHED_THRESHOLD,
+    WEIGHTS,
+    cache_folder,
+    is_detector,
+    read_description,
+)
 from aac_llm.metrics.missing import MissingMetricError
-from aac_llm.metrics.sentence import count_longer
+from aac_llm.metrics.sentence import count_longer, mean_pool
+
+__all__ = [
+    "CACHE_VARIABLE",
+    "FENSE_DETECTOR",
+    "FluencyDetector",
+    "cache_folder",
+    "download",
+    "strip_punctuation",
+]
 
 FENSE_DETECTOR = "echecker_clotho_audiocaps_base"
 PUBLISHED = {
@@ -37,23 +59,46 @@ PUBLISHED = {
 }
 """The published checkpoints and their SHA-256."""
 RELEASE = "https://github.com/blmoistawinde/fense/releases/download/V0.1"
-CACHE_VARIABLE = "AAC_LLM_CACHE"
+PUBLISHED_KINDS = (
+    *("incomplete_tail", "repeated_event", "repeated_adverb", "missing_conjunction", "missing_verb"),
+)
+POOLED = {"first": 1, "all": 3}
+"""Pooling -> states of the encoder's width that it gives."""
 MAX_TOKENS = 64
 POSITION_IDS = "encoder.embeddings.position_ids"
 
 
 class FluencyDetector(nn.Module):
-    """A BERT with a linear layer on its first token; sigmoid outputs, the last of which is "any error".
+    """A BERT with a linear layer on its tokens' states; sigmoid outputs, the last of which is "any error".
 
     Attributes:
+        pooling: `first`, the first token's state, as published; or `all`, with it the mean and, in each
+            dimension, the largest value over the tokens: an error is often between two words, and is learned
+            from fewer captions where one token is enough to show it.
+        kinds: names of the other outputs.
+        threshold: probability of an error from which on a caption is held to be wrong.
         num_cut: texts, of all that were judged, of which the model read only the beginning.
     """
 
-    def __init__(self, encoder: nn.Module, tokenizer: Any, num_classes: int = 6) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        tokenizer: Any,
+        kinds: Sequence[str] = PUBLISHED_KINDS,
+        *,
+        threshold: float = PUBLISHED_THRESHOLD,
+        pooling: str = "first",
+    ) -> None:
         super().__init__()
+        if pooling not in POOLED:
+            raise ValueError(f"pooling must be one of {', '.join(POOLED)}, got {pooling!r}")
         self.encoder = encoder
-        self.clf = nn.Linear(encoder.config.hidden_size, num_classes)  # type: ignore[union-attr, arg-type]
+        width: int = encoder.config.hidden_size  # type: ignore[union-attr, assignment]
+        self.clf = nn.Linear(POOLED[pooling] * width, len(kinds) + 1)
+        self.pooling = pooling
         self.tokenizer = tokenizer
+        self.kinds = tuple(kinds)
+        self.threshold = threshold
         self.num_cut = 0
 
     @classmethod
@@ -65,11 +110,12 @@ class FluencyDetector(nn.Module):
         device: str = "cpu",
         local_only: bool = False,
     ) -> FluencyDetector:
-        """Load a published checkpoint by its name, a file, or a folder.
+        """Load a detector of ours from its folder, or a published one by its name, a file or a folder.
 
         Args:
-            source: name of a published checkpoint; a `.ckpt` file; or a folder with one `.ckpt` file and,
-                for machines without internet, the BERT's `config.json` and tokenizer files.
+            source: folder that `aac-llm fluency` wrote; name of a published checkpoint; a `.ckpt` file; or a
+                folder with one `.ckpt` file and, for machines without internet, the BERT's `config.json` and
+                tokenizer files.
             backbone: hub id or folder of the BERT's configuration and tokenizer; default: beside the
                 checkpoint if they are there, else what the checkpoint names.
             device: where to compute.
@@ -79,6 +125,8 @@ class FluencyDetector(nn.Module):
             MissingMetricError: it is not here and cannot be had; with the command that gets it.
             ValueError: the file holds something else.
         """
+        if is_detector(source):
+            return _load_folder(Path(source).expanduser()).to(device).eval()
         path = find_checkpoint(source, local_only=local_only)
         record = read_checkpoint(path)
         # So a folder alone is enough on a machine without the internet.
@@ -100,6 +148,25 @@ class FluencyDetector(nn.Module):
         except RuntimeError as error:
             raise ValueError(f"this is no fluency detector for this BERT: {error}") from error
 
+    def round_weights(self) -> None:
+        """Round weights to half precision, in which a folder keeps them.
+
+        A threshold that is found after this is that of the detector in the folder.
+        """
+        with torch.no_grad():
+            for weight in self.parameters():
+                weight.copy_(weight.half())
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights, the encoder's configuration and the tokenizer; `fluency.json` is the trainer's."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.config.save_pretrained(folder)  # type: ignore[union-attr, operator]
+        self.tokenizer.save_pretrained(folder)
+        # As copies: an encoder may use one matrix in two places. In half precision, see `round_weights`.
+        weights = {name: value.detach().cpu().half().clone() for name, value in self.state_dict().items()}
+        save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
     @torch.inference_mode()
     def error_probability(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
         """Return the probability of any error in each caption, (texts,), whatever its batch."""
@@ -116,30 +183,28 @@ class FluencyDetector(nn.Module):
         found = np.zeros((len(clean), self.clf.out_features))
         for first in range(0, len(order), batch_size):
             places = order[first : first + batch_size]
-            found[places] = self(self._tokenize([clean[place] for place in places])).sigmoid().double().cpu()
+            found[places] = self(self.tokenize([clean[place] for place in places])).sigmoid().double().cpu()
         return found
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Turn tokenised texts (each value (batch, tokens)) into logits (batch, classes)."""
-        # The state of [CLS]; the published detector does not use BERT's pooler.
-        return self.clf(self.encoder(**batch).last_hidden_state[:, 0])
+        # Not BERT's own pooler: the published detector does not use it.
+        hidden = self.encoder(**batch).last_hidden_state
+        first = hidden[:, 0]
+        if self.pooling == "first":
+            return self.clf(first)
+        mask = batch["attention_mask"]
+        largest = hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(dim=1)
+        return self.clf(torch.cat([first, mean_pool(hidden, mask), largest], dim=-1))
 
-    def _tokenize(self, texts: list[str]) -> Mapping[str, torch.Tensor]:
+    def tokenize(self, texts: list[str]) -> Mapping[str, torch.Tensor]:
+        """Turn texts without punctuation into a batch on the detector's device, each (texts, tokens)."""
         # Truncated as in training; captions are rarely that long.
         self.num_cut += count_longer(self.tokenizer, texts, MAX_TOKENS)
         batch = self.tokenizer(
             texts, padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
         )
         return batch.to(self.clf.weight.device)
-
-
-def strip_punctuation(text: str) -> str:
-    """Normalize a caption as the detector was trained on it.
-
-    >>> strip_punctuation("A dog, barking.")
-    'a dog barking'
-    """
-    return re.sub(r"[^\w\s]", "", text).lower()
 
 
 def find_checkpoint(source: str | Path, *, local_only: bool = False) -> Path:
@@ -154,9 +219,8 @@ def find_checkpoint(source: str | Path, *, local_only: bool = False) -> Path:
     if path.is_dir():
         found = sorted(path.glob("*.ckpt"))
         if len(found) != 1:
-            raise MissingMetricError(
-                f"expected one .ckpt file in {path}, got {len(found)}", _remedy(FENSE_DETECTOR)
-            )
+            reason = f"{path} is no detector: it has no {DESCRIPTION}, and {len(found)} .ckpt files, not one"
+            raise MissingMetricError(reason, f"`aac-llm fluency` makes one, or {_remedy(FENSE_DETECTOR)}")
         return found[0]
     if str(source) not in PUBLISHED:
         raise MissingMetricError(f"no fluency detector at {source}", f"published: {', '.join(PUBLISHED)}")
@@ -168,11 +232,6 @@ def find_checkpoint(source: str | Path, *, local_only: bool = False) -> Path:
             f"the fluency detector {source} is not in {cached.parent}", _remedy(str(source))
         )
     return download(str(source))
-
-
-def cache_folder() -> Path:
-    """Return the folder of checkpoints: `AAC_LLM_CACHE`, else `~/.cache/aac-llm`."""
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/aac-llm").expanduser()
 
 
 def download(name: str = FENSE_DETECTOR, folder: Path | None = None) -> Path:
@@ -224,6 +283,31 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return record
 
 
+def _load_folder(folder: Path) -> FluencyDetector:
+    """Load a detector of ours; nothing is fetched, and nothing but numbers is read."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    description = read_description(folder)
+    check_folder(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise ValueError(f"{folder} has no {WEIGHTS}: the detector is not whole; train it again")
+    config = AutoConfig.from_pretrained(folder, revision=None, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, revision=None, trust_remote_code=False)
+    detector = FluencyDetector(
+        AutoModel.from_config(config, trust_remote_code=False),
+        tokenizer,
+        description["kinds"],
+        threshold=float(description["threshold"]),
+        pooling=str(description.get("pooling", "first")),
+    )
+    try:
+        weights = load_file(folder / WEIGHTS)
+    except Exception as error:  # safetensors' own kinds
+        raise ValueError(f"{folder / WEIGHTS} cannot be read as weights: {error}") from error
+    detector.load_checkpoint(weights)
+    return detector.float()
+
+
 def _build(backbone: str, num_classes: int, local_only: bool) -> FluencyDetector:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -237,7 +321,9 @@ def _build(backbone: str, num_classes: int, local_only: bool) -> FluencyDetector
         reason = f"the configuration and the tokenizer of {backbone} are not at hand"
         get = f"`hf download {backbone} config.json tokenizer.json tokenizer_config.json vocab.txt`"
         raise MissingMetricError(reason, get) from error
-    return FluencyDetector(AutoModel.from_config(config, trust_remote_code=False), tokenizer, num_classes)
+    encoder = AutoModel.from_config(config, trust_remote_code=False)
+    kinds = PUBLISHED_KINDS if num_classes == len(PUBLISHED_KINDS) + 1 else range(num_classes - 1)
+    return FluencyDetector(encoder, tokenizer, [str(kind) for kind in kinds])
 
 
 def _remedy(name: str) -> str:

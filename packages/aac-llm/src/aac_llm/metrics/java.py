@@ -15,8 +15,9 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from aac_llm.metrics.missing import MissingMetricError
 
@@ -42,6 +43,10 @@ OPENED_PACKAGES = ("lang", "util", "util.concurrent", "io", "math", "net", "text
 ERROR_LINES = 8
 POLL_SECONDS = 0.5
 """Between two looks at how far a program is."""
+VERSION_SECONDS = 300
+"""A busy machine may take a minute to start Java at all."""
+
+T = TypeVar("T")
 
 
 class JavaError(RuntimeError):
@@ -74,7 +79,7 @@ def java_version(java: Path) -> int:
         JavaError: it does not say, so it is no Java.
     """
     try:
-        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=VERSION_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise JavaError(f"{java} -version could not be run: {error}") from error
     return parse_java_version(done.stderr + done.stdout)
@@ -101,6 +106,24 @@ def open_packages(version: int) -> list[str]:
     return (
         [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in OPENED_PACKAGES] if version >= 9 else []
     )
+
+
+def find_all(*finders: Callable[[], T]) -> list[T]:
+    """Call all finders and return what they find.
+
+    Raises:
+        MissingMetricError: of everything that is missing, not of the first thing alone.
+    """
+    found, missing = [], []
+    for find in finders:
+        try:
+            found.append(find())
+        except MissingMetricError as error:
+            missing.append(error)
+    if missing:
+        reasons, remedies = ([e.reason for e in missing], [e.remedy for e in missing])
+        raise MissingMetricError("; ".join(dict.fromkeys(reasons)), "; ".join(dict.fromkeys(remedies)))
+    return found
 
 
 def jar_folders(jars: str | Path | None = None) -> list[Path]:

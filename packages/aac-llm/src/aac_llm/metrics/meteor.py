@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aac_llm.metrics.java import GET_JARS, JavaError, find_jar, find_java, run_java
+from aac_llm.metrics.java import GET_JARS, JavaError, find_all, find_jar, find_java, run_java
 from aac_llm.metrics.missing import MissingMetricError
 
 NUM_COUNTS = 23
@@ -95,14 +95,18 @@ def find_meteor(jars: str | Path | None = None, java: str | Path | None = None) 
     """Find the Java executable and the jar, beside which its paraphrase table lies.
 
     Raises:
-        MissingMetricError: one of the three is missing.
+        MissingMetricError: some of the three are missing; all of these are named.
     """
-    executable = find_java(java)
+    executable, jar = find_all(lambda: find_java(java), lambda: _find_jar_and_table(jars))
+    return executable, jar
+
+
+def _find_jar_and_table(jars: str | Path | None) -> Path:
     jar = find_jar("meteor-1.5.jar", ("meteor",), jars, GET_JARS)
     table = jar.parent / "data" / "paraphrase-en.gz"
     if not table.is_file():
         raise MissingMetricError(f"METEOR's table of paraphrases is missing: {table}", GET_JARS)
-    return executable, jar
+    return jar
 
 
 def score_line(candidate: str, references: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ some hundredths of a second, where a dictionary for every sentence takes seconds
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,16 +121,19 @@ class CaptionSet:
         return _slice(self.counted.orders[order - 1], self.num_clips, len(self.counted.lengths))
 
     @classmethod
-    def from_captions(cls, candidates: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionSet:
-        """Tokenise and count.
+    def from_captions(
+        cls, candidates: Sequence[str], references: Sequence[Sequence[str]], *, tokenised: bool = False
+    ) -> CaptionSet:
+        """Tokenise, or split at spaces what is `tokenised` already, and count.
 
         Raises:
             ValueError: no clip, another number of candidates than of clips, a clip without references.
             TypeError: a caption that is not a text, or one text where a list of references belongs.
         """
         check_captions(candidates, references)
-        tokens = [tokenize(text) for text in candidates]
-        flat = [tokenize(text) for texts in references for text in texts]
+        split: Callable[[str], list[str]] = str.split if tokenised else tokenize
+        tokens = [split(text) for text in candidates]
+        flat = [split(text) for texts in references for text in texts]
         clip = np.repeat(np.arange(len(tokens)), [len(texts) for texts in references])
         return cls(candidates=tokens, references=flat, clip=clip, counted=count_ngrams([*tokens, *flat]))
 

@@ -39,6 +39,7 @@ def score_captions(
     *,
     metrics: Sequence[str] = PURE_METRICS,
     document_frequencies: DocumentFrequencies | None = None,
+    tokenised: bool = False,
 ) -> Scores:
     """Score one candidate a clip against the clip's references, any number of them.
 
@@ -49,6 +50,7 @@ def score_captions(
         references: of each clip at least one caption.
         metrics: some of `PURE_METRICS`, or the name of one.
         document_frequencies: of CIDEr-D (none: of these references, as is usual).
+        tokenised: the texts are words with spaces between them already; they are taken as they are.
 
     Raises:
         ValueError: a metric that is not here, no clip, a clip without references, or not as many candidates
@@ -58,7 +60,7 @@ def score_captions(
     metrics = (metrics,) if isinstance(metrics, str) else metrics
     if unknown := sorted(set(metrics) - set(PURE_METRICS)):
         raise ValueError(f"metrics {', '.join(unknown)} unknown, expected some of {', '.join(PURE_METRICS)}")
-    captions = CaptionSet.from_captions(candidates, references)
+    captions = CaptionSet.from_captions(candidates, references, tokenised=tokenised)
     corpus: dict[str, float] = {}
     clips: dict[str, Floats] = {}
     counts = bleu_counts(captions) if "bleu" in metrics else None

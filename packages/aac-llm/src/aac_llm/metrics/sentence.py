@@ -20,10 +20,13 @@ from audio_common.strict_json import read_json, read_object
 from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
 
+from aac_llm.metrics.identity import describe_model
 from aac_llm.metrics.missing import MissingMetricError
 
 FENSE_ENCODER = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
 """The encoder with which FENSE compares captions (Zhou et al. 2022, section 4)."""
+FENSE_ENCODER_SIZE = (768, 6)
+"""Its width and its layers."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 OTHER_FILES = ("*.json", "*.txt", "*.model")
 
@@ -44,13 +47,25 @@ class SentenceEncoder:
     """Texts to vectors of length one.
 
     Attributes:
+        label: the model's name and a digest of its weights.
+        is_published: whether it is the one that FENSE's and SBERT's numbers are of.
         num_cut: texts, of all that were encoded, of which the model read only the beginning.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, pooling: Pooling | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        pooling: Pooling | None = None,
+        *,
+        label: str = "",
+        is_published: bool = False,
+    ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.pooling = pooling or Pooling()
+        self.label = label
+        self.is_published = is_published
         self.num_cut = 0
 
     @classmethod
@@ -77,7 +92,13 @@ class SentenceEncoder:
         # A folder in either case: the revision was chosen when it was fetched.
         tokenizer = AutoTokenizer.from_pretrained(place, revision=None, trust_remote_code=False)
         model = AutoModel.from_pretrained(place, revision=None, dtype=torch.float32, trust_remote_code=False)
-        return cls(model.to(device), tokenizer, pooling)
+        return cls(
+            model.to(device),
+            tokenizer,
+            pooling,
+            label=describe_model(source, place),
+            is_published=is_published_encoder(source, model.config),
+        )
 
     @torch.inference_mode()
     def encode(
@@ -124,6 +145,18 @@ class SentenceEncoder:
         if self.pooling.first_token:
             return hidden[:, 0]
         return mean_pool(hidden, batch["attention_mask"])
+
+
+def is_published_encoder(source: str | Path, config: Any) -> bool:
+    """Tell whether this is FENSE's sentence encoder: by its name, and by its size.
+
+    The publisher names no digest; that of the weights stands beside every score. Whoever gives another model
+    this name and this size deceives himself only.
+    """
+    name = split_revision(source)[0]
+    folder = FENSE_ENCODER.rpartition("/")[2]
+    named = name == FENSE_ENCODER or Path(name).name == folder or f"--{folder}/" in f"{Path(name).resolve()}/"
+    return named and (config.hidden_size, config.num_hidden_layers) == FENSE_ENCODER_SIZE
 
 
 def count_longer(tokenizer: Any, texts: Sequence[str], limit: int) -> int:

@@ -18,6 +18,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from aac_llm.metrics.java import (
     GET_JARS,
     JARS_VARIABLE,
     JavaError,
+    find_all,
     find_jar,
     find_java,
     java_version,
@@ -92,20 +94,34 @@ def find_spice(jars: str | Path | None = None, java: str | Path | None = None) -
     """Find the Java executable and the class path: SPICE, Stanford CoreNLP 3.6.0, and other libraries.
 
     Raises:
-        MissingMetricError: something is missing; with the command that gets it.
+        MissingMetricError: something is missing; all of it is named, with the commands that get it.
     """
-    executable = find_java(java)
-    jar = find_jar("spice-1.0.jar", ("spice",), jars, GET_JARS)
-    libraries = sorted((jar.parent / "lib").glob("*.jar"))
-    if not libraries:
-        raise MissingMetricError(f"SPICE's libraries are missing: {jar.parent / 'lib'}/*.jar", GET_JARS)
     get = (
         f"`{GET_CORENLP}` fetches Stanford CoreNLP 3.6.0 (about 400 MB, once; or put "
         f"{' and '.join(CORENLP_JARS)} into a folder that --jars or {JARS_VARIABLE} names)"
     )
-    # Of exactly this version: parses, and with them scores, differ in others.
-    corenlp = [find_jar(name, ("spice/lib", "lib"), jars, get) for name in CORENLP_JARS]
-    return executable, [jar, *corenlp, *(path for path in libraries if path.name not in CORENLP_JARS)]
+
+    def find_corenlp(name: str) -> list[Path]:
+        # Of exactly this version: parses, and with them scores, differ in others.
+        return [find_jar(name, ("spice/lib", "lib"), jars, get)]
+
+    # Looked for together: who fetches one thing after another waits for each.
+    found = find_all(
+        lambda: [find_java(java)],
+        lambda: _find_own_jars(jars),
+        *(partial(find_corenlp, name) for name in CORENLP_JARS),
+    )
+    (executable,), (jar, *libraries), *corenlp = found
+    others = [path for path in libraries if path.name not in CORENLP_JARS]
+    return executable, [jar, *(path for paths in corenlp for path in paths), *others]
+
+
+def _find_own_jars(jars: str | Path | None) -> list[Path]:
+    jar = find_jar("spice-1.0.jar", ("spice",), jars, GET_JARS)
+    libraries = sorted((jar.parent / "lib").glob("*.jar"))
+    if not libraries:
+        raise MissingMetricError(f"SPICE's libraries are missing: {jar.parent / 'lib'}/*.jar", GET_JARS)
+    return [jar, *libraries]
 
 
 def class_path_flags(class_path: Sequence[Path], version: int) -> list[str]:

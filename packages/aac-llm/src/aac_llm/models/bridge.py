@@ -132,6 +132,14 @@ class AcousticTokens:
         seconds = None if self.seconds is None else self.seconds[rows]
         return AcousticTokens(self.embeddings[rows], self.mask[rows], seconds)
 
+    def repeat(self, times: int) -> AcousticTokens:
+        """Return the tokens of each clip several times, side by side."""
+        if times == 1:
+            return self
+        return AcousticTokens(
+            self.embeddings.repeat_interleave(times, 0), self.mask.repeat_interleave(times, 0)
+        )
+
 
 class Bridge(nn.Module):
     """From encoder tokens to embeddings of the language model.

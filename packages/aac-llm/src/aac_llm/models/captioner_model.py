@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from audio_common.ced import CED
 from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
@@ -31,8 +30,9 @@ from aac_llm.config.caption import GenerationConfig
 from aac_llm.config.model import ModelConfig
 from aac_llm.data.predictions import Candidate
 from aac_llm.data.timestamps import TimedEvent
-from aac_llm.models.bridge import AcousticTokens, Bridge, encoder_tokens
+from aac_llm.models.bridge import AcousticTokens, Bridge
 from aac_llm.models.decoder import embedding_width
+from aac_llm.models.encoder import Encoder, count_encoder_tokens
 from aac_llm.models.generation import generate
 from aac_llm.models.lora import float32_trainable, prepare_decoder, prepare_encoder, trainable_parameters
 from aac_llm.models.pretrained import PretrainedModule
@@ -77,14 +77,14 @@ class CaptionModel(PretrainedModule):
 
     accepts_loss_kwargs = True
 
-    def __init__(self, config: ModelConfig, *, encoder: CED, decoder: Any, tokenizer: Any) -> None:
+    def __init__(self, config: ModelConfig, *, encoder: Encoder, decoder: Any, tokenizer: Any) -> None:
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
         self.encoder = encoder
         width = embedding_width(decoder)
         self.bridge = Bridge(
-            config.bridge, encoder_dim=config.encoder.embed_dim, decoder_width=width, layout=config.layout
+            config.bridge, encoder_dim=config.encoder_dim, decoder_width=width, layout=config.layout
         )
         self.decoder = decoder
         # Adapters are injected here, so a checkpoint is loaded after this, not before.
@@ -121,7 +121,7 @@ class CaptionModel(PretrainedModule):
             seconds: length of the sound.
             timestamps: with time markers among them.
         """
-        count = self.bridge.count_tokens(encoder_tokens(round(seconds * SAMPLE_RATE), self.config.encoder))
+        count = self.bridge.count_tokens(count_encoder_tokens(round(seconds * SAMPLE_RATE), self.config))
         return count + self.markers.count(count, seconds) if timestamps else count
 
     def tokenize_captions(self, captions: Sequence[str]) -> Tensor:
@@ -167,7 +167,8 @@ class CaptionModel(PretrainedModule):
         Args:
             waveforms: `(batch, samples)` float, 16 kHz.
             lengths: `(batch,)` samples of each; None: all of them.
-            labels: `(batch, length)` of `tokenize_captions`.
+            labels: `(batch * captions, length)` of `tokenize_captions`: as many captions of each sound, those
+                of a sound side by side.
             spec_augment: masks on the log-mel frames, in training.
             num_items_in_batch: the loss is a sum over this; None: over the labels that are given.
             timed_labels: `(batch, length)` of `tokenize_timed`, which are learned as well.
@@ -176,9 +177,11 @@ class CaptionModel(PretrainedModule):
             raise ValueError(
                 "expected labels (batch, length), of tokenize_captions; to caption, use generate"
             )
-        if len(labels) != len(waveforms):
-            raise ValueError(f"expected as many labels as waveforms, got {len(labels)} and {len(waveforms)}")
-        acoustic = self.encode_audio(waveforms, lengths, spec_augment)
+        if not len(labels) or len(labels) % len(waveforms):
+            raise ValueError(
+                f"expected as many labels as waveforms, or a multiple, got {len(labels)} and {len(waveforms)}"
+            )
+        acoustic = self.encode_audio(waveforms, lengths, spec_augment).repeat(len(labels) // len(waveforms))
         logits = self.caption_logits(acoustic, labels)
         # Only the captions are learned, neither prompt nor sound.
         chosen = labels != IGNORED

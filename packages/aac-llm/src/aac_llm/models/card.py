@@ -224,8 +224,8 @@ def _body(config: ModelConfig, training: Training | None) -> str:
     return f"""
 # A captioner of sounds
 
-A [CED](https://arxiv.org/abs/2308.11957) audio encoder, a bridge and a causal language model, trained and run
-by `aac-llm` (the method of [arXiv:2406.13275](https://arxiv.org/abs/2406.13275)).
+An audio encoder, a bridge and a causal language model, trained and run by `aac-llm` (the method of
+[arXiv:2406.13275](https://arxiv.org/abs/2406.13275)).
 
 ```sh
 aac-llm caption recordings --model FOLDER --out captions.jsonl
@@ -249,8 +249,9 @@ def _parts(config: ModelConfig) -> str:
     kind = {"window": "Q-Former over windows", "clip": "Q-Former over the clip", "linear": "projection"}
     what = {"frozen": "frozen", "lora": f"adapters of rank {config.lora.rank}", "full": "trained in full"}
     encoder = config.encoder_weights or "from random weights"
+    audio = {"ced": "CED", "whisper": "Whisper's encoder"}[config.encoder_kind]
     rows = [
-        ("encoder", f"CED of width {config.encoder.embed_dim}, {encoder}", config.encoder_strategy),
+        ("encoder", f"{audio} of width {config.encoder_dim}, {encoder}", config.encoder_strategy),
         ("language model", config.decoder, config.decoder_strategy),
     ]
     names = {"encoder": config.encoder_weights, "language model": config.decoder}

@@ -27,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from audio_common.ced import CED
 from audio_common.hub import fetch, split_revision
 from torch import Tensor, nn
 
@@ -43,6 +42,7 @@ from aac_llm.models.config_file import (
     write_config,
 )
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
+from aac_llm.models.encoder import Encoder, build_encoder, create_encoder
 from aac_llm.models.entries import replace_entries
 from aac_llm.models.lora import base_tensors, merged_tensors
 from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
@@ -127,7 +127,6 @@ def save(
     tokenizer: Any,
     tensors: Mapping[str, Tensor],
     use: Mapping[str, Any],
-    *,
     card: str,
 ) -> None:
     """Write a checkpoint; see the module's docstring.
@@ -173,7 +172,6 @@ def save_merged(
     decoder: Any,
     tokenizer: Any,
     use: Mapping[str, Any],
-    *,
     card: str,
 ) -> None:
     """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.
@@ -189,8 +187,8 @@ def save_merged(
         encoder_strategy="frozen",
         quantization="none",
     )
-    # Of a plain class, so that CED.from_pretrained reads it without knowing of adapters.
-    plain_encoder = CED(config.encoder)
+    # Of a plain class, so that its from_pretrained reads it without knowing of adapters.
+    plain_encoder = create_encoder(config)
     plain_encoder.load_state_dict(merged_tensors(encoder))
     with replace_entries(folder, last=CONFIG_FILE) as new:
         write_tensors(bridge.state_dict(), new / BRIDGE_FILE)
@@ -205,29 +203,14 @@ def save_merged(
 # Loading
 
 
-def build_encoder(config: ModelConfig) -> tuple[ModelConfig, CED]:
-    """Make the encoder with the weights that the configuration names, which then say its architecture."""
-    if config.encoder_weights is None:
-        return config, CED(config.encoder)
-    wanted = config.encoder
-    encoder = CED.from_pretrained(
-        config.encoder_weights,
-        mode=wanted.mode,
-        drop_path=wanted.drop_path,
-        time_patch_out=wanted.time_patch_out,
-        freq_patch_out=wanted.freq_patch_out,
-    )
-    return replace(config, encoder=encoder.config), encoder
-
-
-def load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, CED]:
+def load_encoder(config: ModelConfig, folder: Path) -> tuple[ModelConfig, Encoder]:
     """Load a checkpoint's encoder, its own or the one that it names.
 
     Raises:
         CheckpointError: it has neither.
     """
     if (folder / ENCODER_FILE).exists():
-        encoder = CED(config.encoder)
+        encoder = create_encoder(config)
         load_part(encoder, read_tensors(folder / ENCODER_FILE), str(folder / ENCODER_FILE))
         return config, encoder
     if config.encoder_weights is None:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from audio_common.config import CEDConfig
 from audio_common.strict_json import JSONError, read_json, read_object
 
-from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig
+from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig, WhisperConfig
 from aac_llm.config.sound import check_channel
 from aac_llm.data.manifest import is_seconds
 from aac_llm.files import write_json
@@ -77,7 +77,8 @@ def config_from_dict(settings: Mapping[str, Any]) -> ModelConfig:
     Raises:
         ValueError: a setting is unknown or not of its kind; it is named.
     """
-    parts: dict[str, Any] = {"encoder": CEDConfig, "bridge": BridgeConfig, "lora": LoRAConfig}
+    parts: dict[str, Any] = {"encoder": CEDConfig, "whisper": WhisperConfig}
+    parts |= {"bridge": BridgeConfig, "lora": LoRAConfig}
     converted = dict(settings)
     for name, kind in parts.items():
         if name in converted:
@@ -118,9 +119,11 @@ def _fits(value: Any, kind: Any) -> bool:
 def write_config(config: ModelConfig, use: Mapping[str, Any], folder: Path) -> None:
     """Write the configuration, whose folders are named relative to the checkpoint already, and `USE`."""
     settings = {"model_type": MODEL_TYPE, "format_version": FORMAT_VERSION, **asdict(config)}
-    # Only where it is needed: versions that do not know it then read all others.
+    # Only where they are needed: versions that do not know them then read all others.
     if not config.timestamps:
         del settings["timestamps"]
+    if config.encoder_kind == "ced":
+        del settings["encoder_kind"], settings["whisper"]
     write_json(folder / CONFIG_FILE, settings | dict(use))
 
 

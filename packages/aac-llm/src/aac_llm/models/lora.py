@@ -19,20 +19,22 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from aac_llm.config.model import LoRAConfig, Strategy
+from aac_llm.models.encoder import Encoder
 
 ADAPTER = "default"
 """Peft's name of the adapter."""
 
 
-def prepare_encoder(encoder: CED, strategy: Strategy, settings: LoRAConfig) -> None:
-    """Set what is trained of the encoder; frozen or adapted, its BatchNorm keeps the statistics it has."""
+def prepare_encoder(encoder: Encoder, strategy: Strategy, settings: LoRAConfig) -> None:
+    """Set what is trained of the encoder; frozen or adapted, CED's BatchNorm keeps its statistics."""
     if strategy == "frozen":
         encoder.freeze()
         return
     if strategy == "lora":
         _inject(encoder, peft_config(settings, "encoder"))
         # Statistics of a batch would depend on its padding, and a small batch's are poor.
-        encoder.freeze_batch_norm()
+        if isinstance(encoder, CED):
+            encoder.freeze_batch_norm()
         _train_adapters(encoder)
     else:
         encoder.requires_grad_(True)

@@ -21,6 +21,7 @@ from aac_llm.models.card import make_card, read_card
 from aac_llm.models.confidence import Calibration
 from aac_llm.models.config_file import read_use
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
+from aac_llm.models.encoder import Encoder, build_encoder
 from aac_llm.models.reference_checkpoint import read_reference
 from aac_llm.models.tensors import load_part
 
@@ -30,7 +31,7 @@ class PretrainedModule(nn.Module):
 
     config: ModelConfig
     tokenizer: Any
-    encoder: CED
+    encoder: Encoder
     bridge: Bridge
     decoder: Any
     channel: Channel = "mean"
@@ -50,7 +51,7 @@ class PretrainedModule(nn.Module):
             DecoderError: the decoder cannot be loaded.
             CheckpointError: the encoder's weights cannot.
         """
-        config, encoder = checkpoint.build_encoder(config)
+        config, encoder = build_encoder(config)
         decoder, tokenizer = load_decoder(
             config.decoder,
             dtype=DTYPES[config.decoder_dtype],
@@ -173,7 +174,7 @@ class PretrainedModule(nn.Module):
             self.tokenizer,
             tensors,
             self.use(),
-            card=card or self.card or make_card(self.config),
+            card or self.card or make_card(self.config),
         )
 
     def save_merged(self, folder: str | Path) -> None:

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from audio_common import checkpoint
-from audio_common.ced import CED
 from audio_common.checkpoint import check_sizes, safetensors_shapes
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.models.bridge import Bridge
+from aac_llm.models.encoder import create_encoder
 from aac_llm.models.tensors import CheckpointError, find_misfits, require_file
 
 Shapes = Mapping[str, Sequence[int]]
@@ -55,13 +55,13 @@ def check_parts(config: ModelConfig, bridge: Path, encoder: Path | None, adapter
         made: dict[Path, Any] = {
             bridge: Bridge(
                 config.bridge,
-                encoder_dim=config.encoder.embed_dim,
+                encoder_dim=config.encoder_dim,
                 decoder_width=width[0],
                 layout=config.layout,
             )
         }
         if encoder is not None:
-            made[encoder] = CED(config.encoder)
+            made[encoder] = create_encoder(config)
     for path, module in made.items():
         wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
         if problems := find_misfits(wanted, _shapes(path)):

@@ -53,8 +53,10 @@ class ShowProgress(TrainerCallback):
         values = {
             name: float(value) for name, value in (logs or {}).items() if isinstance(value, int | float)
         }
-        if "loss" in values:
-            self._loss = f"loss {values['loss']:.3f}"
+        # Of training by rewards the loss says nothing.
+        for name in ("loss", "reward"):
+            if name in values:
+                self._loss = f"{name} {values[name]:.3f}"
         scores = {
             name.removeprefix("eval_"): value for name, value in values.items() if name.startswith("eval_")
         }

@@ -38,7 +38,7 @@ def training_card(
         for (use, manifests), one in zip(named, datasets, strict=False)
     )
     # Not the words of the shell: a run may have been begun from Python, or gone on with by another command.
-    command = f"aac-llm train --config {shlex.quote(str(settings.out / CONFIG))} --out AGAIN"
+    command = f"aac-llm {settings.verb} --config {shlex.quote(str(settings.out / CONFIG))} --out AGAIN"
     training = Training(command=command, updates=updates, seed=settings.seed, data=summaries)
     return make_card(model, training, _scores(summaries, scores or {}, settings))
 

@@ -19,6 +19,7 @@ def plot_curves(log: Path, picture: Path) -> None:
 
     rows = read_records(log)
     panels = [
+        ("reward", ("reward", "eval_reward")),
         ("loss", ("loss", "eval_loss")),
         ("CIDEr-D", ("eval_cider_d",)),
         ("learning rate", ("learning_rate",)),

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.models.captioner_model import SAMPLE_RATE, CaptionModel
+from aac_llm.models.encoder import count_encoder_tokens
 
 GRADIENT_BYTES = 4
 MOMENT_BYTES = 8
@@ -74,9 +75,10 @@ def estimate_memory(
     kept = 2 if gradient_checkpointing else VALUES_KEPT
     tokens = batch_size * length * decoder.num_hidden_layers * decoder.hidden_size
     if model.config.encoder_strategy != "frozen":
-        # 100 frames a second, 16 frames and one of 4 mel bands a patch; a frozen encoder keeps nothing.
-        columns = int(seconds * 100 / 16) + 1
-        tokens += batch_size * columns * 4 * model.config.encoder.depth * model.config.encoder.embed_dim
+        # A frozen encoder keeps nothing.
+        config = model.config
+        heard = count_encoder_tokens(round(seconds * SAMPLE_RATE), config)
+        tokens += batch_size * heard * config.encoder_depth * config.encoder_dim
     logits = batch_size * caption_tokens * decoder.vocab_size * 12  # float32, its softmax and its gradient
     return MemoryEstimate(
         weights=sum(count_bytes(part) for part in (model.encoder, model.bridge, model.decoder)),

@@ -62,7 +62,11 @@ logger = logging.getLogger(__name__)
 
 def train_verb(config: TrainConfig) -> int:
     """Train, say where the model is, and return 1 if clips had to be left out."""
-    result = train(config)
+    return tell(train(config))
+
+
+def tell(result: TrainResult) -> int:
+    """Say where the model is, and return 1 if clips had to be left out."""
     if PartialState().is_main_process:
         shown = [name for name in result.scores if name != "step" and not name.endswith(INTERVALS)]
         scores = ", ".join(f"{name} {result.scores[name]:.3f}" for name in shown)
@@ -74,8 +78,12 @@ def train_verb(config: TrainConfig) -> int:
     return 1 if result.bad_clips else 0
 
 
-def train(config: TrainConfig) -> TrainResult:
+def train(config: TrainConfig, trainer: type[CaptionTrainer] = CaptionTrainer) -> TrainResult:
     """Train, or resume what was begun in `config.out`.
+
+    Args:
+        config: settings.
+        trainer: whose loss is trained for.
 
     Raises:
         TrainingError: a loss, a gradient or the weights are not finite.
@@ -89,10 +97,10 @@ def train(config: TrainConfig) -> TrainResult:
     with sole_writer(config.out, folder=True) if PartialState().is_main_process else nullcontext():
         # The first process decides for all; none is away before the last has come.
         found = [read_result(config)]
-        return broadcast_object_list(found)[0] or train_rest(config)
+        return broadcast_object_list(found)[0] or train_rest(config, trainer)
 
 
-def train_rest(config: TrainConfig) -> TrainResult:
+def train_rest(config: TrainConfig, make_trainer: type[CaptionTrainer]) -> TrainResult:
     """Do what is left to do of a training; `config.out` is this process's alone."""
     # Before anything is built: other settings than before are refused in a second, not after loading 7B.
     checkpoint = begin(config)
@@ -111,12 +119,9 @@ def train_rest(config: TrainConfig) -> TrainResult:
     for data in (train_set, validation_set):
         if data is not None:
             check_captions(model, data)
-    # Here and not by Trainer: whole weights are loaded before FSDP shares them out.
-    if checkpoint:
-        model.restore(checkpoint)
     interrupt, progress = SaveOnInterrupt(), ShowProgress()
     updates = count_updates(config, len(train_set))
-    trainer = CaptionTrainer(
+    trainer = make_trainer(
         config,
         model,
         training_arguments(config, updates, validate=validation_set is not None),
@@ -124,6 +129,10 @@ def train_rest(config: TrainConfig) -> TrainResult:
         validation_set,
         [LogFile(config.out / LOG), ValidateAtEnd(), interrupt, progress],
     )
+    # Here and not by Trainer: whole weights are loaded before FSDP shares them out. After the trainer is
+    # made, which may keep those of the start.
+    if checkpoint:
+        model.restore(checkpoint)
     # In place of tqdm's bar it prints dictionaries to the standard output.
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Resume(trainer))
@@ -309,14 +318,14 @@ def describe(
     limit = config.validation.max_clips
     if validation is not None and 0 < limit < len(validation):
         logger.info(
-            "validation captions the first %d of %d clips; --validation.max_clips takes more",
+            "validation captions %d of %d clips, drawn from every kind; --validation.max_clips takes more",
             limit,
             len(validation),
         )
     logger.info("%g s of sound become %d embeddings", seconds, model.token_budget(seconds))
     estimate = estimate_memory(
         model,
-        batch_size=config.batch_size,
+        batch_size=config.captions_per_pass,
         seconds=seconds,
         half_precision=config.precision != "fp32" or model.config.decoder_dtype != "float32",
         gradient_checkpointing=config.gradient_checkpointing,
@@ -367,16 +376,14 @@ def calibrate_best(config: TrainConfig, trainer: CaptionTrainer, step: float) ->
         trainer: with the last model.
         step: the best model's updates.
     """
-    data, model = trainer.eval_dataset, trainer.captioner
-    count = config.validation.max_clips
+    data, model, indices = trainer.eval_dataset, trainer.captioner, sorted(trainer.captioned)
     # Shared out among GPUs no single process can caption.
-    if not isinstance(data, CaptionDataset) or not count or trainer.is_sharded:
+    if not isinstance(data, CaptionDataset) or not indices or trainer.is_sharded:
         return
     best = config.out / BEST
     if step != trainer.state.global_step:
         model.restore(best)
     with trainer.accelerator.autocast():
-        indices = range(min(count, len(data)))
         model.calibrations = calibrate(model, data, indices, config.validation.batch_size)
     write_use(model.use(), best)
 

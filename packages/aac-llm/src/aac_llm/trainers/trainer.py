@@ -9,7 +9,7 @@ gradients over batches of different captions equals one large batch (a mean of m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -26,13 +26,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from aac_llm.config.train import AugmentConfig, TrainConfig
 from aac_llm.data.dataset import CaptionDataset, EpochLoader, News, make_loader
+from aac_llm.data.manifest import Clip
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.card import training_card
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
-from aac_llm.trainers.validation import summarize, validate_clips
+from aac_llm.trainers.validation import ValidationClip, draw_clips, summarize, validate_clips
 
 
 class CaptionTrainer(Trainer):
@@ -158,17 +159,21 @@ class CaptionTrainer(Trainer):
                 model,
                 dataset,
                 mine,
-                captioned=validation.max_clips,
+                captioned=self.captioned,
                 num_beams=validation.num_beams,
                 batch_size=validation.batch_size,
             )
         model.train(training)
-        scores = summarize(found if whole else gather_object(found), dataset.clips)
+        scores = self.judge(found if whole else gather_object(found), dataset.clips)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self._keep_best(scores)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def judge(self, found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[str, float]:
+        """Return the scores of a validation, from what all ranks found."""
+        return summarize(found, clips)
 
     @property
     def captioner(self) -> CaptionModel:
@@ -185,6 +190,15 @@ class CaptionTrainer(Trainer):
         """Whether each rank holds only a part of the weights (FSDP, ZeRO-3)."""
         plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
         return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
+
+    @cached_property
+    def captioned(self) -> frozenset[int]:
+        """The validation clips that are captioned, the same at each validation and on every rank."""
+        dataset, validation = self.eval_dataset, self.settings.validation
+        assert isinstance(dataset, CaptionDataset)
+        return frozenset(
+            draw_clips(dataset.clips, dataset.durations, validation.max_clips, seed=validation.seed)
+        )
 
     @cached_property
     def updates_per_epoch(self) -> int:
@@ -253,15 +267,18 @@ class CaptionTrainer(Trainer):
             return True
         if best["step"] == scores["step"]:
             return best != scores
-        sign = -1 if metric == "loss" else 1
-        # A tie keeps the earlier model.
-        return sign * scores[metric] > sign * best[metric]
+        return rank(scores, metric) > rank(best, metric)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         check_weights(self.captioner.parameters(), self.args.device, self.args.world_size)
-        sum_of_losses = torch.tensor(float(self.unlogged.loss), device=self.args.device)
         saved: Any = self.state.stateful_callbacks
-        saved[KEY] = {
+        saved[KEY] = self.kept()
+        super()._save_checkpoint(model, trial)
+
+    def kept(self) -> dict[str, Any]:
+        """Return what `take_over` goes on with; to be called by all ranks."""
+        sum_of_losses = torch.tensor(float(self.unlogged.loss), device=self.args.device)
+        return {
             "loss": self.accelerator.gather(sum_of_losses).mean().item(),
             "logged": self.unlogged.since,
             "clips": [
@@ -269,7 +286,6 @@ class CaptionTrainer(Trainer):
                 for found in map(self.found_out, self.datasets)
             ],
         }
-        super()._save_checkpoint(model, trial)
 
     def found_out(self, dataset: CaptionDataset) -> News:
         """Return what all ranks found out about clips; to be called by all of them."""
@@ -286,6 +302,15 @@ class CaptionTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         pass  # `train` has done it before the weights are shared out among ranks
+
+
+def rank(scores: Mapping[str, float], metric: str) -> tuple[float, float]:
+    """Return what orders models, the better one last: the metric, and where it ties the lower loss.
+
+    >>> rank({"cider_d": 0.0, "loss": 2.0}, "cider_d") > rank({"cider_d": 0.0, "loss": 3.0}, "cider_d")
+    True
+    """
+    return (-scores["loss"] if metric == "loss" else scores[metric]), -scores["loss"]
 
 
 def make_spec_augment(config: AugmentConfig) -> SpecAugment | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from aac_llm.data.dataset import CaptionDataset, Example
 from aac_llm.data.manifest import Clip
 from aac_llm.data.predictions import Candidate
 from aac_llm.metrics import bootstrap_interval, score_captions
+from aac_llm.metrics.events import sound_events
 from aac_llm.models.bridge import AcousticTokens
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.prompt import IGNORED
@@ -40,17 +42,46 @@ class ValidationClip:
     """Tokens of these events; 0: they are not learned, or not known of this clip."""
 
 
+def draw_clips(clips: Sequence[Clip], seconds: Sequence[float], count: int, *, seed: int) -> list[int]:
+    """Draw clips of every kind, in proportion: which to caption where captioning all takes too long.
+
+    The clips are sorted by data set, by how many sound events the first caption names, and by length; of each
+    of `count` equal parts of that order one clip is drawn. The first clips of a manifest would be of one
+    kind: manifests are written data set by data set, and compositions after single sounds.
+
+    Args:
+        clips: to draw from.
+        seconds: length of each.
+        count: how many to draw, at most.
+        seed: of the draw.
+
+    Returns:
+        Places in `clips`, ascending; all of them if there are no more than `count`.
+    """
+    if count >= len(clips):
+        return list(range(len(clips)))
+    draw = random.Random(seed)
+    kinds = [
+        (clip.dataset or "", len(sound_events(clip.captions[0])), length)
+        for clip, length in zip(clips, seconds, strict=True)
+    ]
+    # Shuffled first, so that clips of one kind and length are in no order of their own.
+    order = sorted(draw.sample(range(len(clips)), len(clips)), key=kinds.__getitem__)
+    parts = ((number * len(clips) // count, (number + 1) * len(clips) // count) for number in range(count))
+    return sorted(order[draw.randrange(start, end)] for start, end in parts)
+
+
 @torch.no_grad()
 def validate_clips(
     model: CaptionModel,
     dataset: CaptionDataset,
     indices: Sequence[int],
     *,
-    captioned: int,
+    captioned: Collection[int],
     num_beams: int = 1,
     batch_size: int = 16,
 ) -> list[ValidationClip]:
-    """Compute the loss of the clips `indices`, and caption those below `captioned`; each is encoded once.
+    """Compute the loss of the clips `indices`, and caption those in `captioned`; each is encoded once.
 
     Clips are taken longest first in batches of like length; the model should be in evaluation mode.
     """
@@ -65,8 +96,8 @@ def validate_clips(
 def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[str, float]:
     """Return `loss` per token; of captions `cider_d` against all references, and the share `unfinished`.
 
-    Where events with their times are learned `timed_loss` per token of these, too.
     `cider_d_low` and `cider_d_high` are the ends of its 95 % interval over the clips.
+    Where events with their times are learned `timed_loss` per token of these, too.
 
     Raises:
         TrainingError: there is no clip, or the loss of some is not finite; it names them.
@@ -97,7 +128,11 @@ def summarize(found: Sequence[ValidationClip], clips: Sequence[Clip]) -> dict[st
 
 
 def _validate_batch(
-    model: CaptionModel, dataset: CaptionDataset, batch: Sequence[int], captioned: int, num_beams: int
+    model: CaptionModel,
+    dataset: CaptionDataset,
+    batch: Sequence[int],
+    captioned: Collection[int],
+    num_beams: int,
 ) -> list[ValidationClip]:
     batch = [index for index in batch if dataset.can_read(index)]
     if not batch:
@@ -112,7 +147,7 @@ def _validate_batch(
     # The sounds are encoded once, for the loss; captions take them from there.
     # What has no finite loss cannot be captioned: `summarize` names it.
     finite = losses.isfinite().tolist()
-    chosen = [place for place, index in enumerate(batch) if index < captioned and finite[place]]
+    chosen = [place for place, index in enumerate(batch) if index in captioned and finite[place]]
     captions: dict[int, Candidate] = {}
     if chosen:
         made = model.generate(acoustic=acoustic[chosen], num_beams=num_beams)
