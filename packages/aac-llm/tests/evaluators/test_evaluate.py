@@ -100,7 +100,7 @@ def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeyp
     assert not named & set(found.corpus), "SPIDEr without SPICE is not SPIDEr"
     assert all(missing.remedy for missing in found.unavailable.values())
     assert "install Java" in found.unavailable["spider"].remedy
-    assert set(METRICS) - named == {"bleu", "rouge", "cider", "events", "diversity"}
+    assert set(METRICS) - named == {"bleu", "rouge", "cider", "events", "diversity", "timestamps"}
 
 
 def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):

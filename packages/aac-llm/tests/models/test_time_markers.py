@@ -13,6 +13,7 @@ from aac_llm.config.model import BridgeConfig, ModelConfig
 from aac_llm.config.train import DataConfig, TrainConfig
 from aac_llm.data.timestamps import TimedEvent, parse_timed
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.models.encoder import count_encoder_tokens, token_seconds
 from aac_llm.models.inference import longest_seconds
 from aac_llm.models.prompt import IGNORED
 from aac_llm.models.time_markers import NotTimedError, timed_text
@@ -180,3 +181,10 @@ def test_the_decoders_context_holds_markers_and_the_longer_text(timed_model, sou
 def test_settings_that_cannot_be_are_refused(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_window_of_either_encoder_is_as_long_as_its_tokens() -> None:
+    # 10 s: CED fills up the last of its columns of 160 ms (1001 frames), Whisper has no part of a token.
+    for kind, seconds in (("ced", 1008 / 100), ("whisper", 10.0)):
+        config = ModelConfig(encoder_kind=kind)
+        assert token_seconds(config) * count_encoder_tokens(160_000, config) == pytest.approx(seconds)

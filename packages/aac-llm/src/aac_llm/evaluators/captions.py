@@ -105,6 +105,7 @@ def _caption_manifest(
         num_beams=config.num_beams,
         max_seconds=config.max_seconds,
         max_new_tokens=config.max_new_tokens,
+        timestamps=config.timestamps,
         min_new_tokens=min(CaptionConfig.min_new_tokens, config.max_new_tokens),
         batch_size=config.batch_size,
         decode_seconds=config.decode_seconds,

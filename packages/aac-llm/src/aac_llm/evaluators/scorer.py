@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
-ENGLISH_ONLY = frozenset({"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events"})
+ENGLISH_ONLY = frozenset(
+    {"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events", "timestamps"}
+)
 """Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
 
 TRAINED_DETECTOR = "fluency"
