@@ -69,7 +69,9 @@ def choose_words(senses: Senses, counts: Counter[tuple[str, str]]) -> Senses:
         for synset in (synset for synsets in parts.values() for synset in synsets):
             members[synset].add(word)
     counted = {word for word, _ in counts if word in senses}
-    near = {synset for word in counted for synsets in senses[word].values() for synset in synsets}
+    near = {
+        synset for word in counted for synsets in senses[word].values() for synset in synsets
+    }
     return {
         word: parts
         for word, parts in sorted(senses.items())

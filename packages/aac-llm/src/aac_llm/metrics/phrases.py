@@ -209,7 +209,11 @@ def _verb_follows(tokens: Sequence[Token], place: int) -> bool:
 # ------------------------------------------------------------------------------------ prepositions, the rest
 _JOINED = [
     text.split()
-    for text in ["in front of", "on top of", "next to", "close to", "near to", "out of", "because of", "due to", "such as", "along with", "together with", "away from", "inside of", "outside of", "off of", "instead of", "as well as", "followed by", "in between", "prior to", "ahead of", "apart from", "across from", "except for", "according to", "thanks to"]
+    for text in (
+        "in front of|on top of|next to|close to|near to|out of|because of|due to|such as|along with|"
+        "together with|away from|inside of|outside of|off of|instead of|as well as|followed by|in between|"
+        "prior to|ahead of|apart from|across from|except for|according to|thanks to"
+    ).split("|")
 ]
 """Prepositions of several words."""
 _KINDS = {"CC": "and", "SC": "under", "WRB": "under", "JJ": "adjective", "WDT": "which", "EX": "there"}
@@ -242,10 +246,12 @@ def _join_owners(phrases: Sequence[Phrase]) -> list[Phrase]:
 
 
 _AFTER_A = frozenset(
-    ["lot", "assortment", "number", "couple", "bunch", "handful", "litany", "slew", "dozen", "series", "variety", "multitude", "wad", "wave", "mountain", "array", "spate", "string", "ton", "range", "plethora", "heap", "sort", "form", "kind", "type", "version", "bit", "pair", "triple", "total"]
+    "lot assortment number couple bunch handful litany slew dozen series variety multitude wad wave mountain "
+    "array spate string ton range plethora heap sort form kind type version bit pair triple total".split()
 )
 _ALONE = frozenset(
-    ["lots", "many", "several", "plenty", "tons", "dozens", "multitudes", "mountains", "loads", "pairs", "tens", "hundreds", "thousands", "some", "all", "both", "neither", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    "lots many several plenty tons dozens multitudes mountains loads pairs tens hundreds thousands some all "
+    "both neither one two three four five six seven eight nine ten".split()
 )
 """Words that count what comes after `of`."""
 

@@ -27,8 +27,8 @@ from aac_llm.metrics.tagger import tag_words
 Tuple = tuple[str, ...]
 """(object,), (object, attribute) or (object, relation, object)."""
 
-_SINGULAR = frozenset(["it", "itself", "he", "him", "himself", "she", "her", "herself"])
-_ALSO_CONJUNCTIONS = frozenset(["as", "before", "after", "until", "till", "since"])
+_SINGULAR = frozenset("it itself he him himself she her herself".split())
+_ALSO_CONJUNCTIONS = frozenset("as before after until till since".split())
 """Prepositions that begin a clause where a verb follows."""
 
 

@@ -58,8 +58,8 @@ _CLOSED = {
     "NNS": "others people",
 }
 """Words of which there are no more. One may stand in several lines, and be an open word as well."""
-_OPEN_TOO = frozenset(["back", "can", "close", "half", "like", "near", "own", "past", "present", "round", "second", "still", "various"])
-_BRACKETS = frozenset(["-lrb-", "-rrb-", "-lsb-", "-rsb-", "-lcb-", "-rcb-"])
+_OPEN_TOO = frozenset("back can close half like near own past present round second still various".split())
+_BRACKETS = frozenset("-lrb- -rrb- -lsb- -rsb- -lcb- -rcb-".split())
 """As the tokeniser writes them."""
 _COSTS = """
 START  DT0 NN1.5 NNS.5 JJ1 CD.5 PRP.5 PRP$1 EX.5 VBG1.5 VBN2.5 IN1.5 SC1.5 RB2 VB3 VBZ5 VBP5 WRB2 BE4 MD5
@@ -99,7 +99,7 @@ _UNLISTED = 6.0
 _LIKE_THE_LAST = 0.9
 """What a tag costs less after `and` if its kind stands before it, too."""
 _KINDS = {"VBZ": "finite", "VBP": "finite", "VBD": "finite", "NN": "noun", "NNS": "noun"}
-_VERBS = frozenset(["VB", "VBZ", "VBP", "VBD", "VBG", "VBN", "BE", "MD"])
+_VERBS = frozenset("VB VBZ VBP VBD VBG VBN BE MD".split())
 _OWED = {"": 0.0, "START": 1.0, "SC": 2.0, "WDT": 2.0}
 """What a clause without a verb costs, by what began it."""
 
