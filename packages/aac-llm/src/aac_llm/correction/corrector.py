@@ -84,7 +84,7 @@ class Corrector:
         if self.config.gate == "auto":
             logger.info("gate: the detector %s, from %.3f", self.config.fluency_model, threshold)
         detector = FluencyDetector.from_pretrained(str(self.config.fluency_model))
-        return Gate("fluency", threshold, detector.error_probability)
+        return Gate("fluency", threshold, detector.fault_score)
 
     @cached_property
     def _local(self) -> LocalLLM:
