@@ -116,7 +116,7 @@ def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
     class Detector:
         num_cut, threshold = 0, 0.9
 
-        def error_probability(self, candidates):
+        def fault_score(self, candidates):
             return np.array([0.95, 0.1, 0.1, 0.1])
 
     settings = nothing_installed(tmp_path, monkeypatch)
@@ -150,7 +150,7 @@ def test_scores_of_other_models_have_names_of_their_own(tmp_path, monkeypatch):
     class Detector:
         num_cut, threshold = 0, 0.5
 
-        def error_probability(self, candidates):
+        def fault_score(self, candidates):
             return np.array([0.6, 0.4, 0.1, 0.1] * (len(candidates) // 4))
 
     settings = nothing_installed(tmp_path, monkeypatch)
@@ -182,7 +182,7 @@ def test_a_detector_trained_here_stands_in_for_the_published_one(tmp_path, monke
     class Detector:
         num_cut, threshold = 0, 0.5
 
-        def error_probability(self, candidates):
+        def fault_score(self, candidates):
             return np.array([0.6, 0.4, 0.1, 0.1])
 
     def load(source, **_):

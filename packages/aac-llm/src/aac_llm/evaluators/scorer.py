@@ -178,7 +178,7 @@ class Parts:
                     raise
                 # Not the published numbers, but better than none; the scores' names say so.
                 detector, source = self._load_detector(str(trained)), str(trained)
-            found = detector.error_probability(self.all_candidates)
+            found = detector.fault_score(self.all_candidates)
             self.cut |= {"the fluency detector": detector.num_cut} if detector.num_cut else {}
             return describe_detector(source, detector.threshold), found
 

@@ -26,8 +26,10 @@ from audio_common.checkpoint import check_folder
 from audio_common.hub import split_revision
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from scipy.special import expit
 from torch import nn
 
+from aac_llm.metrics.fluency_calibration import Standard
 from aac_llm.metrics.fluency_errors import strip_punctuation
 from aac_llm.metrics.fluency_folder import (
     CACHE_VARIABLE,
@@ -36,6 +38,7 @@ from aac_llm.metrics.fluency_folder import (
     cache_folder,
     is_detector,
     read_description,
+    read_standard,
 )
 from aac_llm.metrics.fluency_published import FENSE_DETECTOR, find_checkpoint, read_checkpoint
 from aac_llm.metrics.missing import MissingMetricError
@@ -66,7 +69,8 @@ class FluencyDetector(nn.Module):
             dimension, the largest value over the tokens: an error is often between two words, and is learned
             from fewer captions where one token is enough to show it.
         kinds: names of the other outputs.
-        threshold: probability of an error from which on a caption is held to be wrong.
+        threshold: `fault_score` from which on a caption is held to be wrong.
+        standard: what is usual in captions of people; None: not known, as of the published detectors.
         num_cut: texts, of all that were judged, of which the model read only the beginning.
     """
 
@@ -78,6 +82,7 @@ class FluencyDetector(nn.Module):
         *,
         threshold: float = PUBLISHED_THRESHOLD,
         pooling: str = "first",
+        standard: Standard | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLED:
@@ -89,6 +94,7 @@ class FluencyDetector(nn.Module):
         self.tokenizer = tokenizer
         self.kinds = tuple(kinds)
         self.threshold = threshold
+        self.standard = standard
         self.num_cut = 0
 
     @classmethod
@@ -157,14 +163,27 @@ class FluencyDetector(nn.Module):
         weights = {name: value.detach().cpu().half().clone() for name, value in self.state_dict().items()}
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
-    @torch.inference_mode()
     def error_probability(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
         """Return the probability of any error in each caption, (texts,), whatever its batch."""
         return self.class_probabilities(texts, batch_size=batch_size)[:, -1]
 
-    @torch.inference_mode()
+    def fault_score(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
+        """Return how wrong captions are, (texts,) in [0, 1], to be compared with `threshold`.
+
+        Of ours the kinds of error, each measured by what is usual of it in captions of people; of the
+        published detectors, of which that is not known, the probability of any error.
+        """
+        if self.standard is None:
+            return self.error_probability(texts, batch_size=batch_size)
+        return self.standard.score(self.logits(texts, batch_size=batch_size)[:, :-1])
+
     def class_probabilities(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
-        """Return the probability of every kind of error, (texts, classes)."""
+        """Return the probability of every kind of error and, last, of any, (texts, classes)."""
+        return expit(self.logits(texts, batch_size=batch_size))
+
+    @torch.inference_mode()
+    def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
+        """Return the log-odds of every kind of error and, last, of any, (texts, classes)."""
         if isinstance(texts, str):
             raise TypeError(f"expected a list of texts, got one text {texts!r}")
         clean = [strip_punctuation(text) for text in texts]
@@ -173,7 +192,7 @@ class FluencyDetector(nn.Module):
         found = np.zeros((len(clean), self.clf.out_features))
         for first in range(0, len(order), batch_size):
             places = order[first : first + batch_size]
-            found[places] = self(self.tokenize([clean[place] for place in places])).sigmoid().double().cpu()
+            found[places] = self(self.tokenize([clean[place] for place in places])).double().cpu()
         return found
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -202,6 +221,7 @@ def _load_folder(folder: Path) -> FluencyDetector:
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     description = read_description(folder)
+    standard = description.get("standard")
     check_folder(folder)
     if not (folder / WEIGHTS).is_file():
         raise ValueError(f"{folder} has no {WEIGHTS}: the detector is not whole; train it again")
@@ -213,6 +233,7 @@ def _load_folder(folder: Path) -> FluencyDetector:
         description["kinds"],
         threshold=float(description["threshold"]),
         pooling=str(description.get("pooling", "first")),
+        standard=read_standard(standard, len(description["kinds"]), folder) if standard else None,
     )
     try:
         weights = load_file(folder / WEIGHTS)
