@@ -50,7 +50,7 @@ def choose(
 
 
 def with_score_of(prediction: Prediction, text: str) -> Prediction:
-    """Return a prediction with what holds of the candidate with this text: its score, and no confidence."""
+    """Return a prediction with what holds of this candidate: its score, and that it is whole."""
     score = max(candidate.score for candidate in prediction.candidates if candidate.text == text)
     # The confidence was of the caption that went; the model that could say it of this one is not here.
     return replace(prediction, score=score, confidence=None, unfinished=False)
