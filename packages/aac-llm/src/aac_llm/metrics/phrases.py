@@ -219,12 +219,12 @@ def _join_owners(phrases: Sequence[Phrase]) -> list[Phrase]:
 
 
 _AFTER_A = """
-lot assortment number couple bunch handful litany slew dozen series variety multitude wad wave mountain
-array spate string ton range plethora heap sort form kind type version bit pair triple total
+lot number couple bunch handful dozen series variety multitude array string ton range heap sort kind type
+form bit pair
 """
 _ALONE = """
-lots many several plenty tons dozens multitudes mountains loads pairs tens hundreds thousands some all both
-neither one two three four five six seven eight nine ten
+lots plenty tons dozens loads hundreds thousands many several some all both one two three four five six
+seven eight nine ten
 """
 _QUANTITIES = {"a": frozenset(_AFTER_A.split()), "": frozenset(_ALONE.split())}
 """Words that count what comes after `of`, by the article before them."""

@@ -173,6 +173,7 @@ def _cut_verb(word: str) -> str:
     return re.sub(r"(ing|ed|s)$", "", word) if len(word) > 4 else word
 
 
+@cache
 def _step(last: str, before: str, tag: str) -> float:
     cost = _transitions().get((last, tag), _UNLISTED)
     if last == "CC" and before and _KINDS.get(tag, tag) == _KINDS.get(before, before):
