@@ -134,6 +134,8 @@ def _score_system(scorer: Scorer, metrics: Sequence[str], times: Times) -> Score
                 table.columns.update(columns[name](scorer))
             except MissingMetricError as error:
                 table.unavailable[name] = Unavailable(error.reason, error.remedy)
+                if name == "clair_a" and scorer.parts.settings.judge.llm is not None:
+                    table.bad_answers.append(error.reason)  # asked, and not one answer could be used
             # One metric that fails must not cost the others, which may have taken an hour.
             except JavaError as error:
                 table.unavailable[name] = Unavailable(str(error), "")
@@ -166,7 +168,7 @@ def notes_on_scores(
         f"{count:,} texts are longer than {name}'s model takes, which reads only their beginning"
         for name, count in table.cut.items()
     ]
-    if table.bad_answers:
+    if table.bad_answers and "clair_a_like" in table.columns:
         lines.append(
             f"{len(table.bad_answers):,} of {table.num_clips:,} captions were not judged (the first time: "
             f"{table.bad_answers[0]}); CLAIR-A-like is of the others"
