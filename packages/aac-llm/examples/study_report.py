@@ -181,7 +181,7 @@ def compare(arm: str, size: str, own: Scores, reference: Scores, level: float) -
         difference=float(differences.mean()),
         low=low,
         high=high,
-        better=sum(difference > 0 for difference in by_seed),
+        better=int(sum(difference > 0 for difference in by_seed)),
     )
 
 
@@ -240,7 +240,8 @@ def write_report(out: Path) -> None:
             "",
             *kinds_table(found),
             "",
-            f"Planned: {seeds} seeds can see a difference of {least:.3f}.",
+            f"Planned, by the runs that chose the learning rates: {seeds} seeds can see a difference of "
+            f"{least:.3f} with a probability of {POWER}.",
         ]
     )
     write_atomically(out / "report.md", text + "\n")
