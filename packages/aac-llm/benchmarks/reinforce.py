@@ -78,12 +78,13 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/aac-reinforce"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--control_seeds", type=int, nargs="+", default=[1, 2, 3], help="of train")
-    parser.add_argument("--steps", type=int, default=300, help="updates of reinforce")
-    parser.add_argument("--train_steps", type=int, default=600, help="updates of train")
-    parser.add_argument("--learning_rate", type=float, default=2e-4, help="of reinforce")
+    parser.add_argument("--steps", type=int, default=120, help="updates of reinforce")
+    parser.add_argument("--train_steps", type=int, default=240, help="updates of train")
+    parser.add_argument("--learning_rate", type=float, default=3e-4, help="of reinforce")
     parser.add_argument("--train_learning_rate", type=float, default=5e-4, help="of train")
     parser.add_argument("--beta", type=float, default=0.0)
-    parser.add_argument("--clips", type=int, default=1000, help="test scenes")
+    parser.add_argument("--eval_steps", type=int, help="updates between validations (none: the last alone)")
+    parser.add_argument("--clips", type=int, default=600, help="test scenes")
     return parser.parse_args()
 
 
@@ -98,7 +99,7 @@ def train_arm(options: argparse.Namespace, arm: str, seed: int) -> str:
         "max_steps": steps,
         "epochs": steps,
         "learning_rate": options.learning_rate if arm == "reinforce" else options.train_learning_rate,
-        "eval_steps": steps // 2,
+        "eval_steps": options.eval_steps or steps,
         "save_steps": max(1, steps // 10),
         "device": "cpu",
         "seed": seed,
