@@ -67,8 +67,7 @@ class DetectorUsed:
 
 def describe_detector(source: str, threshold: float) -> DetectorUsed:
     """Name a fluency detector that has been loaded from `source`, by a digest of its weights."""
-    from aac_llm.metrics.fluency import find_checkpoint
-    from aac_llm.metrics.fluency_published import PUBLISHED
+    from aac_llm.metrics.fluency_published import PUBLISHED, find_checkpoint
 
     folder = Path(source).expanduser()
     label = describe_model(

@@ -18,7 +18,7 @@ class Standard:
     """What is usual in captions of people, for each kind of error, and what is too unusual.
 
     The kinds are not equally sure: people's captions never look cut off, but now and then a word is missing
-    in them. One threshold for all would be that of the least sure kind, so each has its own spread.
+    in them. One threshold for all would be that of the least sure kind; each is measured by its own spread.
     """
 
     mean: tuple[float, ...]
