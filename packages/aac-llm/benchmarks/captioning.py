@@ -195,8 +195,9 @@ def check(
         found |= batch
     for index, path in enumerate(paths):
         (expected,) = generate_by_transformers(model, load_audio(path)[None], settings)
-        if found[index][0].text != expected:
-            raise SystemExit(f"captions differ: {found[index][0].text!r} and {expected!r} of {path}")
+        caption = found[index][0].candidates[0].text
+        if caption != expected:
+            raise SystemExit(f"captions differ: {caption!r} and {expected!r} of {path}")
     print(f"checked: {len(paths)} captions equal to those of each clip alone")
 
 

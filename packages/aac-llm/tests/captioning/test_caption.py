@@ -531,13 +531,16 @@ def test_sounds_longer_than_trained_are_heard_in_windows_and_that_is_said(config
 def test_every_caption_has_a_score_and_with_calibration_a_confidence(config, captioner):
     first = caption_sources(replace(config, out=None), captioner).predictions
     assert all(one.score < 0 and one.confidence is None for one in first)
-    captioner.model.calibration = Calibration(
-        slope=2.0, intercept=3.0, criterion="any", num_clips=9, share_right=0.5
-    )
+    known = Calibration(slope=2.0, intercept=3.0, criterion="any", num_clips=9, share_right=0.5)
+    captioner.model.calibrations = {"captions": known}
     found = caption_sources(config, captioner).predictions
     assert [one.score for one in found] == pytest.approx([one.score for one in first], abs=1e-5)
     assert found[0].confidence == pytest.approx(1 / (1 + math.exp(-2 * found[0].score - 3)))
     assert all(json.loads(line)["confidence"] > 0 for line in config.out.read_text().splitlines())
+    # A greedy caption's score is another number.
+    greedy = caption_sources(replace(config, out=None, num_beams=1), captioner).predictions
+    assert {one.confidence for one in greedy} == {None}
+    assert "score but no confidence" in say_how_heard(greedy)[0]
 
 
 def test_silence_is_not_corrected(config, captioner, tmp_path, monkeypatch):

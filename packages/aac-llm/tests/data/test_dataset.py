@@ -8,6 +8,7 @@ import soundfile
 import torch
 from aac_llm.data.dataset import CaptionDataset, make_loader
 from aac_llm.data.manifest import Clip
+from aac_llm.data.timestamps import TimedEvent
 from aac_llm.models.captioner_model import CaptionModel
 from audio_common import AudioError, load_audio
 from torch import Tensor
@@ -172,3 +173,61 @@ def test_a_header_that_says_too_little_does_not_fill_the_memory(
         dataset = CaptionDataset([Clip(id="a", audio=path, captions=("x",))], max_seconds=2.0)
         assert len(dataset[0, 0].waveform) == 32_000 or samples
         assert all(seconds is not None and seconds <= 121 for seconds in asked)
+
+
+def _timed(clips: list[Clip]) -> list[Clip]:
+    """Clips with an event from 0.2 s to 1.0 s; the last's are not known, the one before has none."""
+    event = TimedEvent("a dog barks", 0.2, 1.0)
+    return [
+        *(replace(clip, timestamps=(event,)) for clip in clips[:-2]),
+        replace(clips[-2], timestamps=()),
+        clips[-1],
+    ]
+
+
+def test_events_are_those_of_the_crop(scene_clips: list[Clip]) -> None:
+    clips = _timed(scene_clips)
+    whole = CaptionDataset(clips, max_seconds=60.0, random=False, timestamps=1.0)
+    assert [whole[index].timestamps for index in range(len(clips))] == [clip.timestamps for clip in clips]
+    crops = CaptionDataset(clips, max_seconds=0.5, timestamps=1.0)
+    sound, heard = load_audio(clips[3].audio), set()
+    for epoch in range(8):
+        example = crops[3, epoch]
+        # The crop is found again by its samples.
+        likely = (sound[: len(sound) - 7999] == example.waveform[0]).nonzero().flatten().tolist()
+        start = next(at for at in likely if torch.equal(sound[at : at + 8000], example.waveform)) / 16_000
+        onset, offset = max(0.0, 0.2 - start), min(0.5, 1.0 - start)
+        times = [(event.onset, event.offset) for event in example.timestamps or ()]
+        assert times == ([pytest.approx((onset, offset))] if offset - onset >= 0.05 else [])
+        heard.add(bool(times))
+    assert heard == {True, False}
+
+
+def test_a_share_of_the_examples_has_times_and_nothing_else_changes(scene_clips: list[Clip]) -> None:
+    clips = _timed(scene_clips)
+    plain = CaptionDataset(clips, max_seconds=0.5, seed=3)
+    timed = CaptionDataset(clips, max_seconds=0.5, seed=3, timestamps=0.5)
+    have = []
+    for epoch in range(20):
+        for index in range(len(clips) - 1):
+            assert plain[index, epoch].timestamps is None
+            have.append(timed[index, epoch].timestamps is not None)
+        assert timed[0, epoch].caption == plain[0, epoch].caption
+        assert torch.equal(timed[0, epoch].waveform, plain[0, epoch].waveform)
+    assert 0.3 < sum(have) / len(have) < 0.7
+    # Of a clip whose times are not known none are made up.
+    assert timed[len(clips) - 1, 0].timestamps is None
+
+
+def test_batches_have_timed_labels_where_times_are_learned(
+    scene_clips: list[Clip], tiny_model: CaptionModel
+) -> None:
+    dataset = CaptionDataset(_timed(scene_clips), max_seconds=5.0, timestamps=1.0)
+    options: dict[str, Any] = {"batch_size": 6, "shuffle": False}
+    (batch,) = make_loader(
+        dataset, tiny_model.tokenize_captions, tokenize_timed=tiny_model.tokenize_timed, **options
+    )
+    known = (batch["timed_labels"] != -100).any(1).tolist()
+    assert sorted(known) == [False, *[True] * 5]
+    (plain,) = make_loader(dataset, tiny_model.tokenize_captions, **options)
+    assert "timed_labels" not in plain

@@ -1,5 +1,6 @@
 """`aac-llm evaluate`: clips are matched, everything is scored or named, systems are compared."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -100,7 +101,8 @@ def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeyp
     assert not named & set(found.corpus), "SPIDEr without SPICE is not SPIDEr"
     assert all(missing.remedy for missing in found.unavailable.values())
     assert "install Java" in found.unavailable["spider"].remedy
-    assert set(METRICS) - named == {"bleu", "rouge", "cider", "events", "diversity"}
+    pure = {"bleu", "rouge", "cider", "spice_like", "spider_like", "events", "diversity", "timestamps"}
+    assert set(METRICS) - named == pure
 
 
 def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
@@ -114,7 +116,7 @@ def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
     class Detector:
         num_cut, threshold = 0, 0.9
 
-        def error_probability(self, candidates):
+        def fault_score(self, candidates):
             return np.array([0.95, 0.1, 0.1, 0.1])
 
     settings = nothing_installed(tmp_path, monkeypatch)
@@ -148,7 +150,7 @@ def test_scores_of_other_models_have_names_of_their_own(tmp_path, monkeypatch):
     class Detector:
         num_cut, threshold = 0, 0.5
 
-        def error_probability(self, candidates):
+        def fault_score(self, candidates):
             return np.array([0.6, 0.4, 0.1, 0.1] * (len(candidates) // 4))
 
     settings = nothing_installed(tmp_path, monkeypatch)
@@ -180,7 +182,7 @@ def test_a_detector_trained_here_stands_in_for_the_published_one(tmp_path, monke
     class Detector:
         num_cut, threshold = 0, 0.5
 
-        def error_probability(self, candidates):
+        def fault_score(self, candidates):
             return np.array([0.6, 0.4, 0.1, 0.1])
 
     def load(source, **_):
@@ -197,9 +199,10 @@ def test_a_detector_trained_here_stands_in_for_the_published_one(tmp_path, monke
     folder = tmp_path / "cache" / "fluency"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "fluency.json").write_text("{}")
     found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("fer",), settings=settings, bootstrap=0)
     assert found.corpus == {"fer_like": 0.25}
-    assert found.made_by["fer_like"].startswith("fluency ")
+    assert found.made_by["fer_like"] == f"fluency {hashlib.sha256(b'weights').hexdigest()[:8]}"
 
 
 def test_two_systems_start_a_program_once_and_score_as_each_alone(monkeypatch):
@@ -398,6 +401,26 @@ def test_captions_of_a_model_go_on_after_a_kill(tiny_model_folder, scene_manifes
     assert set(held) < set((tmp_path / "p.jsonl").read_text().splitlines())
 
 
+def test_clips_heard_in_windows_are_told_and_the_length_may_be_set(tiny_model, scene_manifest, tmp_path):
+    tiny_model.trained_seconds = 4.5
+    tiny_model.save_pretrained(tmp_path / "model")
+    config = EvaluateConfig(
+        data=scene_manifest,
+        model=str(tmp_path / "model"),
+        captions=tmp_path / "captions.jsonl",
+        metrics=("cider",),
+        bootstrap=0,
+        device="cpu",
+    )
+    found = evaluate(config)
+    assert found.num_clips == 6
+    assert any(note.startswith("2 clips are longer than the model was trained on") for note in found.notes)
+    parts = [len(one.parts) for one in read_predictions(tmp_path / "captions.jsonl")]
+    assert parts == [0, 0, 0, 0, 2, 2]
+    whole = evaluate(replace(config, captions=None, max_seconds=20.0))
+    assert not any("longer than the model" in note for note in whole.notes)
+
+
 def test_scores_are_added_to_the_card_of_the_model(tiny_model_folder, scene_manifest, capsys):
     # Beside it, as its decoder is named relative to its place.
     model = Path(shutil.copytree(tiny_model_folder, tiny_model_folder.parent / "with-card"))
@@ -419,26 +442,6 @@ def test_scores_are_added_to_the_card_of_the_model(tiny_model_folder, scene_mani
     assert (scores["cider_d"].low, scores["cider_d"].high) == found.intervals["cider_d"]
     assert (scores["cider_d"].data, scores["cider_d"].split) == (scene_manifest.name, "train")
     assert f"card: {model / 'README.md'}" in capsys.readouterr().out
-
-
-def test_clips_heard_in_windows_are_told_and_the_length_may_be_set(tiny_model, scene_manifest, tmp_path):
-    tiny_model.trained_seconds = 4.5
-    tiny_model.save_pretrained(tmp_path / "model")
-    config = EvaluateConfig(
-        data=scene_manifest,
-        model=str(tmp_path / "model"),
-        captions=tmp_path / "captions.jsonl",
-        metrics=("cider",),
-        bootstrap=0,
-        device="cpu",
-    )
-    found = evaluate(config)
-    assert found.num_clips == 6
-    assert any(note.startswith("2 clips are longer than the model was trained on") for note in found.notes)
-    parts = [len(one.parts) for one in read_predictions(tmp_path / "captions.jsonl")]
-    assert parts == [0, 0, 0, 0, 2, 2]
-    whole = evaluate(replace(config, captions=None, max_seconds=20.0))
-    assert not any("longer than the model" in note for note in whole.notes)
 
 
 def test_a_limit_takes_the_first_clips(tiny_model_folder, scene_manifest):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -25,19 +26,19 @@ def test_a_saved_model_gives_the_same_logits_bit_for_bit(tiny_model, tmp_path):
 
 def test_trained_length_and_calibration_are_saved_and_nonsense_is_refused(tiny_model, tmp_path):
     tiny_model.trained_seconds = 10.0
-    tiny_model.calibration = Calibration(
-        slope=2.0, intercept=1.0, criterion="event F1", num_clips=40, share_right=0.5
-    )
+    known = Calibration(slope=2.0, intercept=1.0, criterion="event F1", num_clips=40, share_right=0.5)
+    tiny_model.calibrations = {"captions": known}
     tiny_model.save_pretrained(tmp_path)
     loaded = CaptionModel.from_pretrained(tmp_path)
-    assert (loaded.trained_seconds, loaded.calibration) == (10.0, tiny_model.calibration)
+    assert (loaded.trained_seconds, loaded.calibrations) == (10.0, {"captions": known})
     path = tmp_path / "config.json"
     settings = json.loads(path.read_text())
     for key, value, message in (
         ("trained_seconds", -1, "trained_seconds must be seconds above 0"),
         ("trained_seconds", True, "trained_seconds must be seconds above 0"),
-        ("confidence", {"slope": 1.0}, "confidence must have slope"),
-        ("confidence", settings["confidence"] | {"slope": "steep"}, r"confidence\.slope must be float"),
+        ("confidence", {"slope": 1.0}, "confidence must have captions and timestamps"),
+        ("confidence", {"captions": {"slope": 1.0}}, r"confidence\.captions must have slope"),
+        ("confidence", {"captions": asdict(known) | {"slope": "steep"}}, r"captions\.slope must be float"),
     ):
         path.write_text(json.dumps(settings | {key: value}))
         with pytest.raises(CheckpointError, match=message):

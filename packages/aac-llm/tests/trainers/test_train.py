@@ -16,6 +16,7 @@ from aac_llm.config.model import ModelConfig
 from aac_llm.config.train import AugmentConfig, DataConfig, TrainConfig, ValidationConfig
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, write_manifest
+from aac_llm.data.timestamps import TimedEvent
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.card import CARD_FILE, read_scores
 from aac_llm.trainers.run_folder import find_checkpoint
@@ -82,6 +83,32 @@ def test_the_card_says_what_made_the_model_and_its_command_trains_it_again(
     command = shlex.split(next(line for line in card.splitlines() if line.startswith("aac-llm train")))
     assert command[-2:] == ["--out", "AGAIN"]
     assert cli.read(command[1:]) == replace(config, max_steps=3, out=Path("AGAIN"))
+
+
+def test_times_are_learned_where_clips_have_them(
+    config: TrainConfig, scene_clips: list[Clip], tmp_path: Path
+) -> None:
+    timed = replace(config, data=replace(config.data, timestamps=0.5))
+    with pytest.raises(ValueError, match=r"data.timestamps 0.5: no training clip has times"):
+        train(replace(timed, out=tmp_path / "none"))
+    event = TimedEvent("a dog barks", 0.1, 0.9)
+    manifest = tmp_path / "timed.jsonl"
+    write_manifest(manifest, [replace(clip, timestamps=(event,)) for clip in scene_clips])
+    timed = replace(timed, data=replace(timed.data, train=(manifest,), validation=(manifest,)))
+    assert set(train(timed).scores) > {"loss", "timed_loss", "cider_d", "unfinished", "step"}
+    # Captions with times have a confidence of their own.
+    assert set(CaptionModel.from_pretrained(config.out / "best").calibrations) == {"captions", "timestamps"}
+    model = CaptionModel.from_pretrained(config.out / "last")
+    assert model.config.timestamps
+    assert len(model.generate(torch.zeros(1, 16_000), timestamps=True, max_new_tokens=2)) == 1
+    # A captioner that knows captions alone goes on with times.
+    train(replace(config, out=tmp_path / "plain", max_steps=1))
+    further = replace(
+        timed, out=tmp_path / "further", init_from=str(tmp_path / "plain" / "last"), max_steps=1
+    )
+    train(further)
+    assert CaptionModel.from_pretrained(tmp_path / "further" / "last").config.timestamps
+    assert not CaptionModel.from_pretrained(tmp_path / "plain" / "last").config.timestamps
 
 
 def test_the_last_update_is_validated_too(config: TrainConfig) -> None:
@@ -345,9 +372,8 @@ def test_what_is_known_of_its_use_is_saved_with_the_model(config: TrainConfig) -
     assert model.channel == "first"
     # So are the longest sound that was heard and how likely a caption is right.
     assert model.trained_seconds == pytest.approx(6.2)
-    assert model.calibration is not None
-    assert model.calibration.num_clips == 6
-    assert 0 < model.calibration.confidence(-1.0) < 1
+    assert model.calibrations["captions"].num_clips == config.validation.max_clips
+    assert 0 < model.calibrations["captions"].confidence(-1.0) < 1
 
 
 def test_a_caption_without_words_is_refused_before_training(tmp_path: Path) -> None:

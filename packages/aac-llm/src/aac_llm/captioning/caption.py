@@ -91,7 +91,8 @@ def say_how_heard(predictions: Sequence[Prediction]) -> list[str]:
         )
     if any(one.score is not None and one.confidence is None for one in predictions):
         lines.append(
-            "captions have a score but no confidence: the model was not calibrated on validation clips"
+            "captions have a score but no confidence: that is for models that a training with validation "
+            "calibrated, and for captions of a search of two or more beams"
         )
     return lines
 

@@ -31,6 +31,7 @@ from aac_llm.config.caption import GenerationConfig
 from aac_llm.config.sound import Channel
 from aac_llm.data.predictions import Candidate, Prediction
 from aac_llm.models.captioner_model import SAMPLE_RATE, CaptionModel
+from aac_llm.models.confidence import choose_calibration
 from aac_llm.models.decoder import Quantization
 from aac_llm.models.inference import (
     BATCH_SIZE,
@@ -197,7 +198,7 @@ class Captioner:
             audio=audio,
             timestamps=config.timestamps,
             choose=self.choose,
-            calibration=self.model.calibration,
+            calibration=choose_calibration(self.model.calibrations, config),
             references=references,
         )
 

@@ -17,7 +17,9 @@ METRICS = (
     "cider",
     "meteor",
     "spice",
+    "spice_like",
     "spider",
+    "spider_like",
     "fer",
     "spider_fl",
     "sbert",
@@ -25,6 +27,7 @@ METRICS = (
     "clair_a",
     "events",
     "diversity",
+    "timestamps",
 )
 """Names of metrics; `all` stands for all of them, `available` for those that need no download."""
 
@@ -90,6 +93,9 @@ class EvaluateConfig(MetricsConfig):
     """Beams of the model's captions."""
     max_new_tokens: int = 30
     """Most tokens of a caption of the model."""
+    timestamps: bool = False
+    """Let the model write events with their times, for the metric timestamps; the captions that the other
+    metrics score are then the events' words."""
     max_seconds: float | None = None
     """The model hears longer clips in overlapping windows of this length (none: the length that it was
     trained on)."""
@@ -104,9 +110,9 @@ class EvaluateConfig(MetricsConfig):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the captioner; auto: bfloat16 on a GPU, float32 elsewhere."""
     metrics: tuple[str, ...] = ("available",)
-    """Any of bleu, rouge, cider, meteor, spice, spider, fer, spider_fl, sbert, fense, clair_a, events,
-    diversity; or `all`, which downloads models; or `available`, which does not. Those that cannot run are
-    listed."""
+    """Any of bleu, rouge, cider, meteor, spice, spice_like (an approximation of it without Java), spider,
+    spider_like (with that), fer, spider_fl, sbert, fense, clair_a, events, diversity, timestamps; or `all`,
+    which downloads models; or `available`, which does not. Those that cannot run are listed."""
     compare: Path | None = None
     """Captions of a second system for the same clips; differences, intervals and p values are added."""
     bootstrap: int = 1000
@@ -143,6 +149,11 @@ class EvaluateConfig(MetricsConfig):
             raise ValueError(f"max_seconds must be at least 1, got {self.max_seconds}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit must be at least 1, got {self.limit}")
+        if self.timestamps and self.model is None:
+            raise ValueError(
+                "timestamps: a file of captions holds them itself (aac-llm caption --timestamps); leave the "
+                "flag out, or give --model"
+            )
         if self.model is not None and self.references is not None:
             raise ValueError(
                 "references: with --model the manifest itself holds them; leave --references out"

@@ -97,7 +97,7 @@ class Corrector:
         if self.config.gate == "auto":
             logger.info("gate: the detector %s, from %.3f", self.config.fluency_model, threshold)
         detector = FluencyDetector.from_pretrained(str(self.config.fluency_model))
-        return Gate("fluency", threshold, detector.error_probability)
+        return Gate("fluency", threshold, detector.fault_score)
 
     @cached_property
     def sound_scorer(self) -> SoundScorer | None:

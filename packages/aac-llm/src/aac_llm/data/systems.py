@@ -24,6 +24,7 @@ from aac_llm.data.languages import ENGLISH
 from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.data.predictions import Prediction, PredictionError, read_predictions
 from aac_llm.data.table import Row, Table, read_table
+from aac_llm.data.timestamps import TimedEvent
 from aac_llm.files import is_stream, read_bytes
 
 TABLES = (".csv", ".tsv")
@@ -40,6 +41,8 @@ class References:
     """Id -> references, perhaps none, in the order of the file."""
     audio: dict[str, Path] = field(default_factory=dict)
     """Id -> sound file."""
+    timestamps: dict[str, tuple[TimedEvent, ...]] = field(default_factory=dict)
+    """Id -> events with their times, perhaps none; clips whose times are not known are not here."""
     num_clips: int = 0
     """Clips of the file, of the split; `limit` may leave fewer."""
 
@@ -133,6 +136,8 @@ def read_references(
     else:
         for clip in read_split(path, split, language, problems):
             references.add(clip.id, clip.captions, clip.audio)
+            if clip.timestamps is not None:
+                references.timestamps[clip.id] = clip.timestamps
     if not references.texts:
         raise ManifestError(problems[0] if problems else f"{path} has no references")
     return references

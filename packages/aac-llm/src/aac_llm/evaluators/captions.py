@@ -105,6 +105,7 @@ def _caption_manifest(
         num_beams=config.num_beams,
         max_seconds=config.max_seconds,
         max_new_tokens=config.max_new_tokens,
+        timestamps=config.timestamps,
         min_new_tokens=min(CaptionConfig.min_new_tokens, config.max_new_tokens),
         batch_size=config.batch_size,
         decode_seconds=config.decode_seconds,
@@ -136,6 +137,7 @@ def caption_clips(
     if config.out is not None:
         # Before the model is loaded: other settings are refused at once.
         journal = Journal(config.out, describe_settings(config), sounds)
+    from aac_llm.models.confidence import choose_calibration
     from aac_llm.models.inference import caption_files, load_for_inference
     from aac_llm.models.prediction import predict
 
@@ -163,7 +165,7 @@ def caption_clips(
                     id=lacking[index].id,
                     audio=str(lacking[index].path),
                     timestamps=config.timestamps,
-                    calibration=model.calibration,
+                    calibration=choose_calibration(model.calibrations, config),
                     references=lacking[index].references,
                 )
                 for index, segments in batch.items()

@@ -15,10 +15,12 @@ import numpy as np
 
 from aac_llm.config.evaluate import EvaluateConfig, MetricsConfig
 from aac_llm.data.predictions import Prediction, unfinished_note
+from aac_llm.data.timestamps import TimedEvent
 from aac_llm.evaluators.captions import load_captions
 from aac_llm.evaluators.page import write_page
 from aac_llm.evaluators.report import Difference, Evaluation, ScoredClip, print_report, write_json_report
 from aac_llm.evaluators.score_table import Column, ScoreTable, notes_on_scores, score_systems
+from aac_llm.evaluators.times import Times
 from aac_llm.lock import hold_outputs
 from aac_llm.metrics.statistics import bootstrap_interval, compare_systems
 from aac_llm.models.run_folder import resolve_model
@@ -38,6 +40,7 @@ def evaluate_predictions(
     bad_rows: Iterable[str] = (),
     complaints: Iterable[str] = (),
     num_clips: int | None = None,
+    timestamps: Mapping[str, Sequence[TimedEvent]] | None = None,
 ) -> Evaluation:
     """Score captions of clips.
 
@@ -53,6 +56,7 @@ def evaluate_predictions(
         bad_rows: rows of files that could not be read, and why, for the result.
         complaints: what is odd about sounds that were captioned nevertheless, for the result.
         num_clips: all clips that there are, if a limit left some out.
+        timestamps: id -> the references' events with their times, where they are known.
 
     Raises:
         ValueError: captions of parts of sounds, or no clip with a caption and references.
@@ -67,10 +71,13 @@ def evaluate_predictions(
         raise ValueError(_no_clips(predictions, wanted, tuple(bad_rows)))
     texts = [wanted[id] for id in ids]
     captions = [[system[id].caption for id in ids] for system in systems]
-    tables = score_systems(captions, texts, metrics, settings)
+    known = timestamps or {}
+    times = [Times.of_clips([system[id] for id in ids], known) for system in systems]
+    tables = score_systems(captions, texts, metrics, settings, times)
     notes = [
         *_notes_on_clips(wanted, systems, num_clips),
         *_notes_on_captions([systems[0][id] for id in ids]),
+        *_notes_on_times(tables[0], times[0]),
         *notes_on_scores(
             tables[0],
             [one.caption for one in systems[0].values()],
@@ -82,7 +89,7 @@ def evaluate_predictions(
         num_clips=len(ids),
         corpus={name: column.corpus for name, column in tables[0].columns.items()},
         intervals=_intervals(tables[0], bootstrap, seed),
-        clips=tuple(_scored_clips(ids, texts, systems, tables[0])),
+        clips=tuple(_scored_clips(ids, texts, systems, tables[0], known)),
         unavailable=tables[0].unavailable,
         comparison=_compare(tables[0], tables[1], bootstrap, seed) if len(tables) > 1 else {},
         missing=tuple(id for id, refs in wanted.items() if refs and id not in systems[0]),
@@ -124,6 +131,12 @@ def _notes_on_captions(predictions: Sequence[Prediction]) -> list[str]:
     return lines
 
 
+def _notes_on_times(table: ScoreTable, times: Times) -> list[str]:
+    if "timed_event_f1" not in table.columns or times.num_known == table.num_clips:
+        return []
+    return [f"timestamps are of {times.num_known:,} of {table.num_clips:,} clips, whose events are known"]
+
+
 def _by_id(predictions: Sequence[Prediction]) -> dict[str, Prediction]:
     for prediction in predictions:
         if prediction.start is not None:
@@ -153,6 +166,7 @@ def _scored_clips(
     references: Sequence[tuple[str, ...]],
     systems: Sequence[Mapping[str, Prediction]],
     table: ScoreTable,
+    timestamps: Mapping[str, Sequence[TimedEvent]],
 ) -> Iterable[ScoredClip]:
     columns = {name: column.clips for name, column in table.columns.items() if column.clips is not None}
     for number, (id, texts) in enumerate(zip(ids, references, strict=True)):
@@ -167,6 +181,8 @@ def _scored_clips(
             original=prediction.original,
             decision=_decision(prediction),
             confidence=prediction.confidence,
+            timestamps=prediction.timestamps,
+            reference_timestamps=tuple(timestamps.get(id, ())),
         )
 
 
@@ -227,6 +243,7 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
         bad_rows=captions.bad_rows,
         complaints=captions.complaints,
         num_clips=captions.references.num_clips,
+        timestamps=captions.references.timestamps,
     )
     # `--json -`: the standard output is for the JSON alone.
     screen = sys.stderr if str(config.json) == "-" else sys.stdout

@@ -23,7 +23,9 @@ NAMES = {
     "cider_d": "CIDEr-D",
     "meteor": "METEOR",
     "spice": "SPICE",
+    "spice_like": "spice_like",
     "spider": "SPIDEr",
+    "spider_like": "spider_like",
     "fer": "FER",
     "spider_fl": "SPIDEr-FL",
     "sbert_sim": "SBERT",
@@ -36,6 +38,13 @@ NAMES = {
     "event_precision": "event precision",
     "event_recall": "event recall",
     "event_f1": "event F1",
+    "timed_event_f1": "timed event F1",
+    "timed_event_precision": "timed precision",
+    "timed_event_recall": "timed recall",
+    "timed_onset_f1": "onset F1",
+    "timed_segment_f1": "segment F1 (1 s)",
+    "hallucination": "hallucination",
+    "empty_hallucination": "of empty clips",
     "bleu": "BLEU",
     "rouge": "ROUGE-L",
     "cider": "CIDEr-D",
@@ -43,9 +52,10 @@ NAMES = {
     "clair_a": "CLAIR-A",
     "events": "events",
     "diversity": "diversity",
+    "timestamps": "timestamps",
 }
 """Names of scores and metrics in print."""
-LOWER_IS_BETTER = frozenset({"fer", "fer_like"})
+LOWER_IS_BETTER = frozenset({"fer", "fer_like", "hallucination", "empty_hallucination"})
 NUM_SHOWN = 5
 """Ids and files named on the terminal; all are in the JSON."""
 

@@ -15,38 +15,31 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aac_llm.config.evaluate import METRICS, MetricsConfig
+from aac_llm.evaluators.columns import Column, Floats
 from aac_llm.evaluators.scorer import Parts, Scorer
+from aac_llm.evaluators.times import Times, timestamp_columns
 from aac_llm.metrics import combined
 from aac_llm.metrics.bleu import bleu_from_sums
 from aac_llm.metrics.java import JavaError
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.score import BLEU_NAMES, Scores
 from aac_llm.metrics.scripts import unspaced_languages
-from aac_llm.metrics.statistics import Statistic, mean_of_sums
+from aac_llm.metrics.statistics import Statistic
 
-Floats = NDArray[np.float64]
 SPICE_JARS = "spice-1.0.jar, Stanford CoreNLP 3.6.0"
-LIKE = ("fer_like", "spider_fl_like", "sentence_sim", "fense_like", "clair_a_like")
-"""Scores that are made as published ones are, by other models."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One score of a system."""
-
-    corpus: float
-    """Score of all clips together."""
-    clips: Floats | None = None
-    """Score of each clip, (clips,); None: it is a score of the whole only."""
-    table: Floats | None = None
-    """(clips,) scores or (clips, columns) counts, whose sums `statistic` scores; None: no interval."""
-    statistic: Statistic = mean_of_sums
-    """From sums of the table to scores; see `aac_llm.metrics.statistics`."""
-    made_by: str = ""
-    """Models or programs that made it, with their versions; empty: this package alone."""
+RULES = "rules and words of WordNet 3.0"
+LIKE = (
+    "spice_like",
+    "spider_like",
+    "fer_like",
+    "spider_fl_like",
+    "sentence_sim",
+    "fense_like",
+    "clair_a_like",
+)
+"""Scores that are made as published ones are, by other models or by rules."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,7 @@ def score_texts(
     references: Sequence[Sequence[str]],
     metrics: Sequence[str] = ("available",),
     settings: MetricsConfig | None = None,
+    times: Times | None = None,
 ) -> ScoreTable:
     """Score captions by several metrics.
 
@@ -89,11 +83,12 @@ def score_texts(
         references: any number of references, at least one, for each clip.
         metrics: names of `METRICS`; `all`; or `available`, for which nothing is downloaded.
         settings: where jars and models are.
+        times: events with their times of the same clips, for the metric `timestamps`.
 
     Raises:
         ValueError: no clips, or a clip without references.
     """
-    return score_systems([candidates], references, metrics, settings)[0]
+    return score_systems([candidates], references, metrics, settings, [times] if times else ())[0]
 
 
 def score_systems(
@@ -101,6 +96,7 @@ def score_systems(
     references: Sequence[Sequence[str]],
     metrics: Sequence[str] = ("available",),
     settings: MetricsConfig | None = None,
+    times: Sequence[Times] = (),
 ) -> list[ScoreTable]:
     """Score the captions of several systems for the same clips; programs and models are started once for all.
 
@@ -109,6 +105,7 @@ def score_systems(
         references: as for `score_texts`, as are the other arguments and the errors.
         metrics: names of metrics.
         settings: where jars and models are.
+        times: of each system its events with their times, for the metric `timestamps`; none: of none.
     """
     if not references or any(len(candidates) != len(references) for candidates in systems):
         counts = ", ".join(str(len(candidates)) for candidates in systems)
@@ -116,19 +113,29 @@ def score_systems(
     if not all(references):
         raise ValueError("every clip needs a reference: leave the others out before scoring")
     parts = Parts(systems, references, settings or MetricsConfig(), set(metrics) == {"available"})
-    return [_score_system(Scorer(parts, number), metrics) for number in range(len(systems))]
+    scorers = [Scorer(parts, number) for number in range(len(systems))]
+    return [
+        _score_system(scorer, metrics, own)
+        for scorer, own in zip(scorers, times or [Times()] * len(systems), strict=True)
+    ]
 
 
-def _score_system(scorer: Scorer, metrics: Sequence[str]) -> ScoreTable:
+def _score_system(scorer: Scorer, metrics: Sequence[str], times: Times) -> ScoreTable:
     table = ScoreTable(len(scorer.candidates))
+    columns = _COLUMNS | {"timestamps": lambda _: timestamp_columns(times)}
     # In this order, whatever order they were asked in.
     for name in METRICS:
+        # Of captions without times nobody expects them, unless they are asked for by name.
+        if name == "timestamps" and name not in metrics and not times.are_there:
+            continue
         if name in metrics or {"all", "available"} & set(metrics):
             try:
                 scorer.check_language(name)
-                table.columns.update(_COLUMNS[name](scorer))
+                table.columns.update(columns[name](scorer))
             except MissingMetricError as error:
                 table.unavailable[name] = Unavailable(error.reason, error.remedy)
+                if name == "clair_a" and scorer.parts.settings.judge.llm is not None:
+                    table.bad_answers.append(error.reason)  # asked, and not one answer could be used
             # One metric that fails must not cost the others, which may have taken an hour.
             except JavaError as error:
                 table.unavailable[name] = Unavailable(str(error), "")
@@ -161,15 +168,15 @@ def notes_on_scores(
         f"{count:,} texts are longer than {name}'s model takes, which reads only their beginning"
         for name, count in table.cut.items()
     ]
-    if table.bad_answers:
+    if table.bad_answers and "clair_a_like" in table.columns:
         lines.append(
             f"{len(table.bad_answers):,} of {table.num_clips:,} captions were not judged (the first time: "
             f"{table.bad_answers[0]}); CLAIR-A-like is of the others"
         )
     if named := [name for name in LIKE if name in table.columns]:
         lines.append(
-            f"made by other models than the published ones, and not to be compared with published numbers: "
-            f"{', '.join(named)}"
+            "made by other models than the published ones or by rules, and not to be compared with published "
+            f"numbers: {', '.join(named)}"
         )
     values = {name: column.corpus for name, column in table.columns.items()}
     if values.get("rouge_l", values.get("bleu_1")) == 0:
@@ -246,6 +253,14 @@ def _spider(scorer: Scorer) -> dict[str, Column]:
     return {"spider": mean_column(combined.spider(scorer.cider_d(), scorer.spice()), SPICE_JARS)}
 
 
+def _spice_like(scorer: Scorer) -> dict[str, Column]:
+    return {"spice_like": mean_column(scorer.spice_like(), RULES)}
+
+
+def _spider_like(scorer: Scorer) -> dict[str, Column]:
+    return {"spider_like": mean_column(combined.spider(scorer.cider_d(), scorer.spice_like()), RULES)}
+
+
 def _fer(scorer: Scorer) -> dict[str, Column]:
     detector = scorer.detector()
     errors = combined.fluency_errors(scorer.error_probability(), threshold=detector.threshold)
@@ -291,7 +306,9 @@ _COLUMNS: dict[str, Callable[[Scorer], Mapping[str, Column]]] = {
     "cider": lambda scorer: _pure(scorer, "cider"),
     "meteor": _meteor,
     "spice": _spice,
+    "spice_like": _spice_like,
     "spider": _spider,
+    "spider_like": _spider_like,
     "fer": _fer,
     "spider_fl": _spider_fl,
     "sbert": _sbert,

@@ -11,6 +11,8 @@ from aac_llm.evaluators.report import ScoredClip
 
 NUM_TICKS = 6
 """Most marks below a line of time: more would run into each other on a phone."""
+ROOM = 60
+"""Percent of the line in which the words of most events have room, also on a phone."""
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 """Seconds from one mark to the next."""
 
@@ -31,8 +33,8 @@ class Bar:
 
     @property
     def is_late(self) -> bool:
-        """Whether there is more room for its words before its end than after its beginning."""
-        return self.left + self.width / 2 > 50
+        """Whether its words end where it ends: they begin with it while there is room for them."""
+        return self.left > 100 - ROOM and self.left + self.width > 100 - self.left
 
     @property
     def times(self) -> str:

@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from audio_common.config import PATCH_FRAMES, CEDConfig
-from audio_common.mel import HOP_LENGTH, num_frames
+from audio_common.mel import num_frames
 from audio_common.patches import NUM_ROWS
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel
@@ -33,7 +33,6 @@ from transformers import Blip2QFormerConfig, Blip2QFormerModel
 from aac_llm.config.model import BridgeConfig
 
 QUERY_STD = 0.02
-SAMPLE_RATE = 16_000  # Hz
 
 Layout = Literal["time_major", "reference"]
 
@@ -198,11 +197,6 @@ class Bridge(nn.Module):
             encoder_attention_mask=mask.long(),
         ).last_hidden_state
         return found
-
-    @property
-    def window_seconds(self) -> float:
-        """Seconds from the beginning of a window to that of the next (layout time_major)."""
-        return self.config.window / NUM_ROWS * PATCH_FRAMES * HOP_LENGTH / SAMPLE_RATE
 
     def count_tokens(self, num_tokens: int) -> int:
         """Return the number of acoustic tokens of a clip of `num_tokens` encoder tokens."""

@@ -32,7 +32,7 @@ from aac_llm.data.predictions import Candidate
 from aac_llm.data.timestamps import TimedEvent
 from aac_llm.models.bridge import AcousticTokens, Bridge
 from aac_llm.models.decoder import embedding_width
-from aac_llm.models.encoder import Encoder, count_encoder_tokens
+from aac_llm.models.encoder import Encoder, count_encoder_tokens, token_seconds
 from aac_llm.models.generation import generate
 from aac_llm.models.lora import float32_trainable, prepare_decoder, prepare_encoder, trainable_parameters
 from aac_llm.models.pretrained import PretrainedModule
@@ -92,7 +92,8 @@ class CaptionModel(PretrainedModule):
         prepare_decoder(decoder, config.decoder_strategy, config.lora)
         float32_trainable(self)
         self.prompt = tokenize_prompt(tokenizer, config.prompt)
-        self.markers = TimeMarkers(tokenizer, self.bridge.window_seconds, self.bridge.tokens_per_window)
+        seconds = config.bridge.window * token_seconds(config)
+        self.markers = TimeMarkers(tokenizer, seconds, self.bridge.tokens_per_window)
 
     @property
     def device(self) -> torch.device:

@@ -1,8 +1,9 @@
 """How likely a caption is right, by the mean log-probability of its tokens.
 
-The sigmoid is fitted at each validation of a training (`trainers/confidence.py`) and lies in the model's
-`config.json` under `confidence`, with what "right" means and how many clips it was fitted on. A model without
-it gives scores alone.
+The sigmoid is fitted at the end of a training (`trainers/confidence.py`) and lies in the model's
+`config.json` under `confidence`, with what "right" means and how many clips it was fitted on; captions with
+times have one of their own. A model without it gives scores alone, as does another way of generation: a
+greedy caption's score is lower, a sampled one's is chance.
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from aac_llm.config.caption import GenerationConfig
+
+CAPTIONS, TIMESTAMPS = "captions", "timestamps"
+"""Kinds of captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +44,32 @@ class Calibration:
         return 1 / (1 + math.exp(-value)) if value >= 0 else math.exp(value) / (1 + math.exp(value))
 
 
-def calibration_from(settings: Any) -> Calibration:
-    """Make what `dataclasses.asdict` and JSON made of one.
+def calibrations_from(settings: Any) -> dict[str, Calibration]:
+    """Make calibrations by kind of what `dataclasses.asdict` and JSON made of them.
 
     Raises:
         ValueError: something else.
     """
-    kinds = {field.name: field.type for field in fields(Calibration)}
+    if not isinstance(settings, Mapping) or not set(settings) <= {CAPTIONS, TIMESTAMPS}:
+        raise ValueError(f"confidence must have {CAPTIONS} and {TIMESTAMPS} alone, got {settings!r}")
+    return {kind: _calibration_from(one, f"confidence.{kind}") for kind, one in settings.items()}
+
+
+def _calibration_from(settings: Any, name: str) -> Calibration:
+    kinds = {field.name: str(field.type) for field in fields(Calibration)}
     if not isinstance(settings, Mapping) or set(settings) != set(kinds):
-        raise ValueError(f"confidence must have {', '.join(kinds)}, got {settings!r}")
-    for name, kind in kinds.items():
-        wanted = {"str": str, "int": int}.get(str(kind), int | float)
-        if not isinstance(settings[name], wanted) or isinstance(settings[name], bool):
-            raise ValueError(f"confidence.{name} must be {kind}, got {settings[name]!r}")
+        raise ValueError(f"{name} must have {', '.join(kinds)}, got {settings!r}")
+    for key, kind in kinds.items():
+        wanted = {"str": str, "int": int}.get(kind, int | float)
+        if not isinstance(settings[key], wanted) or isinstance(settings[key], bool):
+            raise ValueError(f"{name}.{key} must be {kind}, got {settings[key]!r}")
     return Calibration(**settings)
+
+
+def choose_calibration(
+    calibrations: Mapping[str, Calibration], config: GenerationConfig
+) -> Calibration | None:
+    """Choose what holds for captions that are generated so; None: nothing does."""
+    if config.do_sample or config.num_beams == 1 or config.repetition_penalty != 1.0:
+        return None
+    return calibrations.get(TIMESTAMPS if config.timestamps else CAPTIONS)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from audio_common.config import CEDConfig
-from audio_common.strict_json import JSONError, read_json
+from audio_common.strict_json import JSONError, read_json, read_object
 
 from aac_llm.config.model import BridgeConfig, LoRAConfig, ModelConfig, WhisperConfig
 from aac_llm.config.sound import check_channel
 from aac_llm.data.manifest import is_seconds
 from aac_llm.files import write_json
-from aac_llm.models.confidence import calibration_from
+from aac_llm.models.confidence import calibrations_from
 from aac_llm.models.run_folder import CONFIG_FILE
 from aac_llm.models.tensors import CheckpointError
 
@@ -44,10 +44,10 @@ def read_use(folder: Path) -> dict[str, Any]:
         check_channel(channel)
         if seconds is not None and (not is_seconds(seconds) or not seconds):
             raise ValueError(f"trained_seconds must be seconds above 0, got {seconds!r}")
-        calibration = calibration_from(settings["confidence"]) if "confidence" in settings else None
+        calibrations = calibrations_from(settings.get("confidence", {}))
     except ValueError as e:
         raise CheckpointError(f"{path}: {e}") from e
-    return {"channel": channel, "trained_seconds": seconds, "calibration": calibration}
+    return {"channel": channel, "trained_seconds": seconds, "calibrations": calibrations}
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -125,6 +125,13 @@ def write_config(config: ModelConfig, use: Mapping[str, Any], folder: Path) -> N
     if config.encoder_kind == "ced":
         del settings["encoder_kind"], settings["whisper"]
     write_json(folder / CONFIG_FILE, settings | dict(use))
+
+
+def write_use(use: Mapping[str, Any], folder: Path) -> None:
+    """Change what a whole checkpoint says of its use, and nothing else."""
+    path = folder / CONFIG_FILE
+    kept = {name: value for name, value in read_object(path).items() if name not in USE}
+    write_json(path, kept | dict(use))
 
 
 def beside(name: str, folder: Path) -> str:

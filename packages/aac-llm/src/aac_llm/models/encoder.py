@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from audio_common.ced import CED
+from audio_common.config import PATCH_FRAMES
+from audio_common.mel import HOP_LENGTH, SAMPLE_RATE
+from audio_common.patches import NUM_ROWS
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.models import whisper
@@ -35,6 +38,13 @@ def build_encoder(config: ModelConfig) -> tuple[ModelConfig, Encoder]:
         freq_patch_out=wanted.freq_patch_out,
     )
     return replace(config, encoder=encoder.config), encoder
+
+
+def token_seconds(config: ModelConfig) -> float:
+    """Return the seconds of sound for each of the encoder's tokens (CED: a column of patches has four)."""
+    if config.encoder_kind == "whisper":
+        return whisper.TOKEN_SAMPLES / SAMPLE_RATE
+    return PATCH_FRAMES * HOP_LENGTH / SAMPLE_RATE / NUM_ROWS
 
 
 def count_encoder_tokens(num_samples: int, config: ModelConfig) -> int:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import torch
@@ -35,12 +36,12 @@ class PretrainedModule(nn.Module):
     decoder: Any
     channel: Channel = "mean"
     """What is heard of sounds with several channels."""
-    card: str | None = None
-    """Text of the model card; None: one is made of the configuration."""
     trained_seconds: float | None = None
     """The longest sound that it was trained on; None: not known."""
-    calibration: Calibration | None = None
-    """How likely a caption is right by its score; None: not known."""
+    calibrations: Mapping[str, Calibration] = MappingProxyType({})
+    """How likely a caption is right by its score, by kind of caption; see `confidence.py`."""
+    card: str | None = None
+    """Text of the model card; None: one is made of the configuration."""
 
     @classmethod
     def from_config(cls, config: ModelConfig, *, device: str | torch.device = "cpu") -> Self:
@@ -97,9 +98,9 @@ class PretrainedModule(nn.Module):
         # Quantized weights have no other format to be cast to.
         if dtype is not None and config.quantization == "none":
             model.to(dtype)
-        model.card = read_card(folder)
         for name, value in read_use(folder).items():
             setattr(model, name, value)
+        model.card = read_card(folder)
         return model.eval().to(device)
 
     @classmethod
@@ -137,7 +138,6 @@ class PretrainedModule(nn.Module):
         """Take over what a checkpoint with the same settings trained."""
         checkpoint.load_trained(self.config, folder, **self.parts())
         checkpoint.load_whole(self.config, folder, encoder=self.encoder, decoder=self.decoder)
-        self.calibration = read_use(folder)["calibration"]
 
     def parts(self) -> dict[str, Any]:
         """Return encoder, bridge and decoder by name."""
@@ -148,7 +148,8 @@ class PretrainedModule(nn.Module):
         # Only what is needed: versions that do not know a key read all others.
         found: dict[str, Any] = {} if self.channel == "mean" else {"channel": self.channel}
         found |= {} if self.trained_seconds is None else {"trained_seconds": self.trained_seconds}
-        return found | ({} if self.calibration is None else {"confidence": asdict(self.calibration)})
+        confidence = {kind: asdict(one) for kind, one in self.calibrations.items()}
+        return found | ({"confidence": confidence} if confidence else {})
 
     def save_pretrained(
         self,

@@ -27,9 +27,11 @@ from aac_llm.data.manifest import Clip, ManifestError, read_manifest
 from aac_llm.files import write_json
 from aac_llm.lock import sole_writer
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.models.config_file import write_use
 from aac_llm.output import printable
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.card import INTERVALS
+from aac_llm.trainers.confidence import calibrate
 from aac_llm.trainers.curves import plot_curves
 from aac_llm.trainers.lengths import (
     bad_files,
@@ -156,11 +158,11 @@ def build_model(config: TrainConfig) -> CaptionModel:
     else:
         model = CaptionModel.from_config(config.model, device=device)
     model.channel = config.data.channel
-    model.card = None  # that of the model to go on from would be wrong of this one
-    model.calibration = None  # of what it was before
+    model.calibrations = {}  # of what it was before
     if config.data.timestamps:
         # Also of a captioner to go on from; no weights are added, so nothing else changes.
         model.config = replace(model.config, timestamps=True)
+    model.card = None  # that of the model to go on from would be wrong of this one
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
@@ -359,9 +361,31 @@ def finish(config: TrainConfig, trainer: CaptionTrainer, datasets: Sequence[Capt
             if data.num_cropped:
                 logger.info("%s", crop_note(data, config.data.max_seconds))
         write_json(config.out / REPORT, make_report(datasets))
+        if scores:
+            calibrate_best(config, trainer, scores["step"])
         write_result(config, result)
     trainer.accelerator.wait_for_everyone()
     return result
+
+
+def calibrate_best(config: TrainConfig, trainer: CaptionTrainer, step: float) -> None:
+    """Let the best model say how likely its captions are right; see `trainers/confidence.py`.
+
+    Args:
+        config: of the training, which is over.
+        trainer: with the last model.
+        step: the best model's updates.
+    """
+    data, model, indices = trainer.eval_dataset, trainer.captioner, sorted(trainer.captioned)
+    # Shared out among GPUs no single process can caption.
+    if not isinstance(data, CaptionDataset) or not indices or trainer.is_sharded:
+        return
+    best = config.out / BEST
+    if step != trainer.state.global_step:
+        model.restore(best)
+    with trainer.accelerator.autocast():
+        model.calibrations = calibrate(model, data, indices, config.validation.batch_size)
+    write_use(model.use(), best)
 
 
 def total_parameters(module: nn.Module, *, trained: bool = False) -> int:

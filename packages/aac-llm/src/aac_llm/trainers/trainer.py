@@ -30,7 +30,6 @@ from aac_llm.data.manifest import Clip
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.card import training_card
-from aac_llm.trainers.confidence import calibrate
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
@@ -165,10 +164,7 @@ class CaptionTrainer(Trainer):
                 batch_size=validation.batch_size,
             )
         model.train(training)
-        found = found if whole else gather_object(found)
-        scores = self.judge(found, dataset.clips)
-        # Before the model is saved, which holds it.
-        model.calibration = calibrate(found, dataset.clips)
+        scores = self.judge(found if whole else gather_object(found), dataset.clips)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in scores.items()}
         self._keep_best(scores)
         self.log(metrics)

@@ -36,8 +36,6 @@ class ValidationClip:
     """The generated caption; None: it was not captioned."""
     unfinished: bool = False
     """Whether the caption was stopped at its limit of tokens."""
-    score: float | None = None
-    """Mean log-probability of the caption's tokens."""
     timed_loss: float = 0.0
     """Cross-entropy of its events with their times, summed over the tokens."""
     timed_tokens: int = 0
@@ -159,18 +157,8 @@ def _validate_batch(
     found = []
     for place, (index, loss, count) in enumerate(zip(batch, losses.tolist(), counts, strict=True)):
         made_one = captions.get(place)
-        found.append(
-            ValidationClip(
-                index,
-                loss,
-                count,
-                caption=made_one.text if made_one else None,
-                unfinished=made_one is not None and made_one.unfinished,
-                score=made_one.score if made_one else None,
-                timed_loss=timed[place],
-                timed_tokens=timed_counts[place],
-            )
-        )
+        text, unfinished = (None, False) if made_one is None else (made_one.text, made_one.unfinished)
+        found.append(ValidationClip(index, loss, count, text, unfinished, timed[place], timed_counts[place]))
     return found
 
 
