@@ -2,7 +2,7 @@
 
     >>> changed_meaning("a dog dog barks then a man speaks and", "a dog barks, then a man speaks")
     >>> changed_meaning("a dog dog barks then a man speaks", "a man speaks, then a dog barks")
-    "changes the order of events or what is said of which"
+    'changes the order of events or what is said of which'
     >>> changed_meaning("two dogs dogs bark loudly", "two dogs bark quietly")
     'changes loudness (loud to quiet)'
 
