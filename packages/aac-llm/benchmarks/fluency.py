@@ -72,8 +72,8 @@ def judge(settings: argparse.Namespace, rows: list[dict], fold: int) -> dict[str
     people = [text for row in others for text in row["references"]]
     broken = broken_captions(people, seed=1000 + fold)
     ours = detect(
-        detector.error_probability(people),
-        {kind: detector.error_probability(texts) for kind, texts in broken.items()},
+        detector.fault_score(people),
+        {kind: detector.fault_score(texts) for kind, texts in broken.items()},
         detector.threshold,
     )
     gate = rule_gate()
@@ -89,8 +89,9 @@ def judge(settings: argparse.Namespace, rows: list[dict], fold: int) -> dict[str
     print(f"trained on half {fold}, judged on the other one")
     print(f"  Spearman with FENSE: {all_of_it:.3f} on {len(new)} captions of a system")
     print(f"  on the {new.sum()} of them that are not captions of the training's half, too: {unseen:.3f}")
-    print(f"  of the system's captions flagged: {int((found >= detector.threshold).sum())}")
-    print(f"  threshold {detector.threshold:.4f}, false alarms {ours.false_alarms} of {ours.num_fluent}")
+    flagged = int((detector.fault_score(candidates) >= detector.threshold).sum())
+    print(f"  of the system's captions flagged: {flagged}")
+    print(f"  false alarms {ours.false_alarms} of {ours.num_fluent}")
     print("  found: " + ", ".join(f"{kind} {value:.3f}" for kind, value in ours.recall.items()))
     return {"ours": ours, "rules": rules}
 

@@ -23,7 +23,7 @@ PUBLISHED = ("spice", "spider", "sbert_sim", "fense", "fer_error_prob")
 """Scores that were published for the rows, and that cannot be computed here without downloads."""
 OTHERS = ("bleu_1", "bleu_4", "rouge_l", "cider_d", "meteor")
 """Scores of the file that are computed here as well."""
-FITTED = ("sentence_sim", "fense_like", "spice_like")
+FITTED = ("sentence_sim", "fense_like", "spice_like", "spider_like")
 """Scores that were fitted to published ones on half of the rows."""
 
 

@@ -37,6 +37,11 @@ from audio_common.scenes.text import NUM_VARIANTS, caption
 FIRST_TEST_SEED = 500_000_000
 """Of the test scenes; the quickstart's begin with its seed times three millions."""
 SECONDS = 3.0
+CAPTIONS = {
+    "greedy": GenerationConfig(num_beams=1),
+    "sampled": GenerationConfig(do_sample=True, top_p=1.0, min_new_tokens=0),
+}
+"""What is written, and what is trained for: captions drawn at random from the whole distribution."""
 
 
 def main() -> None:
@@ -50,16 +55,21 @@ def main() -> None:
         tuple(caption(scene, "eng_Latn", variant=variant) for variant in range(NUM_VARIANTS))
         for scene in scenes
     ]
-    arms: dict[str, list[str]] = {"start": [str(options.start / "model")]}
-    for seed in options.seeds:
-        for arm in ("reinforce", "train"):
-            arms.setdefault(arm, []).append(train_arm(options, arm, seed))
-        waveforms: list[torch.Tensor] = []
-        found = {}
-        for arm, models in arms.items():
-            texts = [caption_scenes(options, model, scenes, waveforms) for model in models]
-            found[arm] = np.mean([score(one, references) for one in texts], axis=0)
-        print_table(found, len(arms["train"]))
+    arms = {
+        "start": [str(options.start / "model")],
+        "reinforce": [train_arm(options, "reinforce", seed) for seed in options.seeds],
+        "train": [train_arm(options, "train", seed) for seed in options.control_seeds],
+    }
+    waveforms: list[torch.Tensor] = []
+    for kind, settings in CAPTIONS.items():
+        found = {
+            arm: [caption_scenes(options, model, kind, settings, scenes, waveforms) for model in models]
+            for arm, models in arms.items()
+        }
+        print(f"\n{kind} captions of {len(scenes)} scenes\n")
+        print_table(
+            {arm: np.stack([score(texts, references) for texts in several]) for arm, several in found.items()}
+        )
 
 
 def read_options() -> argparse.Namespace:
@@ -67,12 +77,14 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, required=True, help="folder that the quickstart wrote")
     parser.add_argument("--out", type=Path, default=Path("runs/aac-reinforce"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=300, help="updates of reinforce")
-    parser.add_argument("--train_steps", type=int, default=600, help="updates of train")
-    parser.add_argument("--learning_rate", type=float, default=5e-4, help="of both")
+    parser.add_argument("--control_seeds", type=int, nargs="+", default=[1, 2, 3], help="of train")
+    parser.add_argument("--steps", type=int, default=120, help="updates of reinforce")
+    parser.add_argument("--train_steps", type=int, default=240, help="updates of train")
+    parser.add_argument("--learning_rate", type=float, default=3e-4, help="of reinforce")
+    parser.add_argument("--train_learning_rate", type=float, default=5e-4, help="of train")
     parser.add_argument("--beta", type=float, default=0.0)
-    parser.add_argument("--clips", type=int, default=1000, help="test scenes")
-    parser.add_argument("--num_beams", type=int, default=1)
+    parser.add_argument("--eval_steps", type=int, help="updates between validations (none: the last alone)")
+    parser.add_argument("--clips", type=int, default=600, help="test scenes")
     return parser.parse_args()
 
 
@@ -86,8 +98,8 @@ def train_arm(options: argparse.Namespace, arm: str, seed: int) -> str:
         "data": DataConfig(train=(manifest,), validation=(manifest,), num_workers=0),
         "max_steps": steps,
         "epochs": steps,
-        "learning_rate": options.learning_rate,
-        "eval_steps": steps // 2,
+        "learning_rate": options.learning_rate if arm == "reinforce" else options.train_learning_rate,
+        "eval_steps": options.eval_steps or steps,
         "save_steps": max(1, steps // 10),
         "device": "cpu",
         "seed": seed,
@@ -102,20 +114,25 @@ def train_arm(options: argparse.Namespace, arm: str, seed: int) -> str:
 
 
 def caption_scenes(
-    options: argparse.Namespace, model: str, scenes: Sequence[Scene], waveforms: list[torch.Tensor]
+    options: argparse.Namespace,
+    model: str,
+    kind: str,
+    settings: GenerationConfig,
+    scenes: Sequence[Scene],
+    waveforms: list[torch.Tensor],
 ) -> list[str]:
     """Return the captions of a model, from the file that an earlier run wrote if there is one."""
     name = "-".join(Path(model).parts[-2:])
-    path = options.out / f"captions-{name}-{options.num_beams}-{len(scenes)}.json"
+    path = options.out / f"captions-{name}-{kind}-{len(scenes)}.json"
     if path.is_file():
         return json.loads(path.read_text())["captions"]
     if not waveforms:
         waveforms += [torch.from_numpy(render(scene)).float() for scene in scenes]
-    limits, settings = BatchLimits(size=64), GenerationConfig(num_beams=options.num_beams)
     loaded = load_for_inference(model, device="cpu")
+    torch.manual_seed(0)
     made = {
         number: candidates[0].text
-        for number, candidates in caption_waveforms(loaded, waveforms, settings, limits)
+        for number, candidates in caption_waveforms(loaded, waveforms, settings, BatchLimits(size=64))
     }
     texts = [made[number] for number in range(len(scenes))]
     write_json(path, {"captions": texts})
@@ -129,13 +146,27 @@ def score(texts: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarr
     return np.stack([*columns, cider_d(texts, references)[1], 1 - rule_scores(texts)], axis=1)
 
 
-def print_table(found: dict[str, np.ndarray], num_seeds: int) -> None:
+def print_table(scores: dict[str, np.ndarray]) -> None:
+    """Print means, and differences with their intervals.
+
+    Args:
+        scores: of each arm, `(seeds, clips, columns)`.
+    """
     names = ("event F1", "event precision", "event recall", "CIDEr-D", "fluency by rules")
+    found = {arm: values.mean(0) for arm, values in scores.items()}
     num_clips = len(found["start"])
-    print(f"\n{num_clips} clips, mean of {num_seeds} seeds\n\n| | " + " | ".join(names) + " |")
+    print("| | " + " | ".join(names) + " |")
     print("|---|" + "---|" * len(names))
-    for arm, values in found.items():
-        print(f"| {arm} | " + " | ".join(f"{value:.3f}" for value in values.mean(0)) + " |")
+    for arm, seeds in scores.items():
+        print(
+            f"| {arm}, {len(seeds)} seeds | " + " | ".join(f"{one:.3f}" for one in found[arm].mean(0)) + " |"
+        )
+        for number, values in enumerate(seeds if len(seeds) > 1 else (), start=1):
+            print(
+                f"| {arm}, seed {number} of them | "
+                + " | ".join(f"{one:.3f}" for one in values.mean(0))
+                + " |"
+            )
     for arm, other in (("reinforce", "start"), ("train", "start"), ("reinforce", "train")):
         cells = []
         for column in range(len(names)):

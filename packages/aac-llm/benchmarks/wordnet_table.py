@@ -69,9 +69,7 @@ def choose_words(senses: Senses, counts: Counter[tuple[str, str]]) -> Senses:
         for synset in (synset for synsets in parts.values() for synset in synsets):
             members[synset].add(word)
     counted = {word for word, _ in counts if word in senses}
-    near = {
-        synset for word in counted for synsets in senses[word].values() for synset in synsets
-    }
+    near = {synset for word in counted for synsets in senses[word].values() for synset in synsets}
     return {
         word: parts
         for word, parts in sorted(senses.items())
@@ -99,9 +97,8 @@ def write_exceptions(folder: Path, senses: Senses) -> list[str]:
     for part, file in FILES.items():
         for line in (folder / f"{file}.exc").read_text().splitlines():
             form, *bases = line.split()
-            for base in bases:
-                if WORD.fullmatch(form) and part in senses.get(base, {}) and base != form:
-                    lines.append(f"{form}={base} {part}")
+            known = [base for base in bases if part in senses.get(base, {}) and base != form]
+            lines += [f"{form}={base} {part}" for base in known if WORD.fullmatch(form)]
     return sorted(set(lines))
 
 

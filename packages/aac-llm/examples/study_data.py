@@ -136,13 +136,14 @@ def write_fold(source: Path, out: Path, fold: int) -> None:
     write_atomically(out / "manifest.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def random_captions(source: Path, count: int, seed: int) -> list[str]:
-    """Write captions of any one or two classes, in the wordings of training, for a language model."""
+def random_captions(source: Path, count: int, seed: int) -> list[tuple[str, str]]:
+    """Write keywords and a caption of any one or two classes, in the wordings of training."""
     captions = {label: texts["eng_Latn"] for label, texts in read_object(source / "captions.json").items()}
     rng = random.Random(seed)
     texts = []
     for _ in range(count):
         labels = rng.sample(LABELS, rng.choice((1, 2)))
         wordings = [rng.choice(captions[label][:NUM_TRAINING_WORDINGS]) for label in labels]
-        texts.append(join(wordings, [rng.choice(("then", "while")) for _ in labels[1:]]))
+        caption = join(wordings, [rng.choice(("then", "while")) for _ in labels[1:]])
+        texts.append((" ".join(labels).replace("_", " "), caption))
     return texts

@@ -27,7 +27,7 @@ from aac_llm.metrics import score_captions
 from aac_llm.metrics.events import event_scores
 from audio_common.strict_json import read_object
 from scipy.stats import norm
-from study_data import held_out_pairs, tagged_classes
+from study_data import NUM_FOLDS, held_out_pairs, tagged_classes
 
 REFERENCE = "recipe"
 REFERENCES = {"whisper-frozen": "encoder-frozen", "sampled-corrected": "sampled"}
@@ -139,7 +139,7 @@ def score_runs(runs: Sequence[dict], clips: Callable[[int, str], dict[str, Clip]
     """Score the captions `key` of the runs of an arm."""
     tables = []
     for run in sorted(runs, key=lambda run: run["seed"]):
-        fold, captions = run["fold"], run[key]
+        fold, captions = run["seed"] % NUM_FOLDS, run[key]
         own = clips(fold, run["split"])
         names = sorted(captions)
         texts, references = [captions[name] for name in names], [own[name].captions for name in names]
@@ -181,7 +181,7 @@ def compare(arm: str, size: str, own: Scores, reference: Scores, level: float) -
         difference=float(differences.mean()),
         low=low,
         high=high,
-        better=sum(difference > 0 for difference in by_seed),
+        better=int(sum(difference > 0 for difference in by_seed)),
     )
 
 
@@ -215,6 +215,8 @@ def write_report(out: Path) -> None:
         return {clip.id: clip for clip in manifests[fold] if clip.split == split}
 
     tested = [run for run in runs if run["split"] == "test"]
+    if not any(run["arm"] == REFERENCE for run in tested):
+        raise SystemExit(f"{out} has no test run of the recipe yet: let study.py go on")
     found = {
         (arm, size): score_runs(own, clips, "captions")
         for arm, size in sorted({(run["arm"], run["size"]) for run in tested})
@@ -238,7 +240,8 @@ def write_report(out: Path) -> None:
             "",
             *kinds_table(found),
             "",
-            f"Planned: {seeds} seeds can see a difference of {least:.3f}.",
+            f"Planned, by the runs that chose the learning rates: {seeds} seeds can see a difference of "
+            f"{least:.3f} with a probability of {POWER}.",
         ]
     )
     write_atomically(out / "report.md", text + "\n")

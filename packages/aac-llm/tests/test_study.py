@@ -8,12 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+from aac_llm.config.model import WhisperConfig
+from aac_llm.models.whisper import WhisperEncoder
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 if not EXAMPLES.is_dir():
     pytest.skip("the examples are not beside the tests", allow_module_level=True)
 sys.path.insert(0, str(EXAMPLES))
 
+import study  # noqa: E402
 import study_data  # noqa: E402
 import study_report  # noqa: E402
 from study_data import LABELS, NUM_FOLDS, held_out_pairs, tagged_classes  # noqa: E402
@@ -81,7 +85,7 @@ def test_the_fourth_wording_is_in_the_test_alone(scenes: list[dict], esc10: Path
     )
     others = of(scenes, "train-a", "train-b", "validation")
     assert not any(" is d" in text for scene in others for text in scene["captions"])
-    assert not any(" is d" in text for text in study_data.random_captions(esc10, 300, seed=0))
+    assert not any(" is d" in text for _, text in study_data.random_captions(esc10, 300, seed=0))
 
 
 def test_each_class_is_unknown_to_some_fold_s_tagger() -> None:
@@ -125,3 +129,45 @@ def test_a_difference_of_nothing_has_an_interval_of_nothing() -> None:
 def test_a_greater_power_needs_a_greater_difference() -> None:
     assert study_report.detectable(1.0) == pytest.approx(2.80, abs=0.01)  # 1.96 + 0.84
     assert study_report.detectable(0.5, power=0.9) == pytest.approx(1.62, abs=0.01)
+
+
+def test_a_frozen_whisper_encodes_each_sound_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WhisperEncoder, "_encode", WhisperEncoder._encode)  # put back after the test
+    sizes = WhisperConfig(embed_dim=48, depth=1, num_heads=3, mlp_dim=96, pad_seconds=0.0)
+    encoder, sounds = WhisperEncoder(sizes).eval(), torch.randn(3, 4_000) * 0.1
+    lengths = [4_000, 1_000, 2_500]
+    with torch.no_grad():
+        before = encoder(sounds, lengths).tokens
+        study.remember_tokens()
+        first = encoder(sounds, lengths).tokens
+        encoder.norm.weight.zero_()  # whoever computes again gets something else
+        torch.testing.assert_close(encoder(sounds.flip(0), lengths[::-1]).tokens.flip(0), before)
+    torch.testing.assert_close(first, before)
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_where_it_was_and_is_reported(
+    esc10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("UPDATES", "ENCODER_UPDATES", "DECODER_UPDATES"):
+        monkeypatch.setattr(study, name, 2)
+    monkeypatch.setattr(study, "RATES", (1e-3,))
+    words = f"study --esc10 {esc10} --out {tmp_path} --seeds 1 --sizes all --arms bridge-linear"
+    monkeypatch.setattr(sys, "argv", words.split())
+    study.main()
+    runs = sorted((tmp_path / "runs").iterdir())
+    assert len(runs) == 2 * len(study.RATES) + len(study.PILOT_SEEDS) + 2
+    found = [json.loads(path.read_text()) for path in runs]
+    assert {len(run["captions"]) for run in found if run["split"] == "test"} == {60 + 80}
+    # As many operations for each, within an update.
+    spent = {run["arm"]: run["operations"] for run in found}
+    assert spent["bridge-linear"] == pytest.approx(spent["recipe"], rel=0.3)
+    runs[0].unlink()
+    before = [path.stat().st_mtime_ns for path in runs[1:]]
+    study.main()
+    assert [path.stat().st_mtime_ns for path in runs[1:]] == before
+    assert json.loads(runs[0].read_text())["captions"] == found[0]["captions"]
+    capsys.readouterr()
+    study_report.write_report(tmp_path)
+    assert "| all | bridge-linear |" in capsys.readouterr().out
+    assert (tmp_path / "report.png").stat().st_size > 5_000

@@ -38,6 +38,7 @@ from aac_llm.config.prepare import (
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.reinforce import ReinforceConfig
 from aac_llm.config.train import TrainConfig
+from aac_llm.correction.sound_scorer import SoundScorer
 from aac_llm.files import is_stream
 from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
 
@@ -167,7 +168,9 @@ def check_fluency(config: FluencyConfig) -> None:
 
 
 def check_correction(config: CorrectionConfig) -> None:
-    """Refuse a language model's folder that is not there; an endpoint's name may look like one."""
+    """Refuse a model or a program that is not there; an endpoint's name may look like a folder."""
+    if config.sound_scorer is not None:
+        SoundScorer(config.sound_scorer).check()
     if config.llm is not None and config.endpoint is None:
         require_model(config.llm)
 

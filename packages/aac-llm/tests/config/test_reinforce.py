@@ -44,6 +44,7 @@ def test_self_critical_training_takes_one_caption_a_clip() -> None:
         ({"rewards": ("cider",), "fluency_model": "d"}, "add it to rewards"),
         ({"rewards": ("consensus",)}, "set validation.metric cider_d or loss"),
         ({"rewards": ("consensus", "cider"), "baseline": "greedy"}, "consensus needs baseline group"),
+        ({"data": DataConfig(train=(Path("t"),), timestamps=0.5)}, "times are learned by train"),
         ({"data": DataConfig(train=(Path("t"),), language="fra_Latn")}, "events, fluency know English only"),
     ],
 )

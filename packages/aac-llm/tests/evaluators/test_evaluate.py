@@ -1,5 +1,6 @@
 """`aac-llm evaluate`: clips are matched, everything is scored or named, systems are compared."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -100,7 +101,8 @@ def test_every_metric_that_cannot_run_is_named_with_what_to_do(tmp_path, monkeyp
     assert not named & set(found.corpus), "SPIDEr without SPICE is not SPIDEr"
     assert all(missing.remedy for missing in found.unavailable.values())
     assert "install Java" in found.unavailable["spider"].remedy
-    assert set(METRICS) - named == {"bleu", "rouge", "cider", "events", "diversity", "timestamps"}
+    pure = {"bleu", "rouge", "cider", "spice_like", "spider_like", "events", "diversity", "timestamps"}
+    assert set(METRICS) - named == pure
 
 
 def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
@@ -114,7 +116,7 @@ def test_metrics_of_local_models_are_computed(tmp_path, monkeypatch):
     class Detector:
         num_cut, threshold = 0, 0.9
 
-        def error_probability(self, candidates):
+        def fault_score(self, candidates):
             return np.array([0.95, 0.1, 0.1, 0.1])
 
     settings = nothing_installed(tmp_path, monkeypatch)
@@ -148,7 +150,7 @@ def test_scores_of_other_models_have_names_of_their_own(tmp_path, monkeypatch):
     class Detector:
         num_cut, threshold = 0, 0.5
 
-        def error_probability(self, candidates):
+        def fault_score(self, candidates):
             return np.array([0.6, 0.4, 0.1, 0.1] * (len(candidates) // 4))
 
     settings = nothing_installed(tmp_path, monkeypatch)
@@ -180,7 +182,7 @@ def test_a_detector_trained_here_stands_in_for_the_published_one(tmp_path, monke
     class Detector:
         num_cut, threshold = 0, 0.5
 
-        def error_probability(self, candidates):
+        def fault_score(self, candidates):
             return np.array([0.6, 0.4, 0.1, 0.1])
 
     def load(source, **_):
@@ -197,9 +199,10 @@ def test_a_detector_trained_here_stands_in_for_the_published_one(tmp_path, monke
     folder = tmp_path / "cache" / "fluency"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "fluency.json").write_text("{}")
     found = evaluate_predictions(predict(GOOD), REFERENCES, metrics=("fer",), settings=settings, bootstrap=0)
     assert found.corpus == {"fer_like": 0.25}
-    assert found.made_by["fer_like"].startswith("fluency ")
+    assert found.made_by["fer_like"] == f"fluency {hashlib.sha256(b'weights').hexdigest()[:8]}"
 
 
 def test_two_systems_start_a_program_once_and_score_as_each_alone(monkeypatch):

@@ -158,6 +158,8 @@ def test_a_dead_service_costs_the_score_and_not_the_others() -> None:
     )
     assert found.corpus == {"rouge_l": 1.0}
     assert "ConnectError" in found.unavailable["clair_a"].reason
+    assert found.bad_answers, "so that the exit code is 1"
+    assert not any("not judged" in note for note in found.notes)
 
 
 def test_a_page_shows_clips_that_were_not_judged_last(service: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -67,6 +68,17 @@ def test_the_worst_clip_comes_first(tmp_path):
     assert page.text("h3") == ["a", "b", "c"]
     assert "CIDEr-D" in page.text("td")
     assert "0.400 to 0.600" in page.text("td")
+
+
+def test_a_corrected_caption_shows_what_was_corrected_and_why_not(tmp_path):
+    repaired = replace(clip("a", 0.5), original="a dog <dog> barks and", decision="accepted")
+    kept = replace(clip("b", 0.6, caption="rain falls on a"), decision="kept: adds cat")
+    text = render_page(make(repaired, kept, clip("c", 0.7)), tmp_path)
+    page = Reader(text)
+    assert page.text("del") == ["<dog>", "and"]
+    assert page.text("ins") == []
+    tags = [words for words in page.text("span") if words.startswith("correction")]
+    assert tags == ["correction: accepted", "correction: kept: adds cat"]
 
 
 def test_of_errors_more_are_worse():

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from aac_llm.metrics import fluency
+from aac_llm.metrics import fluency, fluency_published
 from aac_llm.metrics.fluency import FENSE_DETECTOR, FluencyDetector
 from aac_llm.metrics.missing import MissingMetricError
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizerFast
@@ -170,10 +170,10 @@ def test_a_download_is_kept_only_with_the_published_digest(tmp_path, monkeypatch
 
     monkeypatch.setattr(httpx, "stream", stream)
     with pytest.raises(MissingMetricError, match="expected 1a719f09"):
-        fluency.download(FENSE_DETECTOR, tmp_path)
+        fluency_published.download(FENSE_DETECTOR, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setitem(fluency.PUBLISHED, FENSE_DETECTOR, hashlib.sha256(content).hexdigest())
-    assert fluency.download(FENSE_DETECTOR, tmp_path).read_bytes() == content
+    monkeypatch.setitem(fluency_published.PUBLISHED, FENSE_DETECTOR, hashlib.sha256(content).hexdigest())
+    assert fluency_published.download(FENSE_DETECTOR, tmp_path).read_bytes() == content
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from aac_llm.metrics.fluency_calibration import calibrate, detect
+from aac_llm.metrics.fluency_calibration import THRESHOLD, Standard, calibrate, detect
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2])
@@ -39,3 +39,16 @@ def test_counts_add_up_and_a_kind_that_was_not_made_has_no_recall() -> None:
     both = one + one
     assert (both.num_fluent, both.found["wrong_order"]) == (2, 2)
     assert both.recall == {"wrong_order": 1.0}
+
+
+def test_a_kind_that_people_never_show_is_found_below_where_another_one_is_usual() -> None:
+    generator = np.random.default_rng(0)
+    # Log-odds of people: never near the first kind of error, often near the second.
+    people = generator.normal([-4, 0], [0.5, 2], size=(400, 2))
+    standard = Standard.fit(people, 0.01)
+    assert (standard.score(people) >= THRESHOLD).mean() <= 0.01
+    first, second, usual = standard.score([[1, 0], [-4, 1], [-4, 0]])
+    assert first >= THRESHOLD > second > usual
+    new = generator.normal([-4, 0], [0.5, 2], size=(20_000, 2))
+    assert (standard.score(new) >= THRESHOLD).mean() < 0.02
+    assert standard.score([[1e9, -1e9]]).tolist() == [1.0]  # no overflow

@@ -8,6 +8,7 @@ import pytest
 import torch
 from aac_llm.config.model import ModelConfig, WhisperConfig
 from aac_llm.models.captioner_model import CaptionModel
+from aac_llm.models.encoder import token_seconds
 from aac_llm.models.tensors import CheckpointError
 from aac_llm.models.whisper import WhisperEncoder, count_tokens
 from torch import Tensor
@@ -81,6 +82,17 @@ def test_what_stands_behind_a_sound_in_the_batch_is_not_heard(
     with torch.no_grad():
         output = encoder(batch, [9_000, 9_000])
     assert torch.equal(output.tokens[0], output.tokens[1])
+
+
+def test_what_is_heard_does_not_depend_on_the_number_format(
+    whisper_folder: Path, sounds: list[Tensor]
+) -> None:
+    encoder = WhisperEncoder.from_pretrained(whisper_folder, pad_seconds=0.0)
+    before = encoder.log_mel(sounds[0])
+    tokens = encode(encoder, [sounds[0]])[0]
+    encoder.to(torch.bfloat16)
+    assert torch.equal(encoder.log_mel(sounds[0]), before)
+    torch.testing.assert_close(encode(encoder, [sounds[0]])[0].float(), tokens, rtol=0.1, atol=0.1)
 
 
 def test_a_sound_of_more_than_a_window_is_cut_into_windows(whisper_folder: Path) -> None:
@@ -211,3 +223,10 @@ def test_a_captioner_with_ced_says_nothing_of_whisper(tiny_model_folder: Path) -
     assert (
         not {"whisper", "encoder_kind"} & json.loads((tiny_model_folder / "config.json").read_text()).keys()
     )
+
+
+def test_windows_begin_where_their_encoder_s_tokens_do(config: ModelConfig, tiny_config: ModelConfig) -> None:
+    for settings, rate in ((config, 50), (tiny_config, 25)):
+        assert token_seconds(settings) == pytest.approx(1 / rate)
+        model = CaptionModel.from_config(settings)
+        assert model.markers.window_seconds == pytest.approx(17 / rate)

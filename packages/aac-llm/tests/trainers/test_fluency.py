@@ -97,7 +97,7 @@ def test_a_killed_training_ends_as_an_undisturbed_one(
             train_fluency(stopped)
         assert not is_detector(stopped.out)
     found = train_fluency(stopped)
-    assert (found.threshold, found.detection) == (expected.threshold, expected.detection)
+    assert (found.standard, found.detection) == (expected.standard, expected.detection)
     for name in ("model.safetensors", "log.jsonl", "fluency.json"):
         assert (whole.out / name).read_bytes() == (stopped.out / name).read_bytes(), name
     assert [row["step"] for row in read_records(stopped.out / "log.jsonl")] == [2, 4, 6, 8]
@@ -119,6 +119,9 @@ def test_the_folder_is_a_detector_that_scores_as_the_trained_one(
     assert together.shape == (2, len(KINDS) + 1)
     alone = np.concatenate([detector.class_probabilities([text]) for text in texts])
     np.testing.assert_allclose(together, alone, atol=1e-6)
+    assert detector.standard == train_fluency(config).standard
+    assert detector.threshold == 0.5
+    assert ((detector.fault_score(texts) >= 0) & (detector.fault_score(texts) <= 1)).all()
 
 
 def test_a_finished_training_is_not_repeated_and_other_settings_are_refused(config: FluencyConfig) -> None:
@@ -126,7 +129,7 @@ def test_a_finished_training_is_not_repeated_and_other_settings_are_refused(conf
     before = (config.out / "model.safetensors").stat().st_mtime_ns
     assert train_fluency(replace(config, save_steps=5)) == first
     assert (config.out / "model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(ValueError, match=r"learning_rate: 0\.0003 -> 0.1"):
+    with pytest.raises(ValueError, match=r"learning_rate: None -> 0\.1"):
         train_fluency(replace(config, learning_rate=0.1))
 
 

@@ -156,8 +156,13 @@ class CaptionConfig(GenerationConfig):
         check_decoding(self.decode_seconds, self.decode_megabytes)
         self._check_batches()
         self._check_segments()
-        if self.correct and self.correction.llm is None:
-            raise ValueError("correct needs a language model: give --correction.llm (folder, hub id or name)")
+        if self.correct and self.correction.llm is None and not self.correction.choose:
+            raise ValueError(
+                "correct needs a language model: give --correction.llm (folder, hub id or name), or "
+                "--correction.choose to take one of the candidates"
+            )
+        if self.correction.choose and self.num_candidates < 2:
+            raise ValueError("correction.choose needs candidates: give num_candidates 2 or more")
         if not self.correct and self.correction != CorrectionConfig():
             raise ValueError("correction.* goes with --correct")
         if self.rerank in ("cider", "sentence") and self.num_candidates < 2:

@@ -30,6 +30,18 @@ class CorrectionConfig:
     threshold: float | None = None
     """Repair captions whose score is at least this; none: 0.5 for rules, for fluency (probability of an
     error) the detector's own, of the published ones 0.9, for lm 7 (nats per token)."""
+    choose: bool = False
+    """Before a caption is rewritten, look for a candidate (n-best of `caption --num_candidates`) that the
+    gate lets pass, and take the most probable one, if possible of the same sound events. Without llm no
+    caption is rewritten."""
+    sound_scorer: str | None = None
+    """Command of a program that says how well a text fits a sound: from lines {"audio": path, "text": text}
+    on its standard input to lines {"similarity": number} on its output. A caption's repair is not taken if
+    it fits worse (sound_margin), and choose takes the candidate that fits best."""
+    sound_margin: float = 0.05
+    """With sound_scorer: a repair's similarity may be lower than the caption's by so much."""
+    sound_timeout: float = 600.0
+    """With sound_scorer: seconds for one run of the program, which gets the repairs of up to 64 captions."""
     max_new_tokens: int = 64
     """Most tokens of an answer."""
     batch_size: int = 16
@@ -49,8 +61,11 @@ class CorrectionConfig:
         for name in ("max_new_tokens", "batch_size", "concurrency"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.request_timeout > 0:
-            raise ValueError(f"request_timeout must be above 0, got {self.request_timeout}")
+        for name in ("request_timeout", "sound_timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        if not self.sound_margin >= 0:
+            raise ValueError(f"sound_margin must not be negative, got {self.sound_margin}")
         if self.max_retries < 0:
             raise ValueError(f"max_retries must not be negative, got {self.max_retries}")
         self._check_gate()
@@ -60,6 +75,8 @@ class CorrectionConfig:
     def _check_gate(self) -> None:
         if self.gate in ("rules", "lm") and self.fluency_model is not None:
             raise ValueError(f"fluency_model goes with gate fluency, got gate {self.gate}")
+        if self.gate == "lm" and self.choose and self.llm is None:
+            raise ValueError("gate lm needs a language model: give llm")
         if self.gate == "lm" and self.endpoint is not None:
             raise ValueError("gate lm needs a local language model: an endpoint gives no probabilities")
 
@@ -75,8 +92,9 @@ class CorrectionConfig:
 class CorrectConfig(CorrectionConfig):
     """Repair captions with a language model; a caption stays as it was unless the repair is sound.
 
-    A repair must be no worse by the gate and neither add nor drop a sound event. The same command goes on
-    after a kill, and asks again where the model gave no answer.
+    A repair must be better by the gate and say the same: no sound event, number, order, place, loudness or
+    negation may come, go or change. The same command goes on after a kill, and asks again where the model
+    gave no answer.
     """
 
     predictions: Path
@@ -90,7 +108,10 @@ class CorrectConfig(CorrectionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.llm is None:
-            raise ValueError("no language model: give --llm (folder, hub id, or the endpoint's name of it)")
+        if self.llm is None and not self.choose:
+            raise ValueError(
+                "no language model: give --llm (folder, hub id, or the endpoint's name of it), or "
+                "--choose to take one of a caption's candidates"
+            )
         if str(self.out) != "-" and self.out.absolute() == self.predictions.absolute():
             raise ValueError(f"out must be another file than the predictions, got {self.out}")

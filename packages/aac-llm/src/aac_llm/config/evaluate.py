@@ -17,7 +17,9 @@ METRICS = (
     "cider",
     "meteor",
     "spice",
+    "spice_like",
     "spider",
+    "spider_like",
     "fer",
     "spider_fl",
     "sbert",
@@ -108,9 +110,9 @@ class EvaluateConfig(MetricsConfig):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the captioner; auto: bfloat16 on a GPU, float32 elsewhere."""
     metrics: tuple[str, ...] = ("available",)
-    """Any of bleu, rouge, cider, meteor, spice, spider, fer, spider_fl, sbert, fense, clair_a, events,
-    diversity, timestamps; or `all`, which downloads models; or `available`, which does not. Those that cannot
-    run are listed."""
+    """Any of bleu, rouge, cider, meteor, spice, spice_like (an approximation of it without Java), spider,
+    spider_like (with that), fer, spider_fl, sbert, fense, clair_a, events, diversity, timestamps; or `all`,
+    which downloads models; or `available`, which does not. Those that cannot run are listed."""
     compare: Path | None = None
     """Captions of a second system for the same clips; differences, intervals and p values are added."""
     bootstrap: int = 1000

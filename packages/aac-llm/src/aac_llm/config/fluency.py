@@ -40,8 +40,8 @@ class FluencyConfig:
     """Updates."""
     batch_size: int = 32
     """Texts of an update: half of them captions as they are, half with errors."""
-    learning_rate: float = 3e-4
-    """Peak learning rate (AdamW)."""
+    learning_rate: float | None = None
+    """Peak learning rate (AdamW); none: 3e-4, and 1e-3 where the encoder begins with random weights."""
     warmup_ratio: float = 0.1
     """Share of the updates over which the learning rate rises; it then falls to 0 along a line."""
     save_steps: int = 100
@@ -65,7 +65,7 @@ class FluencyConfig:
             raise ValueError("num_layers goes with encoder: whose layers to keep")
         if self.batch_size < 2 or self.batch_size % 2:
             raise ValueError(f"batch_size must be an even number, got {self.batch_size}")
-        if not self.learning_rate > 0:
+        if self.learning_rate is not None and not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if not 0 <= self.warmup_ratio < 1:
             raise ValueError(f"warmup_ratio must be in [0, 1), got {self.warmup_ratio}")
@@ -76,3 +76,10 @@ class FluencyConfig:
             raise ValueError(f"seed must not be negative, got {self.seed}")
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?", self.device):
             raise ValueError(f"device must be auto, cpu, cuda, cuda:1 or the like, got {self.device!r}")
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate that is used."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1e-3 if self.encoder is None else 3e-4

@@ -80,6 +80,11 @@ class ReinforceConfig(TrainConfig):
             raise ValueError(f"temperature must be positive, got {self.temperature}: captions must differ")
         if not self.beta >= 0:
             raise ValueError(f"beta must not be negative, got {self.beta}")
+        if self.data.timestamps:
+            raise ValueError(
+                f"data.timestamps must be 0, got {self.data.timestamps}: plain captions are rewarded, times "
+                "are learned by train"
+            )
         self._check_rewards()
         self._check_groups()
 

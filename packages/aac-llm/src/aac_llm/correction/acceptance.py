@@ -6,11 +6,15 @@ import re
 from dataclasses import dataclass, replace
 
 from aac_llm.correction.llm import CutAnswerError, LLMError
+from aac_llm.correction.meaning import changed_meaning
+from aac_llm.correction.sound_scorer import ScorerError
+from aac_llm.metrics.clauses import without_artefacts
 from aac_llm.metrics.events import sound_events
 from aac_llm.output import printable
 
 FLUENT = "fluent"
 ACCEPTED = "accepted"
+CHOSEN = "chosen"
 NO_ANSWER = "kept: no answer"
 
 _PEOPLE = {
@@ -45,13 +49,17 @@ class Correction:
     accepted: bool
     """Whether the repair was taken."""
     reason: str
-    """`fluent` (the gate let it pass), `accepted`, or `kept: ` and why."""
+    """`fluent` (the gate let it pass), `accepted`, `chosen` (one of the candidates), or `kept: ` and why."""
     score_before: float
     """The gate's score of `before`, higher is worse."""
     score_after: float | None = None
     """The gate's score of the answer; None where it was not scored."""
     answer: str | None = None
-    """The model's proposal, without the words around it; None where there was no answer."""
+    """The model's proposal, without the words around it, or the candidate; None where there was neither."""
+    similarity_before: float | None = None
+    """How well `before` fits the sound, by the sound scorer; None where it was not asked."""
+    similarity_after: float | None = None
+    """How well `answer` does."""
 
     @property
     def considered(self) -> bool:
@@ -108,7 +116,7 @@ def judge(held_back: Correction, proposal: str, score: float) -> Correction:
         score: the gate's, of the proposal.
     """
     considered = replace(held_back, answer=proposal, score_after=score)
-    before, after = sound_events(held_back.before), sound_events(proposal)
+    before, after = sound_events(without_artefacts(held_back.before)), sound_events(proposal)
     # A change of case alone is no repair.
     if proposal.casefold() == held_back.before.strip().casefold():
         return keep(considered, "kept: the model changed nothing")
@@ -120,10 +128,32 @@ def judge(held_back: Correction, proposal: str, score: float) -> Correction:
     # A man must not become a person, nor a person a man.
     if people(held_back.before) != people(proposal):
         return keep(considered, "kept: changes who is heard")
+    if change := changed_meaning(held_back.before, proposal):
+        return keep(considered, f"kept: {change}")
     # Written so that NaN keeps the caption.
-    if not score <= held_back.score_before:
-        return keep(considered, f"kept: worse by the gate ({held_back.score_before:.2f} to {score:.2f})")
+    if not score < held_back.score_before:
+        return keep(considered, f"kept: no better by the gate ({held_back.score_before:.2f} to {score:.2f})")
     return replace(considered, after=proposal, accepted=True, reason=ACCEPTED)
+
+
+def judge_by_sound(
+    proposed: Correction, before: float | ScorerError, after: float | ScorerError, margin: float
+) -> Correction:
+    """Keep the caption if what was accepted fits the sound worse than it did.
+
+    Args:
+        proposed: an accepted repair.
+        before: similarity of the caption and its sound, or why there is none.
+        after: that of the repair.
+        margin: the repair's may be lower by so much.
+    """
+    if isinstance(before, ScorerError) or isinstance(after, ScorerError):
+        reason = before if isinstance(before, ScorerError) else after
+        return keep(proposed, f"{NO_ANSWER} of the sound scorer ({reason})")
+    judged = replace(proposed, similarity_before=before, similarity_after=after)
+    if not after >= before - margin:
+        return keep(judged, f"kept: fits the sound worse ({before:.2f} to {after:.2f})")
+    return judged
 
 
 def people(caption: str) -> frozenset[str]:

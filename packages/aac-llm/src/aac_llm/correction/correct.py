@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from aac_llm.config.correct import CorrectConfig
@@ -18,6 +17,7 @@ from aac_llm.correction.gate import threshold_used, with_default_detector
 from aac_llm.data.journal import Journal, identify
 from aac_llm.data.predictions import Prediction, write_predictions
 from aac_llm.data.systems import read_system
+from aac_llm.data.word_changes import word_changes
 from aac_llm.files import is_stream, read_bytes
 from aac_llm.lock import hold_outputs
 from aac_llm.output import Progress, console, printable
@@ -40,6 +40,7 @@ HOW_IT_IS_ASKED = {
     "request_timeout",
     "max_retries",
     "concurrency",
+    "sound_timeout",
 }
 """Settings that may differ between the captions of one file."""
 
@@ -144,16 +145,8 @@ def difference(before: str, after: str) -> str:
     >>> difference("a dog dog barks", "a dog barks loudly")
     'a dog [-dog-] barks {+loudly+}'
     """
-    old, new = before.split(), after.split()
-    if old == new:  # at once: it may be as long as one likes, and then is shown to no model
-        return " ".join(old)
-    parts = []
-    for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind == "equal":
-            parts += old[i:j]
-            continue
-        parts += [f"[-{' '.join(old[i:j])}-]"] * (i < j) + [f"{{+{' '.join(new[k:m])}+}}"] * (k < m)
-    return " ".join(parts)
+    signs = {"same": "{}", "gone": "[-{}-]", "new": "{{+{}+}}"}
+    return " ".join(signs[kind].format(words) for kind, words in word_changes(before, after))
 
 
 def _table(considered: Sequence[dict[str, Any]]) -> Table:
@@ -194,7 +187,11 @@ def _kind(reason: str) -> str:
     >>> _kind("kept: adds cat, dog"), _kind("kept: no answer (HTTP 500)")
     ('kept: adds an event', 'kept: no answer')
     """
-    for start, kind in (("kept: adds ", "kept: adds an event"), ("kept: drops ", "kept: drops an event")):
+    for start, kind in (
+        ("kept: adds ", "kept: adds an event"),
+        ("kept: drops ", "kept: drops an event"),
+        ("kept: changes ", "kept: changes the meaning"),
+    ):
         if reason.startswith(start):
             return kind
     return reason.partition(" (")[0]

@@ -29,7 +29,10 @@ from aac_llm.data.predictions import (
 from aac_llm.data.sounds import Sound
 from aac_llm.files import to_json, write_json
 
-CORRECTION_FIELDS = ("llm", "endpoint", "gate_used", "fluency_model", "threshold", "max_new_tokens", "dtype")
+CORRECTION_FIELDS = (
+    *("llm", "endpoint", "gate_used", "fluency_model", "threshold", "max_new_tokens", "dtype"),
+    *("choose", "sound_scorer", "sound_margin"),
+)
 """Settings on which a corrected caption depends; the others say how the model is run or asked."""
 
 

@@ -178,10 +178,17 @@ def _scored_clips(
             tuple(texts),
             {name: float(values[number]) for name, values in columns.items() if not np.isnan(values[number])},
             systems[1][id].caption if len(systems) > 1 else None,
+            original=prediction.original,
+            decision=_decision(prediction),
             confidence=prediction.confidence,
             timestamps=prediction.timestamps,
             reference_timestamps=tuple(timestamps.get(id, ())),
         )
+
+
+def _decision(prediction: Prediction) -> str | None:
+    reason = (prediction.correction or {}).get("reason")
+    return None if reason is None else str(reason)
 
 
 def _intervals(table: ScoreTable, draws: int, seed: int) -> dict[str, tuple[float, float]]:

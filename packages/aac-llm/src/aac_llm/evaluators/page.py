@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from aac_llm.data.word_changes import word_changes
 from aac_llm.evaluators.report import (
     LOWER_IS_BETTER,
     Evaluation,
@@ -140,6 +141,8 @@ def _clip(clip: ScoredClip, folder: Path, embed: bool) -> dict[str, Any]:
         "audio": audio_source(clip.audio, folder, embed) if clip.audio else "",
         "caption": clip.caption,
         "other": clip.other_caption,
+        "changes": None if clip.original is None else word_changes(clip.original, clip.caption),
+        "decision": clip.decision,
         "confidence": clip.confidence,
         "timeline": draw_timeline(clip),
         "references": clip.references,

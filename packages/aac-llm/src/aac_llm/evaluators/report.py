@@ -23,7 +23,9 @@ NAMES = {
     "cider_d": "CIDEr-D",
     "meteor": "METEOR",
     "spice": "SPICE",
+    "spice_like": "spice_like",
     "spider": "SPIDEr",
+    "spider_like": "spider_like",
     "fer": "FER",
     "spider_fl": "SPIDEr-FL",
     "sbert_sim": "SBERT",
@@ -76,6 +78,10 @@ class ScoredClip:
     """Events that the captioner wrote."""
     reference_timestamps: tuple[TimedEvent, ...] = ()
     """Events of the references."""
+    original: str | None = None
+    """The caption before correction, where a correction was accepted."""
+    decision: str | None = None
+    """What correction decided on the caption, where a gate held it back."""
 
 
 @dataclass(frozen=True)

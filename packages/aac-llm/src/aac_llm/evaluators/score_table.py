@@ -29,8 +29,17 @@ from aac_llm.metrics.scripts import unspaced_languages
 from aac_llm.metrics.statistics import Statistic
 
 SPICE_JARS = "spice-1.0.jar, Stanford CoreNLP 3.6.0"
-LIKE = ("fer_like", "spider_fl_like", "sentence_sim", "fense_like", "clair_a_like")
-"""Scores that are made as published ones are, by other models."""
+RULES = "rules and words of WordNet 3.0"
+LIKE = (
+    "spice_like",
+    "spider_like",
+    "fer_like",
+    "spider_fl_like",
+    "sentence_sim",
+    "fense_like",
+    "clair_a_like",
+)
+"""Scores that are made as published ones are, by other models or by rules."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,8 @@ def _score_system(scorer: Scorer, metrics: Sequence[str], times: Times) -> Score
                 table.columns.update(columns[name](scorer))
             except MissingMetricError as error:
                 table.unavailable[name] = Unavailable(error.reason, error.remedy)
+                if name == "clair_a" and scorer.parts.settings.judge.llm is not None:
+                    table.bad_answers.append(error.reason)  # asked, and not one answer could be used
             # One metric that fails must not cost the others, which may have taken an hour.
             except JavaError as error:
                 table.unavailable[name] = Unavailable(str(error), "")
@@ -157,15 +168,15 @@ def notes_on_scores(
         f"{count:,} texts are longer than {name}'s model takes, which reads only their beginning"
         for name, count in table.cut.items()
     ]
-    if table.bad_answers:
+    if table.bad_answers and "clair_a_like" in table.columns:
         lines.append(
             f"{len(table.bad_answers):,} of {table.num_clips:,} captions were not judged (the first time: "
             f"{table.bad_answers[0]}); CLAIR-A-like is of the others"
         )
     if named := [name for name in LIKE if name in table.columns]:
         lines.append(
-            f"made by other models than the published ones, and not to be compared with published numbers: "
-            f"{', '.join(named)}"
+            "made by other models than the published ones or by rules, and not to be compared with published "
+            f"numbers: {', '.join(named)}"
         )
     values = {name: column.corpus for name, column in table.columns.items()}
     if values.get("rouge_l", values.get("bleu_1")) == 0:
@@ -242,6 +253,14 @@ def _spider(scorer: Scorer) -> dict[str, Column]:
     return {"spider": mean_column(combined.spider(scorer.cider_d(), scorer.spice()), SPICE_JARS)}
 
 
+def _spice_like(scorer: Scorer) -> dict[str, Column]:
+    return {"spice_like": mean_column(scorer.spice_like(), RULES)}
+
+
+def _spider_like(scorer: Scorer) -> dict[str, Column]:
+    return {"spider_like": mean_column(combined.spider(scorer.cider_d(), scorer.spice_like()), RULES)}
+
+
 def _fer(scorer: Scorer) -> dict[str, Column]:
     detector = scorer.detector()
     errors = combined.fluency_errors(scorer.error_probability(), threshold=detector.threshold)
@@ -287,7 +306,9 @@ _COLUMNS: dict[str, Callable[[Scorer], Mapping[str, Column]]] = {
     "cider": lambda scorer: _pure(scorer, "cider"),
     "meteor": _meteor,
     "spice": _spice,
+    "spice_like": _spice_like,
     "spider": _spider,
+    "spider_like": _spider_like,
     "fer": _fer,
     "spider_fl": _spider_fl,
     "sbert": _sbert,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from aac_llm.config.evaluate import MetricsConfig
 from aac_llm.data.languages import ENGLISH, language_code
+from aac_llm.metrics.fluency_folder import default_detector, is_detector
 from aac_llm.metrics.identity import describe_model
 from aac_llm.metrics.java import JavaError
 from aac_llm.metrics.missing import MissingMetricError
@@ -32,12 +33,21 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 ENGLISH_ONLY = frozenset(
-    {"meteor", "spice", "spider", "fer", "spider_fl", "sbert", "fense", "events", "timestamps"}
+    {
+        "meteor",
+        "spice",
+        "spice_like",
+        "spider",
+        "spider_like",
+        "fer",
+        "spider_fl",
+        "sbert",
+        "fense",
+        "events",
+        "timestamps",
+    }
 )
 """Metrics whose words, parser or models are English; of other languages their numbers would mean nothing."""
-
-TRAINED_DETECTOR = "fluency"
-"""Folder in the cache of the detector that `aac-llm fluency` trains; it stands in for the published one."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +67,13 @@ class DetectorUsed:
 
 def describe_detector(source: str, threshold: float) -> DetectorUsed:
     """Name a fluency detector that has been loaded from `source`, by a digest of its weights."""
-    from aac_llm.metrics.fluency import PUBLISHED, find_checkpoint
+    from aac_llm.metrics.fluency import find_checkpoint
+    from aac_llm.metrics.fluency_published import PUBLISHED
 
     folder = Path(source).expanduser()
-    is_ours = folder.is_dir() and any(folder.glob("*.safetensors"))
-    label = describe_model(source, folder if is_ours else find_checkpoint(source, local_only=True))
+    label = describe_model(
+        source, folder if is_detector(folder) else find_checkpoint(source, local_only=True)
+    )
     digest = label.split()[-1]
     return DetectorUsed(label, any(known.startswith(digest) for known in PUBLISHED.values()), threshold)
 
@@ -157,18 +169,16 @@ class Parts:
         """The fluency detector, and its probability of an error in `all_candidates`."""
 
         def compute() -> tuple[DetectorUsed, Floats]:
-            from aac_llm.metrics.fluency import cache_folder
-
             source = self.settings.fluency_model
             try:
                 detector = self._load_detector(source)
             except MissingMetricError:
-                trained = cache_folder() / TRAINED_DETECTOR
-                if source != MetricsConfig.fluency_model or not trained.is_dir():
+                trained = default_detector()
+                if source != MetricsConfig.fluency_model or not is_detector(trained):
                     raise
                 # Not the published numbers, but better than none; the scores' names say so.
                 detector, source = self._load_detector(str(trained)), str(trained)
-            found = detector.error_probability(self.all_candidates)
+            found = detector.fault_score(self.all_candidates)
             self.cut |= {"the fluency detector": detector.num_cut} if detector.num_cut else {}
             return describe_detector(source, detector.threshold), found
 
@@ -258,6 +268,12 @@ class Scorer:
         from aac_llm.metrics.meteor import Meteor
 
         return Meteor(self.parts.meteor().counts[self._rows])
+
+    def spice_like(self) -> Floats:
+        """The approximation of SPICE of each clip."""
+        from aac_llm.metrics.spice_like import spice_like
+
+        return self.part("spice_like", lambda: spice_like(self.candidates, self.references))
 
     def spice(self) -> Floats:
         """SPICE of each clip."""

@@ -18,7 +18,11 @@ from math import prod
 
 import numpy as np
 
+from aac_llm.metrics.grammar import grammar_faults
+
 MAX_WORDS = 50
+GRAMMAR_WEIGHT = 0.6
+"""How surely a pattern of `grammar.py` is a fault: enough to be looked at."""
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*|,")
 
@@ -72,7 +76,10 @@ def faults(caption: str) -> dict[str, float]:
         "unbalanced": (0.6, _is_unbalanced(caption)),
         "too long": (0.6, len(words) > MAX_WORDS),
     }
-    return {name: weight for name, (weight, is_found) in checks.items() if is_found}
+    found = {name: weight for name, (weight, is_found) in checks.items() if is_found}
+    # What is longer is no caption: its grammar is not looked at.
+    grammar = grammar_faults(caption) if len(words) <= MAX_WORDS else ()
+    return found | {name: GRAMMAR_WEIGHT for name in grammar if name not in found}
 
 
 def _has_doubled_word(words: list[str]) -> bool:

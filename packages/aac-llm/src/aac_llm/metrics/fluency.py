@@ -16,8 +16,6 @@ only to overwrite them. Captions go in without punctuation, in lower case, at mo
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,18 +26,21 @@ from audio_common.checkpoint import check_folder
 from audio_common.hub import split_revision
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from scipy.special import expit
 from torch import nn
 
+from aac_llm.metrics.fluency_calibration import Standard
 from aac_llm.metrics.fluency_errors import strip_punctuation
 from aac_llm.metrics.fluency_folder import (
     CACHE_VARIABLE,
-    DESCRIPTION,
     PUBLISHED_THRESHOLD,
     WEIGHTS,
     cache_folder,
     is_detector,
     read_description,
+    read_standard,
 )
+from aac_llm.metrics.fluency_published import FENSE_DETECTOR, find_checkpoint, read_checkpoint
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.sentence import count_longer, mean_pool
 
@@ -48,17 +49,9 @@ __all__ = [
     "FENSE_DETECTOR",
     "FluencyDetector",
     "cache_folder",
-    "download",
     "strip_punctuation",
 ]
 
-FENSE_DETECTOR = "echecker_clotho_audiocaps_base"
-PUBLISHED = {
-    FENSE_DETECTOR: "1a719f090af70614bbdb9f9437530b7e133c48cfa4a58d964de0d47fc974a2fa",
-    "echecker_clotho_audiocaps_tiny": "90ed0ac5033ec497ec66d4f68588053813e085671136dae312097c96c504f673",
-}
-"""The published checkpoints and their SHA-256."""
-RELEASE = "https://github.com/blmoistawinde/fense/releases/download/V0.1"
 PUBLISHED_KINDS = (
     *("incomplete_tail", "repeated_event", "repeated_adverb", "missing_conjunction", "missing_verb"),
 )
@@ -76,7 +69,8 @@ class FluencyDetector(nn.Module):
             dimension, the largest value over the tokens: an error is often between two words, and is learned
             from fewer captions where one token is enough to show it.
         kinds: names of the other outputs.
-        threshold: probability of an error from which on a caption is held to be wrong.
+        threshold: `fault_score` from which on a caption is held to be wrong.
+        standard: what is usual in captions of people; None: not known, as of the published detectors.
         num_cut: texts, of all that were judged, of which the model read only the beginning.
     """
 
@@ -88,6 +82,7 @@ class FluencyDetector(nn.Module):
         *,
         threshold: float = PUBLISHED_THRESHOLD,
         pooling: str = "first",
+        standard: Standard | None = None,
     ) -> None:
         super().__init__()
         if pooling not in POOLED:
@@ -99,6 +94,7 @@ class FluencyDetector(nn.Module):
         self.tokenizer = tokenizer
         self.kinds = tuple(kinds)
         self.threshold = threshold
+        self.standard = standard
         self.num_cut = 0
 
     @classmethod
@@ -167,14 +163,27 @@ class FluencyDetector(nn.Module):
         weights = {name: value.detach().cpu().half().clone() for name, value in self.state_dict().items()}
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
 
-    @torch.inference_mode()
     def error_probability(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
         """Return the probability of any error in each caption, (texts,), whatever its batch."""
         return self.class_probabilities(texts, batch_size=batch_size)[:, -1]
 
-    @torch.inference_mode()
+    def fault_score(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
+        """Return how wrong captions are, (texts,) in [0, 1], to be compared with `threshold`.
+
+        Of ours the kinds of error, each measured by what is usual of it in captions of people; of the
+        published detectors, of which that is not known, the probability of any error.
+        """
+        if self.standard is None:
+            return self.error_probability(texts, batch_size=batch_size)
+        return self.standard.score(self.logits(texts, batch_size=batch_size)[:, :-1])
+
     def class_probabilities(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
-        """Return the probability of every kind of error, (texts, classes)."""
+        """Return the probability of every kind of error and, last, of any, (texts, classes)."""
+        return expit(self.logits(texts, batch_size=batch_size))
+
+    @torch.inference_mode()
+    def logits(self, texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.float64]:
+        """Return the log-odds of every kind of error and, last, of any, (texts, classes)."""
         if isinstance(texts, str):
             raise TypeError(f"expected a list of texts, got one text {texts!r}")
         clean = [strip_punctuation(text) for text in texts]
@@ -183,7 +192,7 @@ class FluencyDetector(nn.Module):
         found = np.zeros((len(clean), self.clf.out_features))
         for first in range(0, len(order), batch_size):
             places = order[first : first + batch_size]
-            found[places] = self(self.tokenize([clean[place] for place in places])).sigmoid().double().cpu()
+            found[places] = self(self.tokenize([clean[place] for place in places])).double().cpu()
         return found
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -207,87 +216,12 @@ class FluencyDetector(nn.Module):
         return batch.to(self.clf.weight.device)
 
 
-def find_checkpoint(source: str | Path, *, local_only: bool = False) -> Path:
-    """Find the checkpoint's file, downloaded to the cache if it is a published one.
-
-    Raises:
-        MissingMetricError: it cannot be had; with what to do.
-    """
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path
-    if path.is_dir():
-        found = sorted(path.glob("*.ckpt"))
-        if len(found) != 1:
-            reason = f"{path} is no detector: it has no {DESCRIPTION}, and {len(found)} .ckpt files, not one"
-            raise MissingMetricError(reason, f"`aac-llm fluency` makes one, or {_remedy(FENSE_DETECTOR)}")
-        return found[0]
-    if str(source) not in PUBLISHED:
-        raise MissingMetricError(f"no fluency detector at {source}", f"published: {', '.join(PUBLISHED)}")
-    cached = cache_folder() / f"{source}.ckpt"
-    if cached.is_file():
-        return cached
-    if local_only or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-        raise MissingMetricError(
-            f"the fluency detector {source} is not in {cached.parent}", _remedy(str(source))
-        )
-    return download(str(source))
-
-
-def download(name: str = FENSE_DETECTOR, folder: Path | None = None) -> Path:
-    """Fetch a published checkpoint; it is kept only if its SHA-256 is the published one.
-
-    Raises:
-        MissingMetricError: the connection failed or the file is another one; with what to do.
-    """
-    import httpx
-
-    target = (folder or cache_folder()) / f"{name}.ckpt"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}.part")
-    try:
-        with httpx.stream("GET", f"{RELEASE}/{name}.ckpt", follow_redirects=True, timeout=60) as response:
-            response.raise_for_status()
-            with partial.open("wb") as file:
-                file.writelines(response.iter_bytes())
-        check_digest(partial, PUBLISHED[name])
-        partial.replace(target)
-    except httpx.HTTPError as error:
-        raise MissingMetricError(f"{name} could not be downloaded ({error!r})", _remedy(name)) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
-
-
-def check_digest(path: Path, expected: str) -> None:
-    """Raise MissingMetricError if a file's SHA-256 is another one."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != expected:
-        raise MissingMetricError(f"{path} has SHA-256 {digest}, expected {expected}", "download it again")
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read the three entries of a published checkpoint; nothing in the file is run.
-
-    Raises:
-        ValueError: the file holds something else.
-    """
-    try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file raises many kinds
-        raise ValueError(f"{path} is no checkpoint that can be read safely: {error}") from error
-    if not isinstance(record, dict) or not {"model_type", "num_classes", "state_dict"} <= set(record):
-        keys = sorted(map(str, record)) if isinstance(record, dict) else type(record).__name__
-        raise ValueError(f"{path}: expected model_type, num_classes and state_dict, got {keys}")
-    return record
-
-
 def _load_folder(folder: Path) -> FluencyDetector:
     """Load a detector of ours; nothing is fetched, and nothing but numbers is read."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
     description = read_description(folder)
+    standard = description.get("standard")
     check_folder(folder)
     if not (folder / WEIGHTS).is_file():
         raise ValueError(f"{folder} has no {WEIGHTS}: the detector is not whole; train it again")
@@ -299,6 +233,7 @@ def _load_folder(folder: Path) -> FluencyDetector:
         description["kinds"],
         threshold=float(description["threshold"]),
         pooling=str(description.get("pooling", "first")),
+        standard=read_standard(standard, len(description["kinds"]), folder) if standard else None,
     )
     try:
         weights = load_file(folder / WEIGHTS)
@@ -324,10 +259,3 @@ def _build(backbone: str, num_classes: int, local_only: bool) -> FluencyDetector
     encoder = AutoModel.from_config(config, trust_remote_code=False)
     kinds = PUBLISHED_KINDS if num_classes == len(PUBLISHED_KINDS) + 1 else range(num_classes - 1)
     return FluencyDetector(encoder, tokenizer, [str(kind) for kind in kinds])
-
-
-def _remedy(name: str) -> str:
-    return (
-        f"`curl -L --create-dirs -o {cache_folder() / name}.ckpt {RELEASE}/{name}.ckpt` "
-        f"and `hf download bert-base-uncased` where there is internet"
-    )

@@ -6,7 +6,53 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+THRESHOLD = 0.5
+"""From which score of `Standard` on a caption is held to be wrong."""
+MARGIN = 1e-6  # far above what rounding does to a score, far below any difference that matters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standard:
+    """What is usual in captions of people, for each kind of error, and what is too unusual.
+
+    The kinds are not equally sure: people's captions never look cut off, but now and then a word is missing
+    in them. One threshold for all would be that of the least sure kind, so each has its own spread.
+    """
+
+    mean: tuple[float, ...]
+    """Of each kind's log-odds in captions of people."""
+    deviation: tuple[float, ...]
+    """Their standard deviation."""
+    limit: float
+    """So many deviations above its mean, a kind is found."""
+
+    @classmethod
+    def fit(cls, logits: ArrayLike, false_alarms: float = 0.01) -> Standard:
+        """Make the standard of captions of people that the detector was not trained on.
+
+        Args:
+            logits: (captions, kinds) log-odds.
+            false_alarms: see `calibrate`.
+        """
+        values = np.asarray(logits, dtype=np.float64)
+        mean, deviation = values.mean(axis=0), values.std(axis=0) + MARGIN
+        limit = calibrate(((values - mean) / deviation).max(axis=1), false_alarms) + MARGIN
+        return cls(mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()), limit=limit)
+
+    def score(self, logits: ArrayLike) -> NDArray[np.float64]:
+        """Return how wrong captions are, (captions,) in [0, 1], from `THRESHOLD` on too wrong.
+
+        The kind that is farthest above what is usual decides.
+
+        Args:
+            logits: (captions, kinds) log-odds.
+        """
+        values = np.asarray(logits, dtype=np.float64)
+        highest = ((values - self.mean) / self.deviation).max(axis=1)
+        # As a logistic function, which `np.tanh` computes without overflow.
+        return 0.5 + 0.5 * np.tanh((highest - self.limit) / 2)
 
 
 @dataclass(frozen=True, kw_only=True)

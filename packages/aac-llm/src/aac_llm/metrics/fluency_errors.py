@@ -82,8 +82,9 @@ _VERBS = _set(
 
 
 _NOUNS = _set(
-    "bang beep blast brush call drill drip drop drum echo fall hammer hit hum kick knock laugh pass play press "
-    "rain ring run rush saw scream splash spray start step stop talk tap thump tick touch turn use wind work"
+    "bang beep blast brush call drill drip drop drum echo fall hammer hit hum kick knock laugh pass play "
+    "press rain ring run rush saw scream splash spray start step stop talk tap thump tick touch turn "
+    "use wind work"
 )
 """Verbs that in captions are as often nouns."""
 
@@ -233,7 +234,7 @@ def _joins(words: list[str], place: int) -> bool:
 
 
 def _parts_clauses(words: list[str], place: int) -> bool:
-    """Tell whether there is a verb on either side, up to the next conjunction: a list may do without "and"."""
+    """Tell whether there is a verb on either side, up to the next conjunction: lists may do without "and"."""
     ends = [other for other, word in enumerate(words) if word in _CONJUNCTIONS and other != place]
     start = max((end + 1 for end in ends if end < place), default=0)
     end = min((end for end in ends if end > place), default=len(words))

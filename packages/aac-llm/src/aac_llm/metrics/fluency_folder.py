@@ -15,6 +15,8 @@ from typing import Any
 
 from audio_common.strict_json import read_object
 
+from aac_llm.metrics.fluency_calibration import Standard
+
 CACHE_VARIABLE = "AAC_LLM_CACHE"
 DESCRIPTION = "fluency.json"
 """Written last: a folder that has it is whole."""
@@ -52,6 +54,24 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not isinstance(threshold, int | float) or isinstance(threshold, bool) or not math.isfinite(threshold):
         raise ValueError(f"{path}: expected a number under threshold, got {threshold!r:.80}")
     return found
+
+
+def read_standard(found: Any, num_kinds: int, folder: str | Path) -> Standard:
+    """Return what a description says of captions of people.
+
+    Raises:
+        ValueError: it has not one number for each kind.
+    """
+    try:
+        mean, deviation = (tuple(map(float, found[name])) for name in ("mean", "deviation"))
+        limit = float(found["limit"])
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{folder}/{DESCRIPTION}: expected mean, deviation and limit under standard"
+        ) from error
+    if len(mean) != num_kinds or len(deviation) != num_kinds or min(deviation) <= 0:
+        raise ValueError(f"{folder}/{DESCRIPTION}: expected {num_kinds} means and deviations under standard")
+    return Standard(mean=mean, deviation=deviation, limit=limit)
 
 
 def threshold_of(source: str | Path) -> float:

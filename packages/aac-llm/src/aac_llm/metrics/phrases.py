@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+from aac_llm.metrics.gerunds import DESCRIBING, NOUNS, name_gerunds, noun_follows
 from aac_llm.metrics.tagger import Token
 
-NOUNS = frozenset({"NN", "NNS"})
 _PARTICIPLES = frozenset({"VBG", "VBN"})
-_DESCRIBING = frozenset({"JJ", "VBG", "VBN"})
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +42,7 @@ class Phrase:
     """Lemma of a verb; otherwise the words, of a noun phrase the last one."""
     noun: Noun | None = None
     form: str = ""
-    """Of a verb `finite`, `participle` or `infinitive`; of a noun phrase `a`, `'s` or nothing, as it begins."""
+    """Of a verb `finite`, `participle` or `infinitive`; of a noun phrase that begins with it `a` or `'s`."""
     passive: bool = False
     more: list[Noun] = field(default_factory=list)
     """Objects besides the head: of "a lot of dogs" the lot."""
@@ -55,10 +55,11 @@ _Read = tuple[Phrase, int] | None
 def find_phrases(tokens: Sequence[Token]) -> list[Phrase]:
     """Split a tagged caption into phrases, from left to right.
 
+    >>> from aac_llm.metrics.tagger import tag_words
     >>> [(phrase.kind, phrase.text) for phrase in find_phrases(tag_words("a dog is barking next to a car"))]
     [('noun', 'dog'), ('verb', 'bark'), ('prep', 'next to'), ('noun', 'car')]
     """
-    tokens = _name_gerunds(tokens)
+    tokens = name_gerunds(tokens)
     phrases: list[Phrase] = []
     place = 0
     while place < len(tokens):
@@ -66,33 +67,6 @@ def find_phrases(tokens: Sequence[Token]) -> list[Phrase]:
         phrase, place = found or (_other(tokens[place]), place + 1)
         phrases.append(phrase)
     return _join_quantities(_join_owners(phrases))
-
-
-def _name_gerunds(tokens: Sequence[Token]) -> list[Token]:
-    """Call nouns what stands where only a noun can: "the tearing of paper", "a loud ringing"."""
-    done: list[Token] = []
-    for place, token in enumerate(tokens):
-        before = done[-1].tag if done else ""
-        is_last = token.tag in {"VBG", "VBN", "VB", "VBP"} and not _noun_follows(tokens, place)
-        if (
-            (is_last and before in {"DT", "PRP$", "POS"})
-            or (is_last and before == "JJ" and token.tag == "VBG")
-            or (token.tag == "VBG" and [one.word for one in tokens[place + 1 : place + 2]] == ["of"])
-        ):
-            token = Token(token.word, "NN", token.word)
-        done.append(token)
-    return done
-
-
-def _noun_follows(tokens: Sequence[Token], place: int) -> bool:
-    """Tell whether a noun comes next, after nothing but words that describe it."""
-    for number, token in enumerate(tokens[place + 1 :], place + 1):
-        if token.tag in NOUNS:
-            return True
-        joins = token.tag == "CC" and tokens[number - 1].tag in _DESCRIBING
-        if token.tag not in _DESCRIBING and not joins:
-            return False
-    return False
 
 
 # -------------------------------------------------------------------------------------------- noun phrases
@@ -126,14 +100,13 @@ def _continues(tokens: Sequence[Token], start: int, place: int) -> bool:
         return before in {"", "DT"}
     if tag == "CC":
         # "a low and steady hum", and not "loud and dogs bark"
-        described = place > start and before in _DESCRIBING and _noun_follows(tokens, place)
-        return described and tokens[place + 1].tag not in NOUNS
-    return (tag in _PARTICIPLES or (tag == "RB" and place > start)) and _noun_follows(tokens, place)
+        return before in DESCRIBING and noun_follows(tokens, place)
+    return (tag in _PARTICIPLES or (tag == "RB" and place > start)) and noun_follows(tokens, place)
 
 
 def _is_modifier(tokens: Sequence[Token], place: int) -> bool:
     """Tell whether a participle that begins a phrase belongs to the noun after it: "of running water"."""
-    if not _noun_follows(tokens, place):
+    if not noun_follows(tokens, place):
         return False
     if place == 0:
         # "chirping birds sing", but "blowing air through a fan"
@@ -153,9 +126,9 @@ def _is_modifier(tokens: Sequence[Token], place: int) -> bool:
 
 def _head(tokens: Sequence[Token]) -> Noun:
     noun = Noun(tokens[-1].lemma, tokens[-1].tag)
-    for token, follower in zip(tokens, tokens[1:], strict=False):
+    for token, follower in pairwise(tokens):
         # An adverb just before a noun is an adjective that was not known: "a gravely road".
-        described = token.tag in _DESCRIBING | NOUNS or (token.tag == "RB" and follower.tag in NOUNS)
+        described = token.tag in DESCRIBING | NOUNS or (token.tag == "RB" and follower.tag in NOUNS)
         if described or (token.tag == "CD" and noun.tag == "NNS"):
             noun.attributes.append(token.lemma)
         noun.is_owned |= token.tag == "PRP$"
@@ -207,22 +180,22 @@ def _verb_follows(tokens: Sequence[Token], place: int) -> bool:
 
 
 # ------------------------------------------------------------------------------------ prepositions, the rest
-_JOINED = [
-    text.split()
-    for text in (
-        "in front of|on top of|next to|close to|near to|out of|because of|due to|such as|along with|"
-        "together with|away from|inside of|outside of|off of|instead of|as well as|followed by|in between|"
-        "prior to|ahead of|apart from|across from|except for|according to|thanks to"
-    ).split("|")
-]
-"""Prepositions of several words."""
+_SEVERAL_WORDS = """
+in front of, on top of, next to, close to, near to, out of, because of, due to, such as, along with,
+away from, together with, inside of, outside of, off of, instead of, in between, prior to, ahead of,
+apart from, across from, except for, according to, thanks to
+"""
+_JOINED = [text.split() for text in _SEVERAL_WORDS.split(",")]
+"""Prepositions of several words. To SPICE "followed by" is none: only a noun can be followed."""
 _KINDS = {"CC": "and", "SC": "under", "WRB": "under", "JJ": "adjective", "WDT": "which", "EX": "there"}
 
 
 def _preposition(tokens: Sequence[Token], start: int) -> _Read:
     words = [token.word for token in tokens[start : start + 3]]
+    if words == ["as", "well", "as"]:
+        return Phrase("and", "and"), start + 3
     for joined in _JOINED:
-        if words[: len(joined)] == joined:
+        if words[0] == joined[0] and words[: len(joined)] == joined:
             return Phrase("prep", " ".join(joined)), start + len(joined)
     following = [token.tag for token in tokens[start + 1 : start + 2]]
     is_to = tokens[start].tag == "TO" and following not in (["VB"], ["BE"])
@@ -245,15 +218,16 @@ def _join_owners(phrases: Sequence[Phrase]) -> list[Phrase]:
     return done
 
 
-_AFTER_A = frozenset(
-    "lot assortment number couple bunch handful litany slew dozen series variety multitude wad wave mountain "
-    "array spate string ton range plethora heap sort form kind type version bit pair triple total".split()
-)
-_ALONE = frozenset(
-    "lots many several plenty tons dozens multitudes mountains loads pairs tens hundreds thousands some all "
-    "both neither one two three four five six seven eight nine ten".split()
-)
-"""Words that count what comes after `of`."""
+_AFTER_A = """
+lot number couple bunch handful dozen series variety multitude array string ton range heap sort kind type
+form bit pair
+"""
+_ALONE = """
+lots plenty tons dozens loads hundreds thousands many several some all both one two three four five six
+seven eight nine ten
+"""
+_QUANTITIES = {"a": frozenset(_AFTER_A.split()), "": frozenset(_ALONE.split())}
+"""Words that count what comes after `of`, by the article before them."""
 
 
 def _join_quantities(phrases: Sequence[Phrase]) -> list[Phrase]:
@@ -275,5 +249,5 @@ def _join_quantities(phrases: Sequence[Phrase]) -> list[Phrase]:
 
 
 def _is_quantity(phrase: Phrase, of: Phrase) -> bool:
-    words = _AFTER_A if phrase.form == "a" else _ALONE
+    words = _QUANTITIES.get(phrase.form, ())
     return phrase.noun is not None and of.kind == "prep" and of.text == "of" and phrase.text in words

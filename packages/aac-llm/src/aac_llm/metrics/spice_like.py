@@ -108,8 +108,8 @@ def spice_like(candidates: Sequence[str], references: Sequence[Sequence[str]]) -
     Raises:
         ValueError: a clip without references, or another number of clips in the two.
 
-    >>> spice_like(["a dog barks loudly"], [["a loud dog barks", "the dog is barking in a garden"]]).round(3)
-    array([0.571])
+    >>> spice_like(["a dog is barking"], [["a loud dog", "the dog is barking"]]).round(3)
+    array([0.8])
     """
     if len(candidates) != len(references):
         raise ValueError(

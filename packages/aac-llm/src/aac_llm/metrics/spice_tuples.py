@@ -11,8 +11,8 @@ after Schuster et al. 2015 ("Generating semantically precise scene graphs from t
 - a participle after a noun counts with its objects only: "birds chirping" is no more than the bird;
 - a pronoun stands for the sentence's first noun.
 
-Here phrases come from a tagger (`tagger`, `phrases`) and are attached from left to right. None of SPICE's code
-is here.
+Here phrases come from a tagger (`tagger`, `phrases`) and are attached from left to right. None of SPICE's
+code is here.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from aac_llm.metrics.tagger import tag_words
 Tuple = tuple[str, ...]
 """(object,), (object, attribute) or (object, relation, object)."""
 
-_SINGULAR = frozenset("it itself he him himself she her herself".split())
-_ALSO_CONJUNCTIONS = frozenset("as before after until till since".split())
+_SINGULAR = frozenset({"it", "itself", "he", "him", "himself", "she", "her", "herself"})
+_ALSO_CONJUNCTIONS = frozenset({"as", "before", "after", "until", "till", "since"})
 """Prepositions that begin a clause where a verb follows."""
 
 
@@ -162,6 +162,9 @@ class _Reader:
             self.attach(noun)
         elif self.after_and and not begins and self.join is not None:
             self.join(noun)
+        elif self.after_and and verb is None and self.waits:
+            self.subjects.append(noun)
+            self.join = self.subjects.append
         elif begins and verb is not None and (self.after_and or self.near != "verb" or not self.waits):
             self.start_subject(noun)
         elif verb is not None and self.near == "verb" and not self.after_and and not verb.passive:

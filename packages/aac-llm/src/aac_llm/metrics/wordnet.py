@@ -1,7 +1,7 @@
 """Words of WordNet 3.0 (Princeton University): parts of speech with their frequencies, base forms, synsets.
 
-The table beside this file holds single words in small letters (`benchmarks/wordnet_table.py` made it; WordNet's
-licence stands at its head). It is read once, in about a tenth of a second.
+The table beside this file holds single words in small letters (`benchmarks/wordnet_table.py` made it; the
+licence of WordNet stands at its head). It is read once, in about a quarter of a second.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ Synset = int | str
 """A synset of several words by its number; one that a word has alone by that word."""
 
 _SUFFIXES = {
-    NOUN: (("s", ""), ("ses", "s"), ("xes", "x"), ("zes", "z"), ("ches", "ch"), ("shes", "sh"))
-    + (("men", "man"), ("ies", "y")),
-    VERB: (("s", ""), ("ies", "y"), ("es", "e"), ("es", ""), ("ed", "e"), ("ed", ""), ("ing", "e"), ("ing", "")),
-    ADJECTIVE: (("er", ""), ("est", ""), ("er", "e"), ("est", "e")),
-    ADVERB: (),
+    NOUN: "s: ses:s xes:x zes:z ches:ch shes:sh men:man ies:y",
+    VERB: "s: ies:y es:e es: ed:e ed: ing:e ing:",
+    ADJECTIVE: "er: est: er:e est:e",
+    ADVERB: "",
 }
 """Endings and what stands for them in the base form, in the order of WordNet's program `morphy`."""
+_ENDINGS = {
+    part: [(ending, new) for ending, _, new in (cell.partition(":") for cell in text.split())]
+    for part, text in _SUFFIXES.items()
+}
 
 
 def parts_of_speech(word: str) -> MappingProxyType[str, int]:
@@ -46,7 +49,7 @@ def base_form(word: str, part: str) -> str | None:
     for base, of_part in _table()[2].get(word, ()):
         if of_part == part:
             return base
-    for ending, replacement in _SUFFIXES[part]:
+    for ending, replacement in _ENDINGS[part]:
         if word.endswith(ending):
             stem = word[: len(word) - len(ending)] + replacement
             if part in parts_of_speech(stem):
@@ -75,7 +78,7 @@ def synsets(word: str) -> frozenset[Synset]:
 
 def _first_stem(word: str) -> str:
     if not word.endswith("ss") and len(word) > 2:
-        for ending, replacement in chain.from_iterable(_SUFFIXES.values()):
+        for ending, replacement in chain.from_iterable(_ENDINGS.values()):
             stem = word[: len(word) - len(ending)] + replacement
             if word.endswith(ending) and stem in _table()[0]:
                 return stem

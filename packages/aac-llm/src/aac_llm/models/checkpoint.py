@@ -127,7 +127,6 @@ def save(
     tokenizer: Any,
     tensors: Mapping[str, Tensor],
     use: Mapping[str, Any],
-    *,
     card: str,
 ) -> None:
     """Write a checkpoint; see the module's docstring.
@@ -173,7 +172,6 @@ def save_merged(
     decoder: Any,
     tokenizer: Any,
     use: Mapping[str, Any],
-    *,
     card: str,
 ) -> None:
     """Write plain models in `decoder/` and `encoder/` of `folder`, with the bridge beside them.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from audio_common.ced import CED
 from audio_common.config import PATCH_FRAMES
-from audio_common.mel import HOP_LENGTH
+from audio_common.mel import HOP_LENGTH, SAMPLE_RATE
 from audio_common.patches import NUM_ROWS
 
 from aac_llm.config.model import ModelConfig
@@ -15,7 +15,6 @@ from aac_llm.models.bridge import encoder_tokens
 from aac_llm.models.whisper import WhisperEncoder
 
 Encoder = CED | WhisperEncoder
-SAMPLE_RATE = 16_000  # Hz
 
 
 def create_encoder(config: ModelConfig) -> Encoder:

@@ -73,8 +73,11 @@ def predict(
 
 def timed_events(candidate: Candidate, segment: Segment) -> tuple[TimedEvent, ...]:
     """Return the events that a timed caption of a segment names, with times from the sound's beginning."""
-    found = parse_timed(candidate.text, segment.end - segment.start)
-    return tuple(event.shifted(segment.start) for event in found)
+    shifted = [
+        event.shifted(segment.start) for event in parse_timed(candidate.text, segment.end - segment.start)
+    ]
+    # 0.2 s after 9.6 s is 9.8 s, not 9.799999999999999.
+    return tuple(TimedEvent(one.text, round(one.onset, 3), round(one.offset, 3)) for one in shifted)
 
 
 def unread_events(candidate: Candidate, segment: Segment) -> int:

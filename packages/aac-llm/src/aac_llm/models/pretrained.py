@@ -174,7 +174,7 @@ class PretrainedModule(nn.Module):
             self.tokenizer,
             tensors,
             self.use(),
-            card=card or self.card or make_card(self.config),
+            card or self.card or make_card(self.config),
         )
 
     def save_merged(self, folder: str | Path) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,8 @@ class WhisperEncoder(nn.Module):
     ((2, 50, 48), [50, 2])
     """
 
+    positions: Tensor
+
     def __init__(self, config: WhisperConfig) -> None:
         super().__init__()
         self.config = config
@@ -100,9 +103,6 @@ class WhisperEncoder(nn.Module):
         self.register_buffer("positions", _sinusoids(MAX_TOKENS, dim))
         self.blocks = nn.ModuleList(_make_block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(dim)
-        # No part of a checkpoint: constants of the number of bands.
-        self.register_buffer("mel_filters", _mel_filters(config.num_mels), persistent=False)
-        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, pad_seconds: float = 30.0) -> Self:
@@ -185,9 +185,10 @@ class WhisperEncoder(nn.Module):
         """
         padded = max(len(piece), round(self.config.pad_seconds * SAMPLE_RATE))
         signal = F.pad(piece.float(), (0, count_tokens(padded) * TOKEN_SAMPLES - len(piece)))
-        window = self.window.float()
+        window = torch.hann_window(WINDOW, device=signal.device)
         power = torch.stft(signal, WINDOW, HOP, window=window, return_complex=True)[:, :-1].abs() ** 2
-        mel = (self.mel_filters.float() @ power).clamp(min=1e-10).log10()
+        # In float32 whatever the model's own format is, so the filters are no buffer of the module.
+        mel = (_mel_filters(self.config.num_mels).to(signal.device) @ power).clamp(min=1e-10).log10()
         return ((mel.maximum(mel.max() - 8.0) + 4.0) / 4.0).T
 
     def _encode(self, pieces: Sequence[Tensor], spec_augment: SpecAugment | None) -> list[Tensor]:
@@ -242,6 +243,7 @@ def _sinusoids(length: int, dim: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
+@lru_cache
 def _mel_filters(num_mels: int) -> Tensor:
     """Return `(mels, frequencies)` float32, Slaney's filters as in librosa."""
     from transformers.audio_utils import mel_filter_bank

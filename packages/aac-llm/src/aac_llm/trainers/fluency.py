@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from audio_common.checkpoint import check_folder
 from audio_common.hub import split_revision
@@ -25,9 +26,15 @@ from aac_llm.data.texts import read_scored, read_texts
 from aac_llm.files import flush, read_bytes, remove_leftovers, to_plain, write_json
 from aac_llm.lock import sole_writer
 from aac_llm.metrics.fluency import FluencyDetector
-from aac_llm.metrics.fluency_calibration import Detection, calibrate, detect
+from aac_llm.metrics.fluency_calibration import THRESHOLD, Detection, Standard, detect
 from aac_llm.metrics.fluency_errors import KINDS
-from aac_llm.metrics.fluency_folder import DESCRIPTION, default_detector, is_detector, read_description
+from aac_llm.metrics.fluency_folder import (
+    DESCRIPTION,
+    default_detector,
+    is_detector,
+    read_description,
+    read_standard,
+)
 from aac_llm.models.inference import choose_device
 from aac_llm.output import console
 from aac_llm.trainers.fluency_examples import Parts, broken_captions, split_clips
@@ -47,13 +54,14 @@ class FluencyResult:
     """A trained detector."""
 
     out: Path
-    threshold: float
+    standard: Standard
+    """What is usual in captions of people, and from where on a kind of error is found."""
     detection: Detection
     """On the clips kept aside, each half by the other half's threshold."""
     num_train: int
     """Captions of the training."""
     num_calibration: int
-    """Captions that the threshold is made of."""
+    """Captions that the standard is made of."""
 
 
 def fluency(config: FluencyConfig) -> int:
@@ -167,7 +175,8 @@ def _digest(config: FluencyConfig) -> list[str]:
 def _finish(config: FluencyConfig, detector: FluencyDetector, parts: Parts) -> FluencyResult:
     """Measure, calibrate and write the folder."""
     detector.round_weights()
-    detector.threshold, detection = measure(detector, parts.held_out, config.false_alarms, config.seed)
+    detector.standard, detection = measure(detector, parts.held_out, config.false_alarms, config.seed)
+    detector.threshold = THRESHOLD
     num_calibration = sum(map(len, parts.held_out))
     if int(config.false_alarms * (num_calibration + 1)) < 1:
         logger.warning(
@@ -175,7 +184,7 @@ def _finish(config: FluencyConfig, detector: FluencyDetector, parts: Parts) -> F
             num_calibration,
             100 * config.false_alarms,
         )
-    result = FluencyResult(config.out, detector.threshold, detection, len(parts.train), num_calibration)
+    result = FluencyResult(config.out, detector.standard, detection, len(parts.train), num_calibration)
     saving = config.out / ".saving-detector"
     detector.save_pretrained(saving)
     write_json(saving / DESCRIPTION, _describe(config, detector, result))
@@ -191,20 +200,27 @@ def _finish(config: FluencyConfig, detector: FluencyDetector, parts: Parts) -> F
 
 def measure(
     detector: FluencyDetector, halves: Sequence[Sequence[str]], false_alarms: float, seed: int
-) -> tuple[float, Detection]:
-    """Return the threshold of captions that the detector has not seen, and what it finds among them.
+) -> tuple[Standard, Detection]:
+    """Return the standard of captions that the detector has not seen, and what it finds among them.
 
-    The threshold is made of all captions; what is found is counted in each half by the threshold of the
-    other one, or the false alarms would be those that the threshold was made for.
+    The standard is made of all captions; what is found is counted in each half by the standard of the other
+    one, or the false alarms would be those that the limit was made for.
     """
-    fluent = [detector.error_probability(texts) for texts in halves]
+    fluent = [detector.logits(texts)[:, :-1] for texts in halves]
     broken = [
-        {kind: detector.error_probability(texts) for kind, texts in broken_captions(half, seed).items()}
+        {kind: detector.logits(texts)[:, :-1] for kind, texts in broken_captions(half, seed).items()}
         for half in halves
     ]
-    thresholds = [calibrate(scores, false_alarms) for scores in fluent]
-    first, second = (detect(fluent[half], broken[half], thresholds[1 - half]) for half in (0, 1))
-    return calibrate([score for scores in fluent for score in scores], false_alarms), first + second
+    standards = [Standard.fit(logits, false_alarms) for logits in fluent]
+    first, second = (
+        detect(
+            standards[1 - half].score(fluent[half]),
+            {kind: standards[1 - half].score(logits) for kind, logits in broken[half].items()},
+            THRESHOLD,
+        )
+        for half in (0, 1)
+    )
+    return Standard.fit(np.concatenate(fluent), false_alarms), first + second
 
 
 def _describe(config: FluencyConfig, detector: FluencyDetector, result: FluencyResult) -> dict[str, Any]:
@@ -212,7 +228,8 @@ def _describe(config: FluencyConfig, detector: FluencyDetector, result: FluencyR
         "format": 1,
         "kinds": list(detector.kinds),
         "pooling": detector.pooling,
-        "threshold": result.threshold,
+        "threshold": detector.threshold,
+        "standard": result.standard,
         "false_alarms_wanted": config.false_alarms,
         "measured": result.detection,
         "num_train": result.num_train,
@@ -228,7 +245,7 @@ def _read_result(out: Path) -> FluencyResult:
     found = read_description(out)
     return FluencyResult(
         out,
-        float(found["threshold"]),
+        read_standard(found["standard"], len(found["kinds"]), out),
         Detection(**found["measured"]),
         int(found["num_train"]),
         int(found["num_calibration"]),

@@ -63,7 +63,7 @@ class FluencyTrainer:
         self.fluent = statistics.median(value for _, value in scored) if scored else 0.0
         self.folder = config.out / CHECKPOINT
         trained = [weight for weight in detector.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=WEIGHT_DECAY)
+        self.optimizer = torch.optim.AdamW(trained, lr=config.peak_learning_rate, weight_decay=WEIGHT_DECAY)
         self._losses: list[Tensor] = []
 
     def train(self) -> None:
@@ -86,7 +86,7 @@ class FluencyTrainer:
     def _update(self, step: int) -> Tensor:
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * rate_at(step, config.steps, config.warmup_ratio)
+            group["lr"] = config.peak_learning_rate * rate_at(step, config.steps, config.warmup_ratio)
         examples = draw_examples(self.captions, step, config.batch_size, config.seed)
         if self.scored:
             examples += draw_scored(self.scored, step, max(1, len(examples) // SCORED_SHARE), config.seed)
@@ -109,7 +109,7 @@ class FluencyTrainer:
         if not (torch.isfinite(loss) & torch.isfinite(norm)):
             raise TrainingError(
                 f"the loss or the gradient of update {step + 1} is not finite; lower learning_rate (it is "
-                f"{config.learning_rate:g}) and give another --out"
+                f"{config.peak_learning_rate:g}) and give another --out"
             )
         self.optimizer.step()
         return loss.detach()

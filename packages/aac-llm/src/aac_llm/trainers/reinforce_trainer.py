@@ -85,7 +85,7 @@ class ReinforceTrainer(CaptionTrainer):
         advantages = group_advantages(
             rewards, self.settings.num_rollouts, self.settings.scale_rewards, baseline
         )
-        be_still(model)
+        be_still(self.captioner)
         log_probs = self._log_probs(model, inputs, rollouts)
         reference = self._reference_log_probs(inputs, rollouts)
         self._note(found, rewards, rollouts, log_probs, reference)

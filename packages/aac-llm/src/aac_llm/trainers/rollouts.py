@@ -98,13 +98,13 @@ def weights(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> Ite
             parameter.data = value
 
 
-def be_still(model: nn.Module) -> None:
+def be_still(model: CaptionModel) -> None:
     """Switch off what differs from pass to pass (dropout, BatchNorm's statistics), but keep recomputation.
 
     Captions and the log-probabilities that are learned from would be of different networks otherwise.
     """
     model.eval()
-    for module in model.modules():
-        # transformers recomputes a layer in the backward pass only while it is in training mode.
+    for module in model.decoder.modules():
+        # transformers recomputes a layer in the backward pass only in training mode; the encoder always does.
         if getattr(module, "gradient_checkpointing", False):
             module.training = True

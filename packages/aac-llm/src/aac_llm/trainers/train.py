@@ -376,16 +376,14 @@ def calibrate_best(config: TrainConfig, trainer: CaptionTrainer, step: float) ->
         trainer: with the last model.
         step: the best model's updates.
     """
-    data, model = trainer.eval_dataset, trainer.captioner
-    count = config.validation.max_clips
+    data, model, indices = trainer.eval_dataset, trainer.captioner, sorted(trainer.captioned)
     # Shared out among GPUs no single process can caption.
-    if not isinstance(data, CaptionDataset) or not count or trainer.is_sharded:
+    if not isinstance(data, CaptionDataset) or not indices or trainer.is_sharded:
         return
     best = config.out / BEST
     if step != trainer.state.global_step:
         model.restore(best)
     with trainer.accelerator.autocast():
-        indices = range(min(count, len(data)))
         model.calibrations = calibrate(model, data, indices, config.validation.batch_size)
     write_use(model.use(), best)
 
