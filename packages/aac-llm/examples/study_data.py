@@ -21,6 +21,7 @@ from esc10 import (
     NUM_TRAINING_WORDINGS,
     SAMPLE_RATE,
     Recording,
+    find_starts,
     join,
     load_event,
     mix,
@@ -118,7 +119,8 @@ def write_fold(source: Path, out: Path, fold: int) -> None:
     for split in NUM_PAIRS:
         for number, (chosen, relations) in enumerate(draw_scenes(recordings, split, fold, rng)):
             name = f"{split}-{number:04d}"
-            sound = mix([sounds[one.audio] for one in chosen], relations)
+            events = [sounds[one.audio] for one in chosen]
+            sound = mix(events, find_starts(events, relations))
             soundfile.write(out / "audio" / f"{name}.flac", sound, SAMPLE_RATE)
             own = [captions[one.label] for one in chosen]
             rows.append(
