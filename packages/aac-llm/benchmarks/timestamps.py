@@ -1,11 +1,16 @@
 """What learning times costs and gives in the quickstart: plain captions with and without, and events in time.
 
-    python packages/aac-llm/benchmarks/timestamps.py runs/times --seeds '[0,1,2]'
+    python packages/aac-llm/benchmarks/timestamps.py compare runs/times --seeds '[0,1,2]'
+    python packages/aac-llm/benchmarks/timestamps.py add_negatives runs/times/seed-0
 
-Trains the quickstart's captioner for each seed twice, with and without times (same clips, order, crops and
-captions), captions the test scenes, and scores: CIDEr-D and event F1 of the plain captions, sed_eval's event-
-and segment-based F1 of the timed ones, and the share of sounds without a known event (silence, noise, chords)
-of which events are written. One line a run in OUT/results.jsonl; runs that are there are not repeated.
+`compare` trains the quickstart's captioner for each seed twice, with and without times (same clips, order,
+crops  segment-based F1 of the timed ones, and the share of sounds without a known event (silence, noise,
+chords) of which events are written; the model alone is asked, so silence is no case apart, as it is for
+`aac-llm caption`. One line a run in OUT/results.jsonl; runs that are there are not repeated.
+
+`add_negatives` trains one of these captioners a little further, with clips of noise and sweeps beside the
+scenes, of which the manifest says that there is no event (`"timestamps": []`), and scores it again; there are
+no chords among them.
 """
 
 from __future__ import annotations
@@ -17,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 from aac_llm import quickstart
 from aac_llm.config.caption import GenerationConfig
 from aac_llm.config.quickstart import QuickstartConfig
-from aac_llm.data.manifest import Clip, read_manifest
+from aac_llm.data.manifest import Clip, read_manifest, write_manifest
 from aac_llm.data.timestamps import count_marks, parse_timed
 from aac_llm.metrics.events import event_scores
 from aac_llm.metrics.score import score_captions
@@ -55,6 +61,57 @@ def compare(out: Path, seeds: tuple[int, ...] = (0, 1, 2), clips: int = 2500, st
                 with results.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(row, flush=True)
+
+
+def add_negatives(run_folder: Path, share: float = 0.1, steps: int = 200) -> None:
+    """Train the timed captioner of a seed further, some clips having no event, and print scores of it.
+
+    Args:
+        run_folder: OUT/seed-N of `compare`.
+        share: clips without an event to the training scenes.
+        steps: updates.
+    """
+    torch.set_num_threads(1)
+    manifest = run_folder / "data" / "manifest.jsonl"
+    scenes = read_manifest(manifest)
+    number = round(share * sum(clip.split == "train" for clip in scenes))
+    folder = run_folder / "negatives"
+    folder.mkdir(exist_ok=True)
+    clips = [_write_negative(folder, index, np.random.default_rng((7, index))) for index in range(number)]
+    write_manifest(folder / "manifest.jsonl", clips)
+    settings = quickstart.training_settings(QuickstartConfig(out=run_folder, steps=steps), manifest)
+    settings = replace(
+        settings,
+        out=run_folder / "model-negatives",
+        init_from=str(run_folder / f"model-{quickstart.TIMED_SHARE}"),
+        data=replace(settings.data, train=(manifest, folder / "manifest.jsonl")),
+        learning_rate=settings.learning_rate / 4,
+    )
+    model = load_for_inference(train(settings).out / "last", device="cpu")
+    test = [clip for clip in scenes if clip.split == "test"]
+    print(json.dumps(plain_scores(model, test) | timed_scores(model, test)))
+
+
+def _write_negative(folder: Path, index: int, rng: np.random.Generator) -> Clip:
+    """Write noise of some colour, or a sine that rises or falls, at a level of -70 to -30 dB."""
+    seconds = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
+    if index % 2:
+        low, high = rng.uniform(100, 3000, 2)
+        sound = np.sin(2 * np.pi * (low + (high - low) * seconds / 6) * seconds)
+    else:
+        spectrum = np.fft.rfft(rng.standard_normal(len(seconds)))
+        sound = np.fft.irfft(spectrum / np.arange(1, len(spectrum) + 1) ** rng.uniform(0, 1))
+    path = folder / f"negative-{index:04d}.wav"
+    sound *= 10 ** (rng.uniform(-70, -30) / 20) / np.sqrt(np.mean(sound**2))
+    soundfile.write(path, np.clip(sound, -1, 1), SAMPLE_RATE, subtype="PCM_16")
+    return Clip(
+        id=path.stem,
+        audio=path,
+        captions=("There is no known sound.",),
+        split="train",
+        duration=3.0,
+        timestamps=(),
+    )
 
 
 def run(out: Path, seed: int, share: float, clips: int, steps: int) -> dict[str, Any]:
@@ -136,4 +193,4 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    auto_cli(compare, as_positional=True)
+    auto_cli([compare, add_negatives], as_positional=True)

@@ -4,8 +4,9 @@
     python packages/aac-llm/examples/esc10.py pretrain_encoder runs/aac-esc10/data runs/aac-esc10/encoder
 
 `compose` writes single recordings and compositions of two or three ("a dog barks, then rain is falling", "a
-dog barks while rain is falling") as FLAC, with a manifest. Folds 1-3 are for training; of their field
-recordings every fifth is for validation, with all clips cut from it; fold 4 is for one test.
+dog barks while rain is falling") as FLAC, with a manifest that also says from when to when each sounds
+(`timestamps`). Folds 1-3 are for training; of their field recordings every fifth is for validation, with all
+clips cut from it; fold 4 is for one test.
 `pretrain_encoder` trains a small CED from random weights to tag the events of the training part: no published
 CED checkpoint is needed, and none of its knowledge is in the result.
 """
@@ -76,13 +77,19 @@ def load_event(path: Path) -> np.ndarray:
     return samples * min(10 ** (-25 / 20) / level, 0.99 / (np.abs(samples).max() + 1e-6))
 
 
-def mix(events: Sequence[np.ndarray], relations: Sequence[str]) -> np.ndarray:
-    """Mix sounds; `while`: a sound begins with the one before it; `then`: a quarter second after the end."""
+def find_starts(events: Sequence[np.ndarray], relations: Sequence[str]) -> list[int]:
+    """Return where each sound begins, in samples: `while` with the one before, `then` 1/4 s after the end."""
     starts, end = [0], len(events[0])
     for event, relation in zip(events[1:], relations, strict=True):
         starts.append(starts[-1] if relation == "while" else end + SAMPLE_RATE // 4)
         end = max(end, starts[-1] + len(event))
-    scene = np.zeros(end, dtype=np.float32)
+    return starts
+
+
+def mix(events: Sequence[np.ndarray], starts: Sequence[int]) -> np.ndarray:
+    """Mix sounds that begin at these samples."""
+    ends = [start + len(event) for event, start in zip(events, starts, strict=True)]
+    scene = np.zeros(max(ends), dtype=np.float32)
     for event, start in zip(events, starts, strict=True):
         scene[start : start + len(event)] += event
     return scene / max(1.0, float(np.abs(scene).max()) / 0.99)
@@ -131,7 +138,9 @@ def compose(source: Path, out: Path, seed: int = 0) -> None:
         scenes += [draw_scene(own, 3, rng) for _ in range(NUM_TRIPLES[split])]
         for number, (chosen, relations) in enumerate(scenes):
             name = f"{split}-{number:04d}"
-            sound = mix([sounds[recording.audio] for recording in chosen], relations)
+            events = [sounds[recording.audio] for recording in chosen]
+            starts = find_starts(events, relations)
+            sound = mix(events, starts)
             soundfile.write(out / "audio" / f"{name}.flac", sound, SAMPLE_RATE)
             rows.append(
                 {
@@ -143,12 +152,25 @@ def compose(source: Path, out: Path, seed: int = 0) -> None:
                     "split": split,
                     "duration": round(len(sound) / SAMPLE_RATE, 3),
                     "dataset": "esc10",
+                    "timestamps": [
+                        {
+                            "text": first_wording(captions[recording.label]),
+                            "onset": start / SAMPLE_RATE,
+                            "offset": (start + len(event)) / SAMPLE_RATE,
+                        }
+                        for recording, event, start in zip(chosen, events, starts, strict=True)
+                    ],
                     "events": [recording.label for recording in chosen],
                     "relations": relations,
                 }
             )
     (out / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"{len(rows)} scenes in {out / 'manifest.jsonl'}")
+
+
+def first_wording(wordings: Sequence[str]) -> str:
+    """Return what an event is called in time: always the same words, or none could be found again."""
+    return wordings[0][0].lower() + wordings[0][1:].rstrip(".")
 
 
 def scene_captions(

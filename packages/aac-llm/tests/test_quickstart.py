@@ -7,6 +7,7 @@ from aac_llm.cli import main
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.data.manifest import read_manifest
 from aac_llm.data.predictions import Prediction, read_predictions
+from aac_llm.metrics.events import sound_events
 from aac_llm.quickstart import METRICS, QuickstartResult, make_scenes, quickstart, shift_captions
 
 
@@ -28,6 +29,22 @@ def test_it_trains_captions_and_scores_every_test_clip(result: QuickstartResult,
     )
     assert [prediction.id for prediction in read_predictions(out / "captions.jsonl")] == [
         clip.id for clip in read_manifest(out / "data" / "manifest.jsonl", split="test")
+    ]
+
+
+def test_scenes_have_the_times_of_their_events_and_the_captioner_learns_them(
+    result: QuickstartResult, out: Path
+) -> None:
+    clips = read_manifest(out / "data" / "manifest.jsonl")
+    assert {len(clip.timestamps or ()) for clip in clips} == {1, 2}
+    for clip in clips:
+        for event in clip.timestamps or ():
+            assert event.offset <= (clip.duration or 0)
+            # In the words of the caption, and of the same sound.
+            assert sound_events(event.text) <= sound_events(clip.captions[0])
+    assert "timed_loss" in result.training.scores
+    assert [clip.reference_timestamps for clip in result.evaluation.clips] == [
+        clip.timestamps for clip in clips if clip.split == "test"
     ]
 
 
@@ -58,7 +75,8 @@ def test_the_commands_that_it_names_last_work(result: QuickstartResult, out: Pat
     shown = [
         line.split()[1:] for line in capfd.readouterr().out.splitlines() if line.startswith("  aac-llm ")
     ]
-    assert [words[0] for words in shown] == ["caption", "caption", "evaluate"]
+    assert [words[0] for words in shown] == ["caption", "caption", "caption", "evaluate"]
+    assert "--timestamps" in shown[1]
     for words in shown:
         main(words)
     assert "4 clips, 5 references each" in capfd.readouterr().out

@@ -31,7 +31,7 @@ from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.train import DataConfig, TrainConfig, ValidationConfig
 from aac_llm.data.manifest import Clip, read_manifest, write_manifest
 from aac_llm.data.predictions import Prediction, write_predictions
-from aac_llm.data.timestamps import TimedEvent
+from aac_llm.data.timestamps import TimedEvent, write_timed
 from aac_llm.evaluators.evaluate import Evaluation, evaluate
 from aac_llm.files import remove_leftovers
 from aac_llm.lock import sole_writer
@@ -164,19 +164,24 @@ def training_settings(config: QuickstartConfig, manifest: Path) -> TrainConfig:
 def score(out: Path, manifest: Path, model: str) -> tuple[Evaluation, Path]:
     """Caption the test scenes and compare the captions with the control; writes page and numbers."""
     captions, page = out / "captions.jsonl", out / "page.html"
-    report = caption_sources(
-        CaptionConfig(
-            files=(manifest,), split="test", model=model, out=captions, overwrite=True, device="cpu"
-        )
+    settings = CaptionConfig(
+        files=(manifest,), split="test", model=model, out=captions, overwrite=True, device="cpu"
     )
+    predictions = caption_sources(settings).predictions
+    timed = caption_sources(replace(settings, out=out / "timed.jsonl", timestamps=True)).predictions
+    # A caption is a sentence; its events with their times are another text of the same sound.
+    events = {prediction.id: prediction.timestamps for prediction in timed}
+    predictions = [replace(one, timestamps=events.get(one.id, ())) for one in predictions]
+    write_predictions(captions, predictions)
     control = out / "control.jsonl"
-    write_predictions(control, shift_captions(report.predictions))
+    write_predictions(control, shift_captions(predictions))
     evaluation = evaluate(
         EvaluateConfig(
             data=captions,
             references=manifest,
             split="test",
-            metrics=METRICS,
+            # A captioner of a few updates writes no event.
+            metrics=(*METRICS, "timestamps") if any(events.values()) else METRICS,
             compare=control,
             json=out / "scores.json",
             page=page,
@@ -186,11 +191,11 @@ def score(out: Path, manifest: Path, model: str) -> tuple[Evaluation, Path]:
 
 
 def shift_captions(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Give each caption to the next clip, the last one's to the first."""
-    texts = [prediction.caption for prediction in predictions]
+    """Give each caption, and its events in time, to the next clip, the last one's to the first."""
+    others = [*predictions[-1:], *predictions[:-1]]
     return [
-        replace(prediction, caption=text, candidates=())
-        for prediction, text in zip(predictions, texts[-1:] + texts[:-1], strict=True)
+        replace(prediction, caption=other.caption, timestamps=other.timestamps, candidates=())
+        for prediction, other in zip(predictions, others, strict=True)
     ]
 
 
@@ -202,12 +207,19 @@ def print_control(evaluation: Evaluation) -> None:
     }
     shares = ", ".join(f"{name} {mine:.2f} (chance {other:.2f})" for name, (mine, other) in values.items())
     print(f"Sound events named: {shares}. Chance: the same captions, each given to another clip.", flush=True)
+    if "timed_event_f1" in evaluation.corpus:
+        mine, other = evaluation.corpus["timed_event_f1"], evaluation.comparison.get("timed_event_f1")
+        chance = f" (chance {other.other:.2f})" if other else ""
+        print(f"Sound events named and found in time, to 0.2 s: F1 {mine:.2f}{chance}.", flush=True)
 
 
 def print_samples(evaluation: Evaluation) -> None:
     """Print the first test clips' captions, right and wrong as they come."""
     for clip in evaluation.clips[:NUM_SAMPLES]:
         print(f"{clip.id}\n  caption    {printable(clip.caption)}\n  reference  {clip.references[0]}")
+        if clip.timestamps:
+            print(f"  in time    {printable(write_timed(clip.timestamps))}")
+            print(f"  reference  {write_timed(clip.reference_timestamps)}")
 
 
 def _draw(seed: int, split: str, size: int) -> Iterator[tuple[str, Scene]]:
@@ -250,15 +262,18 @@ def _say_what_next(out: Path, page: Path) -> None:
     run, data = str(out / "model"), out / "data"
     one = ["aac-llm", "caption", str(data / "audio" / "test-00001.wav"), "--model", run]
     folder = ["aac-llm", "caption", str(data / "audio"), "--model", run, "--out", str(out / "all.jsonl")]
+    timed = [*one, "--timestamps"]
     scores = ["aac-llm", "evaluate", str(data / "manifest.jsonl"), "--split", "test", "--model", run]
     print(f"""
 Page, all captions to listen to, worst first: {page}
 Picture, loss and scores of the training: {run}/{CURVES}
 Numbers: {out / "scores.json"}; captions: {out / "captions.jsonl"}; sounds: {data / "audio"}
 
-The same captioner for one sound, for all sounds of a folder (your own, too), and scored again:
+The same captioner for one sound, with its events in time, for all sounds of a folder (your own, too), and
+scored again:
 
   {shlex.join(one)}
+  {shlex.join(timed)}
   {shlex.join(folder)}
   {shlex.join(scores)}
 
