@@ -128,7 +128,9 @@ def to_json(value: Any, *, indent: int | None = None) -> bytes:
 def to_plain(value: Any) -> Any:
     """Return a value in JSON's own types: dataclasses as objects, paths as text, NaN and infinity as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        # What cannot be given (init=False) could not be read back.
+        fields = [field for field in dataclasses.fields(value) if field.init]
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields}
     if isinstance(value, Mapping):
         return {str(name): to_plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
