@@ -249,14 +249,15 @@ def main() -> None:
     parser.add_argument(
         "--captions", type=Path, help="JSON lines with `references`; none: the pairs of the tests"
     )
-    parser.add_argument("--fluency_model", help="the gate: a detector; none: the rules")
+    parser.add_argument("--fluency_model", help="a detector; none: the gate is the rules alone")
+    parser.add_argument("--gate", help="fluency, rules or both (default: both where there is a detector)")
     parser.add_argument("--threshold", type=float)
     parser.add_argument("--per_kind", type=int, default=400)
     parser.add_argument("--show", type=int, default=0, help="print so many lies that were accepted")
     arguments = parser.parse_args()
     config = CorrectionConfig(
         llm="none",
-        gate="fluency" if arguments.fluency_model else "rules",
+        gate=arguments.gate or ("both" if arguments.fluency_model else "rules"),
         fluency_model=arguments.fluency_model,
         threshold=arguments.threshold,
     )

@@ -399,7 +399,7 @@ def test_impossible_settings_are_refused(make: Callable[[], object], message: st
 
 def test_the_gate_follows_the_model_that_is_given() -> None:
     assert CorrectionConfig().gate_used == "rules"
-    assert CorrectionConfig(fluency_model="x").gate_used == "fluency"
+    assert CorrectionConfig(fluency_model="x").gate_used == "both"
 
 
 def test_captions_of_dcase_are_corrected_and_bad_rows_named(

@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aac_llm.config.correct import CorrectionConfig
-from aac_llm.correction.gate import faults, rule_gate, rule_scores, threshold_used, with_default_detector
+from aac_llm.correction.gate import (
+    both_gate,
+    faults,
+    rule_gate,
+    rule_scores,
+    threshold_used,
+    with_default_detector,
+)
 from audio_common.scenes.scene import KINDS, random_scene
 from audio_common.scenes.text import NUM_VARIANTS, caption
 from hypothesis import given, settings
@@ -135,12 +142,13 @@ def test_the_detector_in_the_default_place_is_the_default_gate(
     folder.mkdir()
     assert with_default_detector(auto).gate_used == "rules"  # not whole
     (folder / "fluency.json").write_text('{"kinds": ["wrong_order"], "threshold": 0.25}')
-    for config in (auto, CorrectionConfig(gate="fluency")):
-        found = with_default_detector(config)
-        assert (found.gate_used, found.fluency_model) == ("fluency", str(folder))
-        assert threshold_used(found) == 0.25
-    assert threshold_used(with_default_detector(CorrectionConfig(threshold=0.7))) == 0.7
-    named = CorrectionConfig(fluency_model="echecker_clotho_audiocaps_base")
+    for gate, used, threshold in (("auto", "both", 0.5), ("both", "both", 0.5), ("fluency", "fluency", 0.25)):
+        found = with_default_detector(CorrectionConfig(gate=gate))
+        assert (found.gate_used, found.fluency_model) == (used, str(folder))
+        assert threshold_used(found) == threshold
+    with_threshold = with_default_detector(CorrectionConfig(threshold=0.7))
+    assert (with_threshold.gate_used, threshold_used(with_threshold)) == ("fluency", 0.7)
+    named = CorrectionConfig(gate="fluency", fluency_model="echecker_clotho_audiocaps_base")
     assert with_default_detector(named) is named
     assert threshold_used(named) == 0.9
     assert with_default_detector(rules) is rules
@@ -152,3 +160,12 @@ def test_gate_fluency_without_a_detector_says_how_to_make_one(
     monkeypatch.setenv("AAC_LLM_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match=r"there is none in .*fluency, where `aac-llm fluency --out"):
         with_default_detector(CorrectionConfig(gate="fluency"))
+
+
+def test_either_the_rules_or_the_detector_hold_a_caption_back() -> None:
+    texts = ["a dog barks", "a dog dog barks", "a fine caption", "what only the detector sees"]
+    scores = {"a fine caption": 0.89, "what only the detector sees": 0.95}
+    gate = both_gate(lambda captions: np.array([scores.get(text, 0.1) for text in captions]), 0.9)
+    assert (gate.score(texts) >= gate.threshold).tolist() == [False, True, False, True]
+    assert gate.score(["a dog dog barks"]) == rule_scores(["a dog dog barks"])
+    assert gate.score(["a fine caption"])[0] == pytest.approx(0.5 * 0.89 / 0.9)

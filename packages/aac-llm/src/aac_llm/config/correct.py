@@ -19,17 +19,18 @@ class CorrectionConfig:
     model runs here)."""
     api_key_variable: str = "AAC_LLM_API_KEY"
     """Environment variable with the endpoint's key; unset: none is sent."""
-    gate: Literal["auto", "rules", "fluency", "lm"] = "auto"
+    gate: Literal["auto", "rules", "fluency", "both", "lm"] = "auto"
     """Detector of captions that need repair: `rules` (repetition, dangling ends ...), `fluency` (a trained
-    detector, see fluency_model), `lm` (surprise of the local language model); auto: fluency where there is a
-    detector, else rules."""
+    detector, see fluency_model), `both` (either of the two), `lm` (surprise of the local language model);
+    auto: both where there is a detector (fluency if threshold is set, which is then the detector's), else
+    rules."""
     fluency_model: str | None = None
     """For gate fluency: folder that `aac-llm fluency` wrote; or name of FENSE's published detector, its
     .ckpt file, or a folder with it (none: the folder `fluency` in AAC_LLM_CACHE or ~/.cache/aac-llm, if there
     is one)."""
     threshold: float | None = None
-    """Repair captions whose score is at least this; none: 0.5 for rules, for fluency (probability of an
-    error) the detector's own, of the published ones 0.9, for lm 7 (nats per token)."""
+    """Repair captions whose score is at least this; none: 0.5 for rules and both, for fluency (probability of
+    an error) the detector's own, of the published ones 0.9, for lm 7 (nats per token)."""
     choose: bool = False
     """Before a caption is rewritten, look for a candidate (n-best of `caption --num_candidates`) that the
     gate lets pass, and take the most probable one, if possible of the same sound events. Without llm no
@@ -74,18 +75,21 @@ class CorrectionConfig:
 
     def _check_gate(self) -> None:
         if self.gate in ("rules", "lm") and self.fluency_model is not None:
-            raise ValueError(f"fluency_model goes with gate fluency, got gate {self.gate}")
+            raise ValueError(f"fluency_model goes with gate fluency or both, got gate {self.gate}")
         if self.gate == "lm" and self.choose and self.llm is None:
             raise ValueError("gate lm needs a language model: give llm")
         if self.gate == "lm" and self.endpoint is not None:
             raise ValueError("gate lm needs a local language model: an endpoint gives no probabilities")
 
     @property
-    def gate_used(self) -> Literal["rules", "fluency", "lm"]:
+    def gate_used(self) -> Literal["rules", "fluency", "both", "lm"]:
         """The gate that `auto` stands for, where no detector lies in the default place."""
         if self.gate != "auto":
             return self.gate
-        return "rules" if self.fluency_model is None else "fluency"
+        if self.fluency_model is None:
+            return "rules"
+        # A threshold is of one scale: that of the detector, as it was before there were both.
+        return "both" if self.threshold is None else "fluency"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ from aac_llm.correction.acceptance import (
     keep,
 )
 from aac_llm.correction.choice import choose, with_score_of
-from aac_llm.correction.gate import Gate, rule_gate, threshold_used, with_default_detector
+from aac_llm.correction.gate import Gate, both_gate, rule_gate, threshold_used, with_default_detector
 from aac_llm.correction.llm import LLM, LLMError, LocalLLM, check_source
 from aac_llm.correction.sound_scorer import ScorerError, SoundScorer
 from aac_llm.data.predictions import Prediction
@@ -95,8 +95,10 @@ class Corrector:
         from aac_llm.metrics.fluency import FluencyDetector
 
         if self.config.gate == "auto":
-            logger.info("gate: the detector %s, from %.3f", self.config.fluency_model, threshold)
+            logger.info("gate: %s, with the detector %s", name, self.config.fluency_model)
         detector = FluencyDetector.from_pretrained(str(self.config.fluency_model))
+        if name == "both":
+            return both_gate(detector.fault_score, detector.threshold, threshold)
         return Gate("fluency", threshold, detector.fault_score)
 
     @cached_property
