@@ -14,6 +14,7 @@ from transformers.trainer_utils import IntervalStrategy
 from aac_llm.files import append_line, to_json, write_atomically
 from aac_llm.output import Progress
 from aac_llm.trainers.finite import on_any
+from aac_llm.trainers.validation import describe_scores
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,7 @@ class ShowProgress(TrainerCallback):
         }
         # Every rank logs; one tells.
         if scores and state.is_world_process_zero:
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
-            logger.info("validation after %d updates: %s", state.global_step, shown)
+            logger.info("validation after %d updates: %s", state.global_step, describe_scores(scores))
 
     def close(self) -> None:
         """Take the bar away, also after an error: it would swallow the line that says what went wrong."""

@@ -10,9 +10,7 @@ from aac_llm.config.train import TrainConfig
 from aac_llm.data.dataset import CaptionDataset
 from aac_llm.models.card import DataSummary, Score, Training, make_card, summarize_data
 from aac_llm.trainers.run_folder import CONFIG
-
-INTERVALS = ("_low", "_high")
-"""Endings of the names of a validation score's 95 % interval."""
+from aac_llm.trainers.validation import INTERVALS
 
 
 def training_card(

@@ -30,7 +30,6 @@ from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.config_file import write_use
 from aac_llm.output import printable
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
-from aac_llm.trainers.card import INTERVALS
 from aac_llm.trainers.confidence import calibrate
 from aac_llm.trainers.curves import plot_curves
 from aac_llm.trainers.lengths import (
@@ -56,6 +55,7 @@ from aac_llm.trainers.run_folder import (
     write_result,
 )
 from aac_llm.trainers.trainer import CaptionTrainer
+from aac_llm.trainers.validation import describe_scores
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +68,7 @@ def train_verb(config: TrainConfig) -> int:
 def tell(result: TrainResult) -> int:
     """Say where the model is, and return 1 if clips had to be left out."""
     if PartialState().is_main_process:
-        shown = [name for name in result.scores if name != "step" and not name.endswith(INTERVALS)]
-        scores = ", ".join(f"{name} {result.scores[name]:.3f}" for name in shown)
+        scores = describe_scores({name: value for name, value in result.scores.items() if name != "step"})
         print(
             f"model: {printable(result.model)}"
             + (f" ({scores} after {result.scores['step']:.0f} updates)" if scores else "")

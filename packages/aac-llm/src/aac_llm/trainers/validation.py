@@ -21,6 +21,25 @@ from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.prompt import IGNORED
 from aac_llm.trainers.finite import WHAT_TO_DO, TrainingError, name_some
 
+INTERVALS = ("_low", "_high")
+"""Endings of the names of a score's 95 % interval, beside the score's own name."""
+
+
+def describe_scores(scores: Mapping[str, float]) -> str:
+    """Write scores as a text, intervals behind their score.
+
+    >>> describe_scores({"loss": 1.5, "cider_d": 0.5, "cider_d_low": 0.25, "cider_d_high": 0.75})
+    'loss 1.500, cider_d 0.500 (0.250 to 0.750)'
+    """
+    parts = []
+    for name, value in scores.items():
+        if name.endswith(INTERVALS):
+            continue
+        ends = [scores.get(f"{name}{ending}") for ending in INTERVALS]
+        interval = "" if None in ends else f" ({ends[0]:.3f} to {ends[1]:.3f})"
+        parts.append(f"{name} {value:.3f}{interval}")
+    return ", ".join(parts)
+
 
 @dataclass(frozen=True)
 class ValidationClip:
