@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aac_llm.cli import main
 from aac_llm.config.correct import CorrectConfig, CorrectionConfig
 from aac_llm.correction.acceptance import Correction, clean_answer, judge, people
 from aac_llm.correction.correct import correct, correct_file, difference
@@ -431,3 +432,14 @@ def test_an_answer_that_was_cut_is_not_taken_and_says_so() -> None:
     result = one("a dog dog barks", Scripted({"a dog dog barks": CutAnswerError("a dog")}))
     assert result.reason == "kept: the answer was cut (max_new_tokens allows more)"
     assert result.after == "a dog dog barks"
+
+
+def test_a_detector_that_is_not_there_is_a_mistake_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_predictions(tmp_path / "p.jsonl", [Prediction("a", None, "a dog dog barks")])
+    words = ["correct", str(tmp_path / "p.jsonl"), "--out", str(tmp_path / "o.jsonl"), "--choose"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--fluency_model", str(tmp_path / "nothere")])
+    assert ended.value.code == 2
+    assert "no fluency detector at" in capsys.readouterr().err

@@ -152,6 +152,17 @@ def test_the_sound_chooses_among_fluent_candidates(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["import sys; sys.exit(3)", "print('nonsense')", "import time; time.sleep(60)"]
+)
+def test_a_program_that_fails_chooses_nothing_and_is_asked_again(tmp_path: Path, text: str) -> None:
+    config = CorrectionConfig(choose=True, sound_scorer=program(tmp_path, text), sound_timeout=1.0)
+    (found,) = Corrector(config).correct_predictions([prediction(BROKEN, "a dog barks loudly")])
+    assert found.caption == BROKEN
+    assert found.correction is not None
+    assert found.correction["reason"].startswith("kept: no answer of the sound scorer (")
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("import sys; sys.exit('no such model')", "exit code 1: no such model"),

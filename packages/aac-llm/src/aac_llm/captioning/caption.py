@@ -129,6 +129,7 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
         journal = Journal(config.out, describe_settings(config), sounds, overwrite=config.overwrite)
     if captioner is None:
         captioner = load_captioner(config)
+    warn_of_length(config, captioner.model.trained_seconds)
     began = time.monotonic()
     run = CaptionRun(config, captioner, sounds, journal, load_corrector(config), bad_rows)
     predictions = run.run()
@@ -142,6 +143,22 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
         bad_rows=bad_rows,
         seconds=time.monotonic() - began,
     )
+
+
+def warn_of_length(config: CaptionConfig, trained_seconds: float | None) -> None:
+    """Say where sounds are heard in pieces longer than those that the model learned from."""
+    from aac_llm.models.long_sound import TOLERANCE
+
+    asked = config.window_seconds if config.segments else config.max_seconds
+    if trained_seconds is not None and asked is not None and asked > TOLERANCE * trained_seconds:
+        flag = "--window_seconds" if config.segments else "--max_seconds"
+        logger.warning(
+            "%s is %g s, but the model was trained on sounds of at most %g s: captions of longer ones are "
+            "often wrong",
+            flag,
+            asked,
+            trained_seconds,
+        )
 
 
 def load_captioner(config: CaptionConfig) -> Captioner:

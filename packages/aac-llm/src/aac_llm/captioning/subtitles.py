@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from aac_llm.captioning.segments import group_by_sound
-from aac_llm.data.predictions import Prediction
+from aac_llm.data.predictions import NO_SOUND, Prediction
 from aac_llm.files import TEMPORARY, write_atomically
 from aac_llm.models.long_sound import merge_events
 
@@ -52,7 +52,14 @@ def cues(predictions: Sequence[Prediction]) -> list[Cue]:
     # Overlapping windows name an event twice.
     events = merge_events([prediction.timestamps for prediction in predictions])
     found = [Cue(event.onset, event.offset, _one_line(event.text)) for event in events]
-    found += [cue for prediction in predictions if not prediction.timestamps for cue in _cues(prediction)]
+    # Of silence nothing is shown.
+    found += [
+        cue
+        for prediction in predictions
+        if not prediction.timestamps
+        for cue in _cues(prediction)
+        if cue.text != NO_SOUND
+    ]
     return sorted(found, key=lambda cue: (cue.start, cue.end))
 
 

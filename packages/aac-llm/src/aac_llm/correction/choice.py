@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from aac_llm.correction.acceptance import CHOSEN, Correction, people
+from aac_llm.correction.acceptance import CHOSEN, NO_ANSWER, Correction, keep, people
 from aac_llm.correction.gate import Gate
-from aac_llm.correction.sound_scorer import ScorerError
+from aac_llm.correction.sound_scorer import ScorerError, UnreadSoundError
 from aac_llm.data.predictions import Candidate, Prediction
 from aac_llm.data.timestamps import count_marks
 from aac_llm.metrics.events import sound_events
@@ -83,8 +83,13 @@ def _chosen(
     place = 0
     similarity = None
     if fits is not None:
-        # Without a number the order stays: the program could not read the sound.
         known = {n: value for n, value in enumerate(fits) if not isinstance(value, ScorerError)}
+        # A program that fails is asked again; where it cannot read the sound the probabilities decide.
+        failed = [
+            one for one in fits if isinstance(one, ScorerError) and not isinstance(one, UnreadSoundError)
+        ]
+        if failed and not known:
+            return keep(result, f"{NO_ANSWER} of the sound scorer ({failed[0]})")
         place = max(known, key=known.__getitem__, default=0)
         similarity = known.get(place)
     candidate, score = fluent[place]

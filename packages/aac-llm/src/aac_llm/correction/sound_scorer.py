@@ -27,6 +27,13 @@ class ScorerError(Exception):
     """Why there is no similarity."""
 
 
+class UnreadSoundError(ScorerError):
+    """The program says, by `null`, that it cannot read the sound."""
+
+    def __init__(self) -> None:
+        super().__init__("the program cannot read the sound")
+
+
 class SoundScorer:
     """Similarities by a command.
 
@@ -113,9 +120,12 @@ def read_similarities(content: bytes, count: int) -> list[float | ScorerError]:
 
 def _similarity(line: bytes) -> float | ScorerError:
     try:
-        value: Any = parse_object(line, "the scorer's line").get("similarity")
+        row = parse_object(line, "the scorer's line")
     except JSONError as error:
         return ScorerError(str(error))
+    value: Any = row.get("similarity")
+    if value is None and "similarity" in row:
+        return UnreadSoundError()
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return ScorerError("no number under 'similarity'")
     return float(value)

@@ -88,7 +88,7 @@ class Journal:
         if not self.report_path.exists():
             raise JournalError(
                 f"{self.out} exists, but not {self.report_path.name}: it was not made by `aac-llm caption`; "
-                "give another --out, or --overwrite"
+                "give another file, or begin anew (--overwrite, or remove it)"
             )
         try:
             report = read_object(self.report_path)
@@ -101,7 +101,8 @@ class Journal:
             held = read_own_predictions(self.out)
         except (JSONError, KeyError, TypeError, ValueError, PredictionError) as e:
             raise JournalError(
-                f"{self.out} cannot be gone on with ({e}): give another --out, or --overwrite"
+                f"{self.out} cannot be gone on with ({e}): give another file, or begin anew (--overwrite, or "
+                "remove it)"
             ) from e
         # Captions of two settings in one file could not be told apart later.
         changed = [
@@ -112,7 +113,7 @@ class Journal:
         if changed:
             raise JournalError(
                 f"{self.out} was made with other settings ({', '.join(changed)}): "
-                "use the same, give another --out, or --overwrite"
+                "use the same, give another file, or begin anew (--overwrite, or remove it)"
             )
         self.predictions = [one for one in held if one.audio not in again]  # tried again from the start
         self._others_bad = [file for file in bad if file["audio"] not in given]
@@ -234,7 +235,8 @@ def identify(source: str) -> str:
         return source
     digest = hashlib.sha256()
     # Not the content: hashing 14 GB of weights takes longer than captioning a few sounds.
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    # The model card is no part of what a model computes, and `evaluate --card` writes into it.
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "README.md"):
         status = path.stat()
         digest.update(f"{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return f"{folder.absolute()} ({digest.hexdigest()[:12]})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class MissingMetricError(RuntimeError):
+class MissingMetricError(ValueError):
     """A metric needs something that is not here; `remedy` says how to get it."""
 
     def __init__(self, reason: str, remedy: str) -> None:

@@ -51,7 +51,14 @@ def predict(
         for candidate, found in zip(chosen, events, strict=True)
     ]
     parts = tuple(
-        CaptionPart(segment.start, segment.end, text, one.score, _confidence(one, calibration))
+        CaptionPart(
+            segment.start,
+            segment.end,
+            text,
+            one.score,
+            # The calibration is of texts that can be read.
+            None if timestamps and unread_events(one, segment) else _confidence(one, calibration),
+        )
         for segment, text, one in zip(segments, texts, chosen, strict=True)
     )
     merged = merge_events(events)
@@ -81,8 +88,10 @@ def timed_events(candidate: Candidate, segment: Segment) -> tuple[TimedEvent, ..
 
 
 def unread_events(candidate: Candidate, segment: Segment) -> int:
-    """Count the events that a timed caption sets out to name and that make no sense."""
-    return count_marks(candidate.text) - len(timed_events(candidate, segment))
+    """Count the events that a timed caption sets out to name and that make no sense; words alone are one."""
+    if candidate.text == NO_SOUND or not candidate.text.strip():
+        return 0
+    return max(1, count_marks(candidate.text)) - len(timed_events(candidate, segment))
 
 
 def _words(chosen: Candidate, events: Sequence[TimedEvent]) -> str:

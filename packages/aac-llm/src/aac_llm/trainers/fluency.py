@@ -35,7 +35,10 @@ from aac_llm.metrics.fluency_folder import (
     read_description,
     read_standard,
 )
+from aac_llm.metrics.scripts import is_latin
+from aac_llm.models.decoder import NO_FAULT_OF_THE_FILES
 from aac_llm.models.inference import choose_device
+from aac_llm.models.run_folder import first_sentence
 from aac_llm.output import console
 from aac_llm.trainers.fluency_examples import Parts, broken_captions, split_clips
 from aac_llm.trainers.fluency_trainer import CHECKPOINT, FluencyTrainer
@@ -96,6 +99,11 @@ def train_fluency(config: FluencyConfig, *, problems: list[str] | None = None) -
     with sole_writer(config.out, folder=True):
         remove_leftovers(config.out)
         clips = read_texts(config.captions, found, split=config.split)
+        if not is_latin(text for texts in clips for text in texts):
+            raise ValueError(
+                "captions: they are not in Latin letters; the errors that a detector learns from are made of "
+                "English captions"
+            )
         scored = read_scored(config.scores, found) if config.scores else []
         parts = split_clips(clips, config.held_out, config.seed)
         if parts.num_shared:
@@ -133,12 +141,19 @@ def _load_encoder(source: str, num_layers: int | None) -> tuple[Any, Any]:
     name, revision = split_revision(source)
     check_folder(name)
     options: dict[str, Any] = {"revision": revision}
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
-    if num_layers is not None:
-        options["num_hidden_layers"] = num_layers
-    encoder = AutoModel.from_pretrained(
-        name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
+        if num_layers is not None:
+            options["num_hidden_layers"] = num_layers
+        encoder = AutoModel.from_pretrained(
+            name, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
+        )
+    except NO_FAULT_OF_THE_FILES:
+        raise
+    except Exception as e:  # of a configuration without sense transformers raises a dozen kinds
+        raise ValueError(
+            f"encoder: expected a folder or a hub id of a text encoder, got {source} ({first_sentence(e)})"
+        ) from e
     return encoder, tokenizer
 
 
