@@ -282,10 +282,9 @@ def add_to_card(config: EvaluateConfig, evaluation: Evaluation) -> Path:
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:
-    """Evaluate; return 1 if sounds, rows or a judge's answers could not be read, or nothing was scored."""
+    """Evaluate, and return 1 if sounds, rows or a judge's answers could not be read."""
     evaluation = evaluate(config)
-    lacking = evaluation.bad_files or evaluation.bad_rows or evaluation.bad_answers
-    return 1 if lacking or not evaluation.corpus else 0
+    return 1 if evaluation.bad_files or evaluation.bad_rows or evaluation.bad_answers else 0
 
 
 def _title(config: EvaluateConfig) -> str:
