@@ -80,7 +80,7 @@ def test_score_and_confidence_of_a_long_sound_are_means_of_what_was_heard():
     ("text", "caption", "unread"),
     [
         ("", NO_SOUND, 0),
-        ("a dog barks", "a dog barks", 0),
+        ("a dog barks", "a dog barks", 1),
         ("rain [", "rain", 1),
         ("[2.0-1.0] rain", NO_SOUND, 1),
     ],
