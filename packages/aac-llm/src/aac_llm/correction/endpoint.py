@@ -20,16 +20,7 @@ class EndpointLLM:
     @classmethod
     def from_settings(cls, settings: CorrectionConfig) -> EndpointLLM:
         """Make the endpoint that settings name, with its key from the environment."""
-        endpoint = Endpoint.with_key_of(
-            settings.api_key_variable,
-            str(settings.endpoint),
-            str(settings.llm),
-            max_new_tokens=settings.max_new_tokens,
-            timeout=settings.request_timeout,
-            max_retries=settings.max_retries,
-            concurrency=settings.concurrency,
-        )
-        return cls(endpoint)
+        return cls(Endpoint.from_settings(settings))
 
     def __call__(self, captions: Sequence[str]) -> list[str | LLMError]:
         """Return the service's answer to each caption."""

@@ -111,15 +111,7 @@ def describe_judge(settings: JudgeConfig) -> str:
 
 
 def _endpoint(settings: JudgeConfig) -> Ask:
-    endpoint = Endpoint.with_key_of(
-        settings.api_key_variable,
-        str(settings.endpoint),
-        str(settings.llm),
-        max_new_tokens=settings.max_new_tokens,
-        timeout=settings.request_timeout,
-        max_retries=settings.max_retries,
-        concurrency=settings.concurrency,
-    )
+    endpoint = Endpoint.from_settings(settings)
     return lambda questions: endpoint.ask([[{"role": "user", "content": text}] for text in questions])
 
 

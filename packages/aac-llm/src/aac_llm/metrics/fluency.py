@@ -29,11 +29,11 @@ from safetensors.torch import load_file, save_file
 from scipy.special import expit
 from torch import nn
 
+from aac_llm.metrics.combined import ERROR_THRESHOLD
 from aac_llm.metrics.fluency_calibration import Standard
 from aac_llm.metrics.fluency_errors import strip_punctuation
 from aac_llm.metrics.fluency_folder import (
     CACHE_VARIABLE,
-    PUBLISHED_THRESHOLD,
     WEIGHTS,
     cache_folder,
     is_detector,
@@ -80,7 +80,7 @@ class FluencyDetector(nn.Module):
         tokenizer: Any,
         kinds: Sequence[str] = PUBLISHED_KINDS,
         *,
-        threshold: float = PUBLISHED_THRESHOLD,
+        threshold: float = ERROR_THRESHOLD,
         pooling: str = "first",
         standard: Standard | None = None,
     ) -> None:

@@ -15,14 +15,13 @@ from typing import Any
 
 from audio_common.strict_json import read_object
 
+from aac_llm.metrics.combined import ERROR_THRESHOLD
 from aac_llm.metrics.fluency_calibration import Standard
 
 CACHE_VARIABLE = "AAC_LLM_CACHE"
 DESCRIPTION = "fluency.json"
 """Written last: a folder that has it is whole."""
 WEIGHTS = "model.safetensors"
-PUBLISHED_THRESHOLD = 0.9
-"""From which probability on FENSE holds a caption to be wrong."""
 
 
 def cache_folder() -> Path:
@@ -80,4 +79,4 @@ def threshold_of(source: str | Path) -> float:
     Raises:
         ValueError: the folder's description cannot be used.
     """
-    return float(read_description(source)["threshold"]) if is_detector(source) else PUBLISHED_THRESHOLD
+    return float(read_description(source)["threshold"]) if is_detector(source) else ERROR_THRESHOLD

@@ -16,6 +16,9 @@ from audio_common.strict_json import JSONError, is_writable_text, parse_json
 if TYPE_CHECKING:
     import httpx
 
+    from aac_llm.config.correct import CorrectionConfig
+    from aac_llm.config.judge import JudgeConfig
+
 GIVE_UP_AFTER = 5
 """Questions in a row without an answer until no more requests are made."""
 FIRST_WAIT = 0.5
@@ -93,9 +96,17 @@ class Endpoint:
         self._last_failure = ""
 
     @classmethod
-    def with_key_of(cls, variable: str, endpoint: str, model: str, **options: Any) -> Endpoint:
-        """Make an endpoint with the key that an environment variable holds, if it does."""
-        return cls(endpoint, model, api_key=os.environ.get(variable), **options)
+    def from_settings(cls, settings: CorrectionConfig | JudgeConfig) -> Endpoint:
+        """Make the endpoint that settings name, with its key from the environment, if there is one."""
+        return cls(
+            str(settings.endpoint),
+            str(settings.llm),
+            api_key=os.environ.get(settings.api_key_variable),
+            max_new_tokens=settings.max_new_tokens,
+            timeout=settings.request_timeout,
+            max_retries=settings.max_retries,
+            concurrency=settings.concurrency,
+        )
 
     def ask(self, conversations: Sequence[Conversation]) -> list[str | LLMError]:
         """Return the service's answer to each conversation, or why there is none."""
