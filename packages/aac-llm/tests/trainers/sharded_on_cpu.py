@@ -1,7 +1,7 @@
 """Train as `accelerate launch --config_file recipes/accelerate/fsdp.yaml` does, among processes without GPUs.
 
-accelerate shares weights out among GPUs alone. Told that these processes have some, it does on processors what
-it does on GPUs, FSDP 2 of torch included. Run by torch's launcher, for accelerate's starts one process there.
+accelerate shares weights out among GPUs alone. Told that these processes have some, it does on processors
+what it does on GPUs, FSDP 2 of torch included. Run by torch's launcher, for accelerate's starts one process.
 """
 
 import os
