@@ -177,7 +177,8 @@ def require_whole_weights(kind: DistributedType) -> None:
     if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         raise TrainingError(
             f"the weights are to be shared out among devices ({kind.value}), and training needs them whole "
-            "on each, which about a billion parameters allow; start it by `accelerate launch --num_processes N`"
+            "on each, which about a billion parameters allow; start it by "
+            "`accelerate launch --num_processes N`"
         )
 
 
