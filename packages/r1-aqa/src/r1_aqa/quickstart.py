@@ -1,8 +1,9 @@
 """`r1-aqa quickstart`: train a small audio LLM from nothing, in minutes and without downloads.
 
-Scenes of one to three synthesized sounds with questions about them; a tiny Qwen2-Audio with random weights;
-supervised fine-tuning teaches it words, sounds and the answer's format; reinforcement then raises what it
-was taught. Accuracy on held-out scenes before, between and after, with silence as control.
+Scenes of one or two synthesized sounds with questions about them; a tiny Qwen2-Audio with random weights;
+supervised fine-tuning teaches it words and sounds, on descriptions as well as answers, so that asked a
+question it does now the one, now the other; reinforcement then teaches it to answer, from the reward alone.
+Accuracy on held-out scenes before, between and after, with silence as control.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import io
 import logging
 import os
+import random
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from r1_aqa.config.evaluate import EvaluateConfig
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 3.0
 NEW_TOKENS = 16
+NUM_VARIANTS = 2
+"""Wordings of a description."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,8 @@ def make_questions(config: QuickstartConfig) -> tuple[Path, Path, Path]:
         half = config.scenes * 3 // 4
         ranges = ((0, half), (half, config.scenes), (config.scenes, config.scenes + config.test_scenes))
         for path, (start, stop) in zip(paths, ranges, strict=True):
-            write_questions(path, synthesize(path.parent / "audio", range(first + start, first + stop)))
+            found = synthesize(path.parent / "audio", range(first + start, first + stop))
+            write_questions(path, describe_or_answer(found) if path.stem == "sft" else found)
     return paths  # type: ignore[return-value]
 
 
@@ -113,7 +118,7 @@ def synthesize(folder: Path, seeds: Sequence[int]) -> list[Question]:
     """Write scenes as audio files and return the questions about them."""
     import soundfile
     from audio_common.scenes.scene import random_scene, render
-    from audio_common.scenes.text import questions
+    from audio_common.scenes.text import caption, questions
 
     found = []
     for seed in seeds:
@@ -130,21 +135,32 @@ def synthesize(folder: Path, seeds: Sequence[int]) -> list[Question]:
                 choices=tuple(asked.choices),
                 answer=asked.choices[asked.answer],
                 dataset="scenes",
+                extra={"caption": caption(scene, "eng_Latn", variant=seed % NUM_VARIANTS)},
             )
             for number, asked in enumerate(questions(scene, seed))
         ]
     return found
 
 
-def tokenizer_texts(file: Path) -> list[str]:
-    """Return the texts that the tokenizer is trained on: prompts and answers."""
+def describe_or_answer(questions: Sequence[Question]) -> list[Question]:
+    """Return what fine-tuning learns from: half of the questions are answered, the others get a description.
+
+    The text of each is the whole prompt, without options of its own, so that any text can be the target of
+    style `choices`.
+    """
     from r1_aqa.models.prompt import format_prompt, format_target
 
-    texts = []
-    for question in read_questions(file):
-        texts.append(format_prompt(question.question, question.choices))
-        texts += [format_target(choice) for choice in question.choices]
-    return texts
+    rng, found = random.Random(len(questions)), []
+    for question in questions:
+        target = format_target(question.answer or "") if rng.random() < 0.5 else question.extra["caption"]
+        prompt = format_prompt(question.question, question.choices)
+        found.append(replace(question, question=prompt, choices=(), answer=target))
+    return found
+
+
+def tokenizer_texts(file: Path) -> list[str]:
+    """Return the texts that the tokenizer is trained on: prompts, descriptions and answers."""
+    return [text for q in read_questions(file) for text in (q.question, q.answer or "")]
 
 
 def sft_settings(config: QuickstartConfig, files: Sequence[Path]) -> SFTTrainConfig:
@@ -154,6 +170,7 @@ def sft_settings(config: QuickstartConfig, files: Sequence[Path]) -> SFTTrainCon
         init_from=str(config.out / "base"),
         data=DataConfig(train=(files[0],)),
         model=ModelConfig(dtype="float32", strategy="full", freeze_encoder=False, freeze_projector=False),
+        prompt="choices",  # the texts are whole prompts
         epochs=config.sft_epochs,
         batch_size=16,
         learning_rate=5e-4,
