@@ -3,16 +3,17 @@
     python packages/r1-aqa/examples/study.py --out runs/aqa-study --workers 2
     python packages/r1-aqa/examples/study_report.py runs/aqa-study
 
-Each run is a file, `runs/START-ARM-RATE-SEED.json`, with the verdict on every question; one that is there is not
-made again, so the command can be killed and started again at any moment, with other workers, and seeds can be
-added later. What makes the comparison fair:
+Each run is a file, `runs/START-ARM-RATE-SEED.json`, with the verdict on every question; one that is there is
+not made again, so the command can be killed and started again at any moment, with other workers, and seeds can
+be added later. What makes the comparison fair:
 
 - a seed has its own scenes, weights and order of questions; all seeds are tested on the same scenes;
-- fine-tuning and reinforcement start from the same model and learn from the same questions: `sft` sees each once,
-  as `grpo` does (equal samples), `sft-compute` as often as costs what `grpo` costs (equal computing);
+- fine-tuning and reinforcement start from the same model and learn from the same questions: `sft` sees each
+  once, as `grpo` does (equal samples), `sft-compute` as often as costs what `grpo` costs (equal computing);
 - both train the same parameters, all of them, in updates of the same size;
-- the learning rate of each arm and start is chosen on validation by a seed of its own; further seeds of their own
-  tell how much seeds differ, from which the power is calculated and written before any test question is asked;
+- the learning rate of each arm and start is chosen on validation by a seed of its own; further seeds of their
+  own tell how much seeds differ, from which the power is calculated and written before any test question is
+  asked;
 - the last model counts: no checkpoint is chosen.
 
 The starts: `early`, fine-tuned until it knows the form of an answer and some of the sounds; `late`, twice as
@@ -53,8 +54,8 @@ RATES = (1e-4, 3e-4, 1e-3)
 STARTS = {"early": 450, "late": 850, "thinking": 850}
 """Updates of fine-tuning from random weights."""
 ARMS = {"sft": 1, "sft-compute": 4, "grpo": 1}
-"""Passes over the questions of post-training. Four of fine-tuning take the processor time of one of reinforcement,
-which the table shows."""
+"""Passes over the questions of post-training. Four of fine-tuning take about the processor time of one of
+reinforcement; the table shows both."""
 BATCH_SIZE = 16
 """Questions of an update."""
 SILENT = 700

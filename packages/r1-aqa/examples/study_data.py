@@ -1,16 +1,17 @@
 """Questions of the study (study.py): sounds synthesised, answers known by construction.
 
-`write_common` writes what every seed is tested on, `write_seed` what a seed learns from; no scene is in two files.
+`write_common` writes what every seed is tested on, `write_seed` what a seed learns from; no scene is in two
+files.
 
     validation.jsonl, test_in.jsonl   scenes of one or two sounds in 3 s, like those of training
-    test_out.jsonl                    by halves (column `shift`): `pair`, two kinds of sound that are never together
-                                      in any other file; `three`, three sounds in 4 s, which no other file has
+    test_out.jsonl                    by halves (column `shift`): `pair`, two kinds of sound that are never
+                                      together in training; `three`, three sounds in 4 s
     seed-S/start.jsonl                what the starting models learn from
-    seed-S/thinking.jsonl             the same questions, with what is heard written out before the answer
-    seed-S/post.jsonl                 fine-tuning and reinforcement
+    seed-S/thinking.jsonl             the same questions, with what is heard written before the answer
+    seed-S/post.jsonl                 fine-tuning and reinforcement; post-thinking.jsonl likewise
 
-A question is of one of five kinds (column `kind`): which sound is there, which comes first, how many, which is
-loudest, which is heard at the same time. Column `scene` is the recording that it is about.
+A question is of one of five kinds (column `kind`): which sound is there, which comes first, how many, which
+is loudest, which is heard at the same time. Column `scene` is the recording that it is about.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def describe(scene: Scene) -> str:
 def with_thinking(question: Question) -> Question:
     """Return a question whose answer is written after what is heard.
 
-    Its text is the whole prompt and it has no options, so that fine-tuning with the prompt `choices` asks exactly
-    what reinforcement asks with `think_short`.
+    Its text is the whole prompt and it has no options, so that fine-tuning with the prompt `choices` asks
+    exactly what reinforcement asks with `think_short`.
     """
     text = format_prompt(question.question, question.choices, "think_short")
     answer = f"<think>{question.extra['heard']}</think><answer>{question.answer}</answer>"

@@ -1,9 +1,11 @@
 """Tables, power and figure of the runs of study.py, as docs/r1-aqa-study.md has them.
 
     python packages/r1-aqa/examples/study_report.py runs/aqa-study
+    python packages/r1-aqa/examples/study_report.py runs/aqa-study --pilots
 
-Intervals are of seeds and scenes drawn together: two runs on the same scenes, or by the same seed, share what is
-easy for them. That is the pigeonhole bootstrap (A. Owen, 2007, arXiv:0712.1111), which is wide rather than narrow.
+Intervals are of seeds and scenes drawn together: two runs on the same scenes, or by the same seed, share what
+is easy for them. That is the pigeonhole bootstrap (A. Owen, 2007, arXiv:0712.1111), which is wide rather than
+narrow. `--pilots` shows the runs on validation, whose seeds also chose the learning rates.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +117,12 @@ def compare(
     runs: Sequence[dict[str, Any]],
     questions: Sequence[Question],
     names: tuple[str, str, str, str],
-    keep: Callable[[Question], bool] = lambda question: True,
+    meant: np.ndarray,
 ) -> Difference | None:
-    """Compare (start, arm, reference, split) on the questions to keep; None if no seed has both."""
+    """Compare (start, arm, reference, split) on the questions that are meant; None if no seed has both."""
     found = differences(runs, *names)
-    rows = [row for row, question in enumerate(questions) if keep(question)]
-    if not found or not rows:
+    rows = np.flatnonzero(meant)
+    if not found or not len(rows):
         return None
     values = np.stack([difference[rows] for difference in found.values()])
     low, high = pigeonhole(values, [str(questions[row].extra["scene"]) for row in rows])
@@ -136,8 +138,8 @@ def plan(
 ) -> dict[str, Any]:
     """Return what so many seeds can see, from runs on validation that differ in their seed alone.
 
-    The variance of a seed's difference is that between seeds, beyond what its questions explain, and that of its
-    questions, which is less in the test by its number of scenes. Pooled over starts and comparisons.
+    The variance of a seed's difference is that between seeds, beyond what its questions explain, and that of
+    its questions, which is less in the test by its number of scenes. Pooled over starts and comparisons.
     """
     spread, noise = [], []
     for start in sorted({run["start"] for run in runs}):
@@ -190,92 +192,128 @@ def write_power(out: Path, seeds: int) -> None:
 # Report
 
 
-def accuracies(out: Path, runs: Sequence[dict[str, Any]], files: dict[str, list[Question]]) -> list[str]:
-    """Return accuracy, silent control and cost of every arm, as lines of Markdown."""
-    lines = [
-        "| start | arm | rate | updates | processor time, s | seeds | in distribution | with silence | new pairs | three sounds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    shifts = {s: [q.extra["shift"] == s for q in files["test_out"]] for s in ("pair", "three")}
-    for start in dict.fromkeys(run["start"] for run in runs):
+@dataclass(frozen=True)
+class Tables:
+    """The runs to report, and the questions that they answered, by the name of a column."""
+
+    runs: list[dict[str, Any]]
+    columns: dict[str, tuple[str, list[Question], np.ndarray]]
+    """Name -> split, its questions, and which of them are meant, `(questions,)` bool."""
+
+    def starts(self) -> list[str]:
+        """Return the starts that have runs."""
+        return list(dict.fromkeys(run["start"] for run in self.runs))
+
+    def accuracy(self, start: str, arm: str, column: str) -> float:
+        """Return the mean accuracy of an arm over seeds."""
+        split, _, meant = self.columns[column]
+        found = verdicts(self.runs, start, arm, split).values()
+        return float(np.mean([values[: len(meant)][meant[: len(values)]].mean() for values in found]))
+
+
+def read_tables(out: Path, *, pilots: bool) -> Tables:
+    """Return the runs on the test, or on validation at the chosen rates.
+
+    Raises:
+        SystemExit: there are none yet.
+    """
+
+    def column(split: str, file: str, keep: Callable[[Question], bool] = lambda question: True) -> Any:
+        questions = read_questions(out / "data" / f"{file}.jsonl")
+        return split, questions, np.array([keep(question) for question in questions])
+
+    runs = [run for run in read_runs(out) if ("validation" if pilots else "test_in") in run]
+    if not runs:
+        raise SystemExit(f"{out} has no such run yet: let study.py go on")
+    if pilots:
+        runs = [run for run in runs if run["rate"] == chosen_rate(runs, run["start"], run["arm"])]
+        return Tables(runs, {"validation": column("validation", "validation")})
+    return Tables(
+        runs,
+        {
+            "in distribution": column("test_in", "test_in"),
+            "with silence": column("silent", "test_in"),
+            "new pairs": column("test_out", "test_out", lambda q: q.extra["shift"] == "pair"),
+            "three sounds": column("test_out", "test_out", lambda q: q.extra["shift"] == "three"),
+        },
+    )
+
+
+def accuracies(tables: Tables) -> list[str]:
+    """Return accuracy and cost of every arm, as lines of Markdown."""
+    heads = ("start", "arm", "rate", "updates", "processor time, s", "seeds", *tables.columns)
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for start in tables.starts():
         for arm, name in NAMES.items():
-            own = [run for run in runs if (run["start"], run["arm"]) == (start, arm) and "test_in" in run]
+            own = [run for run in tables.runs if (run["start"], run["arm"]) == (start, arm)]
             if not own:
                 continue
-            out_values = np.stack([run["test_out"] for run in own]).astype(float)
-            cells = [
-                f"{own[0]['rate']:g}" if arm != "start" else "",
-                str(own[0]["updates"] or ""),
-                f"{np.median([run['cpu_seconds'] for run in own]):.0f}" if arm != "start" else "",
-                str(len(own)),
-                f"{100 * np.mean([np.mean(run['test_in']) for run in own]):.1f}",
-                f"{100 * np.mean([np.mean(run['silent']) for run in own]):.1f}",
-                *(f"{100 * out_values[:, np.array(chosen)].mean():.1f}" for chosen in shifts.values()),
-            ]
-            lines.append(f"| {start} | {name} | " + " | ".join(cells) + " |")
+            costs = [run["cpu_seconds"] for run in own if run["device"] == "cpu"]
+            cost = f"{np.median(costs):.0f}" if costs else ""
+            cells = (f"{own[0]['rate']:g}", str(own[0]["updates"]), cost) if arm != "start" else ("", "", "")
+            values = [f"{100 * tables.accuracy(start, arm, column):.1f}" for column in tables.columns]
+            lines.append(f"| {' | '.join((start, name, *cells, str(len(own)), *values))} |")
     return lines
 
 
-def comparisons(runs: Sequence[dict[str, Any]], files: dict[str, list[Question]]) -> list[Difference]:
-    """Return every comparison of the study, in and out of distribution."""
-    pairs = [*COMPARED, *((arm, "start") for arm in ("sft", "sft-compute", "grpo"))]
+def comparisons(tables: Tables) -> list[Difference]:
+    """Return every comparison of the study, in all columns but the silent one."""
+    pairs = [*COMPARED, *((arm, "start") for arm in NAMES if arm != "start")]
     found = []
-    for start in dict.fromkeys(run["start"] for run in runs):
+    for start in tables.starts():
         for arm, reference in pairs:
-            for split in ("test_in", "test_out"):
-                found.append(compare(runs, files[split], (start, arm, reference, split)))
-    return [difference for difference in found if difference]
+            for column, (split, questions, meant) in tables.columns.items():
+                if split == "silent":
+                    continue
+                one = compare(tables.runs, questions, (start, arm, reference, split), meant)
+                found += [replace(one, split=column)] if one else []
+    return found
 
 
-def by_kind(runs: Sequence[dict[str, Any]], questions: Sequence[Question]) -> list[str]:
+def comparison_table(found: Sequence[Difference]) -> list[str]:
+    """Return the comparisons as lines of Markdown: points, interval, seeds in which the first is better."""
+    columns = list(dict.fromkeys(one.split for one in found))
+    lines = [f"| start | comparison | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for key in dict.fromkeys((one.start, one.arm, one.reference) for one in found):
+        start, arm, reference = key
+        cells = [
+            f"{one}, {one.better} of {one.seeds}"
+            for one in found
+            if (one.start, one.arm, one.reference) == key
+        ]
+        lines.append(f"| {start} | {NAMES[arm]} - {NAMES[reference]} | {' | '.join(cells)} |")
+    return lines
+
+
+def by_kind(tables: Tables) -> list[str]:
     """Return GRPO against fine-tuning of equal computing by the kind of question, as lines of Markdown."""
-    lines = ["| start | " + " | ".join(KINDS) + " |", "|---" * (len(KINDS) + 1) + "|"]
-    for start in dict.fromkeys(run["start"] for run in runs):
+    split, questions, _ = next(iter(tables.columns.values()))
+    lines = [f"| start | {' | '.join(KINDS)} |", "|---" * (len(KINDS) + 1) + "|"]
+    for start in tables.starts():
         cells = []
         for kind in KINDS:
-            names = (start, "grpo", "sft-compute", "test_in")
-            cells.append(
-                str(compare(runs, questions, names, lambda q, kind=kind: q.extra["kind"] == kind) or "")
-            )
-        lines.append(f"| {start} | " + " | ".join(cells) + " |")
+            meant = np.array([question.extra["kind"] == kind for question in questions])
+            cells.append(str(compare(tables.runs, questions, (start, *COMPARED[1], split), meant) or ""))
+        lines.append(f"| {start} | {' | '.join(cells)} |")
     return lines
 
 
-def write_report(out: Path) -> None:
+def write_report(out: Path, *, pilots: bool = False) -> None:
     """Write tables, numbers and figure of the runs that are there."""
-    runs = read_runs(out)
-    files = {split: read_questions(out / "data" / f"{split}.jsonl") for split in ("test_in", "test_out")}
-    tested = [run for run in runs if "test_in" in run]
-    if not tested:
-        raise SystemExit(f"{out} has no test run yet: let study.py go on")
-    found = comparisons(tested, files)
-    lines = [
-        *accuracies(out, tested, files),
-        "",
-        "| start | comparison | in distribution | better | out | better |",
-    ]
-    lines.append("|---|---|---|---|---|---|")
-    for one in found:
-        if one.split == "test_in":
-            other = next(
-                d
-                for d in found
-                if (d.start, d.arm, d.reference, d.split) == (one.start, one.arm, one.reference, "test_out")
-            )
-            name = f"{NAMES[one.arm]} - {NAMES[one.reference]}"
-            lines.append(
-                f"| {one.start} | {name} | {one} | {one.better} of {one.seeds} | {other} | {other.better} of {other.seeds} |"
-            )
-    lines += [
-        "",
-        "GRPO - SFT of equal computing, by kind of question:",
-        "",
-        *by_kind(tested, files["test_in"]),
-    ]
-    lines += ["", *(f"Planned: {read_object(path)}" for path in sorted(out.glob("power-*.json")))]
-    write_atomically(out / "report.md", "\n".join(lines) + "\n")
-    write_json(out / "report.json", {"comparisons": [vars(one) for one in found]})
-    draw(found, out / "report.png")
+    tables = read_tables(out, pilots=pilots)
+    found = comparisons(tables)
+    lines = [*accuracies(tables), "", *comparison_table(found), ""]
+    lines += ["GRPO - SFT of equal computing, by kind of question:", "", *by_kind(tables), ""]
+    for path in sorted(out.glob("power-*.json")):
+        planned = read_object(path)
+        lines.append(
+            f"Planned by {planned['pilots']} comparisons of pilots: {planned['seeds']} seeds can see a "
+            f"difference of {100 * planned['detectable']:.1f} points with power {planned['power']}."
+        )
+    name = "pilots" if pilots else "report"
+    write_atomically(out / f"{name}.md", "\n".join(lines) + "\n")
+    write_json(out / f"{name}.json", {"comparisons": [asdict(one) for one in found]})
+    draw(found, out / f"{name}.png")
     print("\n".join(lines))
 
 
@@ -286,17 +324,15 @@ def draw(found: Sequence[Difference], picture: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    shown = [d for d in found if (d.arm, d.reference) in COMPARED]
-    rows = list(dict.fromkeys((d.start, d.reference) for d in shown))
+    shown = [one for one in found if (one.arm, one.reference) in COMPARED]
+    rows = list(dict.fromkeys((one.start, one.reference) for one in shown))
     figure, axis = pyplot.subplots(figsize=(7, 0.5 * len(rows) + 1.3))
-    for shift, (split, label) in enumerate(
-        (("test_in", "in distribution"), ("test_out", "out of distribution"))
-    ):
-        own = [d for d in shown if d.split == split]
-        heights = [rows.index((d.start, d.reference)) + 0.2 * shift - 0.1 for d in own]
-        middle = [100 * d.value for d in own]
-        bars = [[100 * (d.value - d.low) for d in own], [100 * (d.high - d.value) for d in own]]
-        axis.errorbar(middle, heights, xerr=bars, fmt="os"[shift], capsize=3, label=label)
+    for place, column in enumerate(dict.fromkeys(one.split for one in shown)):
+        own = [one for one in shown if one.split == column]
+        heights = [rows.index((one.start, one.reference)) + 0.15 * place for one in own]
+        bars = [[100 * (one.value - one.low) for one in own], [100 * (one.high - one.value) for one in own]]
+        middle = [100 * one.value for one in own]
+        axis.errorbar(middle, heights, xerr=bars, fmt="osD"[place % 3], capsize=3, label=column)
     axis.axvline(0, color="black", lw=0.8)
     axis.set_yticks(range(len(rows)), [f"{start}: GRPO - {NAMES[reference]}" for start, reference in rows])
     axis.invert_yaxis()
@@ -316,7 +352,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, help="folder of study.py")
-    write_report(parser.parse_args().out)
+    parser.add_argument("--pilots", action="store_true", help="the runs on validation")
+    options = parser.parse_args()
+    write_report(options.out, pilots=options.pilots)
 
 
 if __name__ == "__main__":
