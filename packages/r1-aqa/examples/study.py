@@ -4,8 +4,8 @@
     python packages/r1-aqa/examples/study_report.py runs/aqa-study
 
 Each run is a file, `runs/START-ARM-RATE-SEED.json`, with the verdict on every question; one that is there is
-not made again, so the command can be killed and started again at any moment, with other workers, and seeds can
-be added later. What makes the comparison fair:
+not made again, so the command can be killed and started again at any moment, with other workers, and seeds
+can be added later. What makes the comparison fair:
 
 - a seed has its own scenes, weights and order of questions; all seeds are tested on the same scenes;
 - fine-tuning and reinforcement start from the same model and learn from the same questions: `sft` sees each

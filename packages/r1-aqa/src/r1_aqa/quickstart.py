@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.model import ModelConfig
@@ -24,6 +25,9 @@ from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
 from r1_aqa.files import remove_leftovers, replace_folder, write_atomically, write_json
 from r1_aqa.lock import sole_writer
+
+if TYPE_CHECKING:
+    from r1_aqa.evaluators.statistics import Interval
 
 logger = logging.getLogger(__name__)
 
@@ -232,13 +236,41 @@ def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Pa
     page = RolloutsConfig(run=config.out / "grpo", out=config.out / "rollouts.html", data=(files[1],))
     show_rollouts(page)
     first, late = rollout_accuracy(config.out / "grpo" / "log.jsonl")
+    difference = gain(config, read_questions(files[2]))
     print(
         f"held-out accuracy: {result.before:.0%} random, {result.sft:.0%} after SFT, "
         f"{result.grpo:.0%} after GRPO ({result.silent:.0%} with silence, {result.chance:.0%} by chance)\n"
-        f"right rollouts of GRPO: {first:.0%} in its first updates, {late:.0%} in its last"
+        f"right rollouts of GRPO: {first:.0%} in its first updates, {late:.0%} in its last\n"
+        f"{describe_gain(difference)}"
     )
     say_what_next(config, files[2])
     return result
+
+
+def gain(config: QuickstartConfig, questions: Sequence[Question]) -> Interval:
+    """Return by how much more questions are right after reinforcement than before it; clips are drawn."""
+    from r1_aqa.evaluators.predictions import PredictionFile
+    from r1_aqa.evaluators.statistics import interval
+    from r1_aqa.rewards.verdicts import judge
+
+    def right(name: str) -> list[bool]:
+        file = PredictionFile(config.out / "scores" / name / "predictions.jsonl")
+        found = zip(questions, file.run("given", len(questions)), strict=True)
+        return [judge(p.output if p else None, q.choices, q.answer or "").strict for q, p in found]
+
+    changes = [after - before for after, before in zip(right("grpo"), right("sft"), strict=True)]
+    return interval(changes, [str(question.audio) for question in questions])
+
+
+def describe_gain(difference: Interval) -> str:
+    """Return in words whether reinforcement helped on the held-out questions."""
+    verdict = (
+        "it helped" if difference.low > 0 else "it did harm" if difference.high < 0 else "none can be told"
+    )
+    return (
+        f"by reinforcement: {100 * difference.value:+.1f} points of {difference.count} held-out questions "
+        f"(95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}): {verdict}"
+    )
 
 
 def say_what_next(config: QuickstartConfig, test: Path) -> None:
