@@ -6,8 +6,8 @@ For maintainers, after the benchmark's file has changed (this network reaches no
     python packages/r1-aqa/benchmarks/mmau_versions.py clone
 
 Every version of `mmau-test-mini.json` and `mmau-test.json` in the clone's history is read, the fingerprint of
-X
-versions with the same questions the first one counts. What else is in the table stays.
+its questions taken, and `r1_aqa/data/versions.json` written: fingerprint -> name with the commit's date. The
+first of two versions with the same questions counts. What else is in the table stays.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import soundfile
+from r1_aqa.cli import main
 from r1_aqa.config.score import ScoreConfig
 from r1_aqa.data import parquet
 from r1_aqa.data.benchmark import load_benchmark
@@ -227,6 +228,22 @@ def test_mmau_keeps_its_own_form_so_that_official_scripts_read_it(asked: list) -
     assert found.version.startswith("MMAU test-mini of the hub, 2025-08-19 (v05.15.25) [")
 
 
+def test_a_model_is_evaluated_by_a_benchmarks_name(
+    asked: list, tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--model", tiny_model_folder, "--out", tmp_path / "scores", "--max_new_tokens", 2]
+    flags += ["--check_heard", "false", "--bootstrap", 10]
+    assert main(["evaluate", "mmau-test-mini", *map(str, flags)]) == 0
+    shown = capsys.readouterr()
+    scores = json.loads((tmp_path / "scores/scores.json").read_text())
+    assert scores["version"].startswith("MMAU test-mini of the hub, 2025-08-19 (v05.15.25) [")
+    assert scores["version"] in shown.err
+    assert (scores["num_questions"], scores["num_unreadable"]) == (3, 0)
+    submission = json.loads((tmp_path / "scores/submission.json").read_text())
+    assert [row["id"] for row in submission] == ["id-0", "id-1", "id-2"]
+    assert all("model_output" in row for row in submission)
+
+
 def test_questions_that_no_rule_can_judge_are_asked_but_not_counted(asked: list, tmp_path: Path) -> None:
     found = load_benchmark("mmau-pro")
     one, two, free, told = found.questions
@@ -239,6 +256,7 @@ def test_questions_that_no_rule_can_judge_are_asked_but_not_counted(asked: list,
     scores = score(ScoreConfig(predictions=answers, data=Path("mmau-pro"), bootstrap=10))
     assert (scores["num_questions"], scores["num_not_scored"]) == (2, 2)
     assert scores["strict"]["value"] == 0.5
+    assert (scores["num_to_judge"], scores["instructions"]["followed"]) == (1, 0)
 
 
 def test_mmsu_has_two_to_four_options_and_its_answer_by_text(asked: list) -> None:

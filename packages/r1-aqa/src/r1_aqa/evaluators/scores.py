@@ -20,6 +20,7 @@ from r1_aqa.data.benchmark import read_rows
 from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question, column
+from r1_aqa.evaluators.instructions import score_instructions
 from r1_aqa.evaluators.predictions import read_outputs, write_submission
 from r1_aqa.evaluators.report import plot_scores, print_scores
 from r1_aqa.evaluators.statistics import interval, mcnemar
@@ -143,6 +144,10 @@ def score_outputs(
     tables = {name: verdicts(*_known(*run))[0] for name, run in (runs or {}).items()}
     if lettered := count_lettered(asked):
         scores["letters_taken_off"] = lettered
+    if instructions := score_instructions(questions, outputs):
+        scores["instructions"] = instructions
+    if count := sum("reference" in q.extra and q.answer is None for q in questions):
+        scores["num_to_judge"] = count
     if tables:
         scores["runs"] = {name: accuracy(table) for name, table in tables.items()}
     if "silent" in tables:
