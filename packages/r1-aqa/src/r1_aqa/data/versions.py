@@ -43,6 +43,7 @@ FILES = {
 
 COMMITS = {
     "ccd9696c0111ea7060827598f310558df0b71b0a": "MMAU test-mini of the hub, 2025-08-19 (v05.15.25)",
+    "8e835a9f64ed6c703b3c9ddb6d423d9ab697061e": "MMAU test of the hub (v05.15.25)",
 }
 """Names by the commit of a data set on the hub."""
 

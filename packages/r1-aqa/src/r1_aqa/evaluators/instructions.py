@@ -1,10 +1,10 @@
 """Check whether an answer follows an instruction about its form: MMAU-Pro's `instruction following`.
 
-87 of MMAU-Pro's 5,305 questions have no right answer; they ask for a form (at most 50 words, no commas, ends
-with a phrase), which `task_identifier` names and `kwargs` details. The rules are those of the official
-script (`evaluate_mmau_pro_comprehensive.py`), with three differences: an identifier that is not known is wrong there
-and not counted here; no answer may be right there and never is here; and sentences are counted there by NLTK's
-model, here by their closing marks.
+87 of MMAU-Pro's 5,305 questions have no right answer; they ask for a form (at most 50 words, no commas, an
+end with a phrase), which `task_identifier` names and `kwargs` details. The rules are those of the official
+script (`evaluate_mmau_pro_comprehensive.py`), with three differences: a form that is not known is wrong there
+and not counted here; no answer may be right there and never is here; and sentences are counted there by
+NLTK's model, here by their closing marks.
 
     >>> follows("Number Words (at most)", {"N": 3}, "A dog barks.")
     True
