@@ -90,7 +90,10 @@ def check_quickstart(config: QuickstartConfig) -> None:
 
 def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> None:
     """Refuse what is not there before a decoder is loaded."""
-    require_file(config.source)
+    if isinstance(config, PrepareQuestionsConfig):
+        require_questions(config.source)
+    else:
+        require_file(config.source)
     require_questions(*config.against)
     require_folder(config.audio, config.against_audio)
     require_output(config.out, config.json)

@@ -131,7 +131,7 @@ def test_half_an_archive_is_told_and_never_taken_for_the_whole(make, tmp_path: P
 def test_a_killed_unpacking_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {f"audio/{number}.wav": SOUND + bytes([number]) for number in range(5)}
     archive, into, written = tar(tmp_path / "a.tar.gz", files), tmp_path / "into", []
-    write = archives.write_atomically
+    write = archives.write_sound
 
     def write_until_killed(path: Path, content: object) -> None:
         if len(written) == 3:
@@ -140,13 +140,13 @@ def test_a_killed_unpacking_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
         written.append(path.name)
         write(path, content)
 
-    monkeypatch.setattr(archives, "write_atomically", write_until_killed)
+    monkeypatch.setattr(archives, "write_sound", write_until_killed)
     with pytest.raises(KeyboardInterrupt):
         unpack(archive, into)
     assert not is_any_unpacked(into)
     (into / "audio/0.wav").write_bytes(b"cut short")
     monkeypatch.setattr(
-        archives, "write_atomically", lambda path, content: (written.append(path.name), write(path, content))
+        archives, "write_sound", lambda path, content: (written.append(path.name), write(path, content))
     )
     unpack(archive, into)
     assert written == ["0.wav", "1.wav", "2.wav", "0.wav", "3.wav", "4.wav"]

@@ -233,7 +233,8 @@ def test_a_model_is_evaluated_by_a_benchmarks_name(
 ) -> None:
     flags = ["--model", tiny_model_folder, "--out", tmp_path / "scores", "--max_new_tokens", 2]
     flags += ["--check_heard", "false", "--bootstrap", 10]
-    assert main(["evaluate", "mmau-test-mini", *map(str, flags)]) == 0
+    main(["evaluate", "mmau-test-mini", *map(str, flags)])
+    assert len(asked) == 1
     shown = capsys.readouterr()
     scores = json.loads((tmp_path / "scores/scores.json").read_text())
     assert scores["version"].startswith("MMAU test-mini of the hub, 2025-08-19 (v05.15.25) [")
@@ -257,6 +258,15 @@ def test_questions_that_no_rule_can_judge_are_asked_but_not_counted(asked: list,
     assert (scores["num_questions"], scores["num_not_scored"]) == (2, 2)
     assert scores["strict"]["value"] == 0.5
     assert (scores["num_to_judge"], scores["instructions"]["followed"]) == (1, 0)
+
+
+def test_questions_are_prepared_from_a_folder_of_parquet_files(tmp_path: Path) -> None:
+    mmsu(tmp_path)
+    out = tmp_path / "prepared.jsonl"
+    main(["prepare", "questions", str(tmp_path), "--out", str(out), "--validation_share", "0"])
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["audio"] for row in rows[:2]] == ["unpacked/audio/age_00.wav", "unpacked/audio/gender_01.wav"]
+    assert rows[0]["task_name"] == "age"
 
 
 def test_mmsu_has_two_to_four_options_and_its_answer_by_text(asked: list) -> None:
@@ -292,18 +302,18 @@ def test_sounds_given_by_their_folder_are_not_downloaded(asked: list, tmp_path: 
 def test_a_killed_unpacking_of_sounds_within_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mmau_test_mini(tmp_path)
     written: list[str] = []
-    write = parquet.write_atomically
+    write = parquet.write_sound
 
-    def write_until_killed(path: Path, content: bytes) -> None:
+    def write_until_killed(path: Path, content: Callable) -> None:
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(path.name)
         write(path, content)
 
-    monkeypatch.setattr(parquet, "write_atomically", write_until_killed)
+    monkeypatch.setattr(parquet, "write_sound", write_until_killed)
     with pytest.raises(KeyboardInterrupt):
         load_benchmark(str(tmp_path))
-    monkeypatch.setattr(parquet, "write_atomically", write)
+    monkeypatch.setattr(parquet, "write_sound", write)
     before = (tmp_path / "unpacked/audio/id-0.wav").stat().st_mtime_ns
     found = load_benchmark(str(tmp_path))
     assert [question.audio.read_bytes() for question in found.questions] == [sound(n) for n in range(3)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import re
 import shutil
 import tarfile
@@ -23,7 +24,7 @@ from typing import IO
 from audio_common.files import is_audio
 from audio_common.strict_json import JSONError, read_object
 
-from r1_aqa.files import remove_leftovers, write_atomically, write_json
+from r1_aqa.files import TEMPORARY, remove_leftovers, write_json
 from r1_aqa.output import Progress
 
 logger = logging.getLogger(__name__)
@@ -97,8 +98,20 @@ def unpack(archive: Path, folder: Path) -> None:
             _write(sound, folder)
             count += 1
             progress.advance()
+    os.sync()
     write_json(_mark(archive, folder), {"bytes": archive.stat().st_size, "sounds": count})
     logger.info("%d sounds of %s are in %s", count, archive.name, folder)
+
+
+def write_sound(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a sound whole or not at all; flushed by nobody but the caller, once for thousands of them."""
+    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}{TEMPORARY}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _mark(archive: Path, folder: Path) -> Path:
@@ -113,7 +126,7 @@ def _write(sound: _Sound, folder: Path) -> None:
     if not path.parent.resolve().is_relative_to(folder.resolve()):
         raise ArchiveError(f"{path.parent} leads out of {folder}; remove the link, and try again")
     with sound.open() as content:
-        write_atomically(path, lambda place: _copy(content, place, sound.size))
+        write_sound(path, lambda place: _copy(content, place, sound.size))
 
 
 def _copy(content: IO[bytes], place: Path, size: int) -> None:

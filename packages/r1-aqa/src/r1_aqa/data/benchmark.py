@@ -70,7 +70,7 @@ def load_benchmark(
     if not usable:
         raise ValueError(f"no question of {file} can be used; the first: {questions[0].fault}")
     if audio is not None:
-        usable = [_moved(question, audio) for question in usable]
+        usable = [move_sounds(question, audio) for question in usable]
     if not any(os.path.isfile(question.audio) for question in usable):
         raise FileNotFoundError(f"no audio of {file} is there, not even {usable[0].audio}; give --audio")
     moved = iter(usable)
@@ -118,7 +118,8 @@ def read_rows(
     return Rows(kept, bad, version)
 
 
-def _moved(question: Question, folder: Path) -> Question:
+def move_sounds(question: Question, folder: Path) -> Question:
+    """Return a question with its sounds as they are in another folder, by names or by the ends of paths."""
     first, *further = [_find_audio(folder, audio) for audio in question.audios]
     return replace(question, audio=first, further_audio=tuple(further))
 

@@ -21,9 +21,9 @@ from audio_common.strict_json import JSONError, read_object, read_records
 
 from r1_aqa.data import parquet
 from r1_aqa.data.archive import is_any_unpacked, is_archive, is_unpacked, unpack
-from r1_aqa.data.hub import download, is_known
+from r1_aqa.data.hub import HUB, download, is_known
 from r1_aqa.data.readers import read_questions
-from r1_aqa.files import is_stream, to_json, write_atomically, write_json
+from r1_aqa.files import is_stream, remove_leftovers, to_json, write_atomically, write_json
 from r1_aqa.lock import sole_writer
 
 # What is newest comes first: MMAR's JSONL has the rubrics that its JSON lacks.
@@ -61,7 +61,8 @@ def find_layout(source: str, *, with_sounds: bool = True) -> Layout:
     if is_known(source):
         found = download(source, with_sounds=False)
         # An archive whose sounds are all unpacked need not be kept, nor fetched again.
-        if with_sounds and not is_any_unpacked(found.unpacked):
+        archives = HUB[source.partition("@")[0]].sounds
+        if with_sounds and archives and not is_any_unpacked(found.unpacked):
             found = download(source)
         return replace(_look_into(found.folder, found.unpacked, with_sounds), commit=found.commit)
     path = Path(source)
@@ -104,6 +105,7 @@ def _read_parquet(
     before = _state_of(unpacked)
     if before not in (wanted, wanted | {"sounds": has_sounds}):
         with sole_writer(unpacked, folder=True):
+            remove_leftovers(unpacked / "audio")
             if before.get("tables") != wanted["tables"]:
                 shutil.rmtree(unpacked / "audio", ignore_errors=True)  # of another version
                 rows = parquet.read_rows(tables)
@@ -111,6 +113,7 @@ def _read_parquet(
                 write_json(unpacked / MADE_OF, wanted | {"sounds": False})
             if wanted["sounds"]:
                 parquet.write_sounds(tables, parquet.paths_of(read_records(questions)), unpacked)
+                os.sync()
             write_json(unpacked / MADE_OF, wanted)
     # Rows without sounds within name files of an archive beside the tables.
     apart = with_sounds and not has_sounds

@@ -20,7 +20,8 @@ from typing import Any
 from audio_common.files import is_audio
 from audio_common.strict_json import JSONError, parse_object
 
-from r1_aqa.files import to_json, write_atomically
+from r1_aqa.data.archive import write_sound
+from r1_aqa.files import to_json
 from r1_aqa.output import Progress
 
 Row = dict[str, Any]
@@ -95,7 +96,8 @@ def open_parquet(file: Path) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(file)
+        # Read as it is needed, not all beforehand: a gigabyte of sounds is in one file.
+        return pyarrow.parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
         raise ValueError(
             f"{file} is no Parquet file, or damaged ({str(error)[:200]}); fetch it again"
@@ -156,4 +158,4 @@ def _write_sound(path: Path, content: Any) -> None:
     # A row without sound has none here either: it is told when it is asked about.
     if content is None or (path.is_file() and path.stat().st_size == content.size):
         return
-    write_atomically(path, content.to_pybytes())
+    write_sound(path, lambda place: place.write_bytes(content))
