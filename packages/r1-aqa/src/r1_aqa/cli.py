@@ -27,7 +27,7 @@ from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.score import ScoreConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
-from r1_aqa.data.benchmark import HUB, is_known
+from r1_aqa.data.hub import HUB, is_known
 from r1_aqa.files import is_stream
 from r1_aqa.models.run_folder import MODEL_FILES, find_model
 
@@ -46,6 +46,17 @@ def require_audio_llm(name: str) -> None:
         raise FileNotFoundError(
             f"{name} is no model: it has neither {' nor '.join(MODEL_FILES)}, nor has a best/ or last/ in it"
         )
+
+
+def require_questions(*sources: str | Path) -> None:
+    """Raise for what is no file of questions, no folder, and no benchmark's name."""
+    for source in sources:
+        if is_known(str(source)) or Path(source).is_dir():
+            continue
+        try:
+            require_file(Path(source))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; known benchmarks: {', '.join(HUB)}") from error
 
 
 def require_output(*paths: Path | None, is_folder: bool = False) -> None:
@@ -79,7 +90,11 @@ def check_quickstart(config: QuickstartConfig) -> None:
 
 def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> None:
     """Refuse what is not there before a decoder is loaded."""
-    require_file(config.source, *config.against)
+    if isinstance(config, PrepareQuestionsConfig):
+        require_questions(config.source)
+    else:
+        require_file(config.source)
+    require_questions(*config.against)
     require_folder(config.audio, config.against_audio)
     require_output(config.out, config.json)
 
@@ -105,11 +120,7 @@ def check_train(config: TrainConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse missing questions, model or folder before torch is loaded; benchmarks have names, too."""
-    if not is_known(config.data):
-        try:
-            require_file(Path(config.data))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}; known benchmarks: {', '.join(HUB)}") from error
+    require_questions(config.data)
     require_audio_llm(config.model)
     require_folder(config.audio)
     require_output(config.out, is_folder=True)
@@ -118,7 +129,8 @@ def check_evaluate(config: EvaluateConfig) -> None:
 
 def check_score(config: ScoreConfig) -> None:
     """Refuse missing files, and one standard input for two."""
-    require_file(config.predictions, config.data, config.versus)
+    require_file(config.predictions, config.versus)
+    require_questions(config.data)
     require_one_stream(predictions=config.predictions, data=config.data, versus=config.versus)
     require_output(config.out, is_folder=True)
     require_output(config.json)

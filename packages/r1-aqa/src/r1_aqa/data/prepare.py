@@ -20,9 +20,10 @@ from r1_aqa.config.prepare import (
     PrepareQuestionsConfig,
 )
 from r1_aqa.data.avqa import VIDEO, MediaIndex, visual_reason
-from r1_aqa.data.benchmark import load_benchmark
+from r1_aqa.data.benchmark import load_benchmark, move_sounds
 from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds
 from r1_aqa.data.clips import parse_clips
+from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question, QuestionError, write_questions
 from r1_aqa.data.readers import parse_avqa, parse_file
@@ -58,10 +59,12 @@ def _prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsCo
 def prepare_questions(config: PrepareQuestionsConfig) -> Report:
     """Read a file of questions of any kind, check the audio, write plain JSONL and a report."""
     report = Report()
-    questions = list(_readable(parse_file(config.source), report))
-    if config.audio is not None:
-        folder = config.audio
+    layout = find_layout(str(config.source), with_sounds=config.audio is None)
+    questions = list(_readable(parse_file(layout.questions), report))
+    if folder := config.audio:
         questions = [(where, replace(q, audio=folder / q.audio.name)) for where, q in questions]
+    elif layout.audio:
+        questions = [(where, move_sounds(q, layout.audio)) for where, q in questions]
     return finish(config, questions, report)
 
 

@@ -59,6 +59,7 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
     """Return a line for each thing that was cut, left out or changed before scoring."""
     counts = (
         ("num_not_scored", "without a known answer (in no number above)"),
+        ("num_to_judge", "of these are open: their answers are kept for a judge to read"),
         ("num_unreadable", "whose audio cannot be read, or is skipped as too long (wrong)"),
         ("num_cut", "of whose sound only a part was heard"),
         ("num_windowed", "whose long sound was asked about in windows"),
@@ -66,6 +67,11 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
         ("letters_taken_off", "whose options were compared without their letters (strict)"),
     )
     lines = [f"{scores[name]} questions {what}" for name, what in counts if scores.get(name)]
+    if told := scores.get("instructions"):
+        lines.append(
+            f"{told['followed']} of {told['total']} instructions about an answer's form were followed (in no "
+            f"accuracy above); {told['not_judged']} of a form that is not known"
+        )
     for name, what in (
         ("bad_rows", "rows that cannot be used"),
         ("bad_answers", "rows that are no answers"),

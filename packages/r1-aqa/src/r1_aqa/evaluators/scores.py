@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from r1_aqa.config.score import ScoreConfig
-from r1_aqa.data.benchmark import identify, read_rows
+from r1_aqa.data.benchmark import read_rows
+from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question, column
+from r1_aqa.evaluators.instructions import score_instructions
 from r1_aqa.evaluators.predictions import read_outputs, write_submission
 from r1_aqa.evaluators.report import plot_scores, print_scores
 from r1_aqa.evaluators.statistics import interval, mcnemar
@@ -142,6 +144,10 @@ def score_outputs(
     tables = {name: verdicts(*_known(*run))[0] for name, run in (runs or {}).items()}
     if lettered := count_lettered(asked):
         scores["letters_taken_off"] = lettered
+    if instructions := score_instructions(questions, outputs):
+        scores["instructions"] = instructions
+    if count := sum("reference" in q.extra and q.answer is None for q in questions):
+        scores["num_to_judge"] = count
     if tables:
         scores["runs"] = {name: accuracy(table) for name, table in tables.items()}
     if "silent" in tables:
@@ -206,13 +212,14 @@ def score(config: ScoreConfig) -> Scores:
         ValueError: the file's answers are not to these questions.
         BusyError: another process writes into `out`.
     """
-    rows = read_rows(config.data, bad_rows=config.bad_rows)
+    layout = find_layout(str(config.data), with_sounds=False)
+    rows = read_rows(layout.questions, bad_rows=config.bad_rows, commit=layout.commit)
     questions = rows.questions
     check_columns(questions, config.by)
     bad_answers: list[str] = []
     outputs = read_outputs(config.predictions, questions, faults=bad_answers)
     scores = score_outputs(questions, outputs, by=config.by, draws=config.bootstrap, seed=config.seed)
-    scores["benchmark"], scores["version"] = str(config.data), identify(config.data)
+    scores["benchmark"], scores["version"] = str(config.data), rows.version
     scores["bad_rows"] = rows.bad_rows
     say_letters(scores)
     if config.versus:
@@ -222,7 +229,7 @@ def score(config: ScoreConfig) -> Scores:
     with sole_writer(config.out, folder=True) if config.out else nullcontext():
         if config.out:
             remove_leftovers(config.out)
-            save_scores(config.out, scores, config.data, questions, outputs)
+            save_scores(config.out, scores, layout.questions, questions, outputs)
         show_scores(scores, config.json)
     return scores
 
