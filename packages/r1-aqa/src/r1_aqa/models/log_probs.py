@@ -174,7 +174,8 @@ def score_completions(
                     with_entropies=with_entropies,
                 )
             )
-            return kept[0][0][..., None]  # logits have three axes
+            # Three axes, as logits have; a copy, for FSDP wants no view.
+            return torch.stack([kept[0][0]], -1)
 
         tails = rows, completion_ids, completion_mask
         found = _run(llm, prompts, *tails, read, share_prefix=share_prefix)[..., 0]

@@ -27,7 +27,6 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from trl import GRPOConfig, GRPOTrainer
-from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from r1_aqa.config.train import GRPOTrainConfig
@@ -115,14 +114,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
 
             return sample(self, self._rows)
         self.model_wrapped.eval()
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.accelerator.state.deepspeed_plugin is not None,
-            ) as model,
-            self.accelerator.autocast(),
-        ):
+        with self.whole_weights() as model, self.accelerator.autocast():
             ids = self._roll_out(replace(self.llm, model=model))
         self.model_wrapped.train()
         return [cut_at_end(row, self.ends) for row in ids.tolist()], None
@@ -161,10 +153,10 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         **_: Any,
     ) -> tuple[Tensor | None, ...]:
         ids, mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
-        # Rows without a token that counts are not run, but for one: wrapped models must be called.
-        live = (
-            mask.any(1).nonzero()[:, 0] if mask.any() else torch.zeros(1, dtype=torch.long, device=ids.device)
-        )
+        # Rows without a token that counts are not run, but for one: wrapped models must be called. Where each
+        # call gathers weights, all processes must call equally often.
+        live = torch.arange(len(ids), device=ids.device) if self.is_sharded else mask.any(1).nonzero()[:, 0]
+        live = live if len(live) else torch.zeros(1, dtype=torch.long, device=ids.device)
         log_probs, bits = [], []
         # As many rows at once as TRL says, for the memory of what the layers keep.
         for chunk in live.split(batch_size or len(ids)):
@@ -181,7 +173,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
     ) -> tuple[Tensor, Tensor | None]:
         llm = replace(self.llm, model=model)  # the policy as it is wrapped, or the reference
         if self.config.share:
-            prompts, index = self.prompts.distinct(rows, ids.device)
+            prompts, index = self.prompts.distinct(rows, ids.device, as_features=self.is_sharded)
         else:
             # As plain TRL would: every rollout with features of its own, through the encoder.
             inputs = {k: v.to(ids.device) for k, v in self.prompts.inputs(rows).items()}
