@@ -44,7 +44,7 @@ class ResumableTrainer(Trainer):
         return is_sharded(self.accelerator)
 
     def whole_weights(self) -> AbstractContextManager[nn.Module]:
-        """Return a block in which the model, yielded bare, can be called in any way; all processes enter it."""
+        """Return a block, entered by all processes, in which the yielded model can be called in any way."""
         return whole_weights(self.model_wrapped, self.accelerator)
 
     def note_loss(self, rows: list[int], loss: Tensor) -> Tensor:

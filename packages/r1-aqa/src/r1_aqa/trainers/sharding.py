@@ -1,8 +1,8 @@
 """Weights that are shared out among processes (FSDP 2, DeepSpeed's ZeRO-3), and how to have them whole.
 
 A pass with gradients calls the wrapped model as always, and all processes do so equally often. Sampling and
-the embedding of prompts call parts of the model, one process more often than the other: for these each process
-holds all weights for a while, in the number format of the computation.
+the embedding of prompts call parts of the model, one process more often than the other: for these each
+process holds all weights for a while, in the number format of the computation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def _fsdp(accelerator: Accelerator) -> Any:
 
 
 def set_up_sharding(accelerator: Accelerator) -> None:
-    """Refuse settings of a launcher with which training would fail late, and keep the model's results as they are.
+    """Refuse a launcher's settings with which training would fail late; leave the model's results unrounded.
 
     Raises:
         ValueError: what to change.
@@ -37,7 +37,7 @@ def set_up_sharding(accelerator: Accelerator) -> None:
     if fsdp is not None:
         if fsdp.fsdp_version != 2:
             raise ValueError(
-                f"FSDP {fsdp.fsdp_version} is not supported: set fsdp_version: 2 (recipes/accelerate/fsdp.yaml)"
+                f"FSDP {fsdp.fsdp_version} is not supported; set fsdp_version: 2, as recipes/accelerate/fsdp.yaml has"
             )
         if fsdp.mixed_precision_policy is not None:
             # accelerate would have log-probabilities, which are read inside the model, rounded to bfloat16.
@@ -74,7 +74,7 @@ def whole_weights(model: nn.Module, accelerator: Accelerator) -> Iterator[nn.Mod
 @contextmanager
 def _gathered(root: Any) -> Iterator[None]:
     parts = [module for module in root.modules() if isinstance(module, FSDPModule)]
-    # The first call makes the root known as the root: else a part that is called first would take it for itself.
+    # The first call makes the root known as such: else a part that is called first would take itself for it.
     root.begin = lambda: None
     register_fsdp_forward_method(root, "begin")
     root.begin()
