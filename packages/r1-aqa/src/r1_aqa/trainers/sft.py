@@ -99,7 +99,7 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def _answer_logits(self, model: nn.Module, rows: list[int], labels: Tensor) -> Tensor:
-        prompts, index = self.prompts.distinct(rows, labels.device)
+        prompts, index = self.prompts.distinct(rows, labels.device, as_features=self.is_sharded)
         mask = (labels != IGNORED).long()
         # -100 is no token; masked positions may hold any.
         ids = labels.masked_fill(labels == IGNORED, self.llm.tokenizer.pad_token_id)
