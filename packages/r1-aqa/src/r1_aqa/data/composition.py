@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -138,20 +139,27 @@ class SoundShape:
         lasts = heard[np.concatenate([cuts, [len(heard) - 1]])]
         return [Window(int(first), int(last - first) + 1) for first, last in zip(firsts, lasts, strict=True)]
 
+    @cached_property
     def steady(self) -> list[Window]:
         """Return the stretches without a pause that one hears (0.2 s), of its full loudness somewhere."""
         return [run for run in self.runs(STEADY_DB, 0.2) if self._is_loud(run)]
 
-    def bursts(self, least: float = 0.25) -> list[Window]:
-        """Return single sounds that can be counted: a pause of 0.1 s on both sides, at least this long."""
-        return [run for run in self.runs(HEARD_DB, 0.1) if run.seconds >= least - 1e-9 and self._is_loud(run)]
+    @cached_property
+    def bursts(self) -> list[Window]:
+        """Return single sounds that can be counted: a pause of 0.1 s on both sides, at least 0.25 s long."""
+        least = round(0.25 / FRAME_SECONDS)
+        return [run for run in self._sounding if run.length >= least and self._is_loud(run)]
+
+    @cached_property
+    def _sounding(self) -> list[Window]:
+        return self.runs(HEARD_DB, 0.1)
 
     def heard_windows(self, seconds: float) -> list[Window]:
         """Return windows of at most so many seconds that begin and end with sound, one for each beginning."""
         heard = self.levels >= self.levels.max() - HEARD_DB
-        longest = max(1, round(seconds / FRAME_SECONDS))
+        longest = max(1, int(seconds / FRAME_SECONDS + 1e-6))
         found = []
-        for run in self.runs(HEARD_DB, 0.1):
+        for run in self._sounding:
             # A long stretch may be entered anywhere; of a short one the beginning belongs to it.
             last = max(run.start, run.start + run.length - longest)
             for start in sorted({*range(run.start, last + 1, 4), last}):
@@ -207,8 +215,8 @@ def steady_window(shape: SoundShape, seconds: float, rng: random.Random) -> Wind
     Raises:
         ValueError: no stretch of the recording is that long.
     """
-    length = round(seconds / FRAME_SECONDS)
-    fitting = [run for run in shape.steady() if run.length >= length]
+    length = int(seconds / FRAME_SECONDS + 1e-6)
+    fitting = [run for run in shape.steady if run.length >= length]
     if not fitting:
         raise ValueError(f"the recording does not sound for {seconds:g} s without a pause")
     run = rng.choice(fitting)

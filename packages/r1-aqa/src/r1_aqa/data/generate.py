@@ -93,8 +93,13 @@ def generate(config: PrepareGenerateConfig) -> Generation:
     Raises:
         ValueError: no question can be made; the message says why.
     """
+    with DecodePool(decode_limits(config), num_workers=2) as pool:
+        return _generate(config, pool)
+
+
+def _generate(config: PrepareGenerateConfig, pool: DecodePool) -> Generation:
     made = Generation()
-    sources = read_sources(config, made.report)
+    sources = read_sources(config, made.report, pool)
     if not sources:
         first = made.report.skipped[0] if made.report.skipped else None
         why = f"; the first: {first.where}: {first.message}" if first else ""
@@ -102,12 +107,12 @@ def generate(config: PrepareGenerateConfig) -> Generation:
     planned = plan_questions(config, sources)
     for place, why in planned.not_asked.items():
         logger.warning("%s: not asked, for %s", place, why)
-    compose_all(config, sources, planned, made)
+    compose_all(config, sources, planned, made, pool)
     _write(config, sources, planned, made)
     return made
 
 
-def read_sources(config: PrepareGenerateConfig, report: Report) -> list[SourceClip]:
+def read_sources(config: PrepareGenerateConfig, report: Report, pool: DecodePool) -> list[SourceClip]:
     """Return the clips that can be used; the report gets the others."""
     clips: list[LabelledClip] = []
     for where, found in read_clips(config):
@@ -117,7 +122,7 @@ def read_sources(config: PrepareGenerateConfig, report: Report) -> list[SourceCl
             report.skip(where, found)
         else:
             clips.append(found)
-    checks, failures = _check(config, [clip.audio for clip in clips if clip.audio is not None])
+    checks, failures = _check(config, [clip.audio for clip in clips if clip.audio is not None], pool)
     shared: dict[Path, str] = {}
     if config.against:
         shared = check_recordings(config, [clip.audio for clip in clips if clip.audio is not None])[1]
@@ -173,11 +178,12 @@ def compose_all(
     sources: Sequence[SourceClip],
     planned: GeneratedQuestions,
     made: Generation,
+    pool: DecodePool,
 ) -> None:
     """Compose the sounds that are not there yet, and make the questions."""
     by_name = {source.clip.name: source for source in sources}
     total, there = sum(map(len, planned.plans.values())), 0
-    with DecodePool(decode_limits(config)) as pool, Progress("Composing sounds", total) as shown:
+    with Progress("Composing sounds", total) as shown:
         load = lru_cache(KEPT_SOUNDS)(partial(_samples, config, by_name, pool))
         for split, plans in planned.plans.items():
             numbers = Counter[str]()
@@ -212,7 +218,9 @@ def flac_bytes(samples: np.ndarray) -> bytes:
 # ------------------------------------------------------------------------------------------ the source
 
 
-def _check(config: PrepareGenerateConfig, paths: Iterable[Path]) -> tuple[dict[Path, Check], dict[Path, str]]:
+def _check(
+    config: PrepareGenerateConfig, paths: Iterable[Path], pool: DecodePool
+) -> tuple[dict[Path, Check], dict[Path, str]]:
     """Decode each recording once; what was found is remembered until it changes."""
     wanted = list(dict.fromkeys(paths))
     if not wanted:
@@ -226,7 +234,7 @@ def _check(config: PrepareGenerateConfig, paths: Iterable[Path]) -> tuple[dict[P
             sample_rate=SAMPLE_RATE,
             channel=config.channel,
             describe=describe_sound,
-            decode_limits=decode_limits(config),
+            decode_limits=pool,
             progress=lambda done, total: shown.advance(done - shown.done),
         )
 

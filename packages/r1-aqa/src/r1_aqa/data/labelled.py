@@ -28,14 +28,14 @@ from audio_common.strict_json import read_object
 from r1_aqa.config.prepare import PrepareGenerateConfig
 from r1_aqa.data.clips import captions_of
 from r1_aqa.data.questions import QuestionError
-from r1_aqa.data.readers import audio_path
+from r1_aqa.data.readers import sounds_of
 from r1_aqa.data.report import Kind, Reason
 from r1_aqa.data.rows import iterate_rows
 
 SCENES = "scenes"
 """Source that stands for synthesized events."""
-INSTANCES, INSTANCE_SECONDS = 100, 5.0
-"""Synthesized events of each kind, and the length of each."""
+INSTANCES, FEWEST_INSTANCES, INSTANCE_SECONDS = 100, 10, 5.0
+"""Synthesized events of each kind: a tenth of the number of questions, within these; and their length."""
 SPLITS = ("train", "validation", "test")
 SEVERAL = Kind("several", "several labels, and no times of each", "give `timestamps`, or one label a clip")
 TOGETHER = Kind(
@@ -96,7 +96,7 @@ Row = tuple[str, "LabelledClip | QuestionError | Reason"]
 def read_clips(config: PrepareGenerateConfig) -> Iterator[Row]:
     """Yield the clips of the source that the settings name."""
     if str(config.source) == SCENES and not config.source.exists():
-        yield from _synthesized()
+        yield from _synthesized(config.num_questions)
     elif config.source.is_dir():
         yield from _of_folder(config.source)
     else:
@@ -179,16 +179,16 @@ def in_words(label: str) -> str:
     return " ".join(label.replace("_", " ").split()).rstrip(".!")
 
 
-def _synthesized() -> Iterator[Row]:
+def _synthesized(num_questions: int) -> Iterator[Row]:
     from audio_common.scenes.scene import KINDS
     from audio_common.scenes.text import label
 
     for kind in KINDS:
-        for seed in range(INSTANCES):
-            name = f"{kind}-{seed}"
+        for seed in range(min(INSTANCES, max(FEWEST_INSTANCES, num_questions // 10))):
+            name, words = f"{kind}-{seed}", label(kind)
             yield (
                 name,
-                LabelledClip(name=name, where=name, label=label(kind), recording=name, event=(kind, seed)),
+                LabelledClip(name=name, where=name, label=words, recording=name, event=(kind, seed)),
             )
 
 
@@ -240,7 +240,10 @@ def _of_manifest(config: PrepareGenerateConfig) -> Iterator[Row]:
 def _clips_of_row(
     where: str, row: dict[str, Any], config: PrepareGenerateConfig
 ) -> Iterator[LabelledClip | Reason]:
-    audio = audio_path(row, "audio", config.source.parent)
+    sounds = sounds_of(row, "audio", config.source.parent)
+    if sounds["further_audio"]:
+        raise ValueError(f"a clip is one sound; audio names {len(sounds['further_audio']) + 1}")
+    audio: Path = sounds["audio"]
     if config.audio is not None:
         audio = config.audio / audio.name
     name = row["audio"] if isinstance(row["audio"], str) else audio.name

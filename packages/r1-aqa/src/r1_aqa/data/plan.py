@@ -154,18 +154,23 @@ class Planner:
         self.room = int((config.seconds - GAP) / (LEAST_ROOM + GAP) + 1e-9)
         self.most = min(config.max_sounds, self.room)
         self.together = min(TOGETHER_SECONDS, (config.seconds - GAP) / 2 - GAP)
+        self.lasting = min(3, self.most)  # sounds that are compared by length
         self.base = self._base()
         self._fitting: dict[tuple[str, float], dict[str, list[ShapedClip]]] = {}
 
     def _base(self) -> float:
-        """Return the length that the longest sound is `LONGER` times of, seconds."""
-        free = self.config.seconds - GAP * (self.lasting + 1)
-        return int(free / (self.lasting - 1 + LONGER) / 0.25) * 0.25
+        """Return the length that the longest sound is `LONGER` times of, seconds.
 
-    @property
-    def lasting(self) -> int:
-        """Return how many sounds are compared by length."""
-        return min(3, self.most)
+        As long as there is room, and as enough labels have a clip that sounds so long without a pause.
+        """
+        free = self.config.seconds - GAP * (self.lasting + 1)
+        longest = min(LONGEST_SECONDS / LONGER, free / (self.lasting - 1 + LONGER))
+        lengths = [quarters * 0.25 for quarters in range(int(longest / 0.25 + 1e-9), 1, -1)]
+        for labels in (self.config.num_choices + 1, self.config.num_choices):
+            for length in lengths:
+                if len(self._that_fit("steady", LONGER * length)) >= labels:
+                    return length
+        return lengths[-1] if lengths else 0.0
 
     def fitting(self, kind: QuestionKind) -> dict[str, list[ShapedClip]]:
         """Return label -> clips which can be any sound of such a question, whichever option is right."""
@@ -186,23 +191,25 @@ class Planner:
     def _that_fit(self, need: str, seconds: float) -> dict[str, list[ShapedClip]]:
         def fits(clip: ShapedClip) -> bool:
             if need == "burst":
-                return bool(clip.shape.bursts())
+                return bool(clip.shape.bursts)
             if need == "span":
                 return clip.shape.span(self.together) >= seconds
             if need == "steady":
-                return any(run.seconds >= seconds - 1e-9 for run in clip.shape.steady())
+                return any(run.seconds >= seconds - 1e-9 for run in clip.shape.steady)
             return True
 
         found = {label: [clip for clip in clips if fits(clip)] for label, clips in self.clips.items()}
         return {label: clips for label, clips in found.items() if clips}
 
     def ladder(self) -> tuple[float, ...]:
-        """Return the lengths that `seconds` asks about: those for which two labels have a clip."""
+        """Return the lengths that `seconds` asks about: those for which half of the labels have a clip."""
         longest = self.config.seconds - 2 * GAP - (LEAST_ROOM + GAP)
         for size in range(self.config.num_choices, 1, -1):
             steps = LADDER[:size]
-            if len(steps) == size and steps[-1] <= longest and len(self._that_fit("steady", steps[-1])) > 1:
-                return steps
+            if len(steps) == size and steps[-1] <= longest:
+                labels = len(self._that_fit("steady", steps[-1]))
+                if labels > 1 and labels >= len(self._that_fit("steady", steps[0])) // 2:
+                    return steps
         return ()
 
     def levels(self, kind: QuestionKind) -> tuple[Difficulty, ...]:
@@ -328,7 +335,7 @@ class _Draw:
         """Return the first labels of which no two mean the same."""
         taken: list[str] = []
         for label in labels:
-            alike = self.planner.alike.get(label, frozenset())
+            alike = self._alike(label)
             is_new = label not in taken and label != anchor and anchor not in alike
             if len(taken) < size and is_new and not alike.intersection(taken):
                 taken.append(label)
@@ -410,7 +417,7 @@ class _Draw:
 
     def _repeated(self, label: str, times: int) -> list[_Sound]:
         clip = self._clip(label)
-        burst = self.rng.choice(clip.shape.bursts())
+        burst = self.rng.choice(clip.shape.bursts)
         window = Window(burst.start, min(burst.length, round(BURST_SECONDS / FRAME_SECONDS)))
         gain = self._gain()
         return [
@@ -460,9 +467,16 @@ class _Draw:
 
     def _outside(self, labels: set[str | None], number: int) -> list[str]:
         """Return other labels, that mean none of these."""
-        alike = {other for label in labels if label for other in self.planner.alike.get(label, ())}
-        others = [label for label in self.labels if label not in labels and label not in alike]
-        return self.rng.sample(others, min(number, len(others)))
+        taken: list[str] = []
+        barred = {other for label in labels if label for other in (label, *self._alike(label))}
+        for label in self.rng.sample(self.labels, len(self.labels)):
+            if len(taken) < number and label not in barred:
+                taken.append(label)
+                barred |= self._alike(label)
+        return taken
+
+    def _alike(self, label: str) -> frozenset[str]:
+        return self.planner.alike.get(label, frozenset())
 
     def _row(self, labels: Sequence[str], first: int = 0) -> list[_Sound]:
         return [
