@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from audio_common.scenes import text
 from audio_common.scenes.scene import KINDS
-from audio_common.scenes.text import label
 from r1_aqa.cli import main
 from r1_aqa.config.prepare import PrepareGenerateConfig
 from r1_aqa.data import generate as module
@@ -132,6 +132,7 @@ def test_files_are_questions_as_all_verbs_read_them(made: tuple[PrepareGenerateC
         assert set(events[0]) == {"text", "onset", "offset"}
     report = json.loads((config.out.parent / "q.report.json").read_text())
     assert report["splits"]["train"]["questions"] == report["kept"] == len(generation.questions["train"])
+    assert report["splits"]["test"]["text_only"] < 0.6
     assert report["splits"]["train"]["first_option"] == pytest.approx(
         report["splits"]["train"]["chance"], abs=0.06
     )
@@ -323,7 +324,7 @@ def test_bad_files_are_reported_and_end_nothing(
         "horn/silent.wav": "silent",
     }
     assert len(read_questions(out)) == 6
-    assert "always the first option is right in" in capsys.readouterr().err
+    assert "without hearing, always the first option is right in" in capsys.readouterr().err
 
 
 def test_a_benchmarks_recordings_are_left_out(tmp_path: Path) -> None:
@@ -356,7 +357,7 @@ def test_synthesized_events_need_no_data(tmp_path: Path) -> None:
     )
     questions = generate(config).questions
     assert [len(questions[split]) for split in ("train", "validation")] == [2, 2]
-    names = {label(kind) for kind in KINDS}
+    names = {text.label(kind) for kind in KINDS}
     assert all(set(q.choices) <= names for found in questions.values() for q in found)
 
 

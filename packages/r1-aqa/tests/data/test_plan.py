@@ -10,8 +10,10 @@ import pytest
 from r1_aqa.config.prepare import PrepareGenerateConfig, QuestionKind
 from r1_aqa.data.composition import SoundShape, describe_sound
 from r1_aqa.data.plan import ANCHORED, NUMBERS, Plan, Planner, ShapedClip
+from r1_aqa.data.text_probe import text_only_accuracy
 
 KINDS = get_args(QuestionKind)
+SPLITS = ("train", "test")
 LABELS = tuple("abcdefghij")
 NEAR = {label: [other for other in LABELS if other != label] for label in LABELS}
 
@@ -37,34 +39,8 @@ def clips() -> list[ShapedClip]:
 
 @pytest.fixture(scope="module")
 def plans(clips: list[ShapedClip]) -> dict[tuple[str, QuestionKind], list[Plan]]:
-    return {
-        (split, kind): Planner(clips, NEAR, config(seed=seed), split).plan(kind, 120)
-        for seed, split in enumerate(("train", "test"))
-        for kind in KINDS
-    }
-
-
-def text_probe(train: list[Plan], test: list[Plan]) -> float:
-    """Return the accuracy of guessing from text alone: how often an option was right when it was shown,
-    with this question, beside each of the others, and at its place."""
-
-    def features(plan: Plan, choice: str) -> list[tuple[str, ...]]:
-        place = plan.choices.index(choice)
-        beside = [("beside", choice, other) for other in plan.choices if other != choice]
-        return [("option", choice), ("asked", plan.question, choice), ("place", str(place)), *beside]
-
-    shown, right = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
-    for plan in train:
-        for choice in plan.choices:
-            shown.update(features(plan, choice))
-        right.update(features(plan, plan.answer))
-
-    def score(plan: Plan, choice: str) -> float:
-        chance = 1 / len(plan.choices)
-        rates = [(right[f] + chance * 5) / (shown[f] + 5) for f in features(plan, choice)]
-        return float(np.log(rates).sum())
-
-    return float(np.mean([max(p.choices, key=lambda c, p=p: score(p, c)) == p.answer for p in test]))  # type: ignore[misc]
+    planners = {split: Planner(clips, NEAR, config(seed=seed), split) for seed, split in enumerate(SPLITS)}
+    return {(split, kind): planners[split].plan(kind, 120) for split in SPLITS for kind in KINDS}
 
 
 def test_text_alone_gives_chance(plans: dict[tuple[str, QuestionKind], list[Plan]]) -> None:
@@ -72,17 +48,17 @@ def test_text_alone_gives_chance(plans: dict[tuple[str, QuestionKind], list[Plan
     test = [plan for (split, _), found in plans.items() if split == "test" for plan in found]
     chance = float(np.mean([1 / len(plan.choices) for plan in test]))
     # 1560 questions: a standard error of 1.1 points.
-    assert text_probe(train, test) == pytest.approx(chance, abs=0.034)
+    assert text_only_accuracy(train, test) == pytest.approx(chance, abs=0.034)
     for kind in KINDS:  # 120 each: 4 points
         own = plans["test", kind]
-        assert text_probe(plans["train", kind], own) == pytest.approx(1 / len(own[0].choices), abs=0.14), kind
+        assert text_only_accuracy(plans["train", kind], own) == pytest.approx(
+            1 / len(own[0].choices), abs=0.14
+        ), kind
 
 
 def test_the_probe_finds_what_text_gives_away(plans: dict[tuple[str, QuestionKind], list[Plan]]) -> None:
-    biased = {
-        split: [plan for plan in plans[split, "first"] if plan.answer in "abc"] for split in ("train", "test")
-    }
-    assert text_probe(biased["train"], biased["test"]) > 0.5
+    biased = {split: [plan for plan in plans[split, "first"] if plan.answer in "abc"] for split in SPLITS}
+    assert text_only_accuracy(biased["train"], biased["test"]) > 0.5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,8 +161,9 @@ def test_the_first_questions_do_not_depend_on_how_many_there_are(clips: list[Sha
 
 def test_labels_that_mean_the_same_are_never_beside_each_other(clips: list[ShapedClip]) -> None:
     alike = {"a": frozenset("b"), "b": frozenset("a")}
+    planner = Planner(clips, NEAR, config(), "train", alike)
     for kind in KINDS:
-        for plan in Planner(clips, NEAR, config(), "train", alike).plan(kind, 60):
+        for plan in planner.plan(kind, 30):
             said = {*plan.choices, *(plan.question.split('"')[1:2])}
             said |= {part.label for part in plan.composition.parts}
             assert not {"a", "b"} <= said

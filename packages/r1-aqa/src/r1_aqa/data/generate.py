@@ -30,6 +30,7 @@ from r1_aqa.data.plan import GROUPS, Plan, Planner, ShapedClip, describe_parts
 from r1_aqa.data.prepare import check_recordings, decode_limits
 from r1_aqa.data.questions import Question, QuestionError, write_questions
 from r1_aqa.data.report import CORRUPT, MISSING, OVERLAP, ROW, SILENT, Reason, Report
+from r1_aqa.data.text_probe import text_only_accuracy
 from r1_aqa.files import to_json, write_atomically, write_json
 from r1_aqa.lock import hold_outputs
 from r1_aqa.output import Progress, progress
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 """Of how sounds are composed: a part of their names."""
+FEW_FILES = 64
 KEPT_SOUNDS = 256
 """Decoded recordings that are kept in memory."""
 
@@ -204,6 +206,9 @@ def compose_all(
                 shown.advance()
     if there:
         logger.info("%d of %d sounds were there already", there, total)
+    used = {question.audio for questions in made.questions.values() for question in questions}
+    if others := set(_folder(config).glob("*.flac")) - used:
+        logger.info("%d other sounds, of earlier settings perhaps, stay in %s", len(others), _folder(config))
 
 
 def flac_bytes(samples: np.ndarray) -> bytes:
@@ -230,7 +235,8 @@ def _check(
         return check_files(
             wanted,
             memory,
-            num_workers=2,
+            # A second process takes as long to start as to decode some dozens.
+            num_workers=1 if len(wanted) < FEW_FILES else 2,
             sample_rate=SAMPLE_RATE,
             channel=config.channel,
             describe=describe_sound,
@@ -404,7 +410,10 @@ def _write(
     made.summary |= {
         "clips": len(sources),
         "labels": len({source.clip.label for source in sources}),
-        "splits": {split: describe_questions(own) for split, own in made.questions.items()},
+        "splits": {
+            split: describe_questions(own, known=() if split == "train" else made.questions.get("train", ()))
+            for split, own in made.questions.items()
+        },
         "not_asked": dict(planned.not_asked),
     }
     path = config.out.with_suffix(".report.json")
@@ -414,18 +423,9 @@ def _write(
     for is_bad, line in report.lines():
         logger.log(logging.WARNING if is_bad else logging.INFO, "%s", line)
     for split, questions in made.questions.items():
-        write_questions(out_file(config, split), questions)
         if questions:
-            about = made.summary["splits"][split]
-            logger.info(
-                "%s: %d questions about sounds of %d recordings; always the first option is right in %.1f%%, "
-                "a guess in %.1f%%",
-                out_file(config, split),
-                len(questions),
-                about["recordings"],
-                100 * about["first_option"],
-                100 * about["chance"],
-            )
+            write_questions(out_file(config, split), questions)
+            logger.info("%s: %s", out_file(config, split), _in_words(made.summary["splits"][split]))
     logger.info(
         "%d clips of %d labels, %d skipped (%s); report: %s",
         len(sources),
@@ -436,8 +436,13 @@ def _write(
     )
 
 
-def describe_questions(questions: Sequence[Question]) -> dict[str, Any]:
-    """Return how many there are, of which kinds, about how many recordings, and what needs no hearing."""
+def describe_questions(questions: Sequence[Question], known: Sequence[Question] = ()) -> dict[str, Any]:
+    """Return how many there are, of which kinds, about how many recordings, and what needs no hearing.
+
+    Args:
+        questions: of a split.
+        known: others, of which a reader learns what can be known from text alone.
+    """
     if not questions:
         return {"questions": 0}
     recordings = {source["recording"] for question in questions for source in question.extra["sources"]}
@@ -448,4 +453,15 @@ def describe_questions(questions: Sequence[Question]) -> dict[str, Any]:
         "difficulties": dict(Counter(question.difficulty for question in questions)),
         "first_option": round(float(np.mean([q.answer == q.choices[0] for q in questions])), 4),
         "chance": round(float(np.mean([1 / len(q.choices) for q in questions])), 4),
+        "text_only": round(text_only_accuracy(known, questions), 4) if known else None,
     }
+
+
+def _in_words(about: Mapping[str, Any]) -> str:
+    text_only = about["text_only"]
+    return (
+        f"{about['questions']} questions about sounds of {about['recordings']} recordings; without hearing, "
+        f"always the first option is right in {100 * about['first_option']:.1f}%"
+        + (f", who knows the training answers in {100 * text_only:.1f}%" if text_only is not None else "")
+        + f", a guess in {100 * about['chance']:.1f}%"
+    )

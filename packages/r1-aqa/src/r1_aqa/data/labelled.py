@@ -34,7 +34,7 @@ from r1_aqa.data.rows import iterate_rows
 
 SCENES = "scenes"
 """Source that stands for synthesized events."""
-INSTANCES, FEWEST_INSTANCES, INSTANCE_SECONDS = 100, 10, 5.0
+INSTANCES, FEWEST_INSTANCES, INSTANCE_SECONDS = 100, 5, 5.0
 """Synthesized events of each kind: a tenth of the number of questions, within these; and their length."""
 SPLITS = ("train", "validation", "test")
 SEVERAL = Kind("several", "several labels, and no times of each", "give `timestamps`, or one label a clip")
