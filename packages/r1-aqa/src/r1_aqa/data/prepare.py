@@ -98,7 +98,7 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
     Raises:
         ValueError: nothing is left.
     """
-    sounds, shared = _check(config, [question.audio for _, question in rows])
+    sounds, shared = check_recordings(config, [question.audio for _, question in rows])
     kept, seen, ids = [], set(), dict[str, str]()
     for where, question in rows:
         check = sounds[question.audio]
@@ -127,7 +127,9 @@ def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: 
     return report
 
 
-def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCheck], dict[Path, str]]:
+def check_recordings(
+    config: PrepareConfig, paths: list[Path]
+) -> tuple[dict[Path, SoundCheck], dict[Path, str]]:
     """Return what was found about each recording, and which benchmark's file those are that are in one."""
     limits = decode_limits(config)
     if not config.check_sound:
