@@ -81,6 +81,8 @@ def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareCl
     """Refuse what is not there before a decoder is loaded."""
     require_file(config.source, *config.against)
     require_folder(config.audio, config.against_audio)
+    for probe in config.audio_dependence:
+        require_model(probe)
     require_output(config.out, config.json)
 
 
@@ -156,7 +158,7 @@ VERBS = (
     Verb(
         name="prepare avqa",
         settings=PrepareAVQAConfig,
-        function="r1_aqa.data.prepare:prepare_verb",
+        function="r1_aqa.evaluators.dependence:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare avqa train_qa.json --audio vggsound --out data/avqa.jsonl",
@@ -166,7 +168,7 @@ VERBS = (
     Verb(
         name="prepare questions",
         settings=PrepareQuestionsConfig,
-        function="r1_aqa.data.prepare:prepare_verb",
+        function="r1_aqa.evaluators.dependence:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare questions my-questions.jsonl --audio recordings --out data/mine.jsonl",
@@ -176,7 +178,7 @@ VERBS = (
     Verb(
         name="prepare clips",
         settings=PrepareClipsConfig,
-        function="r1_aqa.data.prepare:prepare_verb",
+        function="r1_aqa.evaluators.dependence:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare clips manifest.jsonl --out data/clips.jsonl",
