@@ -25,7 +25,7 @@ from torch import Tensor
 from r1_aqa.config.model import PromptStyle
 from r1_aqa.data.dependence import options_of, rotations
 from r1_aqa.data.questions import Question, QuestionError
-from r1_aqa.models.audio_llm import AudioLLM, keep_last, load_for_answers
+from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.checkpoint import read_adapter_base
 from r1_aqa.models.families import find_family
 from r1_aqa.models.foreign import MODEL_FILES, fetch_model, naming
@@ -98,8 +98,7 @@ class TextProbe:
         ids, mask = _pad_right([[prompt[-1], *answer] for answer in answers], self.model.device)
         # The prompt is read once for all its options; its last token comes with them, to predict their first.
         head = ids.new_tensor([prompt[:-1]])
-        with keep_last(self.model.get_output_embeddings(), 1):
-            cache = self.model(input_ids=head, use_cache=True).past_key_values
+        cache = self.model.base_model(input_ids=head, use_cache=True).past_key_values  # without the head
         cache.batch_repeat_interleave(len(answers))
         whole = torch.cat([mask.new_ones(len(answers), head.shape[1]), mask], 1)
         logits = self.model(input_ids=ids, attention_mask=whole, past_key_values=cache).logits[:, :-1]
