@@ -115,6 +115,8 @@ def check_generate(config: PrepareGenerateConfig) -> None:
             ) from error
     require_file(config.families, *config.against)
     require_folder(config.audio, config.against_audio)
+    for probe in config.audio_dependence:
+        require_model(probe)
     require_output(config.out, config.json)
 
 
@@ -187,7 +189,7 @@ VERBS = (
     Verb(
         name="prepare avqa",
         settings=PrepareAVQAConfig,
-        function="r1_aqa.data.prepare:prepare_verb",
+        function="r1_aqa.evaluators.dependence:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare avqa train_qa.json --audio vggsound --out data/avqa.jsonl",
@@ -197,7 +199,7 @@ VERBS = (
     Verb(
         name="prepare questions",
         settings=PrepareQuestionsConfig,
-        function="r1_aqa.data.prepare:prepare_verb",
+        function="r1_aqa.evaluators.dependence:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare questions my-questions.jsonl --audio recordings --out data/mine.jsonl",
@@ -207,7 +209,7 @@ VERBS = (
     Verb(
         name="prepare clips",
         settings=PrepareClipsConfig,
-        function="r1_aqa.data.prepare:prepare_verb",
+        function="r1_aqa.evaluators.dependence:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare clips manifest.jsonl --out data/clips.jsonl",

@@ -52,6 +52,10 @@ def _summary(scores: dict[str, Any]) -> Table:
         table.add_row("the other model", f"{other['second']:.1%}", f"McNemar p = {other['p_value']:.3g}")
     if "needs_sound" in scores:
         table.add_row("with audio or silence", "", f"McNemar p = {scores['needs_sound']['p_value']:.3g}")
+    for name, share in scores.get("audio_dependence", {}).items():
+        # A name of the file's own, brackets and all.
+        title = Text(printable("need the sound" if name == "all" else f"need the sound: {name}"))
+        table.add_row(title, f"{share['value']:.1%}", f"{share['low']:.1%} to {share['high']:.1%}")
     return table
 
 

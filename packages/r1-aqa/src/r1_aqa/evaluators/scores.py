@@ -17,6 +17,7 @@ from typing import Any
 
 from r1_aqa.config.score import ScoreConfig
 from r1_aqa.data.benchmark import read_rows
+from r1_aqa.data.dependence import share_above_chance
 from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question, column
@@ -34,6 +35,8 @@ Scores = dict[str, Any]
 
 FIELDS = ("task", "modality", "difficulty", "category", "sub_category", "dataset")
 """Fields that accuracies are broken down by, where questions have them."""
+
+NO_DATA_SET = "no data set"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,37 @@ def chance(questions: Sequence[Question]) -> float:
     """Return the expected accuracy of options drawn at random."""
     known = [q for q in questions if q.answer is not None and q.choices]
     return sum(q.choices.count(q.answer or "") / len(q.choices) for q in known) / len(known) if known else 0.0
+
+
+def audio_dependence(
+    questions: Sequence[Question], silent: Sequence[bool | None], *, draws: int = 2000, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Return the share of questions that need their audio: `all`, and by data set where there are several.
+
+    Args:
+        questions: as asked.
+        silent: verdicts on the answers to silence; None where there is none.
+        draws: bootstrap draws of an interval.
+        seed: seed for bootstrap sampling.
+
+    Returns:
+        `value`, `low`, `high` and `count`, see `r1_aqa.data.dependence.share_above_chance`; nothing where
+        guesses are always right.
+    """
+    pairs = [(q, v) for q, v in zip(questions, silent, strict=True) if v is not None and not q.fault]
+    names = list(dict.fromkeys(q.dataset or NO_DATA_SET for q, _ in pairs))
+    groups = {"all": pairs}
+    if len(names) > 1:
+        groups |= {n: [pair for pair in pairs if (pair[0].dataset or NO_DATA_SET) == n] for n in names}
+    found = {}
+    for name, group in groups.items():
+        asked = [question for question, _ in group]
+        guessed = sum(q.choices.count(q.answer or "") / len(q.choices) for q in asked if q.choices)
+        if group and guessed < len(group):
+            clips = [str(question.audio) for question in asked]
+            known = interval([float(verdict) for _, verdict in group], clips, draws=draws, seed=seed)
+            found[name] = share_above_chance(asdict(known), guessed / len(group))
+    return found
 
 
 def verdicts(
@@ -152,6 +186,7 @@ def score_outputs(
         scores["runs"] = {name: accuracy(table) for name, table in tables.items()}
     if "silent" in tables:
         scores["needs_sound"] = _mcnemar(strict, tables["silent"])
+        scores["audio_dependence"] = audio_dependence(asked, tables["silent"], draws=draws, seed=seed)
     orders = [table for name, table in tables.items() if name.startswith("shuffle")]
     if orders:
         # How often each question is right in all orders of its options.

@@ -76,8 +76,32 @@ def consistency_reward(
     return [_is_consistent(text, options) for text, options in zip(completions, choices, strict=True)]
 
 
+def counterfactual_reward(
+    completions: Sequence[str],
+    *,
+    choices: Sequence[Sequence[str]],
+    answer: Sequence[str],
+    silent_answer: Sequence[str],
+    **_: Any,
+) -> list[float]:
+    """Return 1 where the completion is right and the answer to silence, by the model of the start, is not.
+
+    It stands in place of `accuracy`: a question that is known without its sound gives every rollout 0, so
+    that nothing is learned from it. Beside `accuracy` it would change little, for advantages that are
+    divided by the group's deviation (`scale_rewards: group`) do not tell rewards of 0 and 2 from 0 and 1.
+    """
+    right = accuracy_reward(completions, choices=choices, answer=answer)
+    # What is known counts in whatever form it was said.
+    known = [
+        is_correct(text, options, gold, needs_block=False)
+        for text, options, gold in zip(silent_answer, choices, answer, strict=True)
+    ]
+    return [now * (1 - before) for now, before in zip(right, known, strict=True)]
+
+
 BUILT_IN: dict[str, RewardFunction] = {
     "accuracy": accuracy_reward,
+    "counterfactual": counterfactual_reward,
     "format": format_reward,
     "think_format": think_format_reward,
     "length": length_reward,

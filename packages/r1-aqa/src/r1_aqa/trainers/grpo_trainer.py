@@ -36,6 +36,7 @@ from r1_aqa.models.generation import end_tokens
 from r1_aqa.models.log_probs import Prompts, score_completions
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.rewards.columns import reward_columns
+from r1_aqa.trainers.curriculum import easiness
 from r1_aqa.trainers.dataset import EpochSampler, training_rows
 from r1_aqa.trainers.finite import WatchedRewards
 from r1_aqa.trainers.resumable import ResumableTrainer
@@ -98,9 +99,16 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
         self._share_prefix = config.share and llm.family.plain_positions and not flash
 
+    def give_column(self, name: str, values: Sequence[Any]) -> None:
+        """Give reward functions a further column, row by row."""
+        for columns, value in zip(self._columns, values, strict=True):
+            columns[name] = value
+
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        sampler = super()._get_train_sampler(dataset)
+        sampler: Any = super()._get_train_sampler(dataset)
         sampler.__class__ = EpochSampler
+        if self.config.data.curriculum == "easy_first":
+            sampler.easy = easiness(self.prompts.questions)
         return sampler
 
     # -- rollouts ---------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from r1_aqa.models.audio_llm import AudioLLM, unwrap
 from r1_aqa.models.log_probs import completion_logits
 from r1_aqa.models.prompt import format_target
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.trainers.curriculum import CurriculumSampler
 from r1_aqa.trainers.resumable import ResumableTrainer
 
 IGNORED = -100
@@ -36,6 +37,7 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         prompts: the training questions.
         targets: ids of the answers, with the end of the turn.
         args: settings of TRL.
+        easy: how easy each question is, for a curriculum; None: shuffled.
         **kwargs: `callbacks`, `optimizers`, `eval_dataset` of TRL.
     """
 
@@ -46,9 +48,10 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         targets: Sequence[Sequence[int]],
         *,
         args: SFTConfig,
+        easy: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.llm, self.prompts = llm, prompts
+        self.llm, self.prompts, self.easy = llm, prompts, easy
         # The data set is rows; TRL would tokenize texts.
         args.dataset_kwargs = {"skip_prepare_dataset": True}
         args.remove_unused_columns = False
@@ -68,6 +71,11 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = ["row", "target", "labels"]  # type: ignore[assignment]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.easy is None:
+            return super()._get_train_sampler(train_dataset)
+        return CurriculumSampler(self.easy, seed=self.args.seed)
 
     def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return a batch, with other questions in place of those whose audio cannot be read."""

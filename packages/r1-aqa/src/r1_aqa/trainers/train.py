@@ -6,6 +6,7 @@ OUT/best/                  the best model on the validation questions
 OUT/last/                  the model at the end
 OUT/log.jsonl              what was logged; OUT/curves.png shows it
 OUT/skipped.jsonl          questions that were skipped, and why
+OUT/silent_answers.jsonl   GRPO: answers without sound, for rewards that compare with them
 OUT/finished.json          the result, once the end is reached
 OUT/rollouts/              GRPO: every rollout with its rewards (`r1-aqa rollouts OUT`)
 """
@@ -17,6 +18,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ from r1_aqa.trainers.callbacks import (
     Validation,
     save_model,
 )
+from r1_aqa.trainers.curriculum import easiness
 from r1_aqa.trainers.curves import write_curves
 from r1_aqa.trainers.questions import record_skipped, usable_questions, validation_questions
 from r1_aqa.trainers.resumable import FiniteUpdates, ResumableTrainer
@@ -62,6 +65,8 @@ from r1_aqa.trainers.run_folder import (
     sole_training,
     uses_cpu,
 )
+from r1_aqa.trainers.silent_answers import COLUMN as SILENT_ANSWER
+from r1_aqa.trainers.silent_answers import SilentAnswers, needs_silent_answers
 from r1_aqa.trainers.told import describe, say_cuts, truncated_rollouts
 
 logger = logging.getLogger(__name__)
@@ -106,7 +111,8 @@ def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
 
     rewards = load_rewards(config.rewards)  # before the model, which may take minutes to load
     llm, questions, checkpoint = begin(config)
-    require_columns(rewards, questions)
+    asks_in_silence = needs_silent_answers(rewards, questions)
+    require_columns(rewards, questions, made=[SILENT_ANSWER] if asks_in_silence else [])
     adapters, frozen = set_up(llm, config)
     at_once = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
     if len(questions) < at_once:
@@ -128,6 +134,9 @@ def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
         on_rollouts=lambda step, rows: log.append(step, rows),
         peft_config=adapters,
     )
+    if asks_in_silence:
+        give = partial(trainer.give_column, SILENT_ANSWER)
+        trainer.add_callback(SilentAnswers(config, llm, questions, give))
     if checkpoint and trainer.is_world_process_zero():
         log.drop_after(checkpoint_step(checkpoint))
     return run(config, llm, trainer, checkpoint)
@@ -150,13 +159,17 @@ def _train_sft(config: TrainConfig) -> TrainResult:
         gradient_accumulation_steps=config.gradient_accumulation_steps,
     )
     prompts = encode(config, llm, questions, frozen=prompts_are_frozen(llm))
-    return run(config, llm, make_sft_trainer(llm, prompts, prompt=config.prompt, args=args), checkpoint)
+    easy = easiness(questions) if config.data.curriculum == "easy_first" else None
+    trainer = make_sft_trainer(llm, prompts, prompt=config.prompt, args=args, easy=easy)
+    return run(config, llm, trainer, checkpoint)
 
 
 def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
     """Return the model, the questions, and the checkpoint to resume from."""
     checkpoint = prepare_folder(config)
     questions = usable_questions(config)
+    if config.data.curriculum == "easy_first":
+        easiness(questions)  # before a model is loaded for minutes
     set_seed(config.seed)  # before the model: new adapters are random
     # Quantized weights are made on the GPU; all others go there when training begins.
     device = "cpu" if config.model.quantization == "none" else PartialState().device
