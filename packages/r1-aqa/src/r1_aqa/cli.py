@@ -110,7 +110,11 @@ def check_evaluate(config: EvaluateConfig) -> None:
             require_file(Path(config.data))
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}; known benchmarks: {', '.join(HUB)}") from error
-    require_audio_llm(config.model)
+    if config.model is not None:
+        require_audio_llm(config.model)
+    if config.engine == "vllm":
+        require_module("vllm")
+    require_file(config.template)
     require_folder(config.audio)
     require_output(config.out, is_folder=True)
     require_output(config.json)

@@ -46,7 +46,8 @@ class Answerer:
     def __init__(
         self, llm: AudioLLM, sound: SoundConfig | None = None, decode_limits: DecodeLimits | None = None
     ) -> None:
-        self.llm, self.sound, self.decode_limits = llm, sound or SoundConfig(), decode_limits
+        self.llm, self.decode_limits = llm, decode_limits
+        self.sound = sound or SoundConfig(max_seconds=None)
 
     @classmethod
     def from_pretrained(
@@ -64,7 +65,7 @@ class Answerer:
             source: e.g. `mispeech/r1-aqa`; adapters name their base, of a run the best model is taken.
             dtype: float32, bfloat16, float16; `auto`: bfloat16 on a GPU, float32 without.
             device: cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one.
-            sound: how audio is read; None: cut to its first 30 s.
+            sound: how audio is read; None: as long as the model hears, 30 s or more.
             decode_limits: time and memory that decoding a file may take, in processes of its own; None: it is
                 decoded in this process, without limits.
 

@@ -41,7 +41,7 @@ def _answer(config: AnswerConfig) -> Answer:
         sound=config.sound,
         decode_limits=DecodeLimits(seconds=config.decode_seconds, megabytes=config.decode_megabytes),
     )
-    say_sound_changes(config.model, asdict(config.sound))
+    say_sound_changes(config.model, asdict(config.sound), answerer.llm.max_seconds)
     if take_letters_off(config.choices)[0]:
         logger.info("the options have letters, as in (A) Man: the answer is compared without them")
     found = answerer.answer(

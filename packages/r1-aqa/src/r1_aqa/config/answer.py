@@ -30,7 +30,7 @@ class AnswerConfig:
     """Longest answer, in tokens."""
     temperature: float = 0.0
     """Sampling temperature; 0: the likeliest answer."""
-    sound: SoundConfig = field(default_factory=SoundConfig)
+    sound: SoundConfig = field(default_factory=lambda: SoundConfig(max_seconds=None))
     """How audio is read."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights; `auto`: bfloat16 on a GPU, float32 without."""

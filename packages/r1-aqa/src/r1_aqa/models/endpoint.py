@@ -1,7 +1,7 @@
 """A model behind an endpoint that speaks OpenAI's chat protocol (llama.cpp, vLLM, Ollama ...).
 
-aac-llm has captions repaired and judged by it, r1-aqa questions about sounds answered. The same file is in both;
-a test compares them.
+aac-llm has captions repaired and judged by it, r1-aqa questions about sounds answered. The same file is in
+both; a test compares them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Conversation: TypeAlias = Sequence[dict[str, Any]]
 """Turns, each with its `role` and `content`, a text or a list of parts; the last one asks."""
 
 
-class EndpointSettings(Protocol):
+class _Settings(Protocol):
     """Settings that every verb with an endpoint has."""
 
     @property
@@ -118,7 +118,7 @@ class Endpoint:
         self._has_answered = False
 
     @classmethod
-    def from_settings(cls, settings: EndpointSettings, model: str) -> Endpoint:
+    def from_settings(cls, settings: _Settings, model: str) -> Endpoint:
         """Make the endpoint that settings name, with its key from the environment, if there is one."""
         return cls(
             str(settings.endpoint),
