@@ -130,7 +130,7 @@ def check_score(config: ScoreConfig) -> None:
 
 def check_answer(config: AnswerConfig) -> None:
     """Refuse a missing audio file or model before torch is loaded."""
-    require_file(config.audio)
+    require_file(config.audio, *config.further_audio, config.template)
     require_audio_llm(config.model)
     require_output(config.json)
 

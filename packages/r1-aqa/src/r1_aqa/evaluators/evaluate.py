@@ -198,7 +198,7 @@ def ask(
         ConnectionError: the endpoint is given up; what was answered is kept.
     """
     waiting = [row for row in range(len(asked.asked)) if (run, row) not in file.found]
-    count = len(asked.asked)
+    count, failed = len(asked.asked), list[str]()
     with Progress(f"Answering ({run})", count, start=count - len(waiting)) as progress:
         for batch in answer_questions(
             asked,
@@ -215,8 +215,18 @@ def ask(
                 for q, c in rows
             )
             progress.advance(len(batch))
+            # Of sounds that cannot be read it was said already.
+            failed += [f"{q.id} ({c.error})" for q, c in rows if c.error and not _is_told(asked, c.row)]
             if why := engine.given_up:
                 raise ConnectionError(f"{why}; what was answered is kept, the same command goes on")
+    if failed:
+        logger.warning(
+            "%d of %d questions got no answer from the model, the first: %s", len(failed), count, failed[0]
+        )
+
+
+def _is_told(asked: AskedQuestions, row: int) -> bool:
+    return any(asked.sounds.why_not(part) for part in asked.windows.parts[row])
 
 
 def outputs_of(file: PredictionFile, run: str, count: int) -> list[str | None]:
