@@ -142,7 +142,11 @@ def check_train(config: TrainConfig) -> None:
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse missing questions, model or folder before torch is loaded; benchmarks have names, too."""
     require_questions(config.data)
-    require_audio_llm(config.model)
+    if config.model is not None:
+        require_audio_llm(config.model)
+    if config.engine == "vllm":
+        require_module("vllm")
+    require_file(config.template)
     require_folder(config.audio)
     require_output(config.out, is_folder=True)
     require_output(config.json)
@@ -159,7 +163,7 @@ def check_score(config: ScoreConfig) -> None:
 
 def check_answer(config: AnswerConfig) -> None:
     """Refuse a missing audio file or model before torch is loaded."""
-    require_file(config.audio)
+    require_file(config.audio, *config.further_audio, config.template)
     require_audio_llm(config.model)
     require_output(config.json)
 

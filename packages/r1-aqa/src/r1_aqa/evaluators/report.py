@@ -64,7 +64,7 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
     counts = (
         ("num_not_scored", "without a known answer (in no number above)"),
         ("num_to_judge", "of these are open: their answers are kept for a judge to read"),
-        ("num_unreadable", "whose audio cannot be read, or is skipped as too long (wrong)"),
+        ("num_unreadable", "without an answer: unreadable or too long audio, or the endpoint failed (wrong)"),
         ("num_cut", "of whose sound only a part was heard"),
         ("num_windowed", "whose long sound was asked about in windows"),
         ("num_truncated", "whose answer was ended by max_new_tokens"),

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from r1_aqa.data.sounds import SAMPLE_RATE
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.models.vllm import vllm_inputs
 
 
 def sample(trainer: Any, rows: Sequence[int]) -> tuple[list[list[int]], list[list[float]]]:
@@ -42,14 +42,7 @@ def sample(trainer: Any, rows: Sequence[int]) -> tuple[list[list[int]], list[lis
 
 def vllm_prompts(prompts: EncodedPrompts, rows: Sequence[int]) -> list[dict[str, Any]]:
     """Return vLLM's prompt for each row; a clip is decoded once for all its rollouts."""
-    ids, sounds = {}, {}
-    for row in dict.fromkeys(rows):
-        ids[row] = prompts.llm.tokenizer(prompts.texts[row])["input_ids"]
-        sounds[row] = prompts.sounds.decode(row)
-    return [
-        {"prompt_token_ids": ids[row], "multi_modal_data": {"audio": [(sounds[row], SAMPLE_RATE)]}}
-        for row in rows
-    ]
+    return vllm_inputs(prompts, prompts.llm.tokenizer, rows)
 
 
 def read_outputs(outputs: Sequence[Any]) -> tuple[list[list[int]], list[list[float]]]:
