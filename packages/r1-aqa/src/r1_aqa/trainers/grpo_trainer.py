@@ -17,6 +17,7 @@ than one prompt.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -200,7 +201,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         # TRL would shuffle the rollouts of a step, and split groups over passes.
         if not self.llm.model.training:
             return super()._prepare_inputs(generation_batch)
-        steps = self.config.gradient_accumulation_steps
+        steps = self.config.gradient_accumulation_steps * self.config.minibatches
         # Once for all passes of all updates that learn from these rollouts.
         if self._step % (steps * self.config.updates_per_rollout) == 0 or not self._passes:
             scored = self._generate_and_score_completions(generation_batch)
@@ -274,7 +275,9 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
     ) -> Tensor:
         given = [example | self._columns[example["row"]] for example in inputs]
         rewards = super()._calculate_rewards(given, prompts, completions, completion_ids)
-        self._watched.raise_faults(rewards, self.state.global_step + 1)
+        self._watched.raise_faults(
+            rewards, self.state.global_step + 1, [example["question_id"] for example in inputs]
+        )
         # TRL gathers the rewards of all processes; these are the own ones.
         start = self.accelerator.process_index * len(prompts)
         own = rewards[start : start + len(prompts)].tolist()
@@ -287,8 +290,12 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
                 "answer": example["answer"],
                 "completion": completion,
                 "completion_length": len(ids),
-                "rewards": dict(zip(self.reward_func_names, values, strict=True)),
-                "reward": float((np.array(values) * weights).sum()),
+                # None where a reward does not apply, as its function returned it.
+                "rewards": {
+                    name: None if math.isnan(value) else value
+                    for name, value in zip(self.reward_func_names, values, strict=True)
+                },
+                "reward": float(np.nansum(np.array(values) * weights)),
             }
             for example, completion, ids, values in zip(inputs, completions, completion_ids, own, strict=True)
         ]

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 from trl import SFTConfig, SFTTrainer
 
 from r1_aqa.config.model import PromptStyle
+from r1_aqa.config.train import TrainConfig
 from r1_aqa.models.audio_llm import AudioLLM, unwrap
 from r1_aqa.models.log_probs import completion_logits
 from r1_aqa.models.prompt import format_target
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.trainers.resumable import ResumableTrainer
+from r1_aqa.trainers.trl_settings import trl_values
 
 IGNORED = -100
 """Label of positions that are not taught."""
@@ -104,6 +106,23 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         # -100 is no token; masked positions may hold any.
         ids = labels.masked_fill(labels == IGNORED, self.llm.tokenizer.pad_token_id)
         return completion_logits(replace(self.llm, model=model), prompts, index, ids, mask)
+
+
+def sft_arguments(config: TrainConfig, **trainer_arguments: Any) -> SFTConfig:
+    """Return the settings in TRL's form.
+
+    Raises:
+        ValueError: `config.trl` has what TRL does not have, or what does not go with the other settings.
+    """
+    return SFTConfig(**trainer_arguments, **sft_settings(config), **trl_values(config))
+
+
+def sft_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return what settings of ours decide in TRL's fine-tuning, by TRL's names."""
+    return {
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+    }
 
 
 def make_sft_trainer(
