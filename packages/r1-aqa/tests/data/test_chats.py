@@ -97,7 +97,6 @@ def test_what_is_no_answer_of_a_chat_is_kept(tmp_path: Path) -> None:
             "a chat of 2 questions and 2 answers",
         ),
         ({"messages": [USER, REPLY]}, "a chat without sound"),
-        ({"messages": [USER, REPLY], "audios": ["a.wav", "b.wav"]}, "several sounds: audio names 2"),
         (
             {"query": "<audio>Which? A. dog B. tone", "response": "B", "audios": ["a.wav"]},
             "the answer is the letter B, and no options stand at the end of the text",

@@ -194,16 +194,24 @@ def test_an_answer_means_an_option_whatever_its_spaces_letter_and_case(
 @pytest.mark.parametrize(
     ("audio", "message"),
     [
-        (["a.wav", "b.wav"], "several sounds: audio names 2, and a question about one sound is supported"),
+        (["a.wav", 3], "expected the path of a sound, got 3"),
         ([], "audio names no sound"),
         ("https://x.org/a.wav", "is a link; download it"),
         (3, "expected the path of a sound, got 3"),
         ({"bytes": "..."}, "expected the path of a sound, got None"),
     ],
 )
-def test_what_is_not_one_sound_is_refused_by_name(tmp_path: Path, audio: object, message: str) -> None:
+def test_what_is_no_sound_is_refused_by_name(tmp_path: Path, audio: object, message: str) -> None:
     with pytest.raises(QuestionError, match=message):
         read_questions(write(tmp_path / "q.jsonl", {"audio": audio, "question": "?"}))
+
+
+def test_a_question_about_several_sounds_is_read_and_written_with_all_of_them(tmp_path: Path) -> None:
+    row = {"id": "1", "audio": ["a.wav", "b.wav"], "question": "Which is higher?"}
+    (question,) = read_questions(write(tmp_path / "q.jsonl", row))
+    assert question.audios == (tmp_path / "a.wav", tmp_path / "b.wav")
+    write_questions(tmp_path / "again.jsonl", [question])
+    assert json.loads((tmp_path / "again.jsonl").read_text()) == row
 
 
 def test_bad_rows_keep_their_places_where_that_is_asked_for(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from r1_aqa.config.prepare import PrepareClipsConfig
 from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
-from r1_aqa.data.readers import audio_path
+from r1_aqa.data.readers import sounds_of
 from r1_aqa.data.rows import iterate_rows
 
 ASKED = {
@@ -96,7 +96,10 @@ def captions_of(value: Any, language: str) -> tuple[str, ...]:
 
 
 def _clip(where: str, row: dict[str, Any], config: PrepareClipsConfig) -> Clip:
-    audio = audio_path(row, "audio", config.source.parent)
+    sounds = sounds_of(row, "audio", config.source.parent)
+    if sounds["further_audio"]:
+        raise ValueError(f"a clip is one sound; audio names {len(sounds['further_audio']) + 1}")
+    audio: Path = sounds["audio"]
     if config.audio is not None:
         audio = config.audio / audio.name
     label = row.get("label")

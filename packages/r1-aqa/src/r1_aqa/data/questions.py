@@ -1,6 +1,7 @@
 """A question about audio, and plain JSONL: an object a line with the field names of `Question`.
 
-`audio` is relative to the file or absolute. `r1_aqa.data.readers` reads all other kinds of files.
+`audio` is relative to the file or absolute, a list for a question about several sounds. `r1_aqa.data.readers`
+reads all other kinds of files.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Question:
     id: str
     """Unique within its file, where its authors kept to that."""
     audio: Path
-    """The audio file."""
+    """The audio file, of several the first."""
     question: str
     """Text of the question, without options."""
     choices: tuple[str, ...] = ()
@@ -56,6 +57,8 @@ class Question:
     """train, validation or test."""
     about_video: bool = False
     """Whether it was asked about a video (AVQA): prompts say `audio` instead."""
+    further_audio: tuple[Path, ...] = ()
+    """The other sounds of a question about several, in their order."""
     extra: dict[str, Any] = field(default_factory=dict, hash=False)
     """Further columns of its row, as they are: for rewards, for tables of scores, and written back."""
     fault: str | None = None
@@ -80,6 +83,11 @@ class Question:
         if self.choices and self.answer is not None and self.answer not in self.choices:
             raise ValueError(f"answer {self.answer!r} is not one of the choices {list(self.choices)}")
 
+    @property
+    def audios(self) -> tuple[Path, ...]:
+        """Return all sounds that it is about, in their order."""
+        return (self.audio, *self.further_audio)
+
 
 def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
     """Write plain JSONL, to standard output for `-`; audio below the file's folder by its relative path."""
@@ -92,12 +100,18 @@ def to_row(question: Question, folder: Path) -> dict[str, Any]:
     # A field that says nothing is left out, and read again as the same default.
     known = {name: getattr(question, name) for name in KNOWN}
     row = {name: value for name, value in known.items() if value not in (None, (), False)}
-    audio, base = question.audio.absolute(), folder.absolute()
-    row["audio"] = str(audio.relative_to(base) if audio.is_relative_to(base) else audio)
+    names = [_name_from(audio, folder) for audio in question.audios]
+    row["audio"] = names if question.further_audio else names[0]
     return row | {name: value for name, value in question.extra.items() if name not in KNOWN}
 
 
-KNOWN = tuple(field.name for field in fields(Question) if field.name not in ("extra", "fault"))
+def _name_from(audio: Path, folder: Path) -> str:
+    audio, base = audio.absolute(), folder.absolute()
+    return str(audio.relative_to(base) if audio.is_relative_to(base) else audio)
+
+
+_NO_KEYS = ("extra", "fault", "further_audio")
+KNOWN = tuple(field.name for field in fields(Question) if field.name not in _NO_KEYS)
 """Keys of plain JSONL that mean something here; all others are `extra`."""
 
 

@@ -38,9 +38,8 @@ def parse_plain(row: dict[str, Any], folder: Path) -> Question:
             raise KeyError(key)
     own = {
         "id": str(row["id"]),
-        "audio": audio_path(row, "audio", folder),
         "question": _text(row, "question"),
-    }
+    } | sounds_of(row, "audio", folder)
     known = {name: row[name] for name in KNOWN if name in row} | options_of(row)
     return Question(**known | own, extra=extra_columns(row, KNOWN))
 
@@ -59,7 +58,7 @@ def parse_reference(row: dict[str, Any], folder: Path) -> Question:
     )
     return Question(
         id=str(row["id"]),
-        audio=audio_path(row, "audio_path", folder),
+        **sounds_of(row, "audio_path", folder),
         question=_text(row, "question_text"),
         choices=choices,
         answer=option_at(row["answer"], choices),
@@ -82,7 +81,7 @@ def parse_mmau(row: dict[str, Any], folder: Path) -> Question:
     """Return the question of a row of MMAU (Sakshi113/MMAU), whose test set has no answers."""
     return Question(
         id=str(row["id"]),
-        audio=audio_path(row, "audio_id", folder),
+        **sounds_of(row, "audio_id", folder),
         question=_text(row, "question"),
         **options_of(row | {"choices": row["choices"]}),
         dataset="MMAU",
@@ -99,7 +98,7 @@ def parse_mmar(row: dict[str, Any], folder: Path) -> Question:
     """Return the question of a row of MMAR (BoJack/MMAR)."""
     return Question(
         id=str(row["id"]),
-        audio=audio_path(row, "audio_path", folder),
+        **sounds_of(row, "audio_path", folder),
         question=_text(row, "question"),
         **options_of(row | {"choices": row["choices"]}),
         dataset="MMAR",
@@ -145,22 +144,26 @@ def options_of(row: dict[str, Any]) -> dict[str, Any]:
     return found | ({"written_answer": answer} if is_other and found["answer"] else {})
 
 
-def audio_path(row: dict[str, Any], key: str, folder: Path) -> Path:
-    """Return the sound of a row: a path, alone in a list, or in an object of Hugging Face's data sets.
+def sounds_of(row: dict[str, Any], key: str, folder: Path) -> dict[str, Any]:
+    """Return the fields of a question for the sounds of a row: one, or a list of several in their order.
 
     Raises:
-        KeyError, ValueError: there is none, or several, or it is no path.
+        KeyError, ValueError: there is none, or one is no path.
     """
     value = row[key]
-    if isinstance(value, list | tuple):
-        if len(value) != 1:
-            raise ValueError(
-                f"several sounds: {key} names {len(value)}, and a question about one sound is supported; "
-                "join them into one file, or ask about each alone"
-                if value
-                else f"{key} names no sound"
-            )
-        value = value[0]
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise ValueError(f"{key} names no sound")
+    first, *further = [audio_path(value, key, folder) for value in values]
+    return {"audio": first, "further_audio": tuple(further)}
+
+
+def audio_path(value: Any, key: str, folder: Path) -> Path:
+    """Return a sound's path: a text, or in an object of Hugging Face's data sets.
+
+    Raises:
+        ValueError: it is no path.
+    """
     if isinstance(value, dict):
         value = value.get("path")
     if not isinstance(value, str) or not value.strip() or "\0" in value:
