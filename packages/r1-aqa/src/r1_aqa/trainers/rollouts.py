@@ -35,6 +35,19 @@ def flat_groups(advantages: Tensor, group: int) -> Tensor:
     return (advantages.view(-1, group).abs() < NO_ADVANTAGE).all(1)
 
 
+def nothing_to_learn(advantages: Tensor, mask: Tensor) -> str:
+    """Return why rollouts teach nothing, `equal_rewards` or `all_cut`; empty if they teach something.
+
+    Args:
+        advantages: `(rollouts,)`.
+        mask: `(rollouts, length)`, 1 for tokens that count: none of a rollout that was cut and is ignored.
+    """
+    differs = advantages.abs() >= 1e-6  # see `flat_groups`
+    if not differs.any():
+        return "equal_rewards"
+    return "" if (differs & mask.any(1)).any() else "all_cut"
+
+
 def replace_groups(
     batch: dict[str, Any], groups: Tensor, found: dict[str, Any], size: int, pad_token_id: int
 ) -> dict[str, Any]:

@@ -62,7 +62,7 @@ from r1_aqa.trainers.run_folder import (
     sole_training,
     uses_cpu,
 )
-from r1_aqa.trainers.told import describe, say_cuts, truncated_rollouts
+from r1_aqa.trainers.told import describe, idle_updates, say_cuts, say_new_length, truncated_rollouts
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +155,9 @@ def _train_sft(config: TrainConfig) -> TrainResult:
         llm.model = get_peft_model(llm.model, adapters)
     args = sft_arguments(config, **trainer_arguments(config, len(questions)))
     prompts = encode(config, llm, questions, frozen=prompts_are_frozen(llm))
-    return run(config, llm, make_sft_trainer(llm, prompts, prompt=config.prompt, args=args), checkpoint)
+    packing = getattr(config, "packing", False)
+    trainer = make_sft_trainer(llm, prompts, prompt=config.prompt, args=args, packing=packing)
+    return run(config, llm, trainer, checkpoint)
 
 
 def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
@@ -245,6 +247,9 @@ def run(
     if trainer.is_world_process_zero():
         describe(config, llm, len(training.questions))
     num_cut = say_cuts(config, training, validation)
+    if checkpoint:
+        total = count_updates(config, len(training.questions))
+        say_new_length(config, checkpoint, total, round(total * config.warmup_ratio))
     try:
         with suppress(NothingLeft):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -258,8 +263,12 @@ def run(
     result = TrainResult(config.out, model, best.accuracy, trainer.state.global_step)
     if trainer.is_world_process_zero():
         write_curves(config.out / "log.jsonl", config.out / "curves.png")
-        cut = {"num_cut": num_cut, "truncated_rollouts": truncated_rollouts(config)}
-        write_json(config.out / "finished.json", asdict(result) | cut | {"settings": asdict(config)})
+        told = {
+            "num_cut": num_cut,
+            "truncated_rollouts": truncated_rollouts(config),
+            "nothing_to_learn": idle_updates(config),
+        }
+        write_json(config.out / "finished.json", asdict(result) | told | {"settings": asdict(config)})
     return result
 
 

@@ -89,6 +89,10 @@ _REFUSED = {
         use_liger_kernel liger_kernel_config cast_lm_head_to_fp32 router_aux_loss_coef
         label_smoothing_factor completion_only_loss assistant_only_loss activation_offloading
     """,
+    "entropies carry no gradient here, so that a bonus for them would teach nothing": """
+        entropy_coef use_adaptive_entropy entropy_coef_min entropy_coef_max entropy_coef_delta
+        entropy_target
+    """,
     "a policy in training mode and the one that sampled would be two networks": """
         disable_dropout
     """,
@@ -135,7 +139,7 @@ SFT_REFUSED = {
 """Fields that are handed on to GRPO, and would have no effect on fine-tuning."""
 
 _PASSED = """
-    adam_beta1 adam_beta2 adam_epsilon optim optim_args optim_target_modules lr_scheduler_kwargs
+    " adam_beta1 adam_beta2 adam_epsilon optim optim_args optim_target_modules lr_scheduler_kwargs
     average_tokens_across_devices tf32 full_determinism torch_compile torch_compile_backend
     torch_compile_mode torch_empty_cache_steps skip_memory_metrics debug dataloader_pin_memory
     ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend
@@ -144,8 +148,7 @@ _PASSED = """
     pad_to_multiple_of shuffle_dataset min_p repetition_penalty generation_kwargs delta
     sapo_temperature_neg sapo_temperature_pos vespo_k_pos vespo_lambda_pos vespo_k_neg vespo_lambda_neg
     multi_objective_aggregation sync_ref_model ref_model_mixup_alpha ref_model_sync_steps
-    top_entropy_quantile entropy_coef use_adaptive_entropy entropy_coef_min entropy_coef_max
-    entropy_coef_delta entropy_target off_policy_mask_threshold log_completions num_completions_to_print
+    top_entropy_quantile off_policy_mask_threshold log_completions num_completions_to_print
     log_unique_prompts vllm_model_impl vllm_enable_sleep_mode vllm_structured_outputs_regex
     vllm_server_timeout vllm_group_port vllm_gpu_memory_utilization vllm_max_model_length
     vllm_tensor_parallel_size vllm_importance_sampling_correction vllm_importance_sampling_mode

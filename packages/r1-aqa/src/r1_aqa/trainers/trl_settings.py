@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -19,7 +20,6 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from audio_common.strict_json import parse_json
 from trl import GRPOConfig, SFTConfig
 
-from r1_aqa.command_line.options import nearest
 from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
 from r1_aqa.trainers.trl_fields import OURS, PASSED, REFUSED, SFT_REFUSED
 
@@ -45,9 +45,9 @@ def trl_values(config: TrainConfig) -> dict[str, Any]:
     found = {}
     for name, value in config.trl.items():
         if name not in known:
-            raise ValueError(
-                f"trl.{name}: {kind.__name__} of the installed TRL has no such field{nearest(name, known)}"
-            )
+            close = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(f"trl.{name}: {kind.__name__} of the installed TRL has no such field{hint}")
         if why := why_refused(name, kind):
             raise ValueError(f"trl.{name}: {why}")
         if name not in PASSED:
@@ -85,7 +85,7 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     for kind in sorted((kind for kind in kinds if kind is not NoneType), key=_breadth):
         try:
             return _as(value, kind, where)
-        except (TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):
             continue
     raise ValueError(f"{where}: expected {' or '.join(map(_name, kinds))}, got {value!r}")
 
@@ -129,10 +129,12 @@ def _guessed(value: Any) -> Any:
 
 
 def _breadth(kind: Any) -> int:
-    """Sort types so that the narrower is tried first: every text would do for str."""
-    order = [bool, int, float, dict, list]
+    """Sort types so that the narrower is tried first: every text would do for str, a list takes all."""
+    first, last = [bool, int, float, dict], [str, list]
     plain = get_origin(kind) or kind
-    return order.index(plain) if plain in order else len(order) + (plain is str)
+    if plain in first:
+        return first.index(plain)
+    return len(first) + (1 + last.index(plain) if plain in last else 0)
 
 
 def _members(hint: Any) -> tuple[Any, ...]:
