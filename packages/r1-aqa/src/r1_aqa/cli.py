@@ -134,6 +134,10 @@ def check_train(config: TrainConfig) -> None:
         require_file(*files)
         if any(name.startswith("reference_acc") for name in config.rewards):
             require_module("math_verify")
+    if config.trl:
+        from r1_aqa.trainers.trl_settings import trl_values  # TRL itself, for its fields
+
+        trl_values(config)
     require_file(config.deepspeed)
     require_module(*(name for name in config.report_to if name in REPORTERS))
     require_output(config.out, is_folder=True)

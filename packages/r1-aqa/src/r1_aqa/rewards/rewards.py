@@ -2,8 +2,9 @@
 
 A reward function takes `completions` (texts) and, by keyword, lists of the same length of whatever else it
 names: `choices` (the options), `answer` (the right one's text), `prompts`, `completion_ids`, the other fields
-of `Question`, and further columns of the file of questions. It returns a number for each completion.
-`load_rewards` finds the built-in ones by name and a user's as `file.py:name`.
+of `Question`, and further columns of the file of questions. It returns a number for each completion, or None
+where it does not apply: a rollout's reward is the sum of those that do. `load_rewards` finds the built-in
+ones by name and a user's as `file.py:name`.
 
 The published rewards, with their faults, are in `r1_aqa.rewards.reference`.
 """
@@ -18,8 +19,9 @@ from typing import Any
 
 from r1_aqa.data.options import is_same_option, take_letters_off
 from r1_aqa.rewards.matching import THINK_BLOCK, is_same_text, match_choice, read_answer
+from r1_aqa.rewards.overlong import make_overlong_reward
 
-RewardFunction = Callable[..., list[float]]
+RewardFunction = Callable[..., list[float]]  # or None in place of a number
 
 # Any text without a tag of ours: a second block must not hide inside the first.
 _NO_TAG = r"(?:(?!</?(?:answer|think)>).)*"
@@ -109,21 +111,30 @@ BUILT_IN: dict[str, RewardFunction] = {
 }
 
 
-def load_rewards(names: Sequence[str]) -> list[RewardFunction]:
+def load_rewards(
+    names: Sequence[str], *, max_new_tokens: int = 256, overlong_margin: int | None = None
+) -> list[RewardFunction]:
     """Return functions by name: built in, `reference_accuracy` and the like, or `path/to/file.py:function`.
 
     Such a file is a program that is run: give only files, and settings that name files, that you trust.
 
+    Args:
+        names: of the rewards.
+        max_new_tokens: longest rollout, for `overlong`.
+        overlong_margin: tokens before that over which `overlong` falls; None: a fifth of them.
+
     Raises:
         ValueError: a name is unknown, a file is not there or does not run, or it has no such function.
     """
-    return [_load_reward(name) for name in names]
+    margin = overlong_margin or max(1, max_new_tokens // 5)
+    overlong = {"overlong": make_overlong_reward(max_new_tokens, margin)}
+    return [_load_reward(name, BUILT_IN | overlong) for name in names]
 
 
-def _load_reward(name: str) -> RewardFunction:
+def _load_reward(name: str, built_in: dict[str, RewardFunction]) -> RewardFunction:
     from r1_aqa.rewards.reference import REFERENCE
 
-    known = BUILT_IN | REFERENCE
+    known = built_in | REFERENCE
     if name in known:
         return known[name]
     path, colon, function = name.rpartition(":")
