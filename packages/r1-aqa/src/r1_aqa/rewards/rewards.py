@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from r1_aqa.data.options import is_same_option, take_letters_off
-from r1_aqa.rewards.matching import THINK_BLOCK, is_same_text, match_choice, read_answer
+from r1_aqa.rewards.completion import THINK_BLOCK, read_answer
+from r1_aqa.rewards.matching import is_same_text, match_choice
 
 RewardFunction = Callable[..., list[float]]
 
