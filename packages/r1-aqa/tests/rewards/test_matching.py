@@ -82,7 +82,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=12), st.permutations(["rain", "wind", "a car"]))
 def test_an_answer_means_the_same_text_in_whatever_order_options_stand(
     words: list[str], choices: list[str]

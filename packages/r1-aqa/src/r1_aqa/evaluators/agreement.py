@@ -33,8 +33,11 @@ def judge_by(harness: Harness, question: Question, output: str | None) -> Judgem
         return Judgement(None if harness.skips_missing and not question.fault else 0.0)
     if not choices and harness.needs_options:
         return Judgement(None)
-    index = choices.index(right) if choices else 0
-    answers = list(choices) or [right]
+    if not choices:
+        # Any annotator's answer is right.
+        reading = harness.rule(output, choices, [right, *question.alternatives])
+        return Judgement(max(reading.right), reading.is_read, 1)
+    index, answers = choices.index(right), list(choices)
     answers[index] = question.written_answer or right
     reading = harness.rule(output, choices, answers)
     texts = {answer for answer, share in zip(answers, reading.right, strict=True) if share}

@@ -90,7 +90,7 @@ def verdicts(
 ) -> tuple[list[bool | None], list[bool | None]]:
     """Return the strict and the official verdicts; None where there is no answer."""
     found = [
-        judge(o, q.choices, q.answer or "", written=q.written_answer)
+        judge(o, q.choices, q.answer or "", written=q.written_answer, alternatives=q.alternatives)
         for q, o in zip(questions, outputs, strict=True)
     ]
     strict = [None if o is None else v.strict for o, v in zip(outputs, found, strict=True)]

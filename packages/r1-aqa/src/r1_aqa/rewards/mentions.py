@@ -112,7 +112,8 @@ def mark_mentions(text: str, options: Sequence[str], labels: Sequence[str]) -> s
     for option in sorted(set(options), key=len, reverse=True):
         # Options that differ in case alone are told apart by it.
         is_alone = sum(option.casefold() == other.casefold() for other in set(options)) == 1
-        marked = _mention(option, re.I if is_alone else 0).sub(_mark(options.index(option)), marked)
+        pattern = _mention(option, tuple(options), re.I if is_alone else 0)
+        marked = pattern.sub(_mark(options.index(option)), marked)
     marked = _mark_letters(marked, options, labels)
     # "(B) Woman", "Woman (B)" and "B: Woman" are one mention.
     marked = re.sub(rf"({_MARK})(?:[\s.:,()\[\]\"'、-]|\ba\b|\ban\b|\bthe\b)*\1", r"\1", marked)
@@ -147,21 +148,27 @@ def _only_mention(marked: str) -> int | None:
 
 
 @lru_cache(4096)
-def _mention(option: str, flags: int) -> re.Pattern[str]:
+def _mention(option: str, options: tuple[str, ...], flags: int) -> re.Pattern[str]:
     """Return where a text names an option: all its words, and none after them that makes it another thing."""
-    words = re.sub(r"^(?:a|an|An|the|The)\s+(?=\w)", "", option).rstrip(".").split() or [option]
-    body = r"[\s_-]+".join(map(re.escape, words))
-    number = _number(words[0]) if len(words) == 1 else None
-    if number is not None:
-        body = f"(?:{body}|{number}|{NUMBERS[number]})" if number < len(NUMBERS) else body
+    body, number = _body(option)
     if _NO_SPACES.search(option):
         return re.compile(body, flags)
     before = r"(?<![\w$])(?<![\w.,/:]-)(?<!\d[.,:/])(?<!^-)(?<!\s-)"
     # "3 speakers" counts, "car alarm" is no car.
-    follows = _FOLLOWS if number is None else r"\w+"
+    others = "|".join(_body(other)[0] for other in options)
+    follows = rf"{_FOLLOWS}|(?:(?:a|an|the)\s+)?(?:{others})" if number is None else r"\w+"
     apart = "[-]" if number is None else "[-/]"
     after = rf"(?![\w%$]|{apart}\w|[.,:]\d|\s*%)(?=\s*$|\s*[^\w\s]|\s*\n|\s+(?:{follows}|\w+ing)\b)"
     return re.compile(before + body + after, flags)
+
+
+def _body(option: str) -> tuple[str, int | None]:
+    """Return the pattern of an option's words, and the number that it is, if it is one."""
+    words = re.sub(r"^(?:a|an|An|the|The)\s+(?=\w)", "", option).rstrip(".").split() or [option]
+    body = r"[\s_-]+".join(map(re.escape, words))
+    number = _number(words[0]) if len(words) == 1 else None
+    is_word = number is not None and number < len(NUMBERS)
+    return (f"(?:{body}|{number}|{NUMBERS[number]})" if number is not None and is_word else body), number
 
 
 def _number(word: str) -> int | None:
