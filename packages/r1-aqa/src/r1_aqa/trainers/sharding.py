@@ -67,7 +67,7 @@ def whole_weights(model: nn.Module, accelerator: Accelerator) -> Iterator[nn.Mod
     with unwrap_model_for_generation(model, accelerator) as bare:  # type: ignore[arg-type]
         if isinstance(bare, FSDPModule):
             with _gathered(bare):
-                yield bare
+                yield bare  # type: ignore[misc]
         else:
             yield bare  # type: ignore[misc]
 

@@ -74,7 +74,7 @@ logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=TrainConfig)
 
 
-def train_verb(config: TrainConfig) -> int:
+def train_verb(config: GRPOTrainConfig | SFTTrainConfig) -> int:
     """Train, print where the model is, and return 1 if questions were skipped."""
     result = train_grpo(config) if isinstance(config, GRPOTrainConfig) else train_sft(config)
     if PartialState().is_main_process:
