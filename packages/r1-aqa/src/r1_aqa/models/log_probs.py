@@ -20,13 +20,12 @@ Two ways to place completions give the same logits and gradients (`tests/models/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from r1_aqa.models.audio_llm import AudioLLM
@@ -226,7 +225,8 @@ def _run(
     append, select = place(llm, given["attention_mask"], rows, completion_ids, completion_mask)
     with (
         reading_head(llm.head(), lambda project, hidden: read(project, select(hidden))),
-        _given(llm.language_model(), append),
+        llm.taking_embeddings(),
+        llm.giving(append),
     ):
         return llm.model(**given, use_cache=False).logits
 
@@ -245,7 +245,7 @@ def _place_in_rows(
 
     def append(kwargs: dict[str, Any]) -> dict[str, Any]:
         merged = kwargs["inputs_embeds"][rows]
-        whole = torch.cat([merged, llm.embedding()(ids).to(merged)], 1)
+        whole = torch.cat([merged, llm.embed(ids).to(merged)], 1)
         # Positions were counted for the prompts; the language model counts anew.
         return {"inputs_embeds": whole, "attention_mask": whole_mask, "position_ids": None}
 
@@ -263,7 +263,7 @@ def _place_behind(
 
     def append(kwargs: dict[str, Any]) -> dict[str, Any]:
         merged = kwargs["inputs_embeds"]
-        tails = pack(llm.embedding()(ids), prompts, layout).flatten(1, 2)
+        tails = pack(llm.embed(ids), prompts, layout).flatten(1, 2)
         whole = torch.cat([merged, tails.to(merged)], 1)
         # Attention of transformers adds this to its scores: (prompts, 1, T, T).
         bias = torch.zeros(seen.shape, dtype=whole.dtype, device=whole.device)
@@ -272,18 +272,3 @@ def _place_behind(
 
     count = layout.places * ids.shape[1]
     return append, lambda hidden: unpack(hidden[:, -count - 1 :], layout)
-
-
-@contextmanager
-def _given(inner: nn.Module, change: Append) -> Iterator[None]:
-    """Call the language model with other keyword arguments, within the block."""
-
-    def replace(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        return args, kwargs | change(kwargs)
-
-    # A hook: the family itself merges the audio, and only what comes after is changed.
-    handle = inner.register_forward_pre_hook(replace, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.chat import pad_left
-from r1_aqa.models.log_probs import Prompts, _given
+from r1_aqa.models.log_probs import Prompts
 
 
 def fill_rows(lengths: Sequence[int]) -> list[list[int]]:
@@ -117,7 +117,7 @@ def packed_logits(
 
     def lay(kwargs: dict[str, Any]) -> dict[str, Any]:
         # Inside the model's call, for what wraps it may hold the embeddings in parts.
-        tails = llm.embedding()(completion_ids)  # (examples, answer length, width)
+        tails = llm.embed(completion_ids)  # (examples, answer length, width)
         heads = kwargs["inputs_embeds"].to(tails)
         tokens = torch.cat([heads.flatten(0, 1), tails.flatten(0, 1), tails.new_zeros(1, tails.shape[-1])])
         whole = tokens[packed.source]  # (rows, length, width)
@@ -125,7 +125,7 @@ def packed_logits(
         bias = bias.masked_fill(~seen, torch.finfo(whole.dtype).min)[:, None]
         return {"inputs_embeds": whole, "attention_mask": bias, "position_ids": packed.positions}
 
-    with _keep_places(llm.head(), packed.predicts), _given(llm.language_model(), lay):
+    with _keep_places(llm.head(), packed.predicts), llm.taking_embeddings(), llm.giving(lay):
         return llm.model(**inputs, use_cache=False).logits
 
 
