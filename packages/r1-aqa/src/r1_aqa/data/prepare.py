@@ -64,7 +64,8 @@ def prepare_questions(config: PrepareQuestionsConfig) -> Report:
     if folder := config.audio:
         questions = [(where, replace(q, audio=folder / q.audio.name)) for where, q in questions]
     elif layout.audio:
-        questions = [(where, move_sounds(q, layout.audio)) for where, q in questions]
+        moved = move_sounds([question for _, question in questions], layout.audio)
+        questions = list(zip([where for where, _ in questions], moved, strict=True))
     return finish(config, questions, report)
 
 
