@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from r1_aqa.data.chats import chat_to_plain, is_chat
-from r1_aqa.data.options import option_at, parse_answer, parse_choices
+from r1_aqa.data.options import option_at, parse_answer, parse_choices, settle_annotators
 from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
 from r1_aqa.data.rows import iterate_rows
 
@@ -182,10 +182,16 @@ def options_of(row: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of `Question` that a row's options and its answer are."""
     given, number = row.get("choices"), row.get("answer")
     choices, answer = parse_choices(given, number)
+    if isinstance(answer, list | tuple) and answer:
+        right, others = settle_annotators(answer, choices)
+        return {"choices": choices, "answer": right} | ({"alternatives": others} if others else {})
     if isinstance(given, list) and not isinstance(number, str) and number in given:
         # Among options that are numbers themselves it is one of them, and no index.
         answer = str(given[given.index(number)])
     found: dict[str, Any] = {"choices": choices, "answer": parse_answer(answer, choices)}
+    if written := row.get("alternatives"):
+        first, more = settle_annotators(written, ())
+        found["alternatives"] = (first, *more)
     is_other = choices and isinstance(answer, str) and answer.split() != (found["answer"] or "").split()
     return found | ({"written_answer": answer} if is_other and found["answer"] else {})
 
