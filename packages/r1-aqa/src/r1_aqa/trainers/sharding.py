@@ -37,7 +37,7 @@ def set_up_sharding(accelerator: Accelerator) -> None:
     if fsdp is not None:
         if fsdp.fsdp_version != 2:
             raise ValueError(
-                f"FSDP {fsdp.fsdp_version} is not supported; set fsdp_version: 2, as recipes/accelerate/fsdp.yaml has"
+                f"FSDP {fsdp.fsdp_version} cannot be used; set fsdp_version: 2 (recipes/accelerate/fsdp.yaml)"
             )
         if fsdp.mixed_precision_policy is not None:
             # accelerate would have log-probabilities, which are read inside the model, rounded to bfloat16.
