@@ -181,6 +181,7 @@ class Validation(TrainerCallback):
                     question.choices,
                     question.answer or "",
                     written=question.written_answer,
+                    alternatives=question.alternatives,
                 )
                 right += getattr(verdict, settings.metric)
                 truncated += completion.truncated

@@ -17,6 +17,7 @@ than one prompt.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -36,10 +37,12 @@ from r1_aqa.models.generation import end_tokens
 from r1_aqa.models.log_probs import Prompts, score_completions
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.rewards.columns import reward_columns
+from r1_aqa.trainers.curriculum import easiness
 from r1_aqa.trainers.dataset import EpochSampler, training_rows
 from r1_aqa.trainers.finite import WatchedRewards
 from r1_aqa.trainers.resumable import ResumableTrainer
-from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups, scatter
+from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, nothing_to_learn, replace_groups, scatter
+from r1_aqa.trainers.told import IDLE, SAID_EVERY, say_idle
 
 _GIVES_AUX_LOSS = (
     "compute_aux_loss" in inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
@@ -80,6 +83,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         self._scored: list[dict[str, Any]] = []
         self._passes: list[Batch] = []  # the batch of an update, split into forward passes
         self._watched = WatchedRewards(rewards)
+        self._idle = 0  # samplings that taught nothing
         super().__init__(
             model=llm.model,  # type: ignore[arg-type]
             reward_funcs=self._watched.functions,  # type: ignore[arg-type]
@@ -98,9 +102,16 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
         self._share_prefix = config.share and llm.family.plain_positions and not flash
 
+    def give_column(self, name: str, values: Sequence[Any]) -> None:
+        """Give reward functions a further column, row by row."""
+        for columns, value in zip(self._columns, values, strict=True):
+            columns[name] = value
+
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        sampler = super()._get_train_sampler(dataset)
+        sampler: Any = super()._get_train_sampler(dataset)
         sampler.__class__ = EpochSampler
+        if self.config.data.curriculum == "easy_first":
+            sampler.easy = easiness(self.prompts.questions)
         return sampler
 
     # -- rollouts ---------------------------------------------------------------------------------------
@@ -196,7 +207,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         # TRL would shuffle the rollouts of a step, and split groups over passes.
         if not self.llm.model.training:
             return super()._prepare_inputs(generation_batch)
-        steps = self.config.gradient_accumulation_steps
+        steps = self.config.gradient_accumulation_steps * self.config.minibatches
         # Once for all passes of all updates that learn from these rollouts.
         if self._step % (steps * self.config.updates_per_rollout) == 0 or not self._passes:
             scored = self._generate_and_score_completions(generation_batch)
@@ -206,15 +217,28 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         inputs = [self._readable(example) for example in inputs]
         output = self._score_rollouts(inputs)
-        if self.config.zero_advantage == "keep":
-            return output
         if self.config.zero_advantage == "resample":
             output = self._resample(output, taken={example["row"] for example in inputs})
+        self._note_idle(output)
+        if self.config.zero_advantage == "keep":
+            return output
         dull = flat_groups(output["advantages"], self._group)
         # Without a token that counts a group takes no pass and adds nothing to the loss.
         self._metrics["train"]["dropped_groups"].append(dull.float().mean().item())
         output["completion_mask"][dull.repeat_interleave(self._group)] = 0
         return self._count_tokens(output)
+
+    def _note_idle(self, output: Batch) -> None:
+        """Log whether there is nothing to learn from the rollouts of all processes, and say so at times."""
+        advantages, mask = output["advantages"], output["completion_mask"].any(1)
+        gather = self.accelerator.gather
+        why = nothing_to_learn(gather(advantages), gather(mask)[:, None])
+        for reason in IDLE:
+            self._metrics["train"][f"nothing_to_learn/{reason}"].append(float(reason == why))
+        if why and self.accelerator.is_main_process:
+            self._idle += 1
+            if self._idle % SAID_EVERY == 1:
+                say_idle(self.config, self.state.global_step + 1, why, self._scored)
 
     def _readable(self, example: Batch) -> Batch:
         """Return the question, or another one in place of one whose audio cannot be read."""
@@ -270,7 +294,9 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
     ) -> Tensor:
         given = [example | self._columns[example["row"]] for example in inputs]
         rewards = super()._calculate_rewards(given, prompts, completions, completion_ids)
-        self._watched.raise_faults(rewards, self.state.global_step + 1)
+        self._watched.raise_faults(
+            rewards, self.state.global_step + 1, [example["question_id"] for example in inputs]
+        )
         # TRL gathers the rewards of all processes; these are the own ones.
         start = self.accelerator.process_index * len(prompts)
         own = rewards[start : start + len(prompts)].tolist()
@@ -283,8 +309,12 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
                 "answer": example["answer"],
                 "completion": completion,
                 "completion_length": len(ids),
-                "rewards": dict(zip(self.reward_func_names, values, strict=True)),
-                "reward": float((np.array(values) * weights).sum()),
+                # None where a reward does not apply, as its function returned it.
+                "rewards": {
+                    name: None if math.isnan(value) else value
+                    for name, value in zip(self.reward_func_names, values, strict=True)
+                },
+                "reward": float(np.nansum(np.array(values) * weights)),
             }
             for example, completion, ids, values in zip(inputs, completions, completion_ids, own, strict=True)
         ]

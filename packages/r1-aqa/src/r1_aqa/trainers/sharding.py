@@ -37,7 +37,8 @@ def set_up_sharding(accelerator: Accelerator) -> None:
     if fsdp is not None:
         if fsdp.fsdp_version != 2:
             raise ValueError(
-                f"FSDP {fsdp.fsdp_version} cannot be used; set fsdp_version: 2 (recipes/accelerate/fsdp.yaml)"
+                f"FSDP {fsdp.fsdp_version} is not supported; set fsdp_version: 2, as "
+                "recipes/accelerate/fsdp.yaml has"
             )
         if fsdp.mixed_precision_policy is not None:
             # accelerate would have log-probabilities, which are read inside the model, rounded to bfloat16.
@@ -66,7 +67,7 @@ def whole_weights(model: nn.Module, accelerator: Accelerator) -> Iterator[nn.Mod
     with unwrap_model_for_generation(model, accelerator) as bare:  # type: ignore[arg-type]
         if isinstance(bare, FSDPModule):
             with _gathered(bare):
-                yield bare
+                yield bare  # type: ignore[misc]
         else:
             yield bare  # type: ignore[misc]
 
