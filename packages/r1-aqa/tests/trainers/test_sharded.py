@@ -54,6 +54,8 @@ class Run:
         replays: the run whose random numbers the rollouts are sampled with, process by process.
         resumes: the run from whose first checkpoint this one goes on.
         is_sft: fine-tuning in place of reinforcement.
+        precision: of the computation.
+        files: how FSDP's checkpoints are written, whole or in parts.
     """
 
     processes: int
@@ -63,15 +65,18 @@ class Run:
     replays: str = ""
     resumes: str = ""
     is_sft: bool = False
+    precision: Any = "fp32"
+    files: str = "FULL_STATE_DICT"
 
 
 RUNS = {
-    "full-fsdp": Run(2, FULL, "fsdp", updates=2),
+    "full-fsdp": Run(2, FULL, "fsdp", updates=2, files="SHARDED_STATE_DICT"),
     "full-one": Run(1, FULL, updates=2, replays="full-fsdp"),
-    "full-resumed": Run(2, FULL, "fsdp", updates=2, resumes="full-fsdp"),
+    "full-resumed": Run(2, FULL, "fsdp", updates=2, resumes="full-fsdp", files="SHARDED_STATE_DICT"),
     "lora-fsdp": Run(2, {}, "fsdp"),
     "lora-one": Run(1, {}, replays="lora-fsdp"),
     "lora-whole": Run(2, {}),  # DDP: each process has all weights, and the same random numbers
+    "bf16-fsdp": Run(2, {}, "fsdp", precision="bf16"),
     "sft-fsdp": Run(2, FULL, "fsdp", is_sft=True),
     "sft-one": Run(1, FULL, is_sft=True),
     "full-zero3": Run(2, FULL, "zero3", updates=2),
@@ -149,6 +154,8 @@ def launch_with_fsdp() -> None:
         begin(self, *given, fsdp_plugin=fsdp_plugin, **more)
         if fsdp_plugin is not None:
             self.fsdp_plugin = fsdp_plugin
+            if self._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(self._mixed_precision)
         if self.__dict__.get("fsdp_plugin") is not None:
             self.distributed_type = DistributedType.FSDP
 
@@ -176,6 +183,7 @@ def train(folder: Path, name: str) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     {"fsdp": launch_with_fsdp, "zero3": launch_with_zero3}.get(run.sharding, lambda: None)()
+    os.environ |= {"FSDP_STATE_DICT_TYPE": run.files} if run.sharding == "fsdp" else {}
     seen = Seen()
     watch(seen, [read(folder, run.replays, other)["rollouts"] for other in range(2)] if run.replays else [])
     shared: dict[str, Any] = {
@@ -192,6 +200,7 @@ def train(folder: Path, name: str) -> None:
         "validation": ValidationConfig(max_new_tokens=3),
         "device": "cpu",
         "check_heard": False,
+        "precision": run.precision,
     }
     if run.is_sft:
         training.train_sft(SFTTrainConfig(**shared))
@@ -336,6 +345,8 @@ def test_shared_out_weights_sample_score_and_learn_as_whole_ones(
 def test_a_resume_in_parts_is_the_same_training(runs: Callable[..., Path], name: str) -> None:
     first = RUNS[name].resumes
     folder = runs(first, name)
+    if name == "full-resumed":
+        assert len(list((folder / first / "checkpoint-1").glob("*/__*.distcp"))) == 4  # model, optimizer
     for rank in range(2):
         whole, resumed = read(folder, first, rank), read(folder, name, rank)
         assert [rollout["ids"] for rollout in resumed["rollouts"]] == [whole["rollouts"][1]["ids"]]
@@ -349,3 +360,9 @@ def test_fine_tuning_with_shared_out_weights_is_that_with_whole_ones(runs: Calla
     assert found.keys() == expected.keys() != set()
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-4)
+
+
+def test_log_probabilities_are_not_rounded_to_half_precision(runs: Callable[..., Path]) -> None:
+    for value in read(runs("bf16-fsdp"), "bf16-fsdp")["log_probs"]:
+        assert value.dtype == torch.float32
+        assert (value != value.bfloat16().float()).any()

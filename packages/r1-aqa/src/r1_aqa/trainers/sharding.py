@@ -23,6 +23,12 @@ def is_sharded(accelerator: Accelerator) -> bool:
     return _fsdp(accelerator) is not None or (zero is not None and zero.zero_stage == 3)
 
 
+def keeps_parts(accelerator: Accelerator) -> bool:
+    """Return whether FSDP's checkpoints are in parts (fsdp_state_dict_type: SHARDED_STATE_DICT)."""
+    fsdp = _fsdp(accelerator)
+    return fsdp is not None and "FULL" not in str(fsdp.state_dict_type)
+
+
 def _fsdp(accelerator: Accelerator) -> Any:
     return getattr(accelerator.state, "fsdp_plugin", None)
 
