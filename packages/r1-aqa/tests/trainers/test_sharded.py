@@ -36,7 +36,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import TrainerCallback
 
-SECONDS = 240
+SECONDS = 600
 """After this long processes that wait for each other are ended."""
 
 FULL: dict[str, Any] = {"strategy": "full", "freeze_encoder": False, "freeze_projector": False}
