@@ -158,9 +158,10 @@ def score_completions(
     Raises:
         ValueError: the model changes what its head returned in a way that is not known.
     """
-    vocabulary = llm.model.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
+    owner: Any = llm.head_owner()
+    vocabulary = owner.config.get_text_config().vocab_size
     kept: list[tuple[Tensor, Tensor | None]] = []
-    with plain_logits(llm.head_owner()) as scale:
+    with plain_logits(owner) as scale:
 
         def read(project: Project, hidden: Tensor) -> Tensor:
             kept.append(
@@ -181,7 +182,7 @@ def score_completions(
     log_probs, bits = kept[0]
     if not torch.allclose(found.detach(), log_probs.detach(), rtol=0, atol=0, equal_nan=True):
         raise ValueError(
-            f"{type(llm.head_owner()).__name__} changes its logits after the head in a way that r1-aqa "
+            f"{type(owner).__name__} changes its logits after the head in a way that r1-aqa "
             "does not know, so that log-probabilities cannot be read there; see r1_aqa.models.head.SCALINGS"
         )
     # What came out of the wrapped model: FSDP and ZeRO-3 gather weights when its gradient arrives.
