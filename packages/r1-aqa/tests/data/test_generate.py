@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +350,17 @@ def test_a_benchmarks_recordings_are_left_out(tmp_path: Path) -> None:
     generation = generate(config)
     assert [(p.where, p.kind.name) for p in generation.report.skipped] == [("a/0.wav", "overlap")]
     assert generation.report.is_bad is False
+
+
+def test_questions_are_probed_before_they_are_written(tmp_path: Path, tones: Path) -> None:
+    def keep_even(config: Any, rows: Any, report: Any) -> Any:
+        return [(where, replace(q, extra=q.extra | {"probed": 1})) for where, q in rows[::2]]
+
+    made = generate(config_of(tones, tmp_path, num_questions=8, kinds=("which",), test_share=0.25), keep_even)
+    written = [read_questions(tmp_path / name) for name in ("q.jsonl", "q.test.jsonl")]
+    assert [len(found) for found in written] == [3, 1]
+    assert {q.extra["probed"] for found in written for q in found} == {1}
+    assert made.summary["splits"]["test"]["questions"] == 1
 
 
 def test_synthesized_events_need_no_data(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import io
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from audio_common import AudioError, DecodePool
 from audio_common.check import Check, CheckMemory, check_files
 
-from r1_aqa.config.prepare import PrepareGenerateConfig, QuestionKind
+from r1_aqa.config.prepare import PrepareConfig, PrepareGenerateConfig, QuestionKind
 from r1_aqa.data.check import SoundCheck
 from r1_aqa.data.composition import SAMPLE_RATE, SoundShape, describe_sound, nearest_labels, render
 from r1_aqa.data.labelled import LabelledClip, assign_splits, read_clips, read_families, synthesize
@@ -37,6 +37,8 @@ from r1_aqa.output import Progress, progress
 
 logger = logging.getLogger(__name__)
 
+ProbeRows = Callable[[PrepareConfig, Sequence[tuple[str, Question]], Report], Sequence[tuple[str, Question]]]
+"""Probes questions without their audio: returns those to keep with their columns, and reports the others."""
 VERSION = 1
 """Of how sounds are composed: a part of their names."""
 FEW_FILES = 64
@@ -74,14 +76,18 @@ class Generation:
     """What the report's file says."""
 
 
-def generate_verb(config: PrepareGenerateConfig) -> int:
+def generate_verb(config: PrepareGenerateConfig, probe: ProbeRows | None = None) -> int:
     """Generate questions, and return 1 if a clip of the source is damaged.
+
+    Args:
+        config: the settings.
+        probe: finds the questions that can be answered without their sound, see `r1_aqa.data.prepare`.
 
     Raises:
         BusyError: another process writes `out`.
     """
     with hold_outputs(*(out_file(config, split) for split in ("train", "validation", "test"))):
-        return 1 if generate(config).report.is_bad else 0
+        return 1 if generate(config, probe).report.is_bad else 0
 
 
 def out_file(config: PrepareGenerateConfig, split: str) -> Path:
@@ -89,17 +95,17 @@ def out_file(config: PrepareGenerateConfig, split: str) -> Path:
     return config.out if split == "train" else config.out.with_suffix(f".{split}.jsonl")
 
 
-def generate(config: PrepareGenerateConfig) -> Generation:
-    """Read the source, plan the questions, compose their sounds, write both and a report.
+def generate(config: PrepareGenerateConfig, probe: ProbeRows | None = None) -> Generation:
+    """Read the source, plan the questions, compose their sounds, probe them, write all and a report.
 
     Raises:
         ValueError: no question can be made; the message says why.
     """
     with DecodePool(decode_limits(config), num_workers=2) as pool:
-        return _generate(config, pool)
+        return _generate(config, pool, probe)
 
 
-def _generate(config: PrepareGenerateConfig, pool: DecodePool) -> Generation:
+def _generate(config: PrepareGenerateConfig, pool: DecodePool, probe: ProbeRows | None) -> Generation:
     made = Generation()
     sources = read_sources(config, made.report, pool)
     if not sources:
@@ -110,6 +116,10 @@ def _generate(config: PrepareGenerateConfig, pool: DecodePool) -> Generation:
     for place, why in planned.not_asked.items():
         logger.warning("%s: not asked, for %s", place, why)
     compose_all(config, sources, planned, made, pool)
+    if probe is not None:
+        rows = [(question.id, question) for own in made.questions.values() for question in own]
+        kept = [question for _, question in probe(config, rows, made.report)]
+        made.questions = {split: [q for q in kept if q.split == split] for split in made.questions}
     _write(config, sources, planned, made)
     return made
 
