@@ -13,7 +13,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -127,13 +127,16 @@ def _generate(config: PrepareGenerateConfig, pool: DecodePool, probe: ProbeRows 
 def read_sources(config: PrepareGenerateConfig, report: Report, pool: DecodePool) -> list[SourceClip]:
     """Return the clips that can be used; the report gets the others."""
     clips: list[LabelledClip] = []
+    spelled: dict[str, str] = {}
     for where, found in read_clips(config):
         if isinstance(found, QuestionError):
             report.skip(where, Reason(ROW, f"cannot be read: {found}"))
         elif isinstance(found, Reason):
             report.skip(where, found)
         else:
-            clips.append(found)
+            # "Dog" and "dog" are one label, as it was spelled first.
+            label = spelled.setdefault(found.label.casefold(), found.label)
+            clips.append(replace(found, label=label))
     checks, failures = _check(config, [clip.audio for clip in clips if clip.audio is not None], pool)
     shared: dict[Path, str] = {}
     if config.against:
@@ -213,6 +216,9 @@ def compose_all(
                 except AudioError as error:
                     # A file that changed or went away since it was looked at.
                     made.report.skip(identity, Reason(CORRUPT, f"unreadable: {error}"))
+                except ValueError as error:
+                    # A label that cannot stand in a question.
+                    made.report.skip(identity, Reason(ROW, f"cannot be asked: {error}"))
                 shown.advance()
     if there:
         logger.info("%d of %d sounds were there already", there, total)
@@ -370,8 +376,9 @@ def _folder(config: PrepareGenerateConfig) -> Path:
 
 
 def _hash(plan: Plan, by_name: Mapping[str, SourceClip]) -> str:
-    digests = [by_name[part.source].digest for part in plan.composition.parts]
-    content = to_json([VERSION, plan.composition, digests])
+    # By what recordings hold, and not by their names, which another machine may give others.
+    parts = tuple(replace(part, source=by_name[part.source].digest) for part in plan.composition.parts)
+    content = to_json([VERSION, replace(plan.composition, parts=parts)])
     return hashlib.blake2b(content, digest_size=4).hexdigest()
 
 

@@ -218,16 +218,13 @@ class Planner:
         Raises:
             ValueError: none; the message says why.
         """
-        wanted = [
-            level
-            for level in _LEVELS.get(kind, ("easy", "medium", "hard"))
-            if level in self.config.difficulties
-        ]
-        if not wanted:
-            raise ValueError(f"it has the difficulties {', '.join(_LEVELS[kind])} only")
-        labels = len(self.fitting(kind))
+        possible = _LEVELS.get(kind, ("easy", "medium", "hard"))
         if kind == "repeats" and self.room < 3:
-            wanted = [level for level in wanted if level != "hard"]
+            possible = ("easy",)  # no room for another sound
+        wanted = [level for level in possible if level in self.config.difficulties]
+        if not wanted:
+            raise ValueError(f"it has the difficulties {', '.join(possible)} only")
+        labels = len(self.fitting(kind))
         if kind == "seconds" and not self.ladder():
             raise ValueError("no two labels have a clip that sounds long enough without a pause")
         if self.least_sounds(kind) > self.most:
