@@ -39,9 +39,24 @@ class PrepareConfig:
     """Put all questions about this share of the recordings in OUT's neighbor `.validation.jsonl`."""
     seed: int = 0
     """Seed for the choice of validation recordings, and for options that are drawn."""
+    audio_dependence: tuple[str, ...] = ()
+    """Probes that answer the questions without their sound, and so find those that need it: audio LLMs, which
+    are given silence, and language models, which read the text; each a hub id, a folder, or a run."""
+    dependence_share: float = 0.5
+    """A question depends on its audio if fewer than this share of the probes answer it."""
+    only_dependent: bool = False
+    """Keep only the questions that depend on their audio."""
+    device: str = "auto"
+    """Where probes run: auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
 
     def __post_init__(self) -> None:
         check_decoding(self.decode_seconds, self.decode_megabytes)
+        if not 0 < self.dependence_share <= 1:
+            raise ValueError(f"dependence_share must be in (0, 1], got {self.dependence_share}")
+        if self.only_dependent and not self.audio_dependence:
+            raise ValueError("only_dependent needs probes that tell which questions depend: audio_dependence")
+        if len(set(self.audio_dependence)) < len(self.audio_dependence):
+            raise ValueError(f"audio_dependence names a probe twice: {', '.join(self.audio_dependence)}")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share must be in [0, 1), got {self.validation_share}")
         if self.validation_share and str(self.out) == "-":
@@ -54,7 +69,8 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareQuestionsConfig(PrepareConfig):
-    """Questions of the paper's JSONL, MMAU, MMAR, ms-swift, ShareGPT or plain JSONL, known by their keys."""
+    """Questions of the paper's JSONL, benchmarks, ms-swift, ShareGPT or plain JSONL, known by their keys;
+    a benchmark by its name, too, and a folder or a Parquet file as the hub has them, with sounds within."""
 
     audio: Path | None = None
     """Folder of the audio, by file names; none: where the file of questions says."""
