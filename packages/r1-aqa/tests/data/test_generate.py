@@ -16,11 +16,12 @@ from audio_common.scenes.scene import KINDS
 from r1_aqa.cli import main
 from r1_aqa.config.prepare import PrepareGenerateConfig
 from r1_aqa.data import generate as module
-from r1_aqa.data.generate import Generation, generate, generate_verb, plan_questions, read_sources
+from r1_aqa.data.generate import Generation, generate, generate_verb, plan_questions
 from r1_aqa.data.labelled import LabelledClip, assign_splits, read_clips, read_families
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
 from r1_aqa.data.report import Report
+from r1_aqa.data.sources import read_sources
 
 RATE = 16_000
 TONES = {"horn": 300, "cello": 520, "oboe": 900, "flute": 1550, "alarm": 2700, "mosquito": 4600}
@@ -167,7 +168,9 @@ def test_after_a_kill_the_same_command_goes_on_to_the_same_bytes(
     composed = []
     original = module.flac_bytes
     monkeypatch.setattr(module, "flac_bytes", lambda samples: composed.append(1) or original(samples))
-    monkeypatch.setattr(module, "describe_sound", None)  # nothing is decoded again to be looked at
+    monkeypatch.setattr(
+        "r1_aqa.data.sources.describe_sound", None
+    )  # nothing is decoded again to be looked at
     assert generate_verb(config) == 0
     assert content() == before
     assert len(composed) == len(sounds[::20])
