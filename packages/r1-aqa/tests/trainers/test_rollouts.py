@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.data.questions import Question, write_questions
-from r1_aqa.trainers.rollout_page import group_rollouts, show_rollouts
+from r1_aqa.trainers.rollout_groups import group_rollouts, summarize, summarize_updates
+from r1_aqa.trainers.rollout_page import show_rollouts
 from r1_aqa.trainers.rollouts import RolloutLog, read_rollouts
 
 
@@ -59,8 +60,39 @@ def test_resuming_forgets_what_came_after_the_checkpoint(folder: Path) -> None:
 
 def test_groups_are_sorted_and_flat_ones_known(folder: Path) -> None:
     groups = group_rollouts(read_rollouts(folder))
-    assert [row["completion"] for row in groups[0]["rollouts"]] == ["dog", "cat"]
-    assert [group["flat"] for group in groups] == [False, True, False]
+    assert [row["completion"] for row in groups[0].rollouts] == ["dog", "cat"]
+    assert [group.is_flat for group in groups] == [False, True, False]
+
+
+def test_an_update_has_mean_spread_and_its_hardest_questions(folder: Path) -> None:
+    groups = group_rollouts(read_rollouts(folder), {"q1": "Which animal?"})
+    first, second = summarize_updates(groups)
+    assert (first.step, first.num_groups, first.mean, first.spread, first.flat) == (1, 2, 0.25, 0.25, 0.5)
+    assert [group.question_id for group in first.hardest] == ["q2", "q1"]
+    assert (second.step, second.mean, second.flat) == (2, 0.5, 0.0)
+    # A question of several updates is one, and its latest group is named.
+    assert [(g.question, g.step) for g in summarize(groups).hardest] == [("q2?", 1), ("Which animal?", 2)]
+
+
+def test_without_its_file_a_question_is_the_end_of_its_prompt(tmp_path: Path) -> None:
+    prompt = (
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nAudio 1: <|audio_bos|>"
+        "<|AUDIO|><|audio_eos|>\nWhich is louder? Please choose the answer from the following options: "
+        "['a dog', 'rain']. Output the final answer in <answer> </answer>.<|im_end|>\n<|im_start|>assistant\n"
+    )
+    RolloutLog(tmp_path).append(1, [rollout("q1", "x", 0.0, 0.0) | {"prompt": prompt}])
+    assert [group.question for group in group_rollouts(read_rollouts(tmp_path))] == ["Which is louder?"]
+
+
+def test_question_and_title_are_there_without_opening_anything(folder: Path, tmp_path: Path) -> None:
+    sounds = (tmp_path / "a #1?.wav", tmp_path / "b.wav")
+    asked = Question(id="q1", audio=sounds[0], further_audio=sounds[1:], question="Which <animal>?")
+    write_questions(tmp_path / "questions.jsonl", [asked])
+    config = RolloutsConfig(run=folder, out=tmp_path / "r.html", data=(tmp_path / "questions.jsonl",))
+    page = show_rollouts(config).read_text(encoding="utf-8")
+    assert f"<h1>Rollouts of {tmp_path.parent.name}/{tmp_path.name}</h1>" in page
+    assert page.count("<h2>Which &lt;animal&gt;?</h2>") == 2
+    assert page.count('src="a%20%231%3F.wav"') == page.count('src="b.wav"') == 2
 
 
 def test_the_page_shows_all_and_escapes_what_models_write(folder: Path, tmp_path: Path) -> None:

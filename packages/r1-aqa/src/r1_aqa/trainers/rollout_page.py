@@ -1,23 +1,27 @@
-"""Show rollouts as a page, group by group: prompt, completions, rewards, advantages, the audio."""
+"""Show rollouts as a page: how each update went, and group by group question, sound, completions, rewards."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from audio_common.strict_json import read_object
 
 from r1_aqa.config.rollouts import RolloutsConfig
+from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
 from r1_aqa.files import write_atomically
 from r1_aqa.lock import sole_writer
+from r1_aqa.trainers.rollout_groups import Group, Summary, group_rollouts, summarize, summarize_updates
 from r1_aqa.trainers.rollouts import read_rollouts
 
 logger = logging.getLogger(__name__)
+
+CHART_WIDTH, CHART_HEIGHT, CHART_EDGE = 600, 120, 6
+"""Units of the picture of mean and spread, which the page scales, and its edge above and below."""
 
 
 def show_rollouts(config: RolloutsConfig) -> Path:
@@ -28,15 +32,14 @@ def show_rollouts(config: RolloutsConfig) -> Path:
     """
     folder = config.run / "rollouts" if (config.run / "rollouts").is_dir() else config.run
     rows = [row for row in read_rollouts(folder) if (row["step"] - 1) % config.every == 0]
-    found = group_rollouts(rows)
+    files = config.data or trained_on(folder.parent)
+    asked = {q.id: q for path in files for q in read_questions(path, keep_faults=True)}
+    found = group_rollouts(rows, {name: question.question for name, question in asked.items()})
     groups = found[-config.limit :] if config.limit else found
     if len(groups) < len(found):
         logger.warning("the page shows the latest %d of %d groups (--limit)", len(groups), len(found))
-    files = config.data or trained_on(folder.parent)
-    audio = {
-        question.id: question.audio for path in files for question in read_questions(path, keep_faults=True)
-    }
-    page = render(groups, {name: link(path, config.out) for name, path in audio.items()})
+    run = folder.absolute().parent if folder.name == "rollouts" else folder.absolute()
+    page = render(groups, links(asked, config.out), name="/".join(run.parts[-2:]))
     with sole_writer(config.out):
         write_atomically(config.out, page)
     logger.info("%d groups of rollouts", len(groups))
@@ -54,30 +57,13 @@ def trained_on(run: Path) -> list[Path]:
     return [path for path in paths if os.path.isfile(path)]
 
 
-def group_rollouts(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rollouts of one question in one update together, best first."""
-    groups: list[dict[str, Any]] = []
-    for row in rows:
-        key = (row["step"], row["question_id"])
-        if not groups or groups[-1]["key"] != key:
-            same = ("step", "question_id", "prompt", "choices", "answer")
-            groups.append({"key": key, "rollouts": []} | {name: row[name] for name in same})
-        rewards = {name[7:]: value for name, value in row.items() if name.startswith("reward.")}
-        groups[-1]["rollouts"].append(row | {"rewards": rewards})
-    for group in groups:
-        group["rollouts"].sort(key=lambda row: -row["reward"])
-        group["mean"] = sum(row["reward"] for row in group["rollouts"]) / len(group["rollouts"])
-        group["flat"] = all(abs(row["advantage"]) < 1e-6 for row in group["rollouts"])
-    return groups
-
-
-def render(groups: Sequence[dict[str, Any]], sounds: dict[str, str]) -> str:
-    """Return the page's HTML; `sounds` are links to the audio by question id."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("r1_aqa.trainers", "."), autoescape=True, trim_blocks=True)
-    template = environment.get_template("rollouts.html.jinja")
-    return template.render(groups=groups, sounds=sounds, steps=sorted({group["step"] for group in groups}))
+def links(asked: Mapping[str, Question], page: Path) -> dict[str, list[str]]:
+    """Return the links to the sounds of each question, by its id."""
+    return {
+        name: [link(audio, page) for audio in question.audios]
+        for name, question in asked.items()
+        if not question.fault
+    }
 
 
 def link(audio: Path, page: Path) -> str:
@@ -85,3 +71,47 @@ def link(audio: Path, page: Path) -> str:
     path = Path(os.path.relpath(audio.absolute(), page.absolute().parent)).as_posix()
     # As the bytes that the file system has: a name need not be UTF-8.
     return quote(os.fsencode(path))
+
+
+def render(groups: Sequence[Group], sounds: Mapping[str, Sequence[str]], *, name: str) -> str:
+    """Return the page's HTML.
+
+    Args:
+        groups: to show; at least one.
+        sounds: links to the sounds by question id.
+        name: of the training, for the title.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("r1_aqa.trainers", "."), autoescape=True, trim_blocks=True)
+    updates = summarize_updates(groups)
+    return environment.get_template("rollouts.html.jinja").render(
+        name=name,
+        groups=groups,
+        sounds=sounds,
+        summaries=[summarize(groups), *updates],
+        chart=draw_chart(updates),
+        width=CHART_WIDTH,
+        height=CHART_HEIGHT,
+    )
+
+
+def draw_chart(updates: Sequence[Summary]) -> dict[str, object]:
+    """Return the mean reward of each update as a line, with a band of its spread, in the chart's units."""
+    low = min(0.0, *(update.mean - update.spread for update in updates))
+    high = max(*(update.mean + update.spread for update in updates), low + 1e-9)
+
+    def place(number: int, value: float) -> str:
+        x = CHART_WIDTH * (number + 0.5) / len(updates)
+        y = CHART_EDGE + (CHART_HEIGHT - 2 * CHART_EDGE) * (high - value) / (high - low)
+        return f"{x:.1f},{y:.1f}"
+
+    upper = [place(n, update.mean + update.spread) for n, update in enumerate(updates)]
+    lower = [place(n, update.mean - update.spread) for n, update in enumerate(updates)]
+    return {
+        "line": " ".join(place(n, update.mean) for n, update in enumerate(updates)),
+        "band": " ".join([*upper, *reversed(lower)]),
+        "dots": [place(n, update.mean).split(",") for n, update in enumerate(updates)],
+        "low": low,
+        "high": high,
+    }

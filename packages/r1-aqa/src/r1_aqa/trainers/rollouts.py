@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from r1_aqa.files import write_atomically
+from r1_aqa.trainers.rollout_groups import NO_ADVANTAGE
 
 _PART = re.compile(r"step-(\d+)-(\d+)\.parquet")
 
@@ -31,8 +32,7 @@ def cut_at_end(ids: list[int], ends: Sequence[int]) -> list[int]:
 
 def flat_groups(advantages: Tensor, group: int) -> Tensor:
     """Return which groups of `group` rollouts have no advantage to learn from: `(groups,)` bool."""
-    # Not 0: the mean of equal rewards may differ from them by rounding.
-    return (advantages.view(-1, group).abs() < 1e-6).all(1)
+    return (advantages.view(-1, group).abs() < NO_ADVANTAGE).all(1)
 
 
 def replace_groups(
