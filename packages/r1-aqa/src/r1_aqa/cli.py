@@ -22,7 +22,12 @@ from r1_aqa.command_line import (
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.merge import MergeConfig
-from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareClipsConfig, PrepareQuestionsConfig
+from r1_aqa.config.prepare import (
+    PrepareAVQAConfig,
+    PrepareClipsConfig,
+    PrepareGenerateConfig,
+    PrepareQuestionsConfig,
+)
 from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.score import ScoreConfig
@@ -80,6 +85,22 @@ def check_quickstart(config: QuickstartConfig) -> None:
 def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> None:
     """Refuse what is not there before a decoder is loaded."""
     require_file(config.source, *config.against)
+    require_folder(config.audio, config.against_audio)
+    for probe in config.audio_dependence:
+        require_model(probe)
+    require_output(config.out, config.json)
+
+
+def check_generate(config: PrepareGenerateConfig) -> None:
+    """Refuse what is not there before a decoder is loaded; a source may be a folder, or `scenes`."""
+    if str(config.source) != "scenes" and not config.source.is_dir():
+        try:
+            require_file(config.source)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}; or give a folder, or `scenes` for synthesized sounds"
+            ) from error
+    require_file(config.families, *config.against)
     require_folder(config.audio, config.against_audio)
     for probe in config.audio_dependence:
         require_model(probe)
@@ -183,6 +204,16 @@ VERBS = (
         interrupted=RESUMES,
         example="prepare clips manifest.jsonl --out data/clips.jsonl",
         check=check_prepare,
+        has_model=False,
+    ),
+    Verb(
+        name="prepare generate",
+        settings=PrepareGenerateConfig,
+        function="r1_aqa.evaluators.dependence:generate_verb",
+        positional=("source",),
+        interrupted=RESUMES,
+        example="prepare generate recordings --out data/generated.jsonl --validation_share 0.1",
+        check=check_generate,
         has_model=False,
     ),
     Verb(

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from r1_aqa.cli import main
-from r1_aqa.config.prepare import PrepareQuestionsConfig
+from r1_aqa.config.prepare import PrepareGenerateConfig, PrepareQuestionsConfig
 from r1_aqa.data.dependence import dependence_of, is_marked_dependent
 from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
 from r1_aqa.data.report import Report
-from r1_aqa.evaluators.dependence import probe_rows
+from r1_aqa.evaluators.dependence import generate_verb, probe_rows
 from r1_aqa.models import option_scores
 
 
@@ -139,6 +139,26 @@ def test_the_command_probes_with_models(
         assert 0 <= column["probes"][str(tiny_model_folder)] == column["probability"] <= 1
     report = json.loads((tmp_path / "out.report.json").read_text())
     assert report["audio_dependence"]["all"]["count"] == 2
+
+
+def test_generated_questions_are_probed_in_all_splits(reader: type[Reader], tmp_path: Path) -> None:
+    config = PrepareGenerateConfig(
+        source=Path("scenes"),
+        out=tmp_path / "made.jsonl",
+        num_questions=12,
+        kinds=("which",),
+        difficulties=("easy",),
+        seconds=2.0,
+        validation_share=0.5,
+        audio_dependence=("reader",),
+    )
+    assert generate_verb(config) == 0
+    made = [*read_questions(config.out), *read_questions(config.out.with_suffix(".validation.jsonl"))]
+    assert len(made) > 2
+    # The text of no question says its answer, and a liking for the first place is no knowledge.
+    assert all(map(is_marked_dependent, made))
+    report = json.loads((tmp_path / "made.report.json").read_text())
+    assert report["audio_dependence"]["all"]["count"] == len(made)
 
 
 def test_impossible_settings_are_refused(probe: Callable) -> None:

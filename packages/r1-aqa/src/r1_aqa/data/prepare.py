@@ -108,7 +108,7 @@ def finish(config: PrepareConfig, rows: Rows, report: Report, probe: ProbeRows |
     Raises:
         ValueError: nothing is left.
     """
-    sounds, shared = _check(config, [question.audio for _, question in rows])
+    sounds, shared = check_recordings(config, [question.audio for _, question in rows])
     kept, seen, ids = list[tuple[str, Question]](), set(), dict[str, str]()
     for where, question in rows:
         check = sounds[question.audio]
@@ -138,7 +138,9 @@ def finish(config: PrepareConfig, rows: Rows, report: Report, probe: ProbeRows |
     return report
 
 
-def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCheck], dict[Path, str]]:
+def check_recordings(
+    config: PrepareConfig, paths: list[Path]
+) -> tuple[dict[Path, SoundCheck], dict[Path, str]]:
     """Return what was found about each recording, and which benchmark's file those are that are in one."""
     limits = decode_limits(config)
     if not config.check_sound:

@@ -19,9 +19,10 @@ from r1_aqa.config.prepare import (
     PrepareAVQAConfig,
     PrepareClipsConfig,
     PrepareConfig,
+    PrepareGenerateConfig,
     PrepareQuestionsConfig,
 )
-from r1_aqa.data import prepare
+from r1_aqa.data import generate, prepare
 from r1_aqa.data.dependence import (
     dependence_of,
     is_marked_dependent,
@@ -46,6 +47,11 @@ logger = logging.getLogger(__name__)
 def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> int:
     """Prepare questions, probing them where probes are named; exit code and errors as `data.prepare`'s."""
     return prepare.prepare_verb(config, probe_rows if config.audio_dependence else None)
+
+
+def generate_verb(config: PrepareGenerateConfig) -> int:
+    """Generate questions, probing them where probes are named; exit code and errors as `data.generate`'s."""
+    return generate.generate_verb(config, probe_rows if config.audio_dependence else None)
 
 
 def probe_rows(config: PrepareConfig, rows: prepare.Rows, report: Report) -> prepare.Rows:
