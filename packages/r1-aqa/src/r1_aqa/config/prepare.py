@@ -69,7 +69,8 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareQuestionsConfig(PrepareConfig):
-    """Questions of the paper's JSONL, MMAU, MMAR, ms-swift, ShareGPT or plain JSONL, known by their keys."""
+    """Questions of the paper's JSONL, benchmarks, ms-swift, ShareGPT or plain JSONL, known by their keys;
+    a benchmark by its name, too, and a folder or a Parquet file as the hub has them, with sounds within."""
 
     audio: Path | None = None
     """Folder of the audio, by file names; none: where the file of questions says."""

@@ -20,9 +20,10 @@ from r1_aqa.config.prepare import (
     PrepareQuestionsConfig,
 )
 from r1_aqa.data.avqa import VIDEO, MediaIndex, visual_reason
-from r1_aqa.data.benchmark import load_benchmark
+from r1_aqa.data.benchmark import load_benchmark, move_sounds
 from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds
 from r1_aqa.data.clips import parse_clips
+from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question, QuestionError, write_questions
 from r1_aqa.data.readers import parse_avqa, parse_file
@@ -71,10 +72,10 @@ def _prepare(
 def prepare_questions(config: PrepareQuestionsConfig, probe: ProbeRows | None = None) -> Report:
     """Read a file of questions of any kind, check the audio, write plain JSONL and a report."""
     report = Report()
-    questions = list(_readable(parse_file(config.source), report))
-    if config.audio is not None:
-        folder = config.audio
-        questions = [(where, replace(q, audio=folder / q.audio.name)) for where, q in questions]
+    layout = find_layout(str(config.source), with_sounds=config.audio is None)
+    questions = list(_readable(parse_file(layout.questions), report))
+    if folder := config.audio or layout.audio:
+        questions = [(where, move_sounds(q, folder)) for where, q in questions]
     return finish(config, questions, report, probe)
 
 
@@ -108,24 +109,29 @@ def finish(config: PrepareConfig, rows: Rows, report: Report, probe: ProbeRows |
     Raises:
         ValueError: nothing is left.
     """
-    sounds, shared = check_recordings(config, [question.audio for _, question in rows])
+    sounds, shared = check_recordings(config, [audio for _, question in rows for audio in question.audios])
     kept, seen, ids = list[tuple[str, Question]](), set(), dict[str, str]()
     for where, question in rows:
-        check = sounds[question.audio]
+        checks = [sounds[audio] for audio in question.audios]
         skip_long = config.too_long == "skip"
-        why = check.problem(max_seconds=config.max_seconds, skip_long=skip_long)
-        key = (question.audio, question.question, question.choices)
-        if why is None and question.audio in shared:
-            why = Reason(OVERLAP, f"in a benchmark: {shared[question.audio]}")
+        problems = (check.problem(max_seconds=config.max_seconds, skip_long=skip_long) for check in checks)
+        why = next(filter(None, problems), None)
+        key = (question.audios, question.question, question.choices)
+        known = next((shared[audio] for audio in question.audios if audio in shared), None)
+        if why is None and known is not None:
+            why = Reason(OVERLAP, f"in a benchmark: {known}")
         if why is None and key in seen:
             why = Reason(DUPLICATE, "the same question twice")
         if why:
             report.skip(where, why)
             continue
         seen.add(key)
-        report.longer += check.seconds > config.max_seconds
-        for remark in check.remarks(question.extra.get("duration"), max_seconds=config.max_seconds):
-            report.remark(where, remark)
+        report.longer += any(check.seconds > config.max_seconds for check in checks)
+        # What a row says of the duration of several sounds may be of each or of all.
+        duration = None if question.further_audio else question.extra.get("duration")
+        for check in checks:
+            for remark in check.remarks(duration, max_seconds=config.max_seconds):
+                report.remark(where, remark)
         if take_letters_off(question.choices)[0]:
             report.remark(where, Reason(LETTERS, "letters"))
         if question.id in ids:
@@ -152,7 +158,7 @@ def check_recordings(
         memory = CheckMemory(Path(place) / config.out.with_suffix(".checked.jsonl").name)
         sounds = check_sounds(paths, memory, config.channel, limits)
         asked = [q for p in config.against for q in load_benchmark(str(p), config.against_audio).questions]
-        tests = [question.audio for question in asked if not question.fault]
+        tests = [audio for question in asked if not question.fault for audio in question.audios]
         if not tests:
             return sounds, {}
         if long := sum(check.seconds > DESCRIBED_SECONDS for check in sounds.values()):
@@ -175,13 +181,30 @@ def split_recordings(
 ) -> tuple[list[Question], list[Question]]:
     """Return training and validation questions; no recording is in both."""
     # Whole recordings: with questions about one clip on both sides validation would be too easy.
-    sounds = sorted({str(question.audio) for question in questions})
-    random.Random(seed).shuffle(sounds)
-    chosen = set(sounds[: round(len(sounds) * share)])
+    group = group_recordings(questions)
+    groups = sorted({group[str(question.audio)] for question in questions})
+    random.Random(seed).shuffle(groups)
+    chosen = set(groups[: round(len(groups) * share)])
     return (
-        [q for q in questions if str(q.audio) not in chosen],
-        [q for q in questions if str(q.audio) in chosen],
+        [q for q in questions if group[str(q.audio)] not in chosen],
+        [q for q in questions if group[str(q.audio)] in chosen],
     )
+
+
+def group_recordings(questions: Sequence[Question]) -> dict[str, str]:
+    """Return the group of each recording, named by one of its: a question's sounds are all in one group."""
+    parent: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for question in questions:
+        first, *further = (top(str(audio)) for audio in question.audios)
+        for name in further:
+            parent[top(name)] = top(first)
+    return {name: top(name) for name in parent}
 
 
 def _avqa_rows(

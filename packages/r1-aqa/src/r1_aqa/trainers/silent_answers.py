@@ -109,7 +109,7 @@ class SilentAnswers(TrainerCallback):
                 clips = prompts.clips
                 rows = [row for row in range(len(batch)) if row not in prompts.sounds.unaskable]
                 said = answer_batch(prompts, rows, max_new_tokens=self.config.max_new_tokens) if rows else []
-                texts = dict(zip(rows, (text for text, _ in said), strict=True))
+                texts = dict(zip(rows, (written.text or "" for written in said), strict=True))
                 # What cannot be asked is no question of this training either; it has no answer.
                 for key, text in zip(batch, (texts.get(row, "") for row in range(len(batch))), strict=True):
                     if key in waiting and is_writer:
