@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -131,15 +132,12 @@ def probe_questions(
 
 
 def make_controls(questions: Sequence[Question]) -> list[Question]:
-    """Return some of the questions with the right answer in their text, spread over all.
+    """Return some of the questions, drawn by lot, with the right answer in their text.
 
     A model that cannot pick what it was just told is no probe: it would call every question dependent.
     """
-    step = max(1, len(questions) // CONTROLS)
-    return [
-        replace(q, question=f"The right answer is: {_told(q)}. {q.question}")
-        for q in questions[::step][:CONTROLS]
-    ]
+    drawn = random.Random(0).sample(questions, min(CONTROLS, len(questions)))
+    return [replace(q, question=f"The right answer is: {_told(q)}. {q.question}") for q in drawn]
 
 
 def _told(question: Question) -> str:
