@@ -20,7 +20,8 @@ class EvaluateConfig:
     """Answer the questions of a benchmark and score the answers."""
 
     data: str
-    """mmau-test-mini, mmau-test, mmar, or a file of questions; `-`: standard input."""
+    """mmau-test-mini, mmau-test, mmau-pro, mmar or mmsu, maybe with @REVISION, a folder as such a data set
+    is on the hub, or a file of questions; `-`: standard input."""
     model: str | None = None
     """Audio LLM: hub id, folder of a model or of adapters, or a run (its best model); or give an endpoint."""
     out: Path

@@ -40,6 +40,8 @@ class Question:
     """Text of the right option; None where it is not known (a benchmark's hidden test)."""
     written_answer: str | None = None
     """The answer as its file has it, where it is a letter or lacks one: what official scripts compare."""
+    alternatives: tuple[str, ...] = ()
+    """Other annotators' answers to a question without options, each as right as `answer`."""
     dataset: str | None = None
     """Name of the data set that it comes from."""
     task: str | None = None
@@ -70,7 +72,7 @@ class Question:
             return
         if not self.question.strip():
             raise ValueError("question is empty")
-        for text in (self.id, self.question, *self.choices, self.answer or ""):
+        for text in (self.id, self.question, *self.choices, self.answer or "", *self.alternatives):
             if not is_writable_text(text):
                 raise ValueError(f"half a character is in the text {text!r:.60}")
         for text in (self.question, *self.choices):

@@ -76,9 +76,7 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
         config.data, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows
     )
     check_columns(benchmark.questions, config.by)
-    logger.log(
-        logging.INFO if benchmark.is_known else logging.DEBUG, "%s: %s", benchmark.file, benchmark.version
-    )
+    logger.info("%s: %s", benchmark.file, benchmark.version)
     if len(benchmark.questions) < benchmark.num_in_file:
         logger.info("%d of %d questions are asked (--limit)", len(benchmark.questions), benchmark.num_in_file)
     # The model that a run's folder means today is noted, for it may mean another one tomorrow.

@@ -106,11 +106,17 @@ class AudioLLM:
 
     def head(self) -> nn.Module:
         """Return the language model's head, which makes logits of hidden states."""
-        base = self._base()
-        head = getattr(self.language_model(), "lm_head", None) or getattr(base, "lm_head", None)
-        if not isinstance(head, nn.Module):
-            raise ValueError(f"{type(base).__name__} has no lm_head")
-        return head
+        return self.head_owner().lm_head  # type: ignore[return-value]
+
+    def head_owner(self) -> nn.Module:
+        """Return the model that calls the head: the language model, or the whole on transformers 5."""
+        owners = (self.language_model(), self._base())
+        found = next(
+            (owner for owner in owners if isinstance(getattr(owner, "lm_head", None), nn.Module)), None
+        )
+        if found is None:
+            raise ValueError(f"{type(self._base()).__name__} has no lm_head")
+        return found
 
     def embedding(self) -> nn.Module:
         """Return the embedding of text tokens."""

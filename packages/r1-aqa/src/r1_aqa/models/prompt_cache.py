@@ -112,11 +112,19 @@ class EncodedPrompts(AskedQuestions):
         """Return the processor's tensors of some rows, padded on the left."""
         return stack_inputs([self._encode(row) for row in rows], self.llm.tokenizer.pad_token_id)
 
-    def distinct(self, rows: Sequence[int], device: torch.device) -> tuple[Prompts, Tensor]:
-        """Return the distinct prompts of some rows, and which of them each row has, `(rows,)` int64."""
+    def distinct(
+        self, rows: Sequence[int], device: torch.device, *, as_features: bool = False
+    ) -> tuple[Prompts, Tensor]:
+        """Return the distinct prompts of some rows, and which of them each row has, `(rows,)` int64.
+
+        Args:
+            rows: their numbers.
+            device: where to put the tensors.
+            as_features: give no embeddings, even where nothing trains the encoder: its weights are in parts.
+        """
         distinct = list(dict.fromkeys(rows))
         index = torch.tensor([distinct.index(row) for row in rows], device=device)
-        if self.frozen:
+        if self.frozen and not as_features:
             return Prompts(embeddings=[value.to(device) for value in self.embeddings(distinct)]), index
         inputs = {name: value.to(device) for name, value in self.inputs(distinct).items()}
         return Prompts(inputs=inputs), index
