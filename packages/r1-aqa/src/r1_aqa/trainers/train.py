@@ -40,7 +40,7 @@ from r1_aqa.models.lora import (
     prompts_are_frozen,
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.models.template import PromptTemplate
+from r1_aqa.models.template import read_template
 from r1_aqa.output import printable
 from r1_aqa.rewards.columns import require_columns
 from r1_aqa.rewards.rewards import load_rewards
@@ -234,16 +234,11 @@ def encode(
         questions,
         sound=config.sound,
         style=config.prompt,
-        template=read_template(config),
+        template=read_template(config.template),
         frozen=frozen,
         one_by_one=True,
         cache_bytes=int(config.data.cache_gigabytes * 2**30) // 2,
     )
-
-
-def read_template(config: TrainConfig) -> PromptTemplate | None:
-    """Return the prompt's template, if there is one."""
-    return PromptTemplate.read(config.template) if config.template else None
 
 
 def run(
@@ -263,7 +258,11 @@ def run(
         prompts.sounds.on_unreadable = lambda question, why: skip(config.out, question, why)
     if config.check_heard and not checkpoint:
         heard = require_heard(
-            llm, training.questions, config.sound, prompt=config.prompt, template=read_template(config)
+            llm,
+            training.questions,
+            config.sound,
+            prompt=config.prompt,
+            template=read_template(config.template),
         )
         logger.info("%s", heard)
     if trainer.is_world_process_zero():
