@@ -124,7 +124,7 @@ def check_generate(config: PrepareGenerateConfig) -> None:
 
 def check_train(config: TrainConfig) -> None:
     """Refuse missing questions, model or extra before torch is loaded."""
-    require_file(*config.data.train, *config.data.validation)
+    require_file(*config.data.train, *config.data.validation, config.template)
     require_audio_llm(config.init_from)
     if config.model.quantization != "none":
         require_module("bitsandbytes")

@@ -149,7 +149,9 @@ class Answerer:
         sounds, are_many = one_or_many(audio)
         if isinstance(further_audio, str | bytes | os.PathLike):
             raise TypeError(f"further_audio: expected several sounds, got one {type(further_audio).__name__}")
-        names, given, unreadable = self._name_sounds([*sounds, *further_audio], sample_rate)
+        labels = [f"audio[{number}]" for number in range(len(sounds))] if len(sounds) > 1 else [""]
+        labels += [f"further_audio[{number}]" for number in range(len(further_audio))]
+        names, given, unreadable = self._name_sounds([*sounds, *further_audio], labels, sample_rate)
         questions = [
             Question(
                 id=str(row),
@@ -222,7 +224,7 @@ class Answerer:
         return answers
 
     def _name_sounds(
-        self, sounds: Sequence[Sound], sample_rate: int
+        self, sounds: Sequence[Sound], labels: Sequence[str], sample_rate: int
     ) -> tuple[list[Path], dict[Path, np.ndarray], dict[Path, str]]:
         """Return a path for each sound, the samples of those that are not files, and why others have none."""
         names, given, unreadable = [], dict[Path, np.ndarray](), dict[Path, str]()
@@ -236,7 +238,7 @@ class Answerer:
                 given[names[-1]] = np.asarray(waveform, dtype=np.float32)
             except AudioError as error:
                 # Of several sounds the message must say which.
-                unreadable[names[-1]] = f"audio[{number}]: {error}" if len(sounds) > 1 else str(error)
+                unreadable[names[-1]] = f"{labels[number]}: {error}" if labels[number] else str(error)
         return names, given, unreadable
 
     @torch.inference_mode()
