@@ -261,7 +261,7 @@ def test_rollouts_of_one_sampling_are_divided_between_updates(make: Callable, tm
 def test_an_update_with_nothing_to_learn_says_so(
     make: Callable, caplog: pytest.LogCaptureFixture, reward: Any, more: dict[str, Any], why: str
 ) -> None:
-    trainer = make("idle", reward=reward, max_steps=2, **more)
+    trainer = make("idle", reward=reward, max_steps=2, gradient_accumulation_steps=1, **more)
     with caplog.at_level(logging.WARNING):
         trainer.train()
     rows = [row for row in trainer.state.log_history if "loss" in row]
@@ -271,7 +271,7 @@ def test_an_update_with_nothing_to_learn_says_so(
     assert len(lines) == bool(why)  # the first of twenty
     if why:
         assert lines[0].startswith("update 1 has nothing to learn: ")
-        assert "16 of 16 rollouts reach max_new_tokens" in lines[0]
+        assert "8 of 8 rollouts reach max_new_tokens" in lines[0]
         assert ("only the KL term" in lines[0]) == (not more or "ignore_truncated" in more)
 
 

@@ -193,6 +193,7 @@ def test_columns_reach_rewards_and_what_is_cut_or_bad_is_said(
     finished = json.loads((tmp_path / "grpo" / "finished.json").read_text())
     assert finished["num_cut"] == 1
     assert finished["truncated_rollouts"] > 0
+    assert finished["nothing_to_learn"] == {"equal_rewards": 3, "all_cut": 0}
     log = read_log(tmp_path / "grpo" / "log.jsonl")
     assert all(row["eval_truncated"] == 1 for row in log if "eval_accuracy" in row)
     said = "\n".join(caplog.messages)

@@ -22,6 +22,7 @@ from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.trainers.finite import TrainingError
 from r1_aqa.trainers.grpo import grpo_arguments
+from r1_aqa.trainers.train import trainer_arguments
 from r1_aqa.trainers.vllm import sample
 from trl.generation.vllm_client import VLLMClient
 
@@ -114,12 +115,13 @@ def trainer(server: FakeServer, tiny_audio_llm: AudioLLM, tmp_path: Path) -> Any
         num_rollouts=2,
         max_new_tokens=5,
         top_p=0.9,
+        device="cpu",
         vllm="server",
         vllm_host=str(host),
         vllm_port=int(port),
         trl={"min_p": 0.1, "generation_kwargs": {"frequency_penalty": 0.5}},
     )
-    args = grpo_arguments(config, output_dir=str(tmp_path), use_cpu=True)
+    args = grpo_arguments(config, **trainer_arguments(config, 2))
     assert (args.vllm_mode, args.vllm_server_port) == ("server", port)
     client = Client(f"http://{args.vllm_server_host}:{args.vllm_server_port}")
     texts = [
