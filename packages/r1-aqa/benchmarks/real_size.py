@@ -6,8 +6,8 @@
 The architecture is the published one's, the weights are random and bfloat16: they change no time and no
 memory, but answers never end, so that every rollout has all `--max_new_tokens`. GRPO: adapters on the
 language model, a question and 8 rollouts an update, beta 0.04, each question read once for all its rollouts
-(`shared`) or once for each of them. Fine-tuning: all weights, gradient checkpointing, AdamW with its two states
-in bfloat16. Each number is a mean over `--updates` updates after one that is not timed; the peak is torch's.
+(`shared`) or once for each of them. Fine-tuning: all weights, gradient checkpointing, AdamW with states in
+bfloat16. Each number is a mean over `--updates` updates after one that is not timed; the peak is torch's.
 """
 
 from __future__ import annotations

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.options import find_option
-from r1_aqa.data.questions import Question
+from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
+from r1_aqa.rewards.columns import reward_columns
+from r1_aqa.rewards.rewards import accuracy_reward
 from r1_aqa.rewards.verdicts import judge
 
 PLAIN = {"audio": "a.wav", "question": "What is heard?"}
@@ -65,7 +67,10 @@ def test_other_shapes_are_read(tmp_path: Path, row: dict[str, Any]) -> None:
         (PLAIN | {"choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answer": "B"}, "expected texts"),
         (PLAIN | {"choices": ["a", None]}, "expected texts"),
         (PLAIN | {"choices": ["(1) a", "(2) b"], "answer": 1}, "may be the option"),
-        ({"messages": [USER | {"content": "<audio><audio>Same?"}], "audios": ["a.wav"]}, "several sounds"),
+        (
+            {"messages": [USER | {"content": "<audio><audio>Same?"}], "audios": ["a.wav"]},
+            "2 places of sounds, and 1 sounds",
+        ),
         ({"messages": [USER], "audios": ["a.wav"], "images": ["a.png"]}, "images"),
         ({"query": "What?", "response": "x", "audios": ["a.wav"], "history": [["a", "b"]]}, "history"),
         ({"conversations": [{"from": "human", "value": "What?"}], "sound": "a.wav"}, "it has the keys"),
@@ -98,3 +103,41 @@ def test_numbers_are_no_letters_and_odd_letters_are_their_own() -> None:
 def test_settings_of_sounds_are_checked_in_python(setting: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError), match=next(iter(setting))):
         SoundConfig(**setting)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        (["a dog", "a dog", "a tone"], "a dog"),
+        (["B", "b", "A"], "a tone"),
+        (["a tone "], "a tone"),
+        ([1, 1, 0], "a tone"),
+        ("Option B", "a tone"),
+        ("(b) a tone", "a tone"),
+        ("A TONE ", "a tone"),
+    ],
+)
+def test_answers_of_annotators_and_letters_are_read(tmp_path: Path, answer: Any, right: str) -> None:
+    question = read(tmp_path, PLAIN | {"choices": ["a dog", "a tone"], "answer": answer})
+    assert (question.fault, question.answer, question.alternatives) == (None, right, ())
+
+
+def test_every_annotators_answer_is_right_without_options(tmp_path: Path) -> None:
+    question = read(tmp_path, PLAIN | {"answer": ["yes", "a tone", "a tone"]})
+    assert (question.answer, question.alternatives) == ("a tone", ("yes",))
+    write_questions(tmp_path / "w.jsonl", [question])
+    again = read_questions(tmp_path / "w.jsonl")[0]
+    assert (again.answer, again.alternatives) == ("a tone", ("yes",))
+    for said, strict in (("A tone.", True), ("Yes", True), ("no", False)):
+        assert judge(said, (), "a tone", alternatives=again.alternatives).strict == strict
+        reward = accuracy_reward([f"<answer>{said}</answer>"], **reward_columns([again])[0] | {
+            "choices": [()], "answer": ["a tone"], "alternatives": [again.alternatives]
+        })  # fmt: skip
+        assert reward == [float(strict)]
+
+
+@pytest.mark.parametrize("answer", [["a dog", "a tone"], ["a cat"], [None], [["a dog"]]])
+def test_annotators_who_settle_nothing_are_a_named_fault(tmp_path: Path, answer: Any) -> None:
+    fault = read(tmp_path, PLAIN | {"choices": ["a dog", "a tone"], "answer": answer}).fault
+    assert fault is not None
+    assert "answer" in fault

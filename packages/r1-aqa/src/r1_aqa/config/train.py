@@ -20,6 +20,9 @@ class DataConfig:
     """Files of validation questions, which choose the best checkpoint; never the benchmark."""
     cache_gigabytes: float = 4.0
     """Memory for decoded audio and encoded prompts, in each process."""
+    curriculum: Literal["none", "easy_first"] = "none"
+    """Order of training questions in an epoch: shuffled, or `easy_first` by their column `audio_dependence`
+    (prepare --audio_dependence): first those that probes answer without sound, last those that need it."""
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -142,7 +145,7 @@ class GRPOTrainConfig(TrainConfig):
     """Group relative policy optimization: rollouts are rewarded and compared within their group."""
 
     rewards: tuple[str, ...] = ("accuracy", "format")
-    """Names of built-in rewards (also reference_accuracy, ...) or FILE.py:FUNCTION."""
+    """Names of built-in rewards (also counterfactual, reference_accuracy, ...) or FILE.py:FUNCTION."""
     overlong_margin: int | None = None
     """The reward `overlong` falls from 0 to -1 over the last this many tokens before max_new_tokens; none: a
     fifth of max_new_tokens, as in DAPO."""

@@ -12,6 +12,7 @@ says is compared without its letter; what a prompt shows is the file's text, let
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from string import ascii_uppercase
 from typing import Any
@@ -23,7 +24,7 @@ _MARKED = re.compile(
     r"\s*[*_]{0,2}[(\[（【]?([A-Za-z]|\d{1,2})(?:[)\]）】][.:]?|[.:．：、])[*_]{0,2}(?!\d)\s*(\S.*)",
     re.S,
 )
-_LABEL = re.compile(r"[(\[]?([A-Za-z]|\d{1,2})[)\].:]{0,2}")
+_LABEL = re.compile(r"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?([A-Za-z]|\d{1,2})[)\].:]{0,2}", re.I)
 
 
 def take_letters_off(choices: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -114,6 +115,24 @@ def parse_answer(value: Any, choices: tuple[str, ...]) -> str | None:
     if found is None:
         raise ValueError(f"answer {value!r} is not one of the choices {list(choices)}")
     return found
+
+
+def settle_annotators(values: Sequence[Any], choices: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the answer of several annotators, and without options their other answers, which are right, too.
+
+    Among options the one that most of them mean is right; of texts the most frequent is the first.
+
+    Raises:
+        ValueError: there is none, one means no option, or no option has more of them than the others.
+    """
+    answers = [answer for value in values if (answer := parse_answer(value, choices)) is not None]
+    if not answers:
+        raise ValueError(f"answer: expected an annotator's answer, got {list(values)!r}")
+    counts = Counter(answers).most_common()
+    if choices and len(counts) > 1 and counts[0][1] == counts[1][1]:
+        first, second = counts[0][0], counts[1][0]
+        raise ValueError(f"answer: as many annotators mean {first!r} as {second!r}; one option is right")
+    return counts[0][0], () if choices else tuple(text for text, _ in counts[1:])
 
 
 def option_at(index: Any, choices: tuple[str, ...]) -> str | None:

@@ -16,7 +16,8 @@ from audio_common.strict_json import is_writable_text
 
 from r1_aqa.files import to_json, write_bytes
 
-_SOUND_TOKEN = re.compile(r"<\|audio(?:_(?:bos|eos|start|end|pad))?\|>|<sound>|\[AUDIO\]", re.I)
+SOUND_TOKEN = re.compile(r"<\|audio(?:_(?:bos|eos|start|end|pad))?\|>|<sound>|\[AUDIO\]", re.I)
+"""What stands for a sound in the text of some model; a processor would look for its samples."""
 
 
 class QuestionError(ValueError):
@@ -39,6 +40,8 @@ class Question:
     """Text of the right option; None where it is not known (a benchmark's hidden test)."""
     written_answer: str | None = None
     """The answer as its file has it, where it is a letter or lacks one: what official scripts compare."""
+    alternatives: tuple[str, ...] = ()
+    """Other annotators' answers to a question without options, each as right as `answer`."""
     dataset: str | None = None
     """Name of the data set that it comes from."""
     task: str | None = None
@@ -69,12 +72,12 @@ class Question:
             return
         if not self.question.strip():
             raise ValueError("question is empty")
-        for text in (self.id, self.question, *self.choices, self.answer or ""):
+        for text in (self.id, self.question, *self.choices, self.answer or "", *self.alternatives):
             if not is_writable_text(text):
                 raise ValueError(f"half a character is in the text {text!r:.60}")
         for text in (self.question, *self.choices):
             # A model's processor counts them as sounds, and that ends the whole job.
-            if found := _SOUND_TOKEN.search(text):
+            if found := SOUND_TOKEN.search(text):
                 raise ValueError(
                     f"{found[0]} stands for a sound in a model's text; take it out of {text!r:.60}"
                 )

@@ -1,6 +1,7 @@
 """Score answers: `r1-aqa score`, and the last step of `r1-aqa evaluate`.
 
-Two verdicts stand side by side. *Strict*: the answer names the right option and no other, and a question
+Two verdicts stand side by side, and behind them those of other harnesses (`r1_aqa.evaluators.harnesses`).
+*Strict*: the answer names the right option and no other, and a question
 without answer is wrong. *Official*: the benchmark's own script, word for word. The scripts of MMAU and MMAR
 skip questions without prediction, so a model that fails on hard ones scores higher; here they count as wrong,
 and `official_denominator` reproduces the scripts.
@@ -16,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from r1_aqa.config.score import ScoreConfig
-from r1_aqa.data.benchmark import identify, read_rows
+from r1_aqa.data.benchmark import read_rows
+from r1_aqa.data.dependence import share_above_chance
+from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question, column
+from r1_aqa.evaluators.agreement import disagreements_of, judge_by_all, score_harnesses
+from r1_aqa.evaluators.instructions import score_instructions
 from r1_aqa.evaluators.predictions import read_outputs, write_submission
 from r1_aqa.evaluators.report import plot_scores, print_scores
-from r1_aqa.evaluators.statistics import interval, mcnemar
-from r1_aqa.files import is_stream, read_bytes, remove_leftovers, to_json, write_json
+from r1_aqa.evaluators.statistics import interval, mcnemar, wilson_interval
+from r1_aqa.files import is_stream, read_bytes, remove_leftovers, to_json, write_bytes, write_json
 from r1_aqa.lock import sole_writer
 from r1_aqa.rewards.verdicts import judge
 
@@ -32,6 +37,10 @@ Scores = dict[str, Any]
 
 FIELDS = ("task", "modality", "difficulty", "category", "sub_category", "dataset")
 """Fields that accuracies are broken down by, where questions have them."""
+FEW = 3
+"""Disagreements that stand in the scores; all are in disagreements.jsonl."""
+
+NO_DATA_SET = "no data set"
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,8 @@ def break_down(
     """Return accuracies by the values of a field, in order of appearance; others are skipped."""
     groups: dict[str, list[bool | None]] = {}
     for question, verdict in zip(questions, verdicts, strict=True):
-        value = column(question, field)
-        if value is not None and (verdict is not None or count_missing):
-            # Columns of one's own may be numbers or lists.
-            name = value if isinstance(value, str) else to_json(value).decode()
+        name = _group(question, field)
+        if name is not None and (verdict is not None or count_missing):
             groups.setdefault(name, []).append(verdict)
     return {name: overall(group) for name, group in groups.items()}
 
@@ -83,12 +90,43 @@ def chance(questions: Sequence[Question]) -> float:
     return sum(q.choices.count(q.answer or "") / len(q.choices) for q in known) / len(known) if known else 0.0
 
 
+def audio_dependence(
+    questions: Sequence[Question], silent: Sequence[bool | None], *, draws: int = 2000, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Return the share of questions that need their audio: `all`, and by data set where there are several.
+
+    Args:
+        questions: as asked.
+        silent: verdicts on the answers to silence; None where there is none.
+        draws: bootstrap draws of an interval.
+        seed: seed for bootstrap sampling.
+
+    Returns:
+        `value`, `low`, `high` and `count`, see `r1_aqa.data.dependence.share_above_chance`; nothing where
+        guesses are always right.
+    """
+    pairs = [(q, v) for q, v in zip(questions, silent, strict=True) if v is not None and not q.fault]
+    names = list(dict.fromkeys(q.dataset or NO_DATA_SET for q, _ in pairs))
+    groups = {"all": pairs}
+    if len(names) > 1:
+        groups |= {n: [pair for pair in pairs if (pair[0].dataset or NO_DATA_SET) == n] for n in names}
+    found = {}
+    for name, group in groups.items():
+        asked = [question for question, _ in group]
+        guessed = sum(q.choices.count(q.answer or "") / len(q.choices) for q in asked if q.choices)
+        if group and guessed < len(group):
+            clips = [str(question.audio) for question in asked]
+            known = interval([float(verdict) for _, verdict in group], clips, draws=draws, seed=seed)
+            found[name] = share_above_chance(asdict(known), guessed / len(group))
+    return found
+
+
 def verdicts(
     questions: Sequence[Question], outputs: Sequence[str | None]
 ) -> tuple[list[bool | None], list[bool | None]]:
     """Return the strict and the official verdicts; None where there is no answer."""
     found = [
-        judge(o, q.choices, q.answer or "", written=q.written_answer)
+        judge(o, q.choices, q.answer or "", written=q.written_answer, alternatives=q.alternatives)
         for q, o in zip(questions, outputs, strict=True)
     ]
     strict = [None if o is None else v.strict for o, v in zip(outputs, found, strict=True)]
@@ -120,7 +158,8 @@ def score_outputs(
         missing = sum(output is None for output in outputs)
         return {"num_questions": len(questions), "num_missing": missing, "hidden": True}
     asked, answers = [q for q, _ in known], [o for _, o in known]
-    clips = [str(question.audio) for question in asked]
+
+    clips = clusters_of(asked)
 
     def accuracy(values: Sequence[bool | float | None]) -> Scores:
         # Questions about one clip are drawn together; without answer is wrong.
@@ -128,6 +167,8 @@ def score_outputs(
 
     strict, official = verdicts(asked, answers)
     tables_by = {field: _by(asked, strict, official, field) for field in (*FIELDS, *by)}
+    judged = judge_by_all(asked, answers)
+    differing = disagreements_of(asked, answers, judged)
     scores: Scores = {
         "num_questions": len(asked),
         "num_missing": sum(answer is None for answer in answers),
@@ -135,6 +176,9 @@ def score_outputs(
         "strict": accuracy(strict),
         "official": accuracy(official),
         "official_denominator": asdict(overall(official, count_missing=False)),
+        "harnesses": score_harnesses(judged, clusters_of(asked), draws=draws, seed=seed),
+        "num_disagreements": len(differing),
+        "disagreements": differing[:FEW],
         "by": {field: found for field, found in tables_by.items() if found},
         "first_option": first_option(asked).share,
         "chance": chance(asked),
@@ -142,10 +186,15 @@ def score_outputs(
     tables = {name: verdicts(*_known(*run))[0] for name, run in (runs or {}).items()}
     if lettered := count_lettered(asked):
         scores["letters_taken_off"] = lettered
+    if instructions := score_instructions(questions, outputs):
+        scores["instructions"] = instructions
+    if count := sum("reference" in q.extra and q.answer is None for q in questions):
+        scores["num_to_judge"] = count
     if tables:
         scores["runs"] = {name: accuracy(table) for name, table in tables.items()}
     if "silent" in tables:
         scores["needs_sound"] = _mcnemar(strict, tables["silent"])
+        scores["audio_dependence"] = audio_dependence(asked, tables["silent"], draws=draws, seed=seed)
     orders = [table for name, table in tables.items() if name.startswith("shuffle")]
     if orders:
         # How often each question is right in all orders of its options.
@@ -154,6 +203,11 @@ def score_outputs(
         always = Accuracy(sum(all(column) for column in columns), len(columns)).share
         scores["shuffled"] = {"mean": accuracy(means), "always": always, "orders": 1 + len(orders)}
     return scores
+
+
+def clusters_of(questions: Sequence[Question]) -> list[str]:
+    """Return what the questions are clustered by: the recording, where a column names it, or the sound."""
+    return [str(question.extra.get("recording") or question.audio) for question in questions]
 
 
 def compare(
@@ -180,10 +234,29 @@ def _by(
     questions: Sequence[Question], strict: Sequence[bool | None], official: Sequence[bool | None], field: str
 ) -> dict[str, dict[str, Any]]:
     exact, scripts = break_down(questions, strict, field), break_down(questions, official, field)
-    return {
-        name: {"strict": group.share, "official": scripts[name].share, "total": group.total}
-        for name, group in exact.items()
-    }
+    members: dict[str, list[int]] = {}
+    for row, question in enumerate(questions):
+        if (name := _group(question, field)) is not None:
+            members.setdefault(name, []).append(row)
+    clips, found = clusters_of(questions), {}
+    for name, group in exact.items():
+        rows = members[name]
+        # Groups are small: a bootstrap of a handful of clips would be too short.
+        span = wilson_interval([bool(strict[row]) for row in rows], [clips[row] for row in rows])
+        found[name] = {
+            "strict": group.share,
+            "official": scripts[name].share,
+            "total": group.total,
+            "low": span.low,
+            "high": span.high,
+        }
+    return found
+
+
+def _group(question: Question, field: str) -> str | None:
+    value = column(question, field)
+    # Columns of one's own may be numbers or lists.
+    return value if isinstance(value, str | None) else to_json(value).decode()
 
 
 def _mcnemar(first: Sequence[bool | None], second: Sequence[bool | None]) -> Scores:
@@ -206,13 +279,14 @@ def score(config: ScoreConfig) -> Scores:
         ValueError: the file's answers are not to these questions.
         BusyError: another process writes into `out`.
     """
-    rows = read_rows(config.data, bad_rows=config.bad_rows)
+    layout = find_layout(str(config.data), with_sounds=False)
+    rows = read_rows(layout.questions, bad_rows=config.bad_rows, commit=layout.commit)
     questions = rows.questions
     check_columns(questions, config.by)
     bad_answers: list[str] = []
     outputs = read_outputs(config.predictions, questions, faults=bad_answers)
     scores = score_outputs(questions, outputs, by=config.by, draws=config.bootstrap, seed=config.seed)
-    scores["benchmark"], scores["version"] = str(config.data), identify(config.data)
+    scores["benchmark"], scores["version"] = str(config.data), rows.version
     scores["bad_rows"] = rows.bad_rows
     say_letters(scores)
     if config.versus:
@@ -222,7 +296,7 @@ def score(config: ScoreConfig) -> Scores:
     with sole_writer(config.out, folder=True) if config.out else nullcontext():
         if config.out:
             remove_leftovers(config.out)
-            save_scores(config.out, scores, config.data, questions, outputs)
+            save_scores(config.out, scores, layout.questions, questions, outputs)
         show_scores(scores, config.json)
     return scores
 
@@ -249,10 +323,13 @@ def say_letters(scores: Scores) -> None:
 def save_scores(
     out: Path, scores: Scores, benchmark: Path, questions: Sequence[Question], outputs: Sequence[str | None]
 ) -> None:
-    """Write scores.json, scores.png, and for MMAU submission.json."""
+    """Write scores.json, scores.png, disagreements.jsonl, and for MMAU submission.json."""
     write_json(out / "scores.json", scores)
     if "strict" in scores:
         plot_scores(scores, out / "scores.png")
+        known = _known(questions, outputs)
+        found = disagreements_of(*known, judge_by_all(*known))
+        write_bytes(out / "disagreements.jsonl", b"".join(to_json(row) + b"\n" for row in found))
     if "audio_id" in read_bytes(benchmark)[:2000].decode(errors="replace"):
         write_submission(out / "submission.json", benchmark, questions, outputs)
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from r1_aqa.data.options import is_same_option, take_letters_off
-from r1_aqa.rewards.matching import THINK_BLOCK, is_same_text, match_choice, read_answer
+from r1_aqa.rewards.completion import THINK_BLOCK, read_answer
+from r1_aqa.rewards.matching import is_same_text, match_choice
 from r1_aqa.rewards.overlong import make_overlong_reward
 
 RewardFunction = Callable[..., list[float]]  # or None in place of a number
@@ -32,23 +33,36 @@ THINKING_WORDS = (10, 50)
 
 
 def accuracy_reward(
-    completions: Sequence[str], *, choices: Sequence[Sequence[str]], answer: Sequence[str], **_: Any
+    completions: Sequence[str],
+    *,
+    choices: Sequence[Sequence[str]],
+    answer: Sequence[str],
+    alternatives: Sequence[Sequence[str]] | None = None,
+    **_: Any,
 ) -> list[float]:
     """Return 1 where the one answer block names the right option alone; see `r1_aqa.rewards.matching`."""
+    others = alternatives or [()] * len(completions)
     return [
-        is_correct(text, options, gold)
-        for text, options, gold in zip(completions, choices, answer, strict=True)
+        is_correct(text, options, gold, alternatives=more)
+        for text, options, gold, more in zip(completions, choices, answer, others, strict=True)
     ]
 
 
-def is_correct(completion: str, choices: Sequence[str], answer: str, *, needs_block: bool = True) -> float:
+def is_correct(
+    completion: str,
+    choices: Sequence[str],
+    answer: str,
+    *,
+    needs_block: bool = True,
+    alternatives: Sequence[str] = (),
+) -> float:
     """Return 1.0 if the completion names the option whose text is `answer`, else 0.0.
 
-    Without options the completion must say the answer itself.
+    Without options the completion must say the answer itself, or another annotator's (`alternatives`).
     """
     text = read_answer(completion, needs_block=needs_block)
     if not choices:
-        return float(is_same_text(text, answer))
+        return float(any(is_same_text(text, right) for right in (answer, *alternatives)))
     found = match_choice(text, choices)
     return float(found is not None and is_same_option(choices, found, answer))
 
@@ -78,8 +92,32 @@ def consistency_reward(
     return [_is_consistent(text, options) for text, options in zip(completions, choices, strict=True)]
 
 
+def counterfactual_reward(
+    completions: Sequence[str],
+    *,
+    choices: Sequence[Sequence[str]],
+    answer: Sequence[str],
+    silent_answer: Sequence[str],
+    **_: Any,
+) -> list[float]:
+    """Return 1 where the completion is right and the answer to silence, by the model of the start, is not.
+
+    It stands in place of `accuracy`: a question that is known without its sound gives every rollout 0, so
+    that nothing is learned from it. Beside `accuracy` it would change little, for advantages that are
+    divided by the group's deviation (`scale_rewards: group`) do not tell rewards of 0 and 2 from 0 and 1.
+    """
+    right = accuracy_reward(completions, choices=choices, answer=answer)
+    # What is known counts in whatever form it was said.
+    known = [
+        is_correct(text, options, gold, needs_block=False)
+        for text, options, gold in zip(silent_answer, choices, answer, strict=True)
+    ]
+    return [now * (1 - before) for now, before in zip(right, known, strict=True)]
+
+
 BUILT_IN: dict[str, RewardFunction] = {
     "accuracy": accuracy_reward,
+    "counterfactual": counterfactual_reward,
     "format": format_reward,
     "think_format": think_format_reward,
     "length": length_reward,

@@ -30,19 +30,26 @@ class Verdict:
 
 
 def judge(
-    completion: str | None, choices: Sequence[str], answer: str, *, written: str | None = None
+    completion: str | None,
+    choices: Sequence[str],
+    answer: str,
+    *,
+    written: str | None = None,
+    alternatives: Sequence[str] = (),
 ) -> Verdict:
     """Return both verdicts on a raw completion; None, for no prediction, is wrong.
 
     The official rule is given the text of the first answer block, or the whole when there is none, as the
     paper's evaluation does, and the right answer as it is `written` in its file, which may lack the letter
-    that its option has; the strict one reads all of the completion, and takes letters of options off.
+    that its option has; the strict one reads all of the completion, and takes letters of options off. Without
+    options the answer of any annotator is right (`alternatives`), by both.
     """
     if completion is None:
         return Verdict(official=False, strict=False)
+    said, rights = official_text(completion), (written or answer, *alternatives)
     return Verdict(
-        official=official_match(written or answer, official_text(completion), choices),
-        strict=bool(is_correct(completion, choices, answer, needs_block=False)),
+        official=any(official_match(right, said, choices) for right in rights),
+        strict=bool(is_correct(completion, choices, answer, needs_block=False, alternatives=alternatives)),
     )
 
 

@@ -24,6 +24,7 @@ from r1_aqa.models.log_probs import completion_logits
 from r1_aqa.models.packing import packed_logits
 from r1_aqa.models.prompt import format_target
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.trainers.curriculum import CurriculumSampler
 from r1_aqa.trainers.resumable import ResumableTrainer
 from r1_aqa.trainers.trl_settings import trl_values
 
@@ -39,6 +40,7 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         prompts: the training questions.
         targets: ids of the answers, with the end of the turn.
         args: settings of TRL.
+        easy: how easy each question is, for a curriculum; None: shuffled.
         packing: whether short questions share a row; the loss is the same.
         **kwargs: `callbacks`, `optimizers`, `eval_dataset` of TRL.
 
@@ -53,10 +55,11 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         targets: Sequence[Sequence[int]],
         *,
         args: SFTConfig,
+        easy: Sequence[float] | None = None,
         packing: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.llm, self.prompts = llm, prompts
+        self.llm, self.prompts, self.easy = llm, prompts, easy
         if packing:
             require_packable(llm)
         self._logits = packed_logits if packing else completion_logits
@@ -79,6 +82,11 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = ["row", "target", "labels"]  # type: ignore[assignment]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.easy is None:
+            return super()._get_train_sampler(train_dataset)
+        return CurriculumSampler(self.easy, seed=self.args.seed)
 
     def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return a batch, with other questions in place of those whose audio cannot be read."""
@@ -110,7 +118,7 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def _answer_logits(self, model: nn.Module, rows: list[int], labels: Tensor) -> Tensor:
-        prompts, index = self.prompts.distinct(rows, labels.device)
+        prompts, index = self.prompts.distinct(rows, labels.device, as_features=self.is_sharded)
         mask = (labels != IGNORED).long()
         # -100 is no token; masked positions may hold any.
         ids = labels.masked_fill(labels == IGNORED, self.llm.tokenizer.pad_token_id)

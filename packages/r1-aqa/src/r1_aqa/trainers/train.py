@@ -6,6 +6,7 @@ OUT/best/                  the best model on the validation questions
 OUT/last/                  the model at the end
 OUT/log.jsonl              what was logged; OUT/curves.png shows it
 OUT/skipped.jsonl          questions that were skipped, and why
+OUT/silent_answers.jsonl   GRPO: answers without sound, for rewards that compare with them
 OUT/finished.json          the result, once the end is reached
 OUT/rollouts/              GRPO: every rollout with its rewards (`r1-aqa rollouts OUT`)
 """
@@ -17,6 +18,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +26,7 @@ from accelerate import PartialState
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
+from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import say_skipped
 from r1_aqa.files import write_json
@@ -50,6 +52,7 @@ from r1_aqa.trainers.callbacks import (
     Validation,
     save_model,
 )
+from r1_aqa.trainers.curriculum import easiness
 from r1_aqa.trainers.curves import write_curves
 from r1_aqa.trainers.questions import record_skipped, usable_questions, validation_questions
 from r1_aqa.trainers.resumable import FiniteUpdates, ResumableTrainer
@@ -62,6 +65,8 @@ from r1_aqa.trainers.run_folder import (
     sole_training,
     uses_cpu,
 )
+from r1_aqa.trainers.silent_answers import COLUMN as SILENT_ANSWER
+from r1_aqa.trainers.silent_answers import SilentAnswers, needs_silent_answers
 from r1_aqa.trainers.told import describe, idle_updates, say_cuts, say_new_length, truncated_rollouts
 
 logger = logging.getLogger(__name__)
@@ -69,7 +74,7 @@ logger = logging.getLogger(__name__)
 Config = TypeVar("Config", bound=TrainConfig)
 
 
-def train_verb(config: TrainConfig) -> int:
+def train_verb(config: GRPOTrainConfig | SFTTrainConfig) -> int:
     """Train, print where the model is, and return 1 if questions were skipped."""
     result = train_grpo(config) if isinstance(config, GRPOTrainConfig) else train_sft(config)
     if PartialState().is_main_process:
@@ -96,7 +101,7 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
         return read_result(config) or _train_grpo(config)
 
 
-def train_sft(config: TrainConfig) -> TrainResult:
+def train_sft(config: SFTTrainConfig) -> TrainResult:
     """Fine-tune on the right answers, or resume what was begun in `config.out`; errors as `train_grpo`."""
     config = typed(config)
     with sole_training(config):
@@ -126,7 +131,8 @@ def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
         config.rewards, max_new_tokens=config.max_new_tokens, overlong_margin=config.overlong_margin
     )
     llm, questions, checkpoint = begin(config)
-    require_columns(rewards, questions)
+    asks_in_silence = needs_silent_answers(rewards, questions)
+    require_columns(rewards, questions, made=[SILENT_ANSWER] if asks_in_silence else [])
     adapters, frozen = set_up(llm, config)
     require_enough(config, len(questions))
     log = RolloutLog(config.out / "rollouts")
@@ -139,12 +145,15 @@ def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
         on_rollouts=lambda step, rows: log.append(step, rows),
         peft_config=adapters,
     )
+    if asks_in_silence:
+        give = partial(trainer.give_column, SILENT_ANSWER)
+        trainer.add_callback(SilentAnswers(config, llm, questions, give))
     if checkpoint and trainer.is_world_process_zero():
         log.drop_after(checkpoint_step(checkpoint))
     return run(config, llm, trainer, checkpoint)
 
 
-def _train_sft(config: TrainConfig) -> TrainResult:
+def _train_sft(config: SFTTrainConfig) -> TrainResult:
     from r1_aqa.trainers.sft import make_sft_trainer, sft_arguments
 
     llm, questions, checkpoint = begin(config)
@@ -155,8 +164,10 @@ def _train_sft(config: TrainConfig) -> TrainResult:
         llm.model = get_peft_model(llm.model, adapters)
     args = sft_arguments(config, **trainer_arguments(config, len(questions)))
     prompts = encode(config, llm, questions, frozen=prompts_are_frozen(llm))
-    packing = getattr(config, "packing", False)
-    trainer = make_sft_trainer(llm, prompts, prompt=config.prompt, args=args, packing=packing)
+    easy = easiness(questions) if config.data.curriculum == "easy_first" else None
+    trainer = make_sft_trainer(
+        llm, prompts, prompt=config.prompt, args=args, easy=easy, packing=config.packing
+    )
     return run(config, llm, trainer, checkpoint)
 
 
@@ -164,6 +175,8 @@ def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
     """Return the model, the questions, and the checkpoint to resume from."""
     checkpoint = prepare_folder(config)
     questions = usable_questions(config)
+    if config.data.curriculum == "easy_first":
+        easiness(questions)  # before a model is loaded for minutes
     set_seed(config.seed)  # before the model: new adapters are random
     # Quantized weights are made on the GPU; all others go there when training begins.
     device = "cpu" if config.model.quantization == "none" else PartialState().device

@@ -15,7 +15,6 @@ beside r1-aqa; what TRL wants of its version and of the server's flags, TRL says
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -23,9 +22,10 @@ from typing import Any
 from accelerate.utils import broadcast_object_list, gather_object
 
 from r1_aqa.config.model import PromptStyle
-from r1_aqa.data.sounds import SAMPLE_RATE, wav_bytes
-from r1_aqa.models.prompt import format_prompt
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.models.remote import sound_chat
+from r1_aqa.models.template import prompt_of
+from r1_aqa.models.vllm import vllm_inputs
 from r1_aqa.trainers.finite import TrainingError
 
 Sampled = tuple[list[list[int]], list[list[float]]]
@@ -77,14 +77,7 @@ def _sample_beside(trainer: Any, rows: Sequence[int]) -> Sampled:
 
 def vllm_prompts(prompts: EncodedPrompts, rows: Sequence[int]) -> list[dict[str, Any]]:
     """Return vLLM's prompt for each row; a clip is decoded once for all its rollouts."""
-    ids, sounds = {}, {}
-    for row in dict.fromkeys(rows):
-        ids[row] = prompts.llm.tokenizer(prompts.texts[row])["input_ids"]
-        sounds[row] = prompts.sounds.decode(row)
-    return [
-        {"prompt_token_ids": ids[row], "multi_modal_data": {"audio": [(sounds[row], SAMPLE_RATE)]}}
-        for row in rows
-    ]
+    return vllm_inputs(prompts, prompts.llm.tokenizer, rows)
 
 
 def read_outputs(outputs: Sequence[Any]) -> Sampled:
@@ -110,16 +103,7 @@ def _sample_on_server(trainer: Any, rows: Sequence[int]) -> Sampled:
         raise ValueError(
             f"expected the {group} rollouts of each question side by side, got rows {list(rows)}"
         )
-    chats = gather_object(
-        [
-            {
-                "id": trainer.prompts.questions[row].id,
-                "messages": server_chat(trainer.prompts, row, trainer.config.prompt),
-                "input_ids": trainer.prompts.input_ids(row),
-            }
-            for row in asked
-        ]
-    )
+    chats = gather_object(server_chats(trainer.prompts, asked, trainer.config.prompt))
     answer: list[Any] = [None]
     if trainer.accelerator.is_main_process:
         answer = [_ask(trainer, chats)]
@@ -159,13 +143,13 @@ def _of_sampled(ids: Sequence[int], tokens: Sequence[list[int]], values: Sequenc
     return [math.nan if value is None else value for value in picked]
 
 
-def server_chat(prompts: EncodedPrompts, row: int, style: PromptStyle) -> list[dict[str, Any]]:
-    """Return a question in the form of OpenAI's chat, its sound a WAV file in base64."""
-    question = prompts.questions[row]
-    wav = base64.b64encode(wav_bytes(prompts.sounds.decode(row))).decode("ascii")
-    text = format_prompt(question.question, question.choices, style, about_video=question.about_video)
-    content = [
-        {"type": "input_audio", "input_audio": {"data": wav, "format": "wav"}},
-        {"type": "text", "text": text},
+def server_chats(prompts: EncodedPrompts, rows: Sequence[int], style: PromptStyle) -> list[dict[str, Any]]:
+    """Return the questions of some rows as OpenAI's chats, and the ids that training reads them as."""
+    return [
+        {
+            "id": prompts.questions[row].id,
+            "messages": sound_chat(prompt_of(prompts.questions[row], style), sounds),
+            "input_ids": prompts.input_ids(row),
+        }
+        for row, sounds in zip(rows, prompts.sounds.take(rows), strict=True)
     ]
-    return [{"role": "user", "content": content}]
