@@ -305,6 +305,21 @@ def test_settings_of_trl_have_their_effect(make: Callable) -> None:
     assert loss.item() == pytest.approx(2.0, rel=1e-4)
 
 
+def test_a_bonus_for_entropy_moves_the_weights(make: Callable) -> None:
+    """Where all rewards are equal, and no divergence counts, the bonus is all that there is to learn."""
+    given = {"reward": even_reward, "max_steps": 1, "beta": 0.0, "share": True}
+    gradients = []
+    for coefficient in (0.5, 1.0):
+        trainer, found = make("entropy", trl={"entropy_coef": coefficient}, **given), Gradients()
+        trainer.add_callback(found)
+        trainer.args.max_grad_norm = 0.0
+        trainer.train()
+        gradients.append(found.found)
+    assert any(gradient.any() for gradient in gradients[0].values())
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], 2 * gradient, atol=1e-6, rtol=1e-3)
+
+
 def test_replaced_groups_fit_whatever_their_lengths() -> None:
     batch = {
         "prompt_ids": torch.tensor([[7, 8]] * 4),
