@@ -80,9 +80,9 @@ def completion_log_probs(logits: Tensor, completion_ids: Tensor, temperature: fl
     return torch.stack(picked)
 
 
-def entropies(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return the entropy in nats of each prediction, `(rollouts, length)`; without gradients."""
-    with torch.no_grad():
+def entropies(logits: Tensor, temperature: float = 1.0, *, with_gradient: bool = False) -> Tensor:
+    """Return the entropy in nats of each prediction, `(rollouts, length)`; without gradients by default."""
+    with torch.set_grad_enabled(with_gradient and torch.is_grad_enabled()):
         rows = [(row.float() / temperature).log_softmax(-1) for row in logits]
         return torch.stack([-(row.exp() * row).sum(-1) for row in rows])
 
@@ -95,6 +95,7 @@ def head_log_probs(
     temperature: float = 1.0,
     chunk: int,
     with_entropies: bool = False,
+    learn_entropies: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Return what `completion_log_probs` and `entropies` return, without all logits at once.
 
@@ -107,13 +108,15 @@ def head_log_probs(
         temperature: at which they were sampled.
         chunk: positions at a time.
         with_entropies: return entropies, too; else None.
+        learn_entropies: entropies have gradients, for a bonus for them.
     """
 
     def read(states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
         logits = project(states)[None]
         log_probs = completion_log_probs(logits, ids[None], temperature)[0]
-        # Last, for the backward pass recomputes up to what it needs, and entropies have no gradient.
-        return log_probs, entropies(logits, temperature)[0] if with_entropies else None
+        # Last, for the backward pass recomputes up to what it needs, which entropies seldom are.
+        bits = entropies(logits, temperature, with_gradient=learn_entropies) if with_entropies else None
+        return log_probs, None if bits is None else bits[0]
 
     parts = [
         checkpoint(read, states, ids, use_reentrant=False) if torch.is_grad_enabled() else read(states, ids)
@@ -139,6 +142,7 @@ def score_completions(
     temperature: float = 1.0,
     share_prefix: bool = False,
     with_entropies: bool = False,
+    learn_entropies: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the log-probability of each token of the completions, and the entropy of its prediction.
 
@@ -150,7 +154,8 @@ def score_completions(
         completion_mask: `(rollouts, length)`, 1 for tokens that count.
         temperature: at which they were sampled.
         share_prefix: read each prompt once for all its completions; the family's positions must be plain.
-        with_entropies: return entropies, without gradients; else None.
+        with_entropies: return entropies; else None.
+        learn_entropies: these have gradients, for a bonus for them.
 
     Returns:
         `(rollouts, length)` float32 each.
@@ -172,21 +177,24 @@ def score_completions(
                     temperature=temperature,
                     chunk=max(1, CHUNK_LOGITS // vocabulary),
                     with_entropies=with_entropies,
+                    learn_entropies=learn_entropies,
                 )
             )
+            log_probs, bits = kept[0]
+            learned = [log_probs, bits] if learn_entropies and bits is not None else [log_probs]
             # Three axes, as logits have; a copy, for FSDP wants no view.
-            return torch.stack([kept[0][0]], -1)
+            return torch.stack(learned, -1)
 
         tails = rows, completion_ids, completion_mask
-        found = _run(llm, prompts, *tails, read, share_prefix=share_prefix)[..., 0]
+        found = _run(llm, prompts, *tails, read, share_prefix=share_prefix)
     log_probs, bits = kept[0]
-    if not torch.allclose(found.detach(), log_probs.detach(), rtol=0, atol=0, equal_nan=True):
+    if not torch.allclose(found[..., 0].detach(), log_probs.detach(), rtol=0, atol=0, equal_nan=True):
         raise ValueError(
             f"{type(owner).__name__} changes its logits after the head in a way that r1-aqa "
             "does not know, so that log-probabilities cannot be read there; see r1_aqa.models.head.SCALINGS"
         )
     # What came out of the wrapped model: FSDP and ZeRO-3 gather weights when its gradient arrives.
-    return found, bits
+    return found[..., 0], found[..., 1] if found.shape[-1] > 1 else bits
 
 
 def completion_logits(
