@@ -155,10 +155,10 @@ def _mention(option: str, options: tuple[str, ...], flags: int) -> re.Pattern[st
         return re.compile(body, flags)
     before = r"(?<![\w$])(?<![\w.,/:]-)(?<!\d[.,:/])(?<!^-)(?<!\s-)"
     # "3 speakers" counts, "car alarm" is no car.
-    others = "|".join(_body(other)[0] for other in options)
-    follows = rf"{_FOLLOWS}|(?:(?:a|an|the)\s+)?(?:{others})" if number is None else r"\w+"
+    others = rf"(?:(?:a|an|the)\s+)?(?:(?:{'|'.join(_body(other)[0] for other in options)})\b|{_MARK})"
+    follows = rf"(?:{_FOLLOWS}|\w+ing)\b|{others}" if number is None else rf"\w+\b|{_MARK}"
     apart = "[-]" if number is None else "[-/]"
-    after = rf"(?![\w%$]|{apart}\w|[.,:]\d|\s*%)(?=\s*$|\s*[^\w\s]|\s*\n|\s+(?:{follows}|\w+ing)\b)"
+    after = rf"(?![\w%$]|{apart}\w|[.,:]\d|\s*%)(?=\s*$|\s*[^\w\s]|\s*\n|\s+(?:{follows}))"
     return re.compile(before + body + after, flags)
 
 
