@@ -4,7 +4,8 @@
 
 The 800 questions are those of `tests/golden/verdicts.jsonl` (invented, with the shapes of MMAU's and MMAR's
 options). First every answer is the right option, then every one a wrong one, in each style: a rule that read
-all would show 100 % and 0 %. Last, the 800 predictions of the file itself under every rule.
+all would show 100 % and 0 %. Then the 800 predictions of the file itself under every rule; last, what each
+rule makes of the forms of `tests/rewards/answer_forms.jsonl`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
 from r1_aqa.data.questions import Question
-from r1_aqa.evaluators.agreement import judge_by_all, score_harnesses
+from r1_aqa.evaluators.agreement import judge_by, judge_by_all, score_harnesses
 from r1_aqa.evaluators.harnesses import HARNESSES
 from rich.console import Console
 from rich.table import Table
 
-GOLDEN = Path(__file__).parent.parent / "tests" / "golden" / "verdicts.jsonl"
+TESTS = Path(__file__).parent.parent / "tests"
+GOLDEN, FORMS = TESTS / "golden" / "verdicts.jsonl", TESTS / "rewards" / "answer_forms.jsonl"
 STYLES = {
     "text": "{text}",
     "text in an answer block": "<answer>{text}</answer>",
@@ -39,18 +42,37 @@ STYLES = {
 
 def read_golden() -> tuple[list[Question], list[str | None]]:
     """Return the questions and the predictions of the golden file."""
-    rows = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").split("\n") if line]
-    questions = [
-        Question(
-            id=str(number),
-            audio=Path(f"{number}.wav"),
-            question="?",
-            choices=tuple(row["choices"]),
-            answer=row["answer"],
-        )
-        for number, row in enumerate(rows)
-    ]
-    return questions, [row["prediction"] for row in rows]
+    rows = read_lines(GOLDEN)
+    return [ask(number, row) for number, row in enumerate(rows)], [row["prediction"] for row in rows]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON Lines file of ours."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def ask(number: int, row: dict[str, Any]) -> Question:
+    """Return the question of a row; each is about a sound of its own."""
+    sound = Path(f"{number}.wav")
+    return Question(
+        id=str(number), audio=sound, question="?", choices=tuple(row["choices"]), answer=row["answer"]
+    )
+
+
+def forms() -> Table:
+    """Return a table of how many right forms each rule counts as wrong, and how many wrong ones as right."""
+    table = Table(title="forms of answers")
+    rows = [row for row in read_lines(FORMS) if row["choices"]]
+    for name in ("rule", "right ones that count as wrong", "wrong ones that count as right"):
+        table.add_column(name)
+    for name, harness in HARNESSES.items():
+        missed, taken = list[float](), list[float]()
+        for number, row in enumerate(rows):
+            value = judge_by(harness, ask(number, row), row["completion"]).value or 0.0
+            (missed if row["right"] else taken).append(1 - value if row["right"] else value)
+        shown = (f"{sum(found) / len(found):.1%} of {len(found)}" for found in (missed, taken))
+        table.add_row(name, *shown)
+    return table
 
 
 def write(style: str, question: Question, step: int) -> str:
@@ -90,6 +112,7 @@ def main() -> None:
         shown = (f"{rule['value']:.1%}", span, f"{rule['unreadable']:.1%}", f"{rule['several']:.1%}")
         table.add_row(name, *shown, str(rule["denominator"]))
     screen.print(table)
+    screen.print(forms())
 
 
 if __name__ == "__main__":

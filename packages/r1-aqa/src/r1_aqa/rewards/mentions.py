@@ -26,7 +26,7 @@ NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _FOLLOWS = (
     "is|are|was|were|be|being|can|has|have|in|on|at|from|with|by|because|since|as|while|for|based|that|which"
     "|who|whose|when|where|here|there|sounds?|voice|speaker|noise|comes|came|appears|seems|fits|matches|best|only|not"
-    "|rather|instead|due|given|option|choice|answer|indeed|clearly|quite|audible|and|or|nor|then"
+    "|rather|instead|due|given|option|choice|answer|indeed|clearly|quite|audible|time|and|or|nor|then"
 )
 """Words that may follow an option's text: with any other it may be something else (a car, a car alarm)."""
 
