@@ -48,7 +48,7 @@ def make_inputs(towers: Towers, count: int, seconds: float) -> Inputs:
 
 def update(towers: Towers, inputs: Inputs, chunk: int, config: TrainConfig) -> float:
     """Add the gradients of a batch to the weights'; return the loss."""
-    ids = torch.arange(len(inputs.waveforms))
+    ids = torch.arange(len(inputs.waveforms), device=inputs.waveforms.device)
 
     def loss_of(audio: torch.Tensor, texts: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
         return batch_loss(config, audio, texts, scales, ids)

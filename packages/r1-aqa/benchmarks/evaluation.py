@@ -17,7 +17,6 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
 from r1_aqa.data.sounds import load_sound
-from r1_aqa.evaluators.evaluate import ask, encode, make_runs
+from r1_aqa.evaluators.engines import TransformersEngine
+from r1_aqa.evaluators.evaluate import ask, make_runs
 from r1_aqa.evaluators.predictions import PredictionFile
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import end_tokens
@@ -110,13 +110,11 @@ def whole_generate(llm: AudioLLM, inputs: dict[str, Any], max_new_tokens: int) -
 
 def evaluate_runs(llm: AudioLLM, runs: dict[str, list[Question]], config: EvaluateConfig) -> list[str]:
     """Return the answers of `r1-aqa evaluate`, the model already loaded."""
-    answers, clips = [], None
+    answers, engine = [], TransformersEngine(llm, config)
     with tempfile.TemporaryDirectory() as folder:
         file = PredictionFile(Path(folder) / "predictions.jsonl")
         for name, questions in runs.items():
-            prompts = encode(llm, questions, replace(config, out=Path(folder)), clips=clips)
-            clips = prompts.clips
-            ask(prompts, file, name, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
+            ask(engine.asked(questions, silent=False), engine, file, name, config)
             answers += [found.output if found else "" for found in file.run(name, len(questions))]
     return [answer or "" for answer in answers]
 

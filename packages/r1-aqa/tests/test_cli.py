@@ -168,7 +168,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
         (b'{"audio": "a.wav", "question": null}', ":1: cannot be read: question: expected text"),
         (
             b'{"audio": ["a.wav", "b.wav"], "question": "?"}',
-            ":1: cannot be read: several sounds: audio names 2",
+            ":1: missing",
         ),
         (b"", "has no questions"),
         (b"\x89PNG\r\n", ":1: cannot be read: not UTF-8 text (invalid start byte at byte 0)"),

@@ -22,6 +22,7 @@ from aac_llm.models.card import CARD_FILE, read_scores
 from aac_llm.trainers.run_folder import find_checkpoint
 from aac_llm.trainers.train import read_clips, train, training_arguments
 from aac_llm.trainers.trainer import CaptionTrainer
+from safetensors.torch import load_file
 
 
 @pytest.fixture
@@ -286,14 +287,29 @@ def test_two_processes_train_as_one_and_go_on(config: TrainConfig, tmp_path: Pat
     assert find_checkpoint(two.out) == two.out / f"checkpoint-{steps - 1}"
     in_two_processes(two)
     assert losses(two.out) == before
+    # The same with the weights shared out, as recipes/accelerate/fsdp.yaml does it.
+    sharded = replace(two, out=tmp_path / "sharded")
+    in_two_processes(sharded, SHARDED)
+    assert (sharded.out / f"checkpoint-{steps}" / "pytorch_model_fsdp.bin").is_file()
+    assert losses(sharded.out) == pytest.approx(before, rel=1e-5)
+    whole, parts = (load_file(one.out / "last" / "bridge.safetensors") for one in (two, sharded))
+    assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole)
+    shutil.rmtree(sharded.out / f"checkpoint-{steps}")
+    (sharded.out / "finished.json").unlink()
+    in_two_processes(sharded, SHARDED)
+    assert losses(sharded.out) == pytest.approx(before, rel=1e-5)
 
 
-def in_two_processes(config: TrainConfig) -> None:
+SHARDED = str(Path(__file__).parent / "sharded_on_cpu.py")
+
+
+def in_two_processes(config: TrainConfig, *program: str) -> None:
     """Train with torch's launcher: on a processor accelerate's starts one process, whatever it is told."""
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words += program or ("-m", "aac_llm")
     # transformers 4 cannot resume on "cpu:0", which is what accelerate calls the processor otherwise.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_TORCH_DEVICE": "cpu"}
-    words += ["-m", *command(config)[2:]]
+    words += command(config)[3:]
     result = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from ml_clap import cli
+from ml_clap.trainers.processes import TrainingError, require_whole_weights
 from ml_clap.trainers.run_folder import read_log
 from ml_clap.trainers.train import train
 from safetensors.torch import load_file
@@ -56,3 +58,10 @@ def test_two_processes_take_the_updates_of_one_and_go_on(no_dropout: Path, tmp_p
     in_two_processes(halves)
     again = losses(tmp_path / "two")
     assert [each["loss"] for each in again] == [each["loss"] for each in two]
+
+
+@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
+def test_weights_that_would_be_shared_out_are_refused(kind: DistributedType) -> None:
+    with pytest.raises(TrainingError, match=r"accelerate launch --num_processes N"):
+        require_whole_weights(kind)
+    require_whole_weights(DistributedType.MULTI_GPU)

@@ -22,12 +22,17 @@ from r1_aqa.command_line import (
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.merge import MergeConfig
-from r1_aqa.config.prepare import PrepareAVQAConfig, PrepareClipsConfig, PrepareQuestionsConfig
+from r1_aqa.config.prepare import (
+    PrepareAVQAConfig,
+    PrepareClipsConfig,
+    PrepareGenerateConfig,
+    PrepareQuestionsConfig,
+)
 from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.score import ScoreConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
-from r1_aqa.data.benchmark import HUB, is_known
+from r1_aqa.data.hub import HUB, is_known
 from r1_aqa.files import is_stream
 from r1_aqa.models.run_folder import MODEL_FILES, find_model
 
@@ -46,6 +51,17 @@ def require_audio_llm(name: str) -> None:
         raise FileNotFoundError(
             f"{name} is no model: it has neither {' nor '.join(MODEL_FILES)}, nor has a best/ or last/ in it"
         )
+
+
+def require_questions(*sources: str | Path) -> None:
+    """Raise for what is no file of questions, no folder, and no benchmark's name."""
+    for source in sources:
+        if is_known(str(source)) or Path(source).is_dir():
+            continue
+        try:
+            require_file(Path(source))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; known benchmarks: {', '.join(HUB)}") from error
 
 
 def require_output(*paths: Path | None, is_folder: bool = False) -> None:
@@ -79,8 +95,28 @@ def check_quickstart(config: QuickstartConfig) -> None:
 
 def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> None:
     """Refuse what is not there before a decoder is loaded."""
-    require_file(config.source, *config.against)
+    if isinstance(config, PrepareQuestionsConfig):
+        require_questions(config.source)
+    else:
+        require_file(config.source)
+    require_questions(*config.against)
     require_folder(config.audio, config.against_audio)
+    require_output(config.out, config.json)
+
+
+def check_generate(config: PrepareGenerateConfig) -> None:
+    """Refuse what is not there before a decoder is loaded; a source may be a folder, or `scenes`."""
+    if str(config.source) != "scenes" and not config.source.is_dir():
+        try:
+            require_file(config.source)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}; or give a folder, or `scenes` for synthesized sounds"
+            ) from error
+    require_file(config.families, *config.against)
+    require_folder(config.audio, config.against_audio)
+    for probe in config.audio_dependence:
+        require_model(probe)
     require_output(config.out, config.json)
 
 
@@ -98,6 +134,10 @@ def check_train(config: TrainConfig) -> None:
         require_file(*files)
         if any(name.startswith("reference_acc") for name in config.rewards):
             require_module("math_verify")
+    if config.trl:
+        from r1_aqa.trainers.trl_settings import trl_values  # TRL itself, for its fields
+
+        trl_values(config)
     require_file(config.deepspeed)
     require_module(*(name for name in config.report_to if name in REPORTERS))
     require_output(config.out, is_folder=True)
@@ -105,12 +145,12 @@ def check_train(config: TrainConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse missing questions, model or folder before torch is loaded; benchmarks have names, too."""
-    if not is_known(config.data):
-        try:
-            require_file(Path(config.data))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}; known benchmarks: {', '.join(HUB)}") from error
-    require_audio_llm(config.model)
+    require_questions(config.data)
+    if config.model is not None:
+        require_audio_llm(config.model)
+    if config.engine == "vllm":
+        require_module("vllm")
+    require_file(config.template)
     require_folder(config.audio)
     require_output(config.out, is_folder=True)
     require_output(config.json)
@@ -118,7 +158,8 @@ def check_evaluate(config: EvaluateConfig) -> None:
 
 def check_score(config: ScoreConfig) -> None:
     """Refuse missing files, and one standard input for two."""
-    require_file(config.predictions, config.data, config.versus)
+    require_file(config.predictions, config.versus)
+    require_questions(config.data)
     require_one_stream(predictions=config.predictions, data=config.data, versus=config.versus)
     require_output(config.out, is_folder=True)
     require_output(config.json)
@@ -126,7 +167,7 @@ def check_score(config: ScoreConfig) -> None:
 
 def check_answer(config: AnswerConfig) -> None:
     """Refuse a missing audio file or model before torch is loaded."""
-    require_file(config.audio)
+    require_file(config.audio, *config.further_audio, config.template)
     require_audio_llm(config.model)
     require_output(config.json)
 
@@ -156,7 +197,7 @@ VERBS = (
     Verb(
         name="prepare avqa",
         settings=PrepareAVQAConfig,
-        function="r1_aqa.data.prepare:prepare_verb",
+        function="r1_aqa.evaluators.dependence:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare avqa train_qa.json --audio vggsound --out data/avqa.jsonl",
@@ -166,7 +207,7 @@ VERBS = (
     Verb(
         name="prepare questions",
         settings=PrepareQuestionsConfig,
-        function="r1_aqa.data.prepare:prepare_verb",
+        function="r1_aqa.evaluators.dependence:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare questions my-questions.jsonl --audio recordings --out data/mine.jsonl",
@@ -176,11 +217,21 @@ VERBS = (
     Verb(
         name="prepare clips",
         settings=PrepareClipsConfig,
-        function="r1_aqa.data.prepare:prepare_verb",
+        function="r1_aqa.evaluators.dependence:prepare_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare clips manifest.jsonl --out data/clips.jsonl",
         check=check_prepare,
+        has_model=False,
+    ),
+    Verb(
+        name="prepare generate",
+        settings=PrepareGenerateConfig,
+        function="r1_aqa.data.generate:generate_verb",
+        positional=("source",),
+        interrupted=RESUMES,
+        example="prepare generate recordings --out data/generated.jsonl --validation_share 0.1",
+        check=check_generate,
         has_model=False,
     ),
     Verb(

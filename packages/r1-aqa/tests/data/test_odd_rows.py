@@ -67,7 +67,10 @@ def test_other_shapes_are_read(tmp_path: Path, row: dict[str, Any]) -> None:
         (PLAIN | {"choices": {"text": ["a", "b"], "label": ["A", "B"]}, "answer": "B"}, "expected texts"),
         (PLAIN | {"choices": ["a", None]}, "expected texts"),
         (PLAIN | {"choices": ["(1) a", "(2) b"], "answer": 1}, "may be the option"),
-        ({"messages": [USER | {"content": "<audio><audio>Same?"}], "audios": ["a.wav"]}, "several sounds"),
+        (
+            {"messages": [USER | {"content": "<audio><audio>Same?"}], "audios": ["a.wav"]},
+            "2 places of sounds, and 1 sounds",
+        ),
         ({"messages": [USER], "audios": ["a.wav"], "images": ["a.png"]}, "images"),
         ({"query": "What?", "response": "x", "audios": ["a.wav"], "history": [["a", "b"]]}, "history"),
         ({"conversations": [{"from": "human", "value": "What?"}], "sound": "a.wav"}, "it has the keys"),

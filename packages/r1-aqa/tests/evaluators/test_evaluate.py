@@ -95,7 +95,7 @@ def test_a_deaf_model_is_not_scored(benchmark: Path, deaf_model_folder: Path, tm
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six rows: good, with an outer space, of no option, of two sounds, no JSON, and about a long sound."""
+    """Six rows: good, with an outer space, of no option, of no sound, no JSON, and about a long sound."""
     folder, rng = tmp_path_factory.mktemp("mixed"), np.random.default_rng(0)
     soundfile.write(folder / "a.wav", rng.normal(0, 0.1, 16_000), 16_000)
     soundfile.write(folder / "long.wav", rng.normal(0, 0.1, 11 * 16_000), 16_000)
@@ -110,7 +110,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         row | {"task": "sound", "source": "mine"},
         row | {"id": "2", "choices": ["dog", "tone "], "task": "music"},
         row | {"id": "3", "answer": "cat", "task": "music"},
-        row | {"id": "4", "audio_id": ["a.wav", "b.wav"]},
+        row | {"id": "4", "audio_id": []},
     ]
     last = row | {"id": "6", "audio_id": "long.wav", "choices": ["(A) dog", "(B) tone"], "source": "yours"}
     lines = [*map(json.dumps, rows), "{", json.dumps(last)]
@@ -127,7 +127,7 @@ def test_bad_rows_and_cuts_end_nothing_and_are_said(
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert (scores["num_questions"], scores["num_missing"]) == (6, 3)
     assert [row.partition(": ")[0].rpartition(":")[2] for row in scores["bad_rows"]] == ["3", "4", "5"]
-    assert "several sounds" in scores["bad_rows"][1]
+    assert "names no sound" in scores["bad_rows"][1]
     assert (scores["num_cut"], scores["num_truncated"], scores["letters_taken_off"]) == (1, 3, 1)
     assert scores["num_unreadable"] == 0
     assert {name: group["total"] for name, group in scores["by"]["source"].items()} == {"mine": 1, "yours": 1}

@@ -162,3 +162,26 @@ def test_the_verb_exits_with_1_for_bad_rows_and_counts_what_is_not_scored(tmp_pa
     assert score_verb(config) == 0
     said.write_text('{"id": "1", "output": "rain"}\n7\n', encoding="utf-8")
     assert score_verb(config) == 1
+
+
+def test_the_share_that_needs_its_sound_takes_guesses_off_and_stands_for_every_data_set() -> None:
+    options = ("a", "b", "c", "d")
+    asked = [
+        Question(id=str(i), audio=Path(f"{i}.wav"), question="?", choices=options, answer="a", dataset=name)
+        for name in ("heard", "known")
+        for i in range(8)
+    ]
+    # Of one data set what chance gives is right in silence, of the other all.
+    silent: list[str | None] = ["a", "a", *"bcdbcd", *("a" * 8)]
+    scores = score_outputs(asked, ["a"] * 16, runs={"silent": (asked, silent)})
+    shares = scores["audio_dependence"]
+    assert {name: (share["value"], share["count"]) for name, share in shares.items()} == {
+        "all": (pytest.approx(0.5), 16),
+        "heard": (pytest.approx(1), 8),
+        "known": (0, 8),
+    }
+    assert 0 < shares["all"]["low"] < 0.5 < shares["all"]["high"] < 1
+    # A sound that could not be read says nothing about its question.
+    silent[0] = None
+    again = score_outputs(asked, ["a"] * 16, runs={"silent": (asked, silent)})["audio_dependence"]
+    assert again["heard"]["count"] == 7

@@ -15,7 +15,14 @@ from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.chat import voxtral_chat
 from r1_aqa.models.checkpoint import spelling
 from r1_aqa.models.families import FAMILIES, find_family
-from r1_aqa.models.log_probs import Prompts, completion_logits, shared_prefix_logits
+from r1_aqa.models.log_probs import (
+    Prompts,
+    completion_log_probs,
+    completion_logits,
+    entropies,
+    score_completions,
+    shared_prefix_logits,
+)
 from r1_aqa.models.lora import adapter_targets, lora_config, prompts_are_frozen
 from r1_aqa.models.tiny import train_tokenizer
 from safetensors.torch import save_file
@@ -85,7 +92,7 @@ def audioflamingo3() -> transformers.PretrainedConfig:
 
 def granite_speech() -> transformers.PretrainedConfig:
     return transformers.GraniteSpeechConfig(
-        text_config={"model_type": "granite", **TEXT},
+        text_config={"model_type": "granite", "logits_scaling": 3.0, **TEXT},
         encoder_config={
             "input_dim": 8,
             "num_layers": 2,
@@ -217,6 +224,10 @@ def test_completions_are_scored_as_by_the_model_itself(tiny: tuple[str, AudioLLM
     for prompts in (Prompts(inputs=inputs), Prompts(embeddings=embeddings)):
         found = completion_logits(llm, prompts, rows, ids, mask)
         torch.testing.assert_close(found[mask.bool()], expected[mask.bool()], rtol=0, atol=1e-5)
+        scores = score_completions(llm, prompts, rows, ids, mask, temperature=0.7, with_entropies=True)
+        wanted = completion_log_probs(expected, ids, 0.7), entropies(expected, 0.7)
+        for score, want in zip(scores, wanted, strict=True):
+            torch.testing.assert_close(score[mask.bool()], want[mask.bool()], rtol=0, atol=2e-5)
         if llm.family.plain_positions:
             packed = shared_prefix_logits(llm, prompts, rows, ids, mask)
             torch.testing.assert_close(packed[mask.bool()], expected[mask.bool()], rtol=0, atol=1e-5)

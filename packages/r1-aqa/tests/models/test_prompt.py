@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from r1_aqa.models.prompt import format_prompt, format_target, make_messages
+from r1_aqa.models.prompt import Prompt, format_prompt, format_target, make_messages
 
 ROWS: list[dict[str, Any]] = [
     json.loads(line)
@@ -32,7 +32,7 @@ def test_free_question_shows_no_options() -> None:
 
 
 def test_no_text_part_has_an_audio_key() -> None:
-    (turn,) = make_messages("What is it?", num_audios=2)
+    (turn,) = make_messages(Prompt("What is it?"), [{"type": "audio"}] * 2, numbered=False)
     assert [part["type"] for part in turn["content"]] == ["audio", "audio", "text"]
     assert all("audio" not in part for part in turn["content"])
 

@@ -78,7 +78,7 @@ def test_another_question_stands_in_for_one_without_sound(
     prompts.sounds.on_unreadable = lambda question, why: told.append((question.id, bad.name in why))
     assert [prompts.readable_row(row) for row in (0, 1, 2, 0)] == [1, 1, 1, 1]
     assert told == [("0", True), ("2", True)]
-    assert list(prompts.sounds.decoded) == [prompts.sounds.key(1)]
+    assert list(prompts.sounds.decoded) == prompts.sounds.clips(1)
     prompts.embeddings([1])
     assert prompts.sounds.decoded == {}
     with pytest.raises(ValueError, match=r"none of 1 questions can be asked; the first: .*0\.wav"):

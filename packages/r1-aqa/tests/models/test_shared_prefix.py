@@ -7,10 +7,9 @@ from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.log_probs import (
     Prompts,
     completion_logits,
-    prefix_attention,
-    prefix_positions,
     shared_prefix_logits,
 )
+from r1_aqa.models.shared_prefix import prefix_attention, prefix_positions
 from torch import Tensor
 
 ROWS = torch.tensor([0, 0, 0, 1, 1])  # unlike numbers of rollouts: one place of the second prompt stays empty

@@ -16,6 +16,7 @@ from r1_aqa.rewards.reference import (
 from r1_aqa.rewards.rewards import (
     accuracy_reward,
     consistency_reward,
+    counterfactual_reward,
     format_reward,
     length_reward,
     load_rewards,
@@ -150,3 +151,13 @@ def test_a_reward_that_needs_a_column_which_is_not_there_is_refused() -> None:
     with pytest.raises(ValueError, match=r"the reward mine needs the column 'source'.* own: origin"):
         require_columns([accuracy_reward, mine], asked)
     require_columns([mine], [Question(id="1", audio=Path("a.wav"), question="?", extra={"source": 1})])
+
+
+def test_the_counterfactual_reward_pays_for_what_is_right_with_the_sound_alone() -> None:
+    choices, answer = [["rain", "wind"]] * 4, ["rain"] * 4
+    said = ["<answer>rain</answer>", "<answer>rain</answer>", "<answer>wind</answer>", "rain"]
+    # Known in silence, in whatever form; not known; not known, but wrong; right, but in no block.
+    silent = ["rain", "<answer>wind</answer>", "<answer>wind</answer>", ""]
+    columns = {"choices": choices, "answer": answer, "silent_answer": silent}
+    assert counterfactual_reward(said, **columns) == [0.0, 1.0, 0.0, 0.0]
+    assert load_rewards(["counterfactual"]) == [counterfactual_reward]

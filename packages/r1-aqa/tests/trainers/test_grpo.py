@@ -318,7 +318,7 @@ def test_training_computes_the_papers_loss(make: Callable, golden: list[Golden])
         torch.testing.assert_close(given.grad, gradient, atol=case.tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("loss", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"])
+@pytest.mark.parametrize("loss", ["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"])
 @pytest.mark.parametrize(
     "more",
     [

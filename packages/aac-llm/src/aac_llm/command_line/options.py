@@ -11,6 +11,7 @@ import re
 from argparse import SUPPRESS, Action, ArgumentError, RawDescriptionHelpFormatter
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
@@ -59,6 +60,7 @@ class Options:
         self.sections = {group.dest: group.title for group in self.groups if group.dest}
         self.needed = [name for name, action in actions.items() if action.required]
         self.many = [name for name, hint in self.hints.items() if ... in _items(hint)]
+        self.open = [name for name, hint in self.hints.items() if get_origin(hint) is dict]
         for name, action in actions.items():
             action.required, action.metavar, action.help = False, _takes(self.hints[name]), self.helps[name]
 
@@ -68,7 +70,12 @@ class Options:
         values: dict[str, Any] = {}
         for file in [value for name, value in given if name == "config"]:
             values |= self._read_file(find_recipe(file))
-        return values | {name: value for name, value in given if name != "config"}
+        for name, value in given:
+            if name in self.open:  # single keys, beside those of files
+                values[name] = values.get(name, {}) | value
+            elif name != "config":
+                values[name] = value
+        return values
 
     def construct(self, values: dict[str, Any]) -> Any:
         """Return the settings; UsageError says what is missing, ValueError what they refuse themselves."""
@@ -78,7 +85,9 @@ class Options:
             hint = f" (did --{takers[0]} take it? Write {names[0]} first, or after --)" if takers else ""
             hint = hint if lacking[0] in self.positional else ""
             raise UsageError(f"{', '.join(names)} missing{hint}; usage: {self.usage()}")
-        return self.settings(**vars(self.parser.instantiate(self._parse(values))))
+        # jsonargparse would guess what the texts of unknown keys mean.
+        texts = deepcopy({name: values[name] for name in self.open if name in values})
+        return self.settings(**vars(self.parser.instantiate(self._parse(values))) | texts)
 
     def usage(self) -> str:
         """Return how the verb is called, with what must be given."""
@@ -97,6 +106,9 @@ class Options:
                 action.help = SUPPRESS  # jsonargparse's flags for files of sections
             elif action.dest in order:
                 action.option_strings, action.metavar = [], action.dest.upper()
+            elif action.dest in self.open:
+                action.option_strings, action.metavar = [f"--{action.dest}.KEY"], "VALUE"
+                action.default = "none"
             elif self.hints[action.dest] is bool:
                 action.nargs, action.default = 0, str(default).lower()
                 action.option_strings = [*action.option_strings, f"--no_{action.dest}"][: 1 + default]
@@ -119,6 +131,8 @@ class Options:
         dumped = self.parser.dump(self._parse(values), skip_validation=True, skip_unset=False)
         lines = dumped.splitlines()
         for name, line, _ in reversed(list(_keys(yaml.compose(dumped)))):
+            if self._section(name):
+                continue
             indent = "  " * name.count(".")
             if name in self.needed and name not in values:
                 lines[line - 1] = (
@@ -144,6 +158,11 @@ class Options:
             name = flag.removeprefix("--")
             if not FLAG.match(word):
                 free.append(word)
+            elif section := self._section(name):
+                texts = [text] if equals else _take(flag, tuple[str, ...], queue) or ["true"]
+                given.append((section, {name[len(section) + 1 :]: texts if texts[1:] else texts[0]}))
+            elif name in self.open:
+                raise UsageError(f"{flag} has keys of its own: write {flag}.KEY VALUE")
             elif name in hints:
                 texts = [text] if equals else _take(flag, hints[name], queue)
                 given.append((name, _check(flag, hints[name], texts)))
@@ -176,15 +195,22 @@ class Options:
         values, lines = dict[str, Any](), dict[str, int]()
         for name, line, node in _keys(root) if root else ():
             where, first = f"{path}, line {line}:", lines.setdefault(name, line)
-            if name not in self.hints and name not in self.sections:
+            is_open = bool(self._section(name))
+            if name not in self.hints and name not in self.sections and not is_open:
                 raise UsageError(f"{where} unknown key {name}{nearest(name, self.hints | self.sections)}")
             if first != line:
                 raise UsageError(f"{where} {name} is there twice, first in line {first}")
-            if name in self.hints:
+            if name in self.open and (node.id == "mapping" or _kind(node) == "nothing"):
+                values[name] = _plain(node) or {}
+            elif name in self.hints and name not in self.open:
                 values[name] = _value(node, self.hints[name], f"{where} {name}")
-            elif node.id != "mapping":
+            elif node.id != "mapping" and not is_open:
                 raise UsageError(f"{where} {name}: expected keys of its own, got {_kind(node)}")
         return values
+
+    def _section(self, name: str) -> str:
+        """Return the setting with keys of its own that `name` is a key of, or nothing."""
+        return next((section for section in self.open if name.startswith(f"{section}.")), "")
 
 
 class Quoted(str):
@@ -290,6 +316,15 @@ def _keys(mapping: Any, prefix: str = "") -> Iterator[tuple[str, int, Any]]:
             yield from _keys(node, f"{prefix}{key.value}.")
 
 
+def _plain(node: Any) -> Any:
+    """Return what stands in a file for keys whose types are not known here: texts, None, lists, mappings."""
+    if node.id == "mapping":
+        return {key.value: _plain(part) for key, part in node.value}
+    if node.id == "sequence":
+        return [_plain(part) for part in node.value]
+    return None if _kind(node) == "nothing" else node.value
+
+
 def _kind(node: Any) -> str:
     """Return what stands in a file, in words."""
     if node.id != "scalar":
@@ -304,6 +339,8 @@ def _takes(hint: Any) -> str:
         names = [_takes(kind) for kind in items if kind is not ...]
         return f"{names[0]} ..." if ... in items else " ".join(names)
     kinds = [kind for kind in _members(hint) if kind is not NoneType]
+    if any(get_origin(kind) is dict for kind in kinds):
+        return "KEY: VALUE"
     return "|".join(NAMES.get(kind) or "{" + ",".join(map(str, get_args(kind))) + "}" for kind in kinds)
 
 

@@ -73,6 +73,9 @@ def clean_answer(answer: str | LLMError, caption: str) -> str | LLMError:
     >>> clean_answer('Here is the corrected caption: "A dog barks."', "a dog barks and")
     'a dog barks'
     """
+    # The caption is the first line; what a model wrote after it may be cut.
+    if isinstance(answer, CutAnswerError) and answer.has_whole_line:
+        answer = answer.answer
     if isinstance(answer, CutAnswerError):
         return LLMError(f"kept: {answer}")
     if isinstance(answer, LLMError):

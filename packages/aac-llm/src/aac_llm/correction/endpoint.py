@@ -20,7 +20,7 @@ class EndpointLLM:
     @classmethod
     def from_settings(cls, settings: CorrectionConfig) -> EndpointLLM:
         """Make the endpoint that settings name, with its key from the environment."""
-        return cls(Endpoint.from_settings(settings))
+        return cls(Endpoint.from_settings(settings, str(settings.llm)))
 
     def __call__(self, captions: Sequence[str]) -> list[str | LLMError]:
         """Return the service's answer to each caption."""

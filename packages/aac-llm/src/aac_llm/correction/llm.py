@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from audio_common.hub import split_revision
 
-from aac_llm.models.endpoint import CutAnswerError, LLMError, is_one_line
+from aac_llm.models.endpoint import CutAnswerError, LLMError
 from aac_llm.models.run_folder import first_sentence
 
 TASK = (
@@ -204,7 +204,7 @@ class LocalLLM:
         answers = self.tokenizer.batch_decode(made, skip_special_tokens=True)
         is_full = made.shape[1] >= self.max_new_tokens
         return [
-            CutAnswerError(answer) if is_full and not ended and is_one_line(answer) else answer
+            CutAnswerError(answer) if is_full and not ended else answer
             for answer, ended in zip(answers, has_end.tolist(), strict=True)
         ]
 

@@ -19,7 +19,7 @@ from aac_llm.config.judge import JudgeConfig
 from aac_llm.files import append_line, is_stream, to_json, write_atomically
 from aac_llm.metrics.clair_a import PROMPT, Judgement, check_prompt, prompt_version, question, read_judgement
 from aac_llm.metrics.missing import MissingMetricError
-from aac_llm.models.endpoint import Endpoint, LLMError
+from aac_llm.models.endpoint import CutAnswerError, Endpoint, LLMError
 from aac_llm.output import Progress
 
 ASKED_AT_ONCE = 8
@@ -111,11 +111,14 @@ def describe_judge(settings: JudgeConfig) -> str:
 
 
 def _endpoint(settings: JudgeConfig) -> Ask:
-    endpoint = Endpoint.from_settings(settings)
+    endpoint = Endpoint.from_settings(settings, str(settings.llm))
     return lambda questions: endpoint.ask([[{"role": "user", "content": text}] for text in questions])
 
 
 def _judge(answer: str | LLMError) -> Judgement | str:
+    # A judgement may be whole, and a word after it cut.
+    if isinstance(answer, CutAnswerError) and answer.has_whole_line:
+        answer = answer.answer
     if isinstance(answer, LLMError):
         return str(answer)
     try:

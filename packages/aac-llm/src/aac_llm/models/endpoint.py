@@ -1,6 +1,7 @@
-"""A language model behind an endpoint that speaks OpenAI's chat protocol (llama.cpp, vLLM, Ollama ...).
+"""A model behind an endpoint that speaks OpenAI's chat protocol (llama.cpp, vLLM, Ollama ...).
 
-It repairs captions (`correction/endpoint.py`) and judges them (`evaluators/judge.py`).
+aac-llm has captions repaired and judged by it, r1-aqa questions about sounds answered. The same file is in
+both; a test compares them.
 """
 
 from __future__ import annotations
@@ -9,15 +10,12 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from audio_common.strict_json import JSONError, is_writable_text, parse_json
 
 if TYPE_CHECKING:
     import httpx
-
-    from aac_llm.config.correct import CorrectionConfig
-    from aac_llm.config.judge import JudgeConfig
 
 GIVE_UP_AFTER = 5
 """Questions in a row without an answer until no more requests are made."""
@@ -26,10 +24,29 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 """Seconds between two tries, whatever the endpoint asks for."""
 MAX_ANSWER_BYTES = 1_000_000
+REFUSALS = (400, 413, 415, 422)
+"""HTTP codes by which a service refuses one request: too long, or of a kind that the model does not take."""
 
 T = TypeVar("T")
-Conversation: TypeAlias = Sequence[dict[str, str]]
-"""Turns, each with its `role` and `content`; the last one asks."""
+Conversation: TypeAlias = Sequence[dict[str, Any]]
+"""Turns, each with its `role` and `content`, a text or a list of parts; the last one asks."""
+
+
+class _Settings(Protocol):
+    """Settings that every verb with an endpoint has."""
+
+    @property
+    def endpoint(self) -> str | None: ...
+    @property
+    def api_key_variable(self) -> str: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def request_timeout(self) -> float: ...
+    @property
+    def max_retries(self) -> int: ...
+    @property
+    def concurrency(self) -> int: ...
 
 
 class LLMError(Exception):
@@ -37,16 +54,20 @@ class LLMError(Exception):
 
 
 class CutAnswerError(LLMError):
-    """The answer was stopped in the midst of its first line; asked again, it would be the same."""
+    """The answer was stopped before its end; asked again, it would be the same."""
 
     def __init__(self, answer: str) -> None:
         super().__init__("the answer was cut (max_new_tokens allows more)")
         self.answer = answer
 
+    @property
+    def has_whole_line(self) -> bool:
+        """Return whether its first line is whole, since more comes after it."""
+        return "\n" in self.answer.strip()
 
-def is_one_line(text: str) -> bool:
-    """Tell whether nothing comes after a text's first line, which then is where it was stopped."""
-    return "\n" not in text.strip()
+
+class RefusedError(LLMError):
+    """The service works, but does not take this request."""
 
 
 class Endpoint:
@@ -94,19 +115,27 @@ class Endpoint:
         self._sleep = sleep
         self._failures = 0  # in a row
         self._last_failure = ""
+        self._has_answered = False
 
     @classmethod
-    def from_settings(cls, settings: CorrectionConfig | JudgeConfig) -> Endpoint:
+    def from_settings(cls, settings: _Settings, model: str) -> Endpoint:
         """Make the endpoint that settings name, with its key from the environment, if there is one."""
         return cls(
             str(settings.endpoint),
-            str(settings.llm),
+            model,
             api_key=os.environ.get(settings.api_key_variable),
             max_new_tokens=settings.max_new_tokens,
             timeout=settings.request_timeout,
             max_retries=settings.max_retries,
             concurrency=settings.concurrency,
         )
+
+    @property
+    def given_up(self) -> str | None:
+        """Return why no more requests are made; None while they are."""
+        if self._failures < GIVE_UP_AFTER:
+            return None
+        return f"the endpoint was given up after {GIVE_UP_AFTER} failures: {self._last_failure}"
 
     def ask(self, conversations: Sequence[Conversation]) -> list[str | LLMError]:
         """Return the service's answer to each conversation, or why there is none."""
@@ -130,15 +159,17 @@ class Endpoint:
 
     async def _ask(self, client: httpx.AsyncClient, conversation: Conversation) -> str | LLMError:
         # Other requests may have found the endpoint dead meanwhile.
-        if self._failures >= GIVE_UP_AFTER:
-            return LLMError(f"the endpoint was given up after {GIVE_UP_AFTER} failures: {self._last_failure}")
+        if self.given_up:
+            return LLMError(self.given_up)
         try:
             answer = await self._try(client, conversation)
         except CutAnswerError as error:
             self._note(None)  # the service works
             return error
         except LLMError as error:
-            self._note(str(error))
+            # What a service that works refuses is that request's fault; one that refuses all is not right.
+            if not (isinstance(error, RefusedError) and self._has_answered):
+                self._note(str(error))
             return error
         self._note(None)
         return answer
@@ -146,6 +177,7 @@ class Endpoint:
     def _note(self, failure: str | None) -> None:
         # Counts in a row only: a service that answers now and then is slow, not dead.
         self._failures = 0 if failure is None else self._failures + 1
+        self._has_answered |= failure is None
         self._last_failure = failure or self._last_failure
 
     async def _try(self, client: httpx.AsyncClient, conversation: Conversation) -> str:
@@ -154,7 +186,7 @@ class Endpoint:
             try:
                 return await self._post(client, conversation)
             except _BusyError as busy:
-                if not left or self._failures >= GIVE_UP_AFTER:
+                if not left or self.given_up:
                     raise LLMError(str(busy)) from busy
                 await self._sleep(min(LONGEST_WAIT, wait if busy.wait is None else busy.wait))
                 wait *= 2
@@ -190,7 +222,8 @@ class Endpoint:
         if response.status_code != 200:
             # Services may echo headers in their errors; the key must not reach a log or a file.
             said = self._hide(content[:200].decode("utf-8", "replace"))
-            raise LLMError(f"HTTP {response.status_code}: {' '.join(said.split())}")
+            kind = RefusedError if response.status_code in REFUSALS else LLMError
+            raise kind(f"HTTP {response.status_code}: {' '.join(said.split())}")
         return read_answer(content)
 
     async def _read(self, response: httpx.Response) -> bytes:
@@ -231,7 +264,8 @@ def read_answer(content: bytes) -> str:
     """Return the text in an answer of the protocol.
 
     Raises:
-        LLMError: it is not JSON, not of the protocol, or was cut.
+        CutAnswerError: it was stopped before its end, maybe before its first word.
+        LLMError: it is not JSON, or not of the protocol.
     """
     try:
         record = parse_json(content, "the endpoint's answer")
@@ -241,12 +275,14 @@ def read_answer(content: bytes) -> str:
         text = record["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError) as e:
         raise LLMError("the endpoint's answer has no choices[0].message.content") from e
+    is_cut = record["choices"][0].get("finish_reason") == "length"
+    if text is None and is_cut:  # all that it may write was thinking, which services keep apart
+        raise CutAnswerError("")
     if not isinstance(text, str):
         raise LLMError(f"the endpoint's answer has no text, but {type(text).__name__}")
     if not is_writable_text(text):
         raise LLMError("the endpoint's answer has characters that no file can hold")
-    is_cut = record["choices"][0].get("finish_reason") == "length"
-    if is_cut and is_one_line(text):
+    if is_cut:
         raise CutAnswerError(text)
     return text
 

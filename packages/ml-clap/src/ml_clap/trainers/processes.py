@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import DistributedType, parse_flag_from_env
 from torch import nn
 
 from ml_clap.config.model import ModelConfig
@@ -158,6 +158,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             InitProcessGroupKwargs(timeout=timedelta(hours=2)),  # the others wait while one validates
         ],
     )
+    require_whole_weights(accelerator.distributed_type)
     if config.report_to:
         settings = {
             name: value if isinstance(value, str | float | int | bool) else str(value)
@@ -165,6 +166,20 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
         }
         accelerator.init_trackers("ml-clap", config=settings)
     return accelerator
+
+
+def require_whole_weights(kind: DistributedType) -> None:
+    """Refuse processes that share the weights out.
+
+    Raises:
+        TrainingError: they do (FSDP, DeepSpeed); only whole weights on each device are supported.
+    """
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        raise TrainingError(
+            f"the weights are to be shared out among devices ({kind.value}), and training needs them whole "
+            "on each, which about a billion parameters allow; start it by "
+            "`accelerate launch --num_processes N`"
+        )
 
 
 def describe_batch(batch_size: int, num_processes: int) -> str:

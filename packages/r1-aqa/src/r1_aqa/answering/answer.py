@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from r1_aqa.rewards.matching import match_choice, read_answer
+from r1_aqa.rewards.completion import read_answer
+from r1_aqa.rewards.matching import match_choice
 
 _THINKING = re.compile(r"<think>(.*?)(?:</think>|$)", re.S)
 

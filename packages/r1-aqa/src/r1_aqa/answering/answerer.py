@@ -23,6 +23,7 @@ from r1_aqa.data.sounds import SAMPLE_RATE, describe_cuts
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import generate_answers
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.models.template import PromptTemplate
 from r1_aqa.models.windows import Completion
 from r1_aqa.rewards.matching import choose_window
 
@@ -46,7 +47,8 @@ class Answerer:
     def __init__(
         self, llm: AudioLLM, sound: SoundConfig | None = None, decode_limits: DecodeLimits | None = None
     ) -> None:
-        self.llm, self.sound, self.decode_limits = llm, sound or SoundConfig(), decode_limits
+        self.llm, self.decode_limits = llm, decode_limits
+        self.sound = sound or SoundConfig(max_seconds=None)
 
     @classmethod
     def from_pretrained(
@@ -64,7 +66,7 @@ class Answerer:
             source: e.g. `mispeech/r1-aqa`; adapters name their base, of a run the best model is taken.
             dtype: float32, bfloat16, float16; `auto`: bfloat16 on a GPU, float32 without.
             device: cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one.
-            sound: how audio is read; None: cut to its first 30 s.
+            sound: how audio is read; None: as long as the model hears, 30 s or more.
             decode_limits: time and memory that decoding a file may take, in processes of its own; None: it is
                 decoded in this process, without limits.
 
@@ -80,8 +82,10 @@ class Answerer:
         question: str,
         choices: Iterable[str] | None = (),
         *,
+        further_audio: Sequence[Sound] = (),
         sample_rate: int = SAMPLE_RATE,
         prompt: PromptStyle | None = None,
+        template: PromptTemplate | None = None,
         max_new_tokens: int = 256,
         temperature: float = 0.0,
         batch_size: int = 16,
@@ -93,8 +97,10 @@ class Answerer:
         question: str,
         choices: Iterable[str] | None = (),
         *,
+        further_audio: Sequence[Sound] = (),
         sample_rate: int = SAMPLE_RATE,
         prompt: PromptStyle | None = None,
+        template: PromptTemplate | None = None,
         max_new_tokens: int = 256,
         temperature: float = 0.0,
         batch_size: int = 16,
@@ -105,8 +111,10 @@ class Answerer:
         question: str,
         choices: Iterable[str] | None = (),
         *,
+        further_audio: Sequence[Sound] = (),
         sample_rate: int = SAMPLE_RATE,
         prompt: PromptStyle | None = None,
+        template: PromptTemplate | None = None,
         max_new_tokens: int = 256,
         temperature: float = 0.0,
         batch_size: int = 16,
@@ -118,8 +126,11 @@ class Answerer:
                 `(samples,)` or `(channels, samples)`; or a list of these.
             question: its text, without options.
             choices: options to choose from; empty for a free answer.
+            further_audio: sounds that the question is about, too: `Which of the two is louder?`; with several
+                in `audio`, beside each of them.
             sample_rate: Hz, of arrays and tensors.
             prompt: instruction; None: `answer` where there are options, else the bare question.
+            template: layout of one's own, in place of `prompt`: `PromptTemplate.read(path)`.
             max_new_tokens: longest answer, in tokens.
             temperature: sampling temperature, 0 for the likeliest answer.
             batch_size: sounds at once.
@@ -134,16 +145,25 @@ class Answerer:
         """
         choices = check_texts(question, choices)
         sounds, are_many = one_or_many(audio)
-        names, given, unreadable = self._name_sounds(sounds, sample_rate)
+        if isinstance(further_audio, str | bytes | os.PathLike):
+            raise TypeError(f"further_audio: expected several sounds, got one {type(further_audio).__name__}")
+        names, given, unreadable = self._name_sounds([*sounds, *further_audio], sample_rate)
         questions = [
-            Question(id=str(row), audio=name, question=question, choices=choices)
-            for row, name in enumerate(names)
+            Question(
+                id=str(row),
+                audio=name,
+                question=question,
+                choices=choices,
+                further_audio=tuple(names[len(sounds) :]),
+            )
+            for row, name in enumerate(names[: len(sounds)])
         ]
         answers = self._answer_all(
             questions,
             given,
             unreadable,
             prompt=prompt,
+            template=template,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             batch_size=batch_size,
@@ -160,6 +180,7 @@ class Answerer:
         questions: Sequence[Question],
         *,
         prompt: PromptStyle | None = None,
+        template: PromptTemplate | None = None,
         max_new_tokens: int = 256,
         temperature: float = 0.0,
         batch_size: int = 16,
@@ -172,6 +193,7 @@ class Answerer:
         Args:
             questions: with or without options, e.g. those of `read_questions`.
             prompt: as `answer` has it.
+            template: as `answer` has it.
             max_new_tokens: longest answer, in tokens.
             temperature: sampling temperature, 0 for the likeliest answer.
             batch_size: questions at once.
@@ -189,6 +211,7 @@ class Answerer:
             {},
             {},
             prompt=prompt,
+            template=template,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             batch_size=batch_size,
@@ -222,6 +245,7 @@ class Answerer:
         unreadable: dict[Path, str],
         *,
         prompt: PromptStyle | None,
+        template: PromptTemplate | None,
         max_new_tokens: int,
         temperature: float,
         batch_size: int,
@@ -230,15 +254,18 @@ class Answerer:
         completions: dict[int, Completion] = {}
         limits = self.decode_limits
         with DecodePool(limits, num_workers=2) if limits else nullcontext(audio_common) as decoder:
-            for style in ("answer", "choices") if prompt is None else (prompt,):
+            # A template lays out questions with options and without.
+            styled = prompt or ("answer" if template else None)
+            for style in ("answer", "choices") if styled is None else (styled,):
                 rows = [
-                    i for i, q in enumerate(questions) if prompt or bool(q.choices) == (style == "answer")
+                    i for i, q in enumerate(questions) if styled or bool(q.choices) == (style == "answer")
                 ]
                 prompts = EncodedPrompts(
                     self.llm,
                     [questions[i] for i in rows],
                     sound=self.sound,
                     style=style,
+                    template=template,
                     frozen=True,
                     cache_bytes=CACHE_BYTES,
                     given=given,

@@ -14,6 +14,7 @@ from r1_aqa.data.options import take_letters_off
 from r1_aqa.files import is_stream, write_json
 from r1_aqa.lock import hold_outputs
 from r1_aqa.models.run_folder import say_sound_changes
+from r1_aqa.models.template import PromptTemplate
 from r1_aqa.output import printable
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,9 @@ def answer(config: AnswerConfig) -> Answer:
         AudioError: it cannot be read.
         BusyError: another process writes the same JSON file.
     """
-    if not config.audio.is_file():
-        raise FileNotFoundError(f"there is no file {config.audio}")
+    for path in (config.audio, *config.further_audio):
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
     with hold_outputs(config.json):
         return _answer(config)
 
@@ -41,14 +43,16 @@ def _answer(config: AnswerConfig) -> Answer:
         sound=config.sound,
         decode_limits=DecodeLimits(seconds=config.decode_seconds, megabytes=config.decode_megabytes),
     )
-    say_sound_changes(config.model, asdict(config.sound))
+    say_sound_changes(config.model, asdict(config.sound), answerer.llm.max_seconds)
     if take_letters_off(config.choices)[0]:
         logger.info("the options have letters, as in (A) Man: the answer is compared without them")
     found = answerer.answer(
         config.audio,
         config.question,
         config.choices,
+        further_audio=config.further_audio,
         prompt=config.prompt,
+        template=PromptTemplate.read(config.template) if config.template else None,
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
     )

@@ -14,7 +14,7 @@ from r1_aqa.config.sound import SoundConfig
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerConfig:
-    """Ask a question about an audio file."""
+    """Ask a question about an audio file, or about several."""
 
     audio: Path
     """The file, in any format that libsndfile reads (more with the extra `av`)."""
@@ -22,15 +22,19 @@ class AnswerConfig:
     """The question."""
     choices: tuple[str, ...] = ()
     """Options to choose from; none: a free answer."""
+    further_audio: tuple[Path, ...] = ()
+    """Further files that the question is about, too: `Which of the two is louder?`"""
     model: str = "mispeech/r1-aqa"
     """Audio LLM: hub id, folder of a model or of adapters, or a run (its best model)."""
     prompt: PromptStyle | None = None
     """`choices`, `answer`, `think`, `think_short`; none: `answer` with options, the bare question without."""
+    template: Path | None = None
+    """File with a prompt of one's own in Jinja's language, as `evaluate` takes it (none: `prompt`)."""
     max_new_tokens: int = 256
     """Longest answer, in tokens."""
     temperature: float = 0.0
     """Sampling temperature; 0: the likeliest answer."""
-    sound: SoundConfig = field(default_factory=SoundConfig)
+    sound: SoundConfig = field(default_factory=lambda: SoundConfig(max_seconds=None))
     """How audio is read."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights; `auto`: bfloat16 on a GPU, float32 without."""

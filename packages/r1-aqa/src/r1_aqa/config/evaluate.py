@@ -20,11 +20,27 @@ class EvaluateConfig:
     """Answer the questions of a benchmark and score the answers."""
 
     data: str
-    """mmau-test-mini, mmau-test, mmar, or a file of questions; `-`: standard input."""
-    model: str
-    """Audio LLM: hub id, folder of a model or of adapters, or a run (its best model)."""
+    """mmau-test-mini, mmau-test, mmau-pro, mmar or mmsu, maybe with @REVISION, a folder as such a data set
+    is on the hub, or a file of questions; `-`: standard input."""
+    model: str | None = None
+    """Audio LLM: hub id, folder of a model or of adapters, or a run (its best model); or give an endpoint."""
     out: Path
     """Folder of answers and scores; the same command again resumes there."""
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What runs the model: transformers, or vLLM (`pip install vllm`, a GPU)."""
+    endpoint: str | None = None
+    """Ask an OpenAI-compatible service that hears: its address up to the version, e.g.
+    http://localhost:8000/v1 (none: the model runs here)."""
+    endpoint_model: str | None = None
+    """The model's name at the endpoint."""
+    api_key_variable: str = "R1_AQA_API_KEY"
+    """Environment variable with the endpoint's key; unset: none is sent."""
+    request_timeout: float = 120.0
+    """Seconds to wait for an answer of the endpoint."""
+    max_retries: int = 3
+    """Retries of a request when the endpoint is busy, broken or not there."""
+    concurrency: int = 4
+    """Requests to the endpoint at the same time."""
     audio: Path | None = None
     """Folder of the benchmark's audio; none: beside its file."""
     split: str | None = None
@@ -37,7 +53,10 @@ class EvaluateConfig:
     """Further columns of the file to break accuracies down by, beside task, category, difficulty, ..."""
     prompt: PromptStyle = "answer"
     """The paper's prompts 1 (`choices`), 2 (`answer`), 3 (`think`), or `think_short`."""
-    sound: SoundConfig = field(default_factory=SoundConfig)
+    template: Path | None = None
+    """File with a prompt of one's own in Jinja's language, which knows `question`, `choices`, `lettered`
+    (pairs of letter and option) and `num_audios`, and may set `system` (none: `prompt`)."""
+    sound: SoundConfig = field(default_factory=lambda: SoundConfig(max_seconds=None))
     """How audio is read."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights; `auto`: bfloat16 on a GPU, float32 without."""
@@ -68,9 +87,27 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_decoding(self.decode_seconds, self.decode_megabytes)
-        for name in ("batch_size", "max_new_tokens", "bootstrap", "limit"):
+        for name in ("batch_size", "max_new_tokens", "bootstrap", "limit", "concurrency"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.shuffles < 0:
-            raise ValueError(f"shuffles must not be negative, got {self.shuffles}")
+        for name in ("shuffles", "max_retries"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        self._check_endpoint()
+
+    def _check_endpoint(self) -> None:
+        if (self.endpoint is None) != (self.endpoint_model is None):
+            raise ValueError(
+                "endpoint and endpoint_model go together: where the model is, and its name there"
+            )
+        if (self.model is None) == (self.endpoint is None):
+            raise ValueError("give model, or endpoint and endpoint_model for one behind a service")
+        if self.endpoint is None:
+            return
+        if not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint must begin with http:// or https://, got {self.endpoint!r}")
+        if not self.request_timeout > 0:
+            raise ValueError(f"request_timeout must be above 0, got {self.request_timeout}")
+        if self.engine != "transformers":
+            raise ValueError(f"engine {self.engine} runs a model here, and endpoint names one elsewhere")

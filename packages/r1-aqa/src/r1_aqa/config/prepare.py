@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from audio_common.config import Channel, check_decoding
 
@@ -39,9 +39,24 @@ class PrepareConfig:
     """Put all questions about this share of the recordings in OUT's neighbor `.validation.jsonl`."""
     seed: int = 0
     """Seed for the choice of validation recordings, and for options that are drawn."""
+    audio_dependence: tuple[str, ...] = ()
+    """Probes that answer the questions without their sound, and so find those that need it: audio LLMs, which
+    are given silence, and language models, which read the text; each a hub id, a folder, or a run."""
+    dependence_share: float = 0.5
+    """A question depends on its audio if fewer than this share of the probes answer it."""
+    only_dependent: bool = False
+    """Keep only the questions that depend on their audio."""
+    device: str = "auto"
+    """Where probes run: auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
 
     def __post_init__(self) -> None:
         check_decoding(self.decode_seconds, self.decode_megabytes)
+        if not 0 < self.dependence_share <= 1:
+            raise ValueError(f"dependence_share must be in (0, 1], got {self.dependence_share}")
+        if self.only_dependent and not self.audio_dependence:
+            raise ValueError("only_dependent needs probes that tell which questions depend: audio_dependence")
+        if len(set(self.audio_dependence)) < len(self.audio_dependence):
+            raise ValueError(f"audio_dependence names a probe twice: {', '.join(self.audio_dependence)}")
         if not 0 <= self.validation_share < 1:
             raise ValueError(f"validation_share must be in [0, 1), got {self.validation_share}")
         if self.validation_share and str(self.out) == "-":
@@ -54,7 +69,8 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareQuestionsConfig(PrepareConfig):
-    """Questions of the paper's JSONL, MMAU, MMAR, ms-swift, ShareGPT or plain JSONL, known by their keys."""
+    """Questions of the paper's JSONL, benchmarks, ms-swift, ShareGPT or plain JSONL, known by their keys;
+    a benchmark by its name, too, and a folder or a Parquet file as the hub has them, with sounds within."""
 
     audio: Path | None = None
     """Folder of the audio, by file names; none: where the file of questions says."""
@@ -93,3 +109,73 @@ class PrepareAVQAConfig(PrepareConfig):
     """Kinds of questions to keep; `View` can be answered by looking alone (the paper kept it)."""
     visual_words: tuple[str, ...] = ("color", "colour", "wearing", "dressed", "clothes", "gender")
     """Skip questions with one of these words, for they are about what is seen; none: keep all (the paper)."""
+
+
+QuestionKind = Literal[
+    "which",
+    "absent",
+    "first",
+    "last",
+    "after",
+    "count",
+    "repeats",
+    "loudest",
+    "quietest",
+    "overlap",
+    "longest",
+    "shortest",
+    "seconds",
+]
+Difficulty = Literal["easy", "medium", "hard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareGenerateConfig(PrepareConfig):
+    """Questions whose answers are known, about sounds composed of labelled clips or of synthesized events."""
+
+    audio: Path | None = None
+    """Folder of the audio, by file names; none: where the manifest says."""
+    num_questions: int = 2000
+    """Questions to make, over all kinds and splits, each about a sound of its own."""
+    kinds: tuple[QuestionKind, ...] = get_args(QuestionKind)
+    """What is asked: which sound is there or absent, order, number, loudness, overlap, length."""
+    difficulties: tuple[Difficulty, ...] = get_args(Difficulty)
+    """Wrong options: `easy` any sounds that are not there, `medium` sounds like the right one that are not
+    there, `hard` sounds that are there, at another place or level."""
+    num_choices: int = 4
+    """Options of a question."""
+    seconds: float = 10.0
+    """Length of every sound that is composed: the same for all, so that it gives nothing away."""
+    max_sounds: int = 4
+    """Most sounds in one; fewer where `seconds` has no room for them."""
+    test_share: float = 0.0
+    """Put questions about this share of the recordings in OUT's neighbor `.test.jsonl`."""
+    recording: str | None = None
+    """Column of the manifest that names the recording which a clip was cut from; none: `recording`, or
+    `sound_id`, or the source in names like ESC-50's, else each file is one."""
+    families: Path | None = None
+    """JSON object label -> family, for `medium`; none: the column `family`, the folder above the label's,
+    ESC-50's five; labels without one are near to those that sound like them."""
+    language: str = "eng_Latn"
+    """Language of the captions, where a manifest has captions instead of labels, and several languages."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if str(self.out) == "-":
+            raise ValueError("the sounds are written into a folder beside out; give out a name other than -")
+        for name in ("num_choices", "max_sounds"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be at least 2, got {getattr(self, name)}")
+        if self.num_questions < 1:
+            raise ValueError(f"num_questions must be at least 1, got {self.num_questions}")
+        if not 2.0 <= self.seconds <= 60.0:
+            raise ValueError(f"seconds must be in [2, 60], got {self.seconds}")
+        if not 0 <= self.test_share < 1 or self.test_share + self.validation_share >= 1:
+            raise ValueError(
+                "test_share and validation_share must leave something for training, "
+                f"got {self.test_share} and {self.validation_share}"
+            )
+        if not self.kinds or not self.difficulties:
+            raise ValueError("kinds and difficulties must name at least one each")
+        if not self.check_sound:
+            raise ValueError("sounds are composed of what is heard in them; leave check_sound true")

@@ -16,7 +16,7 @@ class ScoreConfig:
     """predictions.jsonl of `r1-aqa evaluate`, or JSON with model_output, model_prediction or
     answer_prediction; `-`: standard input."""
     data: Path
-    """The benchmark's file of questions; `-`: standard input."""
+    """The benchmark's name or folder, or a file of questions; `-`: standard input."""
     versus: Path | None = None
     """Another model's answers to the same questions, to test whether the two models differ."""
     bad_rows: BadRows = "wrong"

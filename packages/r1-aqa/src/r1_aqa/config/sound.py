@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from audio_common.config import CHANNELS, Channel
@@ -15,8 +15,9 @@ TooLong = Literal["truncate", "center", "windows", "skip"]
 class SoundConfig:
     """How audio becomes the samples that a model is given: mono, 16 kHz, not too long."""
 
-    max_seconds: float = 30.0
-    """Longest audio; Whisper-like encoders hear 30 s. Less where the model's encoder takes less."""
+    max_seconds: float | None = 30.0
+    """Longest audio; Whisper-like encoders hear 30 s. Less where the model's encoder takes less; none: as
+    long as the model hears."""
     too_long: TooLong = "truncate"
     """Longer audio: keep its beginning or its middle; ask about each of its `windows` and take the answer
     that most give (not in training); or skip the question. What is cut or skipped is counted and said."""
@@ -31,7 +32,19 @@ class SoundConfig:
                 raise ValueError(
                     f"sound.{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
+        if self.max_seconds is None:
+            return
         if not isinstance(self.max_seconds, int | float):
             raise TypeError(f"sound.max_seconds must be a number, got {self.max_seconds!r}")
         if not self.max_seconds > 0:
             raise ValueError(f"sound.max_seconds must be positive, got {self.max_seconds}")
+
+    @property
+    def limit(self) -> float:
+        """Return the longest audio in seconds, infinite where there is no limit."""
+        return float("inf") if self.max_seconds is None else float(self.max_seconds)
+
+    def within(self, seconds: float) -> SoundConfig:
+        """Return the same for a model that hears at most `seconds`."""
+        limit = min(self.limit, seconds)
+        return replace(self, max_seconds=None if limit == float("inf") else limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from r1_aqa.config.model import ModelConfig, PromptStyle
 from r1_aqa.config.sound import SoundConfig
@@ -20,6 +20,9 @@ class DataConfig:
     """Files of validation questions, which choose the best checkpoint; never the benchmark."""
     cache_gigabytes: float = 4.0
     """Memory for decoded audio and encoded prompts, in each process."""
+    curriculum: Literal["none", "easy_first"] = "none"
+    """Order of training questions in an epoch: shuffled, or `easy_first` by their column `audio_dependence`
+    (prepare --audio_dependence): first those that probes answer without sound, last those that need it."""
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -106,6 +109,9 @@ class TrainConfig:
     """auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
     seed: int = 42
     """Seed for new weights, the order of questions and sampling."""
+    trl: dict[str, Any] = field(default_factory=dict)
+    """Further settings of TRL and transformers by their own names, as in --trl.adam_beta2 0.95; checked
+    against the installed TRL, refused where a setting of ours decides."""
 
     def __post_init__(self) -> None:
         counts = ("epochs", "batch_size", "gradient_accumulation_steps", "keep_checkpoints", "logging_steps")
@@ -130,13 +136,19 @@ class TrainConfig:
 class SFTTrainConfig(TrainConfig):
     """Supervised fine-tuning on the right answers: the paper's baseline."""
 
+    packing: bool = False
+    """Lay short questions one behind another in the rows of a forward pass: the same loss, less padding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOTrainConfig(TrainConfig):
     """Group relative policy optimization: rollouts are rewarded and compared within their group."""
 
     rewards: tuple[str, ...] = ("accuracy", "format")
-    """Names of built-in rewards (also reference_accuracy, ...) or FILE.py:FUNCTION."""
+    """Names of built-in rewards (also counterfactual, reference_accuracy, ...) or FILE.py:FUNCTION."""
+    overlong_margin: int | None = None
+    """The reward `overlong` falls from 0 to -1 over the last this many tokens before max_new_tokens; none: a
+    fifth of max_new_tokens, as in DAPO."""
     reward_weights: tuple[float, ...] = ()
     """A weight for each reward; none: plain sum, as in the paper."""
     num_rollouts: int = 8
@@ -153,7 +165,7 @@ class GRPOTrainConfig(TrainConfig):
     """Weight of the KL divergence from the reference, which is the model at the start; 0: no reference."""
     correct_kl: bool = False
     """Weight the divergence by the ratio of probabilities, so that its gradient is unbiased."""
-    loss: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo"] = "grpo"
+    loss: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = "grpo"
     """How tokens are averaged; `grpo`: within each rollout, then over rollouts, as in the paper."""
     sequence_ratio: bool = False
     """One ratio of probabilities for a whole rollout (GSPO) in place of one for each token."""
@@ -165,6 +177,9 @@ class GRPOTrainConfig(TrainConfig):
     """Divide advantages by the deviation of the rewards of the group or the batch, or not at all."""
     updates_per_rollout: int = 1
     """How often the same rollouts are learned from; 1: strictly on-policy, as in the paper."""
+    minibatches: int = 1
+    """Sample for this many updates at once and divide the rollouts between them (DAPO 16, GSPO 4); 1: sample
+    for each update."""
     ignore_truncated: bool = False
     """Learn nothing from rollouts that were cut at max_new_tokens."""
     zero_advantage: Literal["keep", "drop", "resample"] = "keep"
@@ -174,8 +189,13 @@ class GRPOTrainConfig(TrainConfig):
     """How often other questions are drawn (zero_advantage resample)."""
     share: bool = True
     """Read and encode each question once for all its rollouts; False: as plain TRL, for comparison."""
-    vllm: Literal["off", "colocate"] = "off"
-    """Sample with vLLM on the same GPUs, corrected for its other numerics (untested: it needs GPUs)."""
+    vllm: Literal["off", "colocate", "server"] = "off"
+    """Sample with vLLM, corrected for its other numerics: `colocate` on the same GPUs, `server` on those of a
+    running `vllm serve` (untested: both need GPUs)."""
+    vllm_host: str = "localhost"
+    """Where `vllm serve` runs (vllm server)."""
+    vllm_port: int = 8000
+    """Its port."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -187,10 +207,21 @@ class GRPOTrainConfig(TrainConfig):
             )
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}: rollouts must differ")
-        if self.updates_per_rollout < 1:
-            raise ValueError(f"updates_per_rollout must be at least 1, got {self.updates_per_rollout}")
-        if self.save_steps is not None and self.save_steps % self.updates_per_rollout:
+        for name in ("updates_per_rollout", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.save_steps is not None and self.save_steps % self.updates_per_sampling:
             raise ValueError(
-                f"save_steps ({self.save_steps}) must be a multiple of updates_per_rollout "
-                f"({self.updates_per_rollout}): between, rollouts would be lost on resuming"
+                f"save_steps ({self.save_steps}) must be a multiple of updates_per_rollout times minibatches "
+                f"({self.updates_per_sampling}): between, rollouts would be lost on resuming"
             )
+        if self.overlong_margin is not None and not 1 <= self.overlong_margin <= self.max_new_tokens:
+            raise ValueError(
+                f"overlong_margin must be from 1 to max_new_tokens ({self.max_new_tokens}), "
+                f"got {self.overlong_margin}"
+            )
+
+    @property
+    def updates_per_sampling(self) -> int:
+        """Updates that learn from the rollouts of one sampling, which no checkpoint holds."""
+        return self.updates_per_rollout * self.minibatches

@@ -6,13 +6,14 @@
                        {"from": "gpt", "value": "a tone"}], "audios": ["a.wav"]}
     {"query": "<audio>What is heard?", "response": "a tone", "audios": ["a.wav"]}
 
-One question about one sound is taken. The answer is `solution`, else the assistant's turn; tags of thinking
-and answer are taken off. Options that a question lists at its end become `choices`.
+One question about one sound or several is taken. The answer is `solution`, else the assistant's turn; tags of
+thinking and answer are taken off. Options that a question lists at its end become `choices`.
 """
 
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from typing import Any
 
@@ -47,7 +48,7 @@ def chat_to_plain(row: Row) -> Row:
     """Return a chat as plain JSONL: `audio`, `question`, `choices`, `answer`, other keys as they are.
 
     Raises:
-        ValueError: it has several turns or several sounds, no question or no sound.
+        ValueError: it has several turns, no question or no sound.
     """
     turns, rest = _turns(row)
     system = [text for role, text, _ in turns if role == "system"]
@@ -67,13 +68,11 @@ def chat_to_plain(row: Row) -> Row:
             f"a chat without sound: it has neither audios nor an audio part; it has the keys {', '.join(row)}"
         )
     if (count := len(_TAG.findall(_INLINE.sub(" ", text)))) > max(1, len(sounds)):
-        raise ValueError(
-            f"several sounds: its text has {count} places of sounds, and a question about one is supported"
-        )
+        raise ValueError(f"its text has {count} places of sounds, and {len(sounds)} sounds are named")
     for key in ("images", "videos"):
         if rest.get(key):
-            raise ValueError(f"a question about {key}, too; one about a sound alone is supported")
-    question, choices = split_options(_TAG.sub(" ", _INLINE.sub(" ", text)).strip())
+            raise ValueError(f"a question about {key}, too; one about sounds alone is supported")
+    question, choices = split_options(_without_tags(_INLINE.sub("<audio>", text), len(sounds)))
     response = answers[0] if answers else None
     solution = rest.pop("solution", None)
     if solution is None and response is None:
@@ -92,6 +91,19 @@ def chat_to_plain(row: Row) -> Row:
     if system:
         rest.setdefault("system", system[0])
     return rest | found
+
+
+def _without_tags(text: str, num_sounds: int) -> str:
+    """Return a text without its places of sounds.
+
+    Those in its midst, as in `Is <audio> louder than <audio>?`, become the names of the sounds.
+    """
+    bare = _TAG.sub(" ", text).strip()
+    if num_sounds < 2 or bare in text:
+        return bare
+    numbers = itertools.count(1)
+    named = _TAG.sub(lambda _: f" Audio {next(numbers)} ", text).strip()
+    return re.sub(r" (?=[?.!,;:])", "", named)
 
 
 def bare_answer(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +20,10 @@ from r1_aqa.config.prepare import (
     PrepareQuestionsConfig,
 )
 from r1_aqa.data.avqa import VIDEO, MediaIndex, visual_reason
-from r1_aqa.data.benchmark import load_benchmark
+from r1_aqa.data.benchmark import load_benchmark, move_sounds
 from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds
 from r1_aqa.data.clips import parse_clips
+from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import take_letters_off
 from r1_aqa.data.questions import Question, QuestionError, write_questions
 from r1_aqa.data.readers import parse_avqa, parse_file
@@ -34,41 +35,54 @@ from r1_aqa.lock import hold_outputs
 
 logger = logging.getLogger(__name__)
 
+Rows = Sequence[tuple[str, Question]]
+"""Questions, each with its place: `file:line`."""
+ProbeRows = Callable[[PrepareConfig, Rows, Report], Rows]
+"""Probes questions without their audio: returns those to keep with their columns, and reports the others."""
 
-def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> int:
+
+def prepare_verb(
+    config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig, probe: ProbeRows | None = None
+) -> int:
     """Prepare questions, and return 1 if some were skipped that are damaged or whose audio is.
+
+    Args:
+        config: the settings.
+        probe: `r1_aqa.evaluators.dependence.probe_rows`, for `audio_dependence`.
 
     Raises:
         BusyError: another process writes `out`.
     """
     with hold_outputs(config.out, None if is_stream(config.out) else _validation_file(config)):
-        return _prepare(config)
+        return _prepare(config, probe)
 
 
-def _prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> int:
+def _prepare(
+    config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig, probe: ProbeRows | None
+) -> int:
     if isinstance(config, PrepareAVQAConfig):
-        report = prepare_avqa(config)
+        report = prepare_avqa(config, probe)
     elif isinstance(config, PrepareClipsConfig):
-        report = prepare_clips(config)
+        report = prepare_clips(config, probe)
     else:
-        report = prepare_questions(config)
+        report = prepare_questions(config, probe)
     return 1 if report.is_bad else 0
 
 
-def prepare_questions(config: PrepareQuestionsConfig) -> Report:
+def prepare_questions(config: PrepareQuestionsConfig, probe: ProbeRows | None = None) -> Report:
     """Read a file of questions of any kind, check the audio, write plain JSONL and a report."""
     report = Report()
-    questions = list(_readable(parse_file(config.source), report))
-    if config.audio is not None:
-        folder = config.audio
-        questions = [(where, replace(q, audio=folder / q.audio.name)) for where, q in questions]
-    return finish(config, questions, report)
+    layout = find_layout(str(config.source), with_sounds=config.audio is None)
+    questions = list(_readable(parse_file(layout.questions), report))
+    if folder := config.audio or layout.audio:
+        questions = [(where, move_sounds(q, folder)) for where, q in questions]
+    return finish(config, questions, report, probe)
 
 
-def prepare_clips(config: PrepareClipsConfig) -> Report:
+def prepare_clips(config: PrepareClipsConfig, probe: ProbeRows | None = None) -> Report:
     """Make questions of a manifest of clips, check the audio, write plain JSONL and a report."""
     report = Report()
-    return finish(config, list(_readable(parse_clips(config), report)), report)
+    return finish(config, list(_readable(parse_clips(config), report)), report, probe)
 
 
 def _readable(
@@ -81,50 +95,58 @@ def _readable(
             yield where, found
 
 
-def prepare_avqa(config: PrepareAVQAConfig) -> Report:
+def prepare_avqa(config: PrepareAVQAConfig, probe: ProbeRows | None = None) -> Report:
     """Read the rows of AVQA that can be answered by ear and whose audio or video is there; write them."""
     report, media = Report(), MediaIndex(config.audio)
     with DecodePool(decode_limits(config)) as decoder:
         rows = list(_avqa_rows(config, media, report, decoder))
-    return finish(config, rows, report)
+    return finish(config, rows, report, probe)
 
 
-def finish(config: PrepareConfig, rows: Sequence[tuple[str, Question]], report: Report) -> Report:
-    """Check the audio, skip what cannot be used, write questions and report.
+def finish(config: PrepareConfig, rows: Rows, report: Report, probe: ProbeRows | None = None) -> Report:
+    """Check the audio, skip what cannot be used, probe what is left, write questions and report.
 
     Raises:
         ValueError: nothing is left.
     """
-    sounds, shared = _check(config, [question.audio for _, question in rows])
-    kept, seen, ids = [], set(), dict[str, str]()
+    sounds, shared = check_recordings(config, [audio for _, question in rows for audio in question.audios])
+    kept, seen, ids = list[tuple[str, Question]](), set(), dict[str, str]()
     for where, question in rows:
-        check = sounds[question.audio]
+        checks = [sounds[audio] for audio in question.audios]
         skip_long = config.too_long == "skip"
-        why = check.problem(max_seconds=config.max_seconds, skip_long=skip_long)
-        key = (question.audio, question.question, question.choices)
-        if why is None and question.audio in shared:
-            why = Reason(OVERLAP, f"in a benchmark: {shared[question.audio]}")
+        problems = (check.problem(max_seconds=config.max_seconds, skip_long=skip_long) for check in checks)
+        why = next(filter(None, problems), None)
+        key = (question.audios, question.question, question.choices)
+        known = next((shared[audio] for audio in question.audios if audio in shared), None)
+        if why is None and known is not None:
+            why = Reason(OVERLAP, f"in a benchmark: {known}")
         if why is None and key in seen:
             why = Reason(DUPLICATE, "the same question twice")
         if why:
             report.skip(where, why)
             continue
         seen.add(key)
-        report.longer += check.seconds > config.max_seconds
-        for remark in check.remarks(question.extra.get("duration"), max_seconds=config.max_seconds):
-            report.remark(where, remark)
+        report.longer += any(check.seconds > config.max_seconds for check in checks)
+        # What a row says of the duration of several sounds may be of each or of all.
+        duration = None if question.further_audio else question.extra.get("duration")
+        for check in checks:
+            for remark in check.remarks(duration, max_seconds=config.max_seconds):
+                report.remark(where, remark)
         if take_letters_off(question.choices)[0]:
             report.remark(where, Reason(LETTERS, "letters"))
         if question.id in ids:
             twice = f"id twice: {question.id!r} is that of {ids[question.id]}, too"
             report.remark(where, Reason(ID, twice))
         ids.setdefault(question.id, where)
-        kept.append(question)
-    _write(config, kept, report)
+        kept.append((where, question))
+    left = kept if probe is None else probe(config, kept, report)
+    _write(config, [question for _, question in left], report)
     return report
 
 
-def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCheck], dict[Path, str]]:
+def check_recordings(
+    config: PrepareConfig, paths: list[Path]
+) -> tuple[dict[Path, SoundCheck], dict[Path, str]]:
     """Return what was found about each recording, and which benchmark's file those are that are in one."""
     limits = decode_limits(config)
     if not config.check_sound:
@@ -136,7 +158,7 @@ def _check(config: PrepareConfig, paths: list[Path]) -> tuple[dict[Path, SoundCh
         memory = CheckMemory(Path(place) / config.out.with_suffix(".checked.jsonl").name)
         sounds = check_sounds(paths, memory, config.channel, limits)
         asked = [q for p in config.against for q in load_benchmark(str(p), config.against_audio).questions]
-        tests = [question.audio for question in asked if not question.fault]
+        tests = [audio for question in asked if not question.fault for audio in question.audios]
         if not tests:
             return sounds, {}
         if long := sum(check.seconds > DESCRIBED_SECONDS for check in sounds.values()):
@@ -159,13 +181,30 @@ def split_recordings(
 ) -> tuple[list[Question], list[Question]]:
     """Return training and validation questions; no recording is in both."""
     # Whole recordings: with questions about one clip on both sides validation would be too easy.
-    sounds = sorted({str(question.audio) for question in questions})
-    random.Random(seed).shuffle(sounds)
-    chosen = set(sounds[: round(len(sounds) * share)])
+    group = group_recordings(questions)
+    groups = sorted({group[str(question.audio)] for question in questions})
+    random.Random(seed).shuffle(groups)
+    chosen = set(groups[: round(len(groups) * share)])
     return (
-        [q for q in questions if str(q.audio) not in chosen],
-        [q for q in questions if str(q.audio) in chosen],
+        [q for q in questions if group[str(q.audio)] not in chosen],
+        [q for q in questions if group[str(q.audio)] in chosen],
     )
+
+
+def group_recordings(questions: Sequence[Question]) -> dict[str, str]:
+    """Return the group of each recording, named by one of its: a question's sounds are all in one group."""
+    parent: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            name = parent[name]
+        return name
+
+    for question in questions:
+        first, *further = (top(str(audio)) for audio in question.audios)
+        for name in further:
+            parent[top(name)] = top(first)
+    return {name: top(name) for name in parent}
 
 
 def _avqa_rows(

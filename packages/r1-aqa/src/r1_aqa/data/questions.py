@@ -16,7 +16,8 @@ from audio_common.strict_json import is_writable_text
 
 from r1_aqa.files import to_json, write_bytes
 
-_SOUND_TOKEN = re.compile(r"<\|audio(?:_(?:bos|eos|start|end|pad))?\|>|<sound>|\[AUDIO\]", re.I)
+SOUND_TOKEN = re.compile(r"<\|audio(?:_(?:bos|eos|start|end|pad))?\|>|<sound>|\[AUDIO\]", re.I)
+"""What stands for a sound in the text of some model; a processor would look for its samples."""
 
 
 class QuestionError(ValueError):
@@ -76,7 +77,7 @@ class Question:
                 raise ValueError(f"half a character is in the text {text!r:.60}")
         for text in (self.question, *self.choices):
             # A model's processor counts them as sounds, and that ends the whole job.
-            if found := _SOUND_TOKEN.search(text):
+            if found := SOUND_TOKEN.search(text):
                 raise ValueError(
                     f"{found[0]} stands for a sound in a model's text; take it out of {text!r:.60}"
                 )

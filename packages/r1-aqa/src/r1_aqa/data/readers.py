@@ -1,4 +1,4 @@
-"""Read files of questions: MMAU, MMAR, AVQA, the paper's JSONL, plain JSONL, chats, recognized by their keys.
+"""Read files of questions: benchmarks, AVQA, the paper's JSONL, plain JSONL, chats, told by their keys.
 
 | kind | recognized by | answer |
 |---|---|---|
@@ -7,6 +7,8 @@
 | AVQA as published | `question_text`, `video_name` | index; its audio comes with `r1-aqa prepare avqa` |
 | MMAU | `audio_id` | text |
 | MMAR | `audio_path`, `modality` | text |
+| MMAU-Pro | `perceptual_skills`, `task_identifier` | text; open questions have a reference to judge by |
+| MMSU | `choice_a`, `answer_gt` | text, or a letter |
 | plain, and manifests of ml-clap and aac-llm with a `question` | `audio` | text or index |
 
 What a row has beside is kept in `Question.extra`. A row that cannot be used is named, and ends nothing but
@@ -27,6 +29,7 @@ from r1_aqa.data.options import option_at, parse_answer, parse_choices, settle_a
 from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
 from r1_aqa.data.rows import iterate_rows
 
+_MMSU_OPTIONS = ("choice_a", "choice_b", "choice_c", "choice_d")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000
 """Bytes beyond which no system has such a file, and looking for it is an error."""
 
@@ -109,6 +112,45 @@ def parse_mmar(row: dict[str, Any], folder: Path) -> Question:
     )
 
 
+def parse_mmau_pro(row: dict[str, Any], folder: Path) -> Question:
+    """Return the question of a row of MMAU-Pro (gamma-lab-umd/MMAU-Pro), about one sound or several.
+
+    Open questions have no options, and instructions no answer: no rule of words tells whether these are
+    answered well. Their `answer` is None, so that they are in no accuracy; what the file has is kept as
+    `reference`.
+    """
+    choices = row.get("choices")
+    is_open = not isinstance(choices, list | tuple) or len(choices) < 2
+    extra = extra_columns(row, ("audio_path", "sub-cat"))
+    if is_open and row.get("answer") is not None:
+        extra["reference"] = row["answer"]
+    return Question(
+        id=str(row["id"]),
+        **sounds_of(row, "audio_path" if "audio_path" in row else "audio", folder),
+        question=_text(row, "question"),
+        **({} if is_open else options_of(row)),
+        dataset="MMAU-Pro",
+        category=_joined(row.get("category")),
+        sub_category=_joined(row.get("sub-cat")),
+        extra=extra,
+    )
+
+
+def parse_mmsu(row: dict[str, Any], folder: Path) -> Question:
+    """Return the question of a row of MMSU (ddwang2000/MMSU): two to four options in a column each."""
+    choices = [row[name] for name in _MMSU_OPTIONS if row.get(name) not in (None, "")]
+    return Question(
+        id=str(row["id"]),
+        **sounds_of(row, "audio_path" if "audio_path" in row else "audio", folder),
+        question=_text(row, "question"),
+        **options_of({"choices": choices, "answer": row.get("answer_gt")}),
+        dataset="MMSU",
+        category=row.get("category"),
+        sub_category=_joined(row.get("sub-category")),
+        extra=extra_columns(row, ("audio_path", "sub-category", "answer_gt", *_MMSU_OPTIONS)),
+    )
+
+
 def parse_row(row: dict[str, Any], path: Path) -> Question:
     """Return the question of a row of any kind.
 
@@ -121,6 +163,10 @@ def parse_row(row: dict[str, Any], path: Path) -> Question:
         return parse_reference(row, path.parent)
     if is_chat(row):
         return parse_plain(chat_to_plain(row), path.parent)
+    if "choice_a" in row and "answer_gt" in row:
+        return parse_mmsu(row, path.parent)
+    if "perceptual_skills" in row or "task_identifier" in row:
+        return parse_mmau_pro(row, path.parent)
     if "audio_id" in row:
         return parse_mmau(row, path.parent)
     if "audio_path" in row:
@@ -272,6 +318,8 @@ def _faulty(where: str, row: dict[str, Any], fault: QuestionError) -> Question:
         audio=Path(where),
         question=question or "",
         **known,
-        extra=extra_columns(row, ("audio_id", "audio_path", "question_text", "multi_choice", "sub-category")),
+        extra=extra_columns(
+            row, ("audio_id", "audio_path", "question_text", "multi_choice", "sub-category", *_MMSU_OPTIONS)
+        ),
         fault=f"{where}: {fault}",
     )

@@ -46,6 +46,15 @@ LETTERS = Kind(
     "letters", "the options have letters, as in (A) Man", "nothing: answers are compared without them"
 )
 
+INDEPENDENT = Kind(
+    "independent",
+    "probes answer the question without its sound",
+    "nothing, or keep it: without --only_dependent",
+)
+UNPROBED = Kind(
+    "unprobed", "no probe can be asked the question", "give it options and an answer, or leave it as it is"
+)
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -89,6 +98,8 @@ class Report:
     longer: int = 0
     validation: int = 0
     problems: list[Problem] = field(default_factory=list)
+    audio_dependence: dict[str, Any] | None = None
+    """Shares of questions that depend on their audio, where they were probed."""
 
     def skip(self, where: str, reason: Reason) -> None:
         """Record a row that is not used."""
@@ -146,6 +157,7 @@ class Report:
             "skipped": dict(self.reasons),
             "kinds": [asdict(kind) for kind in self.kinds()],
             "problems": [asdict(problem) | {"kind": problem.kind.name} for problem in self.problems],
+            **({"audio_dependence": self.audio_dependence} if self.audio_dependence else {}),
         }
 
     def counts(self) -> str:

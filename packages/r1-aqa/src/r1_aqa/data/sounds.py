@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +79,20 @@ def cut_samples(samples: np.ndarray, config: SoundConfig, *, offset: float | Non
         refuse_long("the audio", seconds, config)
         offset = part_start(seconds, config)
     start = round(offset * SAMPLE_RATE)
-    return samples[start : start + round(config.max_seconds * SAMPLE_RATE)]
+    end = None if config.max_seconds is None else start + round(config.max_seconds * SAMPLE_RATE)
+    return samples[start:end]
 
 
 def refuse_long(name: str, seconds: float, config: SoundConfig) -> None:
     """Raise SoundTooLongError for a sound that is to be skipped."""
-    if seconds > config.max_seconds and config.too_long == "skip":
-        raise SoundTooLongError(f"{name}: {seconds:.1f} s, longer than {config.max_seconds:g} s")
+    if seconds > config.limit and config.too_long == "skip":
+        raise SoundTooLongError(f"{name}: {seconds:.1f} s, longer than {config.limit:g} s")
 
 
 def part_start(seconds: float, config: SoundConfig) -> float:
     """Return where the part of a sound begins that the rule keeps, seconds."""
-    centered = seconds > config.max_seconds and config.too_long == "center"
-    return (seconds - config.max_seconds) / 2 if centered else 0.0
+    centered = seconds > config.limit and config.too_long == "center"
+    return (seconds - config.limit) / 2 if centered else 0.0
 
 
 def window_starts(seconds: float, max_seconds: float) -> list[float]:
@@ -107,12 +108,12 @@ def window_starts(seconds: float, max_seconds: float) -> list[float]:
     return starts if last <= starts[-1] else [*starts, last]
 
 
-def wav_bytes(samples: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
-    """Return samples `(samples,)` as a WAV file of float numbers, so that nothing is rounded."""
+def wav_bytes(samples: np.ndarray, rate: int = SAMPLE_RATE, *, subtype: str = "FLOAT") -> bytes:
+    """Return samples `(samples,)` as a WAV file; by default of float numbers, so that nothing is rounded."""
     import soundfile
 
     memory = io.BytesIO()
-    soundfile.write(memory, samples, rate, format="WAV", subtype="FLOAT")
+    soundfile.write(memory, samples, rate, format="WAV", subtype=subtype)
     return memory.getvalue()
 
 
@@ -136,14 +137,20 @@ def extract_sound(
     return path
 
 
+Clip = tuple[Path, float | None]
+"""A sound, and where the part of it begins that is heard, seconds; None where the settings' rule says."""
+
+
 class QuestionSounds:
     """Audio of questions by their row: decoded when needed or ahead, and which of it cannot be read.
+
+    A row has a clip for each of its question's sounds, mostly one.
 
     Attributes:
         questions: row by row.
         offsets: where the part of a row's sound begins, seconds; None where the rule of `config` says.
         given: samples of sounds that are no files, by the path that stands for them.
-        decoded: samples that were read ahead, by `key`; used up by `take`.
+        decoded: samples that were read ahead, by clip; used up by `take`.
         decoder: `audio_common`, or a `DecodePool` with its limits.
         unreadable: files that could not be read, and why.
         unaskable: rows that cannot be asked whatever their audio, and why.
@@ -165,24 +172,24 @@ class QuestionSounds:
         self.decoder = decoder
         self.offsets = [None] * len(self.questions) if offsets is None else list(offsets)
         self.given = given or {}
-        self.decoded: dict[Hashable, np.ndarray] = {}
+        self.decoded: dict[Clip, np.ndarray] = {}
         self.unreadable: dict[Path, str] = {}
         self.unaskable: dict[int, str] = {}
         self.complaints: dict[Path, list[str]] = {}
         self.on_unreadable: Callable[[Question, str], object] = say_skipped
         self._reported: set[int] = set()
 
-    def key(self, row: int) -> Hashable:
-        """Return what rows about the same part of the same sound have in common."""
-        return self.questions[row].audio, self.offsets[row]
+    def clips(self, row: int) -> list[Clip]:
+        """Return the clips of a row, in the order of its question's sounds; equal ones sound alike."""
+        return [(audio, self.offsets[row]) for audio in self.questions[row].audios]
 
-    def decode(self, row: int) -> np.ndarray:
-        """Return the samples of a row's audio; changes nothing but `complaints`: a thread may call it ahead.
+    def decode(self, clip: Clip) -> np.ndarray:
+        """Return the samples of a clip; changes nothing but `complaints`: a thread may call it ahead.
 
         Raises:
             AudioError: it cannot be read, or is too long.
         """
-        audio, offset = self.questions[row].audio, self.offsets[row]
+        audio, offset = clip
         if audio in self.given:
             samples = cut_samples(self.given[audio], self.config, offset=offset)
         else:
@@ -192,10 +199,12 @@ class QuestionSounds:
                 self.complaints[audio] = odd
         return np.zeros_like(samples) if self.silent else samples
 
-    def take(self, row: int) -> np.ndarray:
-        """Return the samples of a row's audio, those that were read ahead if there are any."""
-        samples = self.decoded.pop(self.key(row), None)
-        return self.decode(row) if samples is None else samples
+    def take(self, rows: Sequence[int]) -> list[list[np.ndarray]]:
+        """Return the samples of the clips of some rows; those that were read ahead are used up."""
+        clips = dict.fromkeys(clip for row in rows for clip in self.clips(row))
+        ready = {clip: self.decoded.pop(clip, None) for clip in clips}
+        found = {c: self.decode(c) if samples is None else samples for c, samples in ready.items()}
+        return [[found[clip] for clip in self.clips(row)] for row in rows]
 
     def why_not(self, row: int) -> str | None:
         """Return why a row cannot be asked, as far as is known."""
@@ -204,12 +213,15 @@ class QuestionSounds:
 
     def is_readable(self, row: int) -> bool:
         """Return whether a row's audio can be read; if it can, its samples are then in `decoded`."""
-        question = self.questions[row]
-        if not self.why_not(row) and self.key(row) not in self.decoded:
-            try:
-                self.decoded[self.key(row)] = self.decode(row)
-            except (AudioError, OSError) as error:
-                self.unreadable[question.audio] = str(error)
+        for clip in self.clips(row):
+            if not self.why_not(row) and clip not in self.decoded:
+                try:
+                    self.decoded[clip] = self.decode(clip)
+                except (AudioError, OSError) as error:
+                    self.unreadable[clip[0]] = str(error)
+        if self.why_not(row):  # what was decoded of it nobody will take
+            for clip in self.clips(row):
+                self.decoded.pop(clip, None)
         self.report(row)
         return self.why_not(row) is None
 
@@ -221,28 +233,43 @@ class QuestionSounds:
             self.on_unreadable(self.questions[row], why)
 
     def _why_skipped(self, row: int) -> str | None:
-        return self.unaskable.get(row) or self.unreadable.get(self.questions[row].audio)
+        audios = self.questions[row].audios
+        why = (self.unreadable[audio] for audio in audios if audio in self.unreadable)
+        return self.unaskable.get(row) or next(why, None)
+
+    def complaints_of(self, row: int) -> tuple[str, ...]:
+        """Return what is odd about the sounds of a row."""
+        audios = dict.fromkeys(self.questions[row].audios)
+        return tuple(text for audio in audios for text in self.complaints.get(audio, ()))
+
+    def lengths(self, row: int) -> list[float]:
+        """Return the durations of the whole sounds of a row, seconds; 0 where one cannot be read."""
+        question = self.questions[row]
+        return [0.0 if question.fault else self._measure(audio) for audio in question.audios]
 
     def whole_seconds(self, row: int) -> float:
-        """Return the duration of the whole sound of a row; 0 where it cannot be read."""
-        question = self.questions[row]
-        if question.audio in self.given:
-            return len(self.given[question.audio]) / SAMPLE_RATE
-        try:
-            if question.fault or question.audio in self.unreadable:
-                return 0.0
-            return measure(question.audio, at_most=known_until(self.config), decoder=self.decoder)
-        except (AudioError, OSError):
-            return 0.0
+        """Return the duration of the whole sound of a row, of several the longest; 0 if it cannot be read."""
+        return max(self.lengths(row))
 
     def seconds(self, row: int) -> float:
-        """Return the duration of what is heard of a row's sound; 0 where it cannot be read."""
-        return min(self.whole_seconds(row), self.config.max_seconds)
+        """Return the duration of what is heard of a row's sounds together; 0 where they cannot be read."""
+        return sum(min(seconds, self.config.limit) for seconds in self.lengths(row))
 
     def is_cut(self, row: int) -> bool:
-        """Return whether only a part of a row's sound is heard."""
-        is_part = self.config.too_long in ("truncate", "center")
-        return is_part and self.whole_seconds(row) > self.config.max_seconds
+        """Return whether only a part of a row's sound, or of one of its sounds, is heard."""
+        # A question about several sounds is asked once, not window by window.
+        is_part = self.config.too_long in ("truncate", "center") or len(self.questions[row].audios) > 1
+        return is_part and self.whole_seconds(row) > self.config.limit
+
+    def _measure(self, audio: Path) -> float:
+        if audio in self.given:
+            return len(self.given[audio]) / SAMPLE_RATE
+        try:
+            if audio in self.unreadable:
+                return 0.0
+            return measure(audio, at_most=known_until(self.config), decoder=self.decoder)
+        except (AudioError, OSError):
+            return 0.0
 
 
 def say_skipped(question: Question, why: str) -> None:
@@ -263,8 +290,8 @@ def describe_cuts(sounds: QuestionSounds, rows: Sequence[int], advice: str) -> t
         return 0, None
     config = sounds.config
     longest = max(sounds.whole_seconds(row) for row in cut)
-    part = "first" if config.too_long == "truncate" else "middle"
+    part = "middle" if config.too_long == "center" else "first"
     return len(cut), (
         f"the sounds of {len(cut)} of {len(rows)} questions are cut: only their {part} "
-        f"{config.max_seconds:g} s are heard, of up to {longest:.1f} s ({advice})"
+        f"{config.limit:g} s are heard, of up to {longest:.1f} s ({advice})"
     )

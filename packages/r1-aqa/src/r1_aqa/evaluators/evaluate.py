@@ -1,27 +1,27 @@
 """`r1-aqa evaluate`: ask a model the questions of a benchmark, keep every raw answer, score.
 
 Greedy: the published evaluation samples, so its score changes from run to run. Each clip is encoded once for
-all questions about it and all runs (options in other orders).
+all questions about it and all runs (options in other orders). What answers is in `engines.py`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from functools import partial
 
-import audio_common
 import numpy as np
 from audio_common import DecodeLimits, DecodePool
 from audio_common.strict_json import read_object
-from torch import Tensor
 
 from r1_aqa.config.changes import changes
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.data.benchmark import Benchmark, load_benchmark
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import describe_cuts
+from r1_aqa.evaluators.engines import Engine, make_engine
 from r1_aqa.evaluators.predictions import Prediction, PredictionFile
 from r1_aqa.evaluators.scores import (
     Scores,
@@ -33,18 +33,20 @@ from r1_aqa.evaluators.scores import (
 )
 from r1_aqa.files import to_plain, write_json
 from r1_aqa.lock import sole_writer
-from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
-from r1_aqa.models.generation import generate_answers
-from r1_aqa.models.heard import require_heard
-from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
-from r1_aqa.models.run_folder import find_model, say_sound_changes
+from r1_aqa.models.asked import AskedQuestions
+from r1_aqa.models.generation import answer_questions
+from r1_aqa.models.run_folder import find_model
+from r1_aqa.models.template import PromptTemplate
 from r1_aqa.output import Progress
 from r1_aqa.rewards.matching import choose_window
 
 logger = logging.getLogger(__name__)
 
-DECISIVE = {"model", "prompt", "sound", "dtype", "max_new_tokens", "seed", "bad_rows"}
-"""Settings that answers depend on; answers of others are not put in the same folder."""
+DECISIVE = {
+    *("model", "engine", "endpoint", "endpoint_model", "prompt", "sound", "dtype", "max_new_tokens", "seed"),
+    "bad_rows",
+}
+"""Settings that answers depend on, beside the template's text; answers of others need another folder."""
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:
@@ -74,36 +76,36 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
         config.data, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows
     )
     check_columns(benchmark.questions, config.by)
-    logger.log(
-        logging.INFO if benchmark.is_known else logging.DEBUG, "%s: %s", benchmark.file, benchmark.version
-    )
+    logger.info("%s: %s", benchmark.file, benchmark.version)
     if len(benchmark.questions) < benchmark.num_in_file:
         logger.info("%d of %d questions are asked (--limit)", len(benchmark.questions), benchmark.num_in_file)
     # The model that a run's folder means today is noted, for it may mean another one tomorrow.
-    config = replace(config, model=find_model(config.model))
-    require_same_run(config, benchmark)
-    say_sound_changes(config.model, asdict(config.sound))
-    llm = load_for_answers(config.model, dtype=config.dtype, device=config.device)
+    config = replace(config, model=find_model(config.model) if config.model else None)
+    template = PromptTemplate.read(config.template) if config.template else None
+    require_same_run(config, benchmark, template)
+    engine = make_engine(config, template, benchmark.questions, decoder)
     file = PredictionFile(config.out / "predictions.jsonl")
-    heard = None
-    if config.check_heard:
-        heard = require_heard(llm, benchmark.questions, config.sound, prompt=config.prompt, decoder=decoder)
+    heard = engine.check_heard(benchmark.questions) if config.check_heard else None
+    if heard:
         logger.info("%s", heard)
-    runs = make_runs(benchmark.questions, config)
-    # Options in another order are other prompts about the same clips: the encoder runs once.
-    clips = None
+    elif config.check_heard:
+        logger.info("whether the model hears cannot be checked here; --silent asks again without the sounds")
+    runs, prompt = make_runs(benchmark.questions, config), ""
     for name, questions in runs.items():
-        prompts = encode(llm, questions, config, silent=name == "silent", clips=clips, decoder=decoder)
-        if clips is None:
-            say_cuts(prompts)
-        clips = prompts.clips
-        ask(prompts, file, name, batch_size=config.batch_size, max_new_tokens=config.max_new_tokens)
+        asked = engine.asked(questions, silent=name == "silent")
+        if name == "given":
+            say_cuts(asked)
+            prompt = say_prompt(asked)
+        ask(asked, engine, file, name, config)
     file.sort(list(runs))
     scores = summarize(benchmark, runs, file, config)
     scores |= {
-        "model": config.model,
-        "prompt": config.prompt,
-        "heard": str(heard) if heard else "not checked",
+        "model": config.model or config.endpoint_model,
+        "engine": config.endpoint or config.engine,
+        "prompt": str(config.template) if config.template else config.prompt,
+        "template": template.text if template else None,
+        "first_prompt": prompt,
+        "heard": heard or "not checked",
     }
     say_letters(scores)
     say_truncated(scores, config)
@@ -112,7 +114,15 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
     return scores
 
 
-def say_cuts(prompts: EncodedPrompts) -> None:
+def say_prompt(asked: AskedQuestions) -> str:
+    """Say, and return, what is written to the model about the first question that can be asked."""
+    first = next((text for text in asked.texts if text), "")
+    if first:
+        logger.info("The prompt of the first question, beside its sound:\n%s", first)
+    return first
+
+
+def say_cuts(prompts: AskedQuestions) -> None:
     """Say of how many questions only a part of the sound is heard."""
     advice = "--sound.too_long windows asks about all of them"
     _, line = describe_cuts(prompts.sounds, range(len(prompts.questions)), advice)
@@ -134,7 +144,9 @@ def say_truncated(scores: Scores, config: EvaluateConfig) -> None:
         )
 
 
-def require_same_run(config: EvaluateConfig, benchmark: Benchmark) -> None:
+def require_same_run(
+    config: EvaluateConfig, benchmark: Benchmark, template: PromptTemplate | None = None
+) -> None:
     """Write what decides the answers to OUT/config.json; refuse to go on with other settings.
 
     Raises:
@@ -142,7 +154,8 @@ def require_same_run(config: EvaluateConfig, benchmark: Benchmark) -> None:
     """
     path = config.out / "config.json"
     now = {name: value for name, value in asdict(config).items() if name in DECISIVE}
-    now = to_plain(now | {"benchmark": benchmark.version})
+    version = hashlib.sha256(template.text.encode()).hexdigest()[:16] if template else None
+    now = to_plain(now | {"benchmark": benchmark.version, "template_version": version})
     before = read_object(path) if path.is_file() else now
     if changed := changes(before, now):
         raise ValueError(
@@ -174,51 +187,44 @@ def shuffle_choices(question: Question, seed: Sequence[int]) -> Question:
     return replace(question, choices=tuple(question.choices[i] for i in order))
 
 
-def encode(
-    llm: AudioLLM,
-    questions: Sequence[Question],
-    config: EvaluateConfig,
-    *,
-    silent: bool = False,
-    clips: LRUCache[Tensor] | None = None,
-    decoder: Any = audio_common,
-) -> EncodedPrompts:
-    """Return the questions of a run; nothing is trained, so all encodings may be kept."""
-    return EncodedPrompts(
-        llm,
-        questions,
-        sound=config.sound,
-        style=config.prompt,
-        frozen=True,
-        cache_bytes=int(config.cache_gigabytes * 2**30),
-        silent=silent,
-        clips=clips,
-        decoder=decoder,
-    )
-
-
 def ask(
-    prompts: EncodedPrompts, file: PredictionFile, run: str, *, batch_size: int, max_new_tokens: int
+    asked: AskedQuestions, engine: Engine, file: PredictionFile, run: str, config: EvaluateConfig
 ) -> None:
-    """Answer what is not answered yet; audio that cannot be read is recorded, and ends nothing."""
-    waiting = [row for row in range(len(prompts.asked)) if (run, row) not in file.found]
-    count = len(prompts.asked)
+    """Answer what is not answered yet; audio that cannot be read is recorded, and ends nothing.
+
+    Raises:
+        ConnectionError: the endpoint is given up; what was answered is kept.
+    """
+    waiting = [row for row in range(len(asked.asked)) if (run, row) not in file.found]
+    count, failed = len(asked.asked), list[str]()
     with Progress(f"Answering ({run})", count, start=count - len(waiting)) as progress:
-        for batch in generate_answers(
-            prompts,
+        for batch in answer_questions(
+            asked,
             waiting,
-            batch_size=batch_size,
-            max_new_tokens=max_new_tokens,
+            partial(engine.answer, asked),
+            batch_size=config.batch_size,
             choose=choose_window,
         ):
-            asked = [(prompts.asked[completion.row], completion) for completion in batch]
+            rows = [(asked.asked[completion.row], completion) for completion in batch]
             file.append(
                 Prediction(
                     c.row, q.id, run, q.choices, c.text, c.error, c.cut, c.truncated, c.windows, c.complaints
                 )
-                for q, c in asked
+                for q, c in rows
             )
             progress.advance(len(batch))
+            # Of sounds that cannot be read it was said already.
+            failed += [f"{q.id} ({c.error})" for q, c in rows if c.error and not _is_told(asked, c.row)]
+            if why := engine.given_up:
+                raise ConnectionError(f"{why}; what was answered is kept, the same command goes on")
+    if failed:
+        logger.warning(
+            "%d of %d questions got no answer from the model, the first: %s", len(failed), count, failed[0]
+        )
+
+
+def _is_told(asked: AskedQuestions, row: int) -> bool:
+    return any(asked.sounds.why_not(part) for part in asked.windows.parts[row])
 
 
 def outputs_of(file: PredictionFile, run: str, count: int) -> list[str | None]:

@@ -55,6 +55,10 @@ def _summary(scores: dict[str, Any]) -> Table:
         table.add_row("the other model", f"{other['second']:.1%}", f"McNemar p = {other['p_value']:.3g}")
     if "needs_sound" in scores:
         table.add_row("with audio or silence", "", f"McNemar p = {scores['needs_sound']['p_value']:.3g}")
+    for name, share in scores.get("audio_dependence", {}).items():
+        # A name of the file's own, brackets and all.
+        title = Text(printable("need the sound" if name == "all" else f"need the sound: {name}"))
+        table.add_row(title, f"{share['value']:.1%}", f"{share['low']:.1%} to {share['high']:.1%}")
     return table
 
 
@@ -103,13 +107,19 @@ def _remarks(scores: dict[str, Any]) -> list[str]:
     """Return a line for each thing that was cut, left out or changed before scoring."""
     counts = (
         ("num_not_scored", "without a known answer (in no number above)"),
-        ("num_unreadable", "whose audio cannot be read, or is skipped as too long (wrong)"),
+        ("num_to_judge", "of these are open: their answers are kept for a judge to read"),
+        ("num_unreadable", "without an answer: unreadable or too long audio, or the endpoint failed (wrong)"),
         ("num_cut", "of whose sound only a part was heard"),
         ("num_windowed", "whose long sound was asked about in windows"),
         ("num_truncated", "whose answer was ended by max_new_tokens"),
         ("letters_taken_off", "whose options were compared without their letters (strict)"),
     )
     lines = [f"{scores[name]} questions {what}" for name, what in counts if scores.get(name)]
+    if told := scores.get("instructions"):
+        lines.append(
+            f"{told['followed']} of {told['total']} instructions about an answer's form were followed (in no "
+            f"accuracy above); {told['not_judged']} of a form that is not known"
+        )
     for name, what in (
         ("bad_rows", "rows that cannot be used"),
         ("bad_answers", "rows that are no answers"),

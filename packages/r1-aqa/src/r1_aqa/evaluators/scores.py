@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from r1_aqa.config.score import ScoreConfig
-from r1_aqa.data.benchmark import identify, read_rows
+from r1_aqa.data.benchmark import read_rows
+from r1_aqa.data.dependence import share_above_chance
+from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question, column
 from r1_aqa.evaluators.agreement import disagreements_of, judge_by_all, score_harnesses
+from r1_aqa.evaluators.instructions import score_instructions
 from r1_aqa.evaluators.predictions import read_outputs, write_submission
 from r1_aqa.evaluators.report import plot_scores, print_scores
 from r1_aqa.evaluators.statistics import interval, mcnemar, wilson_interval
@@ -36,6 +39,8 @@ FIELDS = ("task", "modality", "difficulty", "category", "sub_category", "dataset
 """Fields that accuracies are broken down by, where questions have them."""
 FEW = 3
 """Disagreements that stand in the scores; all are in disagreements.jsonl."""
+
+NO_DATA_SET = "no data set"
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,37 @@ def chance(questions: Sequence[Question]) -> float:
     """Return the expected accuracy of options drawn at random."""
     known = [q for q in questions if q.answer is not None and q.choices]
     return sum(q.choices.count(q.answer or "") / len(q.choices) for q in known) / len(known) if known else 0.0
+
+
+def audio_dependence(
+    questions: Sequence[Question], silent: Sequence[bool | None], *, draws: int = 2000, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Return the share of questions that need their audio: `all`, and by data set where there are several.
+
+    Args:
+        questions: as asked.
+        silent: verdicts on the answers to silence; None where there is none.
+        draws: bootstrap draws of an interval.
+        seed: seed for bootstrap sampling.
+
+    Returns:
+        `value`, `low`, `high` and `count`, see `r1_aqa.data.dependence.share_above_chance`; nothing where
+        guesses are always right.
+    """
+    pairs = [(q, v) for q, v in zip(questions, silent, strict=True) if v is not None and not q.fault]
+    names = list(dict.fromkeys(q.dataset or NO_DATA_SET for q, _ in pairs))
+    groups = {"all": pairs}
+    if len(names) > 1:
+        groups |= {n: [pair for pair in pairs if (pair[0].dataset or NO_DATA_SET) == n] for n in names}
+    found = {}
+    for name, group in groups.items():
+        asked = [question for question, _ in group]
+        guessed = sum(q.choices.count(q.answer or "") / len(q.choices) for q in asked if q.choices)
+        if group and guessed < len(group):
+            clips = [str(question.audio) for question in asked]
+            known = interval([float(verdict) for _, verdict in group], clips, draws=draws, seed=seed)
+            found[name] = share_above_chance(asdict(known), guessed / len(group))
+    return found
 
 
 def verdicts(
@@ -150,10 +186,15 @@ def score_outputs(
     tables = {name: verdicts(*_known(*run))[0] for name, run in (runs or {}).items()}
     if lettered := count_lettered(asked):
         scores["letters_taken_off"] = lettered
+    if instructions := score_instructions(questions, outputs):
+        scores["instructions"] = instructions
+    if count := sum("reference" in q.extra and q.answer is None for q in questions):
+        scores["num_to_judge"] = count
     if tables:
         scores["runs"] = {name: accuracy(table) for name, table in tables.items()}
     if "silent" in tables:
         scores["needs_sound"] = _mcnemar(strict, tables["silent"])
+        scores["audio_dependence"] = audio_dependence(asked, tables["silent"], draws=draws, seed=seed)
     orders = [table for name, table in tables.items() if name.startswith("shuffle")]
     if orders:
         # How often each question is right in all orders of its options.
@@ -238,13 +279,14 @@ def score(config: ScoreConfig) -> Scores:
         ValueError: the file's answers are not to these questions.
         BusyError: another process writes into `out`.
     """
-    rows = read_rows(config.data, bad_rows=config.bad_rows)
+    layout = find_layout(str(config.data), with_sounds=False)
+    rows = read_rows(layout.questions, bad_rows=config.bad_rows, commit=layout.commit)
     questions = rows.questions
     check_columns(questions, config.by)
     bad_answers: list[str] = []
     outputs = read_outputs(config.predictions, questions, faults=bad_answers)
     scores = score_outputs(questions, outputs, by=config.by, draws=config.bootstrap, seed=config.seed)
-    scores["benchmark"], scores["version"] = str(config.data), identify(config.data)
+    scores["benchmark"], scores["version"] = str(config.data), rows.version
     scores["bad_rows"] = rows.bad_rows
     say_letters(scores)
     if config.versus:
@@ -254,7 +296,7 @@ def score(config: ScoreConfig) -> Scores:
     with sole_writer(config.out, folder=True) if config.out else nullcontext():
         if config.out:
             remove_leftovers(config.out)
-            save_scores(config.out, scores, config.data, questions, outputs)
+            save_scores(config.out, scores, layout.questions, questions, outputs)
         show_scores(scores, config.json)
     return scores
 

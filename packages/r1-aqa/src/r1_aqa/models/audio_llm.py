@@ -14,18 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from audio_common.hub import split_revision
 from torch import Tensor, nn
 
-from r1_aqa.config.model import ModelConfig
-from r1_aqa.models.chat import encode_chats, format_chat
+from r1_aqa.config.model import ModelConfig, PromptStyle
+from r1_aqa.data.questions import Question
+from r1_aqa.models.chat import Sounds, encode_chats, format_chat, format_question, longest_seconds
 from r1_aqa.models.checkpoint import load_adapters, read_adapter_base
 from r1_aqa.models.families import Family, find_family
 from r1_aqa.models.foreign import fetch_model, naming
+from r1_aqa.models.prompt import Prompt
 from r1_aqa.models.run_folder import find_model
+from r1_aqa.models.template import PromptTemplate
 
 
 class _Stop(Exception):  # noqa: N818 - not an error: it ends a forward pass that has done what is wanted
@@ -68,10 +70,7 @@ class AudioLLM:
     @property
     def max_seconds(self) -> float:
         """Return the longest audio that the processor takes whole; more it would cut without a word."""
-        value = self.processor
-        for name in self.family.hears.split(".") if self.family.hears else ():
-            value = getattr(value, name, None)
-        return float(value) if self.family.hears and value else float("inf")
+        return longest_seconds(self.processor, self.family)
 
     @property
     def max_tokens(self) -> int | None:
@@ -107,11 +106,17 @@ class AudioLLM:
 
     def head(self) -> nn.Module:
         """Return the language model's head, which makes logits of hidden states."""
-        base = self._base()
-        head = getattr(self.language_model(), "lm_head", None) or getattr(base, "lm_head", None)
-        if not isinstance(head, nn.Module):
-            raise ValueError(f"{type(base).__name__} has no lm_head")
-        return head
+        return self.head_owner().lm_head  # type: ignore[return-value]
+
+    def head_owner(self) -> nn.Module:
+        """Return the model that calls the head: the language model, or the whole on transformers 5."""
+        owners = (self.language_model(), self._base())
+        found = next(
+            (owner for owner in owners if isinstance(getattr(owner, "lm_head", None), nn.Module)), None
+        )
+        if found is None:
+            raise ValueError(f"{type(self._base()).__name__} has no lm_head")
+        return found
 
     def embedding(self) -> nn.Module:
         """Return the embedding of text tokens."""
@@ -121,12 +126,23 @@ class AudioLLM:
         model = unwrap(self.model)
         return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
 
-    def format_chat(self, text: str, *, num_audios: int = 1) -> str:
+    def format_chat(self, text: str, *, num_audios: int = 1, system: str | None = None) -> str:
         """Return a question as the model's chat template lays it out, ready for an answer."""
-        return format_chat(self.processor, self.family, text, num_audios=num_audios)
+        return format_chat(self.processor, self.family, Prompt(text, system), num_audios=num_audios)
 
-    def encode(self, texts: Sequence[str], sounds: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        """Return the tensors of formatted chats and their audio (1-D float, 16 kHz), padded on the left."""
+    def format_question(
+        self, question: Question, style: PromptStyle, template: PromptTemplate | None = None
+    ) -> str:
+        """Return the formatted chat of a question about one sound or several, by a template or in a style."""
+        return format_question(self.processor, self.family, question, style, template)
+
+    def encode(self, texts: Sequence[str], sounds: Sequence[Sounds]) -> dict[str, Tensor]:
+        """Return the tensors of formatted chats, padded on the left, and of their audio.
+
+        Args:
+            texts: those of `format_chat`.
+            sounds: of each text its audio, 1-D float at 16 kHz, or a list of several.
+        """
         return encode_chats(self.processor, self.family, texts, sounds)
 
     def embed_prompts(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -6,16 +6,18 @@ is decoded while the model answers.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from audio_common.prefetch import load_ahead
 from transformers import GenerationConfig
 
+from r1_aqa.data.sounds import Clip
+from r1_aqa.models.asked import Answer, AskedQuestions, Written
 from r1_aqa.models.chat import pad_left
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.models.windows import Choose, Completion, join_windows
@@ -33,8 +35,8 @@ def end_tokens(model: object, tokenizer: object) -> list[int]:
 @torch.no_grad()
 def answer_batch(
     prompts: EncodedPrompts, rows: Sequence[int], *, max_new_tokens: int, temperature: float = 0.0
-) -> list[tuple[str, bool]]:
-    """Return the completions of one batch, and whether `max_new_tokens` ended each; greedy, or sampled.
+) -> list[Written]:
+    """Return the completions of one batch; greedy, or sampled.
 
     Sampled when `temperature` is not 0.
 
@@ -57,7 +59,7 @@ def answer_batch(
     texts = llm.tokenizer.batch_decode(ids, skip_special_tokens=True)
     # An answer that the model itself ended has one of its end tokens.
     has_end = torch.isin(ids, torch.tensor(ends, device=ids.device)).any(1).tolist()
-    return [(text, not ended) for text, ended in zip(texts, has_end, strict=True)]
+    return [Written(text, not ended) for text, ended in zip(texts, has_end, strict=True)]
 
 
 def generate_answers(
@@ -69,7 +71,7 @@ def generate_answers(
     temperature: float = 0.0,
     choose: Choose = lambda texts, choices: 0,
 ) -> Iterator[list[Completion]]:
-    """Yield the completions of some questions, batch by batch; what cannot be asked ends nothing.
+    """Yield the completions of some questions by the model of `prompts`, batch by batch.
 
     Args:
         prompts: the questions.
@@ -79,39 +81,59 @@ def generate_answers(
         temperature: sampling temperature, 0 for the likeliest answer.
         choose: which window's completion counts, where there are several.
     """
-    parts = [part for row in rows for part in prompts.windows.parts[row]]
-    batches = in_batches(prompts, parts, batch_size)
-    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature}
-    yield from join_windows(_answer_parts(prompts, batches, settings), prompts.windows, rows, choose)
+    answer = partial(answer_batch, prompts, max_new_tokens=max_new_tokens, temperature=temperature)
+    yield from answer_questions(prompts, rows, answer, batch_size=batch_size, choose=choose)
+
+
+def answer_questions(
+    asked: AskedQuestions,
+    rows: Sequence[int],
+    answer: Answer,
+    *,
+    batch_size: int,
+    choose: Choose = lambda texts, choices: 0,
+) -> Iterator[list[Completion]]:
+    """Yield the completions of some questions, batch by batch; what cannot be asked ends nothing.
+
+    Args:
+        asked: the questions.
+        rows: those to answer, by their number among `asked.asked`.
+        answer: asks the model about the rows of a batch.
+        batch_size: questions, or windows of long sounds, at once.
+        choose: which window's completion counts, where there are several.
+    """
+    parts = [part for row in rows for part in asked.windows.parts[row]]
+    batches = in_batches(asked, parts, batch_size)
+    yield from join_windows(_answer_parts(asked, batches, answer), asked.windows, rows, choose)
 
 
 def _answer_parts(
-    prompts: EncodedPrompts, batches: list[list[int]], settings: dict[str, Any]
+    asked: AskedQuestions, batches: list[list[int]], answer: Answer
 ) -> Iterator[list[Completion]]:
-    with closing(read_ahead(prompts, batches)) as decoded:
-        for batch, (sounds, unreadable) in zip(batches, decoded, strict=True):
-            prompts.sounds.decoded = sounds
-            prompts.sounds.unreadable |= unreadable
+    sounds = asked.sounds
+    with closing(read_ahead(asked, batches)) as decoded:
+        for batch, (samples, unreadable) in zip(batches, decoded, strict=True):
+            sounds.decoded = samples
+            sounds.unreadable |= unreadable
             for row in batch:
-                prompts.sounds.report(row)
-            errors = {row: prompts.sounds.why_not(row) for row in batch}
-            good = [row for row in batch if errors[row] is None]
-            written = dict(zip(good, answer_batch(prompts, good, **settings) if good else [], strict=True))
+                sounds.report(row)
+            written = {row: Written(None, error=sounds.why_not(row)) for row in batch}
+            good = [row for row in batch if written[row].error is None]
+            written |= dict(zip(good, answer(good) if good else [], strict=True))
             yield [
-                Completion(row, None, errors[row])
-                if row not in written
-                else Completion(
+                Completion(
                     row,
-                    written[row][0],
-                    cut=prompts.sounds.is_cut(row),
-                    truncated=written[row][1],
-                    complaints=tuple(prompts.sounds.complaints.get(prompts.questions[row].audio, ())),
+                    text,
+                    error,
+                    cut=text is not None and sounds.is_cut(row),
+                    truncated=truncated,
+                    complaints=sounds.complaints_of(row) if text is not None else (),
                 )
-                for row in batch
+                for row, (text, truncated, error) in written.items()
             ]
 
 
-def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) -> list[list[int]]:
+def in_batches(prompts: AskedQuestions, rows: Sequence[int], batch_size: int) -> list[list[int]]:
     """Return rows of like duration together, and those of one clip side by side."""
     questions, seconds = prompts.questions, prompts.sounds.seconds
     # The row last, so that the order, and with it every batch, is the same each time.
@@ -120,28 +142,22 @@ def in_batches(prompts: EncodedPrompts, rows: Sequence[int], batch_size: int) ->
 
 
 def read_ahead(
-    prompts: EncodedPrompts, batches: Iterable[Sequence[int]]
-) -> Generator[tuple[dict[Hashable, np.ndarray], dict[Path, str]], None, None]:
+    prompts: AskedQuestions, batches: Iterable[Sequence[int]]
+) -> Generator[tuple[dict[Clip, np.ndarray], dict[Path, str]], None, None]:
     """Decode the audio of each batch of rows, in a thread while the batch before is answered.
 
     Nothing more is done there, for a tokenizer cannot be used by two threads at once.
 
     Yields:
-        The samples of a batch's audio by their key, and why other files could not be read.
+        The samples of a batch's clips, and why other files could not be read.
     """
-    needed = (_first_rows(prompts, rows) for rows in batches)
+    needed = (_new_clips(prompts, rows) for rows in batches)
     with closing(load_ahead(needed, prompts.sounds.decode, batches_ahead=1)) as decoded:
         for loaded, failures in decoded:
-            yield (
-                {prompts.sounds.key(row): samples for row, samples in loaded},
-                {prompts.questions[row].audio: reason for row, reason in failures.items()},
-            )
+            yield dict(loaded), {audio: reason for (audio, _), reason in failures.items()}
 
 
-def _first_rows(prompts: EncodedPrompts, rows: Sequence[int]) -> list[int]:
-    """Return one row for each sound that is not encoded yet, nor known to be unreadable."""
-    first: dict[Hashable, int] = {}
-    for row in rows:
-        if prompts.sounds.why_not(row) is None and prompts.needs_sound(row):
-            first.setdefault(prompts.sounds.key(row), row)
-    return list(first.values())
+def _new_clips(prompts: AskedQuestions, rows: Sequence[int]) -> list[Clip]:
+    """Return each clip once that is not encoded yet, nor known to be unreadable."""
+    wanted = (row for row in rows if prompts.sounds.why_not(row) is None and prompts.needs_sound(row))
+    return list(dict.fromkeys(clip for row in wanted for clip in prompts.sounds.clips(row)))

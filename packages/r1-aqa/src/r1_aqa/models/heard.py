@@ -26,7 +26,8 @@ from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import SAMPLE_RATE, load_sound
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.log_probs import Prompts, completion_log_probs, completion_logits
-from r1_aqa.models.prompt import format_prompt, format_target
+from r1_aqa.models.prompt import format_target
+from r1_aqa.models.template import PromptTemplate
 
 MOST_QUESTIONS = 8
 """Questions that are tried."""
@@ -69,6 +70,7 @@ def check_heard(
     sound: SoundConfig,
     *,
     prompt: PromptStyle = "answer",
+    template: PromptTemplate | None = None,
     decoder: Any = audio_common,
 ) -> HeardReport:
     """Try the first few questions with their own audio, another one, and silence.
@@ -79,8 +81,8 @@ def check_heard(
     if sound.too_long == "windows":  # the first window is enough to know
         sound = replace(sound, too_long="truncate")
     laid_out = (
-        (q, samples, llm.format_chat(format_prompt(q.question, q.choices, prompt, about_video=q.about_video)))
-        for q, samples in with_sounds(questions, sound, decoder)
+        (q, samples, llm.format_question(q, prompt, template))
+        for q, samples in with_sounds(questions, sound.within(llm.max_seconds), decoder)
         if q.answer or q.choices
     )
     able = ((q, samples, text) for q, samples, text in laid_out if llm.why_too_long(text) is None)
@@ -95,8 +97,9 @@ def check_heard(
     training = llm.model.training
     llm.model.eval()
     own = _answer_log_probs(llm, texts, sounds, targets)
-    exchanged = _answer_log_probs(llm, texts, other_sounds(sounds), targets)
-    silenced = _answer_log_probs(llm, texts, [np.zeros_like(sound) for sound in sounds], targets)
+    exchanged = _answer_log_probs(llm, texts, _exchanged(sounds), targets)
+    silence = [[np.zeros_like(one) for one in each] for each in sounds]
+    silenced = _answer_log_probs(llm, texts, silence, targets)
     llm.model.train(training)
     return HeardReport(
         float((exchanged - own).abs().mean()), float((silenced - own).abs().mean()), len(chosen)
@@ -109,6 +112,7 @@ def require_heard(
     sound: SoundConfig,
     *,
     prompt: PromptStyle = "answer",
+    template: PromptTemplate | None = None,
     decoder: Any = audio_common,
 ) -> HeardReport:
     """Return the report of `check_heard`, or refuse a model that does not hear.
@@ -116,7 +120,7 @@ def require_heard(
     Raises:
         DeafModelError: the model does not hear.
     """
-    report = check_heard(llm, questions, sound, prompt=prompt, decoder=decoder)
+    report = check_heard(llm, questions, sound, prompt=prompt, template=template, decoder=decoder)
     if not report.hears:
         raise DeafModelError(
             f"the model does not hear: {report}, where more than {LEAST_CHANGE:g} was expected. Its answers "
@@ -129,15 +133,21 @@ def require_heard(
 
 def with_sounds(
     questions: Iterable[Question], sound: SoundConfig, decoder: Any = audio_common
-) -> Iterator[tuple[Question, np.ndarray]]:
-    """Yield questions with their samples; those that cannot be asked are skipped."""
+) -> Iterator[tuple[Question, list[np.ndarray]]]:
+    """Yield questions with the samples of their sounds; those that cannot be asked are skipped."""
     for question in questions:
         if question.fault:
             continue
         try:
-            yield question, load_sound(question.audio, sound, decoder=decoder)
+            yield question, [load_sound(audio, sound, decoder=decoder) for audio in question.audios]
         except (AudioError, OSError):
             continue
+
+
+def _exchanged(sounds: Sequence[Sequence[np.ndarray]]) -> list[list[np.ndarray]]:
+    """Return the sounds of questions with another one in the place of each."""
+    others = iter(other_sounds([one for each in sounds for one in each]))
+    return [list(islice(others, len(each))) for each in sounds]
 
 
 def other_sounds(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -163,7 +173,7 @@ def _sweep_like(own: np.ndarray) -> np.ndarray:
 
 
 def _answer_log_probs(
-    llm: AudioLLM, texts: Sequence[str], sounds: Sequence[np.ndarray], targets: Sequence[str]
+    llm: AudioLLM, texts: Sequence[str], sounds: Sequence[Sequence[np.ndarray]], targets: Sequence[str]
 ) -> Tensor:
     """Return the log-probability of each target, `(questions,)`."""
     device, totals = llm.device, []

@@ -14,6 +14,7 @@ one word from the one in training is another prompt.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from r1_aqa.config.model import PromptStyle
@@ -27,6 +28,16 @@ INSTRUCTIONS: dict[PromptStyle, str] = {
         "<answer> </answer>."
     ),
 }
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is asked, beside the sounds."""
+
+    text: str
+    """The user's turn."""
+    system: str | None = None
+    """The system's turn; None: that of the model's chat template, if it has one."""
 
 
 def format_prompt(
@@ -59,12 +70,24 @@ def format_target(answer: str, style: PromptStyle = "answer") -> str:
     return answer if style == "choices" else f"<answer>{answer}</answer>"
 
 
-def make_messages(text: str, *, num_audios: int = 1, system: str | None = None) -> list[dict[str, Any]]:
+def make_messages(
+    prompt: Prompt, sounds: Sequence[dict[str, Any]] = ({"type": "audio"},), *, numbered: bool = True
+) -> list[dict[str, Any]]:
     """Return the chat of one user turn, audio before text, as the chat templates of audio LLMs read it.
 
-    The audio itself is given to the processor: an `audio` key with None in a text part, which data
+    By default the audio itself is given to the processor: an `audio` key with None in a text part, which data
     set libraries like to add, would count as another audio.
+
+    Args:
+        prompt: text and system's turn.
+        sounds: the part of content for each sound.
+        numbered: whether `Audio 1: ` and so on stand before several sounds.
     """
-    content: list[dict[str, str]] = [{"type": "audio"} for _ in range(num_audios)]
-    user = {"role": "user", "content": [*content, {"type": "text", "text": text}]}
-    return [user] if system is None else [{"role": "system", "content": system}, user]
+    content: list[dict[str, Any]] = []
+    numbered = numbered and len(sounds) > 1
+    for number, sound in enumerate(sounds, 1):
+        label = {"type": "text", "text": ("\n" if number > 1 else "") + f"Audio {number}: "}
+        content += [label, sound] if numbered else [sound]
+    text = {"type": "text", "text": ("\n" if numbered else "") + prompt.text}
+    user = {"role": "user", "content": [*content, text]}
+    return [user] if prompt.system is None else [{"role": "system", "content": prompt.system}, user]

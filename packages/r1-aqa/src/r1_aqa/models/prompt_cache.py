@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -22,14 +21,13 @@ from torch import Tensor
 from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
-from r1_aqa.data.sounds import QuestionSounds
+from r1_aqa.models.asked import AskedQuestions
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.chat import stack_inputs
 from r1_aqa.models.families import FAMILIES
 from r1_aqa.models.log_probs import Prompts
-from r1_aqa.models.prompt import format_prompt
 from r1_aqa.models.qwen2_audio import can_be_cut, cut_silence, reading
-from r1_aqa.models.windows import split_questions
+from r1_aqa.models.template import PromptTemplate
 
 logger = logging.getLogger(__name__)
 
@@ -59,18 +57,13 @@ class LRUCache(OrderedDict[Hashable, Value], Generic[Value]):
             self.bytes -= self._sizes.pop(oldest)
 
 
-class EncodedPrompts:
-    """Questions as tensors, by their row.
+class EncodedPrompts(AskedQuestions):
+    """Questions as tensors, by their row; `texts` are their formatted chats.
 
     With a frozen Qwen2-Audio the encoder's output for a clip is shared by all questions about it; other
-    families mix text into it or have no single place for it.
+    families mix text into it or have no single place for it. Sounds are no longer than the encoder takes.
 
     Attributes:
-        asked: the questions as they were given.
-        questions: row by row; several rows of a question whose sound is asked about in windows.
-        windows: which rows these are.
-        texts: their formatted chats.
-        sounds: reads their audio, no longer than the model's encoder takes.
         frozen: whether embeddings may be kept, since training does not change them.
         one_by_one: whether each prompt is encoded alone. In a batch its numbers differ in their last digits
             with what is beside it, which depends on what was kept: a training that resumes would be another.
@@ -84,6 +77,7 @@ class EncodedPrompts:
         *,
         sound: SoundConfig,
         style: PromptStyle,
+        template: PromptTemplate | None = None,
         frozen: bool,
         cache_bytes: int,
         one_by_one: bool = False,
@@ -92,26 +86,16 @@ class EncodedPrompts:
         given: Mapping[Path, np.ndarray] | None = None,
         decoder: Any = audio_common,
     ) -> None:
-        self.llm, self.asked, self.frozen = llm, list(questions), frozen
-        self.one_by_one = one_by_one
-        # The family's processor would drop the rest without a word.
-        sound = replace(sound, max_seconds=min(sound.max_seconds, llm.max_seconds))
-        self.windows = split_questions(self.asked, sound, given, decoder)
-        self.questions = self.windows.questions
-        self.sounds = QuestionSounds(
-            self.questions,
-            sound,
+        self.llm, self.frozen, self.one_by_one = llm, frozen, one_by_one
+        super().__init__(
+            questions,
+            # The family's processor would drop what is longer without a word.
+            sound=sound.within(llm.max_seconds),
+            write=lambda question: llm.format_question(question, style, template),
             silent=silent,
-            offsets=self.windows.offsets,
             given=given,
             decoder=decoder,
         )
-        self.texts = [
-            ""
-            if q.fault
-            else llm.format_chat(format_prompt(q.question, q.choices, style, about_video=q.about_video))
-            for q in self.questions
-        ]
         too_long = {row: llm.why_too_long(text) for row, text in enumerate(self.texts)}
         self.sounds.unaskable |= {row: why for row, why in too_long.items() if why}
         self._said_beyond: set[int] = set()
@@ -128,11 +112,19 @@ class EncodedPrompts:
         """Return the processor's tensors of some rows, padded on the left."""
         return stack_inputs([self._encode(row) for row in rows], self.llm.tokenizer.pad_token_id)
 
-    def distinct(self, rows: Sequence[int], device: torch.device) -> tuple[Prompts, Tensor]:
-        """Return the distinct prompts of some rows, and which of them each row has, `(rows,)` int64."""
+    def distinct(
+        self, rows: Sequence[int], device: torch.device, *, as_features: bool = False
+    ) -> tuple[Prompts, Tensor]:
+        """Return the distinct prompts of some rows, and which of them each row has, `(rows,)` int64.
+
+        Args:
+            rows: their numbers.
+            device: where to put the tensors.
+            as_features: give no embeddings, even where nothing trains the encoder: its weights are in parts.
+        """
         distinct = list(dict.fromkeys(rows))
         index = torch.tensor([distinct.index(row) for row in rows], device=device)
-        if self.frozen:
+        if self.frozen and not as_features:
             return Prompts(embeddings=[value.to(device) for value in self.embeddings(distinct)]), index
         inputs = {name: value.to(device) for name, value in self.inputs(distinct).items()}
         return Prompts(inputs=inputs), index
@@ -148,15 +140,15 @@ class EncodedPrompts:
         """
         missing = [row for row in dict.fromkeys(rows) if row not in self._embeddings]
         # Of several new questions about a clip the first goes through the encoder for all of them.
-        first = {self._clip(row): row for row in reversed(missing)}
+        first = {clip: row for row in reversed(missing) for clip in self._clips(row)}
         wanted = [row for row in missing if self._needs_encoder(row, first)]
         batches = [[row] for row in wanted] if self.one_by_one else [wanted]
         new = {row: value for batch in batches for row, value in self._encode_batch(batch).items()}
         for row in missing:
             if row not in new:
-                clip = self._clip(row)
-                sound = self.clips[clip] if clip in self.clips else self._sound_of(first[clip], new)
-                new[row] = self._beside(row, sound)
+                new[row] = self._beside(
+                    row, [self._encoded(clip, first[clip], new) for clip in self._clips(row)]
+                )
         # Read before anything is kept: keeping may drop what a small cache holds.
         found = [new[row] if row in new else self._embeddings[row] for row in rows]
         for row, value in new.items():
@@ -167,7 +159,7 @@ class EncodedPrompts:
     def needs_sound(self, row: int) -> bool:
         """Return whether encoding a row will decode its audio."""
         known = row in self._inputs or row in self._embeddings
-        return not known and not (self._reuses_clips and self._clip(row) in self.clips)
+        return not known and not (self._reuses_clips and all(clip in self.clips for clip in self._clips(row)))
 
     def is_readable(self, row: int) -> bool:
         """Return whether a row can be encoded; if its audio is needed for that, it is then decoded."""
@@ -189,8 +181,8 @@ class EncodedPrompts:
         raise ValueError(f"none of {count} questions can be asked; the first: {self.sounds.why_not(0)}")
 
     def _needs_encoder(self, row: int, first: dict[Hashable, int]) -> bool:
-        clip = self._clip(row)
-        return not self._reuses_clips or (clip not in self.clips and first[clip] == row)
+        new = any(clip not in self.clips and first[clip] == row for clip in self._clips(row))
+        return not self._reuses_clips or new
 
     def _encode_batch(self, rows: Sequence[int]) -> dict[int, Tensor]:
         if not rows:
@@ -200,8 +192,8 @@ class EncodedPrompts:
         # Copies without padding: a view would keep the whole batch in memory.
         found = {row: merged[i, mask[i]].clone() for i, row in enumerate(rows)}
         for row in rows if self._reuses_clips else ():
-            sound = self._sound_of(row, found)
-            self.clips.keep(self._clip(row), sound, sound.numel() * sound.element_size())
+            for clip, sound in zip(self._clips(row), self._sounds_in(row, found[row]), strict=True):
+                self.clips.keep(clip, sound, sound.numel() * sound.element_size())
         return found
 
     def _embed(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -218,22 +210,34 @@ class EncodedPrompts:
         self.llm.model.train(training)
         return merged
 
-    def _clip(self, row: int) -> Hashable:
-        return self.sounds.key(row), self.sounds.silent
+    def _clips(self, row: int) -> list[Hashable]:
+        return [(clip, self.sounds.silent) for clip in self.sounds.clips(row)]
 
-    def _sound_of(self, row: int, found: dict[int, Tensor]) -> Tensor:
-        """Return the part of a prompt's embeddings that is its audio."""
+    def _encoded(self, clip: Hashable, row: int, new: dict[int, Tensor]) -> Tensor:
+        """Return what the encoder made of a clip: kept, or just now for a row that has it."""
+        if clip in self.clips:
+            return self.clips[clip]
+        return self._sounds_in(row, new[row])[self._clips(row).index(clip)]
+
+    def _sounds_in(self, row: int, embeddings: Tensor) -> list[Tensor]:
+        """Return the parts of a prompt's embeddings `(length, width)` that are its sounds, in their order."""
         ids = self._encode(row)["input_ids"][0].to(self.llm.device)
-        return found[row][ids == self.llm.audio_token_id]
+        places = (ids == self.llm.audio_token_id).nonzero()[:, 0]
+        # Between the tokens of two sounds there is always another one.
+        ends = (places.diff() > 1).nonzero()[:, 0] + 1
+        return list(embeddings[places].tensor_split(ends.tolist()))
 
-    def _beside(self, row: int, sound: Tensor) -> Tensor:
-        """Return the embeddings of a prompt about a clip that was encoded for another question."""
+    def _beside(self, row: int, sounds: Sequence[Tensor]) -> Tensor:
+        """Return the embeddings of a prompt about clips that were encoded for other questions."""
         ids = self.llm.tokenizer(self.texts[row], return_tensors="pt")["input_ids"][0].to(self.llm.device)
-        # Without its audio the text holds a single audio token, which the processor would multiply.
-        place = int((ids == self.llm.audio_token_id).nonzero())
-        self._say_if_beyond(row, len(ids) - 1 + len(sound))
-        text = self.llm.embedding()(ids)
-        return torch.cat([text[:place], sound.to(text), text[place + 1 :]])
+        # Without its audio the text holds one audio token a sound, which the processor would multiply.
+        places = (ids == self.llm.audio_token_id).nonzero()[:, 0].tolist()
+        self._say_if_beyond(row, len(ids) + sum(map(len, sounds)) - len(sounds))
+        text, parts, start = self.llm.embedding()(ids), list[Tensor](), 0
+        for place, sound in zip(places, sounds, strict=True):
+            parts += [text[start:place], sound.to(text)]
+            start = place + 1
+        return torch.cat([*parts, text[start:]])
 
     def _say_if_beyond(self, row: int, length: int) -> None:
         # Nothing is cut, but positions that a model never saw make poor answers.
@@ -247,7 +251,7 @@ class EncodedPrompts:
 
     def _encode(self, row: int) -> dict[str, Tensor]:
         if row not in self._inputs:
-            encoded = self.llm.encode([self.texts[row]], [self.sounds.take(row)])
+            encoded = self.llm.encode([self.texts[row]], self.sounds.take([row]))
             self._say_if_beyond(row, encoded["input_ids"].shape[1])
             size = sum(value.numel() * value.element_size() for value in encoded.values())
             self._inputs.keep(row, encoded, size)

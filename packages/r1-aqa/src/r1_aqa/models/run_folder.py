@@ -30,12 +30,13 @@ def find_model(source: str | Path) -> str:
     return str(source)
 
 
-def sound_changes(model: str | Path, sound: dict[str, Any]) -> list[str]:
+def sound_changes(model: str | Path, sound: dict[str, Any], hears: float = float("inf")) -> list[str]:
     """Return how the reading of sound differs from that of the training whose best or last model this is.
 
     Args:
         model: the folder of a model.
         sound: the fields of `SoundConfig` that are used now.
+        hears: the longest sound that the model takes, seconds: settings beyond it are alike.
     """
     file = Path(model).parent / "config.json"
     try:
@@ -47,11 +48,16 @@ def sound_changes(model: str | Path, sound: dict[str, Any]) -> list[str]:
     return [
         f"sound.{name}: {trained[name]} in training, {value} now"
         for name, value in sound.items()
-        if name in trained and trained[name] != value
+        if name in trained and _heard(trained[name], hears) != _heard(value, hears)
     ]
 
 
-def say_sound_changes(model: str | Path, sound: dict[str, Any]) -> None:
+def _heard(value: Any, hears: float) -> Any:
+    """Return what a setting comes to: of `max_seconds`, none or a number, no more than a model takes."""
+    return min(value, hears) if isinstance(value, int | float) else hears if value is None else value
+
+
+def say_sound_changes(model: str | Path, sound: dict[str, Any], hears: float = float("inf")) -> None:
     """Say if sound is read in another way than the model's training read it."""
-    if changed := sound_changes(find_model(model), sound):
+    if changed := sound_changes(find_model(model), sound, hears):
         logger.warning("%s heard otherwise: %s", model, "; ".join(changed))

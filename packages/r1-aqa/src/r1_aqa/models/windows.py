@@ -2,6 +2,8 @@
 
 With options it is the one that most windows give, of several the one that comes first; the completion is that
 of the first window which gives it. Without options every window's answer is kept, with its seconds.
+
+A question about several sounds is asked once, about the beginning of each.
 """
 
 from __future__ import annotations
@@ -69,11 +71,11 @@ def split_questions(
     decoder: Any = audio_common,
 ) -> Windows:
     """Return the parts of questions; only the policy `windows` makes several of one."""
-    found = Windows(seconds=sound.max_seconds)
+    found = Windows(seconds=sound.limit)
     sounds = QuestionSounds(questions, sound, given=given, decoder=decoder)
     for row, question in enumerate(questions):
-        is_asked_about = sound.too_long == "windows"
-        starts = window_starts(sounds.whole_seconds(row), sound.max_seconds) if is_asked_about else [0.0]
+        is_asked_about = sound.too_long == "windows" and not question.further_audio
+        starts = window_starts(sounds.whole_seconds(row), sound.limit) if is_asked_about else [0.0]
         first = len(found.questions)
         found.parts.append(list(range(first, first + len(starts))))
         found.questions += [question] * len(starts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from inspect import signature
 from typing import Any
 
@@ -31,19 +31,26 @@ def reserved_columns(questions: Sequence[Question]) -> list[str]:
     return sorted({name for question in questions for name in question.extra} & RESERVED)
 
 
-def require_columns(rewards: Sequence[Callable[..., Any]], questions: Sequence[Question]) -> None:
+def require_columns(
+    rewards: Sequence[Callable[..., Any]], questions: Sequence[Question], made: Collection[str] = ()
+) -> None:
     """Raise for a reward function that needs a column which the questions lack.
+
+    Args:
+        rewards: the functions.
+        questions: of the training.
+        made: columns that the training itself will add.
 
     Raises:
         ValueError: the message names the function, the column, and those that there are.
     """
-    there = {name for columns in reward_columns(questions[:1]) for name in columns} | RESERVED
+    there = {name for columns in reward_columns(questions[:1]) for name in columns} | RESERVED | set(made)
     there |= {name for question in questions for name in question.extra}
     for reward in rewards:
         for name, parameter in signature(reward).parameters.items():
             is_named = parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
             if is_named and parameter.default is parameter.empty and name not in there:
-                own = sorted(there - RESERVED - set(KNOWN))
+                own = sorted(there - RESERVED - set(KNOWN) - set(made))
                 raise ValueError(
                     f"the reward {getattr(reward, '__name__', reward)} needs the column {name!r}, which no "
                     f"question has; columns of the questions' own: {', '.join(own) or 'none'}"

@@ -2,8 +2,9 @@
 
 A reward function takes `completions` (texts) and, by keyword, lists of the same length of whatever else it
 names: `choices` (the options), `answer` (the right one's text), `prompts`, `completion_ids`, the other fields
-of `Question`, and further columns of the file of questions. It returns a number for each completion.
-`load_rewards` finds the built-in ones by name and a user's as `file.py:name`.
+of `Question`, and further columns of the file of questions. It returns a number for each completion, or None
+where it does not apply: a rollout's reward is the sum of those that do. `load_rewards` finds the built-in
+ones by name and a user's as `file.py:name`.
 
 The published rewards, with their faults, are in `r1_aqa.rewards.reference`.
 """
@@ -19,8 +20,9 @@ from typing import Any
 from r1_aqa.data.options import is_same_option, take_letters_off
 from r1_aqa.rewards.completion import THINK_BLOCK, read_answer
 from r1_aqa.rewards.matching import is_same_text, match_choice
+from r1_aqa.rewards.overlong import make_overlong_reward
 
-RewardFunction = Callable[..., list[float]]
+RewardFunction = Callable[..., list[float]]  # or None in place of a number
 
 # Any text without a tag of ours: a second block must not hide inside the first.
 _NO_TAG = r"(?:(?!</?(?:answer|think)>).)*"
@@ -90,8 +92,32 @@ def consistency_reward(
     return [_is_consistent(text, options) for text, options in zip(completions, choices, strict=True)]
 
 
+def counterfactual_reward(
+    completions: Sequence[str],
+    *,
+    choices: Sequence[Sequence[str]],
+    answer: Sequence[str],
+    silent_answer: Sequence[str],
+    **_: Any,
+) -> list[float]:
+    """Return 1 where the completion is right and the answer to silence, by the model of the start, is not.
+
+    It stands in place of `accuracy`: a question that is known without its sound gives every rollout 0, so
+    that nothing is learned from it. Beside `accuracy` it would change little, for advantages that are
+    divided by the group's deviation (`scale_rewards: group`) do not tell rewards of 0 and 2 from 0 and 1.
+    """
+    right = accuracy_reward(completions, choices=choices, answer=answer)
+    # What is known counts in whatever form it was said.
+    known = [
+        is_correct(text, options, gold, needs_block=False)
+        for text, options, gold in zip(silent_answer, choices, answer, strict=True)
+    ]
+    return [now * (1 - before) for now, before in zip(right, known, strict=True)]
+
+
 BUILT_IN: dict[str, RewardFunction] = {
     "accuracy": accuracy_reward,
+    "counterfactual": counterfactual_reward,
     "format": format_reward,
     "think_format": think_format_reward,
     "length": length_reward,
@@ -99,21 +125,30 @@ BUILT_IN: dict[str, RewardFunction] = {
 }
 
 
-def load_rewards(names: Sequence[str]) -> list[RewardFunction]:
+def load_rewards(
+    names: Sequence[str], *, max_new_tokens: int = 256, overlong_margin: int | None = None
+) -> list[RewardFunction]:
     """Return functions by name: built in, `reference_accuracy` and the like, or `path/to/file.py:function`.
 
     Such a file is a program that is run: give only files, and settings that name files, that you trust.
 
+    Args:
+        names: of the rewards.
+        max_new_tokens: longest rollout, for `overlong`.
+        overlong_margin: tokens before that over which `overlong` falls; None: a fifth of them.
+
     Raises:
         ValueError: a name is unknown, a file is not there or does not run, or it has no such function.
     """
-    return [_load_reward(name) for name in names]
+    margin = overlong_margin or max(1, max_new_tokens // 5)
+    overlong = {"overlong": make_overlong_reward(max_new_tokens, margin)}
+    return [_load_reward(name, BUILT_IN | overlong) for name in names]
 
 
-def _load_reward(name: str) -> RewardFunction:
+def _load_reward(name: str, built_in: dict[str, RewardFunction]) -> RewardFunction:
     from r1_aqa.rewards.reference import REFERENCE
 
-    known = BUILT_IN | REFERENCE
+    known = built_in | REFERENCE
     if name in known:
         return known[name]
     path, colon, function = name.rpartition(":")

@@ -23,6 +23,7 @@ from r1_aqa.output import Progress
 from r1_aqa.rewards.verdicts import judge
 from r1_aqa.trainers.curves import read_log
 from r1_aqa.trainers.finite import require_finite_weights
+from r1_aqa.trainers.resumable import ResumableTrainer
 from r1_aqa.trainers.run_folder import BEST_FILE, any_process, write_lines
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,9 @@ class Validation(TrainerCallback):
         accuracy: of the best model so far, None before the first validation.
     """
 
-    def __init__(self, config: TrainConfig, llm: AudioLLM, trainer: Trainer, prompts: EncodedPrompts) -> None:
+    def __init__(
+        self, config: TrainConfig, llm: AudioLLM, trainer: ResumableTrainer, prompts: EncodedPrompts
+    ) -> None:
         self.config, self.llm, self.trainer, self.prompts = config, llm, trainer, prompts
         self.questions = prompts.questions
         self.accuracy: float | None = None
@@ -138,7 +141,8 @@ class Validation(TrainerCallback):
         model, random_state = self.llm.model, torch.random.get_rng_state()
         training = model.training
         model.eval()
-        right, truncated = self._count_right()
+        with self.trainer.whole_weights():
+            right, truncated = self._count_right()
         model.train(training)
         torch.random.set_rng_state(random_state)  # a training with more validation is the same training
         accuracy = right / len(self.questions)

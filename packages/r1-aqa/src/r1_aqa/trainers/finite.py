@@ -59,8 +59,9 @@ def require_finite_weights(model: torch.nn.Module, step: int) -> None:
 class WatchedRewards:
     """Reward functions whose results are checked, and what was wrong with them.
 
-    TRL takes None and NaN for `does not apply` and fails somewhere else for anything else. Here such rewards
-    become NaN, which TRL hands on to all processes, and `raise_faults` then raises in all of them.
+    None means that a reward does not apply to a rollout: TRL leaves it out of the rollout's sum. Whatever
+    else is no finite number, for which TRL would fail somewhere else or not at all, becomes infinity here.
+    TRL hands that on to all processes, and `raise_faults` then raises in all of them.
 
     Args:
         rewards: functions as `r1_aqa.rewards.rewards` has them, or TRL's asynchronous ones.
@@ -71,29 +72,39 @@ class WatchedRewards:
         self._faults: list[str] = []
         self._cause: Exception | SystemExit | None = None
 
-    def raise_faults(self, rewards: Tensor, step: int) -> None:
-        """Raise if a reward of any process is not finite.
+    def raise_faults(self, rewards: Tensor, step: int, ids: Sequence[str]) -> None:
+        """Raise if a reward of any process is not finite, or if none applies to a rollout.
 
         Args:
-            rewards: `(rollouts, functions)`, of all processes.
+            rewards: `(rollouts, functions)`, of all processes; NaN where a reward does not apply.
             step: the update that was to learn from them.
+            ids: the questions of this process's rollouts.
 
         Raises:
             TrainingError: the message names the reward and the questions.
         """
-        if not rewards.isfinite().all():
+        if rewards.isinf().any():
             faults = list(dict.fromkeys(gather_object(self._faults)))
             told = "; ".join(faults) or "a reward is not finite"
             raise TrainingError(
                 f"{told} (at update {step}); no weights have taken this update. A reward must return a "
-                "finite number for each completion; the same command goes on from the last checkpoint"
+                "finite number for each completion, or None where it does not apply; the same command goes "
+                "on from the last checkpoint"
             ) from self._cause
+        if (unscored := rewards.isnan().all(1)).any():
+            asked = gather_object(list(ids))
+            names = name_questions(asked[place] for place in unscored.nonzero()[:, 0].tolist())
+            raise TrainingError(
+                f"no reward applies to {int(unscored.sum())} of {len(rewards)} rollouts, of questions "
+                f"{names} (at update {step}): all rewards returned None; no weights have taken this update. "
+                "Add a reward that applies to these questions, or leave them out"
+            )
 
     def _watch(self, reward: Reward) -> Reward:
         if inspect.iscoroutinefunction(reward):
 
             @functools.wraps(reward)
-            async def later(**given: Any) -> list[float]:
+            async def later(**given: Any) -> list[float | None]:
                 try:
                     found = await reward(**given)
                 except (Exception, SystemExit) as error:  # whatever a user's function raises
@@ -103,7 +114,7 @@ class WatchedRewards:
             return later
 
         @functools.wraps(reward)
-        def now(**given: Any) -> list[float]:
+        def now(**given: Any) -> list[float | None]:
             try:
                 found = reward(**given)
             except (Exception, SystemExit) as error:  # whatever a user's function raises
@@ -112,10 +123,10 @@ class WatchedRewards:
 
         return now
 
-    def _checked(self, reward: Reward, found: Any, given: dict[str, Any]) -> list[float]:
+    def _checked(self, reward: Reward, found: Any, given: dict[str, Any]) -> list[float | None]:
         name, count = getattr(reward, "__name__", repr(reward)), len(given["completions"])
         ids = given.get("question_id") or ["?"] * count
-        nothing = [math.nan] * count
+        nothing: list[float | None] = [math.inf] * count
         if isinstance(found, Exception | SystemExit):
             self._cause = found
             self._faults.append(f"the reward {name} {_raised(found)}, with questions {name_questions(ids)}")
@@ -131,26 +142,25 @@ class WatchedRewards:
                 f"the reward {name} returned a {kind} of {len(values)} for {count} completions"
             )
             return nothing
-        numbers = [_number(value) for value in values]
-        bad = [place for place, number in enumerate(numbers) if not math.isfinite(number)]
+        numbers = [None if value is None else _number(value) for value in values]
+        bad = [place for place, number in enumerate(numbers) if number == math.inf]
         if bad:
             self._faults.append(
                 f"the reward {name} is {_shown(values[bad[0]])} for {len(bad)} of {count} completions, of "
                 f"questions {name_questions([ids[place] for place in bad])}"
             )
-        # Infinity is NaN, too, so that TRL's sums do not warn before the error comes.
-        return [number if math.isfinite(number) else math.nan for number in numbers]
+        return numbers
 
 
 def _number(value: Any) -> float:
-    """Return a reward as a number; NaN for what is none, and for what TRL's float32 does not hold."""
-    if value is None or isinstance(value, str | bytes):
-        return math.nan
+    """Return a reward as a number; infinity for what is none, and for what TRL's float32 does not hold."""
+    if isinstance(value, str | bytes):
+        return math.inf
     try:
         number = float(value)
-        return number if abs(number) <= torch.finfo(torch.float32).max else math.nan
+        return number if abs(number) <= torch.finfo(torch.float32).max else math.inf
     except (TypeError, ValueError, OverflowError, RuntimeError):  # RuntimeError: a tensor of several numbers
-        return math.nan
+        return math.inf
 
 
 def _shown(value: Any) -> str:

@@ -17,6 +17,7 @@ than one prompt.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -27,26 +28,21 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor, nn
 from trl import GRPOConfig, GRPOTrainer
-from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import split_tensor_dict
 
 from r1_aqa.config.train import GRPOTrainConfig
 from r1_aqa.models.audio_llm import AudioLLM, unwrap
 from r1_aqa.models.chat import pad_left
 from r1_aqa.models.generation import end_tokens
-from r1_aqa.models.log_probs import (
-    Prompts,
-    completion_log_probs,
-    completion_logits,
-    entropies,
-    shared_prefix_logits,
-)
+from r1_aqa.models.log_probs import Prompts, score_completions
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.rewards.columns import reward_columns
+from r1_aqa.trainers.curriculum import easiness
 from r1_aqa.trainers.dataset import EpochSampler, training_rows
 from r1_aqa.trainers.finite import WatchedRewards
 from r1_aqa.trainers.resumable import ResumableTrainer
-from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups, scatter
+from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, nothing_to_learn, replace_groups, scatter
+from r1_aqa.trainers.told import IDLE, SAID_EVERY, say_idle
 
 _GIVES_AUX_LOSS = (
     "compute_aux_loss" in inspect.signature(GRPOTrainer._get_per_token_logps_and_entropies).parameters
@@ -87,6 +83,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         self._scored: list[dict[str, Any]] = []
         self._passes: list[Batch] = []  # the batch of an update, split into forward passes
         self._watched = WatchedRewards(rewards)
+        self._idle = 0  # samplings that taught nothing
         super().__init__(
             model=llm.model,  # type: ignore[arg-type]
             reward_funcs=self._watched.functions,  # type: ignore[arg-type]
@@ -105,9 +102,16 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
         self._share_prefix = config.share and llm.family.plain_positions and not flash
 
+    def give_column(self, name: str, values: Sequence[Any]) -> None:
+        """Give reward functions a further column, row by row."""
+        for columns, value in zip(self._columns, values, strict=True):
+            columns[name] = value
+
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        sampler = super()._get_train_sampler(dataset)
+        sampler: Any = super()._get_train_sampler(dataset)
         sampler.__class__ = EpochSampler
+        if self.config.data.curriculum == "easy_first":
+            sampler.easy = easiness(self.prompts.questions)
         return sampler
 
     # -- rollouts ---------------------------------------------------------------------------------------
@@ -121,14 +125,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
 
             return sample(self, self._rows)
         self.model_wrapped.eval()
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.accelerator.state.deepspeed_plugin is not None,
-            ) as model,
-            self.accelerator.autocast(),
-        ):
+        with self.whole_weights() as model, self.accelerator.autocast():
             ids = self._roll_out(replace(self.llm, model=model))
         self.model_wrapped.train()
         return [cut_at_end(row, self.ends) for row in ids.tolist()], None
@@ -167,31 +164,41 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         **_: Any,
     ) -> tuple[Tensor | None, ...]:
         ids, mask = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
-        # Rows without a token that counts are not run, but for one: wrapped models must be called.
-        live = (
-            mask.any(1).nonzero()[:, 0] if mask.any() else torch.zeros(1, dtype=torch.long, device=ids.device)
-        )
+        # Rows without a token that counts are not run, but for one: wrapped models must be called. Where each
+        # call gathers weights, all processes must call equally often.
+        live = torch.arange(len(ids), device=ids.device) if self.is_sharded else mask.any(1).nonzero()[:, 0]
+        live = live if len(live) else torch.zeros(1, dtype=torch.long, device=ids.device)
         log_probs, bits = [], []
-        # As many rows at once as TRL says, for the memory of their logits.
+        # As many rows at once as TRL says, for the memory of what the layers keep.
         for chunk in live.split(batch_size or len(ids)):
+            rows = [self._rows[i] for i in chunk.tolist()]
             with self.accelerator.autocast():
-                logits = self._logits(model, [self._rows[i] for i in chunk.tolist()], ids[chunk], mask[chunk])
-            log_probs.append(completion_log_probs(logits, ids[chunk], self.temperature))
-            if compute_entropy:
-                bits.append(entropies(logits, self.temperature))
-        found = [scatter(log_probs, live, ids), scatter(bits, live, ids) if compute_entropy else None]
-        return (*found, None) if _GIVES_AUX_LOSS else tuple(found)
+                found = self._score(model, rows, ids[chunk], mask[chunk], with_entropies=compute_entropy)
+            log_probs.append(found[0])
+            bits += [found[1]] if found[1] is not None else []
+        values = [scatter(log_probs, live, ids), scatter(bits, live, ids) if bits else None]
+        return (*values, None) if _GIVES_AUX_LOSS else tuple(values)
 
-    def _logits(self, model: nn.Module, rows: list[int], ids: Tensor, mask: Tensor) -> Tensor:
+    def _score(
+        self, model: nn.Module, rows: list[int], ids: Tensor, mask: Tensor, *, with_entropies: bool
+    ) -> tuple[Tensor, Tensor | None]:
         llm = replace(self.llm, model=model)  # the policy as it is wrapped, or the reference
-        if not self.config.share:
+        if self.config.share:
+            prompts, index = self.prompts.distinct(rows, ids.device, as_features=self.is_sharded)
+        else:
             # As plain TRL would: every rollout with features of its own, through the encoder.
             inputs = {k: v.to(ids.device) for k, v in self.prompts.inputs(rows).items()}
-            own = torch.arange(len(rows), device=ids.device)
-            return completion_logits(llm, Prompts(inputs=inputs), own, ids, mask)
-        prompts, index = self.prompts.distinct(rows, ids.device)
-        score = shared_prefix_logits if self._share_prefix else completion_logits
-        return score(llm, prompts, index, ids, mask)
+            prompts, index = Prompts(inputs=inputs), torch.arange(len(rows), device=ids.device)
+        return score_completions(
+            llm,
+            prompts,
+            index,
+            ids,
+            mask,
+            temperature=self.temperature,
+            share_prefix=self._share_prefix,
+            with_entropies=with_entropies,
+        )
 
     # -- batches ----------------------------------------------------------------------------------------
 
@@ -200,7 +207,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         # TRL would shuffle the rollouts of a step, and split groups over passes.
         if not self.llm.model.training:
             return super()._prepare_inputs(generation_batch)
-        steps = self.config.gradient_accumulation_steps
+        steps = self.config.gradient_accumulation_steps * self.config.minibatches
         # Once for all passes of all updates that learn from these rollouts.
         if self._step % (steps * self.config.updates_per_rollout) == 0 or not self._passes:
             scored = self._generate_and_score_completions(generation_batch)
@@ -210,15 +217,28 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
         inputs = [self._readable(example) for example in inputs]
         output = self._score_rollouts(inputs)
-        if self.config.zero_advantage == "keep":
-            return output
         if self.config.zero_advantage == "resample":
             output = self._resample(output, taken={example["row"] for example in inputs})
+        self._note_idle(output)
+        if self.config.zero_advantage == "keep":
+            return output
         dull = flat_groups(output["advantages"], self._group)
         # Without a token that counts a group takes no pass and adds nothing to the loss.
         self._metrics["train"]["dropped_groups"].append(dull.float().mean().item())
         output["completion_mask"][dull.repeat_interleave(self._group)] = 0
         return self._count_tokens(output)
+
+    def _note_idle(self, output: Batch) -> None:
+        """Log whether there is nothing to learn from the rollouts of all processes, and say so at times."""
+        advantages, mask = output["advantages"], output["completion_mask"].any(1)
+        gather = self.accelerator.gather
+        why = nothing_to_learn(gather(advantages), gather(mask)[:, None])
+        for reason in IDLE:
+            self._metrics["train"][f"nothing_to_learn/{reason}"].append(float(reason == why))
+        if why and self.accelerator.is_main_process:
+            self._idle += 1
+            if self._idle % SAID_EVERY == 1:
+                say_idle(self.config, self.state.global_step + 1, why, self._scored)
 
     def _readable(self, example: Batch) -> Batch:
         """Return the question, or another one in place of one whose audio cannot be read."""
@@ -274,7 +294,9 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
     ) -> Tensor:
         given = [example | self._columns[example["row"]] for example in inputs]
         rewards = super()._calculate_rewards(given, prompts, completions, completion_ids)
-        self._watched.raise_faults(rewards, self.state.global_step + 1)
+        self._watched.raise_faults(
+            rewards, self.state.global_step + 1, [example["question_id"] for example in inputs]
+        )
         # TRL gathers the rewards of all processes; these are the own ones.
         start = self.accelerator.process_index * len(prompts)
         own = rewards[start : start + len(prompts)].tolist()
@@ -287,8 +309,12 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
                 "answer": example["answer"],
                 "completion": completion,
                 "completion_length": len(ids),
-                "rewards": dict(zip(self.reward_func_names, values, strict=True)),
-                "reward": float((np.array(values) * weights).sum()),
+                # None where a reward does not apply, as its function returned it.
+                "rewards": {
+                    name: None if math.isnan(value) else value
+                    for name, value in zip(self.reward_func_names, values, strict=True)
+                },
+                "reward": float(np.nansum(np.array(values) * weights)),
             }
             for example, completion, ids, values in zip(inputs, completions, completion_ids, own, strict=True)
         ]

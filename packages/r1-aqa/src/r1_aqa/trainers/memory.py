@@ -19,6 +19,8 @@ VALUES_KEPT = 34
 pass (Korthikanti et al., arXiv:2205.05198, without attention maps)."""
 TOKENS_A_SECOND = 25
 """Audio tokens of Qwen2-Audio; other families have 8 to 50."""
+UNLIMITED_SECONDS = 600.0
+"""Sound that is counted on where neither the settings nor the model limit it."""
 QUESTION_TOKENS = 100
 """Tokens of a question with its options and the chat around it."""
 ANSWER_TOKENS = 16
@@ -59,7 +61,8 @@ def estimate_memory(llm: AudioLLM, config: TrainConfig) -> MemoryEstimate:
     weights = sum(p.numel() * p.element_size() for p in parameters)
     trained = [p for p in parameters if p.requires_grad]
     text: Any = llm.model.config.get_text_config()  # type: ignore[union-attr, operator]
-    prompt = int(config.sound.max_seconds * TOKENS_A_SECOND) + QUESTION_TOKENS
+    heard = min(config.sound.limit, llm.max_seconds, UNLIMITED_SECONDS)
+    prompt = int(heard * TOKENS_A_SECOND) + QUESTION_TOKENS
     grpo = config if isinstance(config, GRPOTrainConfig) else None
     answer = grpo.num_rollouts * grpo.max_new_tokens if grpo else ANSWER_TOKENS
     # With sharing a prompt is read once, else in front of each of its rollouts.

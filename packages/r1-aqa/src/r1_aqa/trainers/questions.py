@@ -37,10 +37,10 @@ def usable_questions(config: TrainConfig) -> list[Question]:
     """
     good, bad, faults = [], [], dict[Path, str | None]()
     for question in read_all(config.data.train):
-        if not question.fault and question.audio not in faults:
-            faults[question.audio] = audio_fault(question.audio, config.sound)
+        audios = () if question.fault else question.audios
+        faults |= {audio: audio_fault(audio, config.sound) for audio in audios if audio not in faults}
         no_answer = "no answer" if question.answer is None else None
-        why = question.fault or faults[question.audio] or no_answer
+        why = question.fault or next(filter(None, map(faults.get, audios)), no_answer)
         if why:
             bad.append((question, why))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.trainers.finite import TrainingError, are_finite, name_questions, require_finite_weights
+from r1_aqa.trainers.sharding import is_sharded, set_up_sharding, whole_weights
 
 REMEDY = (
     "the weights have not taken this update. Look at these questions, lower learning_rate or max_grad_norm, "
@@ -30,6 +32,20 @@ class ResumableTrainer(Trainer):
     prompts: EncodedPrompts
     _losses: tuple[tuple[list[int], Tensor], ...] = ()
     _saved_step = -1
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Refuse a launcher's settings that would fail late."""
+        super().create_accelerator_and_postprocess()
+        set_up_sharding(self.accelerator)
+
+    @property
+    def is_sharded(self) -> bool:
+        """Return whether this process holds a part of the weights only."""
+        return is_sharded(self.accelerator)
+
+    def whole_weights(self) -> AbstractContextManager[nn.Module]:
+        """Return a block, entered by all processes, in which the yielded model can be called in any way."""
+        return whole_weights(self.model_wrapped, self.accelerator)
 
     def note_loss(self, rows: list[int], loss: Tensor) -> Tensor:
         """Remember the loss of a pass and the rows of its questions until the update; return it."""

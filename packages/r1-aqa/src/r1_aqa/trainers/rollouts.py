@@ -35,6 +35,19 @@ def flat_groups(advantages: Tensor, group: int) -> Tensor:
     return (advantages.view(-1, group).abs() < NO_ADVANTAGE).all(1)
 
 
+def nothing_to_learn(advantages: Tensor, mask: Tensor) -> str:
+    """Return why rollouts teach nothing, `equal_rewards` or `all_cut`; empty if they teach something.
+
+    Args:
+        advantages: `(rollouts,)`.
+        mask: `(rollouts, length)`, 1 for tokens that count: none of a rollout that was cut and is ignored.
+    """
+    differs = advantages.abs() >= 1e-6  # see `flat_groups`
+    if not differs.any():
+        return "equal_rewards"
+    return "" if (differs & mask.any(1)).any() else "all_cut"
+
+
 def replace_groups(
     batch: dict[str, Any], groups: Tensor, found: dict[str, Any], size: int, pad_token_id: int
 ) -> dict[str, Any]:
@@ -95,7 +108,7 @@ class RolloutLog:
         number = len(list(self.folder.glob(f"step-{step:06d}-*.parquet")))
         path = self.folder / f"step-{step:06d}-{number:02d}.parquet"
         memory = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([_flatten(step, row) for row in rows]), memory)
+        pq.write_table(_table([_flatten(step, row) for row in rows]), memory)
         write_atomically(path, memory.getvalue())
         return path
 
@@ -116,6 +129,16 @@ def read_rollouts(folder: str | Path) -> list[dict[str, Any]]:
     if not parts:
         raise FileNotFoundError(f"{folder} has no rollouts (step-*.parquet); give the folder of a training")
     return [row for path, _ in parts for row in pq.read_table(path).to_pylist()]
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Return rows as a table whose types are those of every other part."""
+    table = pa.Table.from_pylist(rows)
+    for place, field in enumerate(table.schema):
+        # A reward that applies to no rollout of this part would have a type of its own.
+        if pa.types.is_null(field.type) and field.name.startswith("reward."):
+            table = table.set_column(place, field.name, table[field.name].cast(pa.float64()))
+    return table
 
 
 def _flatten(step: int, row: dict[str, Any]) -> dict[str, Any]:

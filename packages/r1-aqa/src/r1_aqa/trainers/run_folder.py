@@ -43,6 +43,8 @@ FREE_TO_CHANGE = ENDS | {
     "logging_steps",
     "keep_checkpoints",
     "data.cache_gigabytes",
+    "vllm_host",
+    "vllm_port",
 }
 """Settings that may differ when training resumes."""
 
@@ -180,7 +182,7 @@ def check_settings(config: TrainConfig, checkpoint: Path | None) -> None:
     path, is_finished = config.out / "config.json", (config.out / "finished.json").is_file()
     if not path.is_file() or not (checkpoint or is_finished):
         return
-    if changed := changes(read_object(path), to_plain(asdict(config)), free=FREE_TO_CHANGE):
+    if changed := _changes(read_object(path), config, FREE_TO_CHANGE):
         raise ValueError(
             f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
             "give another --out, or the same settings to resume"
@@ -190,6 +192,10 @@ def check_settings(config: TrainConfig, checkpoint: Path | None) -> None:
             f"{config.out} holds a finished training without the checkpoint that more updates could go on "
             "from; give another --out"
         )
+
+
+def _changes(before: dict[str, Any], config: TrainConfig, free: set[str]) -> list[str]:
+    return changes(before, to_plain(asdict(config)), free=free, whole=("trl",))
 
 
 def forget_training(out: Path) -> None:
@@ -244,7 +250,7 @@ def read_result(config: TrainConfig) -> TrainResult | None:
     found = read_object(path)
     if not {"settings", "model", "accuracy", "steps"} <= found.keys():
         raise ValueError(f"{path} is no result of a training; remove it")
-    if changes(found["settings"], to_plain(asdict(config)), free=FREE_TO_CHANGE - ENDS):
+    if _changes(found["settings"], config, FREE_TO_CHANGE - ENDS):
         return None
     logger.info("%s is finished", config.out)
     # By its name in the folder, which may have moved.

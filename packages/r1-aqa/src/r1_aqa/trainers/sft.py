@@ -18,11 +18,15 @@ from torch import Tensor, nn
 from trl import SFTConfig, SFTTrainer
 
 from r1_aqa.config.model import PromptStyle
+from r1_aqa.config.train import TrainConfig
 from r1_aqa.models.audio_llm import AudioLLM, unwrap
 from r1_aqa.models.log_probs import completion_logits
+from r1_aqa.models.packing import packed_logits
 from r1_aqa.models.prompt import format_target
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.trainers.curriculum import CurriculumSampler
 from r1_aqa.trainers.resumable import ResumableTrainer
+from r1_aqa.trainers.trl_settings import trl_values
 
 IGNORED = -100
 """Label of positions that are not taught."""
@@ -36,7 +40,12 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         prompts: the training questions.
         targets: ids of the answers, with the end of the turn.
         args: settings of TRL.
+        easy: how easy each question is, for a curriculum; None: shuffled.
+        packing: whether short questions share a row; the loss is the same.
         **kwargs: `callbacks`, `optimizers`, `eval_dataset` of TRL.
+
+    Raises:
+        ValueError: this model cannot be trained on packed rows.
     """
 
     def __init__(
@@ -46,9 +55,14 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         targets: Sequence[Sequence[int]],
         *,
         args: SFTConfig,
+        easy: Sequence[float] | None = None,
+        packing: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.llm, self.prompts = llm, prompts
+        self.llm, self.prompts, self.easy = llm, prompts, easy
+        if packing:
+            require_packable(llm)
+        self._logits = packed_logits if packing else completion_logits
         # The data set is rows; TRL would tokenize texts.
         args.dataset_kwargs = {"skip_prepare_dataset": True}
         args.remove_unused_columns = False
@@ -68,6 +82,11 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         self._signature_columns = ["row", "target", "labels"]  # type: ignore[assignment]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.easy is None:
+            return super()._get_train_sampler(train_dataset)
+        return CurriculumSampler(self.easy, seed=self.args.seed)
 
     def _collate(self, examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
         """Return a batch, with other questions in place of those whose audio cannot be read."""
@@ -99,11 +118,40 @@ class AudioSFTTrainer(ResumableTrainer, SFTTrainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def _answer_logits(self, model: nn.Module, rows: list[int], labels: Tensor) -> Tensor:
-        prompts, index = self.prompts.distinct(rows, labels.device)
+        prompts, index = self.prompts.distinct(rows, labels.device, as_features=self.is_sharded)
         mask = (labels != IGNORED).long()
         # -100 is no token; masked positions may hold any.
         ids = labels.masked_fill(labels == IGNORED, self.llm.tokenizer.pad_token_id)
-        return completion_logits(replace(self.llm, model=model), prompts, index, ids, mask)
+        return self._logits(replace(self.llm, model=model), prompts, index, ids, mask)
+
+
+def sft_arguments(config: TrainConfig, **trainer_arguments: Any) -> SFTConfig:
+    """Return the settings in TRL's form.
+
+    Raises:
+        ValueError: `config.trl` has what TRL does not have, or what does not go with the other settings.
+    """
+    return SFTConfig(**trainer_arguments, **sft_settings(config), **trl_values(config))
+
+
+def sft_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return what settings of ours decide in TRL's fine-tuning, by TRL's names."""
+    return {
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+    }
+
+
+def require_packable(llm: AudioLLM) -> None:
+    """Refuse models whose attention or positions do not allow several questions in a row.
+
+    Raises:
+        ValueError: the message says why.
+    """
+    if not llm.family.plain_positions:
+        raise ValueError(f"packing: positions of {llm.family.model_class} are no plain count; leave it off")
+    if "flash" in str(getattr(llm.model.config, "_attn_implementation", "")):
+        raise ValueError("packing needs a mask that flash attention does not take; give model.attention sdpa")
 
 
 def make_sft_trainer(

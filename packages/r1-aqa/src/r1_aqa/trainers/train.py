@@ -6,6 +6,7 @@ OUT/best/                  the best model on the validation questions
 OUT/last/                  the model at the end
 OUT/log.jsonl              what was logged; OUT/curves.png shows it
 OUT/skipped.jsonl          questions that were skipped, and why
+OUT/silent_answers.jsonl   GRPO: answers without sound, for rewards that compare with them
 OUT/finished.json          the result, once the end is reached
 OUT/rollouts/              GRPO: every rollout with its rewards (`r1-aqa rollouts OUT`)
 """
@@ -17,14 +18,15 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate import PartialState
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
+from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import say_skipped
 from r1_aqa.files import write_json
@@ -50,6 +52,7 @@ from r1_aqa.trainers.callbacks import (
     Validation,
     save_model,
 )
+from r1_aqa.trainers.curriculum import easiness
 from r1_aqa.trainers.curves import write_curves
 from r1_aqa.trainers.questions import record_skipped, usable_questions, validation_questions
 from r1_aqa.trainers.resumable import FiniteUpdates, ResumableTrainer
@@ -62,12 +65,16 @@ from r1_aqa.trainers.run_folder import (
     sole_training,
     uses_cpu,
 )
-from r1_aqa.trainers.told import describe, say_cuts, truncated_rollouts
+from r1_aqa.trainers.silent_answers import COLUMN as SILENT_ANSWER
+from r1_aqa.trainers.silent_answers import SilentAnswers, needs_silent_answers
+from r1_aqa.trainers.told import describe, idle_updates, say_cuts, say_new_length, truncated_rollouts
 
 logger = logging.getLogger(__name__)
 
+Config = TypeVar("Config", bound=TrainConfig)
 
-def train_verb(config: TrainConfig) -> int:
+
+def train_verb(config: GRPOTrainConfig | SFTTrainConfig) -> int:
     """Train, print where the model is, and return 1 if questions were skipped."""
     result = train_grpo(config) if isinstance(config, GRPOTrainConfig) else train_sft(config)
     if PartialState().is_main_process:
@@ -89,14 +96,29 @@ def train_grpo(config: GRPOTrainConfig) -> TrainResult:
         TrainingError: a loss, gradient or reward is not finite.
         KeyboardInterrupt: after Ctrl-C, when everything is saved.
     """
+    config = typed(config)
     with sole_training(config):
         return read_result(config) or _train_grpo(config)
 
 
-def train_sft(config: TrainConfig) -> TrainResult:
+def train_sft(config: SFTTrainConfig) -> TrainResult:
     """Fine-tune on the right answers, or resume what was begun in `config.out`; errors as `train_grpo`."""
+    config = typed(config)
     with sole_training(config):
         return read_result(config) or _train_sft(config)
+
+
+def typed(config: Config) -> Config:
+    """Return the settings with TRL's further ones checked and typed; without such TRL is not imported.
+
+    Raises:
+        ValueError: TRL does not take them.
+    """
+    if not config.trl:
+        return config
+    from r1_aqa.trainers.trl_settings import with_checked_trl
+
+    return with_checked_trl(config)
 
 
 def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
@@ -104,20 +126,15 @@ def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
     from r1_aqa.trainers.grpo import grpo_arguments
     from r1_aqa.trainers.grpo_trainer import AudioGRPOTrainer
 
-    rewards = load_rewards(config.rewards)  # before the model, which may take minutes to load
+    # Before the model, which may take minutes to load.
+    rewards = load_rewards(
+        config.rewards, max_new_tokens=config.max_new_tokens, overlong_margin=config.overlong_margin
+    )
     llm, questions, checkpoint = begin(config)
-    require_columns(rewards, questions)
+    asks_in_silence = needs_silent_answers(rewards, questions)
+    require_columns(rewards, questions, made=[SILENT_ANSWER] if asks_in_silence else [])
     adapters, frozen = set_up(llm, config)
-    at_once = config.batch_size * config.gradient_accumulation_steps * PartialState().num_processes
-    if len(questions) < at_once:
-        # TRL drops what does not fill an update, so there would be none.
-        raise ValueError(f"an update takes {at_once} questions, there are {len(questions)}; lower batch_size")
-    if (rest := len(questions) % at_once) and PartialState().is_main_process:
-        logger.info(
-            "each pass over the questions leaves out %d of %d, others each time: they fill no update",
-            rest,
-            len(questions),
-        )
+    require_enough(config, len(questions))
     log = RolloutLog(config.out / "rollouts")
     trainer = AudioGRPOTrainer(
         llm,
@@ -128,15 +145,16 @@ def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
         on_rollouts=lambda step, rows: log.append(step, rows),
         peft_config=adapters,
     )
+    if asks_in_silence:
+        give = partial(trainer.give_column, SILENT_ANSWER)
+        trainer.add_callback(SilentAnswers(config, llm, questions, give))
     if checkpoint and trainer.is_world_process_zero():
         log.drop_after(checkpoint_step(checkpoint))
     return run(config, llm, trainer, checkpoint)
 
 
-def _train_sft(config: TrainConfig) -> TrainResult:
-    from trl import SFTConfig
-
-    from r1_aqa.trainers.sft import make_sft_trainer
+def _train_sft(config: SFTTrainConfig) -> TrainResult:
+    from r1_aqa.trainers.sft import make_sft_trainer, sft_arguments
 
     llm, questions, checkpoint = begin(config)
     adapters, _ = set_up(llm, config)
@@ -144,19 +162,21 @@ def _train_sft(config: TrainConfig) -> TrainResult:
         from peft import get_peft_model
 
         llm.model = get_peft_model(llm.model, adapters)
-    args = SFTConfig(
-        **trainer_arguments(config, len(questions)),
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-    )
+    args = sft_arguments(config, **trainer_arguments(config, len(questions)))
     prompts = encode(config, llm, questions, frozen=prompts_are_frozen(llm))
-    return run(config, llm, make_sft_trainer(llm, prompts, prompt=config.prompt, args=args), checkpoint)
+    easy = easiness(questions) if config.data.curriculum == "easy_first" else None
+    trainer = make_sft_trainer(
+        llm, prompts, prompt=config.prompt, args=args, easy=easy, packing=config.packing
+    )
+    return run(config, llm, trainer, checkpoint)
 
 
 def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
     """Return the model, the questions, and the checkpoint to resume from."""
     checkpoint = prepare_folder(config)
     questions = usable_questions(config)
+    if config.data.curriculum == "easy_first":
+        easiness(questions)  # before a model is loaded for minutes
     set_seed(config.seed)  # before the model: new adapters are random
     # Quantized weights are made on the GPU; all others go there when training begins.
     device = "cpu" if config.model.quantization == "none" else PartialState().device
@@ -180,6 +200,30 @@ def set_up(llm: AudioLLM, config: TrainConfig) -> tuple[Any, bool]:
     return lora_config(llm, config.model), config.model.freeze_encoder and config.model.freeze_projector
 
 
+def questions_at_once(config: GRPOTrainConfig) -> int:
+    """Return how many questions are sampled together, in all processes."""
+    passes = config.gradient_accumulation_steps * config.minibatches
+    return config.batch_size * passes * PartialState().num_processes
+
+
+def require_enough(config: GRPOTrainConfig, num_questions: int) -> None:
+    """Refuse fewer questions than are sampled together, and say how many of the others fill no sampling.
+
+    Raises:
+        ValueError: TRL drops what does not fill a sampling, so there would be no update.
+    """
+    at_once = questions_at_once(config)
+    if num_questions < at_once:
+        each = "an update takes" if config.minibatches == 1 else f"{config.minibatches} updates take"
+        raise ValueError(f"{each} {at_once} questions, there are {num_questions}; lower batch_size")
+    if (rest := num_questions % at_once) and PartialState().is_main_process:
+        logger.info(
+            "each pass over the questions leaves out %d of %d, others each time: they fill no update",
+            rest,
+            num_questions,
+        )
+
+
 def encode(
     config: TrainConfig, llm: AudioLLM, questions: Sequence[Question], *, frozen: bool
 ) -> EncodedPrompts:
@@ -201,7 +245,7 @@ def run(
     """Check that the model hears, train, save, draw the curves."""
     training = trainer.prompts
     validation = encode(config, llm, validation_questions(config), frozen=prompts_are_frozen(llm))
-    interrupt = SaveOnInterrupt(getattr(config, "updates_per_rollout", 1))
+    interrupt = SaveOnInterrupt(getattr(config, "updates_per_sampling", 1))
     progress, best = ShowProgress(), Validation(config, llm, trainer, validation)
     for callback in (ProgressCallback, PrinterCallback):  # which of them, depends on transformers' verbosity
         trainer.remove_callback(callback)
@@ -216,6 +260,9 @@ def run(
     if trainer.is_world_process_zero():
         describe(config, llm, len(training.questions))
     num_cut = say_cuts(config, training, validation)
+    if checkpoint:
+        total = count_updates(config, len(training.questions))
+        say_new_length(config, checkpoint, total, round(total * config.warmup_ratio))
     try:
         with suppress(NothingLeft):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -229,8 +276,12 @@ def run(
     result = TrainResult(config.out, model, best.accuracy, trainer.state.global_step)
     if trainer.is_world_process_zero():
         write_curves(config.out / "log.jsonl", config.out / "curves.png")
-        cut = {"num_cut": num_cut, "truncated_rollouts": truncated_rollouts(config)}
-        write_json(config.out / "finished.json", asdict(result) | cut | {"settings": asdict(config)})
+        told = {
+            "num_cut": num_cut,
+            "truncated_rollouts": truncated_rollouts(config),
+            "nothing_to_learn": idle_updates(config),
+        }
+        write_json(config.out / "finished.json", asdict(result) | told | {"settings": asdict(config)})
     return result
 
 
@@ -244,6 +295,8 @@ def count_updates(config: TrainConfig, num_questions: int) -> int:
     """Return the number of updates of the whole training."""
     if config.max_steps:
         return config.max_steps
+    if isinstance(config, GRPOTrainConfig):
+        return num_questions // questions_at_once(config) * config.updates_per_sampling * config.epochs
     # Divisions rounded up, as transformers counts an unfinished pass or update.
     passes = -(-num_questions // (config.batch_size * PartialState().num_processes))
     return math.ceil(-(-passes // config.gradient_accumulation_steps) * config.epochs)

@@ -1,0 +1,214 @@
+"""`r1-aqa prepare ... --audio_dependence PROBE...`: which questions can be answered without their sound.
+
+What the probes said is kept beside the output, question by question (`.probed.jsonl`), so that an interrupted
+command goes on where it was, and other shares or filters cost nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audio_common.strict_json import read_records
+
+from r1_aqa.config.prepare import (
+    PrepareAVQAConfig,
+    PrepareClipsConfig,
+    PrepareConfig,
+    PrepareQuestionsConfig,
+)
+from r1_aqa.data import prepare
+from r1_aqa.data.dependence import (
+    dependence_of,
+    is_marked_dependent,
+    luck,
+    option_probabilities,
+    options_of,
+    why_not_probed,
+    with_dependence,
+)
+from r1_aqa.data.questions import Question, QuestionError
+from r1_aqa.data.report import INDEPENDENT, UNPROBED, Reason, Report
+from r1_aqa.evaluators.statistics import interval
+from r1_aqa.files import append_line, is_stream, to_json, write_atomically
+from r1_aqa.output import Progress
+
+if TYPE_CHECKING:
+    from r1_aqa.models.option_scores import Probe
+
+logger = logging.getLogger(__name__)
+
+
+def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> int:
+    """Prepare questions, probing them where probes are named; exit code and errors as `data.prepare`'s."""
+    return prepare.prepare_verb(config, probe_rows if config.audio_dependence else None)
+
+
+def probe_rows(config: PrepareConfig, rows: prepare.Rows, report: Report) -> prepare.Rows:
+    """Return the questions to keep, with their columns; report those that are left out or cannot be probed.
+
+    Raises:
+        ValueError: a probe is no model that can be asked.
+    """
+    questions = [question for _, question in rows]
+    memory = ProbeMemory(None if is_stream(config.out) else config.out.with_suffix(".probed.jsonl"))
+    found = probe_questions(config.audio_dependence, questions, memory, device=config.device)
+    kept, probed = [], []
+    for (where, question), said in zip(rows, found, strict=True):
+        if isinstance(said, str):
+            reason = Reason(UNPROBED, f"not probed: {said}")
+            # Nobody knows whether it depends on its sound.
+            (report.skip if config.only_dependent else report.remark)(where, reason)
+            kept += [] if config.only_dependent else [(where, question)]
+            continue
+        question = with_dependence(question, said, config.dependence_share)
+        probed.append(question)
+        if config.only_dependent and not is_marked_dependent(question):
+            report.skip(where, Reason(INDEPENDENT, "answered without its sound"))
+        else:
+            kept.append((where, question))
+    report.audio_dependence = summarize(probed, config.dependence_share)
+    for line in describe(report.audio_dependence):
+        logger.info("%s", line)
+    return kept
+
+
+def probe_questions(
+    names: Sequence[str], questions: Sequence[Question], memory: ProbeMemory, *, device: str = "auto"
+) -> list[dict[str, list[float]] | str]:
+    """Return, for each question, the probability of each option by each probe, or why it cannot be probed.
+
+    Args:
+        names: the probes: hub ids, folders, runs.
+        questions: with options and known answers; others are not asked.
+        memory: what was found before.
+        device: where probes run.
+
+    Raises:
+        ValueError: a probe is no model that can be asked.
+    """
+    found: list[dict[str, list[float]] | str] = [why_not_probed(question) or {} for question in questions]
+    for name in names:
+        said = _ask(name, [q for q, f in zip(questions, found, strict=True) if f is not None], memory, device)
+        for row, question in enumerate(questions):
+            known = found[row]
+            if isinstance(known, dict):
+                answer = said[_key(question)]
+                found[row] = answer if isinstance(answer, str) else known | {name: answer}
+    return found
+
+
+def _ask(
+    name: str, questions: Iterable[Question], memory: ProbeMemory, device: str
+) -> Mapping[str, list[float] | str]:
+    """Return what a probe says to each question, by `_key`: probabilities, or why it cannot be asked."""
+    from r1_aqa.models.option_scores import load_probe, score_options, stamp_of
+    from r1_aqa.output import quiet_models
+
+    quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
+    known = memory.of(f"{name} {stamp_of(name)}")
+    asked = {_key(question): question for question in questions if not why_not_probed(question)}
+    waiting = {key: question for key, question in asked.items() if key not in known}
+    # A probe that has nothing left to say is not loaded.
+    probe: Probe | None = load_probe(name, device=device) if waiting else None
+    with Progress(f"Probing ({name})", len(asked), start=len(asked) - len(waiting)) as progress:
+        for key, question in waiting.items():
+            assert probe is not None
+            try:
+                said: Any = option_probabilities(score_options(probe, question)).tolist()
+            except QuestionError as error:
+                said = str(error)
+            known.add(key, said)
+            progress.advance()
+    return known
+
+
+def _key(question: Question) -> str:
+    """Return what two questions have in common that are the same to a probe."""
+    seen = [question.question, question.about_video, len(question.audios), *options_of(question)[0]]
+    return hashlib.sha256(to_json(seen)).hexdigest()[:32]
+
+
+class ProbeMemory:
+    """What probes said, in a JSON Lines file that grows; None keeps it for this command alone."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        if path is not None and path.is_file():
+            needed = {"probe", "question", "said"}
+            self.rows = [row for row in read_records(path) if needed <= row.keys()]
+            # Half a last line, left by a kill, is dropped before anything is appended.
+            write_atomically(path, b"".join(to_json(row) + b"\n" for row in self.rows))
+
+    def of(self, probe: str) -> ProbeAnswers:
+        """Return what one probe said."""
+        said = {row["question"]: row["said"] for row in self.rows if row["probe"] == probe}
+        return ProbeAnswers(self, probe, said)
+
+
+class ProbeAnswers(dict[str, Any]):
+    """What one probe said, by question; what is added is kept."""
+
+    def __init__(self, memory: ProbeMemory, probe: str, said: Mapping[str, Any]) -> None:
+        super().__init__(said)
+        self.memory, self.probe = memory, probe
+
+    def add(self, question: str, said: Any) -> None:
+        """Add what it says to a question."""
+        self[question] = said
+        if self.memory.path is not None:
+            append_line(self.memory.path, {"probe": self.probe, "question": question, "said": said})
+
+
+# -- shares ---------------------------------------------------------------------------------------------
+
+
+def summarize(questions: Sequence[Question], share: float) -> dict[str, Any]:
+    """Return the share of questions that depend on their audio, of all and of each data set.
+
+    Beside each share, `by_luck`: what it would be if the probes knew nothing.
+    """
+    groups: dict[str, list[Question]] = {}
+    for question in questions:
+        groups.setdefault(question.dataset or "", []).append(question)
+    names = {name: _share(group, share) for name, group in groups.items()} if len(groups) > 1 else {}
+    return {"all": _share(questions, share) if questions else None, "by_dataset": names}
+
+
+def _share(questions: Sequence[Question], share: float) -> dict[str, Any]:
+    columns = [dependence_of(question) or {} for question in questions]
+    clips = [str(question.audio) for question in questions]
+    found = asdict(interval([is_marked_dependent(question) for question in questions], clips))
+    lucky = [
+        luck(len(column["probes"]), len(options_of(question)[0]), share)
+        for question, column in zip(questions, columns, strict=True)
+    ]
+    probes = {name for column in columns for name in column["probes"]}
+    right = {name: _accuracy(questions, name) for name in sorted(probes)}
+    return found | {"by_luck": 1 - sum(lucky) / len(lucky), "probability": right}
+
+
+def _accuracy(questions: Sequence[Question], probe: str) -> float:
+    """Return the mean probability that a probe gives the right option."""
+    own = [(dependence_of(question) or {})["probes"][probe] for question in questions]
+    return sum(own) / len(own)
+
+
+def describe(shares: dict[str, Any]) -> list[str]:
+    """Return a line for the screen for all questions and for each data set."""
+    if shares["all"] is None:
+        return ["no question could be probed: none has both options and an answer"]
+    lines = [_describe("questions", shares["all"])]
+    return lines + [_describe(name or "no data set", found) for name, found in shares["by_dataset"].items()]
+
+
+def _describe(name: str, found: dict[str, Any]) -> str:
+    return (
+        f"{name}: {found['value']:.1%} of {found['count']} depend on their audio ({found['low']:.1%} to "
+        f"{found['high']:.1%}; {found['by_luck']:.1%} if the probes knew nothing)"
+    )

@@ -1,0 +1,150 @@
+"""`prepare --audio_dependence`: columns, filter, shares; the same file whatever interrupted it."""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from r1_aqa.cli import main
+from r1_aqa.config.prepare import PrepareQuestionsConfig
+from r1_aqa.data.dependence import dependence_of, is_marked_dependent
+from r1_aqa.data.questions import Question, write_questions
+from r1_aqa.data.readers import read_questions
+from r1_aqa.data.report import Report
+from r1_aqa.evaluators.dependence import probe_rows
+from r1_aqa.models import option_scores
+
+
+class Reader:
+    """A probe that knows an option when the question says it, and else likes what stands first."""
+
+    asked = 0
+    fails_after = 10**9
+
+    def score(self, question: Question, orders: Sequence[Sequence[str]]) -> list[list[float]]:
+        type(self).asked += 1
+        if self.asked > self.fails_after:
+            raise KeyboardInterrupt
+        return [
+            [float(place == 0) + 5 * (option in question.question) for place, option in enumerate(order)]
+            for order in orders
+        ]
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> type[Reader]:
+    Reader.asked, Reader.fails_after = 0, 10**9
+    monkeypatch.setattr(option_scores, "load_probe", lambda name, device: Reader())
+    monkeypatch.setattr(option_scores, "stamp_of", lambda name: "1")
+    return Reader
+
+
+@pytest.fixture
+def questions() -> list[Question]:
+    """Three that do not say their answer, three that do, one without options."""
+    options = ("rain", "wind", "fire")
+    plain = [
+        Question(id=f"plain-{i}", audio=Path("a.wav"), question="What is heard?", choices=o, answer=o[i])
+        for i, o in enumerate([options, options[::-1], (*options, "a dog")])
+    ]
+    leaky = [replace(q, id=f"leaky-{i}", question=f"It is {q.answer}. What?") for i, q in enumerate(plain)]
+    return [
+        *(replace(question, dataset="plain") for question in plain),
+        *(replace(question, dataset="leaky", audio=Path("b.wav")) for question in leaky),
+        replace(plain[0], id="free", choices=()),
+    ]
+
+
+@pytest.fixture
+def probe(questions: list[Question], tmp_path: Path) -> Callable[..., tuple[list[Question], Report]]:
+    def run(name: str = "out", **changes: Any) -> tuple[list[Question], Report]:
+        report = Report()
+        rows = [(f"q.jsonl:{number}", question) for number, question in enumerate(questions, 1)]
+        known = {
+            "source": Path("q.jsonl"),
+            "out": tmp_path / f"{name}.jsonl",
+            "audio_dependence": ("reader",),
+        }
+        kept = probe_rows(PrepareQuestionsConfig(**known | changes), rows, report)
+        return [question for _, question in kept], report
+
+    return run
+
+
+def test_questions_that_the_text_answers_are_found(
+    probe: Callable, reader: type[Reader], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        found, report = probe()
+    assert len(found) == 7
+    assert [q.id for q in found if is_marked_dependent(q)] == ["plain-0", "plain-1", "plain-2"]
+    assert dependence_of(found[-1]) is None
+    shares = report.audio_dependence
+    assert shares is not None
+    assert (shares["all"]["value"], shares["all"]["count"]) == (0.5, 6)
+    assert {name: share["value"] for name, share in shares["by_dataset"].items()} == {"plain": 1, "leaky": 0}
+    assert shares["all"]["by_luck"] == pytest.approx(1 - (4 / 3 + 2 / 4) / 6)
+    assert "questions: 50.0% of 6 depend on their audio" in caplog.text
+    assert "leaky: 0.0% of 3" in caplog.text
+    assert [(problem.where, problem.message) for problem in report.problems] == [
+        ("q.jsonl:7", "not probed: it has no options")
+    ]
+
+
+def test_only_dependent_keeps_those_and_lists_the_others(probe: Callable, reader: type[Reader]) -> None:
+    found, report = probe(only_dependent=True)
+    assert [question.id for question in found] == ["plain-0", "plain-1", "plain-2"]
+    assert report.reasons == {"answered without its sound": 3, "not probed": 1}
+
+
+def test_an_interrupted_probing_goes_on_to_the_same_file(
+    probe: Callable, reader: type[Reader], tmp_path: Path
+) -> None:
+    whole, _ = probe("whole")
+    reader.asked, reader.fails_after = 0, 4
+    with pytest.raises(KeyboardInterrupt):
+        probe("parts")
+    with (tmp_path / "parts.probed.jsonl").open("ab") as file:
+        file.write(b'{"probe": "reader 1", "quest')  # half a line
+    reader.asked, reader.fails_after = 0, 10**9
+    assert probe("parts")[0] == whole
+    assert reader.asked == 2
+    kept = [(tmp_path / f"{name}.probed.jsonl").read_bytes() for name in ("whole", "parts")]
+    assert kept[0] == kept[1]
+
+
+def test_a_probe_that_changed_is_asked_anew(
+    probe: Callable, reader: type[Reader], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe()
+    found, _ = probe(dependence_share=1.0)
+    assert reader.asked == 6
+    assert (dependence_of(found[3]) or {})["answered"] == 1.0
+    monkeypatch.setattr(option_scores, "stamp_of", lambda name: "2")
+    probe()
+    assert reader.asked == 12
+
+
+def test_the_command_probes_with_models(
+    tmp_path: Path, tiny_model_folder: Path, ask_about_scenes: Callable[[Path, Iterable[int]], list[Question]]
+) -> None:
+    write_questions(tmp_path / "questions.jsonl", ask_about_scenes(tmp_path, [0]))
+    words = ["prepare", "questions", str(tmp_path / "questions.jsonl"), "--out", str(tmp_path / "out.jsonl")]
+    main([*words, "--no_check_sound", "--audio_dependence", str(tiny_model_folder), "--device", "cpu"])
+    for question in read_questions(tmp_path / "out.jsonl"):
+        column = dependence_of(question) or {}
+        assert 0 <= column["probes"][str(tiny_model_folder)] == column["probability"] <= 1
+    report = json.loads((tmp_path / "out.report.json").read_text())
+    assert report["audio_dependence"]["all"]["count"] == 2
+
+
+def test_impossible_settings_are_refused(probe: Callable) -> None:
+    with pytest.raises(ValueError, match="only_dependent needs probes"):
+        probe(audio_dependence=(), only_dependent=True)
+    with pytest.raises(ValueError, match="dependence_share must be in"):
+        probe(dependence_share=0.0)
+    with pytest.raises(ValueError, match="names a probe twice"):
+        probe(audio_dependence=("a", "a"))
