@@ -16,6 +16,13 @@ from audio_common.scenes.text import caption, questions
 
 RATE = 16_000
 SECONDS = 3.0
+LETTERED = """{{ question }}
+{% for letter, choice in lettered %}
+({{ letter }}) {{ choice }}
+{% endfor %}
+Answer with the letter.
+"""
+"""A prompt of one's own."""
 
 
 def make_inputs(folder: Path) -> None:
@@ -26,6 +33,7 @@ def make_inputs(folder: Path) -> None:
     make_mmau(folder)
     make_manifest(folder)
     make_swift(folder)
+    (folder / "lettered.jinja").write_text(LETTERED, encoding="utf-8")
 
 
 def write_scene(path: Path, seed: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.model import ModelConfig
@@ -73,7 +73,12 @@ def _quickstart(config: QuickstartConfig) -> QuickstartResult:
     remove_leftovers(out)
     if not (out / "base").is_dir():
         texts = tokenizer_texts(files[0])
-        sizes = {"max_seconds": 3, "width": 128, "encoder_width": 96, "tags": ("<answer>", "</answer>")}
+        sizes: dict[str, Any] = {
+            "max_seconds": 3,
+            "width": 128,
+            "encoder_width": 96,
+            "tags": ("<answer>", "</answer>"),
+        }
         replace_folder(
             out / "base", lambda folder: create_tiny_audio_llm(folder, texts, **sizes, seed=config.seed)
         )

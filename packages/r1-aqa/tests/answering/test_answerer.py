@@ -17,6 +17,7 @@ from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.template import PromptTemplate
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,47 @@ def test_the_verb_prints_json(
     )
     found = answer(config)
     assert json.loads(capsys.readouterr().out)["completion"] == found.completion
+
+
+def test_a_question_may_be_about_several_sounds(
+    tiny_model_folder: Path, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answerer = Answerer.from_pretrained(tiny_model_folder, device="cpu")
+    samples = render(random_scene(5, num_events=2, seconds=2.5))
+    soundfile.write(tmp_path / "other.wav", samples, 16_000, subtype="FLOAT")
+    asked = Question(
+        id="1", audio=clip, further_audio=(tmp_path / "other.wav",), question="Same?", choices=("yes", "no")
+    )
+    (expected,) = answerer.answer_all([asked], max_new_tokens=4)
+    one = answerer.answer(
+        clip, "Same?", ("yes", "no"), further_audio=[tmp_path / "other.wav"], max_new_tokens=4
+    )
+    each = answerer.answer([clip, clip], "Same?", ("yes", "no"), further_audio=[samples], max_new_tokens=4)
+    assert one == each[0] == each[1] == expected
+    config = AnswerConfig(
+        audio=clip,
+        question="Same?",
+        choices=("yes", "no"),
+        further_audio=(tmp_path / "other.wav",),
+        model=str(tiny_model_folder),
+        max_new_tokens=4,
+        device="cpu",
+    )
+    assert answer(config) == expected
+    with pytest.raises(AudioError, match=r"further_audio\[0\]: "):
+        answerer.answer(clip, "Same?", further_audio=[np.zeros(0)])
+    with pytest.raises(TypeError, match="further_audio: expected several sounds, got one str"):
+        answerer.answer(clip, "Same?", further_audio="b.wav")
+
+
+def test_a_prompt_of_ones_own_is_used(tiny_model_folder: Path, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "bare.jinja").write_text("{{ question }}")
+    answerer = Answerer.from_pretrained(tiny_model_folder, device="cpu")
+    template = PromptTemplate.read(tmp_path / "bare.jinja")
+    # The bare question is what a free question is asked as without a template, too.
+    bare = answerer.answer(clip, "What?", max_new_tokens=6)
+    found = answerer.answer(clip, "What?", ("a dog", "rain"), template=template, max_new_tokens=6)
+    assert found.completion == bare.completion
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

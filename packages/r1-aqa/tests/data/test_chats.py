@@ -55,6 +55,24 @@ def test_a_chat_is_a_question_about_its_sound(tmp_path: Path, row: dict[str, Any
     assert question.audio == tmp_path / "a.wav"
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<audio><audio>Same?", "Same?"),
+        ("Same?\n<audio> <audio>", "Same?"),
+        ("Is <audio> louder than <audio>?", "Is Audio 1 louder than Audio 2?"),
+        ("First <audio>, then <audio>. Same?", "First Audio 1, then Audio 2. Same?"),
+    ],
+)
+def test_a_chat_about_several_sounds_names_those_in_its_midst(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    row = {"messages": [USER | {"content": text}, REPLY], "audios": ["a.wav", "b.wav"]}
+    question = read(tmp_path, row)
+    assert question.question == expected
+    assert question.audios == (tmp_path / "a.wav", tmp_path / "b.wav")
+
+
 def test_options_in_the_text_become_choices(tmp_path: Path) -> None:
     text = "<audio>What is heard?\nOptions:\n(A) a dog\n(B) rain"
     row = {"messages": [USER | {"content": text}], "audios": ["a.wav"], "solution": "<answer>B</answer>"}

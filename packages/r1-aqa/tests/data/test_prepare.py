@@ -173,6 +173,32 @@ def test_no_recording_is_in_training_and_validation() -> None:
     assert not {q.audio for q in training} & {q.audio for q in validation}
 
 
+def test_sounds_of_one_question_stay_together() -> None:
+    asked = [
+        Question(id=str(n), audio=Path(f"{n}.wav"), question="?", further_audio=(Path(f"{n + 1}.wav"),))
+        for n in (0, 1, 2, 10, 20, 30, 31, 40)
+    ]
+    training, validation = split_recordings(asked, 0.4, seed=0)
+    assert training
+    assert validation
+    heard = [{audio for question in part for audio in question.audios} for part in (training, validation)]
+    assert not heard[0] & heard[1]
+    assert len({question.id in {"0", "1", "2"} for question in training if int(question.id) < 10}) <= 1
+
+
+def test_a_question_is_as_good_as_its_worst_sound(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        scene(tmp_path / f"{name}.wav", seed)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    pairs = (["a.wav", "b.wav"], ["b.wav", "a.wav"], ["a.wav", "silent.wav"], ["a.wav", "gone.wav"])
+    rows = [{"id": str(n), "audio": pair, "question": "Same?"} for n, pair in enumerate(pairs)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out" / "q.jsonl"
+    report = prepare_questions(PrepareQuestionsConfig(source=tmp_path / "q.jsonl", out=out, audio=tmp_path))
+    assert [reason.kind.name for reason in report.skipped] == ["silent", "missing"]
+    assert [[audio.name for audio in q.audios] for q in read_questions(out)] == [*map(list, pairs[:2])]
+
+
 def test_a_sound_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scene(tmp_path / "a.wav", 0)
     first = check_sounds([path, path], CheckMemory(tmp_path / "journal.jsonl"))

@@ -57,6 +57,7 @@ class Answerer:
         *,
         dtype: str = "auto",
         device: str = "auto",
+        family: str | None = None,
         sound: SoundConfig | None = None,
         decode_limits: DecodeLimits | None = None,
     ) -> Answerer:
@@ -66,6 +67,7 @@ class Answerer:
             source: e.g. `mispeech/r1-aqa`; adapters name their base, of a run the best model is taken.
             dtype: float32, bfloat16, float16; `auto`: bfloat16 on a GPU, float32 without.
             device: cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one.
+            family: `FILE.py:NAME`, a `Family` of one's own; None: a kind of model that is known here.
             sound: how audio is read; None: as long as the model hears, 30 s or more.
             decode_limits: time and memory that decoding a file may take, in processes of its own; None: it is
                 decoded in this process, without limits.
@@ -73,7 +75,7 @@ class Answerer:
         Raises:
             ValueError: not an audio LLM that is known here.
         """
-        return cls(load_for_answers(source, dtype=dtype, device=device), sound, decode_limits)
+        return cls(load_for_answers(source, dtype=dtype, device=device, family=family), sound, decode_limits)
 
     @overload
     def answer(
@@ -147,7 +149,9 @@ class Answerer:
         sounds, are_many = one_or_many(audio)
         if isinstance(further_audio, str | bytes | os.PathLike):
             raise TypeError(f"further_audio: expected several sounds, got one {type(further_audio).__name__}")
-        names, given, unreadable = self._name_sounds([*sounds, *further_audio], sample_rate)
+        labels = [f"audio[{number}]" for number in range(len(sounds))] if len(sounds) > 1 else [""]
+        labels += [f"further_audio[{number}]" for number in range(len(further_audio))]
+        names, given, unreadable = self._name_sounds([*sounds, *further_audio], labels, sample_rate)
         questions = [
             Question(
                 id=str(row),
@@ -220,7 +224,7 @@ class Answerer:
         return answers
 
     def _name_sounds(
-        self, sounds: Sequence[Sound], sample_rate: int
+        self, sounds: Sequence[Sound], labels: Sequence[str], sample_rate: int
     ) -> tuple[list[Path], dict[Path, np.ndarray], dict[Path, str]]:
         """Return a path for each sound, the samples of those that are not files, and why others have none."""
         names, given, unreadable = [], dict[Path, np.ndarray](), dict[Path, str]()
@@ -234,7 +238,7 @@ class Answerer:
                 given[names[-1]] = np.asarray(waveform, dtype=np.float32)
             except AudioError as error:
                 # Of several sounds the message must say which.
-                unreadable[names[-1]] = f"audio[{number}]: {error}" if len(sounds) > 1 else str(error)
+                unreadable[names[-1]] = f"{labels[number]}: {error}" if labels[number] else str(error)
         return names, given, unreadable
 
     @torch.inference_mode()

@@ -14,7 +14,7 @@ from r1_aqa.data.options import take_letters_off
 from r1_aqa.files import is_stream, write_json
 from r1_aqa.lock import hold_outputs
 from r1_aqa.models.run_folder import say_sound_changes
-from r1_aqa.models.template import PromptTemplate
+from r1_aqa.models.template import read_template
 from r1_aqa.output import printable
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ def _answer(config: AnswerConfig) -> Answer:
         config.model,
         dtype=config.dtype,
         device=config.device,
+        family=config.family,
         sound=config.sound,
         decode_limits=DecodeLimits(seconds=config.decode_seconds, megabytes=config.decode_megabytes),
     )
@@ -52,7 +53,7 @@ def _answer(config: AnswerConfig) -> Answer:
         config.choices,
         further_audio=config.further_audio,
         prompt=config.prompt,
-        template=PromptTemplate.read(config.template) if config.template else None,
+        template=read_template(config.template),
         max_new_tokens=config.max_new_tokens,
         temperature=config.temperature,
     )

@@ -67,6 +67,9 @@ class TrainConfig:
     """How audio is read."""
     prompt: PromptStyle = "answer"
     """`choices`, `answer`, `think`: the paper's prompts 1, 2, 3; `think_short` bounds the thinking."""
+    template: Path | None = None
+    """File with a prompt of one's own in Jinja's language, as `evaluate` takes it; `prompt` then only says if
+    fine-tuning teaches answers in tags."""
     epochs: int = 1
     """Passes over the training questions."""
     max_steps: int | None = None

@@ -36,7 +36,7 @@ from r1_aqa.lock import sole_writer
 from r1_aqa.models.asked import AskedQuestions
 from r1_aqa.models.generation import answer_questions
 from r1_aqa.models.run_folder import find_model
-from r1_aqa.models.template import PromptTemplate
+from r1_aqa.models.template import PromptTemplate, read_template
 from r1_aqa.output import Progress
 from r1_aqa.rewards.matching import choose_window
 
@@ -81,7 +81,7 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
         logger.info("%d of %d questions are asked (--limit)", len(benchmark.questions), benchmark.num_in_file)
     # The model that a run's folder means today is noted, for it may mean another one tomorrow.
     config = replace(config, model=find_model(config.model) if config.model else None)
-    template = PromptTemplate.read(config.template) if config.template else None
+    template = read_template(config.template)
     require_same_run(config, benchmark, template)
     engine = make_engine(config, template, benchmark.questions, decoder)
     file = PredictionFile(config.out / "predictions.jsonl")

@@ -20,6 +20,7 @@ from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import SAMPLE_RATE
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
+from r1_aqa.models.template import PromptTemplate
 
 SECONDS = 2.0
 SILENCE = Path("silence")
@@ -32,6 +33,7 @@ def silent_prompts(
     questions: Sequence[Question],
     *,
     style: PromptStyle,
+    template: PromptTemplate | None = None,
     clips: LRUCache[Tensor] | None = None,
 ) -> EncodedPrompts:
     """Return the questions with silence in place of their sounds, each prompt encoded alone.
@@ -40,6 +42,7 @@ def silent_prompts(
         llm: whose weights stay as they are meanwhile.
         questions: of any sound; it is not read.
         style: of the prompts.
+        template: their layout, in place of a style.
         clips: the encoder's output from an earlier call.
     """
     samples = np.zeros(int(SECONDS * SAMPLE_RATE), dtype=np.float32)
@@ -48,6 +51,7 @@ def silent_prompts(
         [_muted(question) for question in questions],
         sound=SoundConfig(max_seconds=SECONDS),
         style=style,
+        template=template,
         frozen=True,
         cache_bytes=CACHE_BYTES,
         one_by_one=True,

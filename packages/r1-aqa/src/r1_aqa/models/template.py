@@ -87,6 +87,11 @@ class PromptTemplate:
         return environment.from_string(self.text)
 
 
+def read_template(path: Path | None) -> PromptTemplate | None:
+    """Return the template that settings name; None where they name none."""
+    return PromptTemplate.read(path) if path else None
+
+
 def letter_of(number: int) -> str:
     """Return the letter of an option by its number from 0: A to Z, then AA, AB, ...
 

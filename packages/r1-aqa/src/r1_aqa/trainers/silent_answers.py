@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from audio_common.strict_json import read_records
 from transformers import TrainerCallback
 
@@ -25,6 +26,7 @@ from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.generation import answer_batch
 from r1_aqa.models.option_scores import stamp_of
 from r1_aqa.models.silence import silent_prompts
+from r1_aqa.models.template import read_template
 from r1_aqa.output import Progress
 from r1_aqa.rewards.rewards import is_correct
 
@@ -59,6 +61,7 @@ class SilentAnswers(TrainerCallback):
         give: Callable[[list[str]], object],
     ) -> None:
         self.config, self.llm, self.give = config, llm, give
+        self.template = read_template(config.template)
         self.questions = list(questions)
         self.file = config.out / f"{COLUMN}s.jsonl"
 
@@ -73,6 +76,8 @@ class SilentAnswers(TrainerCallback):
         # What another model said is of no use, but in the middle the model of the start is known by its file.
         stamp = None if is_begun else stamp_of(self.config.init_from)
         known = read_answers(self.file, stamp)
+        # All processes have read the same before the first of them writes: they answer the same batches.
+        PartialState().wait_for_everyone()
         if is_begun and (missing := [key for key in keys if key not in known]):
             raise ValueError(
                 f"{self.file} lacks the answers in silence to {len(missing)} of {len(keys)} questions, and "
@@ -104,7 +109,11 @@ class SilentAnswers(TrainerCallback):
                 if not waiting:
                     continue
                 prompts = silent_prompts(
-                    self.llm, [asked[key] for key in batch], style=self.config.prompt, clips=clips
+                    self.llm,
+                    [asked[key] for key in batch],
+                    style=self.config.prompt,
+                    template=self.template,
+                    clips=clips,
                 )
                 clips = prompts.clips
                 rows = [row for row in range(len(batch)) if row not in prompts.sounds.unaskable]
@@ -121,7 +130,8 @@ class SilentAnswers(TrainerCallback):
 
     def _key(self, question: Question) -> str:
         """Return what two questions have in common that are the same without their sound."""
-        settings = [self.config.prompt, self.config.max_new_tokens]
+        layout = self.template.text if self.template else self.config.prompt
+        settings = [layout, self.config.max_new_tokens]
         seen = [question.question, question.about_video, len(question.audios), *question.choices]
         return hashlib.sha256(to_json([settings, seen])).hexdigest()[:32]
 

@@ -40,6 +40,7 @@ from r1_aqa.models.lora import (
     prompts_are_frozen,
 )
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.models.template import read_template
 from r1_aqa.output import printable
 from r1_aqa.rewards.columns import require_columns
 from r1_aqa.rewards.rewards import load_rewards
@@ -233,6 +234,7 @@ def encode(
         questions,
         sound=config.sound,
         style=config.prompt,
+        template=read_template(config.template),
         frozen=frozen,
         one_by_one=True,
         cache_bytes=int(config.data.cache_gigabytes * 2**30) // 2,
@@ -255,7 +257,13 @@ def run(
     for prompts in (training, validation):
         prompts.sounds.on_unreadable = lambda question, why: skip(config.out, question, why)
     if config.check_heard and not checkpoint:
-        heard = require_heard(llm, training.questions, config.sound, prompt=config.prompt)
+        heard = require_heard(
+            llm,
+            training.questions,
+            config.sound,
+            prompt=config.prompt,
+            template=read_template(config.template),
+        )
         logger.info("%s", heard)
     if trainer.is_world_process_zero():
         describe(config, llm, len(training.questions))
