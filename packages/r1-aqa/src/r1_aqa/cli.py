@@ -117,6 +117,8 @@ def check_generate(config: PrepareGenerateConfig) -> None:
     require_folder(config.audio, config.against_audio)
     for probe in config.audio_dependence:
         require_model(probe)
+    for probe in config.audio_dependence:
+        require_model(probe)
     require_output(config.out, config.json)
 
 
@@ -227,7 +229,7 @@ VERBS = (
     Verb(
         name="prepare generate",
         settings=PrepareGenerateConfig,
-        function="r1_aqa.data.generate:generate_verb",
+        function="r1_aqa.evaluators.dependence:generate_verb",
         positional=("source",),
         interrupted=RESUMES,
         example="prepare generate recordings --out data/generated.jsonl --validation_share 0.1",

@@ -38,6 +38,18 @@ def test_the_papers_preset_has_the_papers_numbers() -> None:
     assert (paper.loss, paper.correct_kl, paper.zero_advantage) == ("grpo", False, "keep")
 
 
+def test_the_methods_presets_are_their_papers() -> None:
+    dapo, gspo, dr_grpo = (read(CONFIGS / f"{name}.yaml") for name in ("dapo", "gspo", "dr_grpo"))
+    assert isinstance(dapo, GRPOTrainConfig)
+    assert isinstance(gspo, GRPOTrainConfig)
+    assert isinstance(dr_grpo, GRPOTrainConfig)
+    assert (dapo.loss, dapo.clip, dapo.clip_high, dapo.beta) == ("dapo", 0.2, 0.28, 0.0)
+    assert (dapo.zero_advantage, dapo.num_rollouts, "overlong" in dapo.rewards) == ("resample", 16, True)
+    assert (gspo.sequence_ratio, gspo.loss, gspo.clip, gspo.clip_high) == (True, "grpo", 3e-4, 4e-4)
+    assert (gspo.minibatches, gspo.beta) == (4, 0.0)
+    assert (dr_grpo.loss, dr_grpo.scale_rewards, dr_grpo.beta) == ("dr_grpo", "none", 0.0)
+
+
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
 def test_accelerate_takes_its_settings(path: Path) -> None:
     from accelerate.commands.config.config_args import ClusterConfig

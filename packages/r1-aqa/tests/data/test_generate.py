@@ -3,21 +3,25 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from audio_common import DecodePool
 from audio_common.scenes import text
 from audio_common.scenes.scene import KINDS
 from r1_aqa.cli import main
 from r1_aqa.config.prepare import PrepareGenerateConfig
 from r1_aqa.data import generate as module
-from r1_aqa.data.generate import Generation, generate, generate_verb
+from r1_aqa.data.generate import Generation, generate, generate_verb, plan_questions
 from r1_aqa.data.labelled import LabelledClip, assign_splits, read_clips, read_families
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
+from r1_aqa.data.report import Report
+from r1_aqa.data.sources import read_sources
 
 RATE = 16_000
 TONES = {"horn": 300, "cello": 520, "oboe": 900, "flute": 1550, "alarm": 2700, "mosquito": 4600}
@@ -164,10 +168,42 @@ def test_after_a_kill_the_same_command_goes_on_to_the_same_bytes(
     composed = []
     original = module.flac_bytes
     monkeypatch.setattr(module, "flac_bytes", lambda samples: composed.append(1) or original(samples))
-    monkeypatch.setattr(module, "describe_sound", None)  # nothing is decoded again to be looked at
+    monkeypatch.setattr(
+        "r1_aqa.data.sources.describe_sound", None
+    )  # nothing is decoded again to be looked at
     assert generate_verb(config) == 0
     assert content() == before
     assert len(composed) == len(sounds[::20])
+
+
+def test_medium_options_are_of_one_family(
+    made: tuple[PrepareGenerateConfig, Generation], tmp_path: Path
+) -> None:
+    (tmp_path / "f.json").write_text(json.dumps({label: str(i % 2) for i, label in enumerate(TONES)}))
+    settings: dict[str, Any] = {"kinds": ("which", "absent"), "difficulties": ("medium",), "num_choices": 3}
+    config = replace(made[0], **settings, num_questions=60)
+    for families, is_apart in ((None, False), (tmp_path / "f.json", True)):
+        config = replace(config, families=families)
+        with DecodePool() as pool:  # nothing is decoded: it was looked at for `made`
+            plans = plan_questions(config, read_sources(config, Report(), pool)).plans["train"]
+        order = list(TONES)
+        sides = [{order.index(choice) % 2 for choice in plan.choices} for plan in plans]
+        assert all(len(side) == 1 for side in sides) == is_apart
+
+
+def test_labels_that_cannot_stand_in_a_question_are_reported(tones: Path, tmp_path: Path) -> None:
+    rows = []
+    for number, name in enumerate(("horn", "Horn", "<sound>", "oboe", "flute")):
+        path = sorted((tones / list(TONES)[number]).iterdir())[0]
+        rows.append({"audio": str(path), "label": name})
+    config = config_of(
+        write_manifest(tmp_path / "m.jsonl", rows), tmp_path, num_questions=8, num_choices=2, kinds=("which",)
+    )
+    generation = generate(config)
+    assert generation.summary["labels"] == 4  # horn is Horn
+    assert generation.report.skipped
+    assert all("<sound> stands for a sound" in problem.message for problem in generation.report.skipped)
+    assert len(generation.questions["train"]) == 8 - len(generation.report.skipped) > 0
 
 
 def config_of(source: Path, out: Path, **settings: Any) -> PrepareGenerateConfig:
@@ -236,6 +272,8 @@ def test_manifests_have_labels_captions_or_times(tmp_path: Path) -> None:
         {"label": "dog"},
         {"audio": "g.wav", "timestamps": [{"text": "x", "onset": 2, "offset": 1}]},
         {"audio": "a.wav", "label": "again"},
+        {"audio": ["h.wav", "i.wav"], "label": "two"},
+        {"audio": "j.wav", "label": "_", "captions": "..."},
     ]
     config = config_of(write_manifest(tmp_path / "m.jsonl", rows, "{"), tmp_path)
     found = list(read_clips(config))
@@ -260,7 +298,9 @@ def test_manifests_have_labels_captions_or_times(tmp_path: Path) -> None:
     assert said["7"] == "there is no 'audio'; it has the keys label"
     assert said["8"] == "timestamps: an event must end after it begins, got 2 to 1 s"
     assert said["9"] == "the audio a.wav is that of an earlier row, too"
-    assert "10" in said
+    assert said["10"] == "a clip is one sound; audio names 2"
+    assert said["11"] == "a clip without label, timestamps or captions in eng_Latn"
+    assert "12" in said
 
 
 def test_events_with_times_are_cut_out_of_their_recordings(tones: Path, tmp_path: Path) -> None:
@@ -349,6 +389,17 @@ def test_a_benchmarks_recordings_are_left_out(tmp_path: Path) -> None:
     generation = generate(config)
     assert [(p.where, p.kind.name) for p in generation.report.skipped] == [("a/0.wav", "overlap")]
     assert generation.report.is_bad is False
+
+
+def test_questions_are_probed_before_they_are_written(tmp_path: Path, tones: Path) -> None:
+    def keep_even(config: Any, rows: Any, report: Any) -> Any:
+        return [(where, replace(q, extra=q.extra | {"probed": 1})) for where, q in rows[::2]]
+
+    made = generate(config_of(tones, tmp_path, num_questions=8, kinds=("which",), test_share=0.25), keep_even)
+    written = [read_questions(tmp_path / name) for name in ("q.jsonl", "q.test.jsonl")]
+    assert [len(found) for found in written] == [3, 1]
+    assert {q.extra["probed"] for found in written for q in found} == {1}
+    assert made.summary["splits"]["test"]["questions"] == 1
 
 
 def test_synthesized_events_need_no_data(tmp_path: Path) -> None:

@@ -299,6 +299,14 @@ def test_sounds_given_by_their_folder_are_not_downloaded(asked: list, tmp_path: 
     assert [patterns for _, patterns in asked] == [["MMAR-meta.json", "MMAR-meta.jsonl"]]
 
 
+def test_an_archive_may_have_folders_of_its_own(tmp_path: Path) -> None:
+    mmar(tmp_path)
+    sounds = {f"mmar/v1/sounds/BV1_00-00-0{number}.wav": sound(number) for number in range(3)}
+    pack(tmp_path / "mmar-audio.tar.gz", sounds)
+    found = load_benchmark(str(tmp_path))
+    assert [question.audio.read_bytes() for question in found.questions] == [sound(n) for n in range(3)]
+
+
 def test_a_killed_unpacking_of_sounds_within_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mmau_test_mini(tmp_path)
     written: list[str] = []

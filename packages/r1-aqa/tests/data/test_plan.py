@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from r1_aqa.config.prepare import PrepareGenerateConfig, QuestionKind
 from r1_aqa.data.composition import SoundShape, describe_sound
-from r1_aqa.data.plan import ANCHORED, NUMBERS, Plan, Planner, ShapedClip
+from r1_aqa.data.draw import draw_plans
+from r1_aqa.data.placement import ShapedClip
+from r1_aqa.data.plan import ANCHORED, NUMBERS, Askable, Plan
 from r1_aqa.data.text_probe import text_only_accuracy
 
 KINDS = get_args(QuestionKind)
@@ -39,8 +41,8 @@ def clips() -> list[ShapedClip]:
 
 @pytest.fixture(scope="module")
 def plans(clips: list[ShapedClip]) -> dict[tuple[str, QuestionKind], list[Plan]]:
-    planners = {split: Planner(clips, NEAR, config(seed=seed), split) for seed, split in enumerate(SPLITS)}
-    return {(split, kind): planners[split].plan(kind, 120) for split in SPLITS for kind in KINDS}
+    askables = {split: Askable(clips, NEAR, config(seed=seed), split) for seed, split in enumerate(SPLITS)}
+    return {(split, kind): draw_plans(askables[split], kind, 120) for split in SPLITS for kind in KINDS}
 
 
 def test_text_alone_gives_chance(plans: dict[tuple[str, QuestionKind], list[Plan]]) -> None:
@@ -85,7 +87,7 @@ def test_the_sound_says_what_the_answer_is(plans: dict[tuple[str, QuestionKind],
 
 
 def answer_of(plan: Plan, anchor: str | None) -> str:
-    """Return the answer by the parts' times, without what the planner knows."""
+    """Return the answer by the parts' times, without what the askable knows."""
     parts = sorted(plan.composition.parts, key=lambda part: part.onset)
     labels = [part.label for part in parts]
     spans = {part.label: part.seconds for part in parts}
@@ -145,25 +147,26 @@ def test_medium_options_are_near(clips: list[ShapedClip]) -> None:
         for half in halves
         for label in half
     }
-    for plan in Planner(clips, near, config(difficulties=("medium",), num_choices=3), "train").plan(
-        "which", 60
-    ):
+    askable = Askable(clips, near, config(difficulties=("medium",), num_choices=3), "train")
+    for plan in draw_plans(askable, "which", 60):
         assert any(set(plan.choices) <= set(half) for half in halves)
 
 
 def test_the_first_questions_do_not_depend_on_how_many_there_are(clips: list[ShapedClip]) -> None:
-    planner = Planner(clips, NEAR, config(), "train")
+    askable = Askable(clips, NEAR, config(), "train")
     for kind in KINDS:
-        assert planner.plan(kind, 3) == planner.plan(kind, 9)[:3]
-    assert planner.plan("which", 9) != Planner(clips, NEAR, config(seed=1), "train").plan("which", 9)
-    assert planner.plan("which", 9) != Planner(clips, NEAR, config(), "test").plan("which", 9)
+        assert draw_plans(askable, kind, 3) == draw_plans(askable, kind, 9)[:3]
+    assert draw_plans(askable, "which", 9) != draw_plans(
+        Askable(clips, NEAR, config(seed=1), "train"), "which", 9
+    )
+    assert draw_plans(askable, "which", 9) != draw_plans(Askable(clips, NEAR, config(), "test"), "which", 9)
 
 
 def test_labels_that_mean_the_same_are_never_beside_each_other(clips: list[ShapedClip]) -> None:
     alike = {"a": frozenset("b"), "b": frozenset("a")}
-    planner = Planner(clips, NEAR, config(), "train", alike)
+    askable = Askable(clips, NEAR, config(), "train", alike)
     for kind in KINDS:
-        for plan in planner.plan(kind, 30):
+        for plan in draw_plans(askable, kind, 30):
             said = {*plan.choices, *(plan.question.split('"')[1:2])}
             said |= {part.label for part in plan.composition.parts}
             assert not {"a", "b"} <= said
@@ -182,22 +185,22 @@ def test_what_cannot_be_asked_is_said(
     clips: list[ShapedClip], kind: QuestionKind, settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Planner(clips, NEAR, config(**settings), "train").plan(kind, 1)
+        draw_plans(Askable(clips, NEAR, config(**settings), "train"), kind, 1)
 
 
 @pytest.mark.parametrize(("seconds", "least"), [(2.0, 1), (3.0, 9), (5.0, 12), (30.0, 13)])
 def test_every_length_of_sound_has_room_for_what_is_asked(
     clips: list[ShapedClip], seconds: float, least: int
 ) -> None:
-    planner = Planner(clips, NEAR, config(seconds=seconds, num_choices=3), "train")
+    askable = Askable(clips, NEAR, config(seconds=seconds, num_choices=3), "train")
     asked = 0
     for kind in KINDS:
         try:
-            planner.levels(kind)
+            askable.levels(kind)
         except ValueError:
             continue
         asked += 1
-        for plan in planner.plan(kind, 20):
+        for plan in draw_plans(askable, kind, 20):
             assert len(plan.choices) >= 2
             assert max(part.end for part in plan.composition.parts) <= seconds - 0.4 + 1e-3
     assert asked >= least
@@ -218,9 +221,9 @@ def test_loudness_holds_at_the_loudest_and_on_average() -> None:
     shapes = {name: SoundShape.from_json(describe_sound(sound)) for name, sound in sounds.items()}
     clips = [ShapedClip(name=name, label=name, shape=shape) for name, shape in shapes.items()]
     near = {name: [other for other in sounds if other != name] for name in sounds}
-    planner = Planner(clips, near, config(num_choices=3, difficulties=("hard",)), "train")
+    askable = Askable(clips, near, config(num_choices=3, difficulties=("hard",)), "train")
     for kind in ("loudest", "quietest"):
-        for plan in planner.plan(kind, 15):
+        for plan in draw_plans(askable, kind, 15):
             levels = {}
             for part in plan.composition.parts:
                 start, stop = round(part.start * 16_000), round((part.start + part.seconds) * 16_000)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from r1_aqa.cli import main
-from r1_aqa.config.prepare import PrepareQuestionsConfig
+from r1_aqa.config.prepare import PrepareGenerateConfig, PrepareQuestionsConfig
 from r1_aqa.data.dependence import dependence_of, is_marked_dependent
 from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
 from r1_aqa.data.report import Report
-from r1_aqa.evaluators.dependence import probe_rows
+from r1_aqa.evaluators.dependence import generate_verb, probe_rows
 from r1_aqa.models import option_scores
 
 
@@ -87,6 +87,8 @@ def test_questions_that_the_text_answers_are_found(
     assert (shares["all"]["value"], shares["all"]["count"]) == (0.5, 6)
     assert {name: share["value"] for name, share in shares["by_dataset"].items()} == {"plain": 1, "leaky": 0}
     assert shares["all"]["by_luck"] == pytest.approx(1 - (4 / 3 + 2 / 4) / 6)
+    assert shares["reads"] == {"reader": {"right": 6, "count": 6}}
+    assert "reader picks the answer of 6 of 6 questions that say it in their text\n" in caplog.text
     assert "questions: 50.0% of 6 depend on their audio" in caplog.text
     assert "leaky: 0.0% of 3" in caplog.text
     assert [(problem.where, problem.message) for problem in report.problems] == [
@@ -104,7 +106,7 @@ def test_an_interrupted_probing_goes_on_to_the_same_file(
     probe: Callable, reader: type[Reader], tmp_path: Path
 ) -> None:
     whole, _ = probe("whole")
-    reader.asked, reader.fails_after = 0, 4
+    reader.asked, reader.fails_after = 0, 10
     with pytest.raises(KeyboardInterrupt):
         probe("parts")
     with (tmp_path / "parts.probed.jsonl").open("ab") as file:
@@ -121,11 +123,25 @@ def test_a_probe_that_changed_is_asked_anew(
 ) -> None:
     probe()
     found, _ = probe(dependence_share=1.0)
-    assert reader.asked == 6
+    assert reader.asked == 12  # six questions, and these with their answer in the text
     assert (dependence_of(found[3]) or {})["answered"] == 1.0
     monkeypatch.setattr(option_scores, "stamp_of", lambda name: "2")
     probe()
-    assert reader.asked == 12
+    assert reader.asked == 24
+
+
+def test_a_probe_that_cannot_read_is_told(
+    probe: Callable, reader: type[Reader], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def likes_the_first(_: Reader, question: Question, orders: Sequence[Sequence[str]]) -> list[list[float]]:
+        return [[float(place == 0) for place in range(len(order))] for order in orders]
+
+    monkeypatch.setattr(Reader, "score", likes_the_first)
+    _, report = probe()
+    assert report.audio_dependence["all"]["value"] == 1
+    assert (
+        "reader picks the answer of 0 of 6 questions that say it in their text: a poor reader" in caplog.text
+    )
 
 
 def test_the_command_probes_with_models(
@@ -139,6 +155,26 @@ def test_the_command_probes_with_models(
         assert 0 <= column["probes"][str(tiny_model_folder)] == column["probability"] <= 1
     report = json.loads((tmp_path / "out.report.json").read_text())
     assert report["audio_dependence"]["all"]["count"] == 2
+
+
+def test_generated_questions_are_probed_in_all_splits(reader: type[Reader], tmp_path: Path) -> None:
+    config = PrepareGenerateConfig(
+        source=Path("scenes"),
+        out=tmp_path / "made.jsonl",
+        num_questions=12,
+        kinds=("which",),
+        difficulties=("easy",),
+        seconds=2.0,
+        validation_share=0.5,
+        audio_dependence=("reader",),
+    )
+    assert generate_verb(config) == 0
+    made = [*read_questions(config.out), *read_questions(config.out.with_suffix(".validation.jsonl"))]
+    assert len(made) > 2
+    # The text of no question says its answer, and a liking for the first place is no knowledge.
+    assert all(map(is_marked_dependent, made))
+    report = json.loads((tmp_path / "made.report.json").read_text())
+    assert report["audio_dependence"]["all"]["count"] == len(made)
 
 
 def test_impossible_settings_are_refused(probe: Callable) -> None:

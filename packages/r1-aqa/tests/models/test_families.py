@@ -1,8 +1,12 @@
 """Every family of audio LLMs, a tiny model of the real class: its way of merging sound against our path."""
 
 import base64
+import copy
 import io
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,7 @@ import soundfile
 import torch
 import transformers
 from r1_aqa.config.model import ModelConfig
-from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm, merge_published
 from r1_aqa.models.chat import voxtral_chat
 from r1_aqa.models.checkpoint import spelling
 from r1_aqa.models.families import FAMILIES, find_family
@@ -167,6 +171,110 @@ def qwen3_omni_moe_thinker() -> transformers.PretrainedConfig:
     )
 
 
+def musicflamingo() -> transformers.PretrainedConfig:
+    flamingo = audioflamingo3()
+    return transformers.MusicFlamingoConfig(
+        audio_config=flamingo.audio_config.to_dict(),
+        text_config=flamingo.text_config.to_dict(),
+        audio_token_id=AUDIO,
+        audio_bos_token_id=93,
+        audio_eos_token_id=94,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5},
+    )
+
+
+def phi4_multimodal() -> transformers.PretrainedConfig:
+    return transformers.Phi4MultimodalConfig(
+        **TEXT,
+        audio_config={
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_blocks": 1,
+            "num_attention_heads": 2,
+            "ext_pw_out_channel": 16,
+            "depthwise_separable_out_channel": 16,
+            "nemo_conv_channels": 16,
+            "input_size": 8,
+            "audio_token_id": AUDIO,
+            "time_reduction": 8,
+        },
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "crop_size": 28,
+            "image_token_id": 91,
+        },
+    )
+
+
+GEMMA = {
+    **TEXT,
+    "head_dim": 8,
+    "num_hidden_layers": 4,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "hidden_size_per_layer_input": 4,
+    "vocab_size_per_layer_input": WORDS,
+    "sliding_window": 64,
+    "num_kv_shared_layers": 2,
+}
+
+
+def gemma4() -> transformers.PretrainedConfig:
+    return transformers.Gemma4Config(
+        text_config={"model_type": "gemma4_text", **GEMMA, "global_head_dim": 8},
+        audio_config={
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "subsampling_conv_channels": (16, 4),
+            "output_proj_dims": 16,
+        },
+        vision_config={
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+        },
+        audio_token_id=AUDIO,
+        image_token_id=91,
+        video_token_id=92,
+        boi_token_id=93,
+        eoi_token_id=94,
+        boa_token_id=89,
+        eoa_token_index=88,
+    )
+
+
+def gemma3n() -> transformers.PretrainedConfig:
+    return transformers.Gemma3nConfig(
+        text_config={
+            "model_type": "gemma3n_text",
+            **GEMMA,
+            "laurel_rank": 4,
+            "altup_num_inputs": 2,
+            "activation_sparsity_pattern": [0.0] * 4,
+        },
+        audio_config={
+            "hidden_size": 16,
+            "conf_num_hidden_layers": 1,
+            "conf_num_attention_heads": 2,
+            "input_feat_size": 16,
+            "sscp_conv_channel_size": (4, 4),
+            "vocab_size": 8,
+            "vocab_offset": 88,
+        },
+        vision_config={"vocab_size": 4, "vocab_offset": 84, "hidden_size": 16},
+        audio_token_id=AUDIO,
+        image_token_id=85,
+        audio_soft_tokens_per_image=10,
+    )
+
+
 def features(family: str, tokens: int) -> dict[str, Tensor]:
     """Two sounds that become `tokens` audio tokens each, as the family's processor names them."""
     generator = torch.Generator().manual_seed(1)
@@ -174,14 +282,34 @@ def features(family: str, tokens: int) -> dict[str, Tensor]:
         frames = tokens * 2
         mask = torch.ones(2, tokens, dtype=torch.bool)
         return {"input_features": torch.randn(2, frames, 8, generator=generator), "input_features_mask": mask}
+    if family == "phi4_multimodal":
+        mel = torch.randn(2, 40, 8, generator=generator)
+        return {"audio_input_features": mel, "audio_embed_sizes": torch.tensor([tokens, tokens])}
+    if family.startswith("gemma"):
+        mel = torch.randn(2, 40, 16, generator=generator)
+        return {"input_features": mel, "input_features_mask": torch.ones(2, 40, dtype=torch.bool)}
     mel = torch.randn(2, 8, 40, generator=generator)
     ones = torch.ones(2, 40, dtype=torch.long)
-    names: dict[str, dict[str, Tensor]] = {"voxtral": {}, "audioflamingo3": {"input_features_mask": ones}}
+    masks = {"input_features_mask": ones}
+    names = {"voxtral": {}, "audioflamingo3": masks, "musicflamingo": masks}
     return {"input_features": mel} | names.get(family, {"feature_attention_mask": ones})
 
 
-TOKENS = {"granite_speech": 8, "voxtral": 5, "qwen3_omni_moe_thinker": 5}
+TOKENS = {"granite_speech": 8, "voxtral": 5, "qwen3_omni_moe_thinker": 5, "phi4_multimodal": 5}
 """Audio tokens of 40 frames; 10 in the other families."""
+
+
+@contextmanager
+def without_eyes() -> Iterator[None]:
+    """Make models without what sees, which for Gemma 3n needs another library."""
+    own = transformers.AutoModel.from_config
+
+    def make(config: transformers.PretrainedConfig, *args: object, **kwargs: object) -> torch.nn.Module:
+        return torch.nn.Identity() if config.model_type == "gemma3n_vision" else own(config, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transformers.AutoModel, "from_config", make)
+        yield
 
 
 @pytest.fixture(
@@ -191,7 +319,8 @@ def tiny(request: pytest.FixtureRequest) -> tuple[str, AudioLLM, dict[str, Tenso
     name = request.param
     family, config = FAMILIES[name], globals()[name]()
     torch.manual_seed(0)
-    model = getattr(transformers, family.model_class)(config).eval().float()
+    with without_eyes():
+        model = getattr(transformers, family.model_class)(config).eval().float()
     count = TOKENS.get(name, 10)
     texts = [[5, 6, 7, *[AUDIO] * count, 8, 9], [0, 11, 12, *[AUDIO] * count, 13, 14]]
     ids = torch.tensor(texts)
@@ -204,7 +333,8 @@ def test_embedded_prompts_give_the_logits_of_features(tiny: tuple[str, AudioLLM,
     _, llm, inputs = tiny
     expected = llm.model(**inputs).logits
     embeddings = llm.embed_prompts(inputs)
-    found = llm.model(inputs_embeds=embeddings, attention_mask=inputs["attention_mask"]).logits
+    with llm.taking_embeddings():
+        found = llm.model(inputs_embeds=embeddings, attention_mask=inputs["attention_mask"]).logits
     valid = inputs["attention_mask"].bool()
     torch.testing.assert_close(found[valid], expected[valid], rtol=0, atol=1e-5)
 
@@ -258,7 +388,8 @@ def test_adapters_reach_the_language_model_alone(tiny: tuple[str, AudioLLM, dict
     assert not [name for name in adapted if any(f".{part}." in name for part in outside)]
     llm.model = wrapped
     assert prompts_are_frozen(llm)
-    assert llm.embed_prompts(inputs).shape[-1] == WIDTH
+    # Gemma's embeddings for each layer stand behind.
+    assert llm.embed_prompts(inputs).shape[-1] == WIDTH + (16 if llm.family.embed else 0)
     assert llm.head().weight.shape == (WORDS, WIDTH)
 
 
@@ -294,6 +425,45 @@ def test_the_part_of_a_whole_omni_model_that_hears_is_loaded(tmp_path: Path) -> 
     assert family is FAMILIES["qwen2_5_omni_thinker"]
     loaded = getattr(transformers, family.model_class).from_pretrained(folder)
     assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), thinker.parameters(), strict=True))
+
+
+def test_a_family_of_ones_own_is_read_from_a_file(tmp_path: Path, tiny_model_folder: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "of_ones_own"}))
+    with pytest.raises(ValueError, match=r"--family FILE\.py:NAME describes others"):
+        load_audio_llm(folder)
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from r1_aqa.models.families import Family\n"
+        "from transformers import Qwen2AudioForConditionalGeneration as Model\n"
+        "FAMILY = Family(Model, ('language_model',), ('audio_tower',), ('multi_modal_projector',))\n"
+    )
+    family = find_family(str(folder), f"{own}:FAMILY")
+    assert (family.class_name, family.encoder) == ("Qwen2AudioForConditionalGeneration", ("audio_tower",))
+    (folder / "config.json").write_text(json.dumps(config))
+    ours = load_audio_llm(folder, ModelConfig(family=f"{own}:FAMILY")).model.parameters()
+    theirs = load_audio_llm(folder).model.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    for name, message in (("Model", "expected a Family"), ("NONE", "nothing named 'NONE'")):
+        with pytest.raises(ValueError, match=message):
+            find_family(str(folder), f"{own}:{name}")
+
+
+def test_adapters_that_were_published_with_a_model_are_merged(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    model = transformers.Phi4MultimodalForCausalLM(phi4_multimodal()).eval()
+    own = LoraConfig(r=2, target_modules=r"model\.layers\.\d+.*(qkv_proj|o_proj)", init_lora_weights=False)
+    get_peft_model(copy.deepcopy(model), own).save_pretrained(tmp_path / "speech-lora")
+    ids = torch.tensor([[5, 6, 7]])
+    before = model(ids).logits
+    merged = merge_published(model, tmp_path, FAMILIES["phi4_multimodal"])
+    assert not hasattr(merged, "peft_config")
+    assert not torch.allclose(merged(ids).logits, before)
+    assert merge_published(merged, tmp_path / "none", FAMILIES["phi4_multimodal"]) is merged
 
 
 def test_granite_is_asked_in_plain_text_and_hears() -> None:

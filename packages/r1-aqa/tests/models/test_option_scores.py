@@ -11,7 +11,7 @@ from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.log_probs import completion_log_probs
 from r1_aqa.models.option_scores import SilentProbe, TextProbe, load_probe, score_options
 from r1_aqa.models.prompt import format_prompt, format_target
-from r1_aqa.models.silence import SECONDS
+from r1_aqa.models.silence import SECONDS, silent_prompts
 from r1_aqa.models.tiny import train_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -84,3 +84,11 @@ def test_a_question_beyond_the_context_is_refused_alone(text_folder: Path, tiny_
         with pytest.raises(QuestionError, match=r"tokens.*was made for"):
             score_options(probe, long)
         assert len(score_options(probe, QUESTION)) == 2
+
+
+def test_a_question_about_two_sounds_hears_two_silences(tiny_audio_llm: AudioLLM) -> None:
+    two = replace(QUESTION, further_audio=(Path("no-other-file.wav"),))
+    prompts = [silent_prompts(tiny_audio_llm, [q], style="answer") for q in (QUESTION, two)]
+    silences = [p.input_ids(0).count(tiny_audio_llm.audio_token_id) for p in prompts]
+    assert silences[1] == 2 * silences[0] > 0
+    assert np.isfinite(score_options(SilentProbe(tiny_audio_llm), two)).all()

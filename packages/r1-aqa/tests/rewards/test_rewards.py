@@ -115,7 +115,7 @@ def test_a_reward_of_the_users_file_is_found(tmp_path: Path) -> None:
     [
         ("acuracy", "expected one of accuracy"),
         ("missing.py:f", "no file missing.py"),
-        (f"{__file__}:f", "no function 'f'"),
+        (f"{__file__}:f", "nothing named 'f'"),
     ],
 )
 def test_an_unknown_reward_is_refused(name: str, message: str) -> None:

@@ -294,11 +294,8 @@ def test_weights_that_are_not_finite_are_not_saved(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (
-            "[None if i else 1.0 for i in range(n)]",
-            "the reward own is None for 3 of 4 completions, of questions b, a",
-        ),
-        ("[float('nan')] * n", "is nan for 4 of 4 completions"),
+        ("[None, 1.0, float('nan'), 1.0]", "the reward own is nan for 1 of 4 completions, of questions a"),
+        ("[float('nan')] * n", "is nan for 4 of 4 completions, of questions b, a"),
         ("[10**400] * n", "is 1000"),
         ("['0.5'] * n", "is '0.5' for 4"),
         ("[[1.0]] * n", r"is \[1.0\] for 4"),
@@ -315,10 +312,30 @@ def test_a_reward_that_is_no_number_is_named(source: str, message: str) -> None:
         return eval(source, {"n": len(completions)})
 
     watched = WatchedRewards([own])
-    rewards = watched.functions[0](completions=["x"] * 4, question_id=["b", "b", "a", "a"])
+    ids = ["b", "b", "a", "a"]
+    rewards = watched.functions[0](completions=["x"] * 4, question_id=ids)
     assert watched.functions[0].__name__ == "own"
     with pytest.raises(TrainingError, match=message):
-        watched.raise_faults(torch.tensor(rewards)[:, None], 7)
+        watched.raise_faults(as_trl_has_them([rewards]), 7, ids)
+
+
+def as_trl_has_them(rewards: list[list[float | None]]) -> torch.Tensor:
+    """`(rollouts, functions)`, not a number where a reward does not apply."""
+    return torch.tensor([[math.nan if r is None else r for r in column] for column in rewards]).T
+
+
+def test_a_reward_need_not_apply_but_some_must() -> None:
+    watched = WatchedRewards(
+        [lambda completions, **_: [None, 1, None], lambda completions, **_: [0.5, 2, None]]
+    )
+    ids = ["a", "a", "b"]
+    rewards = [function(completions=["x"] * 3, question_id=ids) for function in watched.functions]
+    assert rewards == [[None, 1.0, None], [0.5, 2.0, None]]
+    watched.raise_faults(as_trl_has_them(rewards)[:2], 4, ids[:2])
+    with pytest.raises(
+        TrainingError, match=r"no reward applies to 1 of 3 rollouts, of questions b \(at update 4\)"
+    ):
+        watched.raise_faults(as_trl_has_them(rewards), 4, ids)
 
 
 def test_good_rewards_pass(recwarn: pytest.WarningsRecorder) -> None:
@@ -328,7 +345,7 @@ def test_good_rewards_pass(recwarn: pytest.WarningsRecorder) -> None:
     watched = WatchedRewards([own, lambda completions, **_: (True, 2)])
     rewards = [function(completions=["x"] * 2, question_id=["a", "a"]) for function in watched.functions]
     assert rewards == [[0.5, 1.0], [1.0, 2.0]]
-    watched.raise_faults(torch.tensor(rewards).T, 1)
+    watched.raise_faults(torch.tensor(rewards).T, 1, ["a", "a"])
 
 
 def test_a_reward_of_none_ends_the_command_in_one_line(
@@ -342,7 +359,7 @@ def test_a_reward_of_none_ends_the_command_in_one_line(
         main([*words, "--model.dtype", "float32"])
     assert end.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("r1-aqa: error: the reward own is None for 2 of 2 completions, of questions ")
+    assert error.startswith("r1-aqa: error: no reward applies to 2 of 2 rollouts, of questions ")
     assert not list((tmp_path / "grpo").glob("checkpoint-*"))
 
 

@@ -1,11 +1,14 @@
 """GRPO on sound: the paper's numbers, the same rollouts and updates as without sharing, exact resume."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from r1_aqa.config.model import LoRAConfig, ModelConfig
@@ -17,7 +20,15 @@ from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.rewards.rewards import accuracy_reward
 from r1_aqa.trainers.grpo import group_advantages, grpo_arguments, grpo_loss
 from r1_aqa.trainers.grpo_trainer import _GIVES_AUX_LOSS, AudioGRPOTrainer
-from r1_aqa.trainers.rollouts import cut_at_end, flat_groups, replace_groups
+from r1_aqa.trainers.rollouts import (
+    RolloutLog,
+    cut_at_end,
+    flat_groups,
+    nothing_to_learn,
+    read_rollouts,
+    replace_groups,
+)
+from r1_aqa.trainers.told import idle_updates
 from r1_aqa.trainers.train import set_up, trainer_arguments
 from safetensors.torch import load_file
 from torch import Tensor
@@ -196,6 +207,119 @@ def test_other_questions_take_the_place_of_groups_without_a_difference(make: Cal
     assert all(row["dropped_groups"] == 0 for row in trainer.state.log_history if "dropped_groups" in row)
 
 
+def test_a_reward_that_does_not_apply_is_left_out_of_the_sum(make: Callable, tmp_path: Path) -> None:
+    def sometimes(completions: list[str], question_id: list[str], **_: Any) -> list[float | None]:
+        """Applies to the questions of even scenes alone."""
+        return [
+            None if int(q[0]) % 2 else 2.0 * len(t) for t, q in zip(completions, question_id, strict=True)
+        ]
+
+    trainer = make("sometimes", reward=sometimes, max_steps=2)
+    trainer.train()
+    rows = [row for _, rows in trainer.seen for row in rows]
+    for row in rows:
+        applies, accuracy = row["rewards"]["sometimes"], row["rewards"]["accuracy_reward"]
+        assert (applies is None) == bool(int(row["question_id"][0]) % 2)
+        assert row["reward"] == (applies or 0.0) + accuracy
+    assert {row["rewards"]["sometimes"] is None for row in rows} == {True, False}
+    log = RolloutLog(tmp_path / "log")
+    for applies in (True, False):
+        log.append(1, [row for row in rows if (row["rewards"]["sometimes"] is not None) == applies])
+    types = {pq.read_schema(path).field("reward.sometimes").type for path in (tmp_path / "log").iterdir()}
+    assert types == {pa.float64()}
+    missing = [row["reward.sometimes"] for row in read_rollouts(tmp_path / "log")].count(None)
+    assert missing == sum(row["rewards"]["sometimes"] is None for row in rows)
+
+
+def test_rollouts_of_one_sampling_are_divided_between_updates(make: Callable, tmp_path: Path) -> None:
+    settings = {"minibatches": 2, "gradient_accumulation_steps": 1, "max_steps": 4, "loss": "dapo"}
+    whole, resumed = make("mini", **settings), make("mini", **settings)
+    whole.train()
+    assert [step for step, _ in whole.seen] == [1, 3]
+    for _, rows in whole.seen:
+        assert len({row["question_id"] for row in rows}) == 4  # of two updates
+    # The second update learns from a policy that the first has moved: ratios are not 1 any more.
+    ratios = [row["clip_ratio/region_mean"] for row in whole.state.log_history if "loss" in row]
+    assert len(ratios) == 4
+    assert whole._passes[0]["old_per_token_logps"].shape == whole._passes[0]["completion_ids"].shape
+    resumed.train(resume_from_checkpoint=str(tmp_path / "mini" / "checkpoint-2"))
+    assert completions(resumed) == completions(whole)[1:]
+    assert losses(resumed) == losses(whole)
+    with pytest.raises(ValueError, match=r"save_steps \(3\) must be a multiple of updates_per_rollout times"):
+        GRPOTrainConfig(**REQUIRED, minibatches=2, save_steps=3)
+
+
+@pytest.mark.parametrize(
+    ("reward", "more", "why"),
+    [
+        (even_reward, {}, "equal_rewards"),
+        (even_reward, {"zero_advantage": "drop"}, "equal_rewards"),
+        (length_reward, {"ignore_truncated": True}, "all_cut"),
+        (length_reward, {}, ""),
+    ],
+)
+def test_an_update_with_nothing_to_learn_says_so(
+    make: Callable, caplog: pytest.LogCaptureFixture, reward: Any, more: dict[str, Any], why: str
+) -> None:
+    trainer = make("idle", reward=reward, max_steps=2, gradient_accumulation_steps=1, **more)
+    with caplog.at_level(logging.WARNING):
+        trainer.train()
+    rows = [row for row in trainer.state.log_history if "loss" in row]
+    for reason in ("equal_rewards", "all_cut"):
+        assert [row[f"nothing_to_learn/{reason}"] for row in rows] == [float(reason == why)] * 2
+    lines = [line for line in caplog.messages if "has nothing to learn" in line]
+    assert len(lines) == bool(why)  # the first of twenty
+    if why:
+        assert lines[0].startswith("update 1 has nothing to learn: ")
+        assert "8 of 8 rollouts reach max_new_tokens" in lines[0]
+        assert ("only the KL term" in lines[0]) == (not more or "ignore_truncated" in more)
+
+
+def test_updates_with_nothing_to_learn_are_counted_over_lines_of_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = [
+        {"step": 2, "nothing_to_learn/equal_rewards": 0.5, "nothing_to_learn/all_cut": 0.0},
+        {"step": 2, "eval_accuracy": 0.5},
+        {"step": 4, "nothing_to_learn/equal_rewards": 1.0, "nothing_to_learn/all_cut": 0.0},
+        {"step": 5, "nothing_to_learn/equal_rewards": 0.0, "nothing_to_learn/all_cut": 1.0},
+    ]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with caplog.at_level(logging.WARNING):
+        found = idle_updates(GRPOTrainConfig(**REQUIRED | {"out": tmp_path}))
+    assert found == {"equal_rewards": 3, "all_cut": 1}
+    assert "4 of 5 updates had nothing to learn (3 equal_rewards, 1 all_cut)" in caplog.text
+
+
+def test_settings_of_trl_have_their_effect(make: Callable) -> None:
+    trl = {"delta": 2.0, "min_p": 0.3, "adam_beta2": 0.9, "top_entropy_quantile": 0.5}
+    trainer = make("trl", max_steps=1, trl=trl)
+    assert trainer.generation_config.min_p == 0.3
+    trainer.train()
+    assert trainer.optimizer.param_groups[0]["betas"] == (0.9, 0.9)
+    policy = torch.full((8, 5), -2.0, requires_grad=True)
+    old = torch.full((8, 5), -3.0)  # all ratios are e: beyond delta
+    mask = torch.ones(8, 5, dtype=torch.long)
+    tensors = {"old_per_token_logps": old, "ref_per_token_logps": policy.detach()}
+    loss = trl_loss(trainer, policy, mask, torch.full((8,), -1.0), **tensors)
+    assert loss.item() == pytest.approx(2.0, rel=1e-4)
+
+
+def test_a_bonus_for_entropy_moves_the_weights(make: Callable) -> None:
+    """Where all rewards are equal, and no divergence counts, the bonus is all that there is to learn."""
+    given = {"reward": even_reward, "max_steps": 1, "beta": 0.0, "share": True}
+    gradients = []
+    for coefficient in (0.5, 1.0):
+        trainer, found = make("entropy", trl={"entropy_coef": coefficient}, **given), Gradients()
+        trainer.add_callback(found)
+        trainer.args.max_grad_norm = 0.0
+        trainer.train()
+        gradients.append(found.found)
+    assert any(gradient.any() for gradient in gradients[0].values())
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], 2 * gradient, atol=1e-6, rtol=1e-3)
+
+
 def test_replaced_groups_fit_whatever_their_lengths() -> None:
     batch = {
         "prompt_ids": torch.tensor([[7, 8]] * 4),
@@ -214,6 +338,13 @@ def test_replaced_groups_fit_whatever_their_lengths() -> None:
     assert merged["prompt_ids"].tolist() == [[0, 7, 8], [0, 7, 8], [5, 5, 6], [5, 5, 6]]
     assert merged["completion_ids"].tolist() == [[1, 2, 3], [1, 2, 3], [4, 0, 0], [4, 0, 0]]
     assert merged["advantages"].tolist() == [1.0, -1.0, 0.5, -0.5]
+
+
+def test_why_there_is_nothing_to_learn() -> None:
+    mask = torch.tensor([[1, 1], [0, 0], [1, 0]])
+    assert nothing_to_learn(torch.tensor([0.0, 1e-8, 0.0]), mask) == "equal_rewards"
+    assert nothing_to_learn(torch.tensor([0.0, 1.0, 0.0]), mask) == "all_cut"
+    assert nothing_to_learn(torch.tensor([0.0, 1.0, -1.0]), mask) == ""
 
 
 def test_completions_end_with_their_first_end_token() -> None:

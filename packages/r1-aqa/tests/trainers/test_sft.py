@@ -1,5 +1,6 @@
-"""Fine-tuning teaches the answer and its end, and nothing else; its loss does not depend on the split."""
+"""Fine-tuning teaches the answer and its end, and nothing else; however it is split or packed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ from r1_aqa.data.questions import Question
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.models.lora import prepare_full
 from r1_aqa.models.prompt_cache import EncodedPrompts
-from r1_aqa.trainers.sft import IGNORED, AudioSFTTrainer, answer_ids, collate_targets, make_sft_trainer
+from r1_aqa.trainers.sft import (
+    IGNORED,
+    AudioSFTTrainer,
+    answer_ids,
+    collate_targets,
+    make_sft_trainer,
+    require_packable,
+)
 from r1_aqa.trainers.train import encode, trainer_arguments
 from transformers import set_seed
 from trl import SFTConfig
@@ -35,7 +43,13 @@ def questions(tmp_path: Path) -> list[Question]:
 
 
 def make_trainer(
-    folder: Path, questions: list[Question], out: Path, *, batch_size: int, accumulation: int
+    folder: Path,
+    questions: list[Question],
+    out: Path,
+    *,
+    batch_size: int,
+    accumulation: int,
+    packing: bool = False,
 ) -> AudioSFTTrainer:
     model = ModelConfig(dtype="float32", strategy="full", freeze_projector=False)
     config = SFTTrainConfig(
@@ -58,7 +72,7 @@ def make_trainer(
         gradient_accumulation_steps=accumulation,
     )
     prompts = encode(config, llm, questions, frozen=False)
-    return make_sft_trainer(llm, prompts, prompt="answer", args=args)
+    return make_sft_trainer(llm, prompts, prompt="answer", args=args, packing=packing)
 
 
 def first_step(trainer: AudioSFTTrainer) -> tuple[float, float]:
@@ -67,19 +81,34 @@ def first_step(trainer: AudioSFTTrainer) -> tuple[float, float]:
     return row["loss"], row["grad_norm"]
 
 
-def test_the_loss_is_the_same_however_an_update_is_split(
+def test_the_loss_is_the_same_however_an_update_is_split_or_packed(
     tiny_model_folder: Path, questions: list[Question], tmp_path: Path
 ) -> None:
     # Answers of other lengths: a mean over passes would differ (transformers 5 sums them).
     found = [
         first_step(
-            make_trainer(tiny_model_folder, questions, tmp_path / str(b), batch_size=b, accumulation=4 // b)
+            make_trainer(
+                *(tiny_model_folder, questions, tmp_path / f"{size}{packing}"),
+                batch_size=size,
+                accumulation=4 // size,
+                packing=packing,
+            )
         )
-        for b in (4, 2, 1)
+        for size, packing in ((4, False), (2, False), (1, False), (4, True), (2, True))
     ]
     for loss, norm in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-4)
         assert norm == pytest.approx(found[0][1], rel=1e-3)
+
+
+def test_models_that_cannot_be_packed_are_refused(tiny_audio_llm: AudioLLM) -> None:
+    require_packable(tiny_audio_llm)
+    family = replace(tiny_audio_llm.family, plain_positions=False)
+    with pytest.raises(ValueError, match="are no plain count"):
+        require_packable(replace(tiny_audio_llm, family=family))
+    tiny_audio_llm.model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match="that flash attention does not take"):
+        require_packable(tiny_audio_llm)
 
 
 def test_the_loss_is_the_cross_entropy_of_the_answers_alone(

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from accelerate.state import AcceleratorState, GradientState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.utils import DistributedType
 from r1_aqa.config.model import LoRAConfig, ModelConfig
 from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig, ValidationConfig
@@ -36,7 +36,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import TrainerCallback
 
-SECONDS = 240
+SECONDS = 600
 """After this long processes that wait for each other are ended."""
 
 FULL: dict[str, Any] = {"strategy": "full", "freeze_encoder": False, "freeze_projector": False}
@@ -49,11 +49,13 @@ class Run:
     Attributes:
         processes: how many.
         model: settings of the model.
-        sharding: fsdp or zero3.
+        sharding: fsdp or zero3; nothing: each process has all weights.
         updates: how many.
         replays: the run whose random numbers the rollouts are sampled with, process by process.
         resumes: the run from whose first checkpoint this one goes on.
         is_sft: fine-tuning in place of reinforcement.
+        precision: of the computation.
+        files: how FSDP's checkpoints are written, whole or in parts.
     """
 
     processes: int
@@ -63,14 +65,18 @@ class Run:
     replays: str = ""
     resumes: str = ""
     is_sft: bool = False
+    precision: Any = "fp32"
+    files: str = "FULL_STATE_DICT"
 
 
 RUNS = {
-    "full-fsdp": Run(2, FULL, "fsdp", updates=2),
+    "full-fsdp": Run(2, FULL, "fsdp", updates=2, files="SHARDED_STATE_DICT"),
     "full-one": Run(1, FULL, updates=2, replays="full-fsdp"),
-    "full-resumed": Run(2, FULL, "fsdp", updates=2, resumes="full-fsdp"),
+    "full-resumed": Run(2, FULL, "fsdp", updates=2, resumes="full-fsdp", files="SHARDED_STATE_DICT"),
     "lora-fsdp": Run(2, {}, "fsdp"),
     "lora-one": Run(1, {}, replays="lora-fsdp"),
+    "lora-whole": Run(2, {}),  # DDP: each process has all weights, and the same random numbers
+    "bf16-fsdp": Run(2, {}, "fsdp", precision="bf16"),
     "sft-fsdp": Run(2, FULL, "fsdp", is_sft=True),
     "sft-one": Run(1, FULL, is_sft=True),
     "full-zero3": Run(2, FULL, "zero3", updates=2),
@@ -148,6 +154,8 @@ def launch_with_fsdp() -> None:
         begin(self, *given, fsdp_plugin=fsdp_plugin, **more)
         if fsdp_plugin is not None:
             self.fsdp_plugin = fsdp_plugin
+            if self._mixed_precision != "no":
+                fsdp_plugin.set_mixed_precision(self._mixed_precision)
         if self.__dict__.get("fsdp_plugin") is not None:
             self.distributed_type = DistributedType.FSDP
 
@@ -155,11 +163,17 @@ def launch_with_fsdp() -> None:
 
 
 def launch_with_zero3() -> None:
-    """Set what `accelerate launch` sets by the recipe."""
+    """Set what `accelerate launch` sets by the recipe, which it leaves out on a processor."""
     recipe = yaml.safe_load((files("r1_aqa") / "recipes" / "accelerate" / "deepspeed_zero3.yaml").read_text())
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     for name, value in recipe["deepspeed_config"].items():
         os.environ[f"ACCELERATE_DEEPSPEED_{name.upper()}"] = str(value).lower()
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
+    os.environ.pop("ACCELERATE_USE_CPU")
+    begin = PartialState.__init__
+    PartialState.__init__ = lambda self, cpu=False, **more: begin(self, **more)  # type: ignore[method-assign]
+    gpus = "gloo", DistributedType.MULTI_GPU
+    PartialState._prepare_backend = lambda *_, **__: gpus  # type: ignore[method-assign]
 
 
 def train(folder: Path, name: str) -> None:
@@ -169,6 +183,7 @@ def train(folder: Path, name: str) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     {"fsdp": launch_with_fsdp, "zero3": launch_with_zero3}.get(run.sharding, lambda: None)()
+    os.environ |= {"FSDP_STATE_DICT_TYPE": run.files} if run.sharding == "fsdp" else {}
     seen = Seen()
     watch(seen, [read(folder, run.replays, other)["rollouts"] for other in range(2)] if run.replays else [])
     shared: dict[str, Any] = {
@@ -185,6 +200,7 @@ def train(folder: Path, name: str) -> None:
         "validation": ValidationConfig(max_new_tokens=3),
         "device": "cpu",
         "check_heard": False,
+        "precision": run.precision,
     }
     if run.is_sft:
         training.train_sft(SFTTrainConfig(**shared))
@@ -279,6 +295,7 @@ def runs(
 SHARDED = [
     pytest.param("full-fsdp", "full-one", id="fsdp-full"),
     pytest.param("lora-fsdp", "lora-one", id="fsdp-lora"),
+    pytest.param("lora-whole", "lora-one", id="ddp-lora"),
     pytest.param(
         "full-zero3",
         "full-zero3-one",
@@ -295,7 +312,7 @@ SHARDED = [
 def test_shared_out_weights_sample_score_and_learn_as_whole_ones(
     runs: Callable[..., Path], sharded: str, single: str
 ) -> None:
-    folder = runs(sharded, single)
+    folder = runs(RUNS[single].replays, single, sharded)
     parts, one = [read(folder, sharded, rank) for rank in range(2)], read(folder, single)
     for update, rollout in enumerate(one["rollouts"]):
         assert [ids for part in parts for ids in part["rollouts"][update]["ids"]] == rollout["ids"]
@@ -306,7 +323,11 @@ def test_shared_out_weights_sample_score_and_learn_as_whole_ones(
         width = max(value.shape[1] for value in found)
         found = [torch.nn.functional.pad(value, (0, width - value.shape[1])) for value in found]
         torch.testing.assert_close(torch.cat(found)[:, : expected.shape[1]], expected, atol=1e-5, rtol=0)
-    for gradients, expected in zip(parts[0]["gradients"], one["gradients"], strict=True):
+    # DeepSpeed keeps gradients to itself.
+    seen = (
+        [] if RUNS[sharded].sharding == "zero3" else zip(parts[0]["gradients"], one["gradients"], strict=True)
+    )
+    for gradients, expected in seen:
         assert gradients.keys() == expected.keys() != set()
         for name, gradient in gradients.items():
             torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-4)
@@ -318,12 +339,14 @@ def test_shared_out_weights_sample_score_and_learn_as_whole_ones(
 
 @pytest.mark.parametrize(
     "name",
-    ["full-resumed", pytest.param("full-zero3-resumed", marks=SHARDED[2].marks)],
+    ["full-resumed", pytest.param("full-zero3-resumed", marks=SHARDED[3].marks)],
     ids=["fsdp", "zero3"],
 )
 def test_a_resume_in_parts_is_the_same_training(runs: Callable[..., Path], name: str) -> None:
     first = RUNS[name].resumes
     folder = runs(first, name)
+    if name == "full-resumed":
+        assert len(list((folder / first / "checkpoint-1").glob("*/__*.distcp"))) == 4  # model, optimizer
     for rank in range(2):
         whole, resumed = read(folder, first, rank), read(folder, name, rank)
         assert [rollout["ids"] for rollout in resumed["rollouts"]] == [whole["rollouts"][1]["ids"]]
@@ -337,3 +360,9 @@ def test_fine_tuning_with_shared_out_weights_is_that_with_whole_ones(runs: Calla
     assert found.keys() == expected.keys() != set()
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], atol=1e-5, rtol=1e-4)
+
+
+def test_log_probabilities_are_not_rounded_to_half_precision(runs: Callable[..., Path]) -> None:
+    for value in read(runs("bf16-fsdp"), "bf16-fsdp")["log_probs"]:
+        assert value.dtype == torch.float32
+        assert (value != value.bfloat16().float()).any()

@@ -28,6 +28,7 @@ from r1_aqa.models.heard import DeafModelError
 from r1_aqa.models.lora import merge
 from r1_aqa.trainers.curves import read_log
 from r1_aqa.trainers.rollouts import read_rollouts
+from r1_aqa.trainers.told import say_new_length
 from r1_aqa.trainers.train import train_grpo, train_sft, train_verb
 from safetensors.torch import load_file
 
@@ -96,6 +97,26 @@ def test_the_same_command_after_the_end_changes_nothing(
     after = load_file(file)
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_another_end_is_said_where_the_rate_falls_towards_it(
+    data: Path, tiny_model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unvalidated = {"data": DataConfig(train=(data / "train.jsonl",)), "save_steps": 2, "check_heard": False}
+    config = SFTTrainConfig(**settings(data, tiny_model_folder, tmp_path / "sft", max_steps=2, **unvalidated))
+    train_sft(config)
+    with caplog.at_level("WARNING"):
+        train_sft(replace(config, max_steps=4))
+    (line,) = [line for line in caplog.messages if "was to end" in line]
+    assert line.startswith(
+        "this training was to end after 2 updates and now ends after 4: at update 2 its linear learning rate "
+        "goes from 0 to 0.0005."
+    )
+    caplog.clear()
+    steady = replace(config, lr_scheduler_type="constant")
+    say_new_length(steady, tmp_path / "sft" / "checkpoint-4", 8, 0)
+    say_new_length(config, tmp_path / "sft" / "checkpoint-4", 4, 0)  # the same end
+    assert not caplog.messages
 
 
 def test_a_full_fine_tuning_goes_on_with_its_weights(
@@ -172,6 +193,7 @@ def test_columns_reach_rewards_and_what_is_cut_or_bad_is_said(
     finished = json.loads((tmp_path / "grpo" / "finished.json").read_text())
     assert finished["num_cut"] == 1
     assert finished["truncated_rollouts"] > 0
+    assert finished["nothing_to_learn"] == {"equal_rewards": 3, "all_cut": 0}
     log = read_log(tmp_path / "grpo" / "log.jsonl")
     assert all(row["eval_truncated"] == 1 for row in log if "eval_accuracy" in row)
     said = "\n".join(caplog.messages)

@@ -57,6 +57,7 @@ class Answerer:
         *,
         dtype: str = "auto",
         device: str = "auto",
+        family: str | None = None,
         sound: SoundConfig | None = None,
         decode_limits: DecodeLimits | None = None,
     ) -> Answerer:
@@ -66,6 +67,7 @@ class Answerer:
             source: e.g. `mispeech/r1-aqa`; adapters name their base, of a run the best model is taken.
             dtype: float32, bfloat16, float16; `auto`: bfloat16 on a GPU, float32 without.
             device: cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one.
+            family: `FILE.py:NAME`, a `Family` of one's own; None: a kind of model that is known here.
             sound: how audio is read; None: as long as the model hears, 30 s or more.
             decode_limits: time and memory that decoding a file may take, in processes of its own; None: it is
                 decoded in this process, without limits.
@@ -73,7 +75,7 @@ class Answerer:
         Raises:
             ValueError: not an audio LLM that is known here.
         """
-        return cls(load_for_answers(source, dtype=dtype, device=device), sound, decode_limits)
+        return cls(load_for_answers(source, dtype=dtype, device=device, family=family), sound, decode_limits)
 
     @overload
     def answer(

@@ -40,6 +40,7 @@ def _answer(config: AnswerConfig) -> Answer:
         config.model,
         dtype=config.dtype,
         device=config.device,
+        family=config.family,
         sound=config.sound,
         decode_limits=DecodeLimits(seconds=config.decode_seconds, megabytes=config.decode_megabytes),
     )

@@ -26,6 +26,8 @@ class AnswerConfig:
     """Further files that the question is about, too: `Which of the two is louder?`"""
     model: str = "mispeech/r1-aqa"
     """Audio LLM: hub id, folder of a model or of adapters, or a run (its best model)."""
+    family: str | None = None
+    """`FILE.py:NAME`: a `Family` of your own for a kind of model not known here; the file is run."""
     prompt: PromptStyle | None = None
     """`choices`, `answer`, `think`, `think_short`; none: `answer` with options, the bare question without."""
     template: Path | None = None

@@ -26,6 +26,8 @@ class EvaluateConfig:
     """Audio LLM: hub id, folder of a model or of adapters, or a run (its best model); or give an endpoint."""
     out: Path
     """Folder of answers and scores; the same command again resumes there."""
+    family: str | None = None
+    """`FILE.py:NAME`: a `Family` of your own for a kind of model not known here; the file is run."""
     engine: Literal["transformers", "vllm"] = "transformers"
     """What runs the model: transformers, or vLLM (`pip install vllm`, a GPU)."""
     endpoint: str | None = None

@@ -15,5 +15,7 @@ class MergeConfig:
     """Folder of adapters, or a run (its best adapters)."""
     out: Path
     """Folder of the merged model."""
+    family: str | None = None
+    """`FILE.py:NAME`: a `Family` of your own for a kind of base not known here; the file is run."""
     dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"
     """Number format of its weights."""

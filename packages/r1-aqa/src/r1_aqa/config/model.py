@@ -33,6 +33,9 @@ class LoRAConfig:
 class ModelConfig:
     """How an audio LLM is loaded and which parts of it are trained."""
 
+    family: str | None = None
+    """`FILE.py:NAME`: a `Family` of your own that says where the model has its parts (the file is run); none:
+    a kind of model that is known here, found by its config.json."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     """Number format of the weights."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"

@@ -12,13 +12,13 @@ class QuickstartConfig:
 
     out: Path = Path("runs/quickstart-r1-aqa")
     """Folder of all results; the same command again resumes there."""
-    scenes: int = 1600
+    scenes: int = 2000
     """Training scenes to synthesize, with a few questions each."""
-    test_scenes: int = 60
+    test_scenes: int = 120
     """Held-out scenes to synthesize."""
-    sft_epochs: int = 4
+    sft_epochs: int = 3
     """Passes of supervised fine-tuning over the training questions."""
-    grpo_steps: int = 120
+    grpo_steps: int = 160
     """Updates of reinforcement learning."""
     seed: int = 0
     """Seed for scenes, weights, order and sampling."""

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+
+from audio_common.files import AudioFolder
 
 from r1_aqa.config.evaluate import BadRows
 from r1_aqa.data.hub import HUB
@@ -70,7 +75,7 @@ def load_benchmark(
     if not usable:
         raise ValueError(f"no question of {file} can be used; the first: {questions[0].fault}")
     if audio is not None:
-        usable = [move_sounds(question, audio) for question in usable]
+        usable = move_sounds(usable, audio)
     if not any(os.path.isfile(question.audio) for question in usable):
         raise FileNotFoundError(f"no audio of {file} is there, not even {usable[0].audio}; give --audio")
     moved = iter(usable)
@@ -118,13 +123,25 @@ def read_rows(
     return Rows(kept, bad, version)
 
 
-def move_sounds(question: Question, folder: Path) -> Question:
-    """Return a question with its sounds as they are in another folder, by names or by the ends of paths."""
-    first, *further = [_find_audio(folder, audio) for audio in question.audios]
-    return replace(question, audio=first, further_audio=tuple(further))
+def move_sounds(questions: Sequence[Question], folder: Path) -> list[Question]:
+    """Return questions with their sounds as they are below another folder.
 
+    A sound is found by the end of its path, or else by its name anywhere below (archives have folders of
+    their own making); one that is not there is expected in the folder itself.
+    """
+    below = cache(lambda: AudioFolder(folder) if folder.is_dir() else None)
 
-def _find_audio(folder: Path, audio: Path) -> Path:
-    # By the file's name, or by the end of its path, for benchmarks with sub-folders.
-    nested = [folder.joinpath(*audio.parts[start:]) for start in range(1, len(audio.parts))]
-    return next((path for path in nested if os.path.isfile(path)), folder / audio.name)
+    def find(audio: Path) -> Path:
+        nested = [folder.joinpath(*audio.parts[start:]) for start in range(1, len(audio.parts))]
+        if found := next((path for path in nested if os.path.isfile(path)), None):
+            return found
+        with suppress(LookupError):
+            if index := below():
+                return index.find(audio.name)
+        return folder / audio.name
+
+    moved = []
+    for question in questions:
+        first, *further = map(find, question.audios)
+        moved.append(replace(question, audio=first, further_audio=tuple(further)))
+    return moved

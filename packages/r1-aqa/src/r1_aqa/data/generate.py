@@ -10,48 +10,37 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from audio_common import AudioError, DecodePool
-from audio_common.check import Check, CheckMemory, check_files
 
 from r1_aqa.config.prepare import PrepareGenerateConfig, QuestionKind
-from r1_aqa.data.check import SoundCheck
-from r1_aqa.data.composition import SAMPLE_RATE, SoundShape, describe_sound, nearest_labels, render
-from r1_aqa.data.labelled import LabelledClip, assign_splits, read_clips, read_families, synthesize
-from r1_aqa.data.plan import GROUPS, Plan, Planner, ShapedClip, describe_parts
-from r1_aqa.data.prepare import check_recordings, decode_limits
-from r1_aqa.data.questions import Question, QuestionError, write_questions
-from r1_aqa.data.report import CORRUPT, MISSING, OVERLAP, ROW, SILENT, Reason, Report
+from r1_aqa.data.composition import SAMPLE_RATE, render
+from r1_aqa.data.draw import draw_plans
+from r1_aqa.data.labelled import assign_splits, synthesize
+from r1_aqa.data.placement import ShapedClip
+from r1_aqa.data.plan import GROUPS, Askable, Plan, describe_parts
+from r1_aqa.data.prepare import ProbeRows, decode_limits
+from r1_aqa.data.questions import Question, write_questions
+from r1_aqa.data.report import CORRUPT, ROW, Reason, Report
+from r1_aqa.data.sources import SourceClip, alike_labels, near_labels, read_sources
 from r1_aqa.data.text_probe import text_only_accuracy
 from r1_aqa.files import to_json, write_atomically, write_json
 from r1_aqa.lock import hold_outputs
-from r1_aqa.output import Progress, progress
+from r1_aqa.output import Progress
 
 logger = logging.getLogger(__name__)
 
 VERSION = 1
 """Of how sounds are composed: a part of their names."""
-FEW_FILES = 64
 KEPT_SOUNDS = 256
 """Decoded recordings that are kept in memory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceClip:
-    """A labelled clip that can be used."""
-
-    clip: LabelledClip
-    shape: SoundShape
-    digest: str
-    """Hash of its recording's sound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +63,18 @@ class Generation:
     """What the report's file says."""
 
 
-def generate_verb(config: PrepareGenerateConfig) -> int:
+def generate_verb(config: PrepareGenerateConfig, probe: ProbeRows | None = None) -> int:
     """Generate questions, and return 1 if a clip of the source is damaged.
+
+    Args:
+        config: the settings.
+        probe: finds the questions that can be answered without their sound, see `r1_aqa.data.prepare`.
 
     Raises:
         BusyError: another process writes `out`.
     """
     with hold_outputs(*(out_file(config, split) for split in ("train", "validation", "test"))):
-        return 1 if generate(config).report.is_bad else 0
+        return 1 if generate(config, probe).report.is_bad else 0
 
 
 def out_file(config: PrepareGenerateConfig, split: str) -> Path:
@@ -89,17 +82,17 @@ def out_file(config: PrepareGenerateConfig, split: str) -> Path:
     return config.out if split == "train" else config.out.with_suffix(f".{split}.jsonl")
 
 
-def generate(config: PrepareGenerateConfig) -> Generation:
-    """Read the source, plan the questions, compose their sounds, write both and a report.
+def generate(config: PrepareGenerateConfig, probe: ProbeRows | None = None) -> Generation:
+    """Read the source, plan the questions, compose their sounds, probe them, write all and a report.
 
     Raises:
         ValueError: no question can be made; the message says why.
     """
     with DecodePool(decode_limits(config), num_workers=2) as pool:
-        return _generate(config, pool)
+        return _generate(config, pool, probe)
 
 
-def _generate(config: PrepareGenerateConfig, pool: DecodePool) -> Generation:
+def _generate(config: PrepareGenerateConfig, pool: DecodePool, probe: ProbeRows | None) -> Generation:
     made = Generation()
     sources = read_sources(config, made.report, pool)
     if not sources:
@@ -110,36 +103,12 @@ def _generate(config: PrepareGenerateConfig, pool: DecodePool) -> Generation:
     for place, why in planned.not_asked.items():
         logger.warning("%s: not asked, for %s", place, why)
     compose_all(config, sources, planned, made, pool)
+    if probe is not None:
+        rows = [(question.id, question) for own in made.questions.values() for question in own]
+        kept = [question for _, question in probe(config, rows, made.report)]
+        made.questions = {split: [q for q in kept if q.split == split] for split in made.questions}
     _write(config, sources, planned, made)
     return made
-
-
-def read_sources(config: PrepareGenerateConfig, report: Report, pool: DecodePool) -> list[SourceClip]:
-    """Return the clips that can be used; the report gets the others."""
-    clips: list[LabelledClip] = []
-    for where, found in read_clips(config):
-        if isinstance(found, QuestionError):
-            report.skip(where, Reason(ROW, f"cannot be read: {found}"))
-        elif isinstance(found, Reason):
-            report.skip(where, found)
-        else:
-            clips.append(found)
-    checks, failures = _check(config, [clip.audio for clip in clips if clip.audio is not None], pool)
-    shared: dict[Path, str] = {}
-    if config.against:
-        shared = check_recordings(config, [clip.audio for clip in clips if clip.audio is not None])[1]
-    sources = []
-    for clip in progress(clips, "Looking at sounds"):
-        source = _source(clip, checks, failures, shared, config)
-        if isinstance(source, Reason):
-            report.skip(clip.where, source)
-            continue
-        if clip.audio is not None:
-            check = _as_sound_check(checks[clip.audio])
-            for remark in check.remarks(None, max_seconds=config.max_seconds):
-                report.remark(clip.where, remark)
-        sources.append(source)
-    return sources
 
 
 def plan_questions(config: PrepareGenerateConfig, sources: Sequence[SourceClip]) -> GeneratedQuestions:
@@ -151,7 +120,7 @@ def plan_questions(config: PrepareGenerateConfig, sources: Sequence[SourceClip])
     shares = {"validation": config.validation_share, "test": config.test_share}
     digests = {source.clip.name: source.digest for source in sources if source.clip.audio is not None}
     split_of = assign_splits([source.clip for source in sources], digests, shares, config.seed)
-    near, alike = _near(config, sources), _alike(sources)
+    near, alike = near_labels(config, sources), alike_labels(sources)
     plans: dict[str, list[Plan]] = {}
     not_asked: dict[str, str] = {}
     for split, number in _numbers(config, split_of).items():
@@ -160,12 +129,12 @@ def plan_questions(config: PrepareGenerateConfig, sources: Sequence[SourceClip])
             for source in sources
             if split_of[source.clip.name] == split
         ]
-        planner = Planner(own, near, config, split, alike)
-        kinds = _possible(planner, config.kinds, not_asked)
+        askable = Askable(own, near, config, split, alike)
+        kinds = _possible(askable, config.kinds, not_asked)
         shared = (
             [number // len(kinds) + (i < number % len(kinds)) for i in range(len(kinds))] if kinds else []
         )
-        found = [planner.plan(kind, count) for kind, count in zip(kinds, shared, strict=True)]
+        found = [draw_plans(askable, kind, count) for kind, count in zip(kinds, shared, strict=True)]
         # Kinds take turns, so that the beginning of the file has all of them.
         plans[split] = [
             kind[i] for i in range(max(map(len, found), default=0)) for kind in found if i < len(kind)
@@ -203,6 +172,9 @@ def compose_all(
                 except AudioError as error:
                     # A file that changed or went away since it was looked at.
                     made.report.skip(identity, Reason(CORRUPT, f"unreadable: {error}"))
+                except ValueError as error:
+                    # A label that cannot stand in a question.
+                    made.report.skip(identity, Reason(ROW, f"cannot be asked: {error}"))
                 shown.advance()
     if there:
         logger.info("%d of %d sounds were there already", there, total)
@@ -220,99 +192,6 @@ def flac_bytes(samples: np.ndarray) -> bytes:
     return memory.getvalue()
 
 
-# ------------------------------------------------------------------------------------------ the source
-
-
-def _check(
-    config: PrepareGenerateConfig, paths: Iterable[Path], pool: DecodePool
-) -> tuple[dict[Path, Check], dict[Path, str]]:
-    """Decode each recording once; what was found is remembered until it changes."""
-    wanted = list(dict.fromkeys(paths))
-    if not wanted:
-        return {}, {}
-    memory = CheckMemory(config.out.with_suffix(".shapes.jsonl"))
-    with Progress("Decoding recordings", len(wanted)) as shown:
-        return check_files(
-            wanted,
-            memory,
-            # A second process takes as long to start as to decode some dozens.
-            num_workers=1 if len(wanted) < FEW_FILES else 2,
-            sample_rate=SAMPLE_RATE,
-            channel=config.channel,
-            describe=describe_sound,
-            decode_limits=pool,
-            progress=lambda done, total: shown.advance(done - shown.done),
-        )
-
-
-def _source(
-    clip: LabelledClip,
-    checks: Mapping[Path, Check],
-    failures: Mapping[Path, str],
-    shared: Mapping[Path, str],
-    config: PrepareGenerateConfig,
-) -> SourceClip | Reason:
-    """Return a clip with its shape, or why it cannot be used."""
-    if clip.event is not None:
-        shape = SoundShape.from_json(describe_sound(synthesize(clip.event)))
-        return SourceClip(clip=clip, shape=shape, digest=clip.name)
-    assert clip.audio is not None
-    if clip.audio in failures:
-        is_there = os.path.isfile(clip.audio)
-        return (
-            Reason(CORRUPT, f"unreadable: {failures[clip.audio]}") if is_there else Reason(MISSING, "missing")
-        )
-    check = checks[clip.audio]
-    skip_long = config.too_long == "skip"
-    if why := _as_sound_check(check).problem(max_seconds=config.max_seconds, skip_long=skip_long):
-        return why
-    if clip.audio in shared:
-        return Reason(OVERLAP, f"in a benchmark: {shared[clip.audio]}")
-    end = min(config.max_seconds, clip.end if clip.end is not None else config.max_seconds)
-    shape = SoundShape.from_json(check.description).between(clip.start, end)
-    if shape.is_silent:
-        return Reason(SILENT, "silent")
-    return SourceClip(clip=clip, shape=shape, digest=check.digest)
-
-
-def _as_sound_check(check: Check) -> SoundCheck:
-    assert check.seconds is not None
-    assert check.peak_db is not None
-    return SoundCheck(
-        check.seconds, check.peak_db, channels_cancel=check.channels_cancel, damage=check.problem
-    )
-
-
-def _near(config: PrepareGenerateConfig, sources: Sequence[SourceClip]) -> dict[str, list[str]]:
-    """Return label -> others, those of its family first, and the most alike in sound first."""
-    families = read_families(config, [source.clip for source in sources])
-    bands: dict[str, list[np.ndarray]] = {}
-    for source in sources:
-        bands.setdefault(source.clip.label, []).append(source.shape.bands)
-    near = nearest_labels(bands)
-    return {
-        label: sorted(others, key=lambda other, own=label: not _is_family(families, own, other))  # type: ignore[misc]
-        for label, others in near.items()
-    }
-
-
-def _is_family(families: Mapping[str, str], label: str, other: str) -> bool:
-    return label in families and families[label] == families.get(other)
-
-
-def _alike(sources: Sequence[SourceClip]) -> dict[str, frozenset[str]]:
-    """Return label -> labels of clips that share a caption."""
-    labels: dict[str, set[str]] = {}
-    for source in sources:
-        for text in source.clip.texts:
-            labels.setdefault(text, set()).add(source.clip.label)
-    alike: dict[str, set[str]] = {}
-    for group in labels.values():
-        for label in group if len(group) > 1 else ():
-            alike.setdefault(label, set()).update(group - {label})
-    return {label: frozenset(others) for label, others in alike.items()}
-
-
 def _numbers(config: PrepareGenerateConfig, split_of: Mapping[str, str]) -> dict[str, int]:
     """Return the number of questions of each split, as many for each recording of one as of another."""
     counts = Counter(split_of.values())
@@ -327,15 +206,15 @@ def _numbers(config: PrepareGenerateConfig, split_of: Mapping[str, str]) -> dict
 
 
 def _possible(
-    planner: Planner, kinds: Sequence[QuestionKind], not_asked: dict[str, str]
+    askable: Askable, kinds: Sequence[QuestionKind], not_asked: dict[str, str]
 ) -> list[QuestionKind]:
     found = []
     for kind in kinds:
         try:
-            planner.levels(kind)
+            askable.levels(kind)
             found.append(kind)
         except ValueError as error:
-            not_asked[f"{planner.split} {kind}"] = str(error)
+            not_asked[f"{askable.split} {kind}"] = str(error)
     return found
 
 
@@ -360,8 +239,9 @@ def _folder(config: PrepareGenerateConfig) -> Path:
 
 
 def _hash(plan: Plan, by_name: Mapping[str, SourceClip]) -> str:
-    digests = [by_name[part.source].digest for part in plan.composition.parts]
-    content = to_json([VERSION, plan.composition, digests])
+    # By what recordings hold, and not by their names, which another machine may give others.
+    parts = tuple(replace(part, source=by_name[part.source].digest) for part in plan.composition.parts)
+    content = to_json([VERSION, replace(plan.composition, parts=parts)])
     return hashlib.blake2b(content, digest_size=4).hexdigest()
 
 

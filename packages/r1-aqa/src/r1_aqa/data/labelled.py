@@ -246,7 +246,8 @@ def _clips_of_row(
     audio: Path = sounds["audio"]
     if config.audio is not None:
         audio = config.audio / audio.name
-    name = row["audio"] if isinstance(row["audio"], str) else audio.name
+    base = config.source.parent
+    name = audio.relative_to(base).as_posix() if audio.is_relative_to(base) else str(audio)
     known: dict[str, Any] = {
         "where": where,
         "audio": audio,
@@ -265,11 +266,12 @@ def _clips_of_row(
     if label is not None and not isinstance(label, str):
         raise ValueError(f"label: expected a text, got {label!r}")
     captions = captions_of(row.get("captions"), config.language)
-    if not label and not captions:
+    if not in_words(label or "") and not any(map(in_words, captions)):
         raise ValueError(f"a clip without label, timestamps or captions in {config.language}")
     # Captions of a labelled clip are of one sound; without labels two clips that share one are alike.
     texts = frozenset() if label else frozenset(caption.casefold() for caption in captions)
-    yield LabelledClip(name=name, label=in_words(label or captions[0]), texts=texts, **known)
+    words = in_words(label or "") or next(filter(None, map(in_words, captions)))
+    yield LabelledClip(name=name, label=words, texts=texts, **known)
 
 
 def _alone(name: str, rows: Any, known: dict[str, Any]) -> Iterator[LabelledClip | Reason]:
@@ -289,7 +291,7 @@ def _alone(name: str, rows: Any, known: dict[str, Any]) -> Iterator[LabelledClip
 
 def _event(row: Any) -> tuple[str, float, float]:
     values = [row.get(key) for key in ("text", "onset", "offset")] if isinstance(row, dict) else []
-    is_good = len(values) == 3 and isinstance(values[0], str) and bool(values[0].strip())
+    is_good = len(values) == 3 and isinstance(values[0], str) and bool(in_words(values[0]))
     times = values[1:]
     if not is_good or not all(isinstance(t, int | float) and not isinstance(t, bool) for t in times):
         raise ValueError(

@@ -75,7 +75,8 @@ def prepare_questions(config: PrepareQuestionsConfig, probe: ProbeRows | None = 
     layout = find_layout(str(config.source), with_sounds=config.audio is None)
     questions = list(_readable(parse_file(layout.questions), report))
     if folder := config.audio or layout.audio:
-        questions = [(where, move_sounds(q, folder)) for where, q in questions]
+        moved = move_sounds([question for _, question in questions], folder)
+        questions = list(zip([where for where, _ in questions], moved, strict=True))
     return finish(config, questions, report, probe)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,13 @@ from r1_aqa.config.prepare import (
     PrepareAVQAConfig,
     PrepareClipsConfig,
     PrepareConfig,
+    PrepareGenerateConfig,
     PrepareQuestionsConfig,
 )
-from r1_aqa.data import prepare
+from r1_aqa.data import generate, prepare
 from r1_aqa.data.dependence import (
     dependence_of,
+    is_answered,
     is_marked_dependent,
     luck,
     option_probabilities,
@@ -42,10 +45,20 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CONTROLS = 16
+"""Questions that are asked once more with their answer in the text."""
+LEAST_READ = 0.75
+"""Share of the controls that a probe must answer if it is to be believed."""
+
 
 def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> int:
     """Prepare questions, probing them where probes are named; exit code and errors as `data.prepare`'s."""
     return prepare.prepare_verb(config, probe_rows if config.audio_dependence else None)
+
+
+def generate_verb(config: PrepareGenerateConfig) -> int:
+    """Generate questions, probing them where probes are named; exit code and errors as `data.generate`'s."""
+    return generate.generate_verb(config, probe_rows if config.audio_dependence else None)
 
 
 def probe_rows(config: PrepareConfig, rows: prepare.Rows, report: Report) -> prepare.Rows:
@@ -56,9 +69,10 @@ def probe_rows(config: PrepareConfig, rows: prepare.Rows, report: Report) -> pre
     """
     questions = [question for _, question in rows]
     memory = ProbeMemory(None if is_stream(config.out) else config.out.with_suffix(".probed.jsonl"))
-    found = probe_questions(config.audio_dependence, questions, memory, device=config.device)
+    probed_by = probe_questions(config.audio_dependence, questions, memory, device=config.device)
+    say_weak(probed_by.reads)
     kept, probed = [], []
-    for (where, question), said in zip(rows, found, strict=True):
+    for (where, question), said in zip(rows, probed_by.found, strict=True):
         if isinstance(said, str):
             reason = Reason(UNPROBED, f"not probed: {said}")
             # Nobody knows whether it depends on its sound.
@@ -71,16 +85,26 @@ def probe_rows(config: PrepareConfig, rows: prepare.Rows, report: Report) -> pre
             report.skip(where, Reason(INDEPENDENT, "answered without its sound"))
         else:
             kept.append((where, question))
-    report.audio_dependence = summarize(probed, config.dependence_share)
+    report.audio_dependence = summarize(probed, config.dependence_share) | {"reads": probed_by.reads}
     for line in describe(report.audio_dependence):
         logger.info("%s", line)
     return kept
 
 
+@dataclass(frozen=True)
+class ProbeReport:
+    """What probes said to questions, and whether they can read at all."""
+
+    found: list[dict[str, list[float]] | str]
+    """For each question, the probability of each option by each probe, or why it cannot be probed."""
+    reads: dict[str, dict[str, int]]
+    """By probe, `right` and `count` of the controls: questions whose text says the answer."""
+
+
 def probe_questions(
     names: Sequence[str], questions: Sequence[Question], memory: ProbeMemory, *, device: str = "auto"
-) -> list[dict[str, list[float]] | str]:
-    """Return, for each question, the probability of each option by each probe, or why it cannot be probed.
+) -> ProbeReport:
+    """Ask probes all questions, and some once more with the answer in their text.
 
     Args:
         names: the probes: hub ids, folders, runs.
@@ -92,14 +116,33 @@ def probe_questions(
         ValueError: a probe is no model that can be asked.
     """
     found: list[dict[str, list[float]] | str] = [why_not_probed(question) or {} for question in questions]
+    reads = {}
+    controls = make_controls([q for q, known in zip(questions, found, strict=True) if known == {}])
     for name in names:
-        said = _ask(name, [q for q, f in zip(questions, found, strict=True) if f is not None], memory, device)
+        said = _ask(name, [*controls, *questions], memory, device)
         for row, question in enumerate(questions):
             known = found[row]
             if isinstance(known, dict):
                 answer = said[_key(question)]
                 found[row] = answer if isinstance(answer, str) else known | {name: answer}
-    return found
+        answers = [(said[_key(control)], options_of(control)[1]) for control in controls]
+        right = [is_answered(values, place) for values, place in answers if not isinstance(values, str)]
+        reads[name] = {"right": sum(right), "count": len(right)}
+    return ProbeReport(found, reads)
+
+
+def make_controls(questions: Sequence[Question]) -> list[Question]:
+    """Return some of the questions, drawn by lot, with the right answer in their text.
+
+    A model that cannot pick what it was just told is no probe: it would call every question dependent.
+    """
+    drawn = random.Random(0).sample(questions, min(CONTROLS, len(questions)))
+    return [replace(q, question=f"The right answer is: {_told(q)}. {q.question}") for q in drawn]
+
+
+def _told(question: Question) -> str:
+    options, right = options_of(question)
+    return options[right]
 
 
 def _ask(
@@ -163,6 +206,24 @@ class ProbeAnswers(dict[str, Any]):
         self[question] = said
         if self.memory.path is not None:
             append_line(self.memory.path, {"probe": self.probe, "question": question, "said": said})
+
+
+def say_weak(reads: Mapping[str, Mapping[str, int]]) -> None:
+    """Say how many controls each probe answers, and which probes are no readers."""
+    for name, control in reads.items():
+        if not control["count"]:
+            continue
+        is_weak = control["right"] < LEAST_READ * control["count"]
+        logger.log(
+            logging.WARNING if is_weak else logging.INFO,
+            "%s picks the answer of %d of %d questions that say it in their text%s",
+            name,
+            control["right"],
+            control["count"],
+            ": a poor reader, which calls questions dependent that are not; take a larger model"
+            if is_weak
+            else "",
+        )
 
 
 # -- shares ---------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def make_engine(
     if config.engine == "vllm":
         return VLLMEngine(config, template, questions, decoder)
     assert config.model is not None  # the configuration has one or the other
-    llm = load_for_answers(config.model, dtype=config.dtype, device=config.device)
+    llm = load_for_answers(config.model, dtype=config.dtype, device=config.device, family=config.family)
     say_sound_changes(config.model, asdict(config.sound), llm.max_seconds)
     return TransformersEngine(llm, config, template, decoder)
 

@@ -8,7 +8,7 @@ generated text are the same as with features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,9 +118,56 @@ class AudioLLM:
             raise ValueError(f"{type(self._base()).__name__} has no lm_head")
         return found
 
+    def embed(self, ids: Tensor) -> Tensor:
+        """Return what the language model is given for ids `(batch, length)` of text: `(..., width)`."""
+        if self.family.embed is not None:
+            return self.family.embed(self.language_model(), ids)
+        return self.embedding()(ids)
+
     def embedding(self) -> nn.Module:
         """Return the embedding of text tokens."""
         return unwrap(self.model).get_input_embeddings()  # type: ignore[operator]
+
+    @contextmanager
+    def taking_embeddings(self, first: Tensor | None = None) -> Iterator[None]:
+        """Let the whole model take, within the block, what `embed_prompts` returned as `inputs_embeds`.
+
+        Args:
+            first: embeddings `(batch, length, width)`, in place of the ids of the first call.
+        """
+        base, inner, waiting = self._base(), self.language_model(), [] if first is None else [first]
+
+        def split(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+            if waiting:
+                kwargs = kwargs | {"input_ids": None, "inputs_embeds": waiting.pop()}
+            return args, self.family.split(inner, kwargs)
+
+        outer = getattr(base, "model", base)
+        handle = outer.register_forward_pre_hook(split, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def giving(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Iterator[None]:
+        """Call the language model with other keyword arguments, within the block.
+
+        Args:
+            change: its keyword arguments, all of a prompt in `inputs_embeds` -> those that are different.
+        """
+        join, split = self.family.join, self.family.split
+
+        def replace(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+            given = join(module, kwargs)
+            return args, split(module, given | change(given))
+
+        # A hook: the family itself merges the audio, and only what comes after is changed.
+        handle = self.language_model().register_forward_pre_hook(replace, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def _base(self) -> nn.Module:
         model = unwrap(self.model)
@@ -152,8 +199,8 @@ class AudioLLM:
         """
         found: dict[str, Tensor] = {}
 
-        def stop(_module: nn.Module, _args: tuple, kwargs: dict[str, Any]) -> None:
-            found["inputs_embeds"] = kwargs["inputs_embeds"]
+        def stop(module: nn.Module, _args: tuple, kwargs: dict[str, Any]) -> None:
+            found["inputs_embeds"] = self.family.join(module, kwargs)["inputs_embeds"]
             raise _Stop
 
         # A hook, not the family's own function for merging: names and arguments of that differ and change.
@@ -200,12 +247,17 @@ class AudioLLM:
             cache.batch_repeat_interleave(num_rollouts)
             settings["past_key_values"] = cache
         # No logits over the prompt.
-        with keep_last(self.head(), 1), without_own_settings(inner if is_inner else self._base()):
-            return generator.generate(
-                inputs_embeds=inputs_embeds.repeat_interleave(num_rollouts, 0),
-                attention_mask=attention_mask.repeat_interleave(num_rollouts, 0),
-                **settings,
-            )
+        own = without_own_settings(inner if is_inner else self._base())
+        embeddings = inputs_embeds.repeat_interleave(num_rollouts, 0)
+        settings["attention_mask"] = attention_mask.repeat_interleave(num_rollouts, 0)
+        with keep_last(self.head(), 1), own:
+            if self.family.generates_from_embeddings:
+                with self.taking_embeddings():
+                    return generator.generate(inputs_embeds=embeddings, **settings)
+            # The ids of the prompts are never looked at; their embeddings take the place of them.
+            ids = torch.zeros_like(settings["attention_mask"])
+            with self.taking_embeddings(first=embeddings):
+                return generator.generate(input_ids=ids, **settings)[:, ids.shape[1] :]
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -263,20 +315,23 @@ def load_audio_llm(
     try:
         base = read_adapter_base(source)
         name = base or source
-        family = find_family(name)
-        model_class = getattr(transformers, family.model_class, None)
+        family = find_family(name, config.family)
+        model_class = family.model_class
+        if isinstance(model_class, str):
+            model_class = getattr(transformers, model_class, None)  # type: ignore[assignment]
         if model_class is None:
             raise ValueError(
-                f"{name} needs {family.model_class}, which transformers {transformers.__version__} lacks; "
+                f"{name} needs {family.class_name}, which transformers {transformers.__version__} lacks; "
                 "update it: pip install -U transformers"
             )
-        folder = fetch_model(name)
+        folder = fetch_model(name, more=family.adapters)
     except OSError as e:
         # Why the hub refuses is in `e`, which the command line puts into words; its own are a page long.
         raise ValueError(f"{source} is no folder, and the hub does not give it") from e
     quantization = quantization_config(config)
     with naming(name):
         model = _load_model(model_class, folder, config, quantization)
+        model = merge_published(model, folder, family)
         processor = transformers.AutoProcessor.from_pretrained(folder, revision=None, trust_remote_code=False)
     base_name, revision = split_revision(name)
     # Adapters that are trained name their base by this, and not by its place in the hub's cache.
@@ -289,6 +344,14 @@ def load_audio_llm(
     if config.quantization == "none":  # bitsandbytes has placed the weights already
         model.to(device)
     return AudioLLM(model.eval(), processor, family, revision)
+
+
+def merge_published(model: Any, folder: Path, family: Family) -> Any:
+    """Return the model with the adapters that were published with it merged, where it has some."""
+    own = folder / family.adapters
+    if not family.adapters or not own.is_dir():
+        return model
+    return load_adapters(model, str(own)).merge_and_unload()  # type: ignore[operator]
 
 
 def _load_model(model_class: Any, folder: Path, config: ModelConfig, quantization: Any) -> Any:
@@ -315,13 +378,15 @@ def _load_model(model_class: Any, folder: Path, config: ModelConfig, quantizatio
     return model
 
 
-def load_for_answers(source: str | Path, *, dtype: str = "auto", device: str = "auto") -> AudioLLM:
+def load_for_answers(
+    source: str | Path, *, dtype: str = "auto", device: str = "auto", family: str | None = None
+) -> AudioLLM:
     """Load a model where it will answer; `auto` is bfloat16 on a GPU if there is one, else float32."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
         dtype = "bfloat16" if device.startswith("cuda") else "float32"
-    return load_audio_llm(source, ModelConfig(dtype=dtype), device=device)  # type: ignore[arg-type]
+    return load_audio_llm(source, ModelConfig(dtype=dtype, family=family), device=device)  # type: ignore[arg-type]
 
 
 def quantization_config(config: ModelConfig) -> Any:

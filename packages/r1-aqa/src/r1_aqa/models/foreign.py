@@ -26,17 +26,18 @@ LARGEST = {"n_fft": 65_536, "hop_length": 65_536, "feature_size": 4_096, "chunk_
 """What a feature extractor may ask for: it makes filters of these sizes."""
 
 
-def fetch_model(source: str) -> Path:
+def fetch_model(source: str, *, more: str = "") -> Path:
     """Return the folder of a model, from the hub if need be, whose settings and weights can be meant.
 
     Args:
         source: a folder, or `owner/name` or `owner/name@revision` on the hub.
+        more: a folder in it that is fetched, too.
 
     Raises:
         OSError: there is neither, or the hub cannot be reached.
         ValueError: a file is damaged or asks for absurd sizes; the message names it.
     """
-    folder = fetch(source, MODEL_FILES)
+    folder = fetch(source, (*MODEL_FILES, *([f"{more}/*.safetensors", f"{more}/*.json"] if more else ())))
     settings = {name: _settings(folder / name) for name in JSON_FILES}
     files = sorted(folder.glob(WEIGHTS))
     for file in files:

@@ -64,13 +64,14 @@ def plain_logits(owner: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
             logits = SCALINGS[name][1](logits, value)
         return logits
 
+    # Not by `setattr`: Gemma 3n's settings refuse None for a number, though its forward heeds it.
     for settings, name, _ in found:
-        setattr(settings, name, SCALINGS[name][0])
+        settings.__dict__[name] = SCALINGS[name][0]
     try:
         yield change
     finally:
         for settings, name, value in found:
-            setattr(settings, name, value)
+            settings.__dict__[name] = value
 
 
 def _reads(owner: nn.Module, name: str) -> bool:

@@ -20,13 +20,12 @@ Two ways to place completions give the same logits and gradients (`tests/models/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from r1_aqa.models.audio_llm import AudioLLM
@@ -81,9 +80,9 @@ def completion_log_probs(logits: Tensor, completion_ids: Tensor, temperature: fl
     return torch.stack(picked)
 
 
-def entropies(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return the entropy in nats of each prediction, `(rollouts, length)`; without gradients."""
-    with torch.no_grad():
+def entropies(logits: Tensor, temperature: float = 1.0, *, with_gradient: bool = False) -> Tensor:
+    """Return the entropy in nats of each prediction, `(rollouts, length)`; without gradients by default."""
+    with torch.set_grad_enabled(with_gradient and torch.is_grad_enabled()):
         rows = [(row.float() / temperature).log_softmax(-1) for row in logits]
         return torch.stack([-(row.exp() * row).sum(-1) for row in rows])
 
@@ -96,6 +95,7 @@ def head_log_probs(
     temperature: float = 1.0,
     chunk: int,
     with_entropies: bool = False,
+    learn_entropies: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Return what `completion_log_probs` and `entropies` return, without all logits at once.
 
@@ -108,13 +108,15 @@ def head_log_probs(
         temperature: at which they were sampled.
         chunk: positions at a time.
         with_entropies: return entropies, too; else None.
+        learn_entropies: entropies have gradients, for a bonus for them.
     """
 
     def read(states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
         logits = project(states)[None]
         log_probs = completion_log_probs(logits, ids[None], temperature)[0]
-        # Last, for the backward pass recomputes up to what it needs, and entropies have no gradient.
-        return log_probs, entropies(logits, temperature)[0] if with_entropies else None
+        # Last, for the backward pass recomputes up to what it needs, which entropies seldom are.
+        bits = entropies(logits, temperature, with_gradient=learn_entropies) if with_entropies else None
+        return log_probs, None if bits is None else bits[0]
 
     parts = [
         checkpoint(read, states, ids, use_reentrant=False) if torch.is_grad_enabled() else read(states, ids)
@@ -140,6 +142,7 @@ def score_completions(
     temperature: float = 1.0,
     share_prefix: bool = False,
     with_entropies: bool = False,
+    learn_entropies: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the log-probability of each token of the completions, and the entropy of its prediction.
 
@@ -151,7 +154,8 @@ def score_completions(
         completion_mask: `(rollouts, length)`, 1 for tokens that count.
         temperature: at which they were sampled.
         share_prefix: read each prompt once for all its completions; the family's positions must be plain.
-        with_entropies: return entropies, without gradients; else None.
+        with_entropies: return entropies; else None.
+        learn_entropies: these have gradients, for a bonus for them.
 
     Returns:
         `(rollouts, length)` float32 each.
@@ -159,9 +163,10 @@ def score_completions(
     Raises:
         ValueError: the model changes what its head returned in a way that is not known.
     """
-    vocabulary = llm.model.config.get_text_config().vocab_size  # type: ignore[union-attr, operator]
+    owner: Any = llm.head_owner()
+    vocabulary = owner.config.get_text_config().vocab_size
     kept: list[tuple[Tensor, Tensor | None]] = []
-    with plain_logits(llm.head_owner()) as scale:
+    with plain_logits(owner) as scale:
 
         def read(project: Project, hidden: Tensor) -> Tensor:
             kept.append(
@@ -172,21 +177,24 @@ def score_completions(
                     temperature=temperature,
                     chunk=max(1, CHUNK_LOGITS // vocabulary),
                     with_entropies=with_entropies,
+                    learn_entropies=learn_entropies,
                 )
             )
+            log_probs, bits = kept[0]
+            learned = [log_probs, bits] if learn_entropies and bits is not None else [log_probs]
             # Three axes, as logits have; a copy, for FSDP wants no view.
-            return torch.stack([kept[0][0]], -1)
+            return torch.stack(learned, -1)
 
         tails = rows, completion_ids, completion_mask
-        found = _run(llm, prompts, *tails, read, share_prefix=share_prefix)[..., 0]
+        found = _run(llm, prompts, *tails, read, share_prefix=share_prefix)
     log_probs, bits = kept[0]
-    if not torch.allclose(found.detach(), log_probs.detach(), rtol=0, atol=0, equal_nan=True):
+    if not torch.allclose(found[..., 0].detach(), log_probs.detach(), rtol=0, atol=0, equal_nan=True):
         raise ValueError(
-            f"{type(llm.head_owner()).__name__} changes its logits after the head in a way that r1-aqa "
+            f"{type(owner).__name__} changes its logits after the head in a way that r1-aqa "
             "does not know, so that log-probabilities cannot be read there; see r1_aqa.models.head.SCALINGS"
         )
     # What came out of the wrapped model: FSDP and ZeRO-3 gather weights when its gradient arrives.
-    return found, bits
+    return found[..., 0], found[..., 1] if found.shape[-1] > 1 else bits
 
 
 def completion_logits(
@@ -226,7 +234,8 @@ def _run(
     append, select = place(llm, given["attention_mask"], rows, completion_ids, completion_mask)
     with (
         reading_head(llm.head(), lambda project, hidden: read(project, select(hidden))),
-        _given(llm.language_model(), append),
+        llm.taking_embeddings(),
+        llm.giving(append),
     ):
         return llm.model(**given, use_cache=False).logits
 
@@ -245,7 +254,7 @@ def _place_in_rows(
 
     def append(kwargs: dict[str, Any]) -> dict[str, Any]:
         merged = kwargs["inputs_embeds"][rows]
-        whole = torch.cat([merged, llm.embedding()(ids).to(merged)], 1)
+        whole = torch.cat([merged, llm.embed(ids).to(merged)], 1)
         # Positions were counted for the prompts; the language model counts anew.
         return {"inputs_embeds": whole, "attention_mask": whole_mask, "position_ids": None}
 
@@ -263,7 +272,7 @@ def _place_behind(
 
     def append(kwargs: dict[str, Any]) -> dict[str, Any]:
         merged = kwargs["inputs_embeds"]
-        tails = pack(llm.embedding()(ids), prompts, layout).flatten(1, 2)
+        tails = pack(llm.embed(ids), prompts, layout).flatten(1, 2)
         whole = torch.cat([merged, tails.to(merged)], 1)
         # Attention of transformers adds this to its scores: (prompts, 1, T, T).
         bias = torch.zeros(seen.shape, dtype=whole.dtype, device=whole.device)
@@ -272,18 +281,3 @@ def _place_behind(
 
     count = layout.places * ids.shape[1]
     return append, lambda hidden: unpack(hidden[:, -count - 1 :], layout)
-
-
-@contextmanager
-def _given(inner: nn.Module, change: Append) -> Iterator[None]:
-    """Call the language model with other keyword arguments, within the block."""
-
-    def replace(_module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        return args, kwargs | change(kwargs)
-
-    # A hook: the family itself merges the audio, and only what comes after is changed.
-    handle = inner.register_forward_pre_hook(replace, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()

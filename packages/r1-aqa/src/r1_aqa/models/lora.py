@@ -26,10 +26,17 @@ def adapter_targets(llm: AudioLLM, names: tuple[str, ...]) -> str | list[str]:
     inner = llm.language_model()
     prefix = next(name for name, module in llm.model.named_modules() if module is inner)
     paths = [name for name, _ in inner.named_modules()]
-    found = [path for path in paths if path.rpartition(".")[2] in names and ".experts." not in path]
+    # Phi-4's language model holds what hears and what sees.
+    parts = ("experts", *llm.family.encoder, *llm.family.projector, "image_embed")
+    others = tuple(f".{part}." for part in parts)
+    found = [
+        path
+        for path in paths
+        if path.rpartition(".")[2] in names and not any(part in f".{path}." for part in others)
+    ]
     if not found:
         raise ValueError(f"lora.targets: the language model has no layer named {', '.join(names)}")
-    if any(".experts" in path for path in paths):
+    if any(part in f".{path}." for path in paths for part in others):
         return [f"{prefix}.{path}" for path in found]  # peft reads an expression as bare names in mixtures
     return rf"{re.escape(prefix)}\..*\b({'|'.join(map(re.escape, names))})"
 
@@ -88,7 +95,10 @@ def prompts_are_frozen(llm: AudioLLM) -> bool:
     They depend on encoder, projector and the embedding of text: on everything outside the language model's
     layers.
     """
-    layers = {id(p) for p in llm.language_model().parameters()}
+    # Parts of them may be within the language model: Phi-4's encoder, Gemma's embeddings for each layer.
+    before = (*llm.family.encoder, *llm.family.projector, "embed_tokens_per_layer")
+    named = llm.language_model().named_parameters()
+    layers = {id(p) for name, p in named if not any(part in name for part in before)}
     layers -= {id(p) for p in llm.embedding().parameters()}
     return not any(p.requires_grad and id(p) not in layers for p in llm.model.parameters())
 
@@ -105,7 +115,7 @@ def merge(config: MergeConfig) -> Path:
 
 
 def _merge(config: MergeConfig) -> Path:
-    llm = load_audio_llm(config.source, ModelConfig(dtype=config.dtype))
+    llm = load_audio_llm(config.source, ModelConfig(dtype=config.dtype, family=config.family))
     if not is_adapted(llm):
         raise ValueError(
             f"{config.source} holds no adapters (adapter_config.json): it is a whole model already"

@@ -91,7 +91,7 @@ class TextProbe:
         return [self._score_order(_in_order(question, order)) for order in orders]
 
     def _score_order(self, question: Question) -> list[float]:
-        prompt, answers = self._prompt(question), [self._answer(option) for option in question.choices]
+        prompt, answers = self._prompt(question), [self.answer_ids(option) for option in question.choices]
         length, most = len(prompt) + max(map(len, answers)), self._max_tokens
         if most is not None and length > most:
             raise QuestionError(f"the question has {length} tokens, the model was made for {most}")
@@ -121,7 +121,8 @@ class TextProbe:
         laid_out = self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
         return self.tokenizer(laid_out, add_special_tokens=False)["input_ids"]
 
-    def _answer(self, option: str) -> list[int]:
+    def answer_ids(self, option: str) -> list[int]:
+        """Return the tokens of an option as an answer, its end included."""
         if self._has_chats:
             ids = self.tokenizer(option, add_special_tokens=False)["input_ids"]
             return [*ids, self.tokenizer.eos_token_id]

@@ -7,17 +7,16 @@ and gradients are those of the batch (`tests/models/test_packing.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from r1_aqa.models.audio_llm import AudioLLM
-from r1_aqa.models.chat import pad_left
-from r1_aqa.models.log_probs import Prompts, _given
+from r1_aqa.models.head import Project, reading_head
+from r1_aqa.models.log_probs import Prompts
 
 
 def fill_rows(lengths: Sequence[int]) -> list[list[int]]:
@@ -106,18 +105,13 @@ def packed_logits(
     llm: AudioLLM, prompts: Prompts, rows: Tensor, completion_ids: Tensor, completion_mask: Tensor
 ) -> Tensor:
     """Return what `completion_logits` returns, with several examples in a row."""
-    if prompts.embeddings is not None:
-        merged, mask = pad_left(prompts.embeddings)
-        inputs: dict[str, Any] = {"inputs_embeds": merged, "attention_mask": mask}
-    else:
-        assert prompts.inputs is not None
-        inputs = prompts.inputs
+    inputs = prompts.for_model()
     packed = pack(inputs["attention_mask"], rows, completion_mask)
     seen = packed_attention(packed.owner)
 
     def lay(kwargs: dict[str, Any]) -> dict[str, Any]:
         # Inside the model's call, for what wraps it may hold the embeddings in parts.
-        tails = llm.embedding()(completion_ids)  # (examples, answer length, width)
+        tails = llm.embed(completion_ids)  # (examples, answer length, width)
         heads = kwargs["inputs_embeds"].to(tails)
         tokens = torch.cat([heads.flatten(0, 1), tails.flatten(0, 1), tails.new_zeros(1, tails.shape[-1])])
         whole = tokens[packed.source]  # (rows, length, width)
@@ -125,19 +119,9 @@ def packed_logits(
         bias = bias.masked_fill(~seen, torch.finfo(whole.dtype).min)[:, None]
         return {"inputs_embeds": whole, "attention_mask": bias, "position_ids": packed.positions}
 
-    with _keep_places(llm.head(), packed.predicts), _given(llm.language_model(), lay):
+    def read(project: Project, hidden: Tensor) -> Tensor:
+        row, place = packed.predicts.unbind(-1)
+        return project(hidden[row, place])  # (examples, answer length, vocabulary)
+
+    with reading_head(llm.head(), read), llm.taking_embeddings(), llm.giving(lay):
         return llm.model(**inputs, use_cache=False).logits
-
-
-@contextmanager
-def _keep_places(head: nn.Module, places: Tensor) -> Iterator[None]:
-    """Let the head see some places alone, `(..., 2)` rows and columns, within the block."""
-
-    def pick(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (args[0][places[..., 0], places[..., 1]], *args[1:])
-
-    handle = head.register_forward_pre_hook(pick)
-    try:
-        yield
-    finally:
-        handle.remove()

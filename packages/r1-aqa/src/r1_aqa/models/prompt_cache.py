@@ -233,7 +233,7 @@ class EncodedPrompts(AskedQuestions):
         # Without its audio the text holds one audio token a sound, which the processor would multiply.
         places = (ids == self.llm.audio_token_id).nonzero()[:, 0].tolist()
         self._say_if_beyond(row, len(ids) + sum(map(len, sounds)) - len(sounds))
-        text, parts, start = self.llm.embedding()(ids), list[Tensor](), 0
+        text, parts, start = self.llm.embed(ids), list[Tensor](), 0
         for place, sound in zip(places, sounds, strict=True):
             parts += [text[start:place], sound.to(text)]
             start = place + 1

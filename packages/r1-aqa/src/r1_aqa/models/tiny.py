@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -31,6 +31,7 @@ def create_tiny_audio_llm(
     encoder_layers: int = 2,
     num_mel_bins: int = 40,
     max_seconds: int = 4,
+    tags: Sequence[str] = (),
     seed: int = 0,
 ) -> Path:
     """Write a model and its processor in `folder`, in the layout of the published ones.
@@ -46,6 +47,7 @@ def create_tiny_audio_llm(
         encoder_layers: layers of the audio encoder.
         num_mel_bins: mel bins of the features.
         max_seconds: longest audio; all audio is padded to it, as the family does to 30 s.
+        tags: texts that are a token each, such as those around an answer.
         seed: seed for the weights.
     """
     processor = Qwen2AudioProcessor(
@@ -55,7 +57,7 @@ def create_tiny_audio_llm(
             sampling_rate=16_000,
             return_attention_mask=True,
         ),
-        train_tokenizer(texts, vocab_size),
+        train_tokenizer(texts, vocab_size, tags),
     )
     tokenizer = processor.tokenizer
     config = Qwen2AudioConfig(
@@ -94,8 +96,10 @@ def create_tiny_audio_llm(
     return Path(folder)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE with the family's special tokens, padding on the left."""
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, tags: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """Return a byte-level BPE with the family's special tokens and `tags`, padding on the left."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -107,6 +111,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens(list(tags))  # not special: they stay in the text that is decoded
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<|endoftext|>",

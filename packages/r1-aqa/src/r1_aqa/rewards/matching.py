@@ -191,7 +191,8 @@ def _fold_typography(text: str) -> str:
 
 
 def _fold_article(text: str) -> str:
-    # A capital A may be a key or a blood type: "A minor".
+    # "a-car-horn"; a capital A may be a key or a blood type: "A minor".
+    text = re.sub(r"(?<=[^\W\d])-(?=[^\W\d])", " ", text)
     return _fold_typography(re.sub(r"^\W*(?:a|an|An|the|The)\s+(?=\w)", "", text))
 
 

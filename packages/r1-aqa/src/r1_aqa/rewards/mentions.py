@@ -26,7 +26,7 @@ NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _FOLLOWS = (
     "is|are|was|were|be|being|can|has|have|in|on|at|from|with|by|because|since|as|while|for|based|that|which"
     "|who|whose|when|where|here|there|sounds?|voice|speaker|noise|comes|came|appears|seems|fits|matches|best|only|not"
-    "|rather|instead|due|given|option|choice|answer|indeed|clearly|and|or|nor|then"
+    "|rather|instead|due|given|option|choice|answer|indeed|clearly|quite|audible|time|and|or|nor|then"
 )
 """Words that may follow an option's text: with any other it may be something else (a car, a car alarm)."""
 
@@ -116,7 +116,7 @@ def mark_mentions(text: str, options: Sequence[str], labels: Sequence[str]) -> s
         marked = pattern.sub(_mark(options.index(option)), marked)
     marked = _mark_letters(marked, options, labels)
     # "(B) Woman", "Woman (B)" and "B: Woman" are one mention.
-    marked = re.sub(rf"({_MARK})(?:[\s.:,()\[\]\"'、-]|\ba\b|\ban\b|\bthe\b)*\1", r"\1", marked)
+    marked = re.sub(rf"({_MARK})(?:(?:[\s.:,()\[\]\"'、-]|\ba\b|\ban\b|\bthe\b)*\1)+", r"\1", marked)
     return _NEGATED.sub(" - ", marked)
 
 
@@ -155,10 +155,10 @@ def _mention(option: str, options: tuple[str, ...], flags: int) -> re.Pattern[st
         return re.compile(body, flags)
     before = r"(?<![\w$])(?<![\w.,/:]-)(?<!\d[.,:/])(?<!^-)(?<!\s-)"
     # "3 speakers" counts, "car alarm" is no car.
-    others = "|".join(_body(other)[0] for other in options)
-    follows = rf"{_FOLLOWS}|(?:(?:a|an|the)\s+)?(?:{others})" if number is None else r"\w+"
+    others = rf"(?:(?:a|an|the)\s+)?(?:(?:{'|'.join(_body(other)[0] for other in options)})\b|{_MARK})"
+    follows = rf"(?:{_FOLLOWS}|\w+ing)\b|{others}" if number is None else rf"\w+\b|{_MARK}"
     apart = "[-]" if number is None else "[-/]"
-    after = rf"(?![\w%$]|{apart}\w|[.,:]\d|\s*%)(?=\s*$|\s*[^\w\s]|\s*\n|\s+(?:{follows}|\w+ing)\b)"
+    after = rf"(?![\w%$]|{apart}\w|[.,:]\d|\s*%)(?=\s*$|\s*[^\w\s]|\s*\n|\s+(?:{follows}))"
     return re.compile(before + body + after, flags)
 
 

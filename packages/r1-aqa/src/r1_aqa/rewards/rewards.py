@@ -12,12 +12,11 @@ The published rewards, with their faults, are in `r1_aqa.rewards.reference`.
 from __future__ import annotations
 
 import re
-import runpy
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from r1_aqa.data.options import is_same_option, take_letters_off
+from r1_aqa.own_code import load_own
 from r1_aqa.rewards.completion import THINK_BLOCK, read_answer
 from r1_aqa.rewards.matching import is_same_text, match_choice
 from r1_aqa.rewards.overlong import make_overlong_reward
@@ -151,17 +150,11 @@ def _load_reward(name: str, built_in: dict[str, RewardFunction]) -> RewardFuncti
     known = built_in | REFERENCE
     if name in known:
         return known[name]
-    path, colon, function = name.rpartition(":")
-    if not colon or not path.endswith(".py"):
+    if ".py:" not in name:
         raise ValueError(f"rewards: expected one of {', '.join(known)} or FILE.py:FUNCTION, got {name!r}")
-    if not Path(path).is_file():
-        raise ValueError(f"rewards: there is no file {path}")
-    try:
-        found = runpy.run_path(path).get(function)
-    except Exception as error:  # whatever a user's file raises
-        raise ValueError(f"rewards: {path} cannot be run: {type(error).__name__}: {error}") from error
+    found = load_own(name, "rewards")
     if not callable(found):
-        raise ValueError(f"rewards: {path} has no function {function!r}")
+        raise ValueError(f"rewards: {name} is no function")
     return found
 
 

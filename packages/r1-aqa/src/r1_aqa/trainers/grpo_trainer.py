@@ -198,6 +198,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
             temperature=self.temperature,
             share_prefix=self._share_prefix,
             with_entropies=with_entropies,
+            learn_entropies=getattr(self, "_entropy_bonus_enabled", False),  # trl.entropy_coef
         )
 
     # -- batches ----------------------------------------------------------------------------------------

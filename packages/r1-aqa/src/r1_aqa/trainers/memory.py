@@ -11,6 +11,7 @@ from typing import Any
 
 from r1_aqa.config.train import GRPOTrainConfig, TrainConfig
 from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.models.log_probs import CHUNK_LOGITS
 
 MOMENT_BYTES = 8
 """AdamW's two moments of a weight, in float32."""
@@ -78,6 +79,9 @@ def estimate_memory(llm: AudioLLM, config: TrainConfig) -> MemoryEstimate:
     sampled = (prompt * grpo.num_rollouts + answer) * config.batch_size * cached * value_bytes if grpo else 0
     # Adapters are switched off for the reference; only a full training needs a second model.
     keeps_copy = grpo is not None and grpo.beta > 0 and config.model.strategy == "full"
+    logits = config.batch_size * answer * text.vocab_size
+    if grpo:
+        logits = min(logits, CHUNK_LOGITS)
     return MemoryEstimate(
         weights=weights,
         reference=weights if keeps_copy else 0,
@@ -85,5 +89,5 @@ def estimate_memory(llm: AudioLLM, config: TrainConfig) -> MemoryEstimate:
         optimizer=sum(p.numel() for p in trained) * MOMENT_BYTES,
         rollouts=sampled * (config.gradient_accumulation_steps if grpo else 1),
         # 12 bytes a logit: half precision, float32, and its gradient.
-        activations=config.batch_size * ((read + answer) * width * kept + answer * text.vocab_size * 12),
+        activations=config.batch_size * (read + answer) * width * kept + logits * 12,
     )

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.trainers.finite import TrainingError, are_finite, name_questions, require_finite_weights
-from r1_aqa.trainers.sharding import is_sharded, set_up_sharding, whole_weights
+from r1_aqa.trainers.sharding import is_sharded, keeps_parts, set_up_sharding, whole_weights
 
 REMEDY = (
     "the weights have not taken this update. Look at these questions, lower learning_rate or max_grad_norm, "
@@ -50,6 +50,9 @@ class ResumableTrainer(Trainer):
     def note_loss(self, rows: list[int], loss: Tensor) -> Tensor:
         """Remember the loss of a pass and the rows of its questions until the update; return it."""
         self._losses = (*self._losses, (rows, loss.detach()))
+        if self.is_deepspeed_enabled:
+            # Its weights take the update within the backward pass, before callbacks are asked.
+            self.require_finite([])
         return loss
 
     def take_losses(self) -> list[tuple[list[int], float]]:
@@ -58,6 +61,28 @@ class ResumableTrainer(Trainer):
         # Moved at once: each number alone would wait for the GPU.
         values = torch.stack([loss for _, loss in noted]).tolist() if noted else []
         return [(rows, value) for (rows, _), value in zip(noted, values, strict=True)]
+
+    def require_finite(self, gradients: list[Tensor]) -> None:
+        """Raise if the loss of a pass since the last update, or a gradient, is not finite.
+
+        Raises:
+            TrainingError: in all processes, for a loss or gradient of any.
+        """
+        passes = self.take_losses()
+        bad = [rows for rows, loss in passes if not math.isfinite(loss)]
+        fault = 2.0 if bad else 0.0 if are_finite(gradients) else 1.0
+        # The others must not wait for this process, nor take the update.
+        if (worst := float(gather(torch.tensor([fault], device=self.args.device)).max())) > 0:
+            # Where this process's loss is finite, its questions are not to blame for another's.
+            blamed = bad if worst == 2 else [rows for rows, _ in passes]
+            what = "the loss" if worst == 2 else "the gradient"
+            questions = self._names(row for rows in blamed for row in rows)
+            place = f"at update {self.state.global_step + 1}, with questions {questions}"
+            raise TrainingError(f"{what} is not finite {place}; {REMEDY}")
+
+    def _names(self, rows: Iterable[int]) -> str:
+        asked = self.prompts.questions
+        return name_questions(gather_object([asked[row].id for row in dict.fromkeys(rows)]))
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: TRL would put a README.md into the folder of the training."""
@@ -70,6 +95,13 @@ class ResumableTrainer(Trainer):
             require_finite_weights(self.model, step)  # type: ignore[arg-type]
             super()._save_checkpoint(model, trial)
             self._saved_step = step
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save a model that loads anywhere, also where FSDP's checkpoints are in parts; Trainer does not."""
+        if keeps_parts(self.accelerator) and not _internal_call:
+            self._save(output_dir, state_dict=self.accelerator.get_state_dict(self.model))
+        else:
+            super().save_model(output_dir, _internal_call)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if model is not None or not load_weights(self.model, resume_from_checkpoint):
@@ -85,29 +117,10 @@ class FiniteUpdates(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: Any, state: Any, control: Any, optimizer: Any = None, **_: Any
     ) -> None:
-        """Raise for a loss or gradient that is not finite.
-
-        Raises:
-            TrainingError: in all processes, for a loss or gradient of any.
-        """
-        passes = self.trainer.take_losses()
-        bad = [rows for rows, loss in passes if not math.isfinite(loss)]
+        """Raise for a loss or gradient that is not finite."""
         # With fp16 a gradient may overflow: the scaler then passes over this update by itself.
         is_scaled = self.trainer.accelerator.scaler is not None
-        gradients = [] if is_scaled else _gradients(optimizer)
-        fault = 2.0 if bad else 0.0 if are_finite(gradients) else 1.0
-        # The others must not wait for this process, nor take the update.
-        if (worst := float(gather(torch.tensor([fault], device=args.device)).max())) > 0:
-            # Where this process's loss is finite, its questions are not to blame for another's.
-            blamed = bad if worst == 2 else [rows for rows, _ in passes]
-            what = "the loss" if worst == 2 else "the gradient"
-            questions = self._names(row for rows in blamed for row in rows)
-            place = f"at update {state.global_step + 1}, with questions {questions}"
-            raise TrainingError(f"{what} is not finite {place}; {REMEDY}")
-
-    def _names(self, rows: Iterable[int]) -> str:
-        asked = self.trainer.prompts.questions
-        return name_questions(gather_object([asked[row].id for row in dict.fromkeys(rows)]))
+        self.trainer.require_finite([] if is_scaled else _gradients(optimizer))
 
 
 def _gradients(optimizer: Any) -> list[Tensor]:

@@ -23,6 +23,12 @@ def is_sharded(accelerator: Accelerator) -> bool:
     return _fsdp(accelerator) is not None or (zero is not None and zero.zero_stage == 3)
 
 
+def keeps_parts(accelerator: Accelerator) -> bool:
+    """Return whether FSDP's checkpoints are in parts (fsdp_state_dict_type: SHARDED_STATE_DICT)."""
+    fsdp = _fsdp(accelerator)
+    return fsdp is not None and "FULL" not in str(fsdp.state_dict_type)
+
+
 def _fsdp(accelerator: Accelerator) -> Any:
     return getattr(accelerator.state, "fsdp_plugin", None)
 
@@ -66,14 +72,15 @@ def whole_weights(model: nn.Module, accelerator: Accelerator) -> Iterator[nn.Mod
 
     with unwrap_model_for_generation(model, accelerator) as bare:  # type: ignore[arg-type]
         if isinstance(bare, FSDPModule):
-            with _gathered(bare):
+            with _gathered(bare, bool(_fsdp(accelerator).reshard_after_forward)):
                 yield bare  # type: ignore[misc]
         else:
             yield bare  # type: ignore[misc]
 
 
 @contextmanager
-def _gathered(root: Any) -> Iterator[None]:
+def _gathered(root: Any, reshards: bool) -> Iterator[None]:
+    """Gather all weights for the block; `reshards`: whether calls outside of it share them out again."""
     parts = [module for module in root.modules() if isinstance(module, FSDPModule)]
     # The first call makes the root known as such: else a part that is called first would take itself for it.
     root.begin = lambda: None
@@ -87,7 +94,7 @@ def _gathered(root: Any) -> Iterator[None]:
     finally:
         for part in parts:
             part.reshard()
-        root.set_reshard_after_forward(True)
+        root.set_reshard_after_forward(reshards)
         # Used last in the forward pass and first in the backward pass, as accelerate has it.
         for part in {root, root.get_output_embeddings()} & set(parts):
             part.set_reshard_after_forward(False, recurse=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from audio_common.strict_json import read_records
 from transformers import TrainerCallback
 
@@ -75,6 +76,8 @@ class SilentAnswers(TrainerCallback):
         # What another model said is of no use, but in the middle the model of the start is known by its file.
         stamp = None if is_begun else stamp_of(self.config.init_from)
         known = read_answers(self.file, stamp)
+        # All processes have read the same before the first of them writes: they answer the same batches.
+        PartialState().wait_for_everyone()
         if is_begun and (missing := [key for key in keys if key not in known]):
             raise ValueError(
                 f"{self.file} lacks the answers in silence to {len(missing)} of {len(keys)} questions, and "

@@ -89,10 +89,6 @@ _REFUSED = {
         use_liger_kernel liger_kernel_config cast_lm_head_to_fp32 router_aux_loss_coef
         label_smoothing_factor completion_only_loss assistant_only_loss activation_offloading
     """,
-    "entropies carry no gradient here, so that a bonus for them would teach nothing": """
-        entropy_coef use_adaptive_entropy entropy_coef_min entropy_coef_max entropy_coef_delta
-        entropy_target
-    """,
     "a policy in training mode and the one that sampled would be two networks": """
         disable_dropout
     """,
@@ -139,7 +135,7 @@ SFT_REFUSED = {
 """Fields that are handed on to GRPO, and would have no effect on fine-tuning."""
 
 _PASSED = """
-    " adam_beta1 adam_beta2 adam_epsilon optim optim_args optim_target_modules lr_scheduler_kwargs
+    adam_beta1 adam_beta2 adam_epsilon optim optim_args optim_target_modules lr_scheduler_kwargs
     average_tokens_across_devices tf32 full_determinism torch_compile torch_compile_backend
     torch_compile_mode torch_empty_cache_steps skip_memory_metrics debug dataloader_pin_memory
     ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers ddp_static_graph ddp_backend
@@ -152,7 +148,8 @@ _PASSED = """
     log_unique_prompts vllm_model_impl vllm_enable_sleep_mode vllm_structured_outputs_regex
     vllm_server_timeout vllm_group_port vllm_gpu_memory_utilization vllm_max_model_length
     vllm_tensor_parallel_size vllm_importance_sampling_correction vllm_importance_sampling_mode
-    vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min
+    vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min entropy_coef use_adaptive_entropy
+    entropy_coef_min entropy_coef_max entropy_coef_delta entropy_target
 """
 
 PASSED = frozenset(_PASSED.split())
