@@ -24,3 +24,10 @@ def test_settings_are_compared_alike() -> None:
         PACKAGES / name / "config" / "changes.py" for name in ("r1-aqa/src/r1_aqa", "aac-llm/src/aac_llm")
     )
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_the_endpoints_client_is_one_file() -> None:
+    ours, theirs = (
+        PACKAGES / name / "models" / "endpoint.py" for name in ("r1-aqa/src/r1_aqa", "aac-llm/src/aac_llm")
+    )
+    assert ours.read_bytes() == theirs.read_bytes()

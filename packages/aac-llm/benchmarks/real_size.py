@@ -75,7 +75,9 @@ def make_clips(count: int) -> tuple[list[Tensor], list[str]]:
 def make_model(captions: list[str], options: argparse.Namespace) -> CaptionModel:
     """Make all on the device; of the small decoder only the tokenizer is used."""
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = AutoTokenizer.from_pretrained(create_tiny_decoder(folder, captions))
+        tokenizer = AutoTokenizer.from_pretrained(
+            create_tiny_decoder(folder, captions), revision=None, trust_remote_code=False
+        )
     sizes = SMALL if options.tiny else LLAMA
     torch.manual_seed(0)
     config = LlamaConfig(**sizes, pad_token_id=tokenizer.eos_token_id, eos_token_id=tokenizer.eos_token_id)

@@ -166,11 +166,12 @@ def load_probe(source: str, *, device: str = "auto") -> Probe:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with naming(name):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, revision=None, trust_remote_code=False)
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=torch.bfloat16 if device.startswith("cuda") else torch.float32,
             use_safetensors=True,
+            revision=None,
             trust_remote_code=False,
         )
     if getattr(tokenizer, "chat_template", None) and tokenizer.eos_token_id is None:

@@ -45,7 +45,9 @@ class VLLMModel:
             raise ValueError(f"engine vllm does not know the chats of {source}; use engine transformers")
         folder = fetch_model(source)
         with naming(source):
-            self.processor: Any = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+            self.processor: Any = transformers.AutoProcessor.from_pretrained(
+                folder, revision=None, trust_remote_code=False
+            )
         self.llm = LLM(
             model=str(folder),
             dtype=dtype,
