@@ -17,16 +17,17 @@ APPLICATIONS = ("r1-aqa", "aac-llm", "ml-clap")
 
 FILES = {"files", "lock"}
 DATA = {"config", "data"} | FILES
-MODELS = DATA | {"models", "output", "tables"}
+MODELS = DATA | {"models", "output", "tables", "own_code"}
 MAY_IMPORT = {
     "config": {"config"},
     "files": {"config"},
     "lock": {"files"},
     "output": {"config", "files"},
     "tables": FILES | {"output"},
+    "own_code": set(),
     "data": DATA | {"output", "tables"},
     "metrics": {"metrics"},
-    "rewards": {"config", "data", "rewards"},
+    "rewards": {"config", "data", "rewards", "own_code"},
     "models": MODELS,
     "evaluators": MODELS | {"metrics", "rewards", "evaluators"},
     "trainers": MODELS | {"metrics", "rewards", "evaluators", "trainers"},

@@ -81,7 +81,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         hidden.grad.float().abs().mean(),
         head.weight.grad.float().abs().mean(),
     ]
-    numbers = [float(value) for value in values]
+    numbers = [float(value.detach()) for value in values]
     return {
         "megabytes": peak_megabytes() - before,
         "seconds": time.perf_counter() - started,

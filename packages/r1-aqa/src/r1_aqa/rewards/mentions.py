@@ -26,7 +26,8 @@ NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _FOLLOWS = (
     "is|are|was|were|be|being|can|has|have|in|on|at|from|with|by|because|since|as|while|for|based|that|which"
     "|who|whose|when|where|here|there|sounds?|voice|speaker|noise|comes|came|appears|seems|fits|matches|best|only|not"
-    "|rather|instead|due|given|option|choice|answer|indeed|clearly|quite|audible|time|and|or|nor|then"
+    "|rather|instead|due|given|option|choice|answer|indeed|clearly|quite|audible|time|key|plays|occurs|starts"
+    "|and|or|nor|then"
 )
 """Words that may follow an option's text: with any other it may be something else (a car, a car alarm)."""
 
@@ -38,7 +39,8 @@ _NEGATED = re.compile(
 )
 _DENIES = re.compile(
     r"\b(?:not|no|none|never|neither|nor|without|cannot|incorrect|wrong|false|unlikely|absent|absence|lacks?"
-    r"|except|exclude[sd]?|excluding|rules? out|ruled out|eliminated?|instead|doubt)\b|n't\b|不是|没有|并非",
+    r"|except|but|least|exclude[sd]?|excluding|rules? out|ruled out|eliminated?|instead|doubt)\b|n't\b"
+    r"|不是|没有|并非",
     re.I,
 )
 _HEDGES = re.compile(
@@ -207,6 +209,7 @@ def _letter_patterns(are_numbers: bool) -> tuple[tuple[re.Pattern[str], bool], .
     stop = r"(?=\s*(?:[.,;:!?\"')]|\n|$|because|since|as\b))"
     first = r"(?=\s*[.):,/](?!\d)|\s+[-–—]\s|\s*$|\s+(?:because|since|as|or|and)\b)"
     verb = r"(?:\b(?:is|be|choose|select|pick|chose|selected|with|say)|'s)"
+    sure = r"\b(?:[Dd]efinitely|[Cc]learly|[Cc]ertainly|[Ss]urely|Choose|Select|Pick|So|Thus|Hence)\b"
     name = "(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|OPTION|ANSWER|CHOICE)"
     beside = rf"(?P<lead>{_MARK}[)\]]?\s*(?:,|/|\bor\b|\band\b|&)\s*(?:option\s*)?[(\[]?){letter}{end}"
     return (
@@ -224,6 +227,8 @@ def _letter_patterns(are_numbers: bool) -> tuple[tuple[re.Pattern[str], bool], .
         ),
         (re.compile(rf"(?P<lead>^[\s#>\"']*){letter}{first}", re.M), False),
         (re.compile(rf"(?P<lead>{verb}\s+[\"']?){letter}{end}{stop}"), False),
+        # "Correct: C", "=> C", "Definitely C."
+        (re.compile(rf"(?P<lead>(?:[:=>)]|{sure})\s*){letter}(?=[\s.!)\"']*$)", re.M), False),
         (re.compile(rf"(?P<lead>(?<![\w'-])){letter}(?=\s+(?:is|seems|fits|matches)\b)"), False),
         # "option B or C or D": a letter beside a mention is one.
         *[(re.compile(beside), True)] * 4,
