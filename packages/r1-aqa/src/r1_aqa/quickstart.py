@@ -275,8 +275,8 @@ def describe_gain(difference: Interval) -> str:
     return (
         f"by reinforcement: {100 * difference.value:+.1f} points of {difference.count} held-out questions "
         f"(95 % interval {100 * difference.low:+.1f} to {100 * difference.high:+.1f}): {verdict}\n"
-        "A reward says less about a sound than a right answer does: what a model has not learnt to hear, so few "
-        "updates of reinforcement hardly teach it (docs/r1-aqa-study.md)."
+        "A reward says less about a sound than a right answer does: what a model has not learnt to hear, "
+        "so few updates of reinforcement hardly teach it (docs/r1-aqa-study.md)."
     )
 
 
