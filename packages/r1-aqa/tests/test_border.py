@@ -82,7 +82,7 @@ def test_odd_rows_are_listed_by_evaluate(
     assert run(*words, "--device", "cpu") == 1
     assert file.read_bytes() == whole
     assert sorted(path.name for path in (tmp_path / "e").iterdir()) == [
-        *("config.json", "predictions.jsonl", "scores.json", "scores.png")
+        *("config.json", "disagreements.jsonl", "predictions.jsonl", "scores.json", "scores.png")
     ]
     assert "Traceback" not in capfd.readouterr().err
 
@@ -148,7 +148,13 @@ def test_names_and_answers_do_not_move_the_cursor(
     group = {"strict": 0.5, "official": 0.5, "total": 2}
     interval = {"value": 0.5, "low": 0.4, "high": 0.6}
     scores: dict[str, Any] = {"num_questions": 2, "num_missing": 0, "chance": 0.5, "first_option": 0.5}
-    scores |= {"strict": interval, "official": interval, "by": {wild: {wild: group}}, "benchmark": wild}
+    scores |= {
+        "strict": interval,
+        "official": interval,
+        "by": {wild: {wild: group}},
+        "benchmark": wild,
+        "harnesses": {},
+    }
     print_scores(scores)
     plot_scores(scores, tmp_path / "s.png")
     printed = capsys.readouterr().out
