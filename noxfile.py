@@ -35,8 +35,11 @@ TESTED_WITH = {
     "r1-aqa": ("--group", "transformers-5"),
 }
 
-# Of aac-llm's tests, those that the other line of transformers could fail.
-USES_TRANSFORMERS = ("models", "trainers", "captioning/test_captioner.py", "test_quickstart.py")
+# Of a package's tests, those that the other line of transformers could fail.
+USES_TRANSFORMERS = {
+    "aac-llm": ("models", "trainers", "captioning/test_captioner.py", "test_quickstart.py"),
+    "r1-aqa": ("models", "trainers", "answering", "evaluators", "test_quickstart.py", "test_border.py"),
+}
 
 
 def sync(session: nox.Session, *arguments: str) -> None:
@@ -99,7 +102,7 @@ def aac_llm(session: nox.Session) -> None:
 def aac_llm_transformers_4(session: nox.Session) -> None:
     """What of aac-llm uses transformers, on the oldest line that is supported."""
     sync(session, "--package", "aac-llm", "--group", "dev", "--group", "transformers-4")
-    run_tests(session, *(f"packages/aac-llm/tests/{name}" for name in USES_TRANSFORMERS))
+    run_tests(session, *(f"packages/aac-llm/tests/{name}" for name in USES_TRANSFORMERS["aac-llm"]))
 
 
 @nox.session(name="r1-aqa")
@@ -114,7 +117,7 @@ def r1_aqa(session: nox.Session) -> None:
 def r1_aqa_transformers_4(session: nox.Session) -> None:
     """r1-aqa on the oldest lines of transformers and TRL that are supported."""
     sync(session, "--package", "r1-aqa", "--group", "dev", "--group", "transformers-4")
-    run_tests(session, "packages/r1-aqa/tests")
+    run_tests(session, *(f"packages/r1-aqa/tests/{name}" for name in USES_TRANSFORMERS["r1-aqa"]))
 
 
 @nox.session
