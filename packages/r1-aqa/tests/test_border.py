@@ -153,6 +153,7 @@ def test_names_and_answers_do_not_move_the_cursor(
         "official": interval,
         "by": {wild: {wild: group}},
         "benchmark": wild,
+        "num_disagreements": 0,
         "harnesses": {},
     }
     print_scores(scores)
