@@ -145,7 +145,7 @@ def test_names_and_answers_do_not_move_the_cursor(
     words = ["answer", odd.parent / "cancels.wav", "What?", "--model", tiny_model_folder, "--device", "cpu"]
     assert run(*words, "--max_new_tokens", 1) == 0
     assert "\\x1b[2J[red]$x^$\\u202e\n" in capsys.readouterr().out
-    group = {"strict": 0.5, "official": 0.5, "total": 2}
+    group = {"strict": 0.5, "official": 0.5, "total": 2, "low": 0.4, "high": 0.6}
     interval = {"value": 0.5, "low": 0.4, "high": 0.6}
     scores: dict[str, Any] = {"num_questions": 2, "num_missing": 0, "chance": 0.5, "first_option": 0.5}
     scores |= {
