@@ -110,8 +110,9 @@ def test_the_page_shows_all_and_escapes_what_models_write(folder: Path, tmp_path
 def test_a_page_of_fewer_groups_says_so(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    show_rollouts(RolloutsConfig(run=folder, out=tmp_path / "r.html", limit=2))
-    assert "the page shows the latest 2 of 3 groups (--limit)" in caplog.messages
+    page = show_rollouts(RolloutsConfig(run=folder, out=tmp_path / "r.html", limit=1)).read_text("utf-8")
+    assert "the page shows the latest 1 of 3 groups (--limit)" in caplog.messages
+    assert "1 groups of rollouts of 1 updates below, the picture is of all 2" in page
 
 
 def test_a_folder_without_rollouts_is_named(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def show_rollouts(config: RolloutsConfig) -> Path:
     if len(groups) < len(found):
         logger.warning("the page shows the latest %d of %d groups (--limit)", len(groups), len(found))
     run = folder.absolute().parent if folder.name == "rollouts" else folder.absolute()
-    page = render(groups, links(asked, config.out), name="/".join(run.parts[-2:]))
+    updates = summarize_updates(found)  # the picture is of all of them
+    page = render(groups, updates, links(asked, config.out), name="/".join(run.parts[-2:]))
     with sole_writer(config.out):
         write_atomically(config.out, page)
     logger.info("%d groups of rollouts", len(groups))
@@ -73,23 +74,26 @@ def link(audio: Path, page: Path) -> str:
     return quote(os.fsencode(path))
 
 
-def render(groups: Sequence[Group], sounds: Mapping[str, Sequence[str]], *, name: str) -> str:
+def render(
+    groups: Sequence[Group], updates: Sequence[Summary], sounds: Mapping[str, Sequence[str]], *, name: str
+) -> str:
     """Return the page's HTML.
 
     Args:
         groups: to show; at least one.
+        updates: of the training, for the picture.
         sounds: links to the sounds by question id.
         name: of the training, for the title.
     """
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("r1_aqa.trainers", "."), autoescape=True, trim_blocks=True)
-    updates = summarize_updates(groups)
     return environment.get_template("rollouts.html.jinja").render(
         name=name,
         groups=groups,
         sounds=sounds,
-        summaries=[summarize(groups), *updates],
+        summaries=[summarize(groups), *summarize_updates(groups)],
+        updates=updates,
         chart=draw_chart(updates),
         width=CHART_WIDTH,
         height=CHART_HEIGHT,
