@@ -17,6 +17,7 @@ from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.evaluators.evaluate import evaluate, evaluate_verb
 from r1_aqa.evaluators.predictions import read_predictions
+from r1_aqa.models.endpoint import GIVE_UP_AFTER, Endpoint, read_answer
 from r1_aqa.models.remote import sound_part
 
 pytest.importorskip("httpx", reason="httpx is not installed here")
@@ -202,6 +203,19 @@ def test_a_dead_endpoint_ends_the_job_and_keeps_what_there_is(
     service.reply = lambda body: says("a dog")
     assert evaluate(config(many, service, tmp_path))["strict"]["value"] == 1.0
     assert len(service.requests) == 7 + 18
+
+
+def test_an_endpoint_that_was_given_up_stays_so() -> None:
+    endpoint = Endpoint("http://localhost:1/v1", "m")
+    for _ in range(GIVE_UP_AFTER):
+        endpoint._note("HTTP 500")
+    endpoint._note(None)  # an answer to a request that was on its way
+    assert "given up after 5 failures: HTTP 500" in (endpoint.given_up or "")
+
+
+def test_an_answer_may_come_in_parts_of_text() -> None:
+    parts = [{"type": "text", "text": "B"}, {"type": "text", "text": "."}]
+    assert read_answer(json.dumps({"choices": [{"message": {"content": parts}}]}).encode()) == "B."
 
 
 def test_a_loud_sound_is_not_clipped() -> None:

@@ -101,10 +101,11 @@ def test_denominators_are_the_harnesses_own() -> None:
 
 
 def test_disagreements_name_the_answer_and_each_verdict() -> None:
-    asked = [ask(), ask()]
-    outputs = ["(A) rain", "not rain"]
+    # What no rule can read is no disagreement, though lmms-eval would draw an option.
+    asked = [ask(), ask(), ask()]
+    outputs = ["(A) rain", "not rain", "???"]
     found = disagreements_of(asked, outputs, judge_by_all(asked, outputs))
-    assert [row["output"] for row in found] == outputs
+    assert [row["output"] for row in found] == outputs[:2]
     assert found[1]["verdicts"]["mmau"] == 1
     assert found[1]["verdicts"]["strict"] == 0
     assert found[0]["unread_by"] == ["nemo_rl"]

@@ -185,3 +185,7 @@ def test_the_share_that_needs_its_sound_takes_guesses_off_and_stands_for_every_d
     silent[0] = None
     again = score_outputs(asked, ["a"] * 16, runs={"silent": (asked, silent)})["audio_dependence"]
     assert again["heard"]["count"] == 7
+    # Nor does an answer that names no option: such a model may know it, and cannot say so.
+    silent[1] = "???"
+    again = score_outputs(asked, ["a"] * 16, runs={"silent": (asked, silent)})["audio_dependence"]
+    assert again["heard"]["count"] == 6

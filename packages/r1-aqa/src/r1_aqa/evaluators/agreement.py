@@ -59,7 +59,9 @@ def disagreements_of(
     found = []
     for row, (question, output) in enumerate(zip(questions, outputs, strict=True)):
         values = {name: judged[row].value for name, judged in judgements.items()}
-        if output is not None and len({value for value in values.values() if value is not None}) > 1:
+        # What no rule can read is right by none; lmms-eval's draws are no disagreement.
+        is_read = any(judged[row].is_read for judged in judgements.values())
+        if output is not None and is_read and len({v for v in values.values() if v is not None}) > 1:
             found.append(
                 {
                     "id": question.id,

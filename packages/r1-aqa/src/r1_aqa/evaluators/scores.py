@@ -29,6 +29,8 @@ from r1_aqa.evaluators.report import plot_scores, print_scores
 from r1_aqa.evaluators.statistics import interval, mcnemar, wilson_interval
 from r1_aqa.files import is_stream, read_bytes, remove_leftovers, to_json, write_bytes, write_json
 from r1_aqa.lock import sole_writer
+from r1_aqa.rewards.completion import read_answer
+from r1_aqa.rewards.matching import match_choice
 from r1_aqa.rewards.verdicts import judge
 
 logger = logging.getLogger(__name__)
@@ -91,13 +93,19 @@ def chance(questions: Sequence[Question]) -> float:
 
 
 def audio_dependence(
-    questions: Sequence[Question], silent: Sequence[bool | None], *, draws: int = 2000, seed: int = 0
+    questions: Sequence[Question],
+    silent: Sequence[bool | None],
+    outputs: Sequence[str | None],
+    *,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> dict[str, dict[str, float]]:
     """Return the share of questions that need their audio: `all`, and by data set where there are several.
 
     Args:
         questions: as asked.
         silent: verdicts on the answers to silence; None where there is none.
+        outputs: these answers: what names no option, and is no answer at all, tells nothing.
         draws: bootstrap draws of an interval.
         seed: seed for bootstrap sampling.
 
@@ -105,7 +113,11 @@ def audio_dependence(
         `value`, `low`, `high` and `count`, see `r1_aqa.data.dependence.share_above_chance`; nothing where
         guesses are always right.
     """
-    pairs = [(q, v) for q, v in zip(questions, silent, strict=True) if v is not None and not q.fault]
+    pairs = [
+        (q, v)
+        for q, v, output in zip(questions, silent, outputs, strict=True)
+        if v is not None and not q.fault and names_an_option(output, q.choices)
+    ]
     names = list(dict.fromkeys(q.dataset or NO_DATA_SET for q, _ in pairs))
     groups = {"all": pairs}
     if len(names) > 1:
@@ -119,6 +131,12 @@ def audio_dependence(
             known = interval([float(verdict) for _, verdict in group], clips, draws=draws, seed=seed)
             found[name] = share_above_chance(asdict(known), guessed / len(group))
     return found
+
+
+def names_an_option(output: str | None, choices: Sequence[str]) -> bool:
+    """Return whether an answer means one of the options; without options, whether there is one."""
+    text = read_answer(output or "", needs_block=False)
+    return match_choice(text, choices) is not None if choices else bool(text)
 
 
 def verdicts(
@@ -194,7 +212,8 @@ def score_outputs(
         scores["runs"] = {name: accuracy(table) for name, table in tables.items()}
     if "silent" in tables:
         scores["needs_sound"] = _mcnemar(strict, tables["silent"])
-        scores["audio_dependence"] = audio_dependence(asked, tables["silent"], draws=draws, seed=seed)
+        told = _known(*(runs or {})["silent"])[1]
+        scores["audio_dependence"] = audio_dependence(asked, tables["silent"], told, draws=draws, seed=seed)
     orders = [table for name, table in tables.items() if name.startswith("shuffle")]
     if orders:
         # How often each question is right in all orders of its options.

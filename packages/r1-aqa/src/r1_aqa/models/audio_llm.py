@@ -319,10 +319,11 @@ def load_audio_llm(
         model_class = family.model_class
         if isinstance(model_class, str):
             model_class = getattr(transformers, model_class, None)  # type: ignore[assignment]
-        if model_class is None:
+        major = int(transformers.__version__.partition(".")[0])
+        if model_class is None or major < family.oldest:
             raise ValueError(
-                f"{name} needs {family.class_name}, which transformers {transformers.__version__} lacks; "
-                "update it: pip install -U transformers"
+                f"{name} needs {family.class_name}, which transformers {transformers.__version__} lacks, or "
+                "has without what is needed here; update it: pip install -U transformers"
             )
         folder = fetch_model(name, more=family.adapters)
     except OSError as e:

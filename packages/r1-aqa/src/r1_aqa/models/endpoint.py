@@ -175,8 +175,10 @@ class Endpoint:
         return answer
 
     def _note(self, failure: str | None) -> None:
-        # Counts in a row only: a service that answers now and then is slow, not dead.
-        self._failures = 0 if failure is None else self._failures + 1
+        # Counts in a row only: a service that answers now and then is slow, not dead. But one that was given
+        # up stays so, whatever else was on its way.
+        if failure is not None or not self.given_up:
+            self._failures = 0 if failure is None else self._failures + 1
         self._has_answered |= failure is None
         self._last_failure = failure or self._last_failure
 
@@ -278,6 +280,11 @@ def read_answer(content: bytes) -> str:
     is_cut = record["choices"][0].get("finish_reason") == "length"
     if text is None and is_cut:  # all that it may write was thinking, which services keep apart
         raise CutAnswerError("")
+    if isinstance(text, list) and all(isinstance(part, dict) for part in text):
+        # Some services answer in parts, as they are asked.
+        text = "".join(
+            str(part.get("text") or "") for part in text if part.get("type") in ("text", "output_text")
+        )
     if not isinstance(text, str):
         raise LLMError(f"the endpoint's answer has no text, but {type(text).__name__}")
     if not is_writable_text(text):

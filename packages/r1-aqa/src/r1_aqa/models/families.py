@@ -36,6 +36,8 @@ class Family:
     """Placeholder of the audio in the text, where the chat template knows no parts of content."""
     tokenizes_chats: bool = False
     """Whether its processor lays out, tokenizes and featurizes a chat in one call (Mistral's tokenizer)."""
+    oldest: int = 4
+    """First line of transformers on which its language model takes all that a prompt is."""
     adapters: str = ""
     """Folder beside the weights with adapters without which it does not hear; they are merged on loading."""
     hears: str = ""
@@ -155,6 +157,7 @@ FAMILIES = {
         ("language_model",),
         ("audio_tower",),
         ("embed_audio",),
+        oldest=5,
         plain_positions=False,
         join=join_layers,
         split=split_layers,
