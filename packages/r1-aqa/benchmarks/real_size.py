@@ -79,7 +79,8 @@ def make_model(folder: Path, options: argparse.Namespace) -> AudioLLM:
         model = Qwen2AudioForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
     print(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}), flush=True)
-    return AudioLLM(model.eval(), AutoProcessor.from_pretrained(folder), find_family(str(folder)))
+    processor = AutoProcessor.from_pretrained(folder, revision=None, trust_remote_code=False)
+    return AudioLLM(model.eval(), processor, find_family(str(folder)))
 
 
 def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
