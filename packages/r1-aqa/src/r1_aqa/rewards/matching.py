@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from r1_aqa.data.options import labels_of, take_letters_off
 from r1_aqa.rewards.completion import boxed, read_answer
-from r1_aqa.rewards.mentions import NUMBERS, named_option
+from r1_aqa.rewards.mentions import named_option
+from r1_aqa.rewards.option_words import NUMBERS
 
 _LETTER = re.compile(
     r"(?:(?:option|choice|answer|letter|选项|答案)\s*[:：#]?\s*)?"
@@ -27,6 +28,8 @@ _LETTER = re.compile(
 _LETTER_BEHIND = re.compile(r"(.*\S)\s*[(\[（【]([A-Za-z])[)\]）】]\.?", re.S)
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
 _MARKUP = re.compile(r"</?[bi]>|</?(?:em|strong)>|[*`]{1,3}|^#+\s+|^>\s+", re.M)
+_STRUCK = re.compile(r"~~[^~]*~~|<del>[^<]*</del>", re.I)  # what is struck out is taken back
+_NOT_SAID = re.compile(r"[?？][\s\"'*_`)\]>.!]*$|^[\s*-]*\[\s\]")  # "rain?", "[ ] rain"
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "「": '"', "」": '"'})
 _EDGES = " \t\n.,;:!?\"'。，；：！？"
 _WRAPPED = (
@@ -68,7 +71,8 @@ def match_choice(answer: str | None, choices: Sequence[str]) -> int | None:
     >>> match_choice("Woman", ["(A) Man", "(B) Woman"])
     1
     """
-    if not answer or not _fold(answer) or not choices:
+    answer = _STRUCK.sub(" ", answer or "")
+    if not _fold(answer) or not choices:
         return None
     letters, texts = take_letters_off(choices)
     if letters:
@@ -108,6 +112,8 @@ def is_same_text(answer: str | None, right: str) -> bool:
 
 def _match_whole(answer: str, options: Options) -> int | None:
     """Return the option that all of a text says, with its letter or without."""
+    if _NOT_SAID.search(answer) and not any(_NOT_SAID.search(text) for text in options.texts):
+        return None
     # From strict to lenient, so that options that differ in case alone are still told apart.
     for normalize in (_fold, _fold_case, _fold_typography, _fold_article, _fold_number):
         found = _equal_choice(answer, options.texts, normalize)

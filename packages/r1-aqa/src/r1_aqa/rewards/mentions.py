@@ -15,50 +15,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import cache
 
-_FIRST = 0xE000  # private use: the marks of options 0, 1, ...
-_OTHER = chr(_FIRST + 500)  # the mark of a letter that no option has
-_MARK = f"[{chr(_FIRST)}-{_OTHER}]"
+from r1_aqa.rewards import doubts
+from r1_aqa.rewards.option_words import FIRST, MARK, NUMBERS, ORDINALS, OTHER, has_number, mention_pattern
 
-NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
-"""Words for the numbers from 0."""
-_FOLLOWS = (
-    "is|are|was|were|be|being|can|has|have|in|on|at|from|with|by|because|since|as|while|for|based|that|which"
-    "|who|whose|when|where|here|there|sounds?|voice|speaker|noise|comes|came|appears|seems|fits|matches|best|only|not"
-    "|rather|instead|due|given|option|choice|answer|indeed|clearly|quite|audible|time|key|plays|occurs|starts"
-    "|and|or|nor|then"
-)
-"""Words that may follow an option's text: with any other it may be something else (a car, a car alarm)."""
-
-_NEGATED = re.compile(
-    r"(?:\b(?:not|nor|neither|no|without|unlike|rather than|instead of|as opposed to|excluding|cannot be)"
-    r"|n't(?: be)?)\s+(?:(?:option|choice|to be|just|a|an|any|the)\s+)*"
-    rf"{_MARK}(?:\s*(?:,|or|nor|and)\s*(?:a |an |the )?{_MARK})*",
-    re.I,
-)
-_DENIES = re.compile(
-    r"\b(?:not|no|none|never|neither|nor|without|cannot|incorrect|wrong|false|unlikely|absent|absence|lacks?"
-    r"|except|but|least|exclude[sd]?|excluding|rules? out|ruled out|eliminated?|instead|doubt)\b|n't\b"
-    r"|不是|没有|并非",
-    re.I,
-)
-_HEDGES = re.compile(
-    r"\b(?:maybe|perhaps|possibly|might|may be|could|either|or|both|unsure|uncertain|guess(?:ing)?|all of)\b"
-    r"|可能|或",
-    re.I,
-)
-_REFUSES = re.compile(
-    r"\b(?:cannot|can't|can not|unable|impossible|don't know|do not know|not sure|not certain|unclear|sorry"
-    r"|not possible|not enough|insufficient|undetermined|(?:hard|difficult) to (?:tell|say))\b"
-    r"|无法|不确定",
-    re.I,
-)
-_TURNS = re.compile(
-    r"\b(?:actually|wait|correction|alternatively|on second thoughts?|i mean|no,|scratch that|my mistake"
-    r"|also (?:possible|right|correct|fits?))",
-    re.I,
-)
 _LEAD = (
     r"\b(?:answer|option|choice|conclusion|response|pick|selection)(?: here| to (?:the|this) question)?"
     r"\s*(?:is|would be|must be|should be|was|[:=]|->)\s*[:=]?"
@@ -68,21 +29,24 @@ _LEAD = (
 _STATED = re.compile(
     rf"(?:{_LEAD})[\s\"'(\[:-]*"
     r"(?:(?:that|it is|the|a|an|option|choice|letter|answer|number|most likely|likely|clearly|probably"
-    rf"|definitely|indeed|therefore|选项)[\s\"'(\[:]+)*({_MARK})",
+    rf"|definitely|indeed|therefore|选项)[\s\"'(\[:]+)*({MARK})",
     re.I,
 )
 _NOT_STATED = re.compile(
     r"(?:n't|\bnot|\bdoubt)\b[^,.;:!?]{0,30}$|\b(?:wrong|incorrect|false|worst)\s+$", re.I
 )
 _ADDS = re.compile(
-    rf"[\s\"')\].,;]*(?:\b(?:or|and|then|plus)\b|[/&+或])|[\s\"')\],;]*(?:(?:a|an|the)\s+)?{_MARK}", re.I
+    r"[\s\"')\].,;]*(?:\b(?:or|and(?!\s+(?:nothing|no)\b)|then|plus)\b|[/&+或])"
+    rf"|[\s\"')\],;]*(?:(?:a|an|the)\s+)?{MARK}",
+    re.I,
 )
+# "rain and gusts", "car then siren": more than the option.
+_IS_MORE = re.compile(rf"{MARK}(?:{_ADDS.pattern})", re.I)
 # "(B). Man" says two things, "B. A is wrong" one.
-_OTHER_TEXT = re.compile(rf"[\s.):,\"'-]{{1,4}}{_MARK}(?!\s+(?:is|was|would|does|has|can|seems)\b)")
+_OTHER_TEXT = re.compile(rf"[\s.):,\"'-]{{1,4}}{MARK}(?!\s+(?:is|was|would|does|has|can|seems)\b)")
 _TAKES_BACK = re.compile(r"[\s\"')\].,]*(?:is|was)?\s*(?:not|n't|wrong|incorrect|\?)", re.I)
 _CONTINUES = re.compile(r"\n\s*(?:or|and|but|either|maybe|perhaps|possibly)\b|(?:\bor|\band|,|/)\s*\n", re.I)
 _SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n|(?<=[。！？])")
-_NO_SPACES = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 ReadLine = Callable[[str], int | None]
 
@@ -103,23 +67,38 @@ def named_option(text: str, options: Sequence[str], labels: Sequence[str], read_
         # A line with another option contradicts the statement; a list of all options does not.
         return index if len(lines) != 1 or lines == {index} else None
     if lines and "\n" in text.strip():
-        is_whole = len(lines) == 1 and not _TURNS.search(text) and not _CONTINUES.search(text)
+        is_whole = len(lines) == 1 and not doubts.TURNS.search(text) and not _CONTINUES.search(text)
         return lines.pop() if is_whole else None
     return _only_mention(marked)
 
 
 def mark_mentions(text: str, options: Sequence[str], labels: Sequence[str]) -> str:
     """Return the text with each mention of an option as one character; denied ones are left out."""
-    marked = re.sub(f"[{chr(_FIRST)}-\uf8ff]", "?", text)
+    marked = re.sub(f"[{chr(FIRST)}-\uf8ff]", "?", text)
     for option in sorted(set(options), key=len, reverse=True):
         # Options that differ in case alone are told apart by it.
         is_alone = sum(option.casefold() == other.casefold() for other in set(options)) == 1
-        pattern = _mention(option, tuple(options), re.I if is_alone else 0)
+        pattern = mention_pattern(option, tuple(options), re.I if is_alone else 0)
         marked = pattern.sub(_mark(options.index(option)), marked)
-    marked = _mark_letters(marked, options, labels)
+    marked = _mark_places(_mark_letters(marked, options, labels), options, labels)
     # "(B) Woman", "Woman (B)" and "B: Woman" are one mention.
-    marked = re.sub(rf"({_MARK})(?:(?:[\s.:,()\[\]\"'、-]|\ba\b|\ban\b|\bthe\b)*\1)+", r"\1", marked)
-    return _NEGATED.sub(" - ", marked)
+    marked = re.sub(rf"({MARK})(?:(?:[\s.:,()\[\]\"'、-]|\ba\b|\ban\b|\bthe\b)*\1)+", r"\1", marked)
+    marked = _drop_questions(doubts.NO_DOUBT.sub("", marked))
+    return doubts.NEGATED.sub(" - ", doubts.DENIED.sub(" - ", marked))
+
+
+def _drop_questions(marked: str) -> str:
+    """Return the text without its questions that mention an option, or that it answers with No."""
+    pieces = re.split(r"(?<=[.!?？\n])", marked)
+    for place, piece in enumerate(pieces[:-1]):
+        if not piece.endswith(("?", "？")):
+            continue
+        behind = pieces[place + 1]
+        if denied := doubts.SAYS_NO.match(behind):
+            pieces[place], pieces[place + 1] = " - ", behind[denied.end() :]
+        elif re.search(MARK, piece):
+            pieces[place] = piece[:-1] + ", " if doubts.SAYS_YES.match(behind) else " - "
+    return "".join(pieces)
 
 
 def _stated_option(marked: str, stated: Sequence[re.Match[str]]) -> int | None:
@@ -128,59 +107,31 @@ def _stated_option(marked: str, stated: Sequence[re.Match[str]]) -> int | None:
     denied = any(_NOT_STATED.search(marked[: match.start()]) for match in stated)
     rest = marked[stated[-1].end() :]
     end = _SENTENCE.split(rest)[0]
-    is_open = _ADDS.match(end) or _TAKES_BACK.match(end) or _HEDGES.search(end)
-    if len(named) != 1 or denied or is_open or _OTHER_TEXT.match(rest) or _TURNS.search(rest):
+    is_open = _ADDS.match(end) or _TAKES_BACK.match(end) or doubts.HEDGES.search(end)
+    if len(named) != 1 or denied or is_open or _OTHER_TEXT.match(rest) or doubts.TURNS.search(rest):
         return None
     return _index(named.pop())
 
 
 def _only_mention(marked: str) -> int | None:
-    marks = set(re.findall(_MARK, marked))
-    # "rain and gusts", "car then siren": more than the option.
-    doubts = (_HEDGES, _REFUSES, _TURNS, re.compile(rf"{_MARK}(?:{_ADDS.pattern})", re.I))
-    if len(marks) != 1 or any(doubt.search(marked) for doubt in doubts):
+    """Return the only option mentioned, None where its sentence denies it or the text leaves it open."""
+    marks = set(re.findall(MARK, marked))
+    is_open = any(doubt.search(marked) for doubt in (doubts.HEDGES, doubts.REFUSES, doubts.TURNS, _IS_MORE))
+    if len(marks) != 1 or is_open:
         return None
-    sentences = [sentence.strip() for sentence in _SENTENCE.split(marked) if re.search(_MARK, sentence)]
+    sentences = [sentence.strip() for sentence in _SENTENCE.split(marked) if re.search(MARK, sentence)]
+    if any(doubts.SPEAKS_OF.search(sentence) for sentence in sentences):
+        return None
     # "No, it is not." says No: what comes before the first comma or full stop is the answer.
     head = re.split(r"[.,:;!]", sentences[0], maxsplit=1)[0]
-    is_answer = re.fullmatch(rf"[\s\"'(]*{_MARK}[\s\"')]*", head)
-    if not is_answer and any(_DENIES.search(sentence) for sentence in sentences):
+    is_answer = re.fullmatch(rf"[\s\"'(]*{MARK}[\s\"')]*", head) or doubts.CONCLUDES.search(marked)
+    if not is_answer and any(doubts.DENIES.search(sentence) for sentence in sentences):
         return None
     return _index(marks.pop())
 
 
-@lru_cache(4096)
-def _mention(option: str, options: tuple[str, ...], flags: int) -> re.Pattern[str]:
-    """Return where a text names an option: all its words, and none after them that makes it another thing."""
-    body, number = _body(option)
-    if _NO_SPACES.search(option):
-        return re.compile(body, flags)
-    before = r"(?<![\w$])(?<![\w.,/:]-)(?<!\d[.,:/])(?<!^-)(?<!\s-)"
-    # "3 speakers" counts, "car alarm" is no car.
-    others = rf"(?:(?:a|an|the)\s+)?(?:(?:{'|'.join(_body(other)[0] for other in options)})\b|{_MARK})"
-    follows = rf"(?:{_FOLLOWS}|\w+ing)\b|{others}" if number is None else rf"\w+\b|{_MARK}"
-    apart = "[-]" if number is None else "[-/]"
-    after = rf"(?![\w%$]|{apart}\w|[.,:]\d|\s*%)(?=\s*$|\s*[^\w\s]|\s*\n|\s+(?:{follows}))"
-    return re.compile(before + body + after, flags)
-
-
-def _body(option: str) -> tuple[str, int | None]:
-    """Return the pattern of an option's words, and the number that it is, if it is one."""
-    words = re.sub(r"^(?:a|an|An|the|The)\s+(?=\w)", "", option).rstrip(".").split() or [option]
-    body = r"[\s_-]+".join(map(re.escape, words))
-    number = _number(words[0]) if len(words) == 1 else None
-    is_word = number is not None and number < len(NUMBERS)
-    return (f"(?:{body}|{number}|{NUMBERS[number]})" if number is not None and is_word else body), number
-
-
-def _number(word: str) -> int | None:
-    if word.lower() in NUMBERS:
-        return NUMBERS.index(word.lower())
-    return int(word) if re.fullmatch(r"[0-9]{1,9}", word) else None
-
-
 def _mark_letters(marked: str, options: Sequence[str], labels: Sequence[str]) -> str:
-    """Return the text with the letters that stand for options as marks; those of no option as `_OTHER`."""
+    """Return the text with the letters that stand for options as marks; those of no option as `OTHER`."""
     if not labels:
         return marked
     places = {label: index for index, label in enumerate(labels)}
@@ -194,10 +145,27 @@ def _mark_letters(marked: str, options: Sequence[str], labels: Sequence[str]) ->
             if not is_sure and (index is None or letter in words):
                 return match[0]
             return match["lead"] + (
-                _mark(index) if index is not None else _OTHER if letter.isupper() else letter
+                _mark(index) if index is not None else OTHER if letter.isupper() else letter
             )
 
         marked = pattern.sub(mark, marked)
+    return marked
+
+
+def _mark_places(marked: str, options: Sequence[str], labels: Sequence[str]) -> str:
+    """Return the text with "option 3" and "the third option" as marks, where numbers cannot mean a text."""
+    if list(labels) != [chr(ord("A") + i) for i in range(len(options))] or any(map(has_number, options)):
+        return marked
+    for index in range(min(len(options), len(ORDINALS))):
+        number = rf"(?:{index + 1}|{NUMBERS[index + 1]})"
+        last = "|last" if index == len(options) - 1 else ""
+        marked = re.sub(
+            rf"\b(?:option|choice)\s*(?:number|no\.|#)?\s*\(?{number}(?![\w%]|[.,:/-]\d)\)?"
+            rf"|\b(?:the\s+)?(?:{ORDINALS[index]}{last})\s+(?:option|choice)\b",
+            _mark(index),
+            marked,
+            flags=re.I,
+        )
     return marked
 
 
@@ -207,11 +175,11 @@ def _letter_patterns(are_numbers: bool) -> tuple[tuple[re.Pattern[str], bool], .
     some, small = (r"\d{1,2}", r"\d{1,2}") if are_numbers else ("[A-Z]", "[a-z]")
     letter, end = rf"(?P<letter>{some})", r"(?![\w'-]|\.\d)"
     stop = r"(?=\s*(?:[.,;:!?\"')]|\n|$|because|since|as\b))"
-    first = r"(?=\s*[.):,/](?!\d)|\s+[-–—]\s|\s*$|\s+(?:because|since|as|or|and)\b)"
+    first = r"(?=\s*[.):,/✓✔✅☑✗✘❌☒](?!\d)|\s+[-–—]\s|\s*$|\s+(?:because|since|as|or|and)\b)"
     verb = r"(?:\b(?:is|be|choose|select|pick|chose|selected|with|say)|'s)"
     sure = r"\b(?:[Dd]efinitely|[Cc]learly|[Cc]ertainly|[Ss]urely|Choose|Select|Pick|So|Thus|Hence)\b"
     name = "(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter|OPTION|ANSWER|CHOICE)"
-    beside = rf"(?P<lead>{_MARK}[)\]]?\s*(?:,|/|\bor\b|\band\b|&)\s*(?:option\s*)?[(\[]?){letter}{end}"
+    beside = rf"(?P<lead>{MARK}[)\]]?\s*(?:,|/|\bor\b|\band\b|&)\s*(?:option\s*)?[(\[]?){letter}{end}"
     return (
         (re.compile(rf"(?P<lead>(?<!\w)[(\[{{]\s*)(?P<letter>[A-Za-z]|{some})(?=\s*[)\]}}])"), True),
         (re.compile(rf"(?P<lead>\b{name}\s*(?:is\b)?\s*[:=#-]?\s*[\"']?){letter}{end}"), True),
@@ -227,6 +195,7 @@ def _letter_patterns(are_numbers: bool) -> tuple[tuple[re.Pattern[str], bool], .
         ),
         (re.compile(rf"(?P<lead>^[\s#>\"']*){letter}{first}", re.M), False),
         (re.compile(rf"(?P<lead>{verb}\s+[\"']?){letter}{end}{stop}"), False),
+        (re.compile(rf"(?P<lead>(?<=[.;!,])\s+){letter}(?=\s*[:?]\s*(?:yes|no)\b)", re.I), False),
         # "Correct: C", "=> C", "Definitely C."
         (re.compile(rf"(?P<lead>(?:[:=>)]|{sure})\s*){letter}(?=[\s.!)\"']*$)", re.M), False),
         (re.compile(rf"(?P<lead>(?<![\w'-])){letter}(?=\s+(?:is|seems|fits|matches)\b)"), False),
@@ -236,8 +205,8 @@ def _letter_patterns(are_numbers: bool) -> tuple[tuple[re.Pattern[str], bool], .
 
 
 def _mark(index: int) -> str:
-    return chr(_FIRST + min(index, 499))
+    return chr(FIRST + min(index, 499))
 
 
 def _index(mark: str) -> int | None:
-    return None if mark == _OTHER else ord(mark) - _FIRST
+    return None if mark == OTHER else ord(mark) - FIRST
