@@ -194,7 +194,7 @@ def score_outputs(
         "strict": accuracy(strict),
         "official": accuracy(official),
         "official_denominator": asdict(overall(official, count_missing=False)),
-        "harnesses": score_harnesses(judged, clusters_of(asked), draws=draws, seed=seed),
+        "harnesses": score_harnesses(judged, clips, draws=draws, seed=seed),
         "num_disagreements": len(differing),
         "disagreements": differing[:FEW],
         "by": {field: found for field, found in tables_by.items() if found},
