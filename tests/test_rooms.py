@@ -17,13 +17,14 @@ APPLICATIONS = ("r1-aqa", "aac-llm", "ml-clap")
 
 FILES = {"files", "lock"}
 DATA = {"config", "data"} | FILES
-MODELS = DATA | {"models", "output", "tables", "own_code"}
+MODELS = DATA | {"models", "output", "tables", "figures", "own_code"}
 MAY_IMPORT = {
     "config": {"config"},
     "files": {"config"},
     "lock": {"files"},
     "output": {"config", "files"},
     "tables": FILES | {"output"},
+    "figures": FILES,
     "own_code": set(),
     "data": DATA | {"output", "tables"},
     "metrics": {"metrics"},
