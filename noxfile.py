@@ -71,7 +71,9 @@ def lint(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The site builds, and every link and anchor in it leads somewhere."""
     sync(session, "--only-group", "docs")
-    session.run("mkdocs", "build", "--quiet", "--strict", "--site-dir", str(Path(session.create_tmp(), "site")))
+    session.run(
+        "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(Path(session.create_tmp(), "site"))
+    )
 
 
 @nox.session(name="audio-common")
