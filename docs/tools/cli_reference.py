@@ -1,7 +1,7 @@
-"""Write the reference of a package's command line from its code: `python docs/tools/cli_reference.py ml-clap`.
+"""Write the reference of a command line from its code: `python docs/tools/cli_reference.py ml-clap`.
 
-Run it in the package's environment. Without a name it writes the pages of all packages that are installed there. The
-pages are committed; `tests/test_docs.py` compares them with the code.
+Run it in the package's environment. Without a name it writes the pages of all packages that are installed
+there. The pages are committed; `tests/test_docs.py` compares them with the code.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ MODULES = {"ml-clap": "ml_clap", "aac-llm": "aac_llm", "r1-aqa": "r1_aqa"}
 HEAD = """\
 # {name}: every verb and flag
 
-<!-- Written by docs/tools/cli_reference.py from the code: change the docstrings in config/, then run it again. -->
+<!-- Written by docs/tools/cli_reference.py from the code: change docstrings in config/, and run it again. -->
 
-{purpose} Every flag is also a key of the YAML file that `--config` names, where `--data.train` is `train` below
-`data`; `{name} VERB --print_config` prints such a file. A flag of many values takes all words up to the next flag.
+{purpose}
 
-Every verb takes `--config NAME|FILE`, `--print_config`, `-q` (warnings, errors and results alone), `-v` (more),
-`--traceback`, `--version` and `--help`, and ends with 0 (done), 1 (done but for some items, which are listed), 2
-(refused, in one line), 70 (a fault of ours) or 130 (interrupted).
+Every flag is also a key of the YAML file that `--config` names, where `--data.train` is `train` below
+`data`; `{name} VERB --print_config` prints such a file. A flag of many values takes all words up to the next
+flag. Every verb takes `--config NAME|FILE`, `--print_config`, `-q` (warnings, errors and results alone), `-v`
+(more), `--traceback`, `--version` and `--help`, and ends with 0 (done), 1 (done but for some items, which are
+listed), 2 (refused, in one line), 70 (a fault of ours) or 130 (interrupted).
 
 | verb | what it does |
 |---|---|
@@ -75,7 +76,13 @@ def row(dest: str, hint: Any, action: Any, options: Any) -> str:
     flag = dest.upper() if dest in options.positional else f"--{dest}"
     if dest in options.open:
         flag = f"--{dest}.KEY"
-    return f"| `{flag}` | `{cell(action.metavar)}` | {default(dest, action, options)} | {cell(options.helps[dest])} |"
+    cells = (
+        f"`{flag}`",
+        f"`{cell(action.metavar)}`",
+        default(dest, action, options),
+        cell(options.helps[dest]),
+    )
+    return f"| {' | '.join(cells)} |"
 
 
 def default(dest: str, action: Any, options: Any) -> str:

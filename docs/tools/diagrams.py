@@ -1,10 +1,8 @@
-"""Draw the diagrams of docs/architecture.md: `python docs/tools/diagrams.py`, with the standard library alone.
+"""Draw the diagrams of docs/architecture.md: `python docs/tools/diagrams.py`; the standard library is enough.
 
-A diagram is a grid of boxes, each with what it does and the file that does it, and arrows between them. The SVGs are
-committed; `tests/test_docs.py` holds them to this file, and that every file that a box names exists.
+A diagram is a grid of boxes, each with what it does and the file that does it, and arrows between them. The
+SVGs are committed; `tests/test_docs.py` holds them to this file, and that every file that a box names exists.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
@@ -29,7 +27,7 @@ class Box:
     row: float
     text: str
     file: str = ""
-    """From the repository's `packages/NAME/src/MODULE/`, or from audio-common's with `audio_common/` before it."""
+    """Below `packages/NAME/src/MODULE/`, or in audio-common with `audio_common/` before it."""
     kind: str = "work"
 
 
@@ -196,7 +194,8 @@ def draw(diagram: Diagram) -> str:
         '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" '
         'orient="auto-start-reverse"><path d="M0 0 10 5 0 10z" fill="#5a6577"/></marker></defs>',
         f'<rect width="{width:.0f}" height="{height:.0f}" rx="10" fill="#ffffff"/>',
-        f'<text x="{MARGIN}" y="{MARGIN + 8}" font-size="16" font-weight="600">{escape(diagram.title)}</text>',
+        f'<text x="{MARGIN}" y="{MARGIN + 8}" font-size="16" font-weight="600">',
+        f"{escape(diagram.title)}</text>",
     ]
     parts += [arrow(diagram.boxes[start], diagram.boxes[end]) for start, end in diagram.arrows]
     parts += [rectangle(box) for box in diagram.boxes.values()]
@@ -235,7 +234,9 @@ def arrow(start: Box, end: Box) -> str:
         bend = finish[0] - GAP_X / 2 if right else finish[0] + GAP_X / 2
         points = [begin, (bend, begin[1]), (bend, finish[1]), finish] if y1 != y2 else [begin, finish]
     path = " ".join(f"{x:.0f},{y:.0f}" for x, y in points)
-    return f'<polyline points="{path}" fill="none" stroke="#5a6577" stroke-width="1.5" marker-end="url(#tip)"/>'
+    return (
+        f'<polyline points="{path}" fill="none" stroke="#5a6577" stroke-width="1.5" marker-end="url(#tip)"/>'
+    )
 
 
 def legend(x: float, y: float) -> list[str]:

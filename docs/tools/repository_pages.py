@@ -1,8 +1,8 @@
 """A hook of mkdocs: pages of the repository outside docs/ are pages of the site, and links between both hold.
 
-READMEs, changelogs, CONTRIBUTING and SECURITY stay where GitHub and PyPI show them; here each is read into the site
-under its own path. A link to any other file of the repository (a recipe, an example) leads to a copy of that file. What
-leads nowhere is left as it is, so that `mkdocs build --strict` names it.
+READMEs, changelogs, CONTRIBUTING and SECURITY stay where GitHub and PyPI show them; here each is read into
+the site under its own path. A link to any other file of the repository (a recipe, an example) leads to a copy
+of that file. What leads nowhere is left as it is, so that `mkdocs build --strict` names it.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for target in linked_files(page.content_string, source_of(page.src_uri)):
             if site_path(target) not in known:
                 known.add(site_path(target))
-                files.append(
-                    File.generated(config, site_path(target), content=(ROOT / target).read_bytes())
-                )
+                files.append(File.generated(config, site_path(target), content=(ROOT / target).read_bytes()))
     return files
 
 
