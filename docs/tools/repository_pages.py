@@ -7,6 +7,7 @@ of that file. What leads nowhere is left as it is, so that `mkdocs build --stric
 
 from __future__ import annotations
 
+import logging
 import os.path
 import re
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ PAGES = (
 """Pages of the repository that the site shows, at the same path."""
 HOME = "README.md"
 """The repository's own page, in whose place the site has index.md."""
+FOREIGN = re.compile(r"<(?:script|img|iframe|link)\b[^>]*?\b(?:src|href)=[\"']?https?://[^>]*>")
+"""What a browser would fetch from another host."""
 LINK = re.compile(r"(?P<before>\]\()(?P<path>[^)#\s:]+)(?P<rest>(?:#[^)\s]*)?\))")
 
 
@@ -58,6 +61,15 @@ def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
         return f"{match['before']}{path}{match['rest']}"
 
     return LINK.sub(relocated, markdown)
+
+
+def on_post_page(output: str, page: Any, **_: object) -> str:
+    """Warn, and so fail the strict build, where a page would fetch something from another host."""
+    for found in FOREIGN.findall(output):
+        logging.getLogger("mkdocs.hooks").warning(
+            "%s fetches from another host: %s", page.file.src_uri, found
+        )
+    return output
 
 
 def linked_files(markdown: str, source: str) -> Iterator[str]:
