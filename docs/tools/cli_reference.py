@@ -50,8 +50,8 @@ def section(name: str, verb: Any) -> str:
     actions = {action.dest: action for action in options.parser._actions}
     order = {dest: place for place, dest in enumerate(options.positional)}
     flags = [
-        row(dest, hint, actions[dest], options)
-        for dest, hint in sorted(options.hints.items(), key=lambda item: order.get(item[0], len(order)))
+        item(dest, actions[dest], options)
+        for dest in sorted(options.hints, key=lambda dest: order.get(dest, len(order)))
     ]
     lines = [
         f"## {name} {verb.name}",
@@ -63,39 +63,31 @@ def section(name: str, verb: Any) -> str:
         f"{name} {verb.example}",
         "```",
         "",
-        "| flag | takes | default | what it means |",
-        "|---|---|---|---|",
         *flags,
         "",
     ]
     return "\n".join(lines)
 
 
-def row(dest: str, hint: Any, action: Any, options: Any) -> str:
-    """Return a flag's line of the table."""
+def item(dest: str, action: Any, options: Any) -> str:
+    """Return a flag's line: how it is written, what it means, and its default."""
     flag = dest.upper() if dest in options.positional else f"--{dest}"
     if dest in options.open:
         flag = f"--{dest}.KEY"
-    cells = (
-        f"`{flag}`",
-        f"`{cell(action.metavar)}`",
-        default(dest, action, options),
-        cell(options.helps[dest]),
-    )
-    return f"| {' | '.join(cells)} |"
+    return f"- `{flag}` `{action.metavar}`: {escaped(options.helps[dest])}{default(dest, action, options)}"
 
 
 def default(dest: str, action: Any, options: Any) -> str:
-    """Return a default as it would be written, or that there is none."""
+    """Return a sentence about a default, or that there is none."""
     if dest in options.needed:
-        return "**required**"
+        return " **Required.**"
     value = action.default
     if value is None or value == () or value == {}:
         return ""
     if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
+        return f" *Default:* `{str(value).lower()}`"
     words = " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-    return f"`{cell(words)}`" if words else ""
+    return f" *Default:* `{words}`" if words else ""
 
 
 def summary(verb: Any) -> str:
