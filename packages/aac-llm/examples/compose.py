@@ -3,10 +3,10 @@
     python packages/aac-llm/examples/compose.py drums/clips.csv drums/captions.json drums/scenes
 
 The table has a row for each sound: `audio` (relative to the table), `label` and `split` (train, validation or
-test); the other file says in a clause what is heard of each label, as label -> language -> list of sentences,
-of which the first English one is taken. Written are OUT/audio/*.flac, each sound alone and pairs, one after the
-other, and OUT/scenes.jsonl with captions and times for `aac-llm prepare jsonl`. A scene's sounds are all of its
-own split, so that test scenes are made of sounds which nobody has trained on.
+test); the other file says in a clause what is heard of each label, as label -> language -> list of
+sentences, of which the first English one is taken. Written are OUT/audio/*.flac, each sound alone and pairs,
+one after the other, and OUT/scenes.jsonl with captions and times for `aac-llm prepare jsonl`. A scene's
+sounds are all of its own split, so that test scenes are made of sounds which nobody has trained on.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ MAX_SECONDS = 2.0
 """A sound is faded out after so long."""
 PAUSE = 0.25
 """Seconds between two sounds."""
-ALONE = ("{}.", "There is one sound: {}.", "You can hear that {}.")
-IN_ORDER = ("{}, then {}.", "First {}, then {}.", "{}, and after that {}.")
-"""Wordings of a caption; a clip has all of them."""
+ALONE = ("{}.", "Only {}.")
+IN_ORDER = ("{}, then {}.", "First {}, then {}.")
+"""Wordings of a caption; a clip has all of them. The fewer, the sooner a captioner attends to the sound."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,7 @@ def compose(
     for split, number in {"train": train, "validation": validation, "test": test}.items():
         # Each sound alone once: a second time it would be the same clip.
         scenes = [[sound] for sound in sounds[split]] + [draw_two(sounds[split], rng) for _ in range(number)]
-        rows += [
-            write_scene(out, f"{split}-{index:04d}", scene, split) for index, scene in enumerate(scenes)
-        ]
+        rows += [write_scene(out, f"{split}-{index:04d}", scene, split) for index, scene in enumerate(scenes)]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (out / "scenes.jsonl").write_text(text, encoding="utf-8")
     print(f"{len(rows)} scenes in {out / 'scenes.jsonl'}")
