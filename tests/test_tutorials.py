@@ -7,6 +7,7 @@ left out. The line before a block may say:
 
 - `<!-- run-with: train --max_steps 2 -->`: add these flags, so that a test has the time (see test_readme.py);
 - `<!-- no-run: reason -->`: only see that the package's commands parse;
+- `<!-- exits 1: reason -->`: the command ends with this exit code, which the page explains;
 - `<!-- varies: reason -->`: what is shown depends on how long was trained; it is not compared.
 
 The sounds are those of Debian's package sonic-pi-samples (public domain), which `.ci/run` installs.
@@ -141,7 +142,8 @@ def statements(body: str, command: str) -> Iterator[list[str]]:
 
 
 def run(command: str, words: list[str], note: str, capfd: pytest.CaptureFixture[str]) -> str:
-    """Run a statement, and return all that it prints; anything but exit code 0 fails."""
+    """Run a statement, and return all that it prints; another exit code than the page says, or 0, fails."""
+    expected = re.search(r"exits (\d+)", note)
     if words[0] == command:
         words = [command, *with_additions(words[1:], note)]
         try:
@@ -154,7 +156,9 @@ def run(command: str, words: list[str], note: str, capfd: pytest.CaptureFixture[
             words = [sys.executable, *with_additions(words, note)[1:]]
         code = subprocess.run(words, env=os.environ | {"COLUMNS": "80"}).returncode
     output = capfd.readouterr()
-    assert code == 0, f"{shlex.join(words)} ended with {code}:\n{output.out[-2000:]}{output.err[-3000:]}"
+    assert code == int(expected[1] if expected else 0), (
+        f"{shlex.join(words)} ended with {code}:\n{output.out[-2000:]}{output.err[-3000:]}"
+    )
     return output.out + output.err
 
 
