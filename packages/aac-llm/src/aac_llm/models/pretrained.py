@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import torch
 from audio_common.ced import CED
+from audio_common.licence import licence_of_parts, say_licence_of_weights
 from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
@@ -101,6 +102,7 @@ class PretrainedModule(nn.Module):
         for name, value in read_use(folder).items():
             setattr(model, name, value)
         model.card = read_card(folder)
+        say_licence_of_weights(source, model.licence)
         return model.eval().to(device)
 
     @classmethod
@@ -142,6 +144,11 @@ class PretrainedModule(nn.Module):
     def parts(self) -> dict[str, Any]:
         """Return encoder, bridge and decoder by name."""
         return {"encoder": self.encoder, "bridge": self.bridge, "decoder": self.decoder}
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights, part by part, `unknown` where nothing says it."""
+        return licence_of_parts({"encoder": self.config.encoder_weights, "decoder": self.config.decoder})
 
     def use(self) -> dict[str, Any]:
         """Return how the model is used, as its configuration file has it; see `config_file.USE`."""

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from audio_common.licence import say_licence_of_weights
 from audio_common.strict_json import read_object
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed
@@ -156,6 +157,7 @@ def build_model(config: TrainConfig) -> CaptionModel:
         model = CaptionModel.from_pretrained(source, device=device)
     else:
         model = CaptionModel.from_config(config.model, device=device)
+        say_licence_of_weights("the model", model.licence)
     model.channel = config.data.channel
     model.calibrations = {}  # of what it was before
     if config.data.timestamps:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import transformers
 from audio_common.hub import fetch
+from audio_common.licence import licence_of_weights, say_licence_of_weights
 from torch import Tensor
 
 from r1_aqa.config.model import PromptStyle
@@ -175,6 +176,7 @@ def load_probe(source: str, *, device: str = "auto") -> Probe:
             revision=None,
             trust_remote_code=False,
         )
+    say_licence_of_weights(source, licence_of_weights(name, folder))
     if getattr(tokenizer, "chat_template", None) and tokenizer.eos_token_id is None:
         raise ValueError(f"{source}: its tokenizer has no token that ends an answer (eos_token)")
     return TextProbe(model.eval().to(device), tokenizer)  # type: ignore[arg-type]
