@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from audio_common.licence import say_licences_of_clips
+from aac_llm.data.licences import say_licences_of_clips
 from audio_common.strict_json import JSONError, is_writable_text, json_lines
 
 from aac_llm.data.captions import parse_captions

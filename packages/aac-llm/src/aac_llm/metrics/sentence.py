@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from audio_common.checkpoint import check_folder
 from audio_common.hub import split_revision
-from audio_common.licence import licence_of_weights, say_licence_of_weights
 from audio_common.strict_json import read_json, read_object
 from huggingface_hub import snapshot_download
 from numpy.typing import NDArray
@@ -93,7 +92,6 @@ class SentenceEncoder:
         # A folder in either case: the revision was chosen when it was fetched.
         tokenizer = AutoTokenizer.from_pretrained(place, revision=None, trust_remote_code=False)
         model = AutoModel.from_pretrained(place, revision=None, dtype=torch.float32, trust_remote_code=False)
-        say_licence_of_weights(source, licence_of_weights(source, folder))
         return cls(
             model.to(device),
             tokenizer,

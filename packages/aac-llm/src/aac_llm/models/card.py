@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audio_common.licence import UNKNOWN, licence_of_weights
+from aac_llm.models.licence import UNKNOWN, licence_of_weights
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from aac_llm.config.model import ModelConfig

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import torch
 from audio_common.ced import CED
-from audio_common.licence import licence_of_parts, say_licence_of_weights
+from aac_llm.models.licence import licence_of_parts, say_licence_of_weights
 from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
-from audio_common.licence import say_licence_of_weights
+from aac_llm.models.licence import say_licence_of_weights
 from audio_common.strict_json import read_object
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from audio_common.checkpoint import convert_state_dict, read_tensors
 from audio_common.config import Channel
-from audio_common.licence import SONAR
+from ml_clap.models.licence import SONAR
 from torch import Tensor, nn
 
 from ml_clap.models.checkpoint import HEAD_WIDTH, check_fit, find_tokenizer

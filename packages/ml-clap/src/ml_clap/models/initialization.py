@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import torch
 from audio_common.ced import CED
-from audio_common.licence import say_licence_of_weights
+from ml_clap.models.licence import say_licence_of_weights
 from torch import Tensor
 
 from ml_clap.config.model import ModelConfig

@@ -16,7 +16,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from audio_common.licence import say_licence_of_weights
+from ml_clap.models.licence import say_licence_of_weights
 from audio_common.strict_json import read_object
 
 from ml_clap.models.checkpoint import CONFIG_FILE, FORMAT, Mode, find_model, read_config

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from audio_common.ced import CED
 from audio_common.config import Channel
-from audio_common.licence import SONAR, licence_of_parts
+from ml_clap.models.licence import SONAR, licence_of_parts
 from audio_common.mel import MIN_SAMPLES, SAMPLE_RATE, num_frames
 from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from audio_common.config import Channel
-from audio_common.licence import CARD_FILE, UNKNOWN, licence_of_card
+from ml_clap.models.licence import CARD_FILE, UNKNOWN, licence_of_card
 from audio_common.mel import check_lengths
 from audio_common.sizes import check_folder
 from audio_common.strict_json import read_json

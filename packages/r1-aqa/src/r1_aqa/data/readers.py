@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from audio_common.licence import say_licences_of_clips
+from r1_aqa.data.licences import say_licences_of_clips
 
 from r1_aqa.data.chats import chat_to_plain, is_chat
 from r1_aqa.data.options import option_at, parse_answer, parse_choices, settle_annotators

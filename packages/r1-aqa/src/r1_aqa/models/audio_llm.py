@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import transformers
 from audio_common.hub import split_revision
-from audio_common.licence import licence_of_weights, say_licence_of_weights
+from r1_aqa.models.licence import licence_of_weights, say_licence_of_weights
 from torch import Tensor, nn
 
 from r1_aqa.config.model import ModelConfig, PromptStyle

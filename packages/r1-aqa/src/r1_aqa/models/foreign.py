@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from audio_common.checkpoint import check_sizes, safetensors_shapes
 from audio_common.hub import fetch
-from audio_common.licence import CARD_FILE
+from r1_aqa.models.licence import CARD_FILE
 from audio_common.strict_json import read_object
 from safetensors import safe_open
 

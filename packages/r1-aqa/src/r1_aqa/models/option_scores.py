@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import transformers
 from audio_common.hub import fetch
-from audio_common.licence import licence_of_weights, say_licence_of_weights
+from r1_aqa.models.licence import licence_of_weights, say_licence_of_weights
 from torch import Tensor
 
 from r1_aqa.config.model import PromptStyle

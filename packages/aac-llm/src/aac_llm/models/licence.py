@@ -1,16 +1,15 @@
-"""Licences of weights and of data, as far as their files and names tell: what no file tells is `unknown`.
+"""Licences of weights, as far as their files and names tell: what no file tells is `unknown`.
 
 A model made of several has the licences of all its parts, and the strictest of them binds: SONAR's weights,
-and what is made from them, are CC-BY-NC-4.0 whatever a page beside them says.
+and what is made from them, are CC-BY-NC-4.0 whatever a page beside them says. The same file is in ml-clap,
+aac-llm and r1-aqa; a test compares them.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -93,28 +92,6 @@ def licence_of_parts(parts: Mapping[str, str | None], known: Mapping[str, str] |
     )
 
 
-def count_licences(licences: Iterable[str | None]) -> str:
-    """Say how many clips are under which licence, the most first.
-
-    >>> count_licences(["CC0-1.0", "CC-BY-4.0", "CC-BY-4.0", None])
-    'CC-BY-4.0 (2), CC0-1.0 (1), unknown (1)'
-    """
-    counts = Counter(licence or UNKNOWN for licence in licences)
-    return ", ".join(f"{licence} ({count:,})" for licence, count in counts.most_common())
-
-
 def say_licence_of_weights(source: object, licence: str) -> None:
     """Log the licence of a model's weights; every command that loads one does."""
     logger.info("%s: licence of the weights: %s", source, licence)
-
-
-def say_licences_of_clips(source: object, licences: Iterable[str | None]) -> None:
-    """Log the licences of a data set's clips, once a process: a command may read a manifest several times."""
-    counted = count_licences(licences)
-    if counted:
-        _say_once(str(source), counted)
-
-
-@lru_cache(maxsize=1024)
-def _say_once(source: str, counted: str) -> None:
-    logger.info("%s: licences of the clips: %s", source, counted)

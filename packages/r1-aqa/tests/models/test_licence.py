@@ -4,7 +4,8 @@ import logging
 from pathlib import Path
 
 import pytest
-from audio_common.licence import (
+from r1_aqa.data.licences import say_licences_of_clips
+from r1_aqa.models.licence import (
     CARD_FILE,
     SONAR,
     UNKNOWN,
@@ -12,7 +13,6 @@ from audio_common.licence import (
     licence_of_name,
     licence_of_parts,
     licence_of_weights,
-    say_licences_of_clips,
 )
 
 
@@ -52,7 +52,7 @@ def test_a_part_may_be_known_better_than_by_its_name() -> None:
 
 
 def test_licences_of_clips_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "audio_common")
+    caplog.set_level(logging.INFO, "r1_aqa")
     for _ in range(2):
         say_licences_of_clips(tmp_path, ["CC0-1.0", None, "CC0-1.0"])
     say_licences_of_clips(tmp_path, [])
