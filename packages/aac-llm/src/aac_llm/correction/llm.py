@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from audio_common.hub import split_revision
-from aac_llm.models.licence import licence_of_weights, say_licence_of_weights
 
 from aac_llm.models.endpoint import CutAnswerError, LLMError
+from aac_llm.models.licence import licence_of_weights, say_licence_of_weights
 from aac_llm.models.run_folder import first_sentence
 
 TASK = (

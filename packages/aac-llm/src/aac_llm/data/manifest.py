@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aac_llm.data.licences import say_licences_of_clips
 from audio_common.strict_json import JSONError, is_writable_text, json_lines
 
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import ENGLISH, language_code
+from aac_llm.data.licences import say_licences_of_clips
 from aac_llm.data.timestamps import TimedEvent, events_of_row, rows_of_events
 from aac_llm.files import read_bytes, to_json, to_plain, write_bytes
 

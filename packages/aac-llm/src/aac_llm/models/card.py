@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aac_llm.models.licence import UNKNOWN, licence_of_weights
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.data.manifest import Clip
 from aac_llm.files import write_atomically
+from aac_llm.models.licence import UNKNOWN, licence_of_weights
 
 CARD_FILE = "README.md"
 TASK = "audio-captioning"

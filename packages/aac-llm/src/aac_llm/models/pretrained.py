@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import torch
 from audio_common.ced import CED
-from aac_llm.models.licence import licence_of_parts, say_licence_of_weights
 from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
@@ -23,6 +22,7 @@ from aac_llm.models.confidence import Calibration
 from aac_llm.models.config_file import read_use
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
 from aac_llm.models.encoder import Encoder, build_encoder
+from aac_llm.models.licence import licence_of_parts, say_licence_of_weights
 from aac_llm.models.reference_checkpoint import read_reference
 from aac_llm.models.tensors import load_part
 

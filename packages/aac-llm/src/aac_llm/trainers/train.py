@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, parse_flag_from_env
-from aac_llm.models.licence import say_licence_of_weights
 from audio_common.strict_json import read_object
 from torch import nn
 from transformers import PrinterCallback, TrainingArguments, set_seed
@@ -29,6 +28,7 @@ from aac_llm.files import write_json
 from aac_llm.lock import sole_writer
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.config_file import write_use
+from aac_llm.models.licence import say_licence_of_weights
 from aac_llm.output import printable
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.confidence import calibrate

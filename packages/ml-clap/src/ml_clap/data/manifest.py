@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_clap.data.licences import say_licences_of_clips
 from audio_common.strict_json import JSONError, is_writable_text, json_lines
 
 from ml_clap.data.languages import resolve
+from ml_clap.data.licences import say_licences_of_clips
 from ml_clap.files import read_bytes, to_json, write_atomically
 
 

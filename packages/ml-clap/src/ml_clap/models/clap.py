@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from audio_common.config import Channel
-from ml_clap.models.licence import CARD_FILE, UNKNOWN, licence_of_card
 from audio_common.mel import check_lengths
 from audio_common.sizes import check_folder, check_sizes
 from audio_common.strict_json import read_object
 from torch import Tensor, nn
 
 from ml_clap.models.identity import hash_model
+from ml_clap.models.licence import CARD_FILE, UNKNOWN, licence_of_card
 from ml_clap.models.text_source import TOKENIZER_FILES, fetch_folder, naming
 from ml_clap.models.tokenizer import CutText, HFTokenizer, TextPreparer
 from ml_clap.models.windows import embed_windows

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 from audio_common.checkpoint import convert_state_dict, read_tensors
 from audio_common.config import Channel
-from ml_clap.models.licence import SONAR
 from torch import Tensor, nn
 
 from ml_clap.models.checkpoint import HEAD_WIDTH, check_fit, find_tokenizer
 from ml_clap.models.dasheng import Dasheng, DashengConfig
 from ml_clap.models.identity import hash_model
+from ml_clap.models.licence import SONAR
 from ml_clap.models.published import GLAP_FILE
 from ml_clap.models.shared_space import make_head, project
 from ml_clap.models.sonar import sonar_config, to_our_layout

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import torch
 from audio_common.ced import CED
-from ml_clap.models.licence import say_licence_of_weights
 from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
+from ml_clap.models.licence import say_licence_of_weights
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import build_empty
 from ml_clap.models.text_training import add_adapters, train_last_layers

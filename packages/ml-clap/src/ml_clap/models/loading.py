@@ -16,13 +16,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ml_clap.models.licence import say_licence_of_weights
 from audio_common.strict_json import read_object
 
 from ml_clap.models.checkpoint import CONFIG_FILE, FORMAT, Mode, find_model, read_config
 from ml_clap.models.device import Dtype, choose_device, choose_dtype
 from ml_clap.models.download import is_url
 from ml_clap.models.dual_encoder import DualEncoder
+from ml_clap.models.licence import say_licence_of_weights
 from ml_clap.models.published import HUB_FILES, fetch_file, fetch_weights, find_published, say_where
 from ml_clap.models.text_source import fetch_folder, load_pt
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 import torch
 from audio_common.ced import CED
 from audio_common.config import Channel
-from ml_clap.models.licence import SONAR, licence_of_parts
 from audio_common.mel import MIN_SAMPLES, SAMPLE_RATE, num_frames
 from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from torch import Tensor, nn
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.checkpoint import ADAPTERS, Mode, SavedModel, check_fit, read_model, write_folder
 from ml_clap.models.identity import hash_model
+from ml_clap.models.licence import SONAR, licence_of_parts
 from ml_clap.models.shared_space import make_head, project, shorten, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
 from ml_clap.models.text_source import naming

@@ -24,9 +24,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from r1_aqa.data.licences import say_licences_of_clips
-
 from r1_aqa.data.chats import chat_to_plain, is_chat
+from r1_aqa.data.licences import say_licences_of_clips
 from r1_aqa.data.options import option_at, parse_answer, parse_choices, settle_annotators
 from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
 from r1_aqa.data.rows import iterate_rows

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import transformers
 from audio_common.hub import split_revision
-from r1_aqa.models.licence import licence_of_weights, say_licence_of_weights
 from torch import Tensor, nn
 
 from r1_aqa.config.model import ModelConfig, PromptStyle
@@ -26,6 +25,7 @@ from r1_aqa.models.chat import Sounds, encode_chats, format_chat, format_questio
 from r1_aqa.models.checkpoint import load_adapters, read_adapter_base
 from r1_aqa.models.families import Family, find_family
 from r1_aqa.models.foreign import fetch_model, naming
+from r1_aqa.models.licence import licence_of_weights, say_licence_of_weights
 from r1_aqa.models.prompt import Prompt
 from r1_aqa.models.run_folder import find_model
 from r1_aqa.models.template import PromptTemplate

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from audio_common.checkpoint import check_sizes, safetensors_shapes
 from audio_common.hub import fetch
-from r1_aqa.models.licence import CARD_FILE
 from audio_common.strict_json import read_object
 from safetensors import safe_open
+
+from r1_aqa.models.licence import CARD_FILE
 
 WEIGHTS = "model*.safetensors"
 MODEL_FILES = (WEIGHTS, "*.json", "*.jinja", "*.txt", "*.model", CARD_FILE)

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 import transformers
 from audio_common.hub import fetch
-from r1_aqa.models.licence import licence_of_weights, say_licence_of_weights
 from torch import Tensor
 
 from r1_aqa.config.model import PromptStyle
@@ -30,6 +29,7 @@ from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.checkpoint import read_adapter_base
 from r1_aqa.models.families import find_family
 from r1_aqa.models.foreign import MODEL_FILES, fetch_model, naming
+from r1_aqa.models.licence import licence_of_weights, say_licence_of_weights
 from r1_aqa.models.log_probs import completion_log_probs, completion_logits, shared_prefix_logits
 from r1_aqa.models.prompt import format_prompt, format_target
 from r1_aqa.models.prompt_cache import LRUCache
