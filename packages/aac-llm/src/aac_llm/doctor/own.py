@@ -58,7 +58,7 @@ def look_at(path: Path) -> list[Finding]:
 
 def model_finding(folder: Path) -> Finding:
     """Look at the folder of a captioner."""
-    from aac_llm.models.checkpoint import read_config
+    from aac_llm.models.config_file import read_settings
 
     name = shlex.quote(str(folder))
     if not (folder / CONFIG_FILE).is_file():
@@ -68,10 +68,9 @@ def model_finding(folder: Path) -> Finding:
     if faults := weights_faults(folder):
         return Finding("fault", "model", faults[0], again)
     try:
-        config = read_config(folder)
+        decoder = str(read_settings(folder / CONFIG_FILE).get("decoder"))
     except (OSError, ValueError) as error:
         return Finding("fault", "model", " ".join(str(error).split()), again)
-    decoder = config.decoder
     is_path = decoder.startswith((".", "/")) or decoder.count("/") > 1
     if is_path and not any(place.is_dir() for place in (Path(decoder), folder / decoder)):
         text = f"{folder}: its decoder {decoder} is not there (seen from {Path.cwd()})"
