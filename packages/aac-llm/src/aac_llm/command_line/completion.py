@@ -33,9 +33,7 @@ def completion(
         shell: one of `SHELLS`.
     """
     if shell not in SHELLS:
-        raise UsageError(
-            f"--print_completion {shell}{nearest(shell, SHELLS) or ''}; one of {', '.join(SHELLS)}"
-        )
+        raise UsageError(f"--print_completion: expected one of {', '.join(SHELLS)}, got {shell!r}")
     parser = ArgumentParser(name, add_help=False)
     _add_switches(parser, switches)
     first = parser.add_subparsers()
