@@ -81,16 +81,14 @@ def test_a_torchaudio_that_cannot_be_imported_is_no_fault(
 
 def test_the_command_fits_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installing, "find_spec", lambda name: None)
-    assert install_command("r1-aqa", ["av>=17.1"]).startswith(
-        f"uv pip install --python {installing.python()} "
-    )
+    command = install_command("r1-aqa", ["av>=17.1"])
+    assert command == f"uv pip install --python {installing.python()} 'av>=17.1'"
     monkeypatch.setattr(installing, "find_spec", lambda name: name)
     assert install_command("r1-aqa", ["av>=17.1"]).endswith("-m pip install 'av>=17.1'")
     assert "--force-reinstall" in install_command("r1-aqa", ["av"], again=True)
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    (tmp_path / installing.RECEIPT).write_text(
-        '[tool]\nrequirements = [{ name = "r1-aqa", extras = ["serve"], directory = "/clone/packages/r1-aqa" }]\n'
-    )
+    tool = 'name = "r1-aqa", extras = ["serve"], directory = "/clone/packages/r1-aqa"'
+    (tmp_path / installing.RECEIPT).write_text(f"[tool]\nrequirements = [{{ {tool} }}]\n")
     assert install_command("r1-aqa", ["av>=17.1"], "av") == (
         "uv tool install '/clone/packages/r1-aqa[av,serve]'"
     )
