@@ -20,12 +20,10 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from aac_llm.config.model import ModelConfig
 from aac_llm.data.manifest import Clip
 from aac_llm.files import write_atomically
+from aac_llm.models.licence import UNKNOWN, licence_of_weights
 
 CARD_FILE = "README.md"
 TASK = "audio-captioning"
-UNKNOWN = "unknown"
-PUBLISHED = {"mispeech/ced-": "apache-2.0", "meta-llama/Llama-2-": "llama2"}
-"""Beginnings of names on the hub, and the licences of those weights there."""
 _RESULTS = re.compile(r"(?<=<!-- results -->\n).*?(?=<!-- end of results -->)", re.DOTALL)
 
 
@@ -150,23 +148,6 @@ def read_scores(folder: Path) -> list[Score]:
     return [_score(result) for result in card.data.eval_results or []]
 
 
-def licence_of(name: str | None) -> str:
-    """Return the licence of weights: what the card beside them states, or what is known of their name.
-
-    >>> licence_of("mispeech/ced-tiny"), licence_of("owner/model"), licence_of(None)
-    ('apache-2.0', 'unknown', 'unknown')
-    """
-    if name is None:
-        return UNKNOWN
-    if (Path(name) / CARD_FILE).is_file():
-        try:
-            card: Any = ModelCard(read_card(Path(name)) or "", ignore_metadata_errors=True)
-        except Exception:  # a foreign head may hold anything
-            return UNKNOWN
-        return str(card.data.license or UNKNOWN)
-    return next((licence for start, licence in PUBLISHED.items() if name.startswith(start)), UNKNOWN)
-
-
 def _is_hub_id(name: str | None) -> bool:
     return (
         name is not None and not Path(name).exists() and re.fullmatch(r"[\w.-]+/[\w.@-]+", name) is not None
@@ -256,7 +237,9 @@ def _parts(config: ModelConfig) -> str:
     ]
     names = {"encoder": config.encoder_weights, "language model": config.decoder}
     lines = ["| part | what | trained | licence of its weights |", "|---|---|---|---|"]
-    lines += [f"| {part} | {name} | {what[how]} | {licence_of(names[part])} |" for part, name, how in rows]
+    lines += [
+        f"| {part} | {name} | {what[how]} | {licence_of_weights(names[part])} |" for part, name, how in rows
+    ]
     lines.insert(3, f"| bridge | {kind[config.bridge.kind]} | trained in full | |")
     return "\n".join(lines)
 
