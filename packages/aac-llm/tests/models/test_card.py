@@ -7,19 +7,11 @@ import pytest
 from aac_llm.config.model import ModelConfig
 from aac_llm.data.manifest import Clip
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.models.card import (
-    CARD_FILE,
-    Score,
-    Training,
-    add_scores,
-    licence_of,
-    make_card,
-    read_scores,
-    summarize_data,
-)
+from aac_llm.models.card import add_scores, licence_of, make_card, summarize_data
+from aac_llm.models.card_parts import CARD_FILE, Score, Training, read_scores
 from huggingface_hub import ModelCard
 
-SCORE = Score(metric="cider_d", value=0.5, low=0.4, high=0.6, data="d.jsonl", split="test", num_clips=9)
+SCORE = Score(metric="cider_d", value=0.5, low=0.4, high=0.6, data="d.jsonl", split="test", count=9)
 
 
 def training() -> Training:
