@@ -23,6 +23,7 @@ from aac_llm.models.confidence import Calibration
 from aac_llm.models.config_file import read_use
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
 from aac_llm.models.encoder import Encoder, build_encoder
+from aac_llm.models.licence import licence_of_parts, say_licence_of_weights
 from aac_llm.models.push import push_folder
 from aac_llm.models.reference_checkpoint import read_reference
 from aac_llm.models.tensors import load_part
@@ -103,6 +104,7 @@ class PretrainedModule(nn.Module):
         for name, value in read_use(folder).items():
             setattr(model, name, value)
         model.card = read_card(folder)
+        say_licence_of_weights(source, model.licence)
         return model.eval().to(device)
 
     @classmethod
@@ -144,6 +146,11 @@ class PretrainedModule(nn.Module):
     def parts(self) -> dict[str, Any]:
         """Return encoder, bridge and decoder by name."""
         return {"encoder": self.encoder, "bridge": self.bridge, "decoder": self.decoder}
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights, part by part, `unknown` where nothing says it."""
+        return licence_of_parts({"encoder": self.config.encoder_weights, "decoder": self.config.decoder})
 
     def use(self) -> dict[str, Any]:
         """Return how the model is used, as its configuration file has it; see `config_file.USE`."""

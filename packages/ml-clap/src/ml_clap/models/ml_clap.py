@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.checkpoint import ADAPTERS, Mode, SavedModel, check_fit, read_model, write_folder
 from ml_clap.models.identity import hash_model
-from ml_clap.models.licence import SONAR_VOCABULARY, licence_of_parts
+from ml_clap.models.licence import SONAR, licence_of_parts
 from ml_clap.models.shared_space import make_head, project, shorten, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
 from ml_clap.models.text_source import naming
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from audio_common.augment import SpecAugment
 
 
+SONAR_VOCABULARY = 256_206
+"""Tokens of SONAR's text encoder; no other encoder of its architecture has as many."""
 UNDECIDING = ("temperature", "similarity_bias", "num_batches_tracked")
 """Ends of the names of weights that decide no embedding."""
 
@@ -371,10 +373,11 @@ class MLCLAP(nn.Module):
     def licence(self) -> str:
         """Licence of the weights, `unknown` where nothing says it."""
         text = self.text_encoder.config
+        # SONAR's weights by their vocabulary, whatever the folder of the text encoder is called.
+        is_sonar = text.model_type == "m2m_100" and text.vocab_size == SONAR_VOCABULARY
         return licence_of_parts(
-            audio=self.config.audio_weights,
-            text=self.config.text_encoder,
-            is_sonar=text.model_type == "m2m_100" and text.vocab_size == SONAR_VOCABULARY,
+            {"audio": self.config.audio_weights, "text": self.config.text_encoder},
+            {"text": SONAR} if is_sonar else {},
         )
 
     @property
