@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -155,6 +155,35 @@ class RetrievalReport:
     """By kind of rewording, then by language; empty if none was asked for."""
     notices: tuple[str, ...] = ()
     """What was cut or left out, and what changes that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure of a model for its card, percent."""
+
+    metric: str
+    value: float
+    interval: Interval | None
+    """95 % interval."""
+    language: str | None = None
+    """None: the mean over languages."""
+
+
+def figures_of(report: RetrievalReport, names: Sequence[str] = ("map10",)) -> Iterator[Figure]:
+    """Give the figures of a retrieval for a card: both directions, in each language and on the average."""
+    results: dict[str | None, RetrievalResult] = {**report.languages, None: report.average}
+    if len(report.languages) == 1:
+        del results[None]  # it is that language's
+    for code, result in results.items():
+        for direction in ("text_to_audio", "audio_to_text"):
+            metrics: RetrievalMetrics = getattr(result, direction)
+            for name in names:
+                yield Figure(
+                    metric=f"{name}_{direction}",
+                    value=getattr(metrics, name),
+                    interval=metrics.intervals.get(name),
+                    language=code,
+                )
 
 
 @dataclass(frozen=True)

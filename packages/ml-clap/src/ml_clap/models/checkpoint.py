@@ -1,8 +1,8 @@
 """What a model is saved as: model folders, the authors' checkpoints, and the folders of training runs.
 
-A model folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names) and
-`text_encoder/` with its configuration and tokenizer. The authors' three `.pt` files hold the weights alone,
-under `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`,
+A model folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names), the model
+card `README.md`, and `text_encoder/` with its configuration and tokenizer. The authors' three `.pt` files
+hold the weights alone, under `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`,
 `text_proj.*` and `temperature`. Nothing here knows the model's class: `MLCLAP.from_pretrained` builds one of
 what is read.
 """
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.files import write_atomically, write_json
+from ml_clap.models.licence import CARD_FILE
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder
 from ml_clap.models.text_source import (
@@ -56,6 +57,7 @@ ADAPTERS = "text_adapter."
 FORMAT = "ml-clap"
 FORMAT_VERSION = 1
 HUB_FILES = (
+    CARD_FILE,
     CONFIG_FILE,
     WEIGHTS_FILE,
     *(f"{TEXT_FOLDER}/{name}" for name in (CONFIG_FILE, *TOKENIZER_FILES)),
@@ -158,6 +160,7 @@ def write_folder(
     channel: Channel = "mean",
     save_frozen: bool = True,
     changed_text: Mapping[str, Tensor] | None = None,
+    card: str = "",
 ) -> None:
     """Write a model folder; see `MLCLAP.save_pretrained`.
 
@@ -183,6 +186,7 @@ def write_folder(
         "model": asdict(_without_local_paths(config, omitted)),
     }
     write_json(folder / MODULES_FILE, MODULES)
+    write_atomically(folder / CARD_FILE, card)
     # Last: a folder without it is no model.
     write_json(folder / CONFIG_FILE, description)
 
