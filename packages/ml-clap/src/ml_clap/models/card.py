@@ -17,8 +17,8 @@ from ml_clap.models.tower_folder import TowerSettings
 TASK = "audio-text-retrieval"
 NAME = "ML-CLAP"
 EVALUATE = "ml-clap evaluate MANIFEST --model FOLDER --card"
-TEXT = """Sounds, and texts in many languages, as vectors of one space: an audio encoder (CED) and a text encoder, each
-with a head; trained and run by `ml-clap` (the method of
+TEXT = """Sounds, and texts in many languages, as vectors of one space: an audio encoder (CED) and a text
+encoder, each with a head; trained and run by `ml-clap` (the method of
 [arXiv:2406.07012](https://arxiv.org/abs/2406.07012)).
 
 ```sh
@@ -28,8 +28,8 @@ ml-clap search runs/index "un chien aboie" --lang fra_Latn
 
 Where `ml-clap` is installed, sentence-transformers opens the folder, too:
 `SentenceTransformer("FOLDER").encode(["a dog barks"])`."""
-TOWER_TEXT = """Texts as vectors of the space of another model, whose indexes of sounds it searches without that
-model; made and run by `ml-clap`.
+TOWER_TEXT = """Texts as vectors of the space of another model, whose indexes of sounds it searches
+without that model; made and run by `ml-clap`.
 
 ```sh
 ml-clap search runs/index "un chien aboie" --lang fra_Latn --text_tower FOLDER

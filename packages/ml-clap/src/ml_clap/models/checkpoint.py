@@ -2,9 +2,9 @@
 
 A model folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names), the model
 card `README.md`, and `text_encoder/` with its configuration and tokenizer. The authors' three `.pt` files
-hold the weights alone, under `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`,
-`text_proj.*` and `temperature`. Nothing here knows the model's class: `MLCLAP.from_pretrained` builds one of
-what is read.
+hold the weights alone, under `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's
+names), `audio_proj.*`, `text_proj.*` and `temperature`. Nothing here knows the model's class:
+`MLCLAP.from_pretrained` builds one of what is read.
 """
 
 from __future__ import annotations
