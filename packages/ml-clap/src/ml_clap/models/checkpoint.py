@@ -24,6 +24,8 @@ from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.files import write_atomically, write_json
+from ml_clap.models import adapter_folder
+from ml_clap.models.adapter_folder import has_adapter, read_adapter, save_adapter
 from ml_clap.models.licence import CARD_FILE
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder
@@ -61,6 +63,10 @@ HUB_FILES = (
     CONFIG_FILE,
     WEIGHTS_FILE,
     *(f"{TEXT_FOLDER}/{name}" for name in (CONFIG_FILE, *TOKENIZER_FILES)),
+    *(
+        f"{adapter_folder.FOLDER}/{name}"
+        for name in (adapter_folder.CONFIG_FILE, adapter_folder.WEIGHTS_FILE)
+    ),
 )
 """Patterns of the files of a model."""
 HEAD_WIDTH = 64
@@ -146,6 +152,8 @@ def read_folder(folder: Path, *, mode: Mode | None = None) -> SavedModel:
         own = {name: shape for name, shape in shapes.items() if name.startswith("text_encoder.")}
         text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens, shapes=own)
     state = read_tensors(folder / WEIGHTS_FILE)
+    if "text_encoder" in omitted and has_adapter(folder):
+        state |= {ADAPTERS + name: tensor for name, tensor in read_adapter(folder).items()}
     return SavedModel(
         folder, config if mode is None else _in_mode(config, mode), state, text, channel, omitted
     )
@@ -175,7 +183,13 @@ def write_folder(
         for name, tensor in state.items()
         if name.split(".")[0] not in omitted
     }
-    kept |= {name: tensor.detach().cpu().contiguous() for name, tensor in (changed_text or {}).items()}
+    changed = dict(changed_text or {})
+    adapters = {
+        name.removeprefix(ADAPTERS): changed.pop(name) for name in [*changed] if name.startswith(ADAPTERS)
+    }
+    kept |= {name: tensor.detach().cpu().contiguous() for name, tensor in changed.items()}
+    if adapters:
+        save_adapter(folder, adapters, config.text_encoder)
     write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(kept, path, metadata={"format": "pt"}))
     text_encoder.save_config(folder / TEXT_FOLDER)
     description = {
