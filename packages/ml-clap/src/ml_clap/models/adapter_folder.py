@@ -10,6 +10,7 @@ Models of earlier versions have them in `model.safetensors`, under `text_adapter
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -23,21 +24,25 @@ from ml_clap.models.text_training import SCALE
 
 FOLDER = "text_adapter"
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_FILES = tuple(f"{FOLDER}/{name}" for name in (CONFIG_FILE, WEIGHTS_FILE))
 PREFIX, SUFFIX = "base_model.model.", ".weight"
 """Around `X.lora_A`, the name of a tensor here, in peft's files."""
 
 
 def save_adapter(place: Path, tensors: Mapping[str, Tensor], base: str) -> None:
-    """Write the adapters of a text encoder.
+    """Write the adapters of a text encoder; without any, remove those that an earlier save left.
 
     Args:
         place: folder of the model; the adapters' is made in it.
         tensors: `X.lora_A` `(rank, inputs)` and `X.lora_B` `(outputs, rank)` of each layer X.
         base: hub id or folder of the encoder that is adapted.
     """
+    folder = place / FOLDER
+    if not tensors:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
     from peft import LoraConfig
 
-    folder = place / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     named = {f"{PREFIX}{name}{SUFFIX}": value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(named, path, metadata={"format": "pt"}))

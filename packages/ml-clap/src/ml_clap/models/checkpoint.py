@@ -24,8 +24,7 @@ from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.files import write_atomically, write_json
-from ml_clap.models import adapter_folder
-from ml_clap.models.adapter_folder import has_adapter, read_adapter, save_adapter
+from ml_clap.models.adapter_folder import ADAPTER_FILES, has_adapter, read_adapter, save_adapter
 from ml_clap.models.licence import CARD_FILE
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder
@@ -63,10 +62,7 @@ HUB_FILES = (
     CONFIG_FILE,
     WEIGHTS_FILE,
     *(f"{TEXT_FOLDER}/{name}" for name in (CONFIG_FILE, *TOKENIZER_FILES)),
-    *(
-        f"{adapter_folder.FOLDER}/{name}"
-        for name in (adapter_folder.CONFIG_FILE, adapter_folder.WEIGHTS_FILE)
-    ),
+    *ADAPTER_FILES,
 )
 """Patterns of the files of a model."""
 HEAD_WIDTH = 64
@@ -184,12 +180,10 @@ def write_folder(
         if name.split(".")[0] not in omitted
     }
     changed = dict(changed_text or {})
-    adapters = {
-        name.removeprefix(ADAPTERS): changed.pop(name) for name in [*changed] if name.startswith(ADAPTERS)
-    }
+    adapters = {name: changed.pop(name) for name in [*changed] if name.startswith(ADAPTERS)}
     kept |= {name: tensor.detach().cpu().contiguous() for name, tensor in changed.items()}
-    if adapters:
-        save_adapter(folder, adapters, config.text_encoder)
+    named = {name.removeprefix(ADAPTERS): tensor for name, tensor in adapters.items()}
+    save_adapter(folder, named, config.text_encoder)
     write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(kept, path, metadata={"format": "pt"}))
     text_encoder.save_config(folder / TEXT_FOLDER)
     description = {
