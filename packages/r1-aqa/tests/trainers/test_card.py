@@ -90,7 +90,7 @@ def test_a_merged_model_has_its_adapters_card(config: SFTTrainConfig, tmp_path: 
 
 def test_scores_of_a_benchmark_are_added(config: SFTTrainConfig, tmp_path: Path) -> None:
     asked = EvaluateConfig(
-        data=str(config.data.validation[0]),
+        data=str(config.data.train[0]),
         model=str(config.out),
         out=tmp_path,
         max_new_tokens=4,
@@ -104,7 +104,8 @@ def test_scores_of_a_benchmark_are_added(config: SFTTrainConfig, tmp_path: Path)
     assert {score.metric: score.value for score in added} == {
         f"accuracy_{name}": scores[name]["value"] for name in ("strict", "official")
     }
-    assert all(score.count == 2 and score.low is not None for score in added)
+    assert all(score.count == 6 and score.low is not None for score in added)
+    assert {score.data for score in added} == {"train.jsonl"}
     with pytest.raises(ValueError, match="card: scores go to the card of a model's folder"):
         replace(asked, model="owner/name")
 

@@ -138,7 +138,7 @@ def add_to_card(config: EvaluateConfig, scores: Scores) -> Path:
                 value=one["value"],
                 low=one["low"],
                 high=one["high"],
-                data=str(scores["benchmark"]),
+                data=Path(str(scores["benchmark"])).name,
                 split=config.split,
                 count=one["count"],
                 unit="questions",
