@@ -43,7 +43,7 @@ def test_every_block_of_the_page_runs(
 
 
 def test_captions_open_in_datasets_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # aac-llm's own environment has no `datasets`: its block is run here, on rows as its `caption` writes them.
+    # aac-llm's own environment has no `datasets`: its block is run here, on rows as it writes them.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     rows = [
