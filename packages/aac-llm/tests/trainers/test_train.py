@@ -74,7 +74,7 @@ def test_the_card_says_what_made_the_model_and_its_command_trains_it_again(
     result = train(replace(config, max_steps=3))
     card = (config.out / "best" / CARD_FILE).read_text()
     num_clips = len(read_clips([scene_manifest], ["train"], "eng_Latn"))
-    assert f"| training | {scene_manifest} | {num_clips} |" in card
+    assert f"| training | {scene_manifest.name} | {num_clips} |" in card
     assert "3 updates, seed 20" in card
     scores = {score.metric: score for score in read_scores(config.out / "best")}
     assert set(scores) == {"loss", "cider_d", "unfinished"}

@@ -30,7 +30,7 @@ def test_the_card_says_what_made_the_model_and_its_command_trains_it_again(confi
     best, last = config.out / "best", config.out / "last"
     card = (last / "README.md").read_text()
     clips = read_clips(config.data.train, config.data.train_splits)
-    assert f"| training | {config.data.train[0]} | {len(clips)} |" in card
+    assert f"| training | {config.data.train[0].name} | {len(clips)} |" in card
     assert f"2 updates, seed {config.seed}" in card
     scores = {score.metric: score for score in read_scores(best)}
     assert set(scores) >= {"map10_text_to_audio", "map10_audio_to_text"}

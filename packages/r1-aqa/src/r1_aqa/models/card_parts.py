@@ -140,7 +140,7 @@ def summarize_data(
         hours: how long they are together; None: not known.
         unit: what is counted.
     """
-    named = dict.fromkeys([*names, *sorted({name for name in datasets if name})])
+    named = dict.fromkeys([*map(shown_path, names), *sorted({name for name in datasets if name})])
     counts = Counter(licence or UNKNOWN for licence in licences)
     return DataSummary(
         use=use,
@@ -245,8 +245,29 @@ def hub_names(*names: str | None) -> tuple[str, ...]:
 
 
 def shown_name(name: str) -> str:
-    """Return a name as a card shows it: of a folder here its last part, which means something elsewhere."""
+    """Return the name of a model as a card shows it: of a folder here its last part."""
     return Path(name).absolute().name if Path(name).exists() else name
+
+
+def shown_path(path: str) -> str:
+    """Return a path as a card shows it: below the current folder from there, of others the last part.
+
+    A card is for other machines too, and where things lie on this one is nobody's business. Relative paths
+    and addresses stay as they were given.
+    """
+    if not Path(path).is_absolute():
+        return path
+    absolute, here = Path(path), Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else absolute.name
+
+
+def _shown(value: Any) -> Any:
+    """Return plain settings with their paths as a card shows them."""
+    if isinstance(value, Mapping):
+        return {name: _shown(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_shown(one) for one in value]
+    return shown_path(value) if isinstance(value, str) else value
 
 
 def _strictness(licence: str) -> int:
@@ -322,6 +343,8 @@ def _body(about: About, training: Training | None) -> str:
 
 {about.text}
 
+It learnt from the data below, and may be wrong about other sounds and texts.
+
 ## Parts
 
 {_parts(about.parts)}
@@ -369,7 +392,7 @@ def _training(training: Training | None) -> str:
     how = f"{training.updates:,} updates, seed {training.seed}. The command that trains it again:"
     lines += ["", how, "", "```sh", training.command, "```", ""]
     if training.settings is not None:
-        settings = json.dumps(training.settings, indent=1, ensure_ascii=False)
+        settings = json.dumps(_shown(training.settings), indent=1, ensure_ascii=False)
         lines += [
             "<details><summary>All settings</summary>",
             "",
