@@ -64,7 +64,7 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def contents(out: Path) -> dict[str, bytes]:
     """Return the files of a run but for what names its own folder."""
-    skipped = ("config.json", "finished.json", "training_state.pt")
+    skipped = ("config.json", "finished.json", "training_state.pt", "README.md")
     files = {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))
