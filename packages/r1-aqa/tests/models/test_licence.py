@@ -19,9 +19,9 @@ from r1_aqa.models.licence import (
 @pytest.mark.parametrize(
     ("head", "licence"),
     [
-        ("license: mit", "mit (its model card)"),
-        ("license: other\nlicense_name: gemma", "gemma (its model card)"),
-        ("license:\n- mit\n- cc-by-4.0", "mit, cc-by-4.0 (its model card)"),
+        ("license: mit", "mit (its card)"),
+        ("license: other\nlicense_name: gemma", "gemma (its card)"),
+        ("license:\n- mit\n- cc-by-4.0", "mit, cc-by-4.0 (its card)"),
         ("language: en", UNKNOWN),
         ("license: 3", UNKNOWN),
         (": [", UNKNOWN),
@@ -39,7 +39,7 @@ def test_a_card_states_the_licence(tmp_path: Path, head: str, licence: str) -> N
 def test_the_card_beside_the_weights_is_believed_before_their_name(tmp_path: Path) -> None:
     assert licence_of_weights("openai/whisper-tiny", tmp_path) == "Apache-2.0 (Whisper)"
     (tmp_path / CARD_FILE).write_text("---\nlicense: mit\n---\n")
-    assert licence_of_weights("openai/whisper-tiny", tmp_path) == "mit (its model card)"
+    assert licence_of_weights("openai/whisper-tiny", tmp_path) == "mit (its card)"
     assert licence_of_weights(None) == licence_of_name("owner/model") == UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""Licences of the clips of a data set, as its manifest states them.
+"""Licences of data: of clips as their manifest states them, of a folder of the hub as its card does.
 
 The same file is in ml-clap, aac-llm and r1-aqa; a test compares them.
 """
@@ -9,10 +9,29 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN = "unknown"
+CARD_FILE = "README.md"
+
+
+def licence_of_card(folder: Path) -> str:
+    """Return the licence that the card in a folder states (`license:` in its head), or `unknown`."""
+    card = folder / CARD_FILE
+    if not card.is_file():
+        return UNKNOWN
+    from huggingface_hub import ModelCard  # slow to import, and not needed where there is no card
+
+    try:
+        data = ModelCard(card.read_text("utf-8", errors="replace"), ignore_metadata_errors=True).data
+    except Exception:  # a foreign head may hold anything
+        return UNKNOWN
+    stated = [data.get("license_name") or data.get("license")]
+    names = [name for part in stated for name in (part if isinstance(part, list) else [part])]
+    named = ", ".join(name for name in names if isinstance(name, str) and name)
+    return f"{named} (its card)" if named else UNKNOWN
 
 
 def count_licences(licences: Iterable[str | None]) -> str:

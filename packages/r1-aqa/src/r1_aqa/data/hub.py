@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audio_common.hub import fetch
 
-from r1_aqa.models.licence import CARD_FILE, licence_of_card
+from r1_aqa.data.licences import CARD_FILE, licence_of_card
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,20 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from r1_aqa.data.licences import CARD_FILE, UNKNOWN, licence_of_card
+
+__all__ = [
+    "CARD_FILE",
+    "UNKNOWN",
+    "licence_of_card",
+    "licence_of_name",
+    "licence_of_parts",
+    "licence_of_weights",
+    "say_licence_of_weights",
+]
+
 logger = logging.getLogger(__name__)
 
-UNKNOWN = "unknown"
-CARD_FILE = "README.md"
 SONAR = "CC-BY-NC-4.0 (SONAR's text encoder)"
 PUBLISHED = (
     (r"^mispeech/ced-", "Apache-2.0 (CED)"),
@@ -39,23 +49,6 @@ def licence_of_name(name: str | None) -> str:
     'Apache-2.0 (CED)'
     """
     return next((licence for pattern, licence in PUBLISHED if re.search(pattern, name or "")), UNKNOWN)
-
-
-def licence_of_card(folder: Path) -> str:
-    """Return the licence that the card in a folder states (`license:` in its head), or `unknown`."""
-    card = folder / CARD_FILE
-    if not card.is_file():
-        return UNKNOWN
-    from huggingface_hub import ModelCard  # slow to import, and not needed where there is no card
-
-    try:
-        data = ModelCard(card.read_text("utf-8", errors="replace"), ignore_metadata_errors=True).data
-    except Exception:  # a foreign head may hold anything
-        return UNKNOWN
-    stated = [data.get("license_name") or data.get("license")]
-    names = [name for part in stated for name in (part if isinstance(part, list) else [part])]
-    named = ", ".join(name for name in names if isinstance(name, str) and name)
-    return f"{named} (its model card)" if named else UNKNOWN
 
 
 def licence_of_weights(source: str | Path | None, folder: Path | None = None) -> str:
