@@ -54,6 +54,9 @@ def test_scores_are_added_and_replace_those_of_the_same_clips(tmp_path: Path) ->
     assert "aac-llm train --config c.json" in text
     add_scores(tmp_path, [replace(SCORE, value=0.75), other])
     assert (tmp_path / CARD_FILE).read_text() == text
+    elsewhere = replace(SCORE, data="another set.jsonl")
+    add_scores(tmp_path, [elsewhere])
+    assert set(read_scores(tmp_path)) == {replace(SCORE, value=0.75), other, elsewhere}
 
 
 def test_a_folder_without_a_card_is_told(tmp_path: Path) -> None:

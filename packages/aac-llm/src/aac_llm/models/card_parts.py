@@ -279,7 +279,8 @@ def _result(score: Score, task: str) -> EvalResult:
     interval = {"low": score.low, "high": score.high} if score.low is not None else {}
     return EvalResult(
         task_type=task,
-        dataset_type="manifest",
+        # The hub's library takes results of one type and split for results on one data set.
+        dataset_type=re.sub(r"[^\w.-]+", "-", score.data),
         dataset_name=score.data,
         dataset_split=score.split,
         metric_type=score.metric,
