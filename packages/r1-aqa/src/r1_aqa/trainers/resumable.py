@@ -100,11 +100,12 @@ class ResumableTrainer(Trainer):
             require_finite_weights(self.model, step)  # type: ignore[arg-type]
             super()._save_checkpoint(model, trial)
             self._saved_step = step
-            if self.card is not None and self.is_world_process_zero():
-                # In place of peft's empty one.
-                write_atomically(
-                    Path(str(self.args.output_dir), f"checkpoint-{step}", CARD_FILE), self.card()
-                )
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        # Before the state, by which a checkpoint is whole; in place of peft's empty card.
+        if self.card is not None and self.args.should_save:
+            write_atomically(Path(output_dir or str(self.args.output_dir)) / CARD_FILE, self.card())
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save a model that loads anywhere, also where FSDP's checkpoints are in parts; Trainer does not."""
