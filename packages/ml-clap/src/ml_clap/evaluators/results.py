@@ -171,10 +171,10 @@ class Figure:
 
 def figures_of(report: RetrievalReport, names: Sequence[str] = ("map10",)) -> Iterator[Figure]:
     """Give the figures of a retrieval for a card: both directions, in each language and on the average."""
-    results: dict[str | None, RetrievalResult] = {**report.languages, None: report.average}
-    if len(report.languages) == 1:
-        del results[None]  # it is that language's
-    for code, result in results.items():
+    results: list[tuple[str | None, RetrievalResult]] = [*report.languages.items()]
+    if len(results) > 1:
+        results.append((None, report.average))
+    for code, result in results:
         for direction in ("text_to_audio", "audio_to_text"):
             metrics: RetrievalMetrics = getattr(result, direction)
             for name in names:

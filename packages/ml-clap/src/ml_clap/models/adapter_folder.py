@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from audio_common.checkpoint import read_tensors
 from audio_common.strict_json import read_object
@@ -72,7 +73,10 @@ def read_adapter(place: Path) -> dict[str, Tensor]:
     config = read_object(folder / CONFIG_FILE)
     rank = config.get("r")
     # What changes an adapter's scale or kind without changing its tensors' shapes.
-    expected = {"lora_alpha": SCALE * rank if isinstance(rank, int) else None, "use_rslora": False}
+    expected: dict[str, Any] = {
+        "lora_alpha": SCALE * rank if isinstance(rank, int) else None,
+        "use_rslora": False,
+    }
     expected |= {"use_dora": False, "rank_pattern": {}, "alpha_pattern": {}, "fan_in_fan_out": False}
     wrong = [
         f"{name} is {config[name]!r}, expected {value!r}"
