@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ml_clap.data.manifest import BadRow
 
 Interval = tuple[float, float]
+MEAN = "mean of languages"
+"""In the place of a language's code."""
 METRICS = ("r1", "r5", "r10", "r50", "medr", "meanr", "map10")
 """Fields of `RetrievalMetrics` that have intervals, in the order of the tables."""
 
@@ -165,15 +167,15 @@ class Figure:
     value: float
     interval: Interval | None
     """95 % interval."""
-    language: str | None = None
-    """None: the mean over languages."""
+    language: str = MEAN
+    """Code of the language, or `MEAN`."""
 
 
 def figures_of(report: RetrievalReport, names: Sequence[str] = ("map10",)) -> Iterator[Figure]:
     """Give the figures of a retrieval for a card: both directions, in each language and on the average."""
-    results: list[tuple[str | None, RetrievalResult]] = [*report.languages.items()]
+    results = [*report.languages.items()]
     if len(results) > 1:
-        results.append((None, report.average))
+        results.append((MEAN, report.average))
     for code, result in results:
         for direction in ("text_to_audio", "audio_to_text"):
             metrics: RetrievalMetrics = getattr(result, direction)

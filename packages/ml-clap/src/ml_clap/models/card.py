@@ -17,6 +17,10 @@ from ml_clap.models.tower_folder import TowerSettings
 TASK = "audio-text-retrieval"
 NAME = "ML-CLAP"
 EVALUATE = "ml-clap evaluate MANIFEST --model FOLDER --card"
+SCALE = (
+    "Percentages: `r1` and `r10` are the queries whose right answer is among the first 1 or 10, `map10` is the "
+    "mean average precision of the first 10."
+)
 TEXT = """Sounds, and texts in many languages, as vectors of one space: an audio encoder (CED) and a text
 encoder, each with a head; trained and run by `ml-clap` (the method of
 [arXiv:2406.07012](https://arxiv.org/abs/2406.07012)).
@@ -68,6 +72,7 @@ def make_card(
         languages=tuple(dict.fromkeys(code.split("_")[0] for code in languages)),
         base_models=hub_names(base, config.audio_weights, config.text_encoder),
         relation="finetune",
+        scale=SCALE,
     )
     return card_parts.make_card(about, training, scores)
 
@@ -100,6 +105,7 @@ def make_tower_card(settings: TowerSettings, training: Training | None = None) -
         pipeline="feature-extraction",
         library="ml-clap",
         base_models=hub_names(settings.model, settings.encoder),
+        scale="Mean centred cosine with the model's own vectors, in percent.",
     )
     held = training.data[-1] if training is not None else None
     scores = [

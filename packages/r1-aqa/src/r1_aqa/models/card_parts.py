@@ -119,6 +119,8 @@ class About:
     """Names on the hub of the models that it is made of."""
     relation: str | None = None
     """To the base model, where there is one: adapter, finetune, ..."""
+    scale: str = ""
+    """What the scores are measured in, where their names do not say it."""
 
 
 def summarize_data(
@@ -339,6 +341,7 @@ def _cell(text: str) -> str:
 
 
 def _body(about: About, training: Training | None) -> str:
+    scale = f"{about.scale}\n\n" if about.scale else ""
     return f"""
 # {about.title}
 
@@ -354,7 +357,7 @@ It learnt from the data below, and may be wrong about other sounds and texts.
 
 ## Scores
 
-<!-- results -->
+{scale}<!-- results -->
 <!-- end of results -->
 
 ## Training
