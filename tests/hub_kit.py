@@ -7,6 +7,7 @@ assert page_faults(hub.root / "me" / "model") == []
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
+import huggingface_hub.hf_api
 import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index, model_index_to_eval_results
@@ -25,6 +27,11 @@ LICENCES = {"apache-2.0", "mit", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0", "llama2
 SECTIONS = ("## Parts", "## Scores", "## Training")
 
 
+def check_call(name: str, **given: Any) -> None:
+    """Raise TypeError if the real client does not take such a call."""
+    inspect.signature(getattr(huggingface_hub.hf_api.HfApi, name)).bind(None, **given)
+
+
 class FolderHub:
     """What `huggingface_hub.HfApi` is asked for in an upload, done in a folder."""
 
@@ -33,16 +40,19 @@ class FolderHub:
 
     def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> SimpleNamespace:
         """Note a repository; one without an owner is of `me`."""
+        check_call("create_repo", repo_id=repo_id, private=private, exist_ok=exist_ok)
         name = repo_id if "/" in repo_id else f"me/{repo_id}"
         self.made.append((name, private, exist_ok))
         return SimpleNamespace(repo_id=name)
 
     def create_branch(self, repo_id: str, *, branch: str, exist_ok: bool) -> None:
         """Note a branch."""
+        check_call("create_branch", repo_id=repo_id, branch=branch, exist_ok=exist_ok)
         self.made.append((f"{repo_id}@{branch}", None, exist_ok))
 
     def upload_folder(self, *, repo_id: str, folder_path: str, **about: Any) -> str:
         """Copy the files; the address of the commit comes back."""
+        check_call("upload_folder", repo_id=repo_id, folder_path=folder_path, **about)
         shutil.copytree(folder_path, self.root / repo_id, dirs_exist_ok=True)
         self.commits.append(about)
         return f"https://hub/{repo_id}/commit/{len(self.commits)}"

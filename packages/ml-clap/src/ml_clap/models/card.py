@@ -18,8 +18,8 @@ TASK = "audio-text-retrieval"
 NAME = "ML-CLAP"
 EVALUATE = "ml-clap evaluate MANIFEST --model FOLDER --card"
 SCALE = (
-    "Percentages: `r1` and `r10` are the queries whose right answer is among the first 1 or 10, `map10` is the "
-    "mean average precision of the first 10."
+    "Percentages: `r1` and `r10` are the queries whose right answer is among the first 1 or 10, `map10` is "
+    "the mean average precision of the first 10."
 )
 TEXT = """Sounds, and texts in many languages, as vectors of one space: an audio encoder (CED) and a text
 encoder, each with a head; trained and run by `ml-clap` (the method of
