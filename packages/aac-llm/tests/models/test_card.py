@@ -39,6 +39,9 @@ def test_the_card_names_data_licences_command_parts_and_scores() -> None:
     head = ModelCard(text).data
     assert head.base_model == ["meta-llama/Llama-2-7b-hf", "mispeech/ced-base"]
     assert head.library_name == "aac-llm"
+    assert head.license == "llama2"
+    further = ModelCard(make_card(config, base="us/captioner@v1")).data
+    assert further.base_model[0] == "us/captioner"
     assert head.eval_results[0].metric_value == 0.5
 
 

@@ -39,13 +39,20 @@ def summarize_data(use: str, names: Sequence[str], clips: Sequence[Clip], second
     return card_parts.summarize_data(use, names, licences, datasets=datasets, hours=seconds / 3600)
 
 
-def make_card(config: ModelConfig, training: Training | None = None, scores: Sequence[Score] = ()) -> str:
+def make_card(
+    config: ModelConfig,
+    training: Training | None = None,
+    scores: Sequence[Score] = (),
+    *,
+    base: str | None = None,
+) -> str:
     """Return the text of a captioner's card.
 
     Args:
         config: of the model.
         training: how it was trained; None: that is not known.
         scores: of it.
+        base: the captioner that it began from; None: from its parts alone.
     """
     about = About(
         name=NAME,
@@ -57,7 +64,7 @@ def make_card(config: ModelConfig, training: Training | None = None, scores: Seq
         pipeline="audio-text-to-text",
         library="aac-llm",
         languages=("en",),
-        base_models=hub_names(config.decoder, config.encoder_weights),
+        base_models=hub_names(base, config.decoder, config.encoder_weights),
         relation="adapter" if config.decoder_strategy == "lora" else "finetune",
     )
     return card_parts.make_card(about, training, scores)

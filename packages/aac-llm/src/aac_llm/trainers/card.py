@@ -42,7 +42,8 @@ def training_card(
     training = Training(
         command=command, updates=updates, seed=settings.seed, data=summaries, settings=to_plain(settings)
     )
-    return make_card(model, training, _scores(summaries, scores or {}, settings))
+    found = _scores(summaries, scores or {}, settings)
+    return make_card(model, training, found, base=settings.init_from)
 
 
 def _scores(
