@@ -109,8 +109,8 @@ class HeatMap:
     title: str
     axes: tuple[str, str] = ("", "")
     """What columns and rows are."""
-    break_after: int | None = None
-    """Column after which a gap is drawn."""
+    groups: tuple[str, ...] = ()
+    """Headings of the columns, each of as many; gaps are drawn between them."""
 
     @property
     def size(self) -> tuple[float, float]:
@@ -138,12 +138,16 @@ def _draw_heat_map(axes: Axes, one: HeatMap) -> AxesImage:
     axes.set_yticks(range(len(one.rows)), one.rows)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    axes.set(title=one.title, xlabel=one.axes[0], ylabel=one.axes[1])
-    if one.break_after is not None:
-        axes.axvline(one.break_after + 0.5, color="white", linewidth=4)
+    axes.set(xlabel=one.axes[0], ylabel=one.axes[1])
+    axes.set_title(one.title, pad=20 if one.groups else None)
+    width = len(one.columns) // max(1, len(one.groups))
+    for place, group in enumerate(one.groups):
+        axes.text((place + 0.5) * width - 0.5, -0.6, group, ha="center", va="bottom")
+        axes.axvline(place * width - 0.5, color="white", linewidth=5)
     if len(one.columns) <= LARGEST_NUMBERED:
         for y, row in enumerate(one.values):
             for x, value in enumerate(row):
                 color = "black" if value > 50 else "white"
-                axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=8, color=color)
+                number = f"{value:.1f}" if 0.05 < value < 0.95 else f"{value:.0f}"
+                axes.text(x, y, number, ha="center", va="center", fontsize=8, color=color)
     return image

@@ -29,7 +29,7 @@ def plot_retrieval(report: RetrievalReport) -> Figure:
         }
         for title, direction in DIRECTIONS.items()
     }
-    title = f"Retrieval, {report.num_clips:,} clips"
+    title = f"Retrieval by language, {report.num_clips:,} clips"
     return plot_estimates(panels, list(results), "% of the queries", title=title)
 
 
@@ -51,13 +51,13 @@ def plot_languages(report: RetrievalReport) -> Figure:
             values=values,
             rows=[*results, "chance"],
             columns=[*metrics.values(), *metrics.values()],
-            title=f"Retrieval, {report.num_clips:,} clips\n{' | '.join(DIRECTIONS)}",
-            break_after=len(metrics) - 1,
+            title=f"Retrieval by language, {report.num_clips:,} clips",
+            groups=tuple(DIRECTIONS),
         )
     ]
     if report.consistency is not None:
         found, names = report.consistency, list(report.languages)
-        title = f"First {max(found.overlap)} hits in common\n{found.num_queries:,} captions"
+        title = f"First {max(found.overlap)} hits in common, {found.num_queries:,} captions"
         maps.append(HeatMap(values=found.overlap_by_pair, rows=names, columns=names, title=title))
     return plot_heat_maps(maps, "%")
 

@@ -18,7 +18,7 @@ PANELS = (
     ("Temperature", "divides the cosines", "temperature"),
 )
 """Titles, units, and names in log.jsonl; those that were not logged are left out."""
-NAMED = 6
+NAMED = 5
 """Languages up to which each has a line of its own look and a name; of more the mean stands out."""
 
 
@@ -42,15 +42,19 @@ def plot_curves(records: Sequence[dict[str, Any]], path: Path) -> None:
 
 def _draw_validations(axes: Axes, validations: Sequence[dict[str, Any]]) -> None:
     """Draw the score of each validation and of each language, the score's interval, and what guessing has."""
-    languages = validations[-1]["scores"]
+    from matplotlib import rcParams
+
+    languages, looks = validations[-1]["scores"], list(rcParams["axes.prop_cycle"])
     for place, name in enumerate(languages if len(languages) > 1 else ()):
         points = [(record["step"], record["scores"].get(name)) for record in validations]
-        if len(languages) <= NAMED - 1:
-            draw_curve(axes, points, color=f"C{place + 1}", linestyle="--", label=name)
+        if len(languages) <= NAMED:
+            draw_curve(axes, points, **looks[place + 1], label=name)
         else:
-            axes.plot(*zip(*points, strict=True), color=GREY, linewidth=0.6, alpha=0.6)
-    if len(languages) > NAMED - 1:
-        axes.plot([], [], color=GREY, linewidth=0.6, label=f"each of {len(languages)} languages")
+            axes.plot(*zip(*points, strict=True), color=GREY, linestyle="-", linewidth=0.6)
+    if len(languages) > NAMED:
+        axes.plot(
+            [], [], color=GREY, linestyle="-", linewidth=0.6, label=f"each of {len(languages)} languages"
+        )
     mean = "mean" if len(languages) > 1 else next(iter(languages))
     ends = [record["interval"] for record in validations if record.get("interval")]
     points = [(record["step"], record["score"]) for record in validations]
