@@ -199,7 +199,7 @@ def report_esc10(data: Data, out: Path, rates: Mapping[str, float], figures: Pat
         for name, arm in zip(("English", "English + 10 %"), ARMS, strict=True)
     }
     title = "Zero-shot accuracy on ESC-10 by the captions in training"
-    figure = plot_estimates({"": series}, [*NAMES, "mean"], "accuracy, %", title=title)
+    figure = plot_estimates({title: series}, [*NAMES, "mean"], "accuracy, %")
     save_figure(figure, figures / "esc10.png")
     print("\nMean of eight languages (%), judged in other ways:\n")
     print("| | english | ten | difference |\n|---|---|---|---|")

@@ -62,7 +62,7 @@ def plot_estimates(
     from matplotlib.figure import Figure
 
     num_rows = sum(map(len, panels.values())) / len(panels) * len(names)
-    figure = Figure(figsize=(1.2 + 3.6 * len(panels), 1.5 + 0.2 * num_rows))
+    figure = Figure(figsize=(max(6.0, 1.2 + 3.6 * len(panels)), 1.5 + 0.2 * num_rows))
     columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (heading, series) in zip(columns, panels.items(), strict=True):
         for place, (name, one) in enumerate(series.items()):
@@ -72,8 +72,9 @@ def plot_estimates(
     columns[0].set_yticks(range(len(names)), names)
     columns[0].set_ylim(len(names) - 0.5, -0.5)
     figure.suptitle(title, x=0.01, ha="left")
-    handles, labels = columns[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    found = dict(zip(*reversed(columns[0].get_legend_handles_labels()), strict=True))
+    if len(found) > 1:
+        figure.legend(found.values(), found, loc="outside lower center", ncols=len(found))
     return figure
 
 
@@ -86,8 +87,8 @@ def _draw_series(axes: Axes, series: Series, place: int, count: int, name: str) 
     if series.chances:
         ends = [(row - step / 2, row + step / 2) for row in rows]
         lower, upper = zip(*ends, strict=True)
-        chance = f"{name}, chance" if count > 1 else "chance"
-        axes.vlines(series.chances, lower, upper, color=color, linestyle=":", linewidth=2, label=chance)
+        # Of each series in its own colour, and once in the legend.
+        axes.vlines(series.chances, lower, upper, color=color, linestyle=":", linewidth=2, label="chance")
 
 
 @in_style()
