@@ -32,6 +32,15 @@ from study_data import NUM_FOLDS, held_out_pairs, tagged_classes
 REFERENCE = "recipe"
 REFERENCES = {"whisper-frozen": "encoder-frozen", "sampled-corrected": "sampled"}
 """Arms that are compared with another than the recipe."""
+TITLES = {
+    "whisper-frozen": "Whisper's encoder - CED, both frozen",
+    "encoder-full": "encoder trained whole",
+    "decoder-frozen": "decoder frozen",
+    "bridge-linear": "projection, no Q-Former",
+    "bridge-clip": "Q-Former over the clip",
+    "encoder-frozen": "encoder frozen",
+}
+"""Names of arms in the figure; others have their own."""
 DRAWS = 2000
 LEVEL = 0.95
 POWER = 0.8
@@ -293,7 +302,7 @@ def draw(rows: Sequence[Difference], picture: Path) -> None:
     from matplotlib.figure import Figure
 
     arms = list(dict.fromkeys(row.arm for row in rows))
-    figure = Figure(figsize=(7, 0.5 * len(arms) + 1.4))
+    figure = Figure(figsize=(7, 0.42 * len(arms) + 1.4))
     axis = figure.subplots()
     for shift, size in enumerate(dict.fromkeys(row.size for row in rows)):
         own = [row for row in rows if row.size == size]
@@ -303,8 +312,8 @@ def draw(rows: Sequence[Difference], picture: Path) -> None:
         label = {"all": "all training clips", "quarter": "a quarter of the recordings"}[size]
         axis.errorbar(middle, heights, xerr=ends, fmt="os"[shift], label=label)
     axis.axvline(0, color=BLACK, linewidth=0.9)
-    axis.set_yticks(range(len(arms)), arms)
-    axis.invert_yaxis()
+    axis.set_yticks(range(len(arms)), [TITLES.get(arm, arm) for arm in arms])
+    axis.set_ylim(len(arms) - 0.4, -0.6)
     axis.set_title("Difference in event F1, simultaneous 95 % intervals (0: no difference)")
     axis.set_xlabel("event F1, right: better than the reference")
     axis.grid(visible=False, axis="y")

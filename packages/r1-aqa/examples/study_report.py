@@ -324,7 +324,7 @@ def draw(found: Sequence[Difference], picture: Path) -> None:
 
     shown = [one for one in found if (one.arm, one.reference) in COMPARED]
     rows = list(dict.fromkeys((one.start, one.reference) for one in shown))
-    figure = Figure(figsize=(7, 0.55 * len(rows) + 1.4))
+    figure = Figure(figsize=(7, 0.45 * len(rows) + 1.4))
     axis = figure.subplots()
     for place, column in enumerate(dict.fromkeys(one.split for one in shown)):
         own = [one for one in shown if one.split == column]
@@ -334,8 +334,8 @@ def draw(found: Sequence[Difference], picture: Path) -> None:
         axis.errorbar(middle, heights, xerr=bars, fmt="osD"[place % 3], label=column)
     axis.axvline(0, color=BLACK, linewidth=0.9)
     axis.set_yticks(range(len(rows)), [f"{start}: GRPO - {NAMES[reference]}" for start, reference in rows])
-    axis.invert_yaxis()
-    axis.set_title(f"Difference in accuracy, {LEVEL:.0%} intervals (0: no difference)")
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.set_title(f"Difference in accuracy, {100 * LEVEL:.0f} % intervals (0: no difference)")
     axis.set_xlabel("percentage points, right: GRPO is better")
     axis.grid(visible=False, axis="y")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
