@@ -1,0 +1,1 @@
+"""Ask a model in the browser, and over HTTP."""
