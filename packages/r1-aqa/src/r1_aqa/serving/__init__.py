@@ -1,1 +1,1 @@
-"""Ask a model in the browser, and over HTTP."""
+"""The page in the browser and the HTTP API."""
