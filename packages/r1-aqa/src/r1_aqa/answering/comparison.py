@@ -20,9 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any
 
-import audio_common
 import numpy as np
 
 from r1_aqa.answering.answer import Answer, parse_answer
@@ -81,7 +79,7 @@ class Comparison:
 
 def compare(
     llm: AudioLLM,
-    audio: Sequence[Path],
+    sounds: Sequence[np.ndarray],
     question: str,
     options: Sequence[str] = (),
     *,
@@ -90,48 +88,45 @@ def compare(
     style: PromptStyle | None = None,
     max_new_tokens: int = 256,
     controls: bool = True,
-    decoder: Any = audio_common,
 ) -> Comparison:
     """Answer a question about one sound or several, and compare it with other orders and with silence.
 
     Args:
         llm: the model, as `load_for_answers` returns it.
-        audio: the sounds, in the order in which the question counts them.
+        sounds: samples of each, `(samples,)` float at 16 kHz, in the order in which the question counts them.
         question: its text.
         options: without letters, each once; empty for a free answer.
         letters: show them as `(A) a dog`.
-        sound: how audio is read; None: as long as the model hears. Windows are not asked about one by one.
+        sound: which part of a long sound is heard; None: as much as the model hears, from the beginning.
         style: instruction; None: `answer` where there are options, else the bare question.
         max_new_tokens: longest answer, in tokens.
         controls: ask in other orders and about silence, too.
-        decoder: `audio_common`, or a `DecodePool` with its limits.
 
     Raises:
-        AudioError: a sound cannot be read, or is to be skipped as too long.
+        SoundTooLongError: a sound is longer than is heard, and `sound` has such sounds skipped.
+        QuestionError: the question is longer than the model's context.
     """
     if sound is not None and sound.too_long == "windows":
         raise ValueError("sound.too_long windows: one sound is compared, not several parts; take truncate")
-    heard = [_decode(path, sound or SoundConfig(max_seconds=None), decoder) for path in audio]
     asking = _Asking(
         llm,
-        _rows(question, tuple(options), num_sounds=len(audio), letters=letters, controls=controls),
-        [samples for samples, _ in heard],
+        _rows(question, tuple(options), num_sounds=len(sounds), letters=letters, controls=controls),
+        sounds,
         sound=sound or SoundConfig(max_seconds=None),
         style=style or ("answer" if options else "choices"),
     )
     asking.write(max_new_tokens)
-    odd = tuple(dict.fromkeys(text for _, texts in heard for text in texts))
     by_row = asking.option_log_probs(tuple(options)) if options else []
     orders = by_row[:-1] if controls else by_row
     likeliest = [int(np.argmax(row)) for row in orders]
     return Comparison(
-        answer=replace(asking.answer_of(0), complaints=odd),
+        answer=asking.answer_of(0),
         options=_scores(options, by_row, letters=letters, controls=controls),
         silent_answer=asking.answer_of(-1) if controls else None,
         num_orders=len(likeliest),
         same_in_orders=sum(place == likeliest[0] for place in likeliest),
         gain=asking.gain() if controls else None,
-        seconds=tuple(len(samples) / SAMPLE_RATE for samples, _ in heard),
+        seconds=tuple(len(samples) / SAMPLE_RATE for samples in sounds),
     )
 
 
@@ -164,13 +159,6 @@ def before_answer(completion: str) -> str:
         return thought[0]
     opened = _THINKS.match(completion)
     return f"{completion}</{opened[1]}>" if opened else ""
-
-
-def _decode(path: Path, sound: SoundConfig, decoder: Any) -> tuple[np.ndarray, list[str]]:
-    """Return a whole sound, `(samples,)` float32 at 16 kHz, and what is odd about it."""
-    odd: list[str] = []
-    samples = decoder.load_audio(path, sample_rate=SAMPLE_RATE, channel=sound.channel, complaints=odd)
-    return np.asarray(samples, dtype=np.float32), odd
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
+import numpy as np
 import torch
 
 from r1_aqa.answering.answer import Answer
@@ -15,6 +15,7 @@ from r1_aqa.config.model import PromptStyle
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.options import take_letters_off
 from r1_aqa.models.audio_llm import AudioLLM
+from r1_aqa.serving.uploads import Sound
 
 MOST_SOUNDS = 4
 MOST_OPTIONS = 16
@@ -24,7 +25,7 @@ MOST_CHARACTERS = 2000
 
 
 class RequestError(ValueError):
-    """Something was asked that cannot be; the message says what to change."""
+    """A question cannot be asked; the message says what to change."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,16 @@ class Asker:
 
     llm: AudioLLM
     sound: SoundConfig
-    decoder: Any
-    """A `DecodePool`: sounds come from anywhere."""
+    """Which part of a long sound is heard."""
+    prompt: PromptStyle | None
+    """Instruction of questions that name none."""
     max_new_tokens: int
+    """Longest answer that may be asked for, in tokens."""
 
     @torch.inference_mode()
     def ask(
         self,
-        sounds: Sequence[Path],
+        sounds: Sequence[Sound],
         question: str,
         options: Sequence[str] = (),
         *,
@@ -52,7 +55,7 @@ class Asker:
         """Return the answer to a question beside its controls; arguments as `compare` has them.
 
         Args:
-            sounds: files.
+            sounds: what was sent.
             question: its text.
             options: with or without letters; those with letters are shown with letters.
             letters: show letters before options that have none.
@@ -62,23 +65,29 @@ class Asker:
 
         Raises:
             RequestError: what is wrong with the question.
-            AudioError: a sound cannot be read.
+            SoundTooLongError: a sound is longer than is heard, and `sound` has such sounds skipped.
             QuestionError: the question is longer than the model's context.
         """
         check_sounds(len(sounds))
         texts, had_letters = read_options(options)
-        return compare(
+        found = compare(
             self.llm,
-            sounds,
+            [np.asarray(sound.waveform, dtype=np.float32) for sound in sounds],
             check_text(question, "the question", MOST_CHARACTERS),
             texts,
             letters=letters or had_letters,
             sound=self.sound,
-            style=check_prompt(prompt),
+            style=check_prompt(prompt) or self.prompt,
             max_new_tokens=check_tokens(max_new_tokens, self.max_new_tokens),
             controls=controls,
-            decoder=self.decoder,
         )
+        complaints = tuple(f"{sound.name}: {text}" for sound in sounds for text in sound.complaints)
+        return replace(found, answer=replace(found.answer, complaints=complaints))
+
+    @property
+    def hears(self) -> float:
+        """Return how much of a sound is heard, seconds."""
+        return self.sound.within(self.llm.max_seconds).limit
 
 
 def split_options(text: str) -> tuple[str, ...]:
@@ -107,7 +116,9 @@ def read_options(options: Sequence[str]) -> tuple[tuple[str, ...], bool]:
     if len(texts) == 1:
         raise RequestError(f"there is one option, {texts[0]!r}: give at least two, or none for a free answer")
     if len(texts) > MOST_OPTIONS:
-        raise RequestError(f"there are {len(texts)} options, at most {MOST_OPTIONS} are taken; leave some out")
+        raise RequestError(
+            f"there are {len(texts)} options, at most {MOST_OPTIONS} are taken; leave some out"
+        )
     for number, text in enumerate(texts):
         check_text(text, f"option {number + 1}", MOST_CHARACTERS // 4)
         if text in texts[:number]:
@@ -149,7 +160,7 @@ def check_tokens(wanted: int | None, most: int) -> int:
     return wanted
 
 
-def as_json(found: Comparison) -> dict[str, Any]:
+def as_json(found: Comparison, names: Sequence[str]) -> dict[str, Any]:
     """Return what a request is answered: numbers are probabilities from 0 to 1, and seconds."""
     return {
         **_answer_json(found.answer),
@@ -157,7 +168,10 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "orders": {"tried": found.num_orders, "same": found.same_in_orders} if found.options else None,
         "silence": None if found.silent_answer is None else _answer_json(found.silent_answer),
         "gain_nats": found.gain,
-        "seconds": list(found.seconds),
+        "sounds": [
+            {"name": name, "seconds": round(seconds, 3)}
+            for name, seconds in zip(names, found.seconds, strict=True)
+        ],
     }
 
 

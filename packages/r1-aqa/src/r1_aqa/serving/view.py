@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from r1_aqa.answering.comparison import Comparison, OptionScore
+from r1_aqa.config.serve import ServeConfig
+from r1_aqa.serving.asker import Asker
+from r1_aqa.serving.uploads import KEPT_SECONDS
 
 LEAST = 0.05
 """By so much must the sound change an option's probability to be said to matter."""
+MOST_NATS = math.log(1e6)
+"""Beyond a million times the number says nothing more."""
+
+WELCOME = '<section class="aqa-answer aqa-empty"><p>The answer will stand here.</p></section>'
+WAITING = '<section class="aqa-answer aqa-empty" role="status"><p>Listening …</p></section>'
+FAILED = '<section class="aqa-answer aqa-empty"><p>There is no answer: the message says why.</p></section>'
 
 
 @cache
@@ -41,9 +52,41 @@ def draw_answer(found: Comparison, *, limit: float = float("inf"), max_new_token
     )
 
 
-def draw_refusal(message: str) -> str:
-    """Return the HTML of a sentence that says why there is no answer."""
-    return _environment().get_template("refusal.html.jinja").render(message=message)
+def draw_footer(asker: Asker, config: ServeConfig) -> str:
+    """Return the HTML of what the page is: model, size, what is taken, and how long it is kept."""
+    size = sum(parameter.numel() for parameter in asker.llm.model.parameters())
+    return (
+        _environment()
+        .get_template("footer.html.jinja")
+        .render(
+            model=model_name(config.model),
+            size=describe_size(size),
+            device=str(asker.llm.device),
+            hears=asker.hears,
+            config=config,
+            minutes=KEPT_SECONDS // 60,
+        )
+    )
+
+
+def model_name(source: str) -> str:
+    """Return what to call a model: a name on the hub, or the end of a folder's path.
+
+    >>> model_name("mispeech/r1-aqa"), model_name("/home/me/runs/quickstart-r1-aqa/grpo")
+    ('mispeech/r1-aqa', 'quickstart-r1-aqa/grpo')
+    """
+    return "/".join(Path(source).parts[-2:])
+
+
+def describe_size(count: int) -> str:
+    """Return a number of parameters in words.
+
+    >>> describe_size(8_397_094_912), describe_size(143_000_000), describe_size(512_300)
+    ('8.4 billion parameters', '143 million parameters', '0.5 million parameters')
+    """
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} billion parameters"
+    return f"{count / 1e6:.{0 if count >= 1e7 else 1}f} million parameters"
 
 
 def chosen(found: Comparison) -> OptionScore | None:
@@ -72,12 +115,16 @@ def describe_options(found: Comparison) -> list[str]:
     best = max(found.options, key=lambda option: option.asked)
     sentences = []
     if found.answer.choice is None:
-        sentences.append(f"What the model wrote names none of the options; “{best.text}” is the likeliest.")
+        sentences.append("What the model wrote names none of the options.")
     elif found.answer.choice != best.text:
         sentences.append(f"It wrote this, although as an answer “{best.text}” is likelier.")
     if found.num_orders > 1:
         same, tried = found.same_in_orders, found.num_orders
-        how = "in every order of the options" if same == tried else f"in {same} of {tried} orders of the options"
+        how = (
+            "in every order of the options"
+            if same == tried
+            else f"in {same} of {tried} orders of the options"
+        )
         sentences.append(f"“{best.text}” is the likeliest {how}.")
     return sentences
 
@@ -88,7 +135,7 @@ def describe_silence(found: Comparison) -> list[str]:
         return []
     option = chosen(found) or max(found.options, key=lambda one: one.asked, default=None)
     if option is None:
-        return _describe_gain(found)
+        return [_describe_gain(found.gain or 0.0)]
     assert option.silent is not None
     change = option.asked - option.silent
     if abs(change) < LEAST:
@@ -102,14 +149,11 @@ def describe_silence(found: Comparison) -> list[str]:
     ]
 
 
-def _describe_gain(found: Comparison) -> list[str]:
-    gain = found.gain or 0.0
+def _describe_gain(gain: float) -> str:
     if abs(gain) < LEAST:
-        return ["The sound makes this answer neither likelier nor unlikelier than silence does."]
-    # Beyond a million the number says nothing more.
-    times = f"{2.718281828 ** min(abs(gain), 13.8):,.3g}" + (" or more" if abs(gain) > 13.8 else "")
-    word = "likelier" if gain > 0 else "unlikelier"
-    return [f"The sound makes this answer {times} times {word} than silence does."]
+        return "The sound makes this answer neither likelier nor unlikelier than silence does."
+    times = "more than a million" if abs(gain) > MOST_NATS else f"{math.exp(abs(gain)):,.3g}"
+    return f"The sound makes this answer {times} times {'likelier' if gain > 0 else 'unlikelier'} than silence does."
 
 
 def describe_notes(found: Comparison, limit: float, max_new_tokens: int) -> list[str]:
