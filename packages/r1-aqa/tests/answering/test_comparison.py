@@ -30,8 +30,8 @@ def naive_log_prob(
     """The log-probability of what is written, by a plain pass over prompt, thinking and answer."""
     style = "think" if thought else "answer"
     text = llm.format_chat(format_prompt("Which?", options, style))
-    parts = [llm.tokenizer(part)["input_ids"] for part in (thought, target) if part]
-    ids = torch.tensor([[*sum(parts, []), llm.tokenizer.eos_token_id]])
+    tokens = [token for part in (thought, target) if part for token in llm.tokenizer(part)["input_ids"]]
+    ids = torch.tensor([[*tokens, llm.tokenizer.eos_token_id]])
     prompts = Prompts(inputs=llm.encode([text], [samples]))
     logits = completion_logits(llm, prompts, torch.zeros(1, dtype=torch.long), ids, torch.ones_like(ids))
     return float(completion_log_probs(logits, ids).sum())

@@ -134,7 +134,7 @@ def check_sounds(count: int) -> None:
 
 
 def check_text(text: str, what: str, most: int) -> str:
-    """Return a text without space around; raise RequestError if it is empty or has more than `most` characters."""
+    """Return a text without space around; raise RequestError if it is empty or longer than `most`."""
     text = text.strip()
     if not text:
         raise RequestError(f"{what} is empty")

@@ -23,10 +23,17 @@ PROMPTS = (
     ("think first (think)", "think"),
     ("think in under 50 words (think_short)", "think_short"),
 )
+SHOW_RESULT = """() => {
+  if (window.innerWidth < 768) document.getElementById("result").scrollIntoView({behavior: "smooth"});
+  return [];
+}"""
+"""On a phone the answer stands below the question, out of sight."""
+HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""Events that are the page's own business: neither a bar nor an endpoint."""
 INTRODUCTION = """\
 # Ask about a sound
-Drop a sound or record one, ask a question, and give options if you like. Beside the answer stands what it would be
-with the options in other orders, and with silence in place of the sound."""
+Drop a sound or record one, ask a question, and give options if you like. Beside the answer stands what it would
+be with the options in other orders, and with silence in place of the sound."""
 
 
 def make_page(server: Server, asker: Asker, config: ServeConfig) -> gr.Blocks:
@@ -149,9 +156,12 @@ def _connect(server: Server, asker: Asker, parts: _Asking, outputs: list[Any]) -
     handler = server.event(ask)
     for trigger, name in ((parts.ask.click, "answer"), (parts.question.submit, None)):
         # The answer before is not this question's: it goes away first.
-        trigger(lambda: (WAITING, None), None, outputs, queue=False, show_progress="hidden").then(
-            handler, parts.inputs, outputs, api_name=name or False
-        ).failure(lambda: FAILED, None, outputs[0], queue=False, show_progress="hidden")
+        started = trigger(lambda: (WAITING, None), None, outputs, queue=False, js=SHOW_RESULT, **HIDDEN)
+        answered = started.then(
+            handler, parts.inputs, outputs, api_name=name, api_visibility="public" if name else "private"
+        )
+        answered.success(None, None, None, js=SHOW_RESULT)
+        answered.failure(lambda: FAILED, None, outputs[0], queue=False, **HIDDEN)
     _connect_example(server, parts)
     shown = gr.State(1)
     parts.more.click(
@@ -170,9 +180,7 @@ def _connect_example(server: Server, parts: _Asking) -> None:
         others = [None] * (MOST_SOUNDS - 1)
         return found.question, "\n".join(found.options), str(found.path), *others
 
-    parts.example.click(
-        server.event(example), None, [parts.question, parts.options, *parts.sounds], show_progress="hidden"
-    )
+    parts.example.click(server.event(example), None, [parts.question, parts.options, *parts.sounds], **HIDDEN)
 
 
 def _show_sounds(count: int) -> Sequence[Any]:

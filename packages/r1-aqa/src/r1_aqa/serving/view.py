@@ -64,6 +64,7 @@ def draw_footer(asker: Asker, config: ServeConfig) -> str:
             device=str(asker.llm.device),
             hears=asker.hears,
             config=config,
+            address=f"http://{'127.0.0.1' if config.host == '0.0.0.0' else config.host}:{config.port or 'PORT'}",
             minutes=KEPT_SECONDS // 60,
         )
     )
@@ -137,23 +138,21 @@ def describe_silence(found: Comparison) -> list[str]:
     if option is None:
         return [_describe_gain(found.gain or 0.0)]
     assert option.silent is not None
-    change = option.asked - option.silent
+    change, low, high = option.asked - option.silent, _percent(option.silent), _percent(option.asked)
     if abs(change) < LEAST:
         return [
-            f"The sound hardly matters: with silence in its place “{option.text}” has {_percent(option.silent)}, "
-            f"with the sound {_percent(option.asked)}."
+            f"The sound hardly matters: with silence in its place “{option.text}” has {low}, with it {high}."
         ]
     verb = "raises" if change > 0 else "lowers"
-    return [
-        f"Hearing the sound {verb} “{option.text}” from {_percent(option.silent)} to {_percent(option.asked)}."
-    ]
+    return [f"Hearing the sound {verb} “{option.text}” from {low} to {high}."]
 
 
 def _describe_gain(gain: float) -> str:
     if abs(gain) < LEAST:
         return "The sound makes this answer neither likelier nor unlikelier than silence does."
     times = "more than a million" if abs(gain) > MOST_NATS else f"{math.exp(abs(gain)):,.3g}"
-    return f"The sound makes this answer {times} times {'likelier' if gain > 0 else 'unlikelier'} than silence does."
+    word = "likelier" if gain > 0 else "unlikelier"
+    return f"The sound makes this answer {times} times {word} than silence does."
 
 
 def describe_notes(found: Comparison, limit: float, max_new_tokens: int) -> list[str]:
@@ -168,4 +167,4 @@ def describe_notes(found: Comparison, limit: float, max_new_tokens: int) -> list
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.005 else "under 1 %"
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%" if share >= 0.005 else "under 1\N{NO-BREAK SPACE}%"
