@@ -19,12 +19,12 @@ class ServeConfig(ServerConfig):
     family: str | None = None
     """`FILE.py:NAME`: a `Family` of your own for a kind of model not known here; the file is run."""
     prompt: PromptStyle | None = None
-    """Instruction of questions that name none: `choices`, `answer`, `think`, `think_short`; none: `answer` with
-    options, the bare question without."""
+    """Instruction of questions that name none: `choices`, `answer`, `think`, `think_short`; none: `answer`
+    with options, the bare question without."""
     max_new_tokens: int = 256
     """Longest answer, in tokens; a question may ask for less."""
     sound: SoundConfig = field(default_factory=lambda: SoundConfig(max_seconds=None))
-    """Which part of a long sound is heard; channels are averaged, and windows are not asked about."""
+    """How audio is read; windows are not asked about one by one here."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights; `auto`: bfloat16 on a GPU, float32 without."""
     device: str = "auto"
@@ -34,13 +34,8 @@ class ServeConfig(ServerConfig):
         super().__post_init__()
         if self.sound.too_long == "windows":
             raise ValueError(
-                "sound.too_long windows: a page asks about one part of a sound; take truncate, center or skip "
-                "here, or `r1-aqa answer`"
-            )
-        if self.sound.channel != "mean":
-            raise ValueError(
-                f"sound.channel {self.sound.channel}: a page hears the mean of the channels; take mean here, or "
-                "`r1-aqa answer`"
+                "sound.too_long windows: a page asks about one part of a sound; take truncate, center or "
+                "skip here, or `r1-aqa answer`"
             )
         if self.max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {self.max_new_tokens}")

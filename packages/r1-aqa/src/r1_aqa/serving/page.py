@@ -32,8 +32,8 @@ HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"
 """Events that are the page's own business: neither a bar nor an endpoint."""
 INTRODUCTION = """\
 # Ask about a sound
-Drop a sound or record one, ask a question, and give options if you like. Beside the answer stands what it would
-be with the options in other orders, and with silence in place of the sound."""
+Drop a sound or record one, ask a question, and give options if you like. Beside the answer stands what it
+would be with the options in other orders, and with silence in place of the sound."""
 
 
 def make_page(server: Server, asker: Asker, config: ServeConfig) -> gr.Blocks:
@@ -168,7 +168,7 @@ def _connect(server: Server, asker: Asker, parts: _Asking, outputs: list[Any]) -
         lambda count: _show_sounds(count + 1),
         shown,
         [shown, parts.more, *parts.sounds],
-        show_progress="hidden",
+        **HIDDEN,
     )
 
 

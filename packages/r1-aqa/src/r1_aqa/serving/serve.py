@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
+
+import gradio
 
 from r1_aqa.config.serve import ServeConfig
 from r1_aqa.models.audio_llm import load_for_answers
@@ -19,10 +22,16 @@ def serve(config: ServeConfig) -> None:
     Raises:
         ValueError: the port is taken, or the model is no audio LLM that is known here.
     """
-    asker = load_asker(config)
+    server, page, looks = make_server(load_asker(config), config)
+    server.run(page, **looks)
+
+
+def make_server(asker: Asker, config: ServeConfig) -> tuple[Server, gradio.Blocks, dict[str, Any]]:
+    """Return a server for a model, its page, and how that looks."""
     server = Server(config)
+    server.uploads.channel = config.sound.channel
     add_routes(server, asker)
-    server.run(make_page(server, asker, config), css=CSS)
+    return server, make_page(server, asker, config), {"css": CSS}
 
 
 def load_asker(config: ServeConfig) -> Asker:

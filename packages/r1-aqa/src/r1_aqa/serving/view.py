@@ -64,7 +64,7 @@ def draw_footer(asker: Asker, config: ServeConfig) -> str:
             device=str(asker.llm.device),
             hears=asker.hears,
             config=config,
-            address=f"http://{'127.0.0.1' if config.host == '0.0.0.0' else config.host}:{config.port or 'PORT'}",
+            host="127.0.0.1" if config.host == "0.0.0.0" else config.host,
             minutes=KEPT_SECONDS // 60,
         )
     )
