@@ -1,0 +1,268 @@
+"""Sounds that were sent: decoded, captioned, corrected.
+
+    >>> service = CaptionService.load(ServeConfig(model="runs/clotho"))  # doctest: +SKIP
+    >>> answer = service.answer([Upload("rain.wav", Path("/tmp/uploads/1"))], Wanted())  # doctest: +SKIP
+    >>> answer.heard[0].prediction.caption, answer.refused  # doctest: +SKIP
+    ('rain falls on leaves', ())
+
+A sound that cannot be read costs itself only: it is refused by its name, and the others are captioned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from audio_common.audio import AudioError
+from audio_common.prefetch import BadFile
+from audio_common.workers import DecodeLimits, DecodePool
+
+from aac_llm.captioning.captioner import Captioner
+from aac_llm.config.serve import ServeConfig
+from aac_llm.correction.corrector import Corrector
+from aac_llm.data.predictions import NO_SOUND, Prediction
+from aac_llm.models.captioner_model import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NO_TIMES = "the captioner wrote no event whose times make sense"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A sound that was sent."""
+
+    name: str
+    """What the sender calls it; nothing is opened by this name."""
+    path: Path
+    """Where it lies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is asked for, of all sounds of a request."""
+
+    num_candidates: int = 1
+    """Captions of each sound (n-best)."""
+    timestamps: bool = True
+    """Events with their times, of a captioner that knows them."""
+    correct: bool = True
+    """Repair captions that need it."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound that was captioned."""
+
+    prediction: Prediction
+    """Its caption; the id is the sender's name of it, and there is no path."""
+    waveform: Tensor
+    """What the model heard: (samples,) at 16 kHz."""
+    complaints: tuple[str, ...] = ()
+    """What is odd about it."""
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound."""
+        return len(self.waveform) / SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A sound that was not captioned."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of all sounds of a request."""
+
+    heard: tuple[Heard, ...]
+    """In the order in which they were sent."""
+    refused: tuple[Refused, ...]
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """An upload that was decoded."""
+
+    upload: Upload
+    name: str
+    waveform: Tensor
+    complaints: list[str]
+
+
+class CaptionService:
+    """Captions uploads; one request at a time.
+
+    Args:
+        config: settings.
+        captioner: the model.
+        corrector: what repairs captions.
+        pool: decodes uploads, in processes that a bad file cannot take the server with.
+    """
+
+    def __init__(
+        self, config: ServeConfig, captioner: Captioner, corrector: Corrector, pool: DecodePool
+    ) -> None:
+        self.config = config
+        self.captioner = captioner
+        self.corrector = corrector
+        self.pool = pool
+
+    @classmethod
+    def load(cls, config: ServeConfig) -> Self:
+        """Load the models that the settings name.
+
+        Raises:
+            CheckpointError, DecoderError: there is no captioner, or it is damaged.
+            ValueError: the correction's model or program is not there.
+        """
+        corrector = Corrector(config.correction)
+        corrector.check()
+        captioner = Captioner.from_pretrained(
+            config.model,
+            device=config.device,
+            dtype=config.dtype,
+            decoder=config.decoder,
+            quantization=config.quantization,
+            channel=config.channel,
+        )
+        # The first visitor should not wait for models.
+        if config.correction.llm is not None:
+            corrector.llm  # noqa: B018
+        limits = DecodeLimits(config.decode_seconds, config.decode_megabytes)
+        return cls(config, captioner, corrector, DecodePool(limits))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.pool.close()
+
+    @property
+    def knows_times(self) -> bool:
+        """Whether the captioner writes events with their times."""
+        return self.captioner.model.config.timestamps
+
+    def check(self, wanted: Wanted) -> None:
+        """Refuse what cannot be had of this model.
+
+        Raises:
+            ValueError: more captions of a sound than the search has beams.
+        """
+        if not 1 <= wanted.num_candidates <= self.config.num_beams:
+            raise ValueError(
+                f"num_candidates must be from 1 to {self.config.num_beams} (the server's --num_beams), "
+                f"got {wanted.num_candidates}"
+            )
+
+    def answer(self, uploads: Sequence[Upload], wanted: Wanted) -> Answer:
+        """Caption sounds; those that cannot be read are refused one by one.
+
+        Raises:
+            ValueError: what is wanted cannot be had.
+        """
+        self.check(wanted)
+        sounds = []
+        refused = []
+        names = distinct_names([upload.name for upload in uploads])
+        for upload, name in zip(uploads, names, strict=True):
+            try:
+                sounds.append(self._decode(upload, name))
+            except (AudioError, OSError) as error:
+                refused.append(Refused(name, _without_path(str(error), upload)))
+        heard, impossible = self._caption(sounds, wanted)
+        return Answer(tuple(heard), (*refused, *impossible))
+
+    def _decode(self, upload: Upload, name: str) -> _Sound:
+        complaints: list[str] = []
+        waveform = self.pool.load_audio(
+            upload.path,
+            sample_rate=SAMPLE_RATE,
+            channel=self.captioner.model.channel,
+            max_seconds=self.config.max_seconds,
+            complaints=complaints,
+        )
+        return _Sound(upload, name, waveform, [_without_path(text, upload) for text in complaints])
+
+    def _caption(self, sounds: Sequence[_Sound], wanted: Wanted) -> tuple[list[Heard], list[Refused]]:
+        bad: list[BadFile] = []
+        # All beams: the correction may choose among what is not asked for.
+        found = self._listen(sounds, bad, num_candidates=self.config.num_beams)
+        if wanted.timestamps and self.knows_times:
+            found = self._with_times(sounds, found)
+        places = sorted(found)
+        predictions = [
+            replace(found[place], id=sounds[place].name, audio=str(sounds[place].upload.path))
+            for place in places
+        ]
+        if wanted.correct:
+            predictions = self._corrected(predictions)
+        heard = [
+            Heard(shown(prediction, wanted), sounds[place].waveform, tuple(sounds[place].complaints))
+            for prediction, place in zip(predictions, places, strict=True)
+        ]
+        return heard, [Refused(sounds[file.index].name, file.reason) for file in bad]
+
+    def _listen(self, sounds: Sequence[_Sound], bad: list[BadFile], **settings: Any) -> dict[int, Prediction]:
+        """Caption sounds; those that do not fit into the decoder's context are in `bad`."""
+        predictions = self.captioner.caption(
+            [sound.waveform for sound in sounds],
+            bad_files=bad,
+            num_beams=self.config.num_beams,
+            max_new_tokens=self.config.max_new_tokens,
+            **settings,
+        )
+        return {int(prediction.id): prediction for prediction in predictions}
+
+    def _with_times(self, sounds: Sequence[_Sound], found: Mapping[int, Prediction]) -> dict[int, Prediction]:
+        bad: list[BadFile] = []
+        timed = self._listen(sounds, bad, timestamps=True)
+        for file in bad:
+            sounds[file.index].complaints.append(f"no times: {file.reason}")
+        for place, prediction in timed.items():
+            if not prediction.timestamps and prediction.caption != NO_SOUND:
+                sounds[place].complaints.append(NO_TIMES)
+        none = Prediction("", None, "")
+        return {
+            place: replace(prediction, timestamps=timed.get(place, none).timestamps)
+            for place, prediction in found.items()
+        }
+
+    def _corrected(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        spoken = [one for one in predictions if one.caption != NO_SOUND]
+        repaired = iter(self.corrector.correct_predictions(spoken))
+        return [one if one.caption == NO_SOUND else next(repaired) for one in predictions]
+
+
+def shown(prediction: Prediction, wanted: Wanted) -> Prediction:
+    """Return what the sender gets: as many candidates as were asked for, and no path of this machine."""
+    several = prediction.candidates[: wanted.num_candidates] if wanted.num_candidates > 1 else ()
+    return replace(prediction, audio=None, candidates=several)
+
+
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Return names that differ from each other, as ids must.
+
+    >>> distinct_names(["rain.wav", "dog.wav", "rain.wav"])
+    ['rain.wav', 'dog.wav', 'rain.wav (2)']
+    """
+    taken: dict[str, None] = {}
+    for name in names:
+        numbered = (name if number == 1 else f"{name} ({number})" for number in count(1))
+        taken[next(one for one in numbered if one not in taken)] = None
+    return list(taken)
+
+
+def _without_path(text: str, upload: Upload) -> str:
+    return text.replace(str(upload.path), upload.name)
