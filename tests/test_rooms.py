@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "correction": MODELS | {"metrics", "correction"},
     "captioning": MODELS | {"metrics", "correction", "captioning"},
     "search": MODELS | {"search"},
+    "serving": MODELS | {"metrics", "rewards", "answering", "correction", "captioning", "search", "serving"},
     "translate": MODELS | {"translate"},
 }
 """Room -> the rooms that its modules may import; `cli`, `quickstart` and the rest may import all."""

@@ -1,1 +1,1 @@
-"""A page in the browser, and an HTTP API: `aac-llm serve`."""
+"""The page in the browser and the HTTP API."""
