@@ -9,9 +9,12 @@ from pathlib import PurePath
 from aac_llm.captioning.subtitles import to_audacity, to_srt, to_vtt
 from aac_llm.data.predictions import NO_SOUND, Prediction, row_of
 from aac_llm.files import to_json
-from aac_llm.serving.hearing import Heard
+from aac_llm.serving.service import Heard
 
 JSONL = "application/x-ndjson"
+WRITERS = {"srt": to_srt, "vtt": to_vtt, "audacity": to_audacity}
+KINDS = tuple(WRITERS)
+"""Kinds of subtitles."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,14 @@ def with_times(heard: Heard) -> Prediction:
     one = heard.prediction
     if one.timestamps or one.parts or one.caption == NO_SOUND:
         return one
-    return replace(one, start=0.0, end=heard.seconds)
+    return replace(one, start=0.0, end=heard.sound.seconds)
 
 
 def subtitles(heard: Heard, kind: str) -> str:
     """Return a sound's captions as `srt`, `vtt` or `audacity`; nothing of silence."""
     one = with_times(heard)
     timed = [one] if one.timestamps or one.parts or one.start is not None else []
-    return {"srt": to_srt, "vtt": to_vtt, "audacity": to_audacity}[kind](timed)
+    return WRITERS[kind](timed)
 
 
 def downloads(heard: Heard) -> list[Download]:

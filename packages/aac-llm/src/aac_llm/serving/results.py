@@ -19,7 +19,7 @@ from aac_llm.data.timestamps import TimedEvent
 from aac_llm.data.word_changes import Change, word_changes
 from aac_llm.metrics.faults import faults
 from aac_llm.serving.downloads import JSONL, Download, downloads, to_jsonl, with_times
-from aac_llm.serving.hearing import Answer, Heard, Wanted
+from aac_llm.serving.service import Answer, Heard, Wanted
 from aac_llm.serving.sound import outline, outline_path, playable
 
 if TYPE_CHECKING:
@@ -60,20 +60,20 @@ def render_answer(answer: Answer, wanted: Wanted) -> str:
 
 def _card(heard: Heard, wanted: Wanted) -> dict[str, Any]:
     one = heard.prediction
-    heights = outline(heard.waveform)
+    heights = outline(heard.sound.waveform)
     return {
         "name": one.id,
-        "seconds": heard.seconds,
+        "seconds": heard.sound.seconds,
         "caption": one.caption,
         "confidence": one.confidence,
         "unfinished": one.unfinished,
         "correction": explain(one) if wanted.correct and one.caption != NO_SOUND else None,
-        "audio": playable(heard.waveform),
+        "audio": playable(heard.sound.waveform),
         "outline": outline_path(heights),
         "columns": max(1, len(heights) - 1),
         "kind": _kind(one),
-        "bars": place_events(timed_texts(heard), heard.seconds),
-        "ticks": place_ticks(heard.seconds),
+        "bars": place_events(timed_texts(heard), heard.sound.seconds),
+        "ticks": place_ticks(heard.sound.seconds),
         "candidates": one.candidates,
         "complaints": heard.complaints,
         "downloads": [_link(download) for download in downloads(heard)],

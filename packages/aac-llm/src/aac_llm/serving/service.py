@@ -1,11 +1,11 @@
-"""Sounds that were sent: decoded, captioned, corrected.
+"""Sounds that were sent: captioned, with times, and corrected.
 
     >>> service = CaptionService.load(ServeConfig(model="runs/clotho"))  # doctest: +SKIP
-    >>> answer = service.answer([Upload("rain.wav", Path("/tmp/uploads/1"))], Wanted())  # doctest: +SKIP
+    >>> answer = service.answer([server.uploads.hear(path)], Wanted())  # doctest: +SKIP
     >>> answer.heard[0].prediction.caption, answer.refused  # doctest: +SKIP
     ('rain falls on leaves', ())
 
-A sound that cannot be read costs itself only: it is refused by its name, and the others are captioned.
+A sound that cannot be captioned costs itself only: it is refused by its name.
 """
 
 from __future__ import annotations
@@ -13,34 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from audio_common.audio import AudioError
 from audio_common.prefetch import BadFile
-from audio_common.workers import DecodeLimits, DecodePool
 
 from aac_llm.captioning.captioner import Captioner
 from aac_llm.config.serve import ServeConfig
 from aac_llm.correction.corrector import Corrector
 from aac_llm.data.predictions import NO_SOUND, Prediction
-from aac_llm.models.captioner_model import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from aac_llm.serving.uploads import Sound
 
 NO_TIMES = "the captioner wrote no event whose times make sense"
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A sound that was sent."""
-
-    name: str
-    """What the sender calls it; nothing is opened by this name."""
-    path: Path
-    """Where it lies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,15 +44,10 @@ class Heard:
 
     prediction: Prediction
     """Its caption; the id is the sender's name of it, and there is no path."""
-    waveform: Tensor
-    """What the model heard: (samples,) at 16 kHz."""
+    sound: Sound
+    """What the model heard."""
     complaints: tuple[str, ...] = ()
-    """What is odd about it."""
-
-    @property
-    def seconds(self) -> float:
-        """Length of the sound."""
-        return len(self.waveform) / SAMPLE_RATE
+    """What is odd about it, or about its events."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +67,6 @@ class Answer:
     refused: tuple[Refused, ...]
 
 
-@dataclass(frozen=True)
-class _Sound:
-    """An upload that was decoded."""
-
-    upload: Upload
-    name: str
-    waveform: Tensor
-    complaints: list[str]
-
-
 class CaptionService:
     """Captions uploads; one request at a time.
 
@@ -106,16 +74,12 @@ class CaptionService:
         config: settings.
         captioner: the model.
         corrector: what repairs captions.
-        pool: decodes uploads, in processes that a bad file cannot take the server with.
     """
 
-    def __init__(
-        self, config: ServeConfig, captioner: Captioner, corrector: Corrector, pool: DecodePool
-    ) -> None:
+    def __init__(self, config: ServeConfig, captioner: Captioner, corrector: Corrector) -> None:
         self.config = config
         self.captioner = captioner
         self.corrector = corrector
-        self.pool = pool
 
     @classmethod
     def load(cls, config: ServeConfig) -> Self:
@@ -133,21 +97,11 @@ class CaptionService:
             dtype=config.dtype,
             decoder=config.decoder,
             quantization=config.quantization,
-            channel=config.channel,
         )
         # The first visitor should not wait for models.
         if config.correction.llm is not None:
             corrector.llm  # noqa: B018
-        limits = DecodeLimits(config.decode_seconds, config.decode_megabytes)
-        return cls(config, captioner, corrector, DecodePool(limits))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.pool.close()
+        return cls(config, captioner, corrector)
 
     @property
     def knows_times(self) -> bool:
@@ -166,55 +120,34 @@ class CaptionService:
                 f"got {wanted.num_candidates}"
             )
 
-    def answer(self, uploads: Sequence[Upload], wanted: Wanted) -> Answer:
-        """Caption sounds; those that cannot be read are refused one by one.
+    def answer(self, sounds: Sequence[Sound], wanted: Wanted) -> Answer:
+        """Caption sounds; those that cannot be are refused one by one.
 
         Raises:
             ValueError: what is wanted cannot be had.
         """
         self.check(wanted)
-        sounds = []
-        refused = []
-        names = distinct_names([upload.name for upload in uploads])
-        for upload, name in zip(uploads, names, strict=True):
-            try:
-                sounds.append(self._decode(upload, name))
-            except (AudioError, OSError) as error:
-                refused.append(Refused(name, _without_path(str(error), upload)))
-        heard, impossible = self._caption(sounds, wanted)
-        return Answer(tuple(heard), (*refused, *impossible))
-
-    def _decode(self, upload: Upload, name: str) -> _Sound:
-        complaints: list[str] = []
-        waveform = self.pool.load_audio(
-            upload.path,
-            sample_rate=SAMPLE_RATE,
-            channel=self.captioner.model.channel,
-            max_seconds=self.config.max_seconds,
-            complaints=complaints,
-        )
-        return _Sound(upload, name, waveform, [_without_path(text, upload) for text in complaints])
-
-    def _caption(self, sounds: Sequence[_Sound], wanted: Wanted) -> tuple[list[Heard], list[Refused]]:
+        names = distinct_names([sound.name for sound in sounds])
+        complaints = [list(sound.complaints) for sound in sounds]
         bad: list[BadFile] = []
         # All beams: the correction may choose among what is not asked for.
         found = self._listen(sounds, bad, num_candidates=self.config.num_beams)
         if wanted.timestamps and self.knows_times:
-            found = self._with_times(sounds, found)
+            found = self._with_times(sounds, found, complaints)
         places = sorted(found)
+        # The path is for a scorer that hears the sound.
         predictions = [
-            replace(found[place], id=sounds[place].name, audio=str(sounds[place].upload.path))
-            for place in places
+            replace(found[place], id=names[place], audio=str(sounds[place].path)) for place in places
         ]
         if wanted.correct:
             predictions = self._corrected(predictions)
-        heard = [
-            Heard(shown(prediction, wanted), sounds[place].waveform, tuple(sounds[place].complaints))
+        heard = tuple(
+            Heard(shown(prediction, wanted), sounds[place], tuple(complaints[place]))
             for prediction, place in zip(predictions, places, strict=True)
-        ]
-        return heard, [Refused(sounds[file.index].name, file.reason) for file in bad]
+        )
+        return Answer(heard, tuple(Refused(names[file.index], file.reason) for file in bad))
 
-    def _listen(self, sounds: Sequence[_Sound], bad: list[BadFile], **settings: Any) -> dict[int, Prediction]:
+    def _listen(self, sounds: Sequence[Sound], bad: list[BadFile], **settings: Any) -> dict[int, Prediction]:
         """Caption sounds; those that do not fit into the decoder's context are in `bad`."""
         predictions = self.captioner.caption(
             [sound.waveform for sound in sounds],
@@ -225,14 +158,16 @@ class CaptionService:
         )
         return {int(prediction.id): prediction for prediction in predictions}
 
-    def _with_times(self, sounds: Sequence[_Sound], found: Mapping[int, Prediction]) -> dict[int, Prediction]:
+    def _with_times(
+        self, sounds: Sequence[Sound], found: Mapping[int, Prediction], complaints: Sequence[list[str]]
+    ) -> dict[int, Prediction]:
         bad: list[BadFile] = []
         timed = self._listen(sounds, bad, timestamps=True)
         for file in bad:
-            sounds[file.index].complaints.append(f"no times: {file.reason}")
+            complaints[file.index].append(f"no times: {file.reason}")
         for place, prediction in timed.items():
             if not prediction.timestamps and prediction.caption != NO_SOUND:
-                sounds[place].complaints.append(NO_TIMES)
+                complaints[place].append(NO_TIMES)
         none = Prediction("", None, "")
         return {
             place: replace(prediction, timestamps=timed.get(place, none).timestamps)
@@ -262,7 +197,3 @@ def distinct_names(names: Sequence[str]) -> list[str]:
         numbered = (name if number == 1 else f"{name} ({number})" for number in count(1))
         taken[next(one for one in numbered if one not in taken)] = None
     return list(taken)
-
-
-def _without_path(text: str, upload: Upload) -> str:
-    return text.replace(str(upload.path), upload.name)
