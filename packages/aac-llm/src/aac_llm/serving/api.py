@@ -45,7 +45,7 @@ def wanted_of(form: Form, most: int) -> Wanted:
     Raises:
         ValueError: a field is not what it must be.
     """
-    count = form.number("num_candidates", 1, least=1, most=most)
+    count = form.number("num_candidates", 1.0, least=1, most=most)
     if not count.is_integer():
         raise ValueError(f"num_candidates must be a whole number, got {count:g}")
     return Wanted(
