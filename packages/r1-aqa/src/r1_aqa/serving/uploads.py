@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from audio_common.config import Channel
 from audio_common.reader import AudioError
 from audio_common.workers import DecodeLimits, DecodePool
 from torch import Tensor
@@ -56,6 +57,8 @@ class Uploads:
     def __init__(self, max_bytes: int, max_seconds: float, limits: DecodeLimits) -> None:
         self.max_bytes = max_bytes
         self.max_seconds = max_seconds
+        self.channel: Channel = "mean"
+        """What is made of a sound's channels; a model may want another."""
         self.folder = Path(tempfile.mkdtemp(prefix=f"{__name__.partition('.')[0]}-uploads-")).resolve()
         self._pool = DecodePool(limits, num_workers=2)
 
@@ -79,7 +82,9 @@ class Uploads:
         name = plain_name(name or path.name)
         complaints: list[str] = []
         try:
-            waveform = self._pool.load_audio(path, max_seconds=self.max_seconds, complaints=complaints)
+            waveform = self._pool.load_audio(
+                path, channel=self.channel, max_seconds=self.max_seconds, complaints=complaints
+            )
         except AudioError as error:
             raise AudioError(str(error).replace(str(path), name)) from None
         told = tuple(line.replace(str(path), name) for line in complaints)
