@@ -7,6 +7,7 @@ from typing import Literal
 
 from aac_llm.config.correct import CorrectionConfig
 from aac_llm.config.server import ServerConfig
+from aac_llm.config.sound import Channel, check_channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class ServeConfig(ServerConfig):
     correction: CorrectionConfig = field(default_factory=lambda: CorrectionConfig(choose=True))
     """Which captions are repaired, and by which model; without correction.llm a broken caption is replaced
     by another one of the captioner's own, if one is whole."""
+    channel: Channel | None = None
+    """What is heard of several channels: `mean`, `first` or `loudest` (none: as the model was trained)."""
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1` ...; auto: the first GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -36,6 +39,7 @@ class ServeConfig(ServerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_channel(self.channel)
         for name in ("num_beams", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -58,22 +58,13 @@ def make_page(server: Server, service: CaptionService) -> gradio.Blocks:
                 label="Or record one", sources=["microphone"], type="filepath", editable=False
             )
         with gradio.Row():
-            count = gradio.Slider(
-                1,
-                most,
-                value=most,
-                step=1,
-                label="Captions of each sound",
-                visible=most > 1,
-                min_width=OPTION_WIDTH,
-            )
-            times = gradio.Checkbox(
-                service.knows_times,
-                label="Events with their times",
-                visible=service.knows_times,
-                min_width=OPTION_WIDTH,
-            )
-            correct = gradio.Checkbox(True, label="Correct captions that look wrong", min_width=OPTION_WIDTH)
+            with gradio.Column(min_width=OPTION_WIDTH, visible=most > 1):
+                count = gradio.Slider(1, most, value=most, step=1, label="Captions of each sound")
+            with gradio.Column(min_width=OPTION_WIDTH):
+                times = gradio.Checkbox(
+                    service.knows_times, label="Events with their times", visible=service.knows_times
+                )
+                correct = gradio.Checkbox(True, label="Correct captions that look wrong")
         button = gradio.Button("Caption", variant="primary", elem_id="go")
         results = gradio.HTML(elem_id="captions", js_on_load=script(), padding=False)
         gradio.HTML(_foot(service), padding=False, elem_id="foot")

@@ -19,7 +19,7 @@ from aac_llm.data.timestamps import TimedEvent
 from aac_llm.data.word_changes import Change, word_changes
 from aac_llm.metrics.faults import faults
 from aac_llm.serving.downloads import JSONL, Download, downloads, to_jsonl, with_times
-from aac_llm.serving.service import Answer, Heard, Wanted
+from aac_llm.serving.service import Answer, Heard, Refused, Wanted
 from aac_llm.serving.sound import outline, outline_path, playable
 
 if TYPE_CHECKING:
@@ -52,10 +52,16 @@ def render_answer(answer: Answer, wanted: Wanted) -> str:
     predictions = [heard.prediction for heard in answer.heard]
     together = Download("all of them as JSONL", "captions.jsonl", JSONL, to_jsonl(predictions))
     return _template().render(
-        refused=answer.refused,
+        refused=[{"name": one.name, "rest": _rest(one)} for one in answer.refused],
         cards=[_card(heard, wanted) for heard in answer.heard],
         together=_link(together) if len(predictions) > 1 else None,
     )
+
+
+def _rest(refused: Refused) -> str:
+    """Return what follows the name, with which most reasons begin."""
+    name = f"{refused.name} "
+    return f" {refused.reason[len(name) :]}" if refused.reason.startswith(name) else f": {refused.reason}"
 
 
 def _card(heard: Heard, wanted: Wanted) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def serve(config: ServeConfig) -> int:
     with closing(Server(config)) as server:
         logger.info("loading %s", printable(config.model))
         service = CaptionService.load(config)
+        server.uploads.channel = service.captioner.model.channel
         add_routes(server, service)
         server.run(make_page(server, service), css=style())
     return 0

@@ -97,6 +97,7 @@ class CaptionService:
             dtype=config.dtype,
             decoder=config.decoder,
             quantization=config.quantization,
+            channel=config.channel,
         )
         # The first visitor should not wait for models.
         if config.correction.llm is not None:
