@@ -174,10 +174,10 @@ def test_a_correction_is_a_diff_with_its_reason(record, words, changes):
     one = heard("a dog barks", correction=record)
     assert explain(one.prediction) == (words, changes) or explain(one.prediction) == (words, tuple(changes))
     page = read(one)
-    assert f"correction: {words}" in page.text("span")
+    assert f"correction: {words}" in page.text("p")
     assert page.text("del") == [text for kind, text in changes if kind == "gone"]
     assert page.text("ins") == [text for kind, text in changes if kind == "new"]
-    assert "correction" not in " ".join(read(one, correct=False).text("span"))
+    assert "correction" not in " ".join(read(one, correct=False).text("p"))
 
 
 def test_rows_of_the_api_are_those_of_caption_without_a_path_of_this_machine():

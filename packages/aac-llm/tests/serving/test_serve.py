@@ -24,12 +24,12 @@ gradio = pytest.importorskip("gradio", reason="the extra serve is not installed"
 from aac_llm.config.correct import CorrectionConfig  # noqa: E402
 from aac_llm.config.serve import ServeConfig  # noqa: E402
 from aac_llm.correction.corrector import Corrector  # noqa: E402
-from aac_llm.data.predictions import NO_SOUND, Candidate, Prediction, from_json  # noqa: E402
+from aac_llm.data.predictions import NO_SOUND, Candidate, CaptionPart, Prediction, from_json  # noqa: E402
 from aac_llm.data.timestamps import TimedEvent  # noqa: E402
 from aac_llm.models.captioner_model import CaptionModel  # noqa: E402
 from aac_llm.serving.api import add_routes  # noqa: E402
 from aac_llm.serving.page import make_page  # noqa: E402
-from aac_llm.serving.results import style  # noqa: E402
+from aac_llm.serving.results import is_corrected, style  # noqa: E402
 from aac_llm.serving.serve import serve  # noqa: E402
 from aac_llm.serving.server import Server  # noqa: E402
 from aac_llm.serving.service import CaptionService, Wanted  # noqa: E402
@@ -151,6 +151,20 @@ def test_what_is_not_asked_for_is_left_out():
     assert one.prediction == Prediction("tone.wav", None, BROKEN, score=-0.1, confidence=0.8)
     with pytest.raises(ValueError, match=r"num_candidates must be from 1 to 3 \(the server's --num_beams\)"):
         service.answer([sound(440)], Wanted(num_candidates=4))
+
+
+def test_joined_captions_of_windows_are_corrected_by_a_language_model_alone():
+    parts = (CaptionPart(0.0, 2.0, "a dog"), CaptionPart(1.0, 3.0, "a dog and"))
+    one = Prediction("0", None, "a dog; a dog and", parts=parts)
+    config = ServeConfig(model="m", correction=CorrectionConfig(llm="smol"))
+    asked: list[str] = []
+    corrector = Corrector(config.correction, llm=lambda texts: asked.extend(texts) or ["a dog"] * len(texts))
+    for settings, expected in ((ServeConfig(model="m"), []), (config, ["a dog; a dog and"])):
+        captioner = SimpleNamespace(model=ToneCaptioner.model, caption=lambda *_, **__: [one])
+        service = CaptionService(settings, captioner, corrector)  # type: ignore[arg-type]
+        (heard,) = service.answer([sound(500)], Wanted(timestamps=False)).heard
+        assert asked == expected
+        assert is_corrected(heard.prediction) == bool(expected)
 
 
 def test_a_language_model_repairs_what_no_candidate_does():

@@ -18,6 +18,7 @@ from aac_llm.serving.service import Answer, CaptionService, Refused, Wanted
 from aac_llm.serving.uploads import Sound, Uploads
 
 NOTHING = "no sound yet: choose files, drop them here, or record one"
+RECORDING = "recording.wav"
 OPTION_WIDTH = 240
 """Pixels: on a phone each option has a line of its own."""
 
@@ -31,24 +32,26 @@ def make_page(server: Server, service: CaptionService) -> gradio.Blocks:
     """
     most = service.config.num_beams
 
-    def ask(paths: Sequence[str], wanted: Wanted) -> Answer:
-        if not paths:
+    def ask(uploads: Sequence[tuple[str, str]], wanted: Wanted) -> Answer:
+        if not uploads:
             raise ValueError(NOTHING)
-        sounds, refused = hear_all(server.uploads, paths)
+        sounds, refused = hear_all(server.uploads, uploads)
         found = server.work.run(service.answer, sounds, wanted)
         return Answer(found.heard, (*refused, *found.refused))
 
     def show(files: list[str] | None, recording: str | None, count: int, times: bool, correct: bool) -> str:
         wanted = Wanted(num_candidates=int(count), timestamps=times, correct=correct)
-        paths = [*(files or []), *([recording] if recording else [])]
-        return render_answer(ask(paths, wanted), wanted)
+        uploads = [(path, Path(path).name) for path in files or []]
+        uploads += [(recording, RECORDING)] if recording else []
+        return render_answer(ask(uploads, wanted), wanted)
 
     def caption(
         files: list[dict[str, Any]], num_candidates: int = 1, timestamps: bool = True, correct: bool = True
     ) -> dict[str, Any]:
         """Caption sounds, for gradio_client: `client.predict([handle_file(path)], api_name="/caption")`."""
         wanted = Wanted(num_candidates=num_candidates, timestamps=timestamps, correct=correct)
-        return rows_of(ask([str(file.get("path")) for file in files], wanted))
+        paths = [str(file.get("path")) for file in files]
+        return rows_of(ask([(path, Path(path).name) for path in paths], wanted))
 
     with gradio.Blocks(title="Captions of sounds: aac-llm", analytics_enabled=False) as page:
         gradio.HTML(_head(service), padding=False)
@@ -75,14 +78,14 @@ def make_page(server: Server, service: CaptionService) -> gradio.Blocks:
     return page
 
 
-def hear_all(uploads: Uploads, paths: Sequence[str]) -> tuple[list[Sound], list[Refused]]:
-    """Decode uploads; those that are no sound, or too long, are refused one by one."""
+def hear_all(uploads: Uploads, given: Sequence[tuple[str, str]]) -> tuple[list[Sound], list[Refused]]:
+    """Decode uploads, given as path and name; what is no sound, or too long, is refused by itself."""
     sounds, refused = [], []
-    for path in paths:
+    for path, name in given:
         try:
-            sounds.append(uploads.hear(path))
+            sounds.append(uploads.hear(path, name))
         except AudioError as error:
-            refused.append(Refused(Path(path).name, str(error)))
+            refused.append(Refused(name, str(error)))
     return sounds, refused
 
 

@@ -73,7 +73,7 @@ def _card(heard: Heard, wanted: Wanted) -> dict[str, Any]:
         "caption": one.caption,
         "confidence": one.confidence,
         "unfinished": one.unfinished,
-        "correction": explain(one) if wanted.correct and one.caption != NO_SOUND else None,
+        "correction": explain(one) if wanted.correct and is_corrected(one) else None,
         "audio": playable(heard.sound.waveform),
         "outline": outline_path(heights),
         "columns": max(1, len(heights) - 1),
@@ -100,6 +100,11 @@ def _kind(one: Prediction) -> str:
     if one.timestamps:
         return "events and when they are heard"
     return "windows and what is heard in each" if one.parts else "the whole sound"
+
+
+def is_corrected(prediction: Prediction) -> bool:
+    """Tell whether a caption was looked at: silence is not, nor windows where there is nothing to choose."""
+    return prediction.correction is not None or not (prediction.parts or prediction.caption == NO_SOUND)
 
 
 def explain(prediction: Prediction) -> tuple[str, Sequence[Change]]:

@@ -176,9 +176,16 @@ class CaptionService:
         }
 
     def _corrected(self, predictions: Sequence[Prediction]) -> list[Prediction]:
-        spoken = [one for one in predictions if one.caption != NO_SOUND]
-        repaired = iter(self.corrector.correct_predictions(spoken))
-        return [one if one.caption == NO_SOUND else next(repaired) for one in predictions]
+        # Nobody wrote that of silence, and joined captions of windows have no candidates to choose from.
+        only_chooses = self.config.correction.llm is None
+        asked = [
+            place
+            for place, one in enumerate(predictions)
+            if one.caption != NO_SOUND and not (one.parts and only_chooses)
+        ]
+        repaired = self.corrector.correct_predictions([predictions[place] for place in asked])
+        found = dict(zip(asked, repaired, strict=True))
+        return [found.get(place, one) for place, one in enumerate(predictions)]
 
 
 def shown(prediction: Prediction, wanted: Wanted) -> Prediction:
