@@ -1,0 +1,106 @@
+"""An archive of odd names and long files behind a running server, with a model of random weights."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+RATE = 16_000
+ODD_NAME = "rain #1 ${1+1} {{value}} <b>.wav"
+QUERIES = ("a dog barks", "un chien aboie", "rain falls", "ein Hund bellt")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server."""
+
+    address: str
+    archive: object
+    uploads: Path
+    """The folder of what is uploaded."""
+    sounds: Path
+    """A folder with `good.wav`, `bad.wav` and `long.wav` to upload."""
+
+
+@pytest.fixture(scope="session")
+def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of 4 s windows: files of 10 s in two folders, one in a format that browsers do not play."""
+    import torch
+    from audio_common.config import CEDConfig
+    from ml_clap.config.model import ModelConfig
+    from ml_clap.data.languages import SONAR_LANGUAGES
+    from ml_clap.models.ml_clap import MLCLAP
+    from ml_clap.models.text_encoder import create_small_text_encoder
+    from ml_clap.search.index import update_index
+
+    folder = tmp_path_factory.mktemp("served")
+    encoder = create_small_text_encoder(
+        folder / "text", list(QUERIES), vocab_size=80, dim=16, layers=1, heads=2, languages=SONAR_LANGUAGES
+    )
+    torch.manual_seed(0)
+    audio = CEDConfig(embed_dim=32, depth=1, num_heads=2)
+    model = MLCLAP(ModelConfig(audio=audio, text_encoder=str(encoder), embed_dim=24)).eval()
+    model.save_pretrained(folder / "model")
+    for number, name in enumerate(
+        ("day/0.wav", "day/1.flac", f"day/{ODD_NAME}", "night/late/2.ogg", "night/old.aiff")
+    ):
+        path = folder / "recordings" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).normal(size=10 * RATE)
+        tone = np.sin(2 * np.pi * (200 + 300 * number) * np.arange(10 * RATE) / RATE)
+        soundfile.write(path, 0.05 * noise + 0.1 * tone, RATE)
+    update_index(
+        model, folder / "recordings", folder / "index", model_name=str(folder / "model"), window_seconds=4.0
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def served(index_folder: Path) -> Iterator[Served]:
+    """The page and the API of `serve` over that index, at a free port."""
+    pytest.importorskip("gradio", reason="the extra serve is not installed")
+    import uvicorn
+    from ml_clap.config.serve import ServeConfig
+    from ml_clap.search.hit_list import ONE_AT_A_TIME
+    from ml_clap.serving.api import add_routes
+    from ml_clap.serving.archive import Archive
+    from ml_clap.serving.page import CSS, make_page
+    from ml_clap.serving.server import Server
+
+    config = ServeConfig(index=index_folder / "index", device="cpu", max_seconds=20.0, max_waiting=32)
+    archive = Archive.open(config)
+    server = Server(config)
+    add_routes(server, archive)
+    app = server.mount(
+        make_page(server, archive, lang="en", top_k=3), css=CSS, head=f"<script>{ONE_AT_A_TIME}</script>"
+    )
+    listening = socket.create_server(("127.0.0.1", 0), backlog=256)
+    running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while not running.started and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert running.started, "the server did not start within a minute"
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    yield Served(address, archive, server.uploads.folder, _write_sounds(index_folder / "to_upload"))
+    running.should_exit = True
+    thread.join(10)
+    server.close()
+    archive.close()
+    assert not server.uploads.folder.exists(), "uploads are left behind"
+
+
+def _write_sounds(folder: Path) -> Path:
+    folder.mkdir()
+    noise = 0.1 * np.random.default_rng(9).normal(size=3 * RATE)
+    soundfile.write(folder / "good.wav", noise, RATE)
+    soundfile.write(folder / "long.wav", np.tile(noise, 8), RATE)
+    (folder / "bad.wav").write_bytes(b"this is no sound" * 100)
+    return folder
