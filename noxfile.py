@@ -28,11 +28,11 @@ TESTED_WITH = {
     # `ml-clap-sonar` tests it without the extras of today's torch.
     "ml-clap": tuple(
         word
-        for extra in ("av", "lancedb", "lora", "mteb", "onnx", "webdataset")
+        for extra in ("av", "lancedb", "lora", "mteb", "onnx", "serve", "webdataset")
         for word in ("--extra", extra)
     ),
-    "aac-llm": ("--group", "transformers-5", "--extra", "av"),
-    "r1-aqa": ("--group", "transformers-5"),
+    "aac-llm": ("--group", "transformers-5", "--extra", "av", "--extra", "serve"),
+    "r1-aqa": ("--group", "transformers-5", "--extra", "serve"),
 }
 
 # Of a package's tests, those that the other line of transformers could fail.
@@ -65,6 +65,15 @@ def lint(session: nox.Session) -> None:
     sync(session, "--only-group", "lint")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site builds, and every link and anchor in it leads somewhere."""
+    sync(session, "--only-group", "docs")
+    session.run(
+        "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(Path(session.create_tmp(), "site"))
+    )
 
 
 @nox.session(name="audio-common")

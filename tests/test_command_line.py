@@ -5,7 +5,19 @@ from pathlib import Path
 import pytest
 
 PACKAGES = Path(__file__).resolve().parent.parent / "packages"
-EQUAL = ("files.py", "lock.py", "output.py")
+EQUAL = (
+    "files.py",
+    "lock.py",
+    "output.py",
+    "config/server.py",
+    "data/licences.py",
+    "models/licence.py",
+    "serving/guard.py",
+    "serving/request.py",
+    "serving/server.py",
+    "serving/uploads.py",
+    "serving/work.py",
+)
 
 
 @pytest.mark.parametrize("other", ["aac-llm/src/aac_llm", "ml-clap/src/ml_clap"])

@@ -17,13 +17,14 @@ APPLICATIONS = ("r1-aqa", "aac-llm", "ml-clap")
 
 FILES = {"files", "lock"}
 DATA = {"config", "data"} | FILES
-MODELS = DATA | {"models", "output", "tables", "own_code"}
+MODELS = DATA | {"models", "output", "tables", "figures", "own_code"}
 MAY_IMPORT = {
     "config": {"config"},
     "files": {"config"},
     "lock": {"files"},
     "output": {"config", "files"},
     "tables": FILES | {"output"},
+    "figures": FILES,
     "own_code": set(),
     "data": DATA | {"output", "tables"},
     "metrics": {"metrics"},
@@ -35,6 +36,8 @@ MAY_IMPORT = {
     "correction": MODELS | {"metrics", "correction"},
     "captioning": MODELS | {"metrics", "correction", "captioning"},
     "search": MODELS | {"search"},
+    "doctor": MODELS | {"doctor"},
+    "serving": MODELS | {"metrics", "rewards", "answering", "correction", "captioning", "search", "serving"},
     "translate": MODELS | {"translate"},
 }
 """Room -> the rooms that its modules may import; `cli`, `quickstart` and the rest may import all."""
