@@ -4,8 +4,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,18 +14,6 @@ import soundfile
 RATE = 16_000
 ODD_NAME = "rain #1 ${1+1} {{value}} <b>.wav"
 QUERIES = ("a dog barks", "un chien aboie", "rain falls", "ein Hund bellt")
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running server."""
-
-    address: str
-    archive: object
-    uploads: Path
-    """The folder of what is uploaded."""
-    sounds: Path
-    """A folder with `good.wav`, `bad.wav` and `long.wav` to upload."""
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +50,12 @@ def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def served(index_folder: Path) -> Iterator[Served]:
-    """The page and the API of `serve` over that index, at a free port."""
+def served(index_folder: Path) -> Iterator[SimpleNamespace]:
+    """The page and the API of `serve` over that index, at a free port.
+
+    It has the server's `address`, the `archive`, the folder of `uploads`, a folder of `sounds` to upload
+    (good.wav, bad.wav, long.wav), an `odd_name` among the files, and some `queries`.
+    """
     pytest.importorskip("gradio", reason="the extra serve is not installed")
     import uvicorn
     from ml_clap.config.serve import ServeConfig
@@ -88,8 +80,14 @@ def served(index_folder: Path) -> Iterator[Served]:
     while not running.started and time.monotonic() < deadline:
         time.sleep(0.05)
     assert running.started, "the server did not start within a minute"
-    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    yield Served(address, archive, server.uploads.folder, _write_sounds(index_folder / "to_upload"))
+    yield SimpleNamespace(
+        address=f"http://127.0.0.1:{listening.getsockname()[1]}",
+        archive=archive,
+        uploads=server.uploads.folder,
+        sounds=_write_sounds(index_folder / "to_upload"),
+        odd_name=ODD_NAME,
+        queries=QUERIES,
+    )
     running.should_exit = True
     thread.join(10)
     server.close()

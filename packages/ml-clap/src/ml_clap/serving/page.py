@@ -11,7 +11,7 @@ from pathlib import Path
 import gradio as gr
 
 from ml_clap.data.language_names import by_name, find_language
-from ml_clap.search.hit_list import HIT_STYLE, legend_of, text_of
+from ml_clap.search.hit_list import HIT_STYLE, text_of
 from ml_clap.serving.archive import MOST_HITS, Archive, Wanted
 from ml_clap.serving.render import render_found
 from ml_clap.serving.server import Server
@@ -22,8 +22,11 @@ CSS = (
     + """
 .gradio-container { max-width: 60rem !important; margin: 0 auto !important; }
 footer { display: none !important; }
+.results h1 { font-size: 1.5rem; margin: 0; overflow-wrap: anywhere; }
+.results h2 { margin-top: 0; }
+.about { border-top: 1px solid #8886; margin-top: 1rem; padding-top: .5rem; }
 .about p { margin: .15rem 0; font-size: .85rem; overflow-wrap: anywhere; }
-.results .waiting { opacity: .8; }
+@media (max-width: 40rem) { .gradio-container main { padding: .75rem !important; } }
 """
 )
 # Which hit is asked about travels with the click; the focus follows to what is found, for the button is gone.
@@ -46,7 +49,7 @@ watch("value", () => {
 });
 """
 BEGINNING = (
-    '<div class="results"><p class="waiting">Describe a sound in your own words, such as "a dog barks". '
+    '<div class="results"><p>Describe a sound in your own words, such as "a dog barks". '
     "Or drop a sound file, or record one, and find what sounds like it.</p></div>"
 )
 
@@ -78,8 +81,9 @@ def make_page(server: Server, archive: Archive, *, lang: str, top_k: int) -> gr.
 
     languages = by_name(archive.languages)
     code = find_language(lang)
-    with gr.Blocks(title=f"Search {archive.about.name}") as page:
-        gr.HTML(f'<div class="results"><h1>Search {text_of(archive.about.name)}</h1></div>', padding=False)
+    title = f"Search the archive {archive.about.name}"
+    with gr.Blocks(title=title) as page:
+        gr.HTML(f'<div class="results"><h1>{text_of(title)}</h1></div>', padding=False)
         with gr.Tabs():
             with gr.Tab("By words"):
                 with gr.Row():
@@ -95,7 +99,7 @@ def make_page(server: Server, archive: Archive, *, lang: str, top_k: int) -> gr.
                     language = gr.Dropdown(
                         languages,
                         value=code if code in archive.languages else languages[0][1],
-                        label=f"in (type to find one of {len(languages)})",
+                        label=f"Language (type to find one of {len(languages)})",
                         scale=2,
                         min_width=220,
                         elem_id="language",
@@ -107,6 +111,7 @@ def make_page(server: Server, archive: Archive, *, lang: str, top_k: int) -> gr.
                     type="filepath",
                     label="Drop a sound file here, or record one",
                     elem_id="sound",
+                    buttons=[],
                 )
                 ask_sound = gr.Button("Search", variant="primary", elem_id="search-sound")
         with gr.Row():
@@ -163,4 +168,4 @@ def _similar(archive: Archive, row: int, wanted: Wanted) -> str:
 
 def _footer(archive: Archive) -> str:
     lines = "".join(f"<p>{text_of(line)}</p>" for line in archive.about.lines())
-    return f'<div class="about">{lines}<p>{legend_of([])}</p></div>'
+    return f'<div class="about">{lines}</div>'
