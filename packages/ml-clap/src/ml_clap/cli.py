@@ -407,6 +407,7 @@ VERBS = (
         settings=ServeConfig,
         function="ml_clap.serving.serve:serve_verb",
         positional=("index",),
+        interrupted="The server has ended, and what was uploaded is deleted.",
         example="serve index",
         check=check_serve,
     ),

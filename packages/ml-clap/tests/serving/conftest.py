@@ -1,15 +1,14 @@
 """An archive of odd names and long files behind a running server, with a model of random weights."""
 
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from serving_kit import browser, running
 
 RATE = 16_000
 ODD_NAME = "rain #1 ${1+1} {{value}} <b>.wav"
@@ -57,42 +56,30 @@ def served(index_folder: Path) -> Iterator[SimpleNamespace]:
     (good.wav, bad.wav, long.wav), an `odd_name` among the files, and some `queries`.
     """
     pytest.importorskip("gradio", reason="the extra serve is not installed")
-    import uvicorn
     from ml_clap.config.serve import ServeConfig
-    from ml_clap.search.hit_list import ONE_AT_A_TIME
-    from ml_clap.serving.api import add_routes
-    from ml_clap.serving.archive import Archive
-    from ml_clap.serving.page import CSS, make_page
-    from ml_clap.serving.server import Server
+    from ml_clap.serving.serve import LOOKS, make_server
 
-    config = ServeConfig(index=index_folder / "index", device="cpu", max_seconds=20.0, max_waiting=32)
-    archive = Archive.open(config)
-    server = Server(config)
-    add_routes(server, archive)
-    app = server.mount(
-        make_page(server, archive, lang="en", top_k=3), css=CSS, head=f"<script>{ONE_AT_A_TIME}</script>"
+    config = ServeConfig(
+        index=index_folder / "index", lang="en", top_k=3, device="cpu", port=0, max_seconds=20.0
     )
-    listening = socket.create_server(("127.0.0.1", 0), backlog=256)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    deadline = time.monotonic() + 60
-    while not running.started and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert running.started, "the server did not start within a minute"
-    yield SimpleNamespace(
-        address=f"http://127.0.0.1:{listening.getsockname()[1]}",
-        archive=archive,
-        uploads=server.uploads.folder,
-        sounds=_write_sounds(index_folder / "to_upload"),
-        odd_name=ODD_NAME,
-        queries=QUERIES,
-    )
-    running.should_exit = True
-    thread.join(10)
-    server.close()
-    archive.close()
-    assert not server.uploads.folder.exists(), "uploads are left behind"
+    with make_server(config) as (server, page, archive):
+        with running(server, page, **LOOKS) as url:
+            yield SimpleNamespace(
+                address=url.rstrip("/"),
+                archive=archive,
+                uploads=server.uploads.folder,
+                sounds=_write_sounds(index_folder / "to_upload"),
+                odd_name=ODD_NAME,
+                queries=QUERIES,
+            )
+        assert not server.uploads.folder.exists(), "uploads are left behind"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium, started once."""
+    with browser() as started:
+        yield started
 
 
 def _write_sounds(folder: Path) -> Path:

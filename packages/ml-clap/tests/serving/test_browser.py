@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from serving_kit import DESKTOP, PHONE, overflow, tab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -13,38 +14,16 @@ if TYPE_CHECKING:
 playwright_api: Any = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: uv sync --group dev"
 )
-CHROMIUM = "/usr/bin/chromium"
 WAIT = 60_000
 """Milliseconds: CI's machine is slow at times."""
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from pathlib import Path
-
-    if not Path(CHROMIUM).exists():
-        pytest.skip("no Chromium: apt-get install chromium")
-    with playwright_api.sync_playwright() as playwright:
-        # A sandbox needs rights that a container's root does not have.
-        flags = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module", params=[1280, 390])
-def page(request: pytest.FixtureRequest, browser: Any, served: SimpleNamespace) -> Iterator[Any]:
+@pytest.fixture(scope="module", params=[DESKTOP, PHONE], ids=["1280", "390"])
+def page(request: pytest.FixtureRequest, chromium: Any, served: SimpleNamespace) -> Iterator[Any]:
     """The page, loaded once for each width; the tests below use it one after another."""
-    page = browser.new_page(viewport={"width": request.param, "height": 900})
-    page.set_default_timeout(WAIT)
-    page.asked = []
-    page.on("request", lambda sent: page.asked.append(sent.url))
-    page.goto(served.address)
-    page.wait_for_selector("#query input, #query textarea")
-    yield page
-    foreign = [url for url in page.asked if not url.startswith((served.address, "data:", "blob:"))]
-    page.close()
-    assert not foreign, f"the page asked other hosts: {foreign}"
+    with tab(chromium, served.address, request.param) as page:
+        query_box(page).wait_for()
+        yield page
 
 
 def query_box(page: "Page") -> Any:
@@ -68,8 +47,7 @@ def test_it_loads_and_fits_its_width(page: "Page") -> None:
     assert page.title() == "Search the archive index"
     assert "5 clips, 0:50 of sound" in page.inner_text("#about")
     assert "licence of its weights" in page.inner_text("#about")
-    width, shown = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert width <= shown
+    assert overflow(page) == 0
 
 
 def test_a_search_in_two_languages_by_the_keyboard_alone(page: "Page") -> None:
@@ -91,8 +69,7 @@ def test_a_search_in_two_languages_by_the_keyboard_alone(page: "Page") -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # the button
     wait_for_heading(page, "un chien aboie [fra_Latn]")
-    width, shown = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    assert width <= shown
+    assert overflow(page) == 0
 
 
 def test_a_player_begins_at_the_hit_and_plays(page: "Page") -> None:
