@@ -140,7 +140,7 @@ def test_a_page_has_players_from_the_hit_on_and_pictures_that_mark_it(archive: A
 
 def test_an_archive_tells_its_size_its_model_and_the_licences(archive: Archive) -> None:
     first, second, third = archive.about.lines()
-    assert first == "Archive index: 5 clips, 0:50 of sound, 15 vectors (windows of 4 s)"
+    assert first == "5 clips in index, 0:50 of sound, 15 vectors (windows of 4 s)"
     assert "served" in second
     assert "licence of its weights: audio unknown" in second
     assert third == "Licences of the sounds: not named by the index"

@@ -27,7 +27,7 @@ from test_readme import commands_with_notes, with_additions  # noqa: E402  (in t
 
 
 def field(page: Any, name: str) -> Any:
-    return page.get_by_label(re.compile(f"^{re.escape(name)}"))
+    return page.get_by_label(name).locator("visible=true").first
 
 
 def type_into(page: Any, text: str, name: str) -> None:
@@ -41,8 +41,7 @@ def press(page: Any, key: str) -> None:
 def choose(page: Any, typed: str, name: str) -> None:
     field(page, name).click()
     field(page, name).fill(typed)
-    page.locator("[role=option]").first.wait_for()
-    page.keyboard.press("Enter")
+    page.locator("[role=option]").filter(has_text=typed).first.click()
 
 
 def click(page: Any, name: str) -> None:
@@ -117,10 +116,12 @@ def do(page: Any, step: str) -> None:
 
 
 def run(words: list[str]) -> None:
+    code = 0
     try:
         main(words)
     except SystemExit as end:
-        assert not end.code, f"{words} ended with {end.code}"
+        code = int(end.code or 0)
+    assert code == 0, f"{words} ended with {code}"
 
 
 @pytest.fixture(scope="module")

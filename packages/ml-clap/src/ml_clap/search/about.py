@@ -42,7 +42,7 @@ class About:
         minutes = clock(self.seconds).rpartition(".")[0]
         hop = f"windows of {self.window_seconds:g} s"
         return [
-            f"Archive {self.name}: {count_of(self.num_clips, 'clip')}, {minutes} of sound, "
+            f"{count_of(self.num_clips, 'clip')} in {self.name}, {minutes} of sound, "
             f"{count_of(self.num_windows, 'vector')} ({hop})",
             f"Model {self.model} ({self.kind}); licence of its weights: {self.model_licence}",
             f"Licences of the sounds: {self._say_licences()}",

@@ -15,6 +15,7 @@ from ml_clap.search.hit_list import HIT_STYLE, text_of
 from ml_clap.serving.archive import MOST_HITS, Archive, Wanted
 from ml_clap.serving.render import render_found
 from ml_clap.serving.server import Server
+from ml_clap.tables import count_of
 
 EVERYWHERE = "all folders"
 CSS = (
@@ -81,9 +82,9 @@ def make_page(server: Server, archive: Archive, *, lang: str, top_k: int) -> gr.
 
     languages = by_name(archive.languages)
     code = find_language(lang)
-    title = f"Search the archive {archive.about.name}"
+    title = f"Search {count_of(archive.about.num_clips, 'sound')}"
     with gr.Blocks(title=title) as page:
-        gr.HTML(f'<div class="results"><h1>{text_of(title)}</h1></div>', padding=False)
+        gr.HTML(f'<div class="results"><h1>{title}</h1></div>', padding=False)
         with gr.Tabs():
             with gr.Tab("By words"):
                 with gr.Row():
