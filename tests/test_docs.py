@@ -5,6 +5,7 @@ Links, anchors and the site's navigation are checked by `mkdocs build --strict` 
 
 import ast
 import re
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from runpy import run_path
@@ -90,6 +91,17 @@ def fields_of(package: str, name: str) -> set[str]:
             if isinstance(node, ast.ClassDef) and node.name == name and node.decorator_list:
                 return {ast.unparse(part.target) for part in node.body if isinstance(part, ast.AnnAssign)}
     raise AssertionError(f"{package} has no dataclass {name}")
+
+
+@pytest.mark.parametrize("package", APPLICATIONS)
+def test_licences_of_weights_are_those_that_the_commands_say(package: str) -> None:
+    if find_spec(MODULES[package]) is None:
+        pytest.skip(f"{package} is not installed here")
+    rows = [line for line in (DOCS / "licences.md").read_text(encoding="utf-8").splitlines() if "| " in line]
+    for pattern, licence in import_module(f"{MODULES[package]}.models.licence").PUBLISHED:
+        named = [row for row in rows if any(re.search(pattern, name) for name in re.findall(r"`(.+?)`", row))]
+        assert named, f"docs/licences.md has no model like {pattern}"
+        assert any(licence.split(" (")[0] in row for row in named), f"{pattern}: {licence}"
 
 
 def test_the_readme_of_the_root_is_short() -> None:
