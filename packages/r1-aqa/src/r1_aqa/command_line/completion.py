@@ -52,7 +52,8 @@ def completion(
     recipes = " ".join(path.stem for path in sorted(RECIPES.glob("*.yaml")))
     files = 'compgen -f -X "!*.yaml" -- "$1"; compgen -d -- "$1"'
     function = f'{_function(name)}() {{ compgen -W "{recipes}" -- "$1"; {files}; }}'
-    return shtab.complete(parser, shell, preamble={"bash": function})
+    preamble: Any = {"bash": function}  # shtab says that it takes a text alone
+    return shtab.complete(parser, shell, preamble=preamble)
 
 
 def _add_verb(parser: ArgumentParser, verb: Any, switches: Sequence[str]) -> None:
