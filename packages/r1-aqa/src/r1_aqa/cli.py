@@ -20,6 +20,7 @@ from r1_aqa.command_line import (
     require_module,
 )
 from r1_aqa.config.answer import AnswerConfig
+from r1_aqa.config.doctor import DoctorConfig
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.merge import MergeConfig
 from r1_aqa.config.prepare import (
@@ -62,7 +63,10 @@ def require_questions(*sources: str | Path) -> None:
         try:
             require_file(Path(source))
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}; known benchmarks: {', '.join(HUB)}") from error
+            from r1_aqa.command_line.options import nearest
+
+            hint = "" if "did you mean" in str(error) else nearest(str(source), HUB)
+            raise FileNotFoundError(f"{error}{hint}; known benchmarks: {', '.join(HUB)}") from error
 
 
 def require_output(*paths: Path | None, is_folder: bool = False) -> None:
@@ -195,6 +199,11 @@ def check_merge(config: MergeConfig) -> None:
     require_output(config.out, is_folder=True)
 
 
+def check_doctor(config: DoctorConfig) -> None:
+    """Refuse a place that cannot be written to; what is missing of the rest is what is looked for."""
+    require_output(config.json)
+
+
 VERBS = (
     Verb(
         name="quickstart",
@@ -310,6 +319,15 @@ VERBS = (
         positional=("source",),
         example="merge runs/small-grpo --out runs/small-merged",
         check=check_merge,
+    ),
+    Verb(
+        name="doctor",
+        settings=DoctorConfig,
+        function="r1_aqa.doctor.doctor:doctor_verb",
+        positional=("paths",),
+        example="doctor runs/small-grpo data/mine.jsonl",
+        check=check_doctor,
+        has_model=False,
     ),
 )
 PROGRAM = Program(

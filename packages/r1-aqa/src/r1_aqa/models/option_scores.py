@@ -29,6 +29,7 @@ from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.checkpoint import read_adapter_base
 from r1_aqa.models.families import find_family
 from r1_aqa.models.foreign import MODEL_FILES, fetch_model, naming
+from r1_aqa.models.licence import licence_of_weights, say_licence_of_weights
 from r1_aqa.models.log_probs import (
     Prompts,
     completion_log_probs,
@@ -201,6 +202,7 @@ def load_probe(source: str, *, device: str = "auto") -> Probe:
             revision=None,
             trust_remote_code=False,
         )
+    say_licence_of_weights(source, licence_of_weights(name, folder))
     if getattr(tokenizer, "chat_template", None) and tokenizer.eos_token_id is None:
         raise ValueError(f"{source}: its tokenizer has no token that ends an answer (eos_token)")
     return TextProbe(model.eval().to(device), tokenizer)  # type: ignore[arg-type]
