@@ -294,6 +294,7 @@ def say_what_next(config: QuickstartConfig, test: Path) -> None:
         [*ask, "--model", str(out / "grpo")],
         [*orders, "--max_new_tokens", str(NEW_TOKENS), "--shuffles", "1"],
         [*scores, "--versus", str(out / "scores" / "sft" / "predictions.jsonl")],
+        ["serve", "--model", str(out / "grpo")],
     )
     shown = "\n".join(f"  {shlex.join(['r1-aqa', *words])}" for words in commands)
     print(f"""
@@ -303,7 +304,8 @@ Page, rollouts with audio:  {out / "rollouts.html"}
 Models:                     {out / "sft"}, {out / "grpo"}
 Numbers:                    {out / "result.json"}
 
-Ask the model, see whether the order of options matters, and whether reinforcement made a difference:
+Ask the model, see whether the order of options matters, and whether reinforcement made a difference; the last one
+is a page in the browser for your own questions (extra serve):
 
 {shown}
 

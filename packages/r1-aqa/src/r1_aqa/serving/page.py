@@ -28,8 +28,8 @@ SHOW_RESULT = """() => {
   return [];
 }"""
 """On a phone the answer stands below the question, out of sight."""
-HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""Events that are the page's own business: neither a bar nor an endpoint."""
+HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
+"""Events that are the page's own business: no bar, no endpoint, and they wait for nobody."""
 INTRODUCTION = """\
 # Ask about a sound
 Drop a sound or record one, ask a question, and give options if you like. Beside the answer stands what it
@@ -156,12 +156,12 @@ def _connect(server: Server, asker: Asker, parts: _Asking, outputs: list[Any]) -
     handler = server.event(ask)
     for trigger, name in ((parts.ask.click, "answer"), (parts.question.submit, None)):
         # The answer before is not this question's: it goes away first.
-        started = trigger(lambda: (WAITING, None), None, outputs, queue=False, js=SHOW_RESULT, **HIDDEN)
+        started = trigger(lambda: (WAITING, None), None, outputs, js=SHOW_RESULT, **HIDDEN)
         answered = started.then(
             handler, parts.inputs, outputs, api_name=name, api_visibility="public" if name else "private"
         )
         answered.success(None, None, None, js=SHOW_RESULT)
-        answered.failure(lambda: FAILED, None, outputs[0], queue=False, **HIDDEN)
+        answered.failure(lambda: FAILED, None, outputs[0], **HIDDEN)
     _connect_example(server, parts)
     shown = gr.State(1)
     parts.more.click(
