@@ -63,7 +63,7 @@ def _named(path: Path) -> list[Finding]:
 
 
 def _places(path: Path) -> list[Path]:
-    """Return a path as it is; of a folder that only holds runs, models or indexes, as a quickstart's, these."""
+    """Return a path as it is; of a folder that holds runs, models or indexes, as a quickstart does, these."""
     if not path.is_dir() or _is_known(path):
         return [path]
     inner = [place for place in sorted(path.iterdir()) if place.is_dir() and _is_known(place)]
