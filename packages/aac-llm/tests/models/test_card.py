@@ -7,18 +7,12 @@ import pytest
 from aac_llm.config.model import ModelConfig
 from aac_llm.data.manifest import Clip
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.models.card import (
-    CARD_FILE,
-    Score,
-    Training,
-    add_scores,
-    make_card,
-    read_scores,
-    summarize_data,
-)
+from aac_llm.models.card import add_scores, make_card, summarize_data
+from aac_llm.models.card_parts import Score, Training, read_scores
+from aac_llm.models.licence import CARD_FILE
 from huggingface_hub import ModelCard
 
-SCORE = Score(metric="cider_d", value=0.5, low=0.4, high=0.6, data="d.jsonl", split="test", num_clips=9)
+SCORE = Score(metric="cider_d", value=0.5, low=0.4, high=0.6, data="d.jsonl", split="test", count=9)
 
 
 def training() -> Training:
@@ -45,6 +39,9 @@ def test_the_card_names_data_licences_command_parts_and_scores() -> None:
     head = ModelCard(text).data
     assert head.base_model == ["meta-llama/Llama-2-7b-hf", "mispeech/ced-base"]
     assert head.library_name == "aac-llm"
+    assert head.license == "llama2"
+    further = ModelCard(make_card(config, base="us/captioner@v1")).data
+    assert further.base_model[0] == "us/captioner"
     assert head.eval_results[0].metric_value == 0.5
 
 
@@ -60,6 +57,9 @@ def test_scores_are_added_and_replace_those_of_the_same_clips(tmp_path: Path) ->
     assert "aac-llm train --config c.json" in text
     add_scores(tmp_path, [replace(SCORE, value=0.75), other])
     assert (tmp_path / CARD_FILE).read_text() == text
+    elsewhere = replace(SCORE, data="another set.jsonl")
+    add_scores(tmp_path, [elsewhere])
+    assert set(read_scores(tmp_path)) == {replace(SCORE, value=0.75), other, elsewhere}
 
 
 def test_a_folder_without_a_card_is_told(tmp_path: Path) -> None:
