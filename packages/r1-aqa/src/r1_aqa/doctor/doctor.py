@@ -1,4 +1,4 @@
-"""`r1-aqa doctor`: one line for each thing that was looked at, with the command that mends it."""
+"""The verb `doctor`: one line for each thing that was looked at, with the command that mends it."""
 
 from __future__ import annotations
 
