@@ -94,6 +94,22 @@ def test_a_model_is_whole_or_not(tmp_path: Path) -> None:
     assert look_at(tmp_path)[0].command.startswith("rm -r")
 
 
+def test_a_folder_of_runs_and_one_of_sounds_are_looked_into(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("installation_findings", "decoder_findings"):
+        monkeypatch.setattr(doctor, name, lambda *_: [])
+    (tmp_path / "quickstart" / "sft").mkdir(parents=True)
+    (tmp_path / "quickstart" / "sft" / "config.json").write_text("{")
+    (tmp_path / "quickstart" / "sft" / "log.jsonl").write_text("")
+    (tmp_path / "sounds").mkdir()
+    soundfile.write(tmp_path / "sounds" / "a.wav", np.zeros(1600) + 0.1, 16_000)
+    code, out, _ = run(str(tmp_path / "quickstart"), str(tmp_path / "sounds"))
+    assert code == 1
+    assert "sft: its settings cannot be read" in out
+    assert "sounds: 1 sounds are there; the heads of 1 were read" in out
+
+
 def test_a_finding_that_is_not_well_needs_a_command() -> None:
     with pytest.raises(ValueError, match="must name a command"):
         Finding("fault", "disk", "full")

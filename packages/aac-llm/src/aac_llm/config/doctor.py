@@ -1,4 +1,4 @@
-"""Settings of `aac-llm doctor`."""
+"""Settings of the verb `doctor`."""
 
 from __future__ import annotations
 

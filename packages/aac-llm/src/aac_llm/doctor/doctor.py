@@ -1,4 +1,4 @@
-"""`aac-llm doctor`: one line for each thing that was looked at, with the command that mends it."""
+"""The verb `doctor`: one line for each thing that was looked at, with the command that mends it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 
+from audio_common import is_audio, walk_files
+
 from aac_llm.config.doctor import DoctorConfig
 from aac_llm.doctor.decoders import decoder_findings
 from aac_llm.doctor.finding import Finding
@@ -15,10 +17,12 @@ from aac_llm.doctor.hub import hub_findings
 from aac_llm.doctor.installation import installation_findings
 from aac_llm.doctor.machine import machine_findings
 from aac_llm.doctor.own import EXTRAS, look_at, own_findings
-from aac_llm.doctor.sounds import sound_finding
+from aac_llm.doctor.sounds import sound_finding, sounds_findings
 from aac_llm.files import is_stream, write_json
 from aac_llm.output import printable
 
+KNOWN = ("config.json", "adapter_config.json", "index.json", "log.jsonl")
+"""Files that make a folder a run, a model, adapters or an index."""
 PACKAGE = __name__.partition(".")[0].replace("_", "-")
 
 
@@ -52,7 +56,24 @@ def _named(path: Path) -> list[Finding]:
     if not path.exists():
         return [Finding("fault", "path", f"there is no file or folder {path}", f"ls {path.parent}")]
     try:
-        found = look_at(path)
+        found = [finding for place in _places(path) for finding in look_at(place)]
+        return found or (_sounds(path) if path.is_dir() else [sound_finding(path)])
     except (OSError, ValueError) as error:
         return [Finding("fault", "path", " ".join(str(error).split()), f"{PACKAGE} --help")]
-    return found or [sound_finding(path)]
+
+
+def _places(path: Path) -> list[Path]:
+    """Return a path as it is; of a folder that holds runs, models or indexes, as a quickstart does, these."""
+    if not path.is_dir() or _is_known(path):
+        return [path]
+    inner = [place for place in sorted(path.iterdir()) if place.is_dir() and _is_known(place)]
+    return inner or ([] if any(map(is_audio, walk_files(path))) else [path])
+
+
+def _is_known(folder: Path) -> bool:
+    return any((folder / name).exists() for name in KNOWN)
+
+
+def _sounds(folder: Path) -> list[Finding]:
+    sounds = [path for path in walk_files(folder) if is_audio(path)]
+    return sounds_findings(folder, sounds, f"{PACKAGE} doctor FILE")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from audio_common.strict_json import JSONError, read_object
+
 from aac_llm.data.manifest import ManifestError, read_manifest
 from aac_llm.doctor.finding import Finding
 from aac_llm.doctor.runs import is_run, run_findings
@@ -50,10 +52,18 @@ def _missing(name: str, error: MissingMetricError) -> Finding:
 def look_at(path: Path) -> list[Finding]:
     """Look at a run, a captioner or a manifest; nothing if it is none of them."""
     if path.is_dir() and is_run(path):
-        return run_findings(path, "aac-llm train")
+        return run_findings(path, f"aac-llm {_verb(path)}")
     if path.is_dir():
         return [model_finding(path)]
     return manifest_findings(path) if path.suffix == ".jsonl" else []
+
+
+def _verb(folder: Path) -> str:
+    """Return `reinforce` or `train`: only the settings of the first have rollouts."""
+    try:
+        return "reinforce" if "num_rollouts" in read_object(folder / "config.json") else "train"
+    except (OSError, JSONError):  # which is named as a fault of the run
+        return "train"
 
 
 def model_finding(folder: Path) -> Finding:

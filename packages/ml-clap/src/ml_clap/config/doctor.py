@@ -1,4 +1,4 @@
-"""Settings of `ml-clap doctor`."""
+"""Settings of the verb `doctor`."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from audio_common.strict_json import JSONError, read_object
+
 from ml_clap.data.manifest import BadRow, ManifestError, read_manifest
 from ml_clap.doctor.finding import Finding
 from ml_clap.doctor.index import index_findings
@@ -38,10 +40,18 @@ def look_at(path: Path) -> list[Finding]:
     if (path / "index.json").is_file() or any(path.glob("entries-*.jsonl")):
         return index_findings(path)
     if path.is_dir() and is_run(path):
-        return run_findings(path, "ml-clap train")
+        return run_findings(path, f"ml-clap {_verb(path)}")
     if path.is_dir() or path.suffix == ".pt":
         return [model_finding(path)]
     return manifest_findings(path) if path.suffix == ".jsonl" else []
+
+
+def _verb(folder: Path) -> str:
+    """Return `distill` or `train`: only the settings of the first have texts."""
+    try:
+        return "distill" if "texts" in read_object(folder / "config.json") else "train"
+    except (OSError, JSONError):  # which is named as a fault of the run
+        return "train"
 
 
 def model_finding(path: Path) -> Finding:

@@ -34,7 +34,7 @@ def run_findings(folder: Path, train: str) -> list[Finding]:
 
     Args:
         folder: it.
-        train: how the training was called: `ml-clap train grpo`.
+        train: how the training was called: `NAME train`.
     """
     command = f"{train} --config {shlex.quote(str(folder / 'config.json'))}"
     if busy := _busy(folder):

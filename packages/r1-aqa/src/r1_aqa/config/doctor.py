@@ -1,4 +1,4 @@
-"""Settings of `r1-aqa doctor`."""
+"""Settings of the verb `doctor`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
-from audio_common.strict_json import read_object
+from audio_common.strict_json import JSONError, read_object
 
 from r1_aqa.data.readers import read_questions
 from r1_aqa.doctor.finding import Finding
@@ -90,4 +90,7 @@ def questions_findings(path: Path) -> list[Finding]:
 
 def _kind(folder: Path) -> str:
     """Return `grpo` or `sft`: only the settings of the first have rewards."""
-    return "grpo" if "rewards" in read_object(folder / "config.json") else "sft"
+    try:
+        return "grpo" if "rewards" in read_object(folder / "config.json") else "sft"
+    except (OSError, JSONError):  # which is named as a fault of the run
+        return "grpo"
