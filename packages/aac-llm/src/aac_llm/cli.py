@@ -38,6 +38,7 @@ from aac_llm.config.prepare import (
 )
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.reinforce import ReinforceConfig
+from aac_llm.config.serve import ServeConfig
 from aac_llm.config.train import TrainConfig
 from aac_llm.correction.sound_scorer import SoundScorer
 from aac_llm.files import is_stream
@@ -161,6 +162,17 @@ def check_correct(config: CorrectConfig) -> None:
     require_output(config.out)
 
 
+def check_serve(config: ServeConfig) -> None:
+    """Refuse a missing model, token or extra before torch is loaded."""
+    require_module("gradio")
+    require_captioner(config.model)
+    require_model(config.decoder or "")
+    if config.quantization not in (None, "none"):
+        require_module("bitsandbytes")
+    require_file(config.token_file)
+    check_correction(config.correction)
+
+
 def check_fluency(config: FluencyConfig) -> None:
     """Refuse missing captions or an encoder's folder that is not there before torch is loaded."""
     require_file(*config.captions, config.scores)
@@ -265,6 +277,13 @@ VERBS = (
         check=check_fluency,
     ),
     Verb(
+        name="serve",
+        settings=ServeConfig,
+        function="aac_llm.serving.serve:serve",
+        example="serve --model runs/clotho",
+        check=check_serve,
+    ),
+    Verb(
         name="doctor",
         settings=DoctorConfig,
         function="aac_llm.doctor.doctor:doctor_verb",
@@ -278,7 +297,7 @@ PROGRAM = Program(
     purpose="Captions from any sound: train a captioner, score it, caption files, correct captions.",
     verbs=VERBS,
     groups={"prepare": "Make a manifest of a data set"},
-    extras={"av": "av", "bitsandbytes": "qlora", "pycocoevalcap": "java"},
+    extras={"av": "av", "bitsandbytes": "qlora", "gradio": "serve", "pycocoevalcap": "java"},
 )
 
 

@@ -42,6 +42,7 @@ from ml_clap.config.prepare import (
 )
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
+from ml_clap.config.serve import ServeConfig
 from ml_clap.config.shards import PrepareShardsConfig
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
@@ -189,6 +190,17 @@ def check_search(config: SearchConfig) -> None:
         require_module(config.engine)
     require_output(config.json, config.page)
     require_output(config.explain, is_folder=True)
+
+
+def check_serve(config: ServeConfig) -> None:
+    """Refuse a missing index, file or extra before torch is loaded."""
+    require_folder(config.index)
+    if not (config.index / "index.json").is_file():
+        raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
+    require_file(config.calibration, config.token_file)
+    if config.model:
+        require_clap(config.model)
+    require_module("gradio")
 
 
 def check_distill(config: DistillConfig) -> None:
@@ -397,6 +409,15 @@ VERBS = (
         has_model=False,  # it says so itself where it needs one
     ),
     Verb(
+        name="serve",
+        settings=ServeConfig,
+        function="ml_clap.serving.serve:serve_verb",
+        positional=("index",),
+        interrupted="The server has ended, and what was uploaded is deleted.",
+        example="serve index",
+        check=check_serve,
+    ),
+    Verb(
         name="export-index",
         settings=ExportIndexConfig,
         function="ml_clap.search.export:export_index_verb",
@@ -433,6 +454,7 @@ PROGRAM = Program(
         "lancedb": "lancedb",
         "pyarrow": "lancedb",
         "fsspec": "webdataset",
+        "gradio": "serve",
         "sonar": "sonar",
         "fairseq2": "sonar",
         "webdataset": "webdataset",

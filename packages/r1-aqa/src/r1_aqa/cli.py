@@ -32,6 +32,7 @@ from r1_aqa.config.prepare import (
 from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.score import ScoreConfig
+from r1_aqa.config.serve import ServeConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.hub import HUB, is_known
 from r1_aqa.files import is_stream
@@ -178,6 +179,13 @@ def check_answer(config: AnswerConfig) -> None:
     require_output(config.json)
 
 
+def check_serve(config: ServeConfig) -> None:
+    """Refuse a missing model, token file or extra before torch is loaded."""
+    require_module("gradio")
+    require_file(config.token_file)
+    require_audio_llm(config.model)
+
+
 def check_rollouts(config: RolloutsConfig) -> None:
     """Refuse a run without rollouts."""
     require_folder(config.run)
@@ -288,6 +296,14 @@ VERBS = (
         check=check_answer,
     ),
     Verb(
+        name="serve",
+        settings=ServeConfig,
+        function="r1_aqa.serving.serve:serve",
+        interrupted="All uploads are deleted.",
+        example="serve --model runs/small-grpo",
+        check=check_serve,
+    ),
+    Verb(
         name="rollouts",
         settings=RolloutsConfig,
         function="r1_aqa.trainers.rollout_page:show_rollouts",
@@ -318,7 +334,7 @@ PROGRAM = Program(
     purpose="Audio question answering: train audio LLMs by reinforcement, evaluate them, ask them.",
     verbs=VERBS,
     groups={"train": "Train an audio LLM", "prepare": "Make a file of questions from a data set"},
-    extras={"av": "av", "bitsandbytes": "qlora", "math_verify": "reference"},
+    extras={"av": "av", "bitsandbytes": "qlora", "gradio": "serve", "math_verify": "reference"},
 )
 
 

@@ -251,7 +251,9 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
     if config.json is not None:
         write_json_report(config.json, evaluation, config)
     if config.page is not None:
-        write_page(config.page, evaluation, title=_title(config), sort_by=config.sort_by, embed=config.embed)
+        write_page(
+            config.page, evaluation, title=page_title(config), sort_by=config.sort_by, embed=config.embed
+        )
         print(f"page: {printable(config.page)}", file=screen)
     if config.card:
         print(f"card: {printable(add_to_card(config, evaluation))}", file=screen)
@@ -287,5 +289,9 @@ def evaluate_verb(config: EvaluateConfig) -> int:
     return 1 if evaluation.bad_files or evaluation.bad_rows or evaluation.bad_answers else 0
 
 
-def _title(config: EvaluateConfig) -> str:
-    return f"{config.model} on {config.data.name}" if config.model else config.data.name
+def page_title(config: EvaluateConfig) -> str:
+    """Return what the page shows: whose captions, of what, beside which others."""
+    split = f" ({config.split})" if config.split else ""
+    by = f"by {config.model} of {config.data.name}" if config.model else f"in {config.data.name}"
+    others = f", compared with {config.compare.name}" if config.compare else ""
+    return f"Captions {by}{split}{others}"

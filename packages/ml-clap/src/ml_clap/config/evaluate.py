@@ -71,9 +71,10 @@ class EvaluateConfig:
     json: Path | None = None
     """Also write all numbers to this file; `-`: to standard output."""
     plot: Path | None = None
-    """Also draw R@1 and R@10 of every language to this file (png, svg, pdf)."""
+    """Also draw R@1 and R@10 of every language, with intervals and chance, to this file (png, svg, pdf)."""
     heat_map: Path | None = None
-    """Also draw, for each two languages, how many of the first 10 hits they share (png, svg, pdf)."""
+    """Also draw heat maps (png, svg, pdf): all metrics by language, and how many of the first 10 hits
+    each two languages share."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "batch_size", "num_workers", "num_captions", "limit")

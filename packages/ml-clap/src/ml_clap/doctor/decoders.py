@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as np
@@ -20,25 +22,25 @@ FORMATS = ("WAV", "FLAC", "OGG", "MP3")
 def decoder_findings(package: str) -> list[Finding]:
     """Decode a tone in each format, in a process of its own, as the commands do."""
     sounds = {name: lambda name=name: write_tone(name) for name in FORMATS}
-    found = [_try("libsndfile", soundfile.__libsndfile_version__, sounds, package, "soundfile")]
-    if find_spec("av") is not None:
-        from importlib.metadata import version
-
-        found.append(_try("PyAV", version("av"), {"m4a": write_m4a}, package, "av"))
+    with DecodePool() as pool:
+        found = [_try(pool, f"libsndfile {soundfile.__libsndfile_version__}", sounds, package, "soundfile")]
+        if find_spec("av") is not None:
+            found.append(_try(pool, f"PyAV {version('av')}", {"m4a": write_m4a}, package, "av"))
     return found
 
 
-def _try(name: str, version: str, sounds: dict, package: str, distribution: str) -> Finding:
+def _try(
+    pool: DecodePool, name: str, sounds: Mapping[str, Callable[[], bytes]], package: str, distribution: str
+) -> Finding:
     try:
-        with DecodePool() as pool:
-            for kind, make in sounds.items():
-                if len(pool.load_audio(make())) < SAMPLE_RATE // 2:
-                    raise AudioError(f"{kind}: a tone of a second came back shorter")
+        for kind, make in sounds.items():
+            if len(pool.load_audio(make())) < SAMPLE_RATE // 2:
+                raise AudioError(f"{kind}: a tone of a second came back shorter")
     except Exception as error:  # whatever a decoder that does not work raises is what is looked for
         why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         command = install_command(package, [distribution], again=True)
-        return Finding("fault", "decoder", f"{name} {version} does not decode: {why}", command)
-    return Finding("ok", "decoder", f"{name} {version} decodes {', '.join(sounds)}")
+        return Finding("fault", "decoder", f"{name} does not decode: {why}", command)
+    return Finding("ok", "decoder", f"{name} decodes {', '.join(sounds)}")
 
 
 def tone() -> np.ndarray:

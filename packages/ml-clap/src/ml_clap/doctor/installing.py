@@ -60,6 +60,6 @@ def _tool(package: str) -> dict[str, Any] | None:
     receipt = Path(sys.prefix) / RECEIPT
     try:
         rows = tomllib.loads(receipt.read_text(encoding="utf-8"))["tool"]["requirements"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return next((row for row in rows if row["name"] == package), None)
+    except (OSError, ValueError, KeyError, TypeError):  # of another uv
         return None
-    return next((row for row in rows if isinstance(row, dict) and row.get("name") == package), None)

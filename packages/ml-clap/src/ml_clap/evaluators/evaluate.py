@@ -36,17 +36,16 @@ from ml_clap.evaluators.captions import (
     reference_batches,
     say_left_out,
 )
+from ml_clap.evaluators.charts import check_figure_path
 from ml_clap.evaluators.consistency import LanguageHits, first_hits, measure_consistency
-from ml_clap.evaluators.figures import check_figure_path, save_figure
 from ml_clap.evaluators.moment_evaluation import find_moments
 from ml_clap.evaluators.positives import clips_with, rank_equal_captions
 from ml_clap.evaluators.report import (
     describe_run,
-    plot_overlap,
-    plot_retrieval,
     print_retrieval,
     say_limit,
 )
+from ml_clap.evaluators.result_charts import plot_languages, plot_retrieval
 from ml_clap.evaluators.results import (
     Consistency,
     RetrievalMetrics,
@@ -58,6 +57,7 @@ from ml_clap.evaluators.results import (
 from ml_clap.evaluators.retrieval import Ranking, rank_audio_to_text, rank_text_to_audio
 from ml_clap.evaluators.robustness import compare_wordings, reword_all
 from ml_clap.evaluators.statistics import average_metrics, bootstrap, summarize
+from ml_clap.figures import save_figure
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.models.checkpoint import find_model
@@ -287,12 +287,12 @@ def add_to_card(config: EvaluateConfig, report: RetrievalReport) -> Path:
 def _draw(report: RetrievalReport, config: EvaluateConfig) -> None:
     if config.plot is not None:
         save_figure(plot_retrieval(report), config.plot)
-    if config.heat_map is not None and report.consistency is not None:
-        save_figure(plot_overlap(report), config.heat_map)
-    elif config.heat_map is not None:
+    if config.heat_map is not None:
+        save_figure(plot_languages(report), config.heat_map)
+    if config.heat_map is not None and report.consistency is None and len(report.languages) > 1:
         logger.warning(
-            "no heat map is drawn: languages are compared caption by caption, and not every clip has as many "
-            "captions in each; --languages or --num_captions chooses what can be compared"
+            "the heat map lacks the hits in common: languages are compared caption by caption, and not every "
+            "clip has as many captions in each; --languages or --num_captions chooses what can be compared"
         )
 
 

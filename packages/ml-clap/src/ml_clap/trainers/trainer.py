@@ -21,6 +21,7 @@ from ml_clap.models.initialization import is_from_scratch, make_model, measure_m
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.trainers.best_model import BEST, best_score, save_best
 from ml_clap.trainers.card import training_card
+from ml_clap.trainers.curves import plot_curves
 from ml_clap.trainers.interruption import Interruption
 from ml_clap.trainers.learner import Learner
 from ml_clap.trainers.processes import (
@@ -31,7 +32,7 @@ from ml_clap.trainers.processes import (
     random_seed,
     run_settings,
 )
-from ml_clap.trainers.reporter import Reporter, announce, describe_model, plot_curves
+from ml_clap.trainers.reporter import Reporter, announce, describe_model
 from ml_clap.trainers.result import (
     FINISHED_FILE,
     TrainResult,
@@ -157,6 +158,7 @@ class Trainer:
                 found = validate(model, self.validation_clips, self.config.validation)
                 record = {"step": state.step, "epoch": state.epoch, "metric": found.metric}
                 record |= {"score": found.score, "scores": found.scores}
+                record |= {"interval": found.interval, "chance": found.chance}
                 is_best = state.best is None or found.score > state.best
                 if is_best:
                     save_best(self.config.out, model, record, self._card(model, found))

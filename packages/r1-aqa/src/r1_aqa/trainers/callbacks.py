@@ -16,6 +16,8 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from r1_aqa.config.train import TrainConfig
+from r1_aqa.evaluators.scores import clusters_of
+from r1_aqa.evaluators.statistics import wilson_interval
 from r1_aqa.files import append_line, replace_folder, write_json
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.generation import generate_answers
@@ -148,13 +150,19 @@ class Validation(TrainerCallback):
             verdicts, truncated = self._judge()
         model.train(training)
         torch.random.set_rng_state(random_state)  # a training with more validation is the same training
-        accuracy = sum(verdicts) / len(self.questions)
+        found = wilson_interval(verdicts, clusters_of(self.questions))
+        accuracy = found.value
         if self.accuracy is None or accuracy > self.accuracy:
             self.accuracy = accuracy
             result = {"step": step, "accuracy": accuracy}
             save_model(self.trainer, self.llm, self.config.out / "best", self.card(verdicts), result)
         self._validated.add(step)
-        numbers = {"eval_accuracy": accuracy, "eval_truncated": truncated / len(self.questions)}
+        numbers = {
+            "eval_accuracy": accuracy,
+            "eval_accuracy_low": found.low,
+            "eval_accuracy_high": found.high,
+        }
+        numbers["eval_truncated"] = truncated / len(self.questions)
         control = self.trainer.control
         is_logged = control.should_log
         # Not TRL's, which would put the update's own numbers into this line; and logging anything puts out
@@ -169,14 +177,15 @@ class Validation(TrainerCallback):
                 self.config.validation.max_new_tokens,
             )
 
-    def card(self, verdicts: Sequence[bool] | None = None) -> str:
+    def card(self, verdicts: Sequence[float] | None = None) -> str:
         """Return the text of the model's card as it is now, with the verdicts on it if there are any."""
         training, step = self.trainer.prompts.questions, self.trainer.state.global_step
         return training_card(self.config, self.llm, training, self.questions, step, verdicts)
 
-    def _judge(self) -> tuple[list[bool], int]:
-        """Return which answers are right, and how many the most new tokens ended."""
-        settings, right, truncated = self.config.validation, [False] * len(self.questions), 0
+    def _judge(self) -> tuple[list[float], int]:
+        """Return the verdict on each answer, 1 or 0, and how many the most new tokens ended."""
+        settings, truncated = self.config.validation, 0
+        verdicts = [0.0] * len(self.questions)
         for batch in generate_answers(
             self.prompts,
             range(len(self.questions)),
@@ -192,9 +201,9 @@ class Validation(TrainerCallback):
                     written=question.written_answer,
                     alternatives=question.alternatives,
                 )
-                right[completion.row] = bool(getattr(verdict, settings.metric))
+                verdicts[completion.row] = float(getattr(verdict, settings.metric))
                 truncated += completion.truncated
-        return right, truncated
+        return verdicts, truncated
 
 
 class SaveOnInterrupt(TrainerCallback):

@@ -22,7 +22,7 @@ def training_card(
     questions: Sequence[Question],
     validation: Sequence[Question],
     updates: int,
-    verdicts: Sequence[bool] | None = None,
+    verdicts: Sequence[float] | None = None,
 ) -> str:
     """Return the text of the card of a model in training.
 
@@ -71,9 +71,9 @@ def _summary(use: str, files: Sequence[object], questions: Sequence[Question]) -
 
 
 def _score(
-    config: TrainConfig, data: DataSummary, questions: Sequence[Question], verdicts: Sequence[bool]
+    config: TrainConfig, data: DataSummary, questions: Sequence[Question], verdicts: Sequence[float]
 ) -> Score:
-    found = wilson_interval([float(verdict) for verdict in verdicts], clusters_of(questions))
+    found = wilson_interval(verdicts, clusters_of(questions))
     return Score(
         metric=f"accuracy_{config.validation.metric}",
         value=found.value,
