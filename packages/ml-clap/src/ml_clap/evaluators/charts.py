@@ -21,8 +21,12 @@ MARKERS = "osD^vP"
 """Of series, which a print in grey tells apart by them."""
 
 
-def check_figure_path(path: Path | None) -> None:
+def check_figure_path(path: Path | None, name: str = "plot") -> None:
     """Refuse a kind of figure that cannot be written, before the work and not after it.
+
+    Args:
+        path: of the figure; None: there is none.
+        name: of the option, for the message.
 
     Raises:
         ValueError: listing the kinds there are.
@@ -33,7 +37,7 @@ def check_figure_path(path: Path | None) -> None:
 
     kinds = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix.lower().removeprefix(".") not in kinds:
-        raise ValueError(f"plot: {path} should end in one of {', '.join('.' + kind for kind in kinds)}")
+        raise ValueError(f"{name}: {path} should end in one of {', '.join('.' + kind for kind in kinds)}")
 
 
 @dataclass(frozen=True, kw_only=True)
