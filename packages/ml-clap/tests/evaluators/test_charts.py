@@ -1,6 +1,7 @@
 """Charts: of the kind that their name says, with numbers, intervals and chance."""
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -58,20 +59,15 @@ def test_estimates_stand_with_interval_and_chance_in_the_row_of_their_name() -> 
     assert [text.get_text() for text in figure.legends[0].texts] == ["chance", "x", "y"]
 
 
-@pytest.mark.parametrize(("clips", "captions"), [(12, 1), (15, 5)])
-def test_chance_is_what_random_embeddings_have(clips: int, captions: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    owner = np.arange(clips).repeat(captions)
-    found = []
-    for _ in range(300):
-        audio, texts = (torch.randn(n, 32, generator=generator) for n in (clips, len(owner)))
-        there, back = rank_text_to_audio(audio, texts, owner), rank_audio_to_text(audio, texts, owner)
-        found.append([(100 * (one.ranks < 5).mean(), 100 * one.precision.mean()) for one in (there, back)])
-    (recall, precision), (recall_back, precision_back) = np.mean(found, axis=0)
-    assert recall == pytest.approx(chance_of_recall(5, clips), abs=1.5)
-    assert recall_back == pytest.approx(chance_of_recall(5, len(owner), captions), abs=1.5)
-    assert precision == pytest.approx(chance_of_precision(clips), abs=1.5)
-    assert precision_back == pytest.approx(chance_of_precision(len(owner), captions), abs=1.5)
+@pytest.mark.parametrize(("candidates", "right"), [(6, 1), (6, 2), (12, 1), (11, 2)])
+def test_chance_is_the_mean_over_every_order(candidates: int, right: int) -> None:
+    # In every set of places that the right ones may take, from 0, all are as likely.
+    places = list(itertools.combinations(range(candidates), right))
+    for cutoff in (1, 5, 10):
+        found = 100 * sum(ranks[0] < cutoff for ranks in places) / len(places)
+        assert found == pytest.approx(chance_of_recall(cutoff, candidates, right))
+    sums = [sum(j / (rank + 1) for j, rank in enumerate(ranks, 1) if rank < 10) / right for ranks in places]
+    assert 100 * sum(sums) / len(places) == pytest.approx(chance_of_precision(candidates, right))
 
 
 @pytest.fixture(scope="module")
