@@ -66,6 +66,8 @@ class EvaluateConfig:
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Precision of the model's weights; `auto`: bfloat16 on a GPU that computes in it."""
+    card: bool = False
+    """Add the scores, with their intervals, to the model card of --model (a folder): its README.md."""
     json: Path | None = None
     """Also write all numbers to this file; `-`: to standard output."""
     plot: Path | None = None
@@ -80,6 +82,8 @@ class EvaluateConfig:
         check_at_least(self, 0, "bootstrap")
         if self.moments:
             self._check_moments()
+        if self.card and not Path(self.model).is_dir():
+            raise ValueError(f"card: scores go to the card of a model's folder, got --model {self.model}")
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")
 
@@ -94,6 +98,7 @@ class EvaluateConfig:
             "plot",
             "heat_map",
             "num_captions",
+            "card",
         )
         for name in of_clips:
             if getattr(self, name) not in (None, False, ()):

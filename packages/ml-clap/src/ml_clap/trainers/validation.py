@@ -10,12 +10,12 @@ from ml_clap.config.train import ValidationConfig
 from ml_clap.data.manifest import Clip
 from ml_clap.evaluators.chance import guess
 from ml_clap.evaluators.evaluate import evaluate_retrieval
-from ml_clap.evaluators.results import Interval, RetrievalReport
+from ml_clap.evaluators.results import Figure, Interval, RetrievalReport, figures_of
 from ml_clap.evaluators.zero_shot import classify_clips
 from ml_clap.models.ml_clap import MLCLAP
 
 NUM_DRAWS = 200
-"""Bootstrap draws of an interval: enough for a band in a picture."""
+"""Bootstrap draws of an interval: enough for a band in a picture and a model card; `evaluate` takes more."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Validation:
     """What guessing has."""
     bad_files: dict[Path, str] = field(default_factory=dict)
     """Files that could not be read, and why."""
+    figures: tuple[Figure, ...] = ()
+    """With their intervals, for the model's card."""
 
     @property
     def score(self) -> float:
@@ -43,16 +45,23 @@ def validate(model: MLCLAP, clips: Sequence[Clip], config: ValidationConfig) -> 
     if config.metric == "accuracy":
         labelled = classify_clips(model, clips, prompts_of(clips), languages, num_samples=NUM_DRAWS)
         accuracies = {code: result.accuracy for code, result in labelled.languages.items()}
+        figures = [
+            Figure(metric="accuracy", value=result.accuracy, interval=result.interval, language=code)
+            for code, result in labelled.languages.items()
+        ]
         bad_files = {bad.path: bad.reason for bad in labelled.bad_files}
         chance = 100.0 / len(labelled.labels)
-        return Validation("accuracy", accuracies, labelled.average_interval, chance, bad_files)
+        return Validation(
+            "accuracy", accuracies, labelled.average_interval, chance, bad_files, tuple(figures)
+        )
     found = evaluate_retrieval(model, clips, languages, num_samples=NUM_DRAWS)
     scores = {
         code: (r.text_to_audio.map10 + r.audio_to_text.map10) / 2 for code, r in found.languages.items()
     }
     bad_files = {bad.path: bad.reason for bad in found.bad_files}
     guesses = [one["map10"] for r in found.languages.values() for one in guess(r).values()]
-    return Validation("mAP@10", scores, _mean_interval(found), sum(guesses) / len(guesses), bad_files)
+    chance = sum(guesses) / len(guesses)
+    return Validation("mAP@10", scores, _mean_interval(found), chance, bad_files, tuple(figures_of(found)))
 
 
 def _mean_interval(report: RetrievalReport) -> Interval:

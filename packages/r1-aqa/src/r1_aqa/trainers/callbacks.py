@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from r1_aqa.evaluators.statistics import wilson_interval
 from r1_aqa.files import append_line, replace_folder, write_json
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.generation import generate_answers
+from r1_aqa.models.licence import CARD_FILE
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.output import Progress
 from r1_aqa.rewards.verdicts import judge
+from r1_aqa.trainers.card import training_card
 from r1_aqa.trainers.curves import read_log
 from r1_aqa.trainers.finite import require_finite_weights
 from r1_aqa.trainers.resumable import ResumableTrainer
@@ -144,14 +147,15 @@ class Validation(TrainerCallback):
         training = model.training
         model.eval()
         with self.trainer.whole_weights():
-            verdicts, truncated = self._answer()
+            verdicts, truncated = self._judge()
         model.train(training)
         torch.random.set_rng_state(random_state)  # a training with more validation is the same training
         found = wilson_interval(verdicts, clusters_of(self.questions))
         accuracy = found.value
         if self.accuracy is None or accuracy > self.accuracy:
             self.accuracy = accuracy
-            save_model(self.trainer, self.llm, self.config.out / "best", {"step": step, "accuracy": accuracy})
+            result = {"step": step, "accuracy": accuracy}
+            save_model(self.trainer, self.llm, self.config.out / "best", self.card(verdicts), result)
         self._validated.add(step)
         numbers = {
             "eval_accuracy": accuracy,
@@ -173,7 +177,12 @@ class Validation(TrainerCallback):
                 self.config.validation.max_new_tokens,
             )
 
-    def _answer(self) -> tuple[list[float], int]:
+    def card(self, verdicts: Sequence[float] | None = None) -> str:
+        """Return the text of the model's card as it is now, with the verdicts on it if there are any."""
+        training, step = self.trainer.prompts.questions, self.trainer.state.global_step
+        return training_card(self.config, self.llm, training, self.questions, step, verdicts)
+
+    def _judge(self) -> tuple[list[float], int]:
         """Return the verdict on each answer, 1 or 0, and how many the most new tokens ended."""
         settings, truncated = self.config.validation, 0
         verdicts = [0.0] * len(self.questions)
@@ -251,13 +260,16 @@ class EndAtEnd(TrainerCallback):
             raise NothingLeft
 
 
-def save_model(trainer: Trainer, llm: AudioLLM, folder: Path, result: dict[str, Any] | None = None) -> None:
+def save_model(
+    trainer: Trainer, llm: AudioLLM, folder: Path, card: str, result: dict[str, Any] | None = None
+) -> None:
     """Save model or adapters with the processor, as `load_audio_llm` reads them, whole or not at all.
 
     Args:
         trainer: of the model.
         llm: its processor.
         folder: is replaced.
+        card: text of the model card.
         result: is written beside the weights, as validation.json.
 
     Raises:
@@ -274,6 +286,7 @@ def save_model(trainer: Trainer, llm: AudioLLM, folder: Path, result: dict[str, 
         # A pickle of Trainer's settings, which nobody who loads the model should have to trust.
         (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         llm.processor.save_pretrained(partial)
+        (partial / CARD_FILE).write_text(card, encoding="utf-8")  # in place of peft's empty one
         if result is not None:
             write_json(partial / BEST_FILE, result)
 

@@ -255,6 +255,7 @@ def run(
     log = LogFile(config.out / "log.jsonl")
     for added in (FiniteUpdates(trainer), progress, log, best, interrupt, EndAtEnd()):
         trainer.add_callback(added)
+    trainer.card = best.card
     for prompts in (training, validation):
         prompts.sounds.on_unreadable = lambda question, why: skip(config.out, question, why)
     if config.check_heard and not checkpoint:
@@ -280,7 +281,7 @@ def run(
         interrupt.close()
     if interrupt.interrupted:
         raise KeyboardInterrupt(f"Saved in {config.out}; the same command goes on from there.")
-    save_model(trainer, llm, config.out / "last")
+    save_model(trainer, llm, config.out / "last", best.card())
     model = config.out / ("best" if best.accuracy is not None else "last")
     result = TrainResult(config.out, model, best.accuracy, trainer.state.global_step)
     if trainer.is_world_process_zero():
