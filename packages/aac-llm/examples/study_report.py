@@ -314,7 +314,7 @@ def draw(rows: Sequence[Difference], picture: Path) -> None:
     axis.axvline(0, color=BLACK, linewidth=0.9)
     axis.set_yticks(range(len(arms)), [TITLES.get(arm, arm) for arm in arms])
     axis.set_ylim(len(arms) - 0.4, -0.6)
-    axis.set_title("Difference in event F1, simultaneous 95 % intervals (0: no difference)")
+    axis.set_title("Difference in event F1, simultaneous 95 % intervals")
     axis.set_xlabel("event F1, right: better than the reference")
     axis.grid(visible=False, axis="y")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -335,7 +335,7 @@ def draw(found: Sequence[Difference], picture: Path) -> None:
     axis.axvline(0, color=BLACK, linewidth=0.9)
     axis.set_yticks(range(len(rows)), [f"{start}: GRPO - {NAMES[reference]}" for start, reference in rows])
     axis.set_ylim(len(rows) - 0.4, -0.6)
-    axis.set_title(f"Difference in accuracy, {100 * LEVEL:.0f} % intervals (0: no difference)")
+    axis.set_title(f"Difference in accuracy, {100 * LEVEL:.0f} % intervals")
     axis.set_xlabel("percentage points, right: GRPO is better")
     axis.grid(visible=False, axis="y")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)

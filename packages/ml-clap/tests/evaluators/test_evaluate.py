@@ -449,5 +449,3 @@ def test_other_wordings_and_a_heat_map_stand_in_output_and_json(
     assert row[-1] == f"{negated['below']['value']:.1f}"
     assert "A caption's translation is at rank" in printed
     assert "no rules for keywords in jpn_Jpan" in caplog.text
-    with pytest.raises(ValueError, match="heat_map: there is one language alone, eng_Latn"):
-        run(tmp_path / "no model", manifest, tmp_path, heat_map=heat_map, languages=("en",))

@@ -253,6 +253,7 @@ def test_the_command_prints_writes_and_draws(
         prompt_indices=(1,),
         json=out,
         plot=plot,
+        confusion=plot.with_name("confusion.png"),
     )
     report = classify(config)
     record = json.loads(out.read_text("utf-8"))
@@ -264,6 +265,7 @@ def test_the_command_prints_writes_and_draws(
     assert found["interval"][0] <= found["accuracy"] <= found["interval"][1]
     assert record["results"]["predictions"][0]["path"] == str(clips[0].audio)
     assert "<svg" in plot.read_text("utf-8")
+    assert plot.with_name("confusion.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     row = next(line.split() for line in printed.splitlines() if line.startswith("fra_Latn"))
     assert row[1] == f"{found['accuracy']:.1f}"
@@ -292,7 +294,9 @@ def test_a_mistake_shows_before_the_model_is_loaded(
     for changes, message in (
         ({"languages": ("de",)}, "no description in deu_Latn"),
         ({"data": (tmp_path / "clips.jsonl",)}, "'saw' is none of"),
-        ({"plot": tmp_path / "map.png"}, "no clip has a label"),
+        ({"plot": tmp_path / "map.png"}, "plot: no clip has a label"),
+        ({"confusion": tmp_path / "map.png"}, "confusion: no clip has a label"),
+        ({"confusion": tmp_path / "map.doc"}, r"confusion: .*map.doc should end in one of"),
     ):
         with pytest.raises(ValueError, match=message):
             classify(dataclasses.replace(config, **changes))  # type: ignore[arg-type]

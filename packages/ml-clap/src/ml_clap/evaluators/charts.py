@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_clap.evaluators.results import Interval
-from ml_clap.figures import arms_of, in_style
+from ml_clap.figures import GREY, arms_of, in_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +21,12 @@ MARKERS = "osD^vP"
 """Of series, which a print in grey tells apart by them."""
 
 
-def check_figure_path(path: Path | None) -> None:
+def check_figure_path(path: Path | None, name: str = "plot") -> None:
     """Refuse a kind of figure that cannot be written, before the work and not after it.
+
+    Args:
+        path: of the figure; None: there is none.
+        name: of the option, for the message.
 
     Raises:
         ValueError: listing the kinds there are.
@@ -33,7 +37,7 @@ def check_figure_path(path: Path | None) -> None:
 
     kinds = sorted(FigureCanvasBase.get_supported_filetypes())
     if path.suffix.lower().removeprefix(".") not in kinds:
-        raise ValueError(f"plot: {path} should end in one of {', '.join('.' + kind for kind in kinds)}")
+        raise ValueError(f"{name}: {path} should end in one of {', '.join('.' + kind for kind in kinds)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,7 @@ def plot_estimates(
         title: of all panels.
     """
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     num_rows = sum(map(len, panels.values())) / len(panels) * len(names)
     figure = Figure(figsize=(max(6.0, 1.2 + 3.6 * len(panels)), 1.5 + 0.2 * num_rows))
@@ -73,6 +78,8 @@ def plot_estimates(
     columns[0].set_ylim(len(names) - 0.5, -0.5)
     figure.suptitle(title, x=0.01, ha="left")
     found = dict(zip(*reversed(columns[0].get_legend_handles_labels()), strict=True))
+    if "chance" in found:  # in the legend of no series' colour
+        found["chance"] = Line2D([], [], color=GREY, linestyle=":", linewidth=2)
     if len(found) > 1:
         figure.legend(found.values(), found, loc="outside lower center", ncols=len(found))
     return figure

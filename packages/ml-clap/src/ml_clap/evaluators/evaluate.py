@@ -215,16 +215,14 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     from ml_clap.models.with_tower import with_text_tower
 
     check_figure_path(config.plot)
-    check_figure_path(config.heat_map)
+    check_figure_path(config.heat_map, "heat_map")
     check_model(config.model)
     bad_rows: list[BadRow] = []
     there = read_split(config.data, config.split, language=config.language, bad_rows=bad_rows)
     clips = there[: config.limit]
     # Mistakes show before the model is loaded.
-    codes = choose_languages(clips, config.languages)
+    choose_languages(clips, config.languages)
     recordings = None if config.recording is None else recordings_of(clips, config.recording)
-    if config.heat_map is not None and len(codes) < 2:
-        raise ValueError(f"heat_map: there is one language alone, {codes[0]}: nothing to compare")
     model = load_model(
         config.model,
         device=config.device,

@@ -223,7 +223,7 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     from ml_clap.models.with_tower import with_text_tower
 
     check_figure_path(config.plot)
-    check_figure_path(config.confusion)
+    check_figure_path(config.confusion, "confusion")
     check_model(config.model)
     bad_rows: list[BadRow] = []
     there = find_clips(config.data, config.split, language=config.language, bad_rows=bad_rows)
