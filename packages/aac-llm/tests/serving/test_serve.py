@@ -6,6 +6,9 @@ it. The verb is tested with a model from disk.
 
 import asyncio
 import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -35,8 +38,10 @@ from aac_llm.serving.server import Server  # noqa: E402
 from aac_llm.serving.service import CaptionService, Wanted  # noqa: E402
 from aac_llm.serving.uploads import Sound  # noqa: E402
 from audio_common.prefetch import BadFile  # noqa: E402
+from audio_common.strict_json import parse_object  # noqa: E402
 from serving_kit import DESKTOP, PHONE, browser, overflow, running, tab  # noqa: E402
 
+DOCS = Path(__file__).parents[4] / "docs" / "captioning-page.md"
 BROKEN = "a tone of 440 Hz and"
 EVIL = "a ${1+1} {{2+2}} <b>tone<b>"
 
@@ -235,6 +240,22 @@ def test_gradio_client_gets_the_same_rows(served, tmp_path):
         client.predict([], api_name="/caption")
     (refused,) = client.predict([{"path": "/etc/hostname"}], api_name="/caption")["refused"]
     assert refused["reason"] == "hostname is no upload"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_every_line_that_the_docs_show_is_answered(served, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_tone(tmp_path / "rain.wav", 500)
+    page = DOCS.read_text(encoding="utf-8").replace("http://127.0.0.1:7860/", served[0])
+    lines = re.findall(r"^curl (.*)$", page, re.M)
+    assert len(lines) == 5
+    for line in lines:
+        found = subprocess.run(["curl", "-sf", *shlex.split(line)], capture_output=True, timeout=60)
+        assert found.returncode == 0, line
+        assert parse_object(found.stdout, line), line
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(block, {})
+    assert capsys.readouterr().out.endswith("a tone of 500 Hz\n")
 
 
 def test_of_200_sounds_at_once_none_is_lost_or_mixed_up(served, tmp_path):
