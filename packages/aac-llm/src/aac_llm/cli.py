@@ -22,6 +22,7 @@ from aac_llm.command_line import (
 )
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig, CorrectionConfig
+from aac_llm.config.doctor import DoctorConfig
 from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.config.fluency import FluencyConfig
 from aac_llm.config.prepare import (
@@ -187,6 +188,11 @@ def check_correction(config: CorrectionConfig) -> None:
         require_model(config.llm)
 
 
+def check_doctor(config: DoctorConfig) -> None:
+    """Refuse a place that cannot be written to; what is missing of the rest is what is looked for."""
+    require_output(config.json)
+
+
 def reader(name: str, settings: type, source: str) -> Verb:
     """Return the verb that reads a kind of data set."""
     return Verb(
@@ -276,6 +282,15 @@ VERBS = (
         function="aac_llm.serving.serve:serve",
         example="serve --model runs/clotho",
         check=check_serve,
+    ),
+    Verb(
+        name="doctor",
+        settings=DoctorConfig,
+        function="aac_llm.doctor.doctor:doctor_verb",
+        positional=("paths",),
+        example="doctor runs/clotho data/clotho.jsonl",
+        check=check_doctor,
+        has_model=False,
     ),
 )
 PROGRAM = Program(

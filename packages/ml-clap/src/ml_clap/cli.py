@@ -23,6 +23,7 @@ from ml_clap.command_line import (
 from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.distill import DistillConfig, ExportConfig, ProjectConfig
+from ml_clap.config.doctor import DoctorConfig
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.index import IndexConfig
@@ -41,6 +42,7 @@ from ml_clap.config.prepare import (
 )
 from ml_clap.config.quickstart import QuickstartConfig
 from ml_clap.config.search import SearchConfig
+from ml_clap.config.serve import ServeConfig
 from ml_clap.config.shards import PrepareShardsConfig
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
@@ -190,6 +192,17 @@ def check_search(config: SearchConfig) -> None:
     require_output(config.explain, is_folder=True)
 
 
+def check_serve(config: ServeConfig) -> None:
+    """Refuse a missing index, file or extra before torch is loaded."""
+    require_folder(config.index)
+    if not (config.index / "index.json").is_file():
+        raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
+    require_file(config.calibration, config.token_file)
+    if config.model:
+        require_clap(config.model)
+    require_module("gradio")
+
+
 def check_distill(config: DistillConfig) -> None:
     """Refuse missing texts or teacher before torch is loaded."""
     require_file(*config.texts, *config.validation_texts)
@@ -254,6 +267,11 @@ def check_gate(config: GateConfig) -> None:
     require_file(config.data)
     require_model(config.judge)
     require_output(config.out, config.plot)
+
+
+def check_doctor(config: DoctorConfig) -> None:
+    """Refuse a place that cannot be written to; what is missing of the rest is what is looked for."""
+    require_output(config.json)
 
 
 def reader(name: str, settings: type, source: str, out: str) -> Verb:
@@ -391,6 +409,15 @@ VERBS = (
         has_model=False,  # it says so itself where it needs one
     ),
     Verb(
+        name="serve",
+        settings=ServeConfig,
+        function="ml_clap.serving.serve:serve_verb",
+        positional=("index",),
+        interrupted="The server has ended, and what was uploaded is deleted.",
+        example="serve index",
+        check=check_serve,
+    ),
+    Verb(
         name="export-index",
         settings=ExportIndexConfig,
         function="ml_clap.search.export:export_index_verb",
@@ -407,6 +434,15 @@ VERBS = (
         example="calibrate data/clotho/manifest.jsonl --model runs/clotho --split validation",
         check=check_calibrate,
     ),
+    Verb(
+        name="doctor",
+        settings=DoctorConfig,
+        function="ml_clap.doctor.doctor:doctor_verb",
+        positional=("paths",),
+        example="doctor runs/clotho index data/clotho/manifest.jsonl",
+        check=check_doctor,
+        has_model=False,
+    ),
 )
 PROGRAM = Program(
     purpose="Multilingual audio-text retrieval: train, evaluate, search sounds in many languages.",
@@ -418,6 +454,7 @@ PROGRAM = Program(
         "lancedb": "lancedb",
         "pyarrow": "lancedb",
         "fsspec": "webdataset",
+        "gradio": "serve",
         "sonar": "sonar",
         "fairseq2": "sonar",
         "webdataset": "webdataset",

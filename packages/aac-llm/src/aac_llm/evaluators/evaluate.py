@@ -262,7 +262,8 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
 
 def add_to_card(config: EvaluateConfig, evaluation: Evaluation) -> Path:
     """Add the scores to the card of `config.model`, and return the card's path."""
-    from aac_llm.models.card import CARD_FILE, Score, add_scores
+    from aac_llm.models.card import add_scores
+    from aac_llm.models.card_parts import Score
 
     folder = Path(resolve_model(str(config.model)))
     scores = []
@@ -276,11 +277,10 @@ def add_to_card(config: EvaluateConfig, evaluation: Evaluation) -> Path:
                 high=high,
                 data=config.data.name,
                 split=config.split,
-                num_clips=evaluation.num_clips,
+                count=evaluation.num_clips,
             )
         )
-    add_scores(folder, scores)
-    return folder / CARD_FILE
+    return add_scores(folder, scores)
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:

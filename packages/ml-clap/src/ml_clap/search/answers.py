@@ -165,13 +165,13 @@ def print_results(
     screen.print(Text(printable(f"{asked} in {searched} ({index.engine(engine).description})")))
 
 
-def say_rejected(result: SearchResult) -> str:
-    """Say in a line that nothing was found, or what is not shown; nothing where all is."""
+def say_rejected(result: SearchResult, hint: str = "--threshold none shows it") -> str:
+    """Say in a line that nothing was found, or what is not shown and how to see it; nothing where all is."""
     if result.best_rejected is None or result.threshold is None:
         return "" if result.hits else "nothing found: no clip passes the filter"
     best = f"{result.best_rejected:.3f}, below {result.threshold:.3f}"
     if not result.hits:
-        return f"nothing found: the best score is {best} (--threshold none shows it)"
+        return f"nothing found: the best score is {best} ({hint})"
     return f"{count_of(result.num_rejected, 'more clip')} not shown: the best scores {best}"
 
 

@@ -12,7 +12,7 @@ from audio_common.workers import DecodeLimits, DecodePool
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.data.manifest import BadRow
-from ml_clap.files import write_json
+from ml_clap.files import write_bytes, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.models.tower_folder import is_onnx
 from ml_clap.output import quiet_models
@@ -25,18 +25,16 @@ from ml_clap.search.answers import (
     results_record,
 )
 from ml_clap.search.audio_index import AudioIndex, Hit
-from ml_clap.search.explain import ExplainError, columns_of, explain, hear, write_explanations
+from ml_clap.search.explain import columns_of, write_explanations
 from ml_clap.search.filters import Filter
+from ml_clap.search.labels import to_label_studio, write_labels
 from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
 from ml_clap.tables import count_of, tables_beside_json
 
 if TYPE_CHECKING:
-    from audio_common.config import Channel
-
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
     from ml_clap.models.tower import Tower
-    from ml_clap.search.page import Picture
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +96,12 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
         print_results(results, index, config.engine, None if selection is None else num_searched)
     if config.json:
         write_json(config.json, results_record(results, index, config.engine, notices, left_out))
+    if config.labels is not None:
+        write_labels(results, config.labels, index.settings.root)
+        logger.info("label tracks: %s", config.labels)
+    if config.label_studio is not None:
+        write_bytes(config.label_studio, to_label_studio(results).encode())
+        logger.info("tasks for Label Studio: %s", config.label_studio)
     if model is not None:
         _draw(config, model, vectors, results, index)
     if bad is not None:
@@ -145,7 +149,7 @@ def search_verb(config: SearchConfig) -> int:
     bad = BadQueries()
     if not _is_light(config):  # transformers takes two seconds, which an answer by ONNX does not need
         quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
-    with hold_outputs(config.json, config.page):
+    with hold_outputs(config.json, config.page, config.label_studio):
         search(config, bad)
     return int(bool(len(bad)))
 
@@ -194,7 +198,9 @@ def _draw(
     """Write the pictures and the page that were asked for."""
     if config.explain is None and config.page is None:
         return
+    from ml_clap.search.about import describe_archive
     from ml_clap.search.page import write_page
+    from ml_clap.search.picture import take_picture
 
     channel = config.channel or index.settings.channel
     with DecodePool(DecodeLimits(config.decode_seconds, config.decode_megabytes)) as pool:
@@ -203,31 +209,12 @@ def _draw(
             logger.info("pictures of the hits: %s", config.explain)
         if config.page is not None:
             pictures = [
-                [_picture(model, vector, hit, channel, pool) for hit in result.hits]
+                [take_picture(model, vector, hit, channel, pool) for hit in result.hits]
                 for result, vector in zip(results, vectors, strict=True)
             ]
             searched = f"In {count_of(index.num_clips, 'clip')} of {index.folder.name}"
-            write_page(config.page, results, pictures, root=index.settings.root, searched=searched)
+            about = describe_archive(index, model).lines()
+            write_page(
+                config.page, results, pictures, root=index.settings.root, searched=searched, about=about
+            )
             logger.info("page with players: %s", config.page)
-
-
-def _picture(
-    model: DualEncoder, vector: np.ndarray, hit: Hit, channel: Channel, pool: DecodePool
-) -> Picture | None:
-    """Return a hit's spectrogram, and how like the query each moment is where the model can say it."""
-    from ml_clap.search.page import Picture
-    from ml_clap.search.spectrogram import data_url, draw, spectrogram, to_png
-
-    try:
-        heard = hear(hit, model, channel, pool)
-    except AudioError as e:
-        logger.warning("%s; the page shows no picture of it", e)
-        return None
-    try:
-        found = explain(model, vector, hit, heard)
-    except ExplainError:
-        found = None
-    shown = (heard.first, heard.last)
-    likeness = None if found is None else (found.times, found.similarity)
-    picture = draw(spectrogram(heard.waveform, heard.rate), shown, (hit.start, hit.end), likeness)
-    return Picture(data_url(to_png(picture)), shown, None if found is None else found.best_time)
