@@ -50,7 +50,10 @@ class ToneCaptioner:
     """Says how high a sound's tone is; what it says of 440 Hz is a broken sentence first."""
 
     model = SimpleNamespace(
-        config=SimpleNamespace(timestamps=True), trained_seconds=3.0, parameters=lambda: [torch.zeros(7)]
+        config=SimpleNamespace(timestamps=True),
+        trained_seconds=3.0,
+        licence="decoder MIT <b>",
+        parameters=lambda: [torch.zeros(7)],
     )
 
     def caption(
@@ -203,7 +206,8 @@ def test_the_api_captions_several_sounds(served, tmp_path):
     ]
     assert len(answer["captions"][0]["candidates"]) == 2
     assert "00:00:00.100 --> 00:00:00.400\na tone of 500 Hz" in answer["captions"][0]["subtitles"]
-    assert httpx.get(f"{served[0]}api/model").json()["max_candidates"] == 3
+    facts = httpx.get(f"{served[0]}api/model").json()
+    assert (facts["max_candidates"], facts["licence"]) == (3, "decoder MIT <b>")
 
 
 @pytest.mark.parametrize(
@@ -331,6 +335,7 @@ def test_files_are_captioned_on_the_page_and_a_bad_and_a_long_one_are_named(serv
         refused = page.locator("#captions .refused").inner_text()
         assert "Not captioned: notes.txt cannot be read" in refused
         assert re.search(r"Not captioned: long.wav .*4(\.0)? s", refused)
+        assert "licence of its weights: decoder MIT <b>" in page.locator("#foot").inner_text()
         card = page.locator("#captions .heard")
         assert "a tone of 440 Hz sounds" in card.locator(".caption").inner_text()
         assert "another of its captions is whole (dangling end)" in card.inner_text()
