@@ -2,7 +2,7 @@
 
 A field is a flag (`--data.train`), a key of the YAML files that `--config` names, and a line of
 `--print_config`. The work's module, and torch with it, is imported after all has been read and checked, so
-that help and mistakes are quick. The same folder is in aac-llm, aac-llm and ml-clap; a test compares them.
+that help and mistakes are quick. The same folder is in r1-aqa, aac-llm and ml-clap; a test compares them.
 
 Exit codes: 0 done, 1 done but for some items (listed), 2 refused or impossible, 70 a bug, 130 interrupted.
 """

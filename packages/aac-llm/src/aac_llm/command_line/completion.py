@@ -1,7 +1,7 @@
 """Tab completion: a shell's script, which shtab makes of the verbs and flags.
 
 The script needs nothing of this program while it completes, so that it is quick; it is as old as the version
-that printed it. The same folder is in aac-llm, aac-llm and ml-clap; a test compares them.
+that printed it. The same folder is in r1-aqa, aac-llm and ml-clap; a test compares them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def completion(
     recipes = " ".join(path.stem for path in sorted(RECIPES.glob("*.yaml")))
     files = 'compgen -f -X "!*.yaml" -- "$1"; compgen -d -- "$1"'
     function = f'{_function(name)}() {{ compgen -W "{recipes}" -- "$1"; {files}; }}'
-    return shtab.complete(parser, shell, preamble={"bash": function})
+    return shtab.complete(parser, shell, preamble={"bash": function})  # type: ignore[arg-type]
 
 
 def _add_verb(parser: ArgumentParser, verb: Any, switches: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ def completion(
     recipes = " ".join(path.stem for path in sorted(RECIPES.glob("*.yaml")))
     files = 'compgen -f -X "!*.yaml" -- "$1"; compgen -d -- "$1"'
     function = f'{_function(name)}() {{ compgen -W "{recipes}" -- "$1"; {files}; }}'
-    return shtab.complete(parser, shell, preamble={"bash": function})
+    return shtab.complete(parser, shell, preamble={"bash": function})  # type: ignore[arg-type]
 
 
 def _add_verb(parser: ArgumentParser, verb: Any, switches: Sequence[str]) -> None:
