@@ -89,6 +89,19 @@ def test_events_stand_on_the_line_of_the_whole_sound():
     assert bars == ["left:6.667%;width:33.333%", "left:56.667%;width:36.667%"]
 
 
+def test_of_many_events_the_number_is_told_for_their_list_is_scrolled():
+    many = tuple(TimedEvent("rain", float(second), second + 0.5) for second in range(30))
+    page = read(heard(seconds=30.0, timestamps=many))
+    assert page.text("h4") == ["events and when they are heard: 30, scroll the list for all"]
+
+
+def test_joined_captions_of_many_windows_are_a_box_that_the_keyboard_reaches():
+    parts = tuple(CaptionPart(float(n), n + 1.0, "a dog barks at a cat") for n in range(10))
+    page = read(heard("; ".join(part.text for part in parts), seconds=10.0, parts=parts))
+    assert "the captions of 10 windows, joined: scroll for all" in page.text("p")
+    assert [one["tabindex"] for one in page.all("p") if one.get("class") == "caption long"] == ["0"]
+
+
 @pytest.mark.parametrize(
     ("more", "kind", "spans"),
     [

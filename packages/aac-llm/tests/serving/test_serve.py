@@ -6,6 +6,9 @@ it. The verb is tested with a model from disk.
 
 import asyncio
 import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -35,8 +38,10 @@ from aac_llm.serving.server import Server  # noqa: E402
 from aac_llm.serving.service import CaptionService, Wanted  # noqa: E402
 from aac_llm.serving.uploads import Sound  # noqa: E402
 from audio_common.prefetch import BadFile  # noqa: E402
+from audio_common.strict_json import parse_object  # noqa: E402
 from serving_kit import DESKTOP, PHONE, browser, overflow, running, tab  # noqa: E402
 
+DOCS = Path(__file__).parents[4] / "docs" / "captioning-page.md"
 BROKEN = "a tone of 440 Hz and"
 EVIL = "a ${1+1} {{2+2}} <b>tone<b>"
 
@@ -45,7 +50,10 @@ class ToneCaptioner:
     """Says how high a sound's tone is; what it says of 440 Hz is a broken sentence first."""
 
     model = SimpleNamespace(
-        config=SimpleNamespace(timestamps=True), trained_seconds=3.0, parameters=lambda: [torch.zeros(7)]
+        config=SimpleNamespace(timestamps=True),
+        trained_seconds=3.0,
+        licence="decoder MIT <b>",
+        parameters=lambda: [torch.zeros(7)],
     )
 
     def caption(
@@ -198,7 +206,8 @@ def test_the_api_captions_several_sounds(served, tmp_path):
     ]
     assert len(answer["captions"][0]["candidates"]) == 2
     assert "00:00:00.100 --> 00:00:00.400\na tone of 500 Hz" in answer["captions"][0]["subtitles"]
-    assert httpx.get(f"{served[0]}api/model").json()["max_candidates"] == 3
+    facts = httpx.get(f"{served[0]}api/model").json()
+    assert (facts["max_candidates"], facts["licence"]) == (3, "decoder MIT <b>")
 
 
 @pytest.mark.parametrize(
@@ -235,6 +244,22 @@ def test_gradio_client_gets_the_same_rows(served, tmp_path):
         client.predict([], api_name="/caption")
     (refused,) = client.predict([{"path": "/etc/hostname"}], api_name="/caption")["refused"]
     assert refused["reason"] == "hostname is no upload"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_every_line_that_the_docs_show_is_answered(served, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_tone(tmp_path / "rain.wav", 500)
+    page = DOCS.read_text(encoding="utf-8").replace("http://127.0.0.1:7860/", served[0])
+    lines = re.findall(r"^curl (.*)$", page, re.M)
+    assert len(lines) == 5
+    for line in lines:
+        found = subprocess.run(["curl", "-sf", *shlex.split(line)], capture_output=True, timeout=60)
+        assert found.returncode == 0, line
+        assert parse_object(found.stdout, line), line
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    exec(block, {})
+    assert capsys.readouterr().out.endswith("a tone of 500 Hz\n")
 
 
 def test_of_200_sounds_at_once_none_is_lost_or_mixed_up(served, tmp_path):
@@ -310,6 +335,7 @@ def test_files_are_captioned_on_the_page_and_a_bad_and_a_long_one_are_named(serv
         refused = page.locator("#captions .refused").inner_text()
         assert "Not captioned: notes.txt cannot be read" in refused
         assert re.search(r"Not captioned: long.wav .*4(\.0)? s", refused)
+        assert "licence of its weights: decoder MIT <b>" in page.locator("#foot").inner_text()
         card = page.locator("#captions .heard")
         assert "a tone of 440 Hz sounds" in card.locator(".caption").inner_text()
         assert "another of its captions is whole (dangling end)" in card.inner_text()

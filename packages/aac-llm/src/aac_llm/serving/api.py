@@ -28,6 +28,7 @@ def add_routes(server: Server, service: CaptionService) -> None:
     async def model() -> dict[str, Any]:
         return {
             "model": service.config.model,
+            "licence": service.captioner.model.licence,
             "knows_times": service.knows_times,
             "trained_seconds": service.captioner.model.trained_seconds,
             "max_candidates": service.config.num_beams,

@@ -103,6 +103,7 @@ def _foot(service: CaptionService) -> str:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     facts = [
         f"model {_name(service)}, {parameters / 1e6:,.1f} M parameters",
+        f"licence of its weights: {escape(model.licence)}",
         f"trained on sounds of up to {trained:g} s: longer ones are heard in overlapping windows"
         if trained
         else "",

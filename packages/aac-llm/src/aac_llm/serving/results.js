@@ -11,10 +11,18 @@ function follow(audio) {
   head.hidden = audio.paused;
   head.style.left = `${Math.min(100, (100 * now) / line.dataset.seconds)}%`;
   for (const one of line.querySelectorAll(".event")) {
-    one.classList.toggle("playing", !audio.paused && now >= one.dataset.onset && now < one.dataset.offset);
+    const isPlaying = !audio.paused && now >= one.dataset.onset && now < one.dataset.offset;
+    // A long sound's list is a box to scroll; it follows what is heard.
+    if (isPlaying && !one.classList.contains("playing")) show(one.closest("li"));
+    one.classList.toggle("playing", isPlaying);
   }
   if (audio === player && now >= until) audio.pause();
   if (!audio.paused) requestAnimationFrame(() => follow(audio));
+}
+function show(item) {
+  const list = item.parentElement;
+  const isSeen = item.offsetTop >= list.scrollTop && item.offsetTop + item.offsetHeight <= list.scrollTop + list.clientHeight;
+  if (!isSeen) list.scrollTop = item.offsetTop - list.clientHeight / 2;
 }
 function playFrom(card, onset, offset) {
   const { audio } = partsOf(card);

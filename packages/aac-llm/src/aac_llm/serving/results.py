@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 TEMPLATE = "results.html.jinja"
+LONG_WORDS = 40
+"""Joined captions of more words are a box to scroll, not a wall."""
 
 
 @cache
@@ -71,6 +73,8 @@ def _card(heard: Heard, wanted: Wanted) -> dict[str, Any]:
         "name": one.id,
         "seconds": heard.sound.seconds,
         "caption": one.caption,
+        "is_long": len(one.parts) > 1 and len(one.caption.split()) > LONG_WORDS,
+        "num_windows": len(one.parts),
         "confidence": one.confidence,
         "unfinished": one.unfinished,
         "correction": explain(one) if wanted.correct and is_corrected(one) else None,
