@@ -35,6 +35,18 @@ def wait_for_heading(page: "Page", text: str) -> None:
     playwright_api.expect(heading).to_have_text(text, timeout=WAIT)
 
 
+def press_enter_until(page: "Page", text: str) -> None:
+    """Search by the keyboard; a key that comes while Gradio still sets up its page is lost on a busy machine."""
+    for _ in range(3):
+        page.keyboard.press("Enter")
+        try:
+            page.locator("#results h2", has_text=text).wait_for(timeout=WAIT / 3)
+        except playwright_api.TimeoutError:
+            continue
+        return
+    wait_for_heading(page, text)
+
+
 def test_it_loads_and_fits_its_width(page: "Page") -> None:
     assert page.title() == "Search 5 sounds"
     assert "5 clips in index, 0:50 of sound" in page.inner_text("#about")
@@ -45,8 +57,7 @@ def test_it_loads_and_fits_its_width(page: "Page") -> None:
 def test_a_search_in_two_languages_by_the_keyboard_alone(page: "Page") -> None:
     query_box(page).focus()
     page.keyboard.type("a dog barks")
-    page.keyboard.press("Enter")
-    wait_for_heading(page, "a dog barks [eng_Latn]")
+    press_enter_until(page, "a dog barks [eng_Latn]")
     assert page.locator("#results article").count() == 3
     page.keyboard.press("Control+A")
     page.keyboard.type("un chien aboie")
@@ -101,7 +112,7 @@ def test_a_folder_narrows_the_hits_and_odd_names_stay_text(page: "Page", served:
     box = page.get_by_label("Look in")
     box.click()
     box.fill("day")
-    page.locator("[role=option]").get_by_text("day", exact=True).click()
+    page.locator("[role=option]").filter(has_text=re.compile(r"^\W*day\s*$")).click()
     query_box(page).fill("rain falls")
     page.click("#search")
     wait_for_heading(page, "rain falls [fra_Latn]")
