@@ -36,7 +36,7 @@ def wait_for_heading(page: "Page", text: str) -> None:
 
 
 def press_enter_until(page: "Page", text: str) -> None:
-    """Search by the keyboard; a key that comes while Gradio still sets up its page is lost on a busy machine."""
+    """Search by the keyboard; a key is lost that comes while Gradio still sets up its page."""
     for _ in range(3):
         page.keyboard.press("Enter")
         try:
