@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "correction": MODELS | {"metrics", "correction"},
     "captioning": MODELS | {"metrics", "correction", "captioning"},
     "search": MODELS | {"search"},
-    "doctor": MODELS | {"doctor"},
+    "doctor": MODELS | {"metrics", "search", "doctor"},
     "serving": MODELS | {"metrics", "rewards", "answering", "correction", "captioning", "search", "serving"},
     "translate": MODELS | {"translate"},
 }

@@ -15,13 +15,13 @@ that share a recording are not taken for independent. They hold for all arms of 
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from aac_llm.data.manifest import Clip, read_manifest
+from aac_llm.figures import BLACK, arms_of, in_style, save_figure
 from aac_llm.files import write_atomically, write_json
 from aac_llm.metrics import score_captions
 from aac_llm.metrics.events import event_scores
@@ -32,6 +32,15 @@ from study_data import NUM_FOLDS, held_out_pairs, tagged_classes
 REFERENCE = "recipe"
 REFERENCES = {"whisper-frozen": "encoder-frozen", "sampled-corrected": "sampled"}
 """Arms that are compared with another than the recipe."""
+TITLES = {
+    "whisper-frozen": "Whisper's encoder - CED, both frozen",
+    "encoder-full": "encoder trained whole",
+    "decoder-frozen": "decoder frozen",
+    "bridge-linear": "projection, no Q-Former",
+    "bridge-clip": "Q-Former over the clip",
+    "encoder-frozen": "encoder frozen",
+}
+"""Names of arms in the figure; others have their own."""
 DRAWS = 2000
 LEVEL = 0.95
 POWER = 0.8
@@ -287,33 +296,29 @@ def kinds_table(found: dict[tuple[str, str], Scores]) -> list[str]:
     return lines
 
 
+@in_style()
 def draw(rows: Sequence[Difference], picture: Path) -> None:
     """Draw each arm's difference from the recipe with its interval."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     arms = list(dict.fromkeys(row.arm for row in rows))
-    figure, axis = pyplot.subplots(figsize=(7, 0.6 * len(arms) + 1.3))
+    figure = Figure(figsize=(7, 0.42 * len(arms) + 1.4))
+    axis = figure.subplots()
     for shift, size in enumerate(dict.fromkeys(row.size for row in rows)):
         own = [row for row in rows if row.size == size]
         heights = [arms.index(row.arm) + 0.2 * shift - 0.1 for row in own]
         middle = [row.difference for row in own]
-        arms_of = [[row.difference - row.low for row in own], [row.high - row.difference for row in own]]
+        ends = arms_of(middle, [(row.low, row.high) for row in own])
         label = {"all": "all training clips", "quarter": "a quarter of the recordings"}[size]
-        axis.errorbar(middle, heights, xerr=arms_of, fmt="o" if shift == 0 else "s", capsize=3, label=label)
-    axis.axvline(0, color="black", lw=0.8)
-    axis.set_yticks(range(len(arms)), arms)
-    axis.invert_yaxis()
-    axis.set_xlabel("event F1, arm - reference")
-    axis.grid(axis="x", alpha=0.3)
-    axis.legend()
-    figure.tight_layout()
-    content = io.BytesIO()
-    figure.savefig(content, dpi=120, format="png")
-    pyplot.close(figure)
-    write_atomically(picture, content.getvalue())
+        axis.errorbar(middle, heights, xerr=ends, fmt="os"[shift], label=label)
+    axis.axvline(0, color=BLACK, linewidth=0.9)
+    axis.set_yticks(range(len(arms)), [TITLES.get(arm, arm) for arm in arms])
+    axis.set_ylim(len(arms) - 0.4, -0.6)
+    axis.set_title("Difference in event F1, simultaneous 95 % intervals (0: no difference)")
+    axis.set_xlabel("event F1, right: better than the reference")
+    axis.grid(visible=False, axis="y")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    save_figure(figure, picture)
 
 
 def main() -> None:

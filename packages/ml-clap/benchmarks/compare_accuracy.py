@@ -7,7 +7,8 @@ import argparse
 import json
 from pathlib import Path
 
-from ml_clap.evaluators.figures import plot_heat_map, save_figure
+from ml_clap.evaluators.charts import plot_heat_map
+from ml_clap.figures import save_figure
 
 
 def main() -> None:
@@ -24,7 +25,8 @@ def main() -> None:
         cells = " | ".join(f"{value:.1f}" for value in row)
         print(f"| {name} | {cells} | {sum(row) / len(row):.1f} |")
     if arguments.plot:
-        save_figure(plot_heat_map(values, list(found), languages, "Zero-shot accuracy", "%"), arguments.plot)
+        title = "Zero-shot accuracy by language"
+        save_figure(plot_heat_map(values, list(found), languages, title, "accuracy, %"), arguments.plot)
 
 
 if __name__ == "__main__":

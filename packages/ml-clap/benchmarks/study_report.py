@@ -24,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 from ml_clap.data.languages import LANGUAGES
-from ml_clap.evaluators.figures import plot_bars, plot_heat_map, save_figure
+from ml_clap.evaluators.charts import Series, plot_estimates, plot_heat_map
 from ml_clap.evaluators.results import Estimate
+from ml_clap.figures import save_figure
 from study import ARMS, FOLDS, Data, Run, read_rates, read_study, split
 
 DRAWS = 2000
@@ -189,13 +190,17 @@ def report_esc10(data: Data, out: Path, rates: Mapping[str, float], figures: Pat
     """Print the tables of ESC-10 and draw its figures."""
     judged = judge_esc10(data, out, rates)
     found = print_arms("Accuracy (%), chance 10", judged.outcomes[WAYS[0]], NAMES)
-    title, names = "Zero-shot accuracy, ESC-10", ["English", "English + 10 %"]
-    series = {name: [one.value for one in found[arm]] for name, arm in zip(names, ARMS, strict=True)}
-    errors = {
-        name: [one.interval or (0.0, 0.0) for one in found[arm]]
-        for name, arm in zip(names, ARMS, strict=True)
+    series = {
+        name: Series(
+            values=[one.value for one in found[arm]],
+            intervals=[one.interval for one in found[arm]],
+            chances=[100 / len(labels_of(data))] * len(found[arm]),
+        )
+        for name, arm in zip(("English", "English + 10 %"), ARMS, strict=True)
     }
-    save_figure(plot_bars({title: series}, [*NAMES, "mean"], {title: errors}, "%"), figures / "esc10.png")
+    title = "Zero-shot accuracy on ESC-10 by the captions in training"
+    figure = plot_estimates({title: series}, [*NAMES, "mean"], "accuracy, %")
+    save_figure(figure, figures / "esc10.png")
     print("\nMean of eight languages (%), judged in other ways:\n")
     print("| | english | ten | difference |\n|---|---|---|---|")
     for way, outcomes in judged.outcomes.items():
@@ -231,8 +236,8 @@ def print_classes(data: Data, judged: Judgement, figures: Path) -> None:
         print(f"| {arm}, chosen | " + " | ".join(f"{value:.0f}" for value in share.mean(axis=0)) + " |")
         taken = [f"{labels[int(row.argmax())]} {row.max():.0f} %" for row in others]
         print(f"| {arm}, most taken for | " + " | ".join(taken) + " |")
-    title = "Recognized by class, mean of eight languages"
-    save_figure(plot_heat_map(table, names, labels, title, "%"), figures / "esc10-classes.png")
+    title = "ESC-10: recognized by class, mean of eight languages; guessing has 10 %"
+    save_figure(plot_heat_map(table, names, labels, title, "% recognized"), figures / "esc10-classes.png")
 
 
 # Tux Paint

@@ -11,7 +11,6 @@ narrow. `--pilots` shows the runs on validation, whose seeds also chose the lear
 from __future__ import annotations
 
 import argparse
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ import scipy.stats
 from audio_common.strict_json import read_object
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
+from r1_aqa.figures import BLACK, arms_of, in_style, save_figure
 from r1_aqa.files import write_atomically, write_json
 
 LEVEL, POWER, DRAWS = 0.95, 0.8, 2000
@@ -317,33 +317,29 @@ def write_report(out: Path, *, pilots: bool = False) -> None:
     print("\n".join(lines))
 
 
+@in_style()
 def draw(found: Sequence[Difference], picture: Path) -> None:
     """Draw GRPO's differences from fine-tuning with their intervals."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     shown = [one for one in found if (one.arm, one.reference) in COMPARED]
     rows = list(dict.fromkeys((one.start, one.reference) for one in shown))
-    figure, axis = pyplot.subplots(figsize=(7, 0.5 * len(rows) + 1.3))
+    figure = Figure(figsize=(7, 0.45 * len(rows) + 1.4))
+    axis = figure.subplots()
     for place, column in enumerate(dict.fromkeys(one.split for one in shown)):
         own = [one for one in shown if one.split == column]
         heights = [rows.index((one.start, one.reference)) + 0.15 * place for one in own]
-        bars = [[100 * (one.value - one.low) for one in own], [100 * (one.high - one.value) for one in own]]
         middle = [100 * one.value for one in own]
-        axis.errorbar(middle, heights, xerr=bars, fmt="osD"[place % 3], capsize=3, label=column)
-    axis.axvline(0, color="black", lw=0.8)
+        bars = arms_of(middle, [(100 * one.low, 100 * one.high) for one in own])
+        axis.errorbar(middle, heights, xerr=bars, fmt="osD"[place % 3], label=column)
+    axis.axvline(0, color=BLACK, linewidth=0.9)
     axis.set_yticks(range(len(rows)), [f"{start}: GRPO - {NAMES[reference]}" for start, reference in rows])
-    axis.invert_yaxis()
-    axis.set_xlabel("accuracy, points")
-    axis.grid(axis="x", alpha=0.3)
-    axis.legend()
-    figure.tight_layout()
-    content = io.BytesIO()
-    figure.savefig(content, dpi=120, format="png")
-    pyplot.close(figure)
-    write_atomically(picture, content.getvalue())
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    axis.set_title(f"Difference in accuracy, {100 * LEVEL:.0f} % intervals (0: no difference)")
+    axis.set_xlabel("percentage points, right: GRPO is better")
+    axis.grid(visible=False, axis="y")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    save_figure(figure, picture)
 
 
 def main() -> None:

@@ -14,8 +14,9 @@ from r1_aqa.answering.answer import Answer
 from r1_aqa.cli import main
 from r1_aqa.data.benchmark import load_benchmark
 from r1_aqa.data.questions import Question, write_questions
+from r1_aqa.evaluators.charts import plot_scores
 from r1_aqa.evaluators.predictions import read_predictions
-from r1_aqa.evaluators.report import plot_scores, print_scores
+from r1_aqa.evaluators.report import print_scores
 from r1_aqa.lock import sole_writer
 from r1_aqa.models.audio_llm import load_audio_llm
 from r1_aqa.models.checkpoint import load_adapters, read_adapter_base

@@ -56,6 +56,28 @@ def test_every_verb_names_a_function_and_its_words(verb: cli.Verb) -> None:
     assert set(verb.positional) <= set(verb.settings.__dataclass_fields__)
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("train grpo --num_generations 4", "did you mean --num_rollouts?"),
+        ("train grpo --model x", "did you mean --init_from?"),
+        ("train sft --output_dir x", "did you mean --out?"),
+        ("evaluate mmar --out x --init_from y", "did you mean --model?"),
+        (
+            "evaluate mmau-mini --out x --model a/b",
+            "did you mean mmau-test-mini?; known benchmarks: mmau-test-mini",
+        ),
+        ("evaluate mmar --out x --model small-grpo", "did you mean runs/small-grpo?"),
+        ("evaluate mmar --out x --model runs/small-gpro", "did you mean runs/small-grpo?"),
+    ],
+)
+def test_names_of_elsewhere_and_slips_are_helped(words: str, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "small-grpo").mkdir(parents=True)
+    done = run(*words.split(), folder=tmp_path)
+    assert done.returncode == 2
+    assert hint in done.stderr
+
+
 def test_flags_reach_nested_settings(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(
         "data: {train: [a.jsonl]}\nout: runs/x\ninit_from: m\nlearning_rate: 2e-5\nmodel: {dtype: float32}\n"

@@ -22,6 +22,7 @@ from aac_llm.command_line import (
 )
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig, CorrectionConfig
+from aac_llm.config.doctor import DoctorConfig
 from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.config.fluency import FluencyConfig
 from aac_llm.config.prepare import (
@@ -37,6 +38,7 @@ from aac_llm.config.prepare import (
 )
 from aac_llm.config.quickstart import QuickstartConfig
 from aac_llm.config.reinforce import ReinforceConfig
+from aac_llm.config.serve import ServeConfig
 from aac_llm.config.train import TrainConfig
 from aac_llm.correction.sound_scorer import SoundScorer
 from aac_llm.files import is_stream
@@ -160,6 +162,17 @@ def check_correct(config: CorrectConfig) -> None:
     require_output(config.out)
 
 
+def check_serve(config: ServeConfig) -> None:
+    """Refuse a missing model, token or extra before torch is loaded."""
+    require_module("gradio")
+    require_captioner(config.model)
+    require_model(config.decoder or "")
+    if config.quantization not in (None, "none"):
+        require_module("bitsandbytes")
+    require_file(config.token_file)
+    check_correction(config.correction)
+
+
 def check_fluency(config: FluencyConfig) -> None:
     """Refuse missing captions or an encoder's folder that is not there before torch is loaded."""
     require_file(*config.captions, config.scores)
@@ -173,6 +186,11 @@ def check_correction(config: CorrectionConfig) -> None:
         SoundScorer(config.sound_scorer).check()
     if config.llm is not None and config.endpoint is None:
         require_model(config.llm)
+
+
+def check_doctor(config: DoctorConfig) -> None:
+    """Refuse a place that cannot be written to; what is missing of the rest is what is looked for."""
+    require_output(config.json)
 
 
 def reader(name: str, settings: type, source: str) -> Verb:
@@ -258,12 +276,28 @@ VERBS = (
         example="fluency data/clotho.jsonl --encoder intfloat/multilingual-e5-small --out runs/fluency",
         check=check_fluency,
     ),
+    Verb(
+        name="serve",
+        settings=ServeConfig,
+        function="aac_llm.serving.serve:serve",
+        example="serve --model runs/clotho",
+        check=check_serve,
+    ),
+    Verb(
+        name="doctor",
+        settings=DoctorConfig,
+        function="aac_llm.doctor.doctor:doctor_verb",
+        positional=("paths",),
+        example="doctor runs/clotho data/clotho.jsonl",
+        check=check_doctor,
+        has_model=False,
+    ),
 )
 PROGRAM = Program(
     purpose="Captions from any sound: train a captioner, score it, caption files, correct captions.",
     verbs=VERBS,
     groups={"prepare": "Make a manifest of a data set"},
-    extras={"av": "av", "bitsandbytes": "qlora", "pycocoevalcap": "java"},
+    extras={"av": "av", "bitsandbytes": "qlora", "gradio": "serve", "pycocoevalcap": "java"},
 )
 
 

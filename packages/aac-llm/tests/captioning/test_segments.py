@@ -1,6 +1,8 @@
+import json
+
 import pytest
 from aac_llm.captioning.segments import group_by_sound, merge_equal
-from aac_llm.captioning.subtitles import to_audacity, to_srt, to_vtt
+from aac_llm.captioning.subtitles import to_audacity, to_label_studio, to_srt, to_vtt, write_subtitles
 from aac_llm.data.predictions import Candidate, CaptionPart, Prediction
 from aac_llm.data.timestamps import TimedEvent
 
@@ -75,3 +77,26 @@ def test_the_windows_of_a_long_sound_make_the_cues_where_there_are_no_events():
 
 def test_neighbours_that_differ_by_punctuation_are_merged():
     assert len(merge_equal([part("a", 0, 10, "Rain falls."), part("a", 10, 20, "rain falls")])) == 1
+
+
+def test_label_studio_gets_a_task_with_a_region_for_each_caption(tmp_path):
+    parts = [
+        Prediction("a b.wav", "/data/a b.wav", "rain <falls>", start=0.0, end=6.0),
+        Prediction("a b.wav", "/data/a b.wav", "wind", start=6.0, end=12.5),
+        Prediction("quiet.wav", "quiet.wav", "no sound", start=0.0, end=1.0),
+    ]
+    write_subtitles(parts, tmp_path, "label_studio")
+    (task,) = json.loads((tmp_path / "a b.wav.json").read_text())
+    assert task["data"] == {"audio": "/data/local-files/?d=data/a%20b.wav"}
+    (prediction,) = task["predictions"]
+    regions = {}
+    for item in prediction["result"]:
+        assert item["to_name"] == "audio"
+        regions.setdefault(item["id"], {})[item["type"]] = item
+    assert [
+        (r["labels"]["value"]["start"], r["textarea"]["value"]["end"], r["textarea"]["value"]["text"])
+        for r in regions.values()
+    ] == [(0.0, 6.0, ["rain <falls>"]), (6.0, 12.5, ["wind"])]
+    (silent,) = json.loads((tmp_path / "quiet.wav.json").read_text())
+    assert silent["predictions"][0]["result"] == []
+    assert json.loads(to_label_studio([], "x.wav"))[0]["data"]["audio"].endswith("?d=x.wav")

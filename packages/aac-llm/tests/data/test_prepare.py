@@ -180,6 +180,23 @@ def test_prepared_manifest_keeps_other_columns_and_languages(tmp_path: Path) -> 
     assert written == row
 
 
+def test_prepared_manifest_keeps_times_and_a_wrong_time_is_a_bad_row(tmp_path: Path) -> None:
+    noise(tmp_path / "a.wav", 0)
+    event = {"text": "a dog barks", "onset": 0.25, "offset": 0.5}
+    rows = [
+        {"audio": "a.wav", "caption": "x", "timestamps": [event]},
+        {"audio": "a.wav", "id": "quiet", "caption": "x", "timestamps": []},
+        {"audio": "a.wav", "id": "wrong", "caption": "x", "timestamps": [event | {"offset": 0.1}]},
+    ]
+    source = write_rows(tmp_path / "s.jsonl", rows)
+    report = prepare(PrepareJSONLConfig(source=source, out=tmp_path / "m.jsonl"))
+    written = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
+    assert [row["timestamps"] for row in written] == [[event], []]
+    problem = next(problem for problem in report.problems if problem.kind == "row")
+    assert problem.where == f"{source}:3"
+    assert "timestamps" in problem.message
+
+
 def test_loud_cancelling_and_damaged_sounds_are_reported_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.score import score_captions
 from aac_llm.metrics.statistics import bootstrap_interval
 from aac_llm.models import inference
-from aac_llm.models.card import read_scores
+from aac_llm.models.card_parts import read_scores
 
 PURE = ("bleu", "rouge", "cider", "diversity", "events")
 REFERENCES = {

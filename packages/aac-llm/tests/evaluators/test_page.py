@@ -5,10 +5,13 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from aac_llm.config.evaluate import EvaluateConfig
 from aac_llm.data.timestamps import TimedEvent
+from aac_llm.evaluators.evaluate import page_title
 from aac_llm.evaluators.page import (
     EMBED_BYTES,
     audio_source,
@@ -17,7 +20,7 @@ from aac_llm.evaluators.page import (
     sort_clips,
     write_page,
 )
-from aac_llm.evaluators.report import Evaluation, ScoredClip
+from aac_llm.evaluators.report import Difference, Evaluation, ScoredClip
 from aac_llm.evaluators.score_table import Unavailable
 from aac_llm.evaluators.timeline import draw_timeline
 
@@ -133,6 +136,37 @@ def test_small_sounds_are_embedded_and_large_ones_linked(tmp_path):
     assert first.startswith("data:audio/")
     assert base64.b64decode(first.split(",")[1]) == b"RIFF"
     assert second == "large.wav"
+
+
+def test_the_title_says_whose_captions_of_what_they_are():
+    config = EvaluateConfig(data=Path("data/clotho.jsonl"), model="runs/clotho", split="test")
+    assert page_title(config) == "Captions by runs/clotho of clotho.jsonl (test)"
+    config = EvaluateConfig(data=Path("mine.jsonl"), compare=Path("greedy.jsonl"))
+    assert page_title(config) == "Captions in mine.jsonl, compared with greedy.jsonl"
+
+
+def test_nothing_is_off_a_phones_screen_without_a_cue(tmp_path):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (group dev)")
+    if shutil.which("chromium") is None:
+        pytest.skip("needs Debian's package chromium")
+    long = timed([TimedEvent("a very long name of an event " * 5, 0.0, 1.0)], [TimedEvent("rain", 2.0, 4.0)])
+    wide = make(clip("a" * 90, 0.1), long)
+    wide.comparison["cider_d"] = Difference(0.1, 0.4, (0.2, 0.6), 0.001)
+    write_page(tmp_path / "wide.html", wide)
+    write_page(tmp_path / "narrow.html", make(clip("a", 0.1)))
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.goto((tmp_path / "wide.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.get_by_text("scroll it sideways").is_visible()
+        page.get_by_role("region", name="scores").focus()
+        page.set_viewport_size({"width": 1280, "height": 800})
+        assert not page.get_by_text("scroll it sideways").is_visible()
+        page.set_viewport_size({"width": 390, "height": 800})
+        page.goto((tmp_path / "narrow.html").as_uri())
+        assert not page.get_by_text("scroll it sideways").is_visible()
+        browser.close()
 
 
 def test_a_clip_without_sound_has_no_player(tmp_path):

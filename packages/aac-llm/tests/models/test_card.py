@@ -7,19 +7,12 @@ import pytest
 from aac_llm.config.model import ModelConfig
 from aac_llm.data.manifest import Clip
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.models.card import (
-    CARD_FILE,
-    Score,
-    Training,
-    add_scores,
-    licence_of,
-    make_card,
-    read_scores,
-    summarize_data,
-)
+from aac_llm.models.card import add_scores, make_card, summarize_data
+from aac_llm.models.card_parts import Score, Training, read_scores
+from aac_llm.models.licence import CARD_FILE
 from huggingface_hub import ModelCard
 
-SCORE = Score(metric="cider_d", value=0.5, low=0.4, high=0.6, data="d.jsonl", split="test", num_clips=9)
+SCORE = Score(metric="cider_d", value=0.5, low=0.4, high=0.6, data="d.jsonl", split="test", count=9)
 
 
 def training() -> Training:
@@ -39,13 +32,16 @@ def test_the_card_names_data_licences_command_parts_and_scores() -> None:
         "aac-llm train --config c.json",
         "12 updates, seed 3",
         "| cider_d | 0.500 | 0.400 to 0.600 | 9 of d.jsonl test |",
-        "| language model | meta-llama/Llama-2-7b-hf | adapters of rank 8 | llama2 |",
-        "| encoder | CED of width 768, mispeech/ced-base | adapters of rank 8 | apache-2.0 |",
+        "| language model | meta-llama/Llama-2-7b-hf | adapters of rank 8 | llama2 (Meta's licence) |",
+        "| encoder | CED of width 768, mispeech/ced-base | adapters of rank 8 | Apache-2.0 (CED) |",
     ):
         assert part in text
     head = ModelCard(text).data
     assert head.base_model == ["meta-llama/Llama-2-7b-hf", "mispeech/ced-base"]
     assert head.library_name == "aac-llm"
+    assert head.license == "llama2"
+    further = ModelCard(make_card(config, base="us/captioner@v1")).data
+    assert further.base_model[0] == "us/captioner"
     assert head.eval_results[0].metric_value == 0.5
 
 
@@ -61,6 +57,9 @@ def test_scores_are_added_and_replace_those_of_the_same_clips(tmp_path: Path) ->
     assert "aac-llm train --config c.json" in text
     add_scores(tmp_path, [replace(SCORE, value=0.75), other])
     assert (tmp_path / CARD_FILE).read_text() == text
+    elsewhere = replace(SCORE, data="another set.jsonl")
+    add_scores(tmp_path, [elsewhere])
+    assert set(read_scores(tmp_path)) == {replace(SCORE, value=0.75), other, elsewhere}
 
 
 def test_a_folder_without_a_card_is_told(tmp_path: Path) -> None:
@@ -73,18 +72,6 @@ def test_a_saved_model_has_a_card_and_keeps_it(tiny_model: CaptionModel, tmp_pat
     add_scores(tmp_path / "one", [SCORE])
     CaptionModel.from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
     assert read_scores(tmp_path / "two") == [SCORE]
-
-
-def test_the_licence_of_weights_in_a_folder_is_that_of_its_card(tmp_path: Path) -> None:
-    assert licence_of(str(tmp_path)) == "unknown"
-    (tmp_path / CARD_FILE).write_text("---\nlicense: mit\n---\n# x\n")
-    assert licence_of(str(tmp_path)) == "mit"
-
-
-@pytest.mark.parametrize("text", ["# no head", "---\n: [\n---\n", "---\n- a\n---\n"])
-def test_a_card_without_a_head_has_no_licence(tmp_path: Path, text: str) -> None:
-    (tmp_path / CARD_FILE).write_text(text)
-    assert licence_of(str(tmp_path)) == "unknown"
 
 
 def test_a_damaged_head_is_refused_by_its_file(tmp_path: Path) -> None:

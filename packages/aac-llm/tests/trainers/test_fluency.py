@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,15 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from aac_llm import cli
 from aac_llm.config.fluency import FluencyConfig
 from aac_llm.metrics.fluency import FluencyDetector
 from aac_llm.metrics.fluency_errors import KINDS
 from aac_llm.metrics.fluency_folder import is_detector, threshold_of
+from aac_llm.models.card_parts import read_scores
 from aac_llm.trainers import fluency_trainer
 from aac_llm.trainers.fluency import fluency, train_fluency
 from aac_llm.trainers.fluency_examples import Example, broken_captions, draw_examples, split_clips
 from aac_llm.trainers.fluency_trainer import detection_loss, targets
 from audio_common.strict_json import read_records
+from hub_kit import page_faults
 
 SOURCES = ("dog barks", "man speaks", "bell rings", "car passes by", "bird sings", "door creaks")
 CLIPS = [
@@ -122,6 +126,13 @@ def test_the_folder_is_a_detector_that_scores_as_the_trained_one(
     assert detector.standard == train_fluency(config).standard
     assert detector.threshold == 0.5
     assert ((detector.fault_score(texts) >= 0) & (detector.fault_score(texts) <= 1)).all()
+    assert page_faults(config.out) == []
+    found = {score.metric: score for score in read_scores(config.out)}
+    assert set(found) >= {"found_wrong_order", "false_alarms"}
+    assert all(score.low <= score.value <= score.high for score in found.values())  # type: ignore[operator]
+    card = (config.out / "README.md").read_text()
+    command = shlex.split(next(line for line in card.splitlines() if line.startswith("aac-llm fluency")))
+    assert cli.read(command[1:]) == replace(config, out=Path("AGAIN"))
 
 
 def test_a_finished_training_is_not_repeated_and_other_settings_are_refused(config: FluencyConfig) -> None:

@@ -18,7 +18,7 @@ from aac_llm.data.dataset import CaptionDataset
 from aac_llm.data.manifest import Clip, ManifestError, write_manifest
 from aac_llm.data.timestamps import TimedEvent
 from aac_llm.models.captioner_model import CaptionModel
-from aac_llm.models.card import CARD_FILE, read_scores
+from aac_llm.models.card_parts import CARD_FILE, read_scores
 from aac_llm.trainers.run_folder import find_checkpoint
 from aac_llm.trainers.train import read_clips, train, training_arguments
 from aac_llm.trainers.trainer import CaptionTrainer
@@ -74,12 +74,12 @@ def test_the_card_says_what_made_the_model_and_its_command_trains_it_again(
     result = train(replace(config, max_steps=3))
     card = (config.out / "best" / CARD_FILE).read_text()
     num_clips = len(read_clips([scene_manifest], ["train"], "eng_Latn"))
-    assert f"| training | {scene_manifest} | {num_clips} |" in card
+    assert f"| training | {scene_manifest.name} | {num_clips} |" in card
     assert "3 updates, seed 20" in card
     scores = {score.metric: score for score in read_scores(config.out / "best")}
     assert set(scores) == {"loss", "cider_d", "unfinished"}
     assert scores["cider_d"].value == result.scores["cider_d"]
-    assert (scores["cider_d"].low, scores["cider_d"].num_clips) == (result.scores["cider_d_low"], 4)
+    assert (scores["cider_d"].low, scores["cider_d"].count) == (result.scores["cider_d_low"], 4)
     assert read_scores(config.out / "last") == []
     command = shlex.split(next(line for line in card.splitlines() if line.startswith("aac-llm train")))
     assert command[-2:] == ["--out", "AGAIN"]

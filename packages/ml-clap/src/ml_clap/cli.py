@@ -23,6 +23,7 @@ from ml_clap.command_line import (
 from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.distill import DistillConfig, ExportConfig, ProjectConfig
+from ml_clap.config.doctor import DoctorConfig
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.index import IndexConfig
@@ -270,6 +271,11 @@ def check_gate(config: GateConfig) -> None:
     require_output(config.out, config.plot)
 
 
+def check_doctor(config: DoctorConfig) -> None:
+    """Refuse a place that cannot be written to; what is missing of the rest is what is looked for."""
+    require_output(config.json)
+
+
 def reader(name: str, settings: type, source: str, out: str) -> Verb:
     """Return the verb that reads a kind of data set."""
     return Verb(
@@ -429,6 +435,15 @@ VERBS = (
         positional=("data",),
         example="calibrate data/clotho/manifest.jsonl --model runs/clotho --split validation",
         check=check_calibrate,
+    ),
+    Verb(
+        name="doctor",
+        settings=DoctorConfig,
+        function="ml_clap.doctor.doctor:doctor_verb",
+        positional=("paths",),
+        example="doctor runs/clotho index data/clotho/manifest.jsonl",
+        check=check_doctor,
+        has_model=False,
     ),
 )
 PROGRAM = Program(

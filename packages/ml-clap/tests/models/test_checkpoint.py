@@ -4,15 +4,14 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import pytest
 import torch
 from audio_common.ced import CED
 from audio_common.config import CEDConfig
+from hub_kit import page_faults
 from ml_clap.config.model import ModelConfig
 from ml_clap.data.languages import SONAR_LANGUAGES
 from ml_clap.models.checkpoint import check_fit, convert_published, published_config, read_published
@@ -332,25 +331,13 @@ def test_a_damaged_folder_names_what_is_missing(model: MLCLAP, tmp_path: Path) -
         MLCLAP.from_pretrained(tmp_path)
 
 
-def test_what_is_pushed_to_the_hub_is_what_is_pulled(
-    model: MLCLAP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The hub alone is replaced, by a folder; what is written and read is real.
-    import shutil
-
-    def upload_folder(*, repo_id: str, folder_path: str, commit_message: str) -> str:
-        shutil.copytree(folder_path, tmp_path / repo_id)
-        return f"https://hub/{repo_id}/commit/1"
-
-    made = []
-    api = SimpleNamespace(
-        create_repo=lambda repo_id, **kw: made.append((repo_id, kw)), upload_folder=upload_folder
-    )
-    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: api)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo_id, **kw: str(tmp_path / repo_id))
-    assert model.push_to_hub("us/small", private=True) == "https://hub/us/small/commit/1"
-    assert made == [("us/small", {"private": True, "exist_ok": True})]
-    assert torch.equal(embed(MLCLAP.from_pretrained("us/small")), embed(model))
+def test_a_model_that_nobody_trained_here_has_a_card_and_keeps_it(model: MLCLAP, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "one")
+    assert page_faults(tmp_path / "one") == []
+    card = tmp_path / "one" / "README.md"
+    card.write_text(card.read_text().replace("# Sounds and texts", "# My sounds and texts"))
+    MLCLAP.from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
+    assert (tmp_path / "two" / "README.md").read_text() == card.read_text()
 
 
 def test_small_sizes_of_sonar_are_told_from_the_weights() -> None:

@@ -111,7 +111,7 @@ def test_what_the_model_says_of_itself(model: CLAP, folder: Path) -> None:
     assert model.licence == "unknown"
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# CLAP\n")
     again = CLAP.from_pretrained(folder)
-    assert again.licence == "apache-2.0 (its model card)"
+    assert again.licence == "apache-2.0 (its card)"
     assert again.fingerprint() == model.fingerprint()
     again.features.padding = "pad"
     assert again.fingerprint() != model.fingerprint()

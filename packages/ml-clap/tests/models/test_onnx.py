@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from audio_common.config import CEDConfig
+from hub_kit import page_faults
 from ml_clap import cli
 from ml_clap.config.distill import ExportConfig
 from ml_clap.config.model import ModelConfig
@@ -69,6 +70,8 @@ def test_the_students_too(folder: Path) -> None:
     )
     assert onnx_tower.settings.fingerprint == torch_tower.settings.fingerprint
     assert onnx_tower.find_cut(["dog " * 500])[0].num_dropped == torch_tower.find_cut(["dog " * 500])[0][1]
+    for name in ("student", "student-onnx", "model-onnx"):
+        assert page_faults(folder / name) == []
 
 
 @pytest.mark.parametrize("clips", [1, 3])

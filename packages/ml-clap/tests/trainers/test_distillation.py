@@ -1,6 +1,7 @@
 """`ml-clap distill`: the student comes near its teacher, and a run that is stopped loses nothing."""
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from hub_kit import page_faults
+from ml_clap import cli
 from ml_clap.config.distill import DistillConfig
 from ml_clap.data.texts import Text
 from ml_clap.lock import BusyError, sole_writer
+from ml_clap.models.card_parts import read_scores
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.models.tower import open_tower
 from ml_clap.trainers import distillation as module
@@ -64,7 +68,7 @@ def whole(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def contents(out: Path) -> dict[str, bytes]:
     """Return the files of a run but for what names its own folder."""
-    skipped = ("config.json", "finished.json", "training_state.pt")
+    skipped = ("config.json", "finished.json", "training_state.pt", "README.md")
     files = {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))
@@ -89,6 +93,12 @@ def test_the_student_comes_near_its_teacher(
     tower = open_tower(config.out)
     assert tower.settings.fingerprint.startswith("encoder:")
     assert tower.settings.scores == done["scores"]
+    assert page_faults(config.out / "best") == page_faults(config.out / "last") == []
+    stated = {score.split: score.value for score in read_scores(config.out / "best")}
+    assert stated == done["scores"]
+    card = (config.out / "best" / "README.md").read_text()
+    command = shlex.split(next(line for line in card.splitlines() if line.startswith("ml-clap distill")))
+    assert cli.read(command[1:]) == replace(config, out=Path("AGAIN"))
 
 
 class Stop(BaseException):

@@ -1,6 +1,7 @@
 """`ml-clap project`: the map is the exact one, and what does not belong together is refused."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from audio_common.config import CEDConfig
+from hub_kit import page_faults
+from ml_clap import cli
 from ml_clap.config.distill import ProjectConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.data.texts import Text
@@ -84,7 +87,12 @@ def test_the_projection_answers_in_the_models_space(
     cosines = (tower.encode(texts) * model.encode_text(texts).numpy()).sum(axis=1)
     assert np.all(cosines > 0.8)
     # The encoder stays where it is: a few thousand numbers are all that is written.
-    assert sum(path.stat().st_size for path in config.out.rglob("*") if path.is_file()) < 5000
+    written = [path for path in config.out.rglob("*") if path.is_file() and path.name != "README.md"]
+    assert sum(path.stat().st_size for path in written) < 5000
+    assert page_faults(config.out) == []
+    card = (config.out / "README.md").read_text()
+    command = shlex.split(next(line for line in card.splitlines() if line.startswith("ml-clap project")))
+    assert cli.read(command[1:]) == replace(config, out=Path("AGAIN"))
 
 
 def test_another_encoder_in_its_place_is_refused(folder: Path, config: ProjectConfig, tmp_path: Path) -> None:

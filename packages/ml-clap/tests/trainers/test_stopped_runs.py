@@ -67,7 +67,7 @@ def stop_at(patch: pytest.MonkeyPatch, name: str, *, after: bool, step: int | No
 
 def contents(out: Path) -> dict[str, bytes]:
     """Return the files of a run but for the curves and what names its own folder."""
-    skipped = ("curves.png", "config.json", "finished.json", "training_state.pt")
+    skipped = ("curves.png", "config.json", "README.md", "finished.json", "training_state.pt")
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))

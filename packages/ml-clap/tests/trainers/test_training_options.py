@@ -1,5 +1,6 @@
 """Each way to train goes the whole way: it trains, is stopped and continued, saved and loaded."""
 
+import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -126,8 +127,8 @@ def test_a_model_saved_with_or_without_its_base_is_the_trained_one(
         assert not any("lora" in each for each in loaded.state_dict())
     weights = load_file(tmp_path / "part" / "model.safetensors")
     saved = {name.split(".")[0] for name in weights} - {"audio_encoder", "audio_proj", "text_proj"}
-    kind = "text_adapter" if "text_lora_rank" in settings else "text_encoder"
-    assert saved == {kind, "log_temperature"}
+    assert saved == {"log_temperature"} | ({"text_encoder"} if "text_layers" in settings else set())
+    assert (tmp_path / "part" / "text_adapter").is_dir() == ("text_lora_rank" in settings)
     assert not any("embed_tokens" in name for name in weights)
     # Merged, its weights are no longer those of the named source: it is saved whole.
     loaded.save_pretrained(tmp_path / "again", save_frozen=False)
@@ -140,12 +141,46 @@ def test_adapters_that_do_not_fit_the_base_are_refused(config: TrainConfig, tmp_
 
     model = trained_part(replace(config, model=replace(config.model, text_lora_rank=2)))
     model.save_pretrained(tmp_path / "part", save_frozen=False)
-    path = tmp_path / "part" / "model.safetensors"
-    weights = load_file(path)
-    del weights["text_adapter.layers.0.fc1.lora_B"]
-    save_file(weights, path)
+    folder = tmp_path / "part" / "text_adapter"
+    weights = load_file(folder / "adapter_model.safetensors")
+    whole = dict(weights)
+    del weights["base_model.model.layers.0.fc1.lora_B.weight"]
+    save_file(weights, folder / "adapter_model.safetensors")
     with pytest.raises(ValueError, match=r"the adapter of text_encoder\.layers\.0\.fc1 does not fit"):
         MLCLAP.from_pretrained(tmp_path / "part")
+    save_file(whole, folder / "adapter_model.safetensors")
+    settings = (folder / "adapter_config.json").read_text()
+    (folder / "adapter_config.json").write_text(settings.replace('"lora_alpha": 4', '"lora_alpha": 8'))
+    with pytest.raises(ValueError, match=r"lora_alpha is 8, expected 4"):
+        MLCLAP.from_pretrained(tmp_path / "part")
+
+
+@NEEDS_PEFT
+def test_plain_peft_puts_the_adapters_on_their_base(config: TrainConfig, tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    model = trained_part(replace(config, model=replace(config.model, text_lora_rank=2)))
+    model.save_pretrained(tmp_path, save_frozen=False)
+    base: Any = load_text_encoder(config.model.text_encoder)
+    tokens = base.tokenizer(["a dog barks"], ["eng_Latn"])
+    base.encoder = PeftModel.from_pretrained(base.encoder, str(tmp_path / "text_adapter")).merge_and_unload()
+    expected = MLCLAP.from_pretrained(tmp_path).text_encoder(tokens.ids, tokens.mask)
+    torch.testing.assert_close(base(tokens.ids, tokens.mask), expected, atol=1e-6, rtol=0)
+
+
+@NEEDS_PEFT
+def test_adapters_of_an_earlier_version_are_read(config: TrainConfig, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    model = trained_part(replace(config, model=replace(config.model, text_lora_rank=2)))
+    model.save_pretrained(tmp_path, save_frozen=False)
+    names = ("base_model.model.", "text_adapter."), (".weight", "")
+    adapters = load_file(tmp_path / "text_adapter" / "adapter_model.safetensors")
+    old = {name.replace(*names[0]).removesuffix(names[1][0]): value for name, value in adapters.items()}
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file(weights | old, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    shutil.rmtree(tmp_path / "text_adapter")
+    assert MLCLAP.from_pretrained(tmp_path).fingerprint() == model.fingerprint()
 
 
 def test_without_peft_the_extra_is_named(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

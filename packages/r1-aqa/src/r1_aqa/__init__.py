@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from r1_aqa.data.sounds import SoundTooLongError
     from r1_aqa.lock import BusyError
     from r1_aqa.models.heard import DeafModelError
+    from r1_aqa.models.upload import push_to_hub
     from r1_aqa.trainers.finite import TrainingError
     from r1_aqa.trainers.train import train_grpo, train_sft
 
@@ -40,6 +41,7 @@ _HOMES = {
     "r1_aqa.data.sounds": ("SoundTooLongError",),
     "r1_aqa.lock": ("BusyError",),
     "r1_aqa.models.heard": ("DeafModelError",),
+    "r1_aqa.models.upload": ("push_to_hub",),
     "r1_aqa.trainers.finite": ("TrainingError",),
     "r1_aqa.trainers.train": ("train_grpo", "train_sft"),
     "audio_common": ("AudioError",),
@@ -63,6 +65,7 @@ __all__ = [
     "SoundTooLongError",
     "TrainingError",
     "ValidationConfig",
+    "push_to_hub",
     "read_questions",
     "train_grpo",
     "train_sft",

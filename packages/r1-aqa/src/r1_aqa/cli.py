@@ -20,6 +20,7 @@ from r1_aqa.command_line import (
     require_module,
 )
 from r1_aqa.config.answer import AnswerConfig
+from r1_aqa.config.doctor import DoctorConfig
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.merge import MergeConfig
 from r1_aqa.config.prepare import (
@@ -31,6 +32,7 @@ from r1_aqa.config.prepare import (
 from r1_aqa.config.quickstart import QuickstartConfig
 from r1_aqa.config.rollouts import RolloutsConfig
 from r1_aqa.config.score import ScoreConfig
+from r1_aqa.config.serve import ServeConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.hub import HUB, is_known
 from r1_aqa.files import is_stream
@@ -61,7 +63,10 @@ def require_questions(*sources: str | Path) -> None:
         try:
             require_file(Path(source))
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{error}; known benchmarks: {', '.join(HUB)}") from error
+            from r1_aqa.command_line.options import nearest
+
+            hint = "" if "did you mean" in str(error) else nearest(str(source), HUB)
+            raise FileNotFoundError(f"{error}{hint}; known benchmarks: {', '.join(HUB)}") from error
 
 
 def require_output(*paths: Path | None, is_folder: bool = False) -> None:
@@ -174,6 +179,13 @@ def check_answer(config: AnswerConfig) -> None:
     require_output(config.json)
 
 
+def check_serve(config: ServeConfig) -> None:
+    """Refuse a missing model, token file or extra before torch is loaded."""
+    require_module("gradio")
+    require_file(config.token_file)
+    require_audio_llm(config.model)
+
+
 def check_rollouts(config: RolloutsConfig) -> None:
     """Refuse a run without rollouts."""
     require_folder(config.run)
@@ -185,6 +197,11 @@ def check_merge(config: MergeConfig) -> None:
     """Refuse what is surely no adapters' folder, and a place that cannot be written to."""
     require_audio_llm(str(config.source))
     require_output(config.out, is_folder=True)
+
+
+def check_doctor(config: DoctorConfig) -> None:
+    """Refuse a place that cannot be written to; what is missing of the rest is what is looked for."""
+    require_output(config.json)
 
 
 VERBS = (
@@ -279,6 +296,14 @@ VERBS = (
         check=check_answer,
     ),
     Verb(
+        name="serve",
+        settings=ServeConfig,
+        function="r1_aqa.serving.serve:serve",
+        interrupted="All uploads are deleted.",
+        example="serve --model runs/small-grpo",
+        check=check_serve,
+    ),
+    Verb(
         name="rollouts",
         settings=RolloutsConfig,
         function="r1_aqa.trainers.rollout_page:show_rollouts",
@@ -295,12 +320,21 @@ VERBS = (
         example="merge runs/small-grpo --out runs/small-merged",
         check=check_merge,
     ),
+    Verb(
+        name="doctor",
+        settings=DoctorConfig,
+        function="r1_aqa.doctor.doctor:doctor_verb",
+        positional=("paths",),
+        example="doctor runs/small-grpo data/mine.jsonl",
+        check=check_doctor,
+        has_model=False,
+    ),
 )
 PROGRAM = Program(
     purpose="Audio question answering: train audio LLMs by reinforcement, evaluate them, ask them.",
     verbs=VERBS,
     groups={"train": "Train an audio LLM", "prepare": "Make a file of questions from a data set"},
-    extras={"av": "av", "bitsandbytes": "qlora", "math_verify": "reference"},
+    extras={"av": "av", "bitsandbytes": "qlora", "gradio": "serve", "math_verify": "reference"},
 )
 
 

@@ -142,6 +142,7 @@ def synthesize(folder: Path, seeds: Sequence[int]) -> list[Question]:
                 choices=tuple(words.get(choice, choice) for choice in asked.choices),
                 answer=words.get(asked.choices[asked.answer], asked.choices[asked.answer]),
                 dataset="scenes",
+                task=asked.kind,
             )
             for number, asked in enumerate(questions(scene, seed))
         ]
@@ -223,7 +224,8 @@ def accuracy(config: QuickstartConfig, model: Path, name: str, file: Path, *, si
 
 def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Path]) -> QuickstartResult:
     """Write the scores, the curves of both trainings and the page of rollouts, and print the results."""
-    from r1_aqa.trainers.curves import write_curves
+    from r1_aqa.evaluators.scores import chance
+    from r1_aqa.trainers.curves import ROLLED_OUT, write_curves
     from r1_aqa.trainers.rollout_page import show_rollouts
 
     last = scores["grpo"]
@@ -236,7 +238,9 @@ def report(config: QuickstartConfig, scores: dict[str, dict], files: Sequence[Pa
     )
     write_json(config.out / "result.json", asdict(result) | {"scores": scores})
     write_curves(
-        {name: config.out / name / "log.jsonl" for name in ("sft", "grpo")}, config.out / "curves.png"
+        {name: config.out / name / "log.jsonl" for name in ("sft", "grpo")},
+        config.out / "curves.png",
+        chances={ROLLED_OUT: chance(read_questions(files[1]))},
     )
     page = RolloutsConfig(run=config.out / "grpo", out=config.out / "rollouts.html", data=(files[1],))
     show_rollouts(page)

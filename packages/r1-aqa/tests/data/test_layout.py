@@ -296,7 +296,7 @@ def test_sounds_given_by_their_folder_are_not_downloaded(asked: list, tmp_path: 
         (tmp_path / f"BV1_00-00-0{number}.wav").write_bytes(sound(number))
     found = load_benchmark("mmar", tmp_path)
     assert all(question.audio.parent == tmp_path for question in found.questions)
-    assert [patterns for _, patterns in asked] == [["MMAR-meta.json", "MMAR-meta.jsonl"]]
+    assert [patterns for _, patterns in asked] == [["MMAR-meta.json", "MMAR-meta.jsonl", "README.md"]]
 
 
 def test_an_archive_may_have_folders_of_its_own(tmp_path: Path) -> None:

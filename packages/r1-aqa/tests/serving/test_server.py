@@ -2,6 +2,9 @@
 
 import asyncio
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from r1_aqa.serving.request import Form  # noqa: E402
 from r1_aqa.serving.server import Server  # noqa: E402
 from r1_aqa.serving.uploads import plain_name  # noqa: E402
 from r1_aqa.serving.work import BusyError, Work  # noqa: E402
-from serving_kit import running  # noqa: E402
+from serving_kit import running, wait_until  # noqa: E402
 
 TOKEN = "a long password"
 FORM = {"content-type": "multipart/form-data; boundary=x"}
@@ -186,3 +189,35 @@ def test_a_taken_port_is_said(served: tuple[str, Server]) -> None:
 )
 def test_a_senders_name_leads_nowhere(sent: str, plain: str) -> None:
     assert plain_name(sent) == plain
+
+
+PROGRAM = """
+import gradio
+from r1_aqa.config.server import ServerConfig
+from r1_aqa.serving.server import Server
+server = Server(ServerConfig(port=0))
+print(server.uploads.folder, flush=True)
+with gradio.Blocks() as page:
+    pass
+server.run(page)
+"""
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(url + "api/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_told_to_end_leaves_no_upload(number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        url = process.stdout.readline().split()[2]
+        wait_until(lambda: is_up(url), "the server to answer")
+        assert folder.is_dir()
+        process.send_signal(number)
+        assert process.wait(60) != 0
+    assert not folder.exists()

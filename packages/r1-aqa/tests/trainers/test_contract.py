@@ -99,15 +99,20 @@ def test_no_pickle_is_in_a_models_folder(undisturbed: dict) -> None:
     assert [row["step"] for row in undisturbed["log"] if "loss" in row] == [1, 2, 3]
 
 
-def kill_in_validation(patch: pytest.MonkeyPatch) -> None:
-    count, before = iter(range(9)), Validation._count_right
+def verdicts(validation: Validation, right: int) -> list[bool]:
+    """Return verdicts of which so many are right."""
+    return [row < right for row in range(len(validation.questions))]
 
-    def counted(self: Validation) -> tuple[int, int]:
+
+def kill_in_validation(patch: pytest.MonkeyPatch) -> None:
+    count, before = iter(range(9)), Validation._judge
+
+    def counted(self: Validation) -> tuple[list[bool], int]:
         if next(count) == 1:
             raise Killed
         return before(self)
 
-    patch.setattr(Validation, "_count_right", counted)
+    patch.setattr(Validation, "_judge", counted)
 
 
 def kill_in_best(patch: pytest.MonkeyPatch) -> None:
@@ -160,7 +165,7 @@ def test_a_killed_training_ends_as_one_that_was_not(
     with monkeypatch.context() as patch:
         rising = iter(range(1, 99))
         if kill is kill_in_best:
-            patch.setattr(Validation, "_count_right", lambda self: (next(rising), 0))
+            patch.setattr(Validation, "_judge", lambda self: (verdicts(self, next(rising)), 0))
         kill(patch)
         with pytest.raises(Killed):
             train_sft(config)
@@ -176,10 +181,10 @@ def test_a_better_model_of_a_later_update_stays_the_best(
 ) -> None:
     right = {0: 0, 2: 2, 3: 1}
 
-    def counted(self: Validation) -> tuple[int, int]:
-        return right[self.trainer.state.global_step], 0
+    def counted(self: Validation) -> tuple[list[bool], int]:
+        return verdicts(self, right[self.trainer.state.global_step]), 0
 
-    monkeypatch.setattr(Validation, "_count_right", counted)
+    monkeypatch.setattr(Validation, "_judge", counted)
     train_sft(SFTTrainConfig(**settings(tmp_path / "whole")))
     with monkeypatch.context() as patch:
         # Killed between the best model of update 2 and its checkpoint.

@@ -19,6 +19,7 @@ from aac_llm.data.predictions import NO_SOUND, Prediction, unfinished_note
 from aac_llm.data.sounds import find_sounds, name_bad
 from aac_llm.files import is_stream
 from aac_llm.lock import hold_outputs
+from aac_llm.models.licence import licence_of_weights, say_licence_of_weights
 from aac_llm.models.run_folder import resolve_model
 from aac_llm.models.silence import SILENCE_DBFS
 from aac_llm.output import printable
@@ -194,6 +195,7 @@ def load_similarity(config: CaptionConfig) -> Similarity | None:
         from aac_llm.captioning.rerank import sentence_similarity
         from aac_llm.metrics.sentence import SentenceEncoder
 
+        say_licence_of_weights(config.sentence_encoder, licence_of_weights(config.sentence_encoder))
         return sentence_similarity(SentenceEncoder.from_pretrained(config.sentence_encoder))
     return None
 

@@ -1,20 +1,24 @@
-"""Captions with times for players and editors: SubRip, WebVTT, Audacity's labels; a file for each sound."""
+"""Captions with times for other programs, a file for each sound: SubRip, WebVTT, Audacity, Label Studio."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
 
 from aac_llm.captioning.segments import group_by_sound
 from aac_llm.data.predictions import NO_SOUND, Prediction
-from aac_llm.files import TEMPORARY, write_atomically
+from aac_llm.files import TEMPORARY, to_json, write_atomically
 from aac_llm.models.long_sound import merge_events
 
-SubtitleKind: TypeAlias = Literal["srt", "vtt", "audacity"]
-ENDINGS: dict[SubtitleKind, str] = {"srt": "srt", "vtt": "vtt", "audacity": "txt"}
+SubtitleKind: TypeAlias = Literal["srt", "vtt", "audacity", "label_studio"]
+ENDINGS: dict[SubtitleKind, str] = {"srt": "srt", "vtt": "vtt", "audacity": "txt", "label_studio": "json"}
+LABEL = "event"
+"""What Label Studio's regions are labelled; their text is the caption."""
 MAX_NAME_BYTES = 200
 """Of a name in a path; file systems take 255, and endings are added."""
 
@@ -40,7 +44,11 @@ def write_subtitles(predictions: Sequence[Prediction], folder: Path, kind: Subti
     for parts in group_by_sound(predictions):
         # A captioner that was asked for events may have heard none: that is an empty file.
         timed = [part for part in parts if part.timestamps or part.parts or part.start is not None]
-        write_atomically(folder / f"{safe_name(parts[0].id)}.{ENDINGS[kind]}", writers[kind](timed))
+        path = folder / f"{safe_name(parts[0].id)}.{ENDINGS[kind]}"
+        if kind == "label_studio":
+            write_atomically(path, to_label_studio(timed, parts[0].audio or parts[0].id))
+        else:
+            write_atomically(path, writers[kind](timed))
 
 
 def cues(predictions: Sequence[Prediction]) -> list[Cue]:
@@ -91,6 +99,31 @@ def to_audacity(predictions: Sequence[Prediction]) -> str:
     '0.000000\\t61.500000\\train\\n'
     """
     return "".join(f"{cue.start:.6f}\t{cue.end:.6f}\t{cue.text}\n" for cue in cues(predictions))
+
+
+def to_label_studio(predictions: Sequence[Prediction], audio: str) -> str:
+    """Return the parts of one sound as a JSON list of one task of Label Studio, a region a caption.
+
+    The names of its labelling interface are in docs/interoperability.md; the form of a task is that of
+    https://labelstud.io/guide/predictions.
+
+    Args:
+        predictions: the parts.
+        audio: path of the sound, which Label Studio serves below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT.
+    """
+    regions = []
+    for number, cue in enumerate(cues(predictions)):
+        span: dict[str, Any] = {"start": cue.start, "end": cue.end, "channel": 0}
+        place = {"id": f"region-{number}", "to_name": "audio"}
+        regions += [
+            place | {"from_name": "labels", "type": "labels", "value": span | {"labels": [LABEL]}},
+            place | {"from_name": "caption", "type": "textarea", "value": span | {"text": [cue.text]}},
+        ]
+    task = {
+        "data": {"audio": f"/data/local-files/?d={quote(os.fsencode(audio.lstrip('/')))}"},
+        "predictions": [{"model_version": "aac-llm", "result": regions}],
+    }
+    return to_json([task], indent=1).decode() + "\n"
 
 
 def safe_name(id: str) -> str:

@@ -50,7 +50,7 @@ SWITCHES = {
     **{f"--{name}": name for name in ("version", "traceback", "print_config")},
 }
 """Flags of every verb, accepted anywhere before `--`."""
-COMMON = """\
+COMMON = f"""\
 for every verb:
   --config NAME|FILE        A shipped recipe, or a YAML file of settings; flags override it.
   --print_config            Print all settings as such a file, with comments, and stop.
@@ -58,7 +58,10 @@ for every verb:
   -v, --verbose             Say more, to find a fault.
   --traceback               Print the full trace of an error.
   --version                 Print the version and stop.
+  --print_completion SHELL  Print a script for tab completion (bash, zsh, tcsh) and stop, as in
+                            eval "$({NAME} --print_completion bash)"
   -h, --help                Print this help and stop."""
+COMPLETION = "--print_completion"
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,8 @@ class Program:
         elif not words:
             print(self._help([]), end="", file=sys.stderr)
             return 2
+        elif words[0].partition("=")[0] == COMPLETION:
+            print(self._completion(words))
         elif "print_config" in switches:
             verb, rest = self._find(words)
             print(verb.options.config_text(verb.options.read(rest)), end="")
@@ -181,6 +186,13 @@ class Program:
         purpose = f"{self.groups.get(words[0], '')}." if words else self.purpose
         usage = f"usage: {' '.join([NAME, *words])} VERB ..."
         return "\n".join([usage, "", purpose, "", "verbs:", *lines, "", COMMON, ""])
+
+    def _completion(self, words: list[str]) -> str:
+        """Return the script of tab completion for the shell that the words name."""
+        from aac_llm.command_line.completion import completion
+
+        shell = words[0].partition("=")[2] or "".join(words[1:2]) or "bash"
+        return completion(NAME, self.verbs, self.groups, tuple(SWITCHES), shell)
 
     def _failed(self, error: BaseException, words: list[str]) -> int:
         """Say in one line what went wrong; return the exit code."""

@@ -40,8 +40,11 @@ def require_model(name: str, *, has_owner: bool = False) -> None:
     """
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/")
     is_path |= has_owner and "/" not in name
+    is_path |= name.startswith("runs/")  # where trainings go, and no owner on the hub
     if is_path and not Path(name).exists():
-        raise FileNotFoundError(f"there is no model folder {name}{_near(Path(name))}")
+        run = Path("runs", Path(name).name)
+        near = f"; did you mean {run}?" if run.is_dir() else _near(Path(name)) or _near(run)
+        raise FileNotFoundError(f"there is no model folder {name}{near}")
 
 
 def require_module(*names: str) -> None:

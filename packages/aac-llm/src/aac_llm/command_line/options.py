@@ -34,6 +34,28 @@ FORMS = {
 }
 """All that may be written for a type, if not in quotes."""
 
+ELSEWHERE = {
+    "bf16": ("precision",),
+    "epsilon": ("clip",),
+    "fp16": ("precision",),
+    "init_from": ("model",),
+    "lang": ("language", "languages"),
+    "language": ("lang", "languages"),
+    "lr": ("learning_rate",),
+    "max_completion_length": ("max_new_tokens",),
+    "model": ("init_from",),
+    "model_name_or_path": ("init_from", "model"),
+    "num_epochs": ("epochs",),
+    "num_generations": ("num_rollouts", "num_candidates"),
+    "num_iterations": ("updates_per_rollout",),
+    "num_train_epochs": ("epochs",),
+    "output": ("out",),
+    "output_dir": ("out",),
+    "per_device_train_batch_size": ("batch_size",),
+    "save_total_limit": ("keep_checkpoints",),
+}
+"""Flags as transformers, TRL and our other verbs call them, and what they may be called here."""
+
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 set_loader("text", lambda text: text)  # by default texts are read as YAML, `~` and `#` as null
 
@@ -243,7 +265,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """Return `; did you mean NAME?`, or nothing if no name is like it."""
     name, names = name.replace("-", "_").strip("_"), list(names)
     leaves = {known.rpartition(".")[2]: known for known in reversed(names)}
-    close = [leaves[name]] if name in leaves else get_close_matches(name, names, n=1)
+    close = [known for known in ELSEWHERE.get(name, ()) if known in names]
+    close = close or ([leaves[name]] if name in leaves else get_close_matches(name, names, n=1))
     close = close or [known for known in names if known.startswith(name)]
     close = close or [leaves[leaf] for leaf in get_close_matches(name, leaves, n=1)]
     return f"; did you mean {close[0]}?" if close else ""

@@ -122,9 +122,9 @@ class CaptionConfig(GenerationConfig):
     """With segments: from the start of one window to the next (none: window_seconds)."""
     merge: bool = False
     """With segments: join neighbouring windows of the same caption."""
-    subtitles: Literal["none", "srt", "vtt", "audacity"] = "none"
-    """With segments or timestamps: also write `srt` or `vtt` subtitles or `audacity` labels, one file for
-    each sound, in the folder OUT.srt, OUT.vtt or OUT.audacity."""
+    subtitles: Literal["none", "srt", "vtt", "audacity", "label_studio"] = "none"
+    """With segments or timestamps: also write `srt` or `vtt` subtitles, `audacity` labels or `label_studio`
+    tasks, one file for each sound, in the folder OUT.srt, OUT.vtt, OUT.audacity or OUT.label_studio."""
     correct: bool = False
     """Repair captions with a second language model, as `aac-llm correct` does: give --correction.llm."""
     correction: CorrectionConfig = field(default_factory=CorrectionConfig)

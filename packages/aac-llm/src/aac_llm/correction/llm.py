@@ -15,6 +15,7 @@ import numpy as np
 from audio_common.hub import split_revision
 
 from aac_llm.models.endpoint import CutAnswerError, LLMError
+from aac_llm.models.licence import licence_of_weights, say_licence_of_weights
 from aac_llm.models.run_folder import first_sentence
 
 TASK = (
@@ -121,6 +122,7 @@ class LocalLLM:
                 f"llm: no causal language model at {source}, expected a folder or a hub id: "
                 f"{first_sentence(e)}"
             ) from e
+        say_licence_of_weights(source, licence_of_weights(name))
         model.to(device)
         return cls(model, tokenizer, max_new_tokens=max_new_tokens, batch_size=batch_size)
 

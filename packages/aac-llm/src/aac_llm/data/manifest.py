@@ -25,6 +25,7 @@ from audio_common.strict_json import JSONError, is_writable_text, json_lines
 
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import ENGLISH, language_code
+from aac_llm.data.licences import say_licences_of_clips
 from aac_llm.data.timestamps import TimedEvent, events_of_row, rows_of_events
 from aac_llm.files import read_bytes, to_json, to_plain, write_bytes
 
@@ -113,6 +114,7 @@ def read_manifest(
         clips.append(clip)
     if not clips:
         raise ManifestError(problems[0] if problems else f"{path}:1: the manifest has no clips")
+    say_licences_of_clips(path, (clip.licence for clip in clips))
     clips = clips if split is None else _of_split(clips, split, path)
     return clips if keep_uncaptioned else _captioned(clips, path, language)
 

@@ -251,7 +251,9 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
     if config.json is not None:
         write_json_report(config.json, evaluation, config)
     if config.page is not None:
-        write_page(config.page, evaluation, title=_title(config), sort_by=config.sort_by, embed=config.embed)
+        write_page(
+            config.page, evaluation, title=page_title(config), sort_by=config.sort_by, embed=config.embed
+        )
         print(f"page: {printable(config.page)}", file=screen)
     if config.card:
         print(f"card: {printable(add_to_card(config, evaluation))}", file=screen)
@@ -260,7 +262,8 @@ def _evaluate(config: EvaluateConfig) -> Evaluation:
 
 def add_to_card(config: EvaluateConfig, evaluation: Evaluation) -> Path:
     """Add the scores to the card of `config.model`, and return the card's path."""
-    from aac_llm.models.card import CARD_FILE, Score, add_scores
+    from aac_llm.models.card import add_scores
+    from aac_llm.models.card_parts import Score
 
     folder = Path(resolve_model(str(config.model)))
     scores = []
@@ -274,11 +277,10 @@ def add_to_card(config: EvaluateConfig, evaluation: Evaluation) -> Path:
                 high=high,
                 data=config.data.name,
                 split=config.split,
-                num_clips=evaluation.num_clips,
+                count=evaluation.num_clips,
             )
         )
-    add_scores(folder, scores)
-    return folder / CARD_FILE
+    return add_scores(folder, scores)
 
 
 def evaluate_verb(config: EvaluateConfig) -> int:
@@ -287,5 +289,9 @@ def evaluate_verb(config: EvaluateConfig) -> int:
     return 1 if evaluation.bad_files or evaluation.bad_rows or evaluation.bad_answers else 0
 
 
-def _title(config: EvaluateConfig) -> str:
-    return f"{config.model} on {config.data.name}" if config.model else config.data.name
+def page_title(config: EvaluateConfig) -> str:
+    """Return what the page shows: whose captions, of what, beside which others."""
+    split = f" ({config.split})" if config.split else ""
+    by = f"by {config.model} of {config.data.name}" if config.model else f"in {config.data.name}"
+    others = f", compared with {config.compare.name}" if config.compare else ""
+    return f"Captions {by}{split}{others}"

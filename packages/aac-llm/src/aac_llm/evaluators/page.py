@@ -23,6 +23,7 @@ from aac_llm.evaluators.report import (
     display_name,
     format_score,
     notes,
+    summary,
     table_rows,
 )
 from aac_llm.evaluators.timeline import draw_timeline
@@ -75,7 +76,7 @@ def render_page(
     )
     return environment.get_template(TEMPLATE).render(
         title=title,
-        num_clips=evaluation.num_clips,
+        subtitle=summary(evaluation),
         columns=columns,
         rows=rows,
         notes=notes(evaluation),

@@ -175,14 +175,18 @@ def notes(evaluation: Evaluation) -> list[str]:
     return [line for line in lines if line]
 
 
+def summary(evaluation: Evaluation) -> str:
+    """Return how many clips were scored, against how many references."""
+    return f"{evaluation.num_clips:,} clips, {_references(evaluation)}"
+
+
 def print_report(evaluation: Evaluation, file: TextIO | None = None) -> None:
     """Print the table and its notes, to the standard output by default."""
     from rich.table import Table
     from rich.text import Text
 
-    title = f"{evaluation.num_clips:,} clips, {_references(evaluation)}"
     # As Text: names in [brackets] are no markup.
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=Text(summary(evaluation)), title_justify="left", box=None, pad_edge=False)
     columns, rows = table_rows(evaluation)
     for name in columns:
         table.add_column(

@@ -23,6 +23,7 @@ from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.metrics.score import Scores, score_captions
 from aac_llm.metrics.scripts import is_latin
 from aac_llm.metrics.tokenizer import tokenize
+from aac_llm.models.licence import licence_of_weights, say_licence_of_weights
 
 if TYPE_CHECKING:
     from aac_llm.evaluators.judge import Judgements
@@ -146,9 +147,9 @@ class Parts:
         from aac_llm.metrics.sentence import SentenceEncoder
 
         def load() -> SentenceEncoder:
-            return SentenceEncoder.from_pretrained(
-                self.settings.sentence_model, device=self.device, local_only=self.local_only
-            )
+            name = self.settings.sentence_model
+            say_licence_of_weights(name, licence_of_weights(name))
+            return SentenceEncoder.from_pretrained(name, device=self.device, local_only=self.local_only)
 
         return self.part("encoder", load)
 

@@ -32,7 +32,6 @@ from torch import Tensor, nn
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.models.adapter_folder import Part, find_weights, read_adapter, save_adapter
-from aac_llm.models.card import CARD_FILE
 from aac_llm.models.config_file import (
     USE,
     beside,
@@ -44,6 +43,7 @@ from aac_llm.models.config_file import (
 from aac_llm.models.decoder import DTYPES, DecoderError, load_decoder
 from aac_llm.models.encoder import Encoder, build_encoder, create_encoder
 from aac_llm.models.entries import replace_entries
+from aac_llm.models.licence import CARD_FILE
 from aac_llm.models.lora import base_tensors, merged_tensors
 from aac_llm.models.run_folder import CONFIG_FILE, first_sentence, resolve_model
 from aac_llm.models.sizes import check_parts, check_settings

@@ -17,11 +17,14 @@ from aac_llm.config.model import ModelConfig
 from aac_llm.config.sound import Channel
 from aac_llm.models import checkpoint
 from aac_llm.models.bridge import Bridge
-from aac_llm.models.card import make_card, read_card
+from aac_llm.models.card import make_card
+from aac_llm.models.card_parts import read_card
 from aac_llm.models.confidence import Calibration
 from aac_llm.models.config_file import read_use
 from aac_llm.models.decoder import DTYPES, Quantization, create_decoder, load_decoder
 from aac_llm.models.encoder import Encoder, build_encoder
+from aac_llm.models.licence import licence_of_parts, say_licence_of_weights
+from aac_llm.models.push import push_folder
 from aac_llm.models.reference_checkpoint import read_reference
 from aac_llm.models.tensors import load_part
 
@@ -101,6 +104,7 @@ class PretrainedModule(nn.Module):
         for name, value in read_use(folder).items():
             setattr(model, name, value)
         model.card = read_card(folder)
+        say_licence_of_weights(source, model.licence)
         return model.eval().to(device)
 
     @classmethod
@@ -142,6 +146,11 @@ class PretrainedModule(nn.Module):
     def parts(self) -> dict[str, Any]:
         """Return encoder, bridge and decoder by name."""
         return {"encoder": self.encoder, "bridge": self.bridge, "decoder": self.decoder}
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights, part by part, `unknown` where nothing says it."""
+        return licence_of_parts({"encoder": self.config.encoder_weights, "decoder": self.config.decoder})
 
     def use(self) -> dict[str, Any]:
         """Return how the model is used, as its configuration file has it; see `config_file.USE`."""
@@ -187,13 +196,34 @@ class PretrainedModule(nn.Module):
         others = {"tokenizer": self.tokenizer, "use": self.use(), "card": card}
         checkpoint.save_merged(Path(folder), self.config, **others, **self.parts())
 
-    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload what `save_pretrained` writes to the Hugging Face hub; return the address of the commit."""
-        from huggingface_hub import HfApi
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Upload a captioner",
+    ) -> str:
+        """Upload what `save_pretrained` writes, its card with it, to the hub; return the commit's address.
 
-        api = HfApi(token=token)
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        Args:
+            repo_id: see `push_folder`, as are the others.
+            private: whether a repository that is made is private.
+            token: of the hub.
+            revision: branch.
+            create_pr: whether to propose the upload only.
+            commit_message: of the commit.
+        """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            message = "Upload a captioner"
-            return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message))
+            return push_folder(
+                Path(folder),
+                repo_id,
+                message=commit_message,
+                private=private,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
+            )

@@ -15,7 +15,9 @@ import functools
 import html
 import logging
 import os
+import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
@@ -163,6 +165,8 @@ class Server:
                 import webbrowser
 
                 webbrowser.open(address)
+            # uvicorn ends, and then raises the signal again: its own action would end us before we clean up.
+            signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
             uvicorn.Server(settings(app)).run(sockets=[listening])
 
     def listen(self) -> socket.socket:

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from aac_llm.config.model import ModelConfig
 from aac_llm.config.train import TrainConfig
 from aac_llm.data.dataset import CaptionDataset
-from aac_llm.models.card import DataSummary, Score, Training, make_card, summarize_data
+from aac_llm.files import to_plain
+from aac_llm.models.card import make_card, summarize_data
+from aac_llm.models.card_parts import DataSummary, Score, Training
 from aac_llm.trainers.run_folder import CONFIG
 from aac_llm.trainers.validation import INTERVALS
 
@@ -37,8 +39,11 @@ def training_card(
     )
     # Not the words of the shell: a run may have been begun from Python, or gone on with by another command.
     command = f"aac-llm {settings.verb} --config {shlex.quote(str(settings.out / CONFIG))} --out AGAIN"
-    training = Training(command=command, updates=updates, seed=settings.seed, data=summaries)
-    return make_card(model, training, _scores(summaries, scores or {}, settings))
+    training = Training(
+        command=command, updates=updates, seed=settings.seed, data=summaries, settings=to_plain(settings)
+    )
+    found = _scores(summaries, scores or {}, settings)
+    return make_card(model, training, found, base=settings.init_from)
 
 
 def _scores(
@@ -46,7 +51,7 @@ def _scores(
 ) -> list[Score]:
     if len(summaries) < 2:
         return []
-    clips = summaries[1].clips
+    clips = summaries[1].count
     captioned = min(clips, settings.validation.max_clips)
     splits = ", ".join(settings.data.validation_splits) or None
     return [
@@ -57,7 +62,7 @@ def _scores(
             high=scores.get(f"{name}_high"),
             data=", ".join(summaries[1].names),
             split=splits,
-            num_clips=clips if name == "loss" else captioned,
+            count=clips if name == "loss" else captioned,
         )
         for name, value in scores.items()
         if name != "step" and not name.endswith(INTERVALS)

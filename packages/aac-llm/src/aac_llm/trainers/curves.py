@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from audio_common.strict_json import read_records
 
-from aac_llm.files import write_atomically
+from aac_llm.figures import draw_curve, in_style, make_panels, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANELS = (
+    ("Loss", "nats a token", ("loss", "eval_loss")),
+    ("Loss of timed events", "nats a token", ("eval_timed_loss",)),
+    ("Reward", "CIDEr-D of sampled captions", ("reward", "eval_reward")),
+    ("CIDEr-D, validation", "score, 95 % interval", ("eval_cider_d",)),
+    ("Unfinished captions, validation", "share of the captions", ("eval_unfinished",)),
+    ("Gradient norm", "before clipping", ("grad_norm",)),
+    ("Learning rate", "", ("learning_rate",)),
+)
+"""Titles, units, and names in log.jsonl; those that were not logged, or are always 0, are left out."""
 
 
+@in_style()
 def plot_curves(log: Path, picture: Path) -> None:
     """Draw what `log.jsonl` holds, if it holds anything."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rows = read_records(log)
-    panels = [
-        ("reward", ("reward", "eval_reward")),
-        ("loss", ("loss", "eval_loss")),
-        ("CIDEr-D", ("eval_cider_d",)),
-        ("learning rate", ("learning_rate",)),
-    ]
-    shown = [(title, names) for title, names in panels if any(name in row for row in rows for name in names)]
+    shown = [panel for panel in PANELS if any(row.get(name) for row in rows for name in panel[2])]
     if not shown:
         return
-    figure, axes = pyplot.subplots(1, len(shown), figsize=(4.5 * len(shown), 3.2), squeeze=False)
-    for axis, (title, names) in zip(axes[0], shown, strict=True):
-        for name in names:
-            points = [(row["step"], row[name]) for row in rows if name in row]
-            if points:
-                label = "validation" if name.startswith("eval_") else "training"
-                axis.plot(
-                    *zip(*points, strict=True), label=label, marker="o" if len(points) < 30 else None, ms=3
-                )
-        axis.set_xlabel("update")
-        axis.set_title(title)
-        axis.grid(alpha=0.3)
+    figure, panels = make_panels(len(shown))
+    for axes, (title, unit, names) in zip(panels, shown, strict=True):
+        _draw_values(axes, rows, names)
+        axes.set(title=title, xlabel="update", ylabel=unit)
         if len(names) > 1:
-            axis.legend()
-    figure.tight_layout()
-    content = io.BytesIO()
-    figure.savefig(content, dpi=120, format="png")
-    pyplot.close(figure)
-    write_atomically(picture, content.getvalue())
+            axes.legend()
+    save_figure(figure, picture)
+
+
+def _draw_values(axes: Axes, rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Draw what was logged under each name, with its interval where there is one."""
+    for name in names:
+        own = [row for row in rows if name in row]
+        ends = [(row[f"{name}_low"], row[f"{name}_high"]) for row in own if f"{name}_low" in row]
+        is_validated = name.startswith("eval_")
+        draw_curve(
+            axes,
+            [(row["step"], row[name]) for row in own],
+            intervals=ends,
+            label="validation" if is_validated else "training",
+            color="C1" if is_validated and len(names) > 1 else "C0",
+            linestyle="--" if is_validated and len(names) > 1 else "-",
+        )

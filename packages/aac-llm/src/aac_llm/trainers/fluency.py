@@ -38,8 +38,10 @@ from aac_llm.metrics.fluency_folder import (
 from aac_llm.metrics.scripts import is_latin
 from aac_llm.models.decoder import NO_FAULT_OF_THE_FILES
 from aac_llm.models.inference import choose_device
+from aac_llm.models.licence import CARD_FILE
 from aac_llm.models.run_folder import first_sentence
 from aac_llm.output import console
+from aac_llm.trainers.fluency_card import fluency_card
 from aac_llm.trainers.fluency_examples import Parts, broken_captions, split_clips
 from aac_llm.trainers.fluency_trainer import CHECKPOINT, FluencyTrainer
 
@@ -202,6 +204,8 @@ def _finish(config: FluencyConfig, detector: FluencyDetector, parts: Parts) -> F
     result = FluencyResult(config.out, detector.standard, detection, len(parts.train), num_calibration)
     saving = config.out / ".saving-detector"
     detector.save_pretrained(saving)
+    card = fluency_card(config, detection, len(parts.train))
+    (saving / CARD_FILE).write_text(card, encoding="utf-8")
     write_json(saving / DESCRIPTION, _describe(config, detector, result))
     # The description last: until then, the folder is not taken for a detector.
     for path in sorted(saving.iterdir(), key=lambda path: path.name == DESCRIPTION):

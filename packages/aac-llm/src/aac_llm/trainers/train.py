@@ -28,6 +28,7 @@ from aac_llm.files import write_json
 from aac_llm.lock import sole_writer
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.config_file import write_use
+from aac_llm.models.licence import say_licence_of_weights
 from aac_llm.output import printable
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
 from aac_llm.trainers.confidence import calibrate
@@ -156,6 +157,7 @@ def build_model(config: TrainConfig) -> CaptionModel:
         model = CaptionModel.from_pretrained(source, device=device)
     else:
         model = CaptionModel.from_config(config.model, device=device)
+        say_licence_of_weights("the model", model.licence)
     model.channel = config.data.channel
     model.calibrations = {}  # of what it was before
     if config.data.timestamps:

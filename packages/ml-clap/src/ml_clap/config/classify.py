@@ -70,7 +70,10 @@ class ClassifyConfig:
     json: Path | None = None
     """Also write all numbers to this file; `-`: to standard output."""
     plot: Path | None = None
-    """Also draw the share of each class recognized in each language to this file (png, svg, pdf)."""
+    """Also draw the share of each class recognized in each language, with accuracies, their intervals and
+    chance, to this file (png, svg, pdf)."""
+    confusion: Path | None = None
+    """Also draw what each class is taken for, the mean of the languages, to this file (png, svg, pdf)."""
 
     def __post_init__(self) -> None:
         if not self.data:

@@ -66,12 +66,15 @@ class EvaluateConfig:
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Precision of the model's weights; `auto`: bfloat16 on a GPU that computes in it."""
+    card: bool = False
+    """Add the scores, with their intervals, to the model card of --model (a folder): its README.md."""
     json: Path | None = None
     """Also write all numbers to this file; `-`: to standard output."""
     plot: Path | None = None
-    """Also draw R@1 and R@10 of every language to this file (png, svg, pdf)."""
+    """Also draw R@1 and R@10 of every language, with intervals and chance, to this file (png, svg, pdf)."""
     heat_map: Path | None = None
-    """Also draw, for each two languages, how many of the first 10 hits they share (png, svg, pdf)."""
+    """Also draw heat maps (png, svg, pdf): all metrics by language, and how many of the first 10 hits
+    each two languages share."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "batch_size", "num_workers", "num_captions", "limit")
@@ -79,6 +82,8 @@ class EvaluateConfig:
         check_at_least(self, 0, "bootstrap")
         if self.moments:
             self._check_moments()
+        if self.card and not Path(self.model).is_dir():
+            raise ValueError(f"card: scores go to the card of a model's folder, got --model {self.model}")
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")
 
@@ -93,6 +98,7 @@ class EvaluateConfig:
             "plot",
             "heat_map",
             "num_captions",
+            "card",
         )
         for name in of_clips:
             if getattr(self, name) not in (None, False, ()):

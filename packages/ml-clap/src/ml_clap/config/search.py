@@ -68,6 +68,10 @@ class SearchConfig:
     """Folder for a picture of each hit that shows when, every 160 ms, it is like the query (CED models)."""
     page: Path | None = None
     """HTML file, of its own and without network, that shows and plays the hits."""
+    labels: Path | None = None
+    """Folder for label tracks of Audacity (File > Import > Labels): a file for each sound with hits."""
+    label_studio: Path | None = None
+    """JSON file of tasks for Label Studio: a task for each sound, with its hits as regions."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
     json: Path | None = None

@@ -21,6 +21,7 @@ from typing import Any
 from audio_common.strict_json import JSONError, is_writable_text, json_lines
 
 from ml_clap.data.languages import resolve
+from ml_clap.data.licences import say_licences_of_clips
 from ml_clap.files import read_bytes, to_json, write_atomically
 
 
@@ -106,6 +107,7 @@ def read_manifest(
         )
     if not clips:
         raise ManifestError(f"{path}:1: the manifest has no clips")
+    say_licences_of_clips(path, (clip.licence for clip in clips))
     return clips if split is None else _of_split(clips, split, path)
 
 

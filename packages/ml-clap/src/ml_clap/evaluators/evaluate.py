@@ -15,6 +15,7 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,31 +36,34 @@ from ml_clap.evaluators.captions import (
     reference_batches,
     say_left_out,
 )
+from ml_clap.evaluators.charts import check_figure_path
 from ml_clap.evaluators.consistency import LanguageHits, first_hits, measure_consistency
-from ml_clap.evaluators.figures import check_figure_path, save_figure
 from ml_clap.evaluators.moment_evaluation import find_moments
 from ml_clap.evaluators.positives import clips_with, rank_equal_captions
 from ml_clap.evaluators.report import (
     describe_run,
-    plot_overlap,
-    plot_retrieval,
     print_retrieval,
     say_limit,
 )
+from ml_clap.evaluators.result_charts import plot_languages, plot_retrieval
 from ml_clap.evaluators.results import (
     Consistency,
     RetrievalMetrics,
     RetrievalReport,
     RetrievalResult,
     Rewording,
+    figures_of,
 )
 from ml_clap.evaluators.retrieval import Ranking, rank_audio_to_text, rank_text_to_audio
 from ml_clap.evaluators.robustness import compare_wordings, reword_all
 from ml_clap.evaluators.statistics import average_metrics, bootstrap, summarize
+from ml_clap.figures import save_figure
 from ml_clap.files import write_json
 from ml_clap.lock import hold_outputs
+from ml_clap.models.checkpoint import find_model
 from ml_clap.models.encoding import UNHEARD, Progress, encode_files, encode_texts, evaluation_mode
 from ml_clap.models.loading import check_model
+from ml_clap.output import printable
 from ml_clap.tables import count_of, show_progress, tables_beside_json
 
 if TYPE_CHECKING:
@@ -253,18 +257,42 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     if config.json is not None:
         write_json(config.json, describe_run(model, config) | {"results": report})
     _draw(report, config)
+    if config.card:
+        logger.info("card: %s", printable(add_to_card(config, report)))
     return report
+
+
+def add_to_card(config: EvaluateConfig, report: RetrievalReport) -> Path:
+    """Add the scores to the card of `config.model`, and return the card's path."""
+    from ml_clap.models.card import add_scores
+    from ml_clap.models.card_parts import Score
+
+    scores = []
+    for figure in figures_of(report, ("r1", "r10", "map10")):
+        low, high = figure.interval or (None, None)
+        scores.append(
+            Score(
+                metric=figure.metric,
+                value=figure.value,
+                low=low,
+                high=high,
+                data=config.data.name,
+                split=" ".join(filter(None, (config.split, figure.language))) or None,
+                count=report.num_clips,
+            )
+        )
+    return add_scores(Path(find_model(config.model)), scores)
 
 
 def _draw(report: RetrievalReport, config: EvaluateConfig) -> None:
     if config.plot is not None:
         save_figure(plot_retrieval(report), config.plot)
-    if config.heat_map is not None and report.consistency is not None:
-        save_figure(plot_overlap(report), config.heat_map)
-    elif config.heat_map is not None:
+    if config.heat_map is not None:
+        save_figure(plot_languages(report), config.heat_map)
+    if config.heat_map is not None and report.consistency is None and len(report.languages) > 1:
         logger.warning(
-            "no heat map is drawn: languages are compared caption by caption, and not every clip has as many "
-            "captions in each; --languages or --num_captions chooses what can be compared"
+            "the heat map lacks the hits in common: languages are compared caption by caption, and not every "
+            "clip has as many captions in each; --languages or --num_captions chooses what can be compared"
         )
 
 

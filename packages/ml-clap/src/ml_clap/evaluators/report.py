@@ -1,4 +1,4 @@
-"""What evaluations found, as tables, as figures, and with what made it."""
+"""What evaluations found, as tables, and with what made it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ml_clap.evaluators.figures import plot_bars, plot_heat_map
 from ml_clap.evaluators.results import (
     DIRECTIONS,
     METRICS,
     Accuracy,
     Consistency,
     Estimate,
-    Interval,
     MomentReport,
     MultiLabel,
     RetrievalMetrics,
@@ -26,8 +24,6 @@ from ml_clap.files import to_plain
 from ml_clap.tables import count_of, print_skipped, print_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from ml_clap.models.dual_encoder import DualEncoder
 
 logger = logging.getLogger(__name__)
@@ -144,31 +140,6 @@ def print_left_out(report: RetrievalReport | ZeroShotReport | MomentReport) -> N
     print_skipped([file.reason for file in report.bad_files])
 
 
-def plot_retrieval(report: RetrievalReport) -> Figure:
-    """Draw bars of R@1 and R@10 for every language, a panel for each direction."""
-    panels: dict[str, dict[str, list[float]]] = {}
-    intervals: dict[str, dict[str, list[Interval]]] = {}
-    for title, direction in DIRECTIONS.items():
-        metrics = [direction(result) for result in report.languages.values()]
-        series = {"R@1": "r1", "R@10": "r10"}
-        panels[title] = {label: [getattr(one, name) for one in metrics] for label, name in series.items()}
-        if metrics[0].intervals:
-            intervals[title] = {
-                label: [one.intervals[name] for one in metrics] for label, name in series.items()
-            }
-    ylabel = f"% of queries ({report.num_clips:,} clips)"
-    return plot_bars(panels, list(report.languages), intervals, ylabel)
-
-
-def plot_overlap(report: RetrievalReport) -> Figure:
-    """Draw, for each two languages, the share of the first hits that they have in common."""
-    if report.consistency is None:
-        raise ValueError("languages that cannot be compared caption by caption have no overlap")
-    found, names = report.consistency, list(report.languages)
-    title = f"First {max(found.overlap)} hits in common ({found.num_queries:,} captions)"
-    return plot_heat_map(found.overlap_by_pair, names, names, title, "% in common")
-
-
 def _table_row(name: str, metrics: RetrievalMetrics) -> list[str]:
     values = [f"{getattr(metrics, metric):.1f}" for metric in METRICS]
     low, high = metrics.intervals.get("r1", (None, None))
@@ -199,15 +170,6 @@ def print_zero_shot(report: ZeroShotReport) -> None:
     if rows:
         print_table("Best labels (cosine)", ["file", "in", "labels"], rows)
     print_left_out(report)
-
-
-def plot_zero_shot(report: ZeroShotReport) -> Figure:
-    """Draw a heat map of the share of each class that was recognized in each language."""
-    columns = list(next(iter(report.languages.values())).recall)
-    values = [[result.recall[label] for label in columns] for result in report.languages.values()]
-    rows = [f"{code}  {result.accuracy:.1f} %" for code, result in report.languages.items()]
-    title = f"Zero-shot accuracy by language and class ({report.num_clips:,} sounds)"
-    return plot_heat_map(values, rows, columns, title, "% recognized")
 
 
 def _ranking_cells(result: MultiLabel) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ml_clap.data.manifest import BadRow
 
 Interval = tuple[float, float]
+MEAN = "mean of languages"
+"""In the place of a language's code."""
 METRICS = ("r1", "r5", "r10", "r50", "medr", "meanr", "map10")
 """Fields of `RetrievalMetrics` that have intervals, in the order of the tables."""
 
@@ -155,6 +157,35 @@ class RetrievalReport:
     """By kind of rewording, then by language; empty if none was asked for."""
     notices: tuple[str, ...] = ()
     """What was cut or left out, and what changes that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure of a model for its card, percent."""
+
+    metric: str
+    value: float
+    interval: Interval | None
+    """95 % interval."""
+    language: str = MEAN
+    """Code of the language, or `MEAN`."""
+
+
+def figures_of(report: RetrievalReport, names: Sequence[str] = ("map10",)) -> Iterator[Figure]:
+    """Give the figures of a retrieval for a card: both directions, in each language and on the average."""
+    results = [*report.languages.items()]
+    if len(results) > 1:
+        results.append((MEAN, report.average))
+    for code, result in results:
+        for direction in ("text_to_audio", "audio_to_text"):
+            metrics: RetrievalMetrics = getattr(result, direction)
+            for name in names:
+                yield Figure(
+                    metric=f"{name}_{direction}",
+                    value=getattr(metrics, name),
+                    interval=metrics.intervals.get(name),
+                    language=code,
+                )
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,14 @@ from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import BadRow, read_split
 from ml_clap.data.prompts import Prompts, choose_prompts, prompts_of_labels, read_prompts, read_templates
 from ml_clap.evaluators.captions import recordings_of
-from ml_clap.evaluators.figures import check_figure_path, save_figure
+from ml_clap.evaluators.charts import check_figure_path
 from ml_clap.evaluators.multi_label import labels_of, measure_ranking, tag_matrix
-from ml_clap.evaluators.report import describe_run, plot_zero_shot, print_zero_shot, say_limit
+from ml_clap.evaluators.report import describe_run, print_zero_shot, say_limit
+from ml_clap.evaluators.result_charts import plot_confusion, plot_zero_shot
 from ml_clap.evaluators.results import Accuracy, Interval, Prediction, ZeroShotReport
 from ml_clap.evaluators.retrieval import TIE
 from ml_clap.evaluators.statistics import estimate, wilson
+from ml_clap.figures import save_figure
 from ml_clap.files import is_stream, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.models.encoding import Progress, embed_labels, encode_files, evaluation_mode
@@ -221,6 +223,7 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     from ml_clap.models.with_tower import with_text_tower
 
     check_figure_path(config.plot)
+    check_figure_path(config.confusion)
     check_model(config.model)
     bad_rows: list[BadRow] = []
     there = find_clips(config.data, config.split, language=config.language, bad_rows=bad_rows)
@@ -230,8 +233,10 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
     choose_prompts(prompts, config.languages, config.prompt_indices)
     truth = _true_classes(clips, list(prompts))
     recordings = None if config.recording is None else _recordings(clips, config.recording)
-    if config.plot is not None and not (truth >= 0).any():
-        raise ValueError("plot: no clip has a label of its own, so there is no accuracy to draw")
+    if not (truth >= 0).any():
+        for name in ("plot", "confusion"):
+            if getattr(config, name) is not None:
+                raise ValueError(f"{name}: no clip has a label of its own, so there is no accuracy to draw")
     model = load_model(config.model, device=config.device, dtype=config.dtype)
     model = with_text_tower(model, config.text_tower)
     with show_progress("Encoding clips") as progress:
@@ -260,12 +265,14 @@ def classify(config: ClassifyConfig) -> ZeroShotReport:
         write_json(config.json, describe_run(model, config) | {"results": report})
     if config.plot is not None and report.languages:
         save_figure(plot_zero_shot(report), config.plot)
+    if config.confusion is not None and report.languages:
+        save_figure(plot_confusion(report), config.confusion)
     return report
 
 
 def classify_verb(config: ClassifyConfig) -> int:
     """Classify, and return 1 if files or lines of manifests had to be skipped."""
-    with hold_outputs(config.json, config.plot):
+    with hold_outputs(config.json, config.plot, config.confusion):
         report = classify(config)
     return int(bool(report.bad_files or report.bad_rows))
 

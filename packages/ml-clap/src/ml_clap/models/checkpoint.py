@@ -1,10 +1,10 @@
 """What a model is saved as: model folders, the authors' checkpoints, and the folders of training runs.
 
-A model folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names) and
-`text_encoder/` with its configuration and tokenizer. The authors' three `.pt` files hold the weights alone,
-under `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's names), `audio_proj.*`,
-`text_proj.*` and `temperature`. Nothing here knows the model's class: `MLCLAP.from_pretrained` builds one of
-what is read.
+A model folder holds `config.json`, `model.safetensors` (see `MLCLAP.export_state` for the names), the model
+card `README.md`, and `text_encoder/` with its configuration and tokenizer. The authors' three `.pt` files
+hold the weights alone, under `audio_encoder.model.*` (CED), `text_encoder.model.*` (SONAR, fairseq2's
+names), `audio_proj.*`, `text_proj.*` and `temperature`. Nothing here knows the model's class:
+`MLCLAP.from_pretrained` builds one of what is read.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.files import write_atomically, write_json
+from ml_clap.models.adapter_folder import ADAPTER_FILES, has_adapter, read_adapter, save_adapter
+from ml_clap.models.licence import CARD_FILE
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder
 from ml_clap.models.text_source import (
@@ -56,9 +58,11 @@ ADAPTERS = "text_adapter."
 FORMAT = "ml-clap"
 FORMAT_VERSION = 1
 HUB_FILES = (
+    CARD_FILE,
     CONFIG_FILE,
     WEIGHTS_FILE,
     *(f"{TEXT_FOLDER}/{name}" for name in (CONFIG_FILE, *TOKENIZER_FILES)),
+    *ADAPTER_FILES,
 )
 """Patterns of the files of a model."""
 HEAD_WIDTH = 64
@@ -144,6 +148,8 @@ def read_folder(folder: Path, *, mode: Mode | None = None) -> SavedModel:
         own = {name: shape for name, shape in shapes.items() if name.startswith("text_encoder.")}
         text = read_text_source(folder / TEXT_FOLDER, max_tokens=config.max_text_tokens, shapes=own)
     state = read_tensors(folder / WEIGHTS_FILE)
+    if "text_encoder" in omitted and has_adapter(folder):
+        state |= {ADAPTERS + name: tensor for name, tensor in read_adapter(folder).items()}
     return SavedModel(
         folder, config if mode is None else _in_mode(config, mode), state, text, channel, omitted
     )
@@ -158,6 +164,7 @@ def write_folder(
     channel: Channel = "mean",
     save_frozen: bool = True,
     changed_text: Mapping[str, Tensor] | None = None,
+    card: str = "",
 ) -> None:
     """Write a model folder; see `MLCLAP.save_pretrained`.
 
@@ -172,7 +179,11 @@ def write_folder(
         for name, tensor in state.items()
         if name.split(".")[0] not in omitted
     }
-    kept |= {name: tensor.detach().cpu().contiguous() for name, tensor in (changed_text or {}).items()}
+    changed = dict(changed_text or {})
+    adapters = {name: changed.pop(name) for name in [*changed] if name.startswith(ADAPTERS)}
+    kept |= {name: tensor.detach().cpu().contiguous() for name, tensor in changed.items()}
+    named = {name.removeprefix(ADAPTERS): tensor for name, tensor in adapters.items()}
+    save_adapter(folder, named, config.text_encoder)
     write_atomically(folder / WEIGHTS_FILE, lambda path: save_file(kept, path, metadata={"format": "pt"}))
     text_encoder.save_config(folder / TEXT_FOLDER)
     description = {
@@ -183,6 +194,7 @@ def write_folder(
         "model": asdict(_without_local_paths(config, omitted)),
     }
     write_json(folder / MODULES_FILE, MODULES)
+    write_atomically(folder / CARD_FILE, card)
     # Last: a folder without it is no model.
     write_json(folder / CONFIG_FILE, description)
 

@@ -15,6 +15,7 @@ from audio_common.ced import CED
 from torch import Tensor
 
 from ml_clap.config.model import ModelConfig
+from ml_clap.models.licence import say_licence_of_weights
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import build_empty
 from ml_clap.models.text_training import add_adapters, train_last_layers
@@ -25,6 +26,7 @@ _TRAINING_ONLY = ("drop_path", "time_patch_out", "freq_patch_out")
 def make_model(config: ModelConfig, init_from: str | None, *, gradient_checkpointing: bool = False) -> MLCLAP:
     """Return the model that `TrainConfig.model` and `TrainConfig.init_from` describe, BatchNorm fixed."""
     model = MLCLAP(config) if init_from is None else _start_from(init_from, config)
+    say_licence_of_weights(init_from or "the model", model.licence)
     model.audio_encoder.freeze_batch_norm()
     if config.text_layers is not None or config.text_lora_rank:
         _choose_text_weights(model, config)

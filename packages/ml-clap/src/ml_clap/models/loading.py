@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,13 +22,13 @@ from ml_clap.models.checkpoint import CONFIG_FILE, FORMAT, Mode, find_model, rea
 from ml_clap.models.device import Dtype, choose_device, choose_dtype
 from ml_clap.models.download import is_url
 from ml_clap.models.dual_encoder import DualEncoder
+from ml_clap.models.licence import say_licence_of_weights
 from ml_clap.models.published import HUB_FILES, fetch_file, fetch_weights, find_published, say_where
 from ml_clap.models.text_source import fetch_folder, load_pt
 
 if TYPE_CHECKING:
     import torch
 
-logger = logging.getLogger(__name__)
 
 Kind = Literal["ml-clap", "glap", "clap", "sentence-transformers"]
 MODULES_FILE = "modules.json"
@@ -65,7 +64,7 @@ def load_model(
     if mode is not None and kind != "ml-clap":
         raise ValueError(f"mode is of ML-CLAP alone, and {source} is {kind}")
     model = _load(kind, place, chosen, choose_dtype(dtype, chosen), mode, tokenizer)
-    logger.info("%s (%s): licence of the weights: %s", source, model.kind, model.licence)
+    say_licence_of_weights(f"{source} ({model.kind})", model.licence)
     return model
 
 

@@ -27,9 +27,12 @@ from audio_common.waveform import as_waveform, one_or_many
 from torch import Tensor, nn
 
 from ml_clap.config.model import ModelConfig
+from ml_clap.models.card import make_card
+from ml_clap.models.card_parts import read_card
 from ml_clap.models.checkpoint import ADAPTERS, Mode, SavedModel, check_fit, read_model, write_folder
 from ml_clap.models.identity import hash_model
-from ml_clap.models.licence import SONAR_VOCABULARY, licence_of_parts
+from ml_clap.models.licence import SONAR, licence_of_parts
+from ml_clap.models.push import push_folder
 from ml_clap.models.shared_space import make_head, project, shorten, temperature_of
 from ml_clap.models.text_encoder import TextEncoder, build_empty, build_text_encoder, load_text_encoder
 from ml_clap.models.text_source import naming
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from audio_common.augment import SpecAugment
 
 
+SONAR_VOCABULARY = 256_206
+"""Tokens of SONAR's text encoder; no other encoder of its architecture has as many."""
 UNDECIDING = ("temperature", "similarity_bias", "num_batches_tracked")
 """Ends of the names of weights that decide no embedding."""
 
@@ -80,6 +85,8 @@ class MLCLAP(nn.Module):
             self.similarity_bias = nn.Parameter(torch.tensor(config.similarity_bias))
         self.channel: Channel = "mean"
         """What is made of several channels, where nothing else is said; saved with the model."""
+        self.card: str | None = None
+        """Text of the model card; None: one is made of the configuration."""
         self.text_has_source = False
         """Whether the text encoder learns a part of the weights that `config.text_encoder` has; see
         `ml_clap.models.text_training`."""
@@ -140,16 +147,20 @@ class MLCLAP(nn.Module):
             named = {f"text_encoder.{k.removeprefix(ADAPTERS)}": v for k, v in adapters.items()}
             model.load_state(merge(read_again | state, named))
         model.channel = saved.channel
+        model.card = read_card(saved.path)
         return model
 
-    def save_pretrained(self, folder: str | Path, *, save_frozen: bool = True) -> None:
-        """Write `config.json`, `model.safetensors` and the text encoder's configuration and tokenizer.
+    def save_pretrained(
+        self, folder: str | Path, *, save_frozen: bool = True, card: str | None = None
+    ) -> None:
+        """Write `config.json`, `model.safetensors`, the text encoder's files and the model card.
 
         Args:
             folder: Made if missing; complete in itself.
             save_frozen: False leaves out encoders that are frozen and came from a named source, which loading
                 then reads again; and in training by `text_layers` or `text_lora_rank` all of the text encoder
                 but what learns. The folder is small but no longer complete.
+            card: Text of the model card; None: the model's own, else one made of the configuration.
         """
         changed = None
         if self.text_has_source and not save_frozen:
@@ -165,23 +176,44 @@ class MLCLAP(nn.Module):
             channel=self.channel,
             save_frozen=save_frozen,
             changed_text=changed,
+            card=card or self.card or make_card(self.config, is_sonar=self.is_sonar),
         )
 
-    def push_to_hub(self, repo_id: str, *, private: bool | None = None, save_frozen: bool = True) -> str:
-        """Upload what `save_pretrained` writes to the Hugging Face hub, and return the commit's address.
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Upload an ML-CLAP model",
+        save_frozen: bool = True,
+    ) -> str:
+        """Upload what `save_pretrained` writes, its card with it, to the hub; return the commit's address.
 
         Mind the licence of the weights: SONAR's are CC-BY-NC-4.0.
-        """
-        from huggingface_hub import HfApi
 
-        api = HfApi()
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        Args:
+            repo_id: See `push_folder`, as for the others.
+            private: Whether a repository that is made is private.
+            token: Of the hub.
+            revision: Branch.
+            create_pr: Whether to propose the upload only.
+            commit_message: Of the commit.
+            save_frozen: See `save_pretrained`.
+        """
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, save_frozen=save_frozen)
-            commit = api.upload_folder(
-                repo_id=repo_id, folder_path=folder, commit_message="Upload an ML-CLAP model"
+            return push_folder(
+                Path(folder),
+                repo_id,
+                message=commit_message,
+                private=private,
+                token=token,
+                revision=revision,
+                create_pr=create_pr,
             )
-        return str(commit)
 
     def export_state(self) -> dict[str, Tensor]:
         """Return the weights by the names that `save_pretrained` writes, the same for both text backends."""
@@ -370,12 +402,16 @@ class MLCLAP(nn.Module):
     @property
     def licence(self) -> str:
         """Licence of the weights, `unknown` where nothing says it."""
-        text = self.text_encoder.config
         return licence_of_parts(
-            audio=self.config.audio_weights,
-            text=self.config.text_encoder,
-            is_sonar=text.model_type == "m2m_100" and text.vocab_size == SONAR_VOCABULARY,
+            {"audio": self.config.audio_weights, "text": self.config.text_encoder},
+            {"text": SONAR} if self.is_sonar else {},
         )
+
+    @property
+    def is_sonar(self) -> bool:
+        """Whether its text encoder has SONAR's weights: by their vocabulary, whatever its name is."""
+        text = self.text_encoder.config
+        return text.model_type == "m2m_100" and text.vocab_size == SONAR_VOCABULARY
 
     @property
     def embed_dim(self) -> int:

@@ -21,6 +21,8 @@ from torch.export import Dim
 from ml_clap.config.distill import ExportConfig
 from ml_clap.files import write_atomically, write_json
 from ml_clap.lock import sole_writer
+from ml_clap.models.card import make_tower_card
+from ml_clap.models.licence import CARD_FILE
 from ml_clap.models.loading import load_model
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.onnx_audio import MAX_SAMPLES, MIN_SAMPLES, ExportedAudio
@@ -84,6 +86,7 @@ def export_text(tower: TextTower, out: Path) -> Path:
         pad_id=tower.text_encoder.tokenizer.pad_id,
         max_text_tokens=tower.text_encoder.tokenizer.max_tokens,
     )
+    write_atomically(out / CARD_FILE, make_tower_card(settings))
     write_tower_settings(out, settings)
     return path
 

@@ -18,7 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ml_clap.files import write_atomically
+from ml_clap.models.card import make_tower_card
+from ml_clap.models.card_parts import Training
 from ml_clap.models.identity import hash_model
+from ml_clap.models.licence import CARD_FILE
 from ml_clap.models.text_encoder import TextEncoder, load_text_encoder
 from ml_clap.models.text_source import WEIGHTS_FILE
 from ml_clap.models.tokenizer import CutText, TextPreparer
@@ -85,14 +88,20 @@ class TextTower(nn.Module):
         head = read_head(folder / HEAD_FILE, encoder.dim, settings.embed_dim)
         return cls(settings, encoder, head).to(device).eval()
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the tower's folder; a projection's encoder stays where it is."""
+    def save_pretrained(self, folder: str | Path, *, training: Training | None = None) -> None:
+        """Write the tower's folder with its model card; a projection's encoder stays where it is.
+
+        Args:
+            folder: Made if missing.
+            training: How it was made, for the card; None: that is not known.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         _write_tensors(folder / HEAD_FILE, self.head.state_dict())
         if self.settings.encoder is None:
             self.text_encoder.save_config(folder / ENCODER_FOLDER)
             _write_tensors(folder / ENCODER_FOLDER / WEIGHTS_FILE, self.text_encoder.export_state())
+        write_atomically(folder / CARD_FILE, make_tower_card(self.settings, training))
         write_tower_settings(folder, self.settings)
 
     @property

@@ -2,8 +2,8 @@
 
 Adapters (LoRA, arXiv 2106.09685) are those of the library peft. They exist in training alone: what is saved
 and fingerprinted has them merged into the weights, W + scale B A, so that a saved model is a model as any
-other. Only where an encoder's base is left out (`save_frozen=False`) are they saved by themselves, and merged
-when they are loaded; neither needs peft.
+other. Only where an encoder's base is left out (`save_frozen=False`) are they saved by themselves, as a
+folder of peft (`adapter_folder.py`), and merged when they are loaded, which does not need peft.
 """
 
 from __future__ import annotations

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_clap.files import write_atomically, write_json
+from ml_clap.figures import BLACK, in_style, save_figure
+from ml_clap.files import write_json
 from ml_clap.search.audio_index import Hit
-from ml_clap.search.spectrogram import spectrogram
+from ml_clap.search.spectrogram import pitch_ticks, spectrogram
 
 if TYPE_CHECKING:
     from audio_common.config import Channel
     from audio_common.workers import DecodePool
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from ml_clap.models.dual_encoder import DualEncoder
@@ -150,8 +152,7 @@ def write_explanations(
                 continue
             found = explain(model, vector, hit, heard)
             name = f"{number:02d}-{place:02d}.png"
-            figure = plot_explanation(str(result.query), hit, heard, found)
-            write_atomically(folder / name, figure)
+            save_figure(plot_explanation(str(result.query), hit, heard, found), folder / name)
             records.append(
                 {
                     "query": str(result.query),
@@ -168,31 +169,27 @@ def write_explanations(
     write_json(folder / "explain.json", {"step_seconds": 0.16, "hits": records})
 
 
-def plot_explanation(query: str, hit: Hit, heard: Heard, found: Explanation) -> bytes:
-    """Return a PNG: the hit's spectrogram, and below it how like the query each moment is."""
-    import io
-
+@in_style()
+def plot_explanation(query: str, hit: Hit, heard: Heard, found: Explanation) -> Figure:
+    """Draw a hit's spectrogram, and below it how like the query each moment is."""
     from matplotlib.figure import Figure
 
     from ml_clap.output import printable
 
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     window = heard.window(hit.start, hit.end)
     above.imshow(
         spectrogram(window, heard.rate), extent=(hit.start, hit.end, 0, 1), aspect="auto", cmap="magma"
     )
-    above.set_yticks([])
-    above.set_ylabel("pitch (mel)")
-    # A dollar sign would begin a formula.
-    title = f"{query}\n{hit.file.name}, score {hit.score:.3f}".replace("$", r"\$")
-    above.set_title(printable(title, lines=True), fontsize=9)
-    below.fill_between(found.times, found.similarity.min(), found.similarity, step="mid", alpha=0.35)
-    below.step(found.times, found.similarity, where="mid")
-    below.axvline(found.best_time, linestyle=":", color="black")
-    below.set_xlim(hit.start, hit.end)
-    below.set_ylabel("cosine")
-    below.set_xlabel("seconds of the file")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    above.set_yticks(*pitch_ticks(heard.rate))
+    above.set_ylabel("kHz (mel scale)")
+    above.grid(visible=False)
+    above.set_title(printable(f"{query}\n{hit.file.name}, score {hit.score:.3f}", lines=True), fontsize=9)
+    below.fill_between(found.times, found.similarity.min(), found.similarity, step="mid", alpha=0.25)
+    below.step(found.times, found.similarity, where="mid", color="C0")
+    best = f"most alike at {found.best_time:.1f} s"
+    below.axvline(found.best_time, linestyle=":", color=BLACK, label=best)
+    below.legend(loc="lower right")
+    below.set(xlim=(hit.start, hit.end), ylabel="cosine", xlabel="seconds of the file")
+    return figure

@@ -12,7 +12,7 @@ from audio_common.workers import DecodeLimits, DecodePool
 
 from ml_clap.config.search import SearchConfig
 from ml_clap.data.manifest import BadRow
-from ml_clap.files import write_json
+from ml_clap.files import write_bytes, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.models.tower_folder import is_onnx
 from ml_clap.output import quiet_models
@@ -27,6 +27,7 @@ from ml_clap.search.answers import (
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.explain import columns_of, write_explanations
 from ml_clap.search.filters import Filter
+from ml_clap.search.labels import to_label_studio, write_labels
 from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
 from ml_clap.tables import count_of, tables_beside_json
 
@@ -95,6 +96,12 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
         print_results(results, index, config.engine, None if selection is None else num_searched)
     if config.json:
         write_json(config.json, results_record(results, index, config.engine, notices, left_out))
+    if config.labels is not None:
+        write_labels(results, config.labels, index.settings.root)
+        logger.info("label tracks: %s", config.labels)
+    if config.label_studio is not None:
+        write_bytes(config.label_studio, to_label_studio(results).encode())
+        logger.info("tasks for Label Studio: %s", config.label_studio)
     if model is not None:
         _draw(config, model, vectors, results, index)
     if bad is not None:
@@ -142,7 +149,7 @@ def search_verb(config: SearchConfig) -> int:
     bad = BadQueries()
     if not _is_light(config):  # transformers takes two seconds, which an answer by ONNX does not need
         quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
-    with hold_outputs(config.json, config.page):
+    with hold_outputs(config.json, config.page, config.label_studio):
         search(config, bad)
     return int(bool(len(bad)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 import zlib
 
@@ -32,11 +33,32 @@ def spectrogram(waveform: np.ndarray, rate: int, width: int = 600, height: int =
     starts = np.linspace(0, max(len(waveform) - 1, 0), width).astype(int)
     frames = padded[starts[:, None] + np.arange(size)] * np.hanning(size)
     power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
-    lowest, highest = (2595 * np.log10(1 + hz / 700) for hz in (LOWEST_HZ, rate / 2))
+    lowest, highest = to_mel(LOWEST_HZ), to_mel(rate / 2)
     hz = 700 * (10 ** (np.linspace(lowest, highest, height) / 2595) - 1)
     rows = np.stack([np.interp(hz, np.fft.rfftfreq(size, 1 / rate), moment) for moment in power], axis=1)
     decibels = 10 * np.log10(rows + 1e-12)
     return np.clip(1 + (decibels - decibels.max()) / RANGE_DB, 0.0, 1.0)[::-1]
+
+
+def to_mel(hz: float) -> float:
+    """Return a frequency on the mel scale.
+
+    >>> round(to_mel(1000.0))
+    1000
+    """
+    return 2595 * math.log10(1 + hz / 700)
+
+
+def pitch_ticks(rate: int) -> tuple[list[float], list[str]]:
+    """Return where frequencies lie in a spectrogram's height, 0 to 1 from the bottom, and their kHz.
+
+    >>> pitch_ticks(8000)[1]
+    ['0.2', '0.5', '1', '2', '4']
+    """
+    lowest, highest = to_mel(LOWEST_HZ), to_mel(rate / 2)
+    shown = [kilohertz for kilohertz in (0.2, 0.5, 1, 2, 4, 8, 16) if kilohertz <= rate / 2000]
+    places = [(to_mel(1000 * kilohertz) - lowest) / (highest - lowest) for kilohertz in shown]
+    return places, [f"{kilohertz:g}" for kilohertz in shown]
 
 
 def draw(

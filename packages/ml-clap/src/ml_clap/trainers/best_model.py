@@ -32,11 +32,11 @@ def best_score(out: Path, saved: float | None) -> float | None:
     return saved if path.parent.is_dir() else None
 
 
-def save_best(out: Path, model: MLCLAP, record: dict[str, Any]) -> None:
-    """Put a model with the record of its validation into the place of the best one."""
+def save_best(out: Path, model: MLCLAP, record: dict[str, Any], card: str) -> None:
+    """Put a model with the record of its validation and its card into the place of the best one."""
 
     def save(folder: Path) -> None:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, card=card)
         write_json(folder / VALIDATION_FILE, record)
 
     replace_folder(out / BEST, save)

@@ -22,6 +22,7 @@ from ml_clap.data.languages import LANGUAGES
 from ml_clap.data.texts import Text, distinct, hold_out, read_texts
 from ml_clap.files import replace_folder, to_plain, write_json
 from ml_clap.lock import sole_writer
+from ml_clap.models.card_parts import Training
 from ml_clap.models.device import choose_device
 from ml_clap.models.normalization import normalize_text
 from ml_clap.models.text_encoder import make_small_text_encoder
@@ -29,6 +30,7 @@ from ml_clap.models.text_tower import TextTower, make_linear_head, with_scores
 from ml_clap.models.tower_folder import TowerSettings, absolute, read_tower_settings
 from ml_clap.output import Progress
 from ml_clap.trainers.best_model import BEST, VALIDATION_FILE, best_score
+from ml_clap.trainers.card import tower_training
 from ml_clap.trainers.interruption import Interruption
 from ml_clap.trainers.optimizer import learning_rate, parameter_groups, set_learning_rate
 from ml_clap.trainers.processes import (
@@ -202,7 +204,7 @@ class Distillation:
             tower = with_scores(self.student, scores)
 
             def save(folder: Any) -> None:
-                tower.save_pretrained(folder)
+                tower.save_pretrained(folder, training=self._training())
                 write_json(folder / VALIDATION_FILE, record)
 
             replace_folder(config.out / BEST, save)
@@ -210,6 +212,10 @@ class Distillation:
         log.write(record)
         logger.info("validation after %d updates: centred cosine %.2f %%", state.step, score)
         state.validated = state.step
+
+    def _training(self) -> Training:
+        """Return how the student was trained so far, for its card."""
+        return tower_training(self.config, self.state.step, self.texts, self.held)
 
     def _save(self) -> None:
         self._check_finite()
@@ -240,7 +246,8 @@ class Distillation:
     def _finish(self) -> dict[str, Any]:
         self._check_finite()
         out = self.config.out
-        replace_folder(out / "last", self.student.save_pretrained)
+        last, training = self.student, self._training()
+        replace_folder(out / "last", lambda folder: last.save_pretrained(folder, training=training))
         result = {
             "model": BEST,
             "step": self.state.step,

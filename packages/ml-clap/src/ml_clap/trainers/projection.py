@@ -24,6 +24,7 @@ from ml_clap.lock import sole_writer
 from ml_clap.models.device import choose_device
 from ml_clap.models.text_tower import TextTower, encoder_fingerprint, load_encoder_tower, make_linear_head
 from ml_clap.models.tower_folder import TOWER_FILE, TextTowerError, TowerSettings, absolute
+from ml_clap.trainers.card import tower_training
 from ml_clap.trainers.teacher import centred_cosines, load_teacher, mean_by_language
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ def fit_projection(config: ProjectConfig) -> Projection:
         )
         del teacher
         found = _fit(config, settings, pairs, held_pairs, targets)
-        replace_folder(config.out, found.tower.save_pretrained)
+        training = tower_training(config, 0, pairs, held_pairs)
+        replace_folder(config.out, lambda folder: found.tower.save_pretrained(folder, training=training))
     return found
 
 

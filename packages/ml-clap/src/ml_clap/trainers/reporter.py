@@ -1,4 +1,4 @@
-"""What a training run reports: its log file, progress, trackers, and curves at its end."""
+"""What a training run reports: its log file, progress and trackers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_clap.evaluators.figures import save_figure
 from ml_clap.output import Progress
 from ml_clap.trainers.run_folder import RunLog
 
@@ -87,38 +86,6 @@ def announce(facts: Sequence[str], notices: Sequence[str], step: int) -> None:
         logger.warning(notice)
     if step:
         logger.info("continuing after update %d", step)
-
-
-def plot_curves(records: list[dict[str, Any]], path: Path) -> None:
-    """Draw the loss, the learning rate and the validation scores of a log over its updates."""
-    from matplotlib.figure import Figure
-
-    updates = [record for record in records if "loss" in record]
-    validations = [record for record in records if "scores" in record]
-    figure = Figure(figsize=(11 if validations else 6, 4), layout="tight")
-    axes = figure.subplots(1, 2 if validations else 1, squeeze=False)
-    _plot_loss(axes[0, 0], updates)
-    if validations:
-        _plot_scores(axes[0, 1], validations)
-    save_figure(figure, path)
-
-
-def _plot_loss(axis: Any, updates: list[dict[str, Any]]) -> None:
-    steps = [record["step"] for record in updates]
-    axis.plot(steps, [record["loss"] for record in updates], linewidth=1, color="tab:blue")
-    axis.set(title="Training", xlabel="update", ylabel="loss")
-    rates = axis.twinx()
-    rates.plot(steps, [record["lr"] for record in updates], linewidth=1, linestyle="--", color="tab:gray")
-    rates.set_ylabel("learning rate (dashed)")
-    rates.set_ylim(bottom=0)
-
-
-def _plot_scores(axis: Any, validations: list[dict[str, Any]]) -> None:
-    steps = [record["step"] for record in validations]
-    for name in validations[-1]["scores"]:
-        axis.plot(steps, [record["scores"][name] for record in validations], marker=".", label=name)
-    axis.set(title="Validation", xlabel="update", ylabel=f"{validations[-1]['metric']} (%)")
-    axis.legend(fontsize="small")
 
 
 def describe_model(model: MLCLAP) -> str:

@@ -18,7 +18,10 @@ from ml_clap.data.sources import read_sources, unpack_sounds
 from ml_clap.data.training_data import TrainingData
 from ml_clap.files import replace_folder, write_json
 from ml_clap.models.initialization import is_from_scratch, make_model, measure_mel_statistics
+from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.trainers.best_model import BEST, best_score, save_best
+from ml_clap.trainers.card import training_card
+from ml_clap.trainers.curves import plot_curves
 from ml_clap.trainers.interruption import Interruption
 from ml_clap.trainers.learner import Learner
 from ml_clap.trainers.processes import (
@@ -29,7 +32,7 @@ from ml_clap.trainers.processes import (
     random_seed,
     run_settings,
 )
-from ml_clap.trainers.reporter import Reporter, announce, describe_model, plot_curves
+from ml_clap.trainers.reporter import Reporter, announce, describe_model
 from ml_clap.trainers.result import (
     FINISHED_FILE,
     TrainResult,
@@ -43,7 +46,7 @@ from ml_clap.trainers.run_folder import (
     save_checkpoint,
 )
 from ml_clap.trainers.run_state import RunState
-from ml_clap.trainers.validation import validate
+from ml_clap.trainers.validation import Validation, validate
 
 logger = logging.getLogger(__name__)
 
@@ -155,9 +158,10 @@ class Trainer:
                 found = validate(model, self.validation_clips, self.config.validation)
                 record = {"step": state.step, "epoch": state.epoch, "metric": found.metric}
                 record |= {"score": found.score, "scores": found.scores}
+                record |= {"interval": found.interval, "chance": found.chance}
                 is_best = state.best is None or found.score > state.best
                 if is_best:
-                    save_best(self.config.out, model, record)
+                    save_best(self.config.out, model, record, self._card(model, found))
                     state.best = found.score
             self._note_bad(found.bad_files)
             self.reporter.validation(record, is_best)
@@ -194,6 +198,11 @@ class Trainer:
             self.reporter.update({**place, **record, "temperature": self.model.temperature.item()})
 
     # What is kept
+
+    def _card(self, model: MLCLAP, found: Validation | None = None) -> str:
+        """Return the text of the card of the model as it is now."""
+        clips, validation = self.data.clips, self.validation_clips
+        return training_card(self.config, model, clips, validation, self.state.step, found)
 
     def _save(self) -> None:
         self.learner.check_finite(self.state.step)
@@ -269,7 +278,8 @@ class Trainer:
         )
         if self.accelerator.is_main_process:
             with self.learner.as_saved() as model:
-                replace_folder(out / "last", model.save_pretrained)
+                card = self._card(model)
+                replace_folder(out / "last", lambda folder: model.save_pretrained(folder, card=card))
             prune_checkpoints(out, keep=self.config.keep_checkpoints)  # a kill may have left one more
             plot_curves(records, out / CURVES_FILE)
             write_finished(self.config, result)

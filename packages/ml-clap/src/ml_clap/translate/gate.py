@@ -10,7 +10,7 @@ All of it is pure: vectors in, numbers out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,14 @@ from typing import Any
 import numpy as np
 from audio_common.strict_json import read_object
 
-from ml_clap.files import write_atomically, write_json
+from ml_clap.figures import arms_of, draw_chance, in_style, save_figure
+from ml_clap.files import write_json
 
 FORMAT, VERSION = "ml-clap translation gate", 1
 NUM_DRAWS = 1000
 """Draws of the bootstrap behind an interval."""
+PER_ROW = 40
+"""Languages in a row of the picture, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,25 +206,24 @@ def read_gate(path: Path) -> Gate:
     return gate
 
 
+@in_style()
 def plot_gate(gate: Gate, path: Path) -> None:
-    """Draw each language's accuracy on held-out clips with its interval; the path's ending is the format."""
-    import io
-
+    """Draw each language's accuracy on held-out clips with its interval, best first, in several rows."""
     from matplotlib.figure import Figure
 
-    found: Mapping[str, Measured] = dict(
-        sorted(gate.languages.items(), key=lambda item: item[1].accuracy, reverse=True)
-    )
-    figure = Figure(figsize=(max(4.0, 1.5 + 0.22 * len(found)), 3.8), layout="constrained")
-    axes = figure.subplots()
-    values = np.array([measured.accuracy for measured in found.values()])
-    ends = np.array([measured.interval for measured in found.values()]).T
-    arms = np.abs(np.stack([values - ends[0], ends[1] - values]))
-    axes.errorbar(range(len(found)), values, arms, fmt="o", markersize=4, elinewidth=0.8, capsize=2)
-    axes.axhline(50, color="gray", linewidth=0.8, linestyle="--", label="chance")
-    axes.set_xticks(range(len(found)), list(found), rotation=90, fontsize=7)
-    axes.set_ylabel("right and shuffled pairs\njudged rightly (%)")
-    axes.legend(fontsize="small")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lower().removeprefix("."), dpi=150)
-    write_atomically(path, buffer.getvalue())
+    found = sorted(gate.languages.items(), key=lambda item: -item[1].accuracy)
+    num_rows = -(-len(found) // PER_ROW)
+    length = -(-len(found) // num_rows)
+    figure = Figure(figsize=(max(4.0, 1.2 + 0.21 * length), 0.7 + 2.3 * num_rows))
+    for row, axes in enumerate(figure.subplots(num_rows, 1, sharey=True, squeeze=False)[:, 0]):
+        shown = found[row * length : (row + 1) * length]
+        values = [measured.accuracy for _, measured in shown]
+        arms = arms_of(values, [measured.interval for _, measured in shown])
+        axes.errorbar(range(len(shown)), values, arms, fmt="o", color="C0", elinewidth=1)
+        draw_chance(axes, 50)
+        axes.set_xticks(range(len(shown)), [code for code, _ in shown], rotation=90, fontsize=7)
+        axes.set_xlim(-0.7, length - 0.3)
+        axes.set_ylabel("accuracy, %")
+    figure.axes[0].set_title("Right and shuffled pairs judged rightly, by language (95 % intervals)")
+    figure.axes[0].legend(loc="lower left")
+    save_figure(figure, path)

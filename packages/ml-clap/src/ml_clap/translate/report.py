@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import io
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_clap.data.languages import language_name
+from ml_clap.figures import BLACK, in_style, make_panels, save_figure
 from ml_clap.files import write_atomically
 from ml_clap.translate.factory import Candidate
 
@@ -101,16 +101,17 @@ def write_report(
     return page
 
 
+@in_style()
 def draw_histograms(result: LanguageResult, path: Path) -> bool:
     """Draw how similarity and agreement of a language lie, with its thresholds; False where it has none."""
     panels = [
         (
-            "similarity to the source",
+            "Similarity to the source (cosine, centred)",
             [one.similarity for one in result.candidates if one.similarity is not None],
             result.least_similarity,
         ),
         (
-            "agreement of the back-translation (chrF)",
+            "Agreement of the back-translation (chrF, %)",
             [one.agreement for one in result.candidates if one.agreement is not None],
             result.least_agreement,
         ),
@@ -119,22 +120,16 @@ def draw_histograms(result: LanguageResult, path: Path) -> bool:
     if not panels:
         path.unlink(missing_ok=True)
         return False
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * len(panels), 2.8), layout="constrained")
-    for axes, (title, values, least) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        axes.hist(values, bins=30)
+    figure, columns = make_panels(len(panels), size=(4.2, 2.8))
+    for axes, (title, values, least) in zip(columns, panels, strict=True):
+        axes.hist(values, color="C0")
         if least is not None:
-            axes.axvline(least, color="black", linestyle="--", linewidth=1, label=f"threshold {least:.3g}")
-            axes.legend(fontsize="small")
-        axes.set_xlabel(title)
-        axes.set_ylabel("captions")
-    buffer = io.BytesIO()
-    # Without the date and version that matplotlib writes: the same scores give the same file.
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    write_atomically(path, buffer.getvalue())
+            rejected = sum(value < least for value in values) / len(values)
+            label = f"threshold {least:.3g}: {rejected:.0%} lie below"
+            axes.axvline(least, color=BLACK, linestyle="--", linewidth=1.2, label=label)
+            axes.legend(loc="upper left")
+        axes.set(title=title, xlabel=title.partition(" (")[2].rstrip(")") or "cosine", ylabel="captions")
+    save_figure(figure, path)
     return True
 
 

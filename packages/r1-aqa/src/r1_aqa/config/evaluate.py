@@ -76,6 +76,8 @@ class EvaluateConfig:
     """Memory for encoded clips, which all questions about them share."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
+    card: bool = False
+    """Add the scores, with their intervals, to the model card of --model (a folder): its README.md."""
     json: Path | None = None
     """Write the scores to this JSON file too; `-`: print them."""
     decode_seconds: float = 60.0
@@ -97,6 +99,8 @@ class EvaluateConfig:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         self._check_endpoint()
+        if self.card and (self.model is None or not Path(self.model).is_dir()):
+            raise ValueError(f"card: scores go to the card of a model's folder, got --model {self.model}")
 
     def _check_endpoint(self) -> None:
         if (self.endpoint is None) != (self.endpoint_model is None):

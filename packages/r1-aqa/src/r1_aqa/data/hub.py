@@ -8,6 +8,8 @@ from pathlib import Path
 
 from audio_common.hub import fetch
 
+from r1_aqa.data.licences import CARD_FILE, licence_of_card
+
 logger = logging.getLogger(__name__)
 
 
@@ -82,8 +84,9 @@ def download(source: str, *, with_sounds: bool = True) -> Downloaded:
     if with_sounds and known.gigabytes and not constants.HF_HUB_OFFLINE:
         size = f"about {known.gigabytes:g} GB, unless they are there already"
         logger.info("%s: the files of %s (%s)", name, known.repository, size)
-    patterns = [*known.questions, *(known.sounds if with_sounds else ())]
+    patterns = [*known.questions, *(known.sounds if with_sounds else ()), CARD_FILE]
     repository = f"{known.repository}@{revision}" if revision else known.repository
     folder = fetch(repository, patterns, kind="dataset")
+    logger.info("%s: licence of the data set: %s", name, licence_of_card(folder))
     # The hub's cache has a folder for each commit.
     return Downloaded(folder, folder.name, Path(constants.HF_HOME) / "r1-aqa" / f"{name}-{folder.name[:12]}")

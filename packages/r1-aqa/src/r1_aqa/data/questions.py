@@ -45,7 +45,7 @@ class Question:
     dataset: str | None = None
     """Name of the data set that it comes from."""
     task: str | None = None
-    """MMAU: sound, music or speech."""
+    """MMAU: sound, music or speech; of the quickstart's scenes what is asked for."""
     category: str | None = None
     """First level of a benchmark's categories."""
     sub_category: str | None = None

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from r1_aqa.data.chats import chat_to_plain, is_chat
+from r1_aqa.data.licences import say_licences_of_clips
 from r1_aqa.data.options import option_at, parse_answer, parse_choices, settle_annotators
 from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
 from r1_aqa.data.rows import iterate_rows
@@ -276,7 +277,13 @@ def read_questions(
                 raise QuestionError(f"{where}: {found}") from found
             found = _faulty(where, {} if isinstance(row, QuestionError) else row, found)
         questions.append(found)
+    say_licences_of_clips(path, map(_licence, questions))
     return [question for question in questions if split is None or question.split == split]
+
+
+def _licence(question: Question) -> str | None:
+    stated = question.extra.get("licence") or question.extra.get("license")
+    return stated if isinstance(stated, str) else None
 
 
 def faults_of(questions: Sequence[Question], source: object, advice: str) -> str | None:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from audio_common import DecodeLimits, DecodePool
@@ -37,7 +38,7 @@ from r1_aqa.models.asked import AskedQuestions
 from r1_aqa.models.generation import answer_questions
 from r1_aqa.models.run_folder import find_model
 from r1_aqa.models.template import PromptTemplate, read_template
-from r1_aqa.output import Progress
+from r1_aqa.output import Progress, printable
 from r1_aqa.rewards.matching import choose_window
 
 logger = logging.getLogger(__name__)
@@ -111,7 +112,40 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
     say_truncated(scores, config)
     outputs = outputs_of(file, "given", len(benchmark.questions))
     save_scores(config.out, scores, benchmark.file, benchmark.questions, outputs)
+    if config.card:
+        logger.info("card: %s", printable(add_to_card(config, scores)))
     return scores
+
+
+def add_to_card(config: EvaluateConfig, scores: Scores) -> Path:
+    """Add the accuracies to the card of `config.model`, and return the card's path.
+
+    Raises:
+        ValueError: the benchmark keeps its answers to itself.
+    """
+    from r1_aqa.models.card import add_scores
+    from r1_aqa.models.card_parts import Score
+
+    if "strict" not in scores:
+        raise ValueError(f"card: {scores['benchmark']} has no answers here, so there is no score to add")
+    found = {name: scores[name] for name in ("strict", "official")}
+    found |= {name: run for name, run in scores.get("runs", {}).items() if name == "silent"}
+    return add_scores(
+        Path(str(config.model)),
+        [
+            Score(
+                metric=f"accuracy_{name}",
+                value=one["value"],
+                low=one["low"],
+                high=one["high"],
+                data=Path(str(scores["benchmark"])).name,
+                split=config.split,
+                count=one["count"],
+                unit="questions",
+            )
+            for name, one in found.items()
+        ],
+    )
 
 
 def say_prompt(asked: AskedQuestions) -> str:

@@ -1,15 +1,12 @@
-"""Show scores: a table on the terminal, and a picture of accuracies by group."""
+"""Show scores on the terminal: accuracies with their intervals, by group, and by every harness's rule."""
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from r1_aqa.files import write_atomically
 from r1_aqa.output import console, printable
 
 
@@ -143,42 +140,3 @@ def _groups(field: str, groups: dict[str, dict[str, Any]]) -> Table:
             str(group["total"]),
         )
     return table
-
-
-def plot_scores(scores: dict[str, Any], picture: Path) -> None:
-    """Draw the strict accuracy of all questions, controls and groups, beside chance and the first option."""
-    import matplotlib
-
-    matplotlib.use("Agg")  # draws without a screen
-    from matplotlib import pyplot
-
-    bars = [("all", scores["strict"]["value"], scores["strict"])]
-    bars += [(name, run["value"], run) for name, run in scores.get("runs", {}).items()]
-    for field, groups in scores["by"].items():
-        bars += [
-            (f"{field.replace('_', ' ')}: {name}", group["strict"], None) for name, group in groups.items()
-        ]
-    figure, axis = pyplot.subplots(figsize=(7, 1.1 + 0.28 * len(bars)))
-    places = range(len(bars))[::-1]
-    axis.barh(places, [value for _, value, _ in bars], color="#4c72b0")
-    for place, (_, value, interval) in zip(places, bars, strict=True):
-        if interval:
-            spread = [[value - interval["low"]], [interval["high"] - value]]
-            axis.errorbar([value], [place], xerr=spread, color="black", capsize=3)
-        # The number stands behind the error bar.
-        end = max(value, interval["high"] if interval else 0.0)
-        axis.text(end + 0.015, place, f"{value:.0%}", va="center", fontsize=8)
-    axis.axvline(scores["chance"], color="grey", ls=":", label="chance")
-    axis.axvline(scores["first_option"], color="grey", ls="--", label="always the first option")
-    # A name may hold dollars, which would be mathematics.
-    names = [printable(name)[:48] for name, _, _ in bars]
-    axis.set_yticks(list(places), names, fontsize=8, parse_math=False)
-    axis.set_xlim(0, 1.08)  # room for the number beside a full bar
-    axis.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1], ["0", "20 %", "40 %", "60 %", "80 %", "100 %"])
-    axis.set_xlabel("accuracy (strict)")
-    axis.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
-    figure.tight_layout()
-    memory = io.BytesIO()
-    figure.savefig(memory, dpi=120)
-    write_atomically(picture, memory.getvalue())
-    pyplot.close(figure)

@@ -23,9 +23,10 @@ from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import count_lettered
 from r1_aqa.data.questions import Question, column
 from r1_aqa.evaluators.agreement import disagreements_of, judge_by_all, score_harnesses
+from r1_aqa.evaluators.charts import plot_scores
 from r1_aqa.evaluators.instructions import score_instructions
 from r1_aqa.evaluators.predictions import read_outputs, write_submission
-from r1_aqa.evaluators.report import plot_scores, print_scores
+from r1_aqa.evaluators.report import print_scores
 from r1_aqa.evaluators.statistics import interval, mcnemar, wilson_interval
 from r1_aqa.files import is_stream, read_bytes, remove_leftovers, to_json, write_bytes, write_json
 from r1_aqa.lock import sole_writer
@@ -268,6 +269,7 @@ def _by(
             "total": group.total,
             "low": span.low,
             "high": span.high,
+            "chance": chance([questions[row] for row in rows]),
         }
     return found
 

@@ -25,6 +25,7 @@ from r1_aqa.models.chat import Sounds, encode_chats, format_chat, format_questio
 from r1_aqa.models.checkpoint import load_adapters, read_adapter_base
 from r1_aqa.models.families import Family, find_family
 from r1_aqa.models.foreign import fetch_model, naming
+from r1_aqa.models.licence import licence_of_weights, say_licence_of_weights
 from r1_aqa.models.prompt import Prompt
 from r1_aqa.models.run_folder import find_model
 from r1_aqa.models.template import PromptTemplate
@@ -335,6 +336,7 @@ def load_audio_llm(
         model = merge_published(model, folder, family)
         processor = transformers.AutoProcessor.from_pretrained(folder, revision=None, trust_remote_code=False)
     base_name, revision = split_revision(name)
+    say_licence_of_weights(source, _licence(source, name, folder))
     # Adapters that are trained name their base by this, and not by its place in the hub's cache.
     model.name_or_path = model.config._name_or_path = base_name
     if base:
@@ -345,6 +347,12 @@ def load_audio_llm(
     if config.quantization == "none":  # bitsandbytes has placed the weights already
         model.to(device)
     return AudioLLM(model.eval(), processor, family, revision)
+
+
+def _licence(source: str, name: str, folder: Path) -> str:
+    """Return the licence of a model; of adapters theirs and that of the base that they name."""
+    whole = licence_of_weights(split_revision(name)[0], folder)
+    return whole if source == name else f"adapters {licence_of_weights(source)}; base {whole} ({name})"
 
 
 def merge_published(model: Any, folder: Path, family: Family) -> Any:

@@ -13,9 +13,12 @@ from audio_common.hub import fetch
 from audio_common.strict_json import read_object
 from safetensors import safe_open
 
+from r1_aqa.models.licence import CARD_FILE
+
 WEIGHTS = "model*.safetensors"
-MODEL_FILES = (WEIGHTS, "*.json", "*.jinja", "*.txt", "*.model")
-"""What of a hub's repository is downloaded: weights (safetensors alone), settings, tokenizer, templates."""
+MODEL_FILES = (WEIGHTS, "*.json", "*.jinja", "*.txt", "*.model", CARD_FILE)
+"""What of a hub's repository is downloaded: weights (safetensors alone), settings, tokenizer, templates, and
+the card, for the licence."""
 JSON_FILES = (
     *("config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json"),
     *("tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json"),

@@ -11,6 +11,9 @@ from r1_aqa.config.model import ModelConfig
 from r1_aqa.files import flush, remove_leftovers
 from r1_aqa.lock import sole_writer
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
+from r1_aqa.models.card import make_merged_card
+from r1_aqa.models.licence import CARD_FILE
+from r1_aqa.models.run_folder import find_model
 from r1_aqa.output import printable
 
 
@@ -121,12 +124,15 @@ def _merge(config: MergeConfig) -> Path:
             f"{config.source} holds no adapters (adapter_config.json): it is a whole model already"
         )
     adapted: Any = llm.model
+    base = str(adapted.get_base_model().name_or_path)
     merged = adapted.merge_and_unload()
     remove_leftovers(config.out)
     # Beside the lock, file by file, the settings last: without them nobody takes the folder for a model.
     partial = config.out / ".saving-merged"
     merged.save_pretrained(partial)
     llm.processor.save_pretrained(partial)
+    card = make_merged_card(Path(find_model(config.source)), base)
+    (partial / CARD_FILE).write_text(card, encoding="utf-8")
     for file in sorted(partial.iterdir(), key=lambda file: file.name == "config.json"):
         flush(file)
         file.replace(config.out / file.name)

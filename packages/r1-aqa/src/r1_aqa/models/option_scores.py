@@ -12,7 +12,7 @@ and a mean over tokens would favor whatever is long. With its end an option that
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,15 @@ from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.checkpoint import read_adapter_base
 from r1_aqa.models.families import find_family
 from r1_aqa.models.foreign import MODEL_FILES, fetch_model, naming
-from r1_aqa.models.log_probs import completion_log_probs, completion_logits, shared_prefix_logits
+from r1_aqa.models.licence import licence_of_weights, say_licence_of_weights
+from r1_aqa.models.log_probs import (
+    Prompts,
+    completion_log_probs,
+    completion_logits,
+    shared_prefix_logits,
+)
 from r1_aqa.models.prompt import format_prompt, format_target
-from r1_aqa.models.prompt_cache import LRUCache
+from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
 from r1_aqa.models.run_folder import find_model
 from r1_aqa.models.silence import silent_prompts
 
@@ -61,17 +67,38 @@ class SilentProbe:
             raise QuestionError(why)
         self._clips = prompts.clips
         targets = [format_target(option, STYLE) for order in orders for option in order]
-        ids, mask = _pad_right(self._tokens(targets), self.llm.device)
         rows = [row for row, order in enumerate(orders) for _ in order]
-        distinct, index = prompts.distinct(rows, self.llm.device)
-        flash = "flash" in str(getattr(self.llm.model.config, "_attn_implementation", ""))
-        is_shared = self.llm.family.plain_positions and not flash
-        read = shared_prefix_logits if is_shared else completion_logits
-        scores = completion_log_probs(read(self.llm, distinct, index, ids, mask), ids) * mask
-        return _by_order(scores.sum(1), orders)
+        tokens = self.llm.tokenizer(targets, add_special_tokens=False)["input_ids"]
+        return _by_order(text_log_probs(prompts, rows, tokens), orders)
 
-    def _tokens(self, targets: list[str]) -> list[list[int]]:
-        return self.llm.tokenizer(targets, add_special_tokens=False)["input_ids"]
+
+@torch.no_grad()
+def text_log_probs(
+    prompts: EncodedPrompts,
+    rows: Sequence[int],
+    texts: Sequence[Sequence[int]],
+    written: Mapping[int, Sequence[int]] | None = None,
+) -> Tensor:
+    """Return the log-probability of each text behind its prompt, nats: `(texts,)`.
+
+    Args:
+        prompts: the questions, of a model that nothing trains.
+        rows: of each text the row of its question.
+        texts: their tokens.
+        written: of rows the tokens that stand between prompt and text, such as thinking.
+    """
+    llm = prompts.llm
+    ids, mask = _pad_right(texts, llm.device)
+    distinct, index = prompts.distinct(rows, llm.device)
+    if written:
+        tails = [torch.tensor(written.get(row, ()), device=llm.device).long() for row in dict.fromkeys(rows)]
+        heads = zip(distinct.embeddings or (), tails, strict=True)
+        distinct = Prompts(embeddings=[torch.cat([head, llm.embed(tail).to(head)]) for head, tail in heads])
+    flash = "flash" in str(getattr(llm.model.config, "_attn_implementation", ""))
+    is_shared = llm.family.plain_positions and not flash
+    read = shared_prefix_logits if is_shared else completion_logits
+    scores = completion_log_probs(read(llm, distinct, index, ids, mask), ids) * mask
+    return scores.sum(1)
 
 
 @dataclass
@@ -175,6 +202,7 @@ def load_probe(source: str, *, device: str = "auto") -> Probe:
             revision=None,
             trust_remote_code=False,
         )
+    say_licence_of_weights(source, licence_of_weights(name, folder))
     if getattr(tokenizer, "chat_template", None) and tokenizer.eos_token_id is None:
         raise ValueError(f"{source}: its tokenizer has no token that ends an answer (eos_token)")
     return TextProbe(model.eval().to(device), tokenizer)  # type: ignore[arg-type]

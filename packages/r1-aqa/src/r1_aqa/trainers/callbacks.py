@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from r1_aqa.config.train import TrainConfig
+from r1_aqa.evaluators.scores import clusters_of
+from r1_aqa.evaluators.statistics import wilson_interval
 from r1_aqa.files import append_line, replace_folder, write_json
 from r1_aqa.models.audio_llm import AudioLLM
 from r1_aqa.models.generation import generate_answers
+from r1_aqa.models.licence import CARD_FILE
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.output import Progress
 from r1_aqa.rewards.verdicts import judge
+from r1_aqa.trainers.card import training_card
 from r1_aqa.trainers.curves import read_log
 from r1_aqa.trainers.finite import require_finite_weights
 from r1_aqa.trainers.resumable import ResumableTrainer
@@ -142,15 +147,22 @@ class Validation(TrainerCallback):
         training = model.training
         model.eval()
         with self.trainer.whole_weights():
-            right, truncated = self._count_right()
+            verdicts, truncated = self._judge()
         model.train(training)
         torch.random.set_rng_state(random_state)  # a training with more validation is the same training
-        accuracy = right / len(self.questions)
+        found = wilson_interval(verdicts, clusters_of(self.questions))
+        accuracy = found.value
         if self.accuracy is None or accuracy > self.accuracy:
             self.accuracy = accuracy
-            save_model(self.trainer, self.llm, self.config.out / "best", {"step": step, "accuracy": accuracy})
+            result = {"step": step, "accuracy": accuracy}
+            save_model(self.trainer, self.llm, self.config.out / "best", self.card(verdicts), result)
         self._validated.add(step)
-        numbers = {"eval_accuracy": accuracy, "eval_truncated": truncated / len(self.questions)}
+        numbers = {
+            "eval_accuracy": accuracy,
+            "eval_accuracy_low": found.low,
+            "eval_accuracy_high": found.high,
+        }
+        numbers["eval_truncated"] = truncated / len(self.questions)
         control = self.trainer.control
         is_logged = control.should_log
         # Not TRL's, which would put the update's own numbers into this line; and logging anything puts out
@@ -165,9 +177,15 @@ class Validation(TrainerCallback):
                 self.config.validation.max_new_tokens,
             )
 
-    def _count_right(self) -> tuple[int, int]:
-        """Return how many answers are right, and how many the most new tokens ended."""
-        settings, right, truncated = self.config.validation, 0, 0
+    def card(self, verdicts: Sequence[float] | None = None) -> str:
+        """Return the text of the model's card as it is now, with the verdicts on it if there are any."""
+        training, step = self.trainer.prompts.questions, self.trainer.state.global_step
+        return training_card(self.config, self.llm, training, self.questions, step, verdicts)
+
+    def _judge(self) -> tuple[list[float], int]:
+        """Return the verdict on each answer, 1 or 0, and how many the most new tokens ended."""
+        settings, truncated = self.config.validation, 0
+        verdicts = [0.0] * len(self.questions)
         for batch in generate_answers(
             self.prompts,
             range(len(self.questions)),
@@ -183,9 +201,9 @@ class Validation(TrainerCallback):
                     written=question.written_answer,
                     alternatives=question.alternatives,
                 )
-                right += getattr(verdict, settings.metric)
+                verdicts[completion.row] = float(getattr(verdict, settings.metric))
                 truncated += completion.truncated
-        return right, truncated
+        return verdicts, truncated
 
 
 class SaveOnInterrupt(TrainerCallback):
@@ -242,13 +260,16 @@ class EndAtEnd(TrainerCallback):
             raise NothingLeft
 
 
-def save_model(trainer: Trainer, llm: AudioLLM, folder: Path, result: dict[str, Any] | None = None) -> None:
+def save_model(
+    trainer: Trainer, llm: AudioLLM, folder: Path, card: str, result: dict[str, Any] | None = None
+) -> None:
     """Save model or adapters with the processor, as `load_audio_llm` reads them, whole or not at all.
 
     Args:
         trainer: of the model.
         llm: its processor.
         folder: is replaced.
+        card: text of the model card.
         result: is written beside the weights, as validation.json.
 
     Raises:
@@ -265,6 +286,7 @@ def save_model(trainer: Trainer, llm: AudioLLM, folder: Path, result: dict[str, 
         # A pickle of Trainer's settings, which nobody who loads the model should have to trust.
         (partial / TRAINING_ARGS_NAME).unlink(missing_ok=True)
         llm.processor.save_pretrained(partial)
+        (partial / CARD_FILE).write_text(card, encoding="utf-8")  # in place of peft's empty one
         if result is not None:
             write_json(partial / BEST_FILE, result)
 

@@ -2,62 +2,69 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audio_common.strict_json import read_records
 
-from r1_aqa.files import write_atomically
+from r1_aqa.figures import draw_chance, draw_curve, in_style, make_panels, save_figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+VALIDATED, ROLLED_OUT = "eval_accuracy", "rewards/accuracy_reward/mean"
+SHARES = {VALIDATED, ROLLED_OUT, "rewards/format_reward/mean", "frac_reward_zero_std"}
+"""Names of values from 0 to 1, drawn in percent."""
 PANELS = (
-    ("reward", "reward"),
-    ("accuracy on validation questions", "eval_accuracy"),
-    ("accuracy of rollouts", "rewards/accuracy_reward/mean"),
-    ("format of rollouts", "rewards/format_reward/mean"),
-    ("groups without difference", "frac_reward_zero_std"),
-    ("KL divergence", "kl"),
-    ("entropy", "entropy"),
-    ("tokens of a rollout", "completions/mean_length"),
-    ("loss", "loss"),
-    ("gradient norm", "grad_norm"),
+    ("Accuracy, validation questions", "right answers", VALIDATED),
+    ("Accuracy, rollouts", "right answers", ROLLED_OUT),
+    ("Reward", "mean of an update", "reward"),
+    ("Format, rollouts", "in the format asked for", "rewards/format_reward/mean"),
+    ("Groups without difference", "share of the groups", "frac_reward_zero_std"),
+    ("KL divergence", "nats a token", "kl"),
+    ("Entropy", "nats a token", "entropy"),
+    ("Length of a rollout", "tokens", "completions/mean_length"),
+    ("Loss", "nats a token", "loss"),
+    ("Gradient norm", "before clipping", "grad_norm"),
+    ("Learning rate", "", "learning_rate"),
 )
-"""Titles, and names in log.jsonl; those that were not logged are left out."""
+"""Titles, units, and names in log.jsonl; those that were not logged, or are always 0, are left out."""
 
 
-def write_curves(logs: Path | Mapping[str, Path], picture: Path) -> bool:
-    """Draw the curves of a training, or of several by their names; return False if nothing was logged."""
-    import matplotlib
+@in_style()
+def write_curves(
+    logs: Path | Mapping[str, Path], picture: Path, *, chances: Mapping[str, float] | None = None
+) -> bool:
+    """Draw the curves of a training, or of several by their names; return False if nothing was logged.
 
-    matplotlib.use("Agg")  # draws without a screen
-    from matplotlib import pyplot
+    Args:
+        logs: log.jsonl, or several by the name that the legend has.
+        picture: is replaced.
+        chances: what guessing has, by the accuracy's name in the log.
+    """
+    from matplotlib import rcParams
     from matplotlib.lines import Line2D
 
     runs = {name: read_log(path) for name, path in ({"": logs} if isinstance(logs, Path) else logs).items()}
-    shown = [(t, n) for t, n in PANELS if any(n in row for rows in runs.values() for row in rows)]
+    shown = [panel for panel in PANELS if any(row.get(panel[2]) for rows in runs.values() for row in rows)]
     if not shown:
         return False
-    columns = min(4, len(shown))
-    lines = -(-len(shown) // columns)
-    colors = [f"C{number % 10}" for number in range(len(runs))]  # the same for a run in every panel
-    figure, axes = pyplot.subplots(lines, columns, figsize=(3.6 * columns, 2.7 * lines), squeeze=False)
-    for axis in axes.flat[len(shown) :]:
-        axis.set_visible(False)
-    for axis, (title, name) in zip(axes.flat, shown, strict=False):
-        for color, rows in zip(colors, runs.values(), strict=True):
-            _draw(axis, [(row["step"], row[name]) for row in rows if name in row], color)
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("update")
-        axis.grid(alpha=0.3)
-    figure.tight_layout(rect=(0, 0, 1, 1 if len(runs) == 1 else 0.96))
+    # The same look for a run in every panel.
+    cycle = list(rcParams["axes.prop_cycle"])
+    looks = [cycle[number % len(cycle)] for number in range(len(runs))]
+    figure, panels = make_panels(len(shown))
+    for axes, (title, unit, name) in zip(panels, shown, strict=True):
+        for look, rows in zip(looks, runs.values(), strict=True):
+            _draw_run(axes, rows, name, look)
+        if chance := (chances or {}).get(name):
+            draw_chance(axes, chance)
+            axes.legend()
+        axes.set(title=title, xlabel="update", ylabel=unit)
     if len(runs) > 1:
-        handles = [Line2D([], [], color=color) for color in colors]
-        figure.legend(handles, list(runs), loc="upper center", ncols=len(runs), frameon=False)
-    memory = io.BytesIO()
-    figure.savefig(memory, dpi=120)
-    write_atomically(picture, memory.getvalue())
-    pyplot.close(figure)
+        handles = [Line2D([], [], **look) for look in looks]
+        figure.legend(handles, list(runs), loc="outside upper center", ncols=len(runs))
+    save_figure(figure, picture)
     return True
 
 
@@ -66,14 +73,15 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return read_records(path)
 
 
-def _draw(axis: Any, points: list[tuple[float, float]], color: str) -> None:
-    # The values faintly and, where there are many, their running mean.
-    if not points:
+def _draw_run(axes: Axes, rows: Sequence[dict[str, Any]], name: str, look: dict[str, Any]) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    own = [row for row in rows if name in row]
+    if not any(row[name] for row in own):  # as GRPO's loss, whose gradient alone says something
         return
-    steps, values = zip(*points, strict=True)
-    width = max(1, len(values) // 20)  # a twentieth of the training
-    windows = [values[max(0, i - width + 1) : i + 1] for i in range(len(values))]
-    smooth = [sum(window) / len(window) for window in windows]
-    axis.plot(steps, smooth, color=color, marker="o" if len(values) < 15 else None, ms=3)
-    if width > 1:
-        axis.plot(steps, values, color=color, alpha=0.25, lw=0.8)
+    ends = [(row[f"{name}_low"], row[f"{name}_high"]) for row in own if f"{name}_low" in row]
+    draw_curve(
+        axes, [(row["step"], row[name]) for row in own], intervals=ends, has_band=name == ROLLED_OUT, **look
+    )
+    if name in SHARES:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from accelerate.utils import gather, gather_object
 from torch import Tensor, nn
 from transformers import PreTrainedModel, Trainer, TrainerCallback
 
+from r1_aqa.files import write_atomically
+from r1_aqa.models.licence import CARD_FILE
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.trainers.finite import TrainingError, are_finite, name_questions, require_finite_weights
 from r1_aqa.trainers.sharding import is_sharded, keeps_parts, set_up_sharding, whole_weights
@@ -27,9 +30,11 @@ class ResumableTrainer(Trainer):
 
     Attributes:
         prompts: the training questions.
+        card: returns the text of the model card, for the folder of a checkpoint; None: there is none.
     """
 
     prompts: EncodedPrompts
+    card: Callable[[], str] | None = None
     _losses: tuple[tuple[list[int], Tensor], ...] = ()
     _saved_step = -1
 
@@ -95,6 +100,12 @@ class ResumableTrainer(Trainer):
             require_finite_weights(self.model, step)  # type: ignore[arg-type]
             super()._save_checkpoint(model, trial)
             self._saved_step = step
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        # Before the state, by which a checkpoint is whole; in place of peft's empty card.
+        if self.card is not None and self.args.should_save:
+            write_atomically(Path(output_dir or str(self.args.output_dir)) / CARD_FILE, self.card())
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save a model that loads anywhere, also where FSDP's checkpoints are in parts; Trainer does not."""

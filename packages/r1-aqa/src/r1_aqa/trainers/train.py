@@ -29,6 +29,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import say_skipped
+from r1_aqa.evaluators.scores import chance
 from r1_aqa.files import write_json
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
 from r1_aqa.models.heard import require_heard
@@ -54,7 +55,7 @@ from r1_aqa.trainers.callbacks import (
     save_model,
 )
 from r1_aqa.trainers.curriculum import easiness
-from r1_aqa.trainers.curves import write_curves
+from r1_aqa.trainers.curves import ROLLED_OUT, VALIDATED, write_curves
 from r1_aqa.trainers.questions import record_skipped, usable_questions, validation_questions
 from r1_aqa.trainers.resumable import FiniteUpdates, ResumableTrainer
 from r1_aqa.trainers.rollouts import RolloutLog
@@ -254,6 +255,7 @@ def run(
     log = LogFile(config.out / "log.jsonl")
     for added in (FiniteUpdates(trainer), progress, log, best, interrupt, EndAtEnd()):
         trainer.add_callback(added)
+    trainer.card = best.card
     for prompts in (training, validation):
         prompts.sounds.on_unreadable = lambda question, why: skip(config.out, question, why)
     if config.check_heard and not checkpoint:
@@ -279,11 +281,12 @@ def run(
         interrupt.close()
     if interrupt.interrupted:
         raise KeyboardInterrupt(f"Saved in {config.out}; the same command goes on from there.")
-    save_model(trainer, llm, config.out / "last")
+    save_model(trainer, llm, config.out / "last", best.card())
     model = config.out / ("best" if best.accuracy is not None else "last")
     result = TrainResult(config.out, model, best.accuracy, trainer.state.global_step)
     if trainer.is_world_process_zero():
-        write_curves(config.out / "log.jsonl", config.out / "curves.png")
+        chances = {VALIDATED: chance(validation.questions), ROLLED_OUT: chance(training.questions)}
+        write_curves(config.out / "log.jsonl", config.out / "curves.png", chances=chances)
         told = {
             "num_cut": num_cut,
             "truncated_rollouts": truncated_rollouts(config),

@@ -19,6 +19,7 @@ from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import language_code
 from aac_llm.data.manifest import KEYS, Clip, json_rows
 from aac_llm.data.readers.source import Reading, metadata_seconds
+from aac_llm.data.timestamps import events_of_row
 
 LABELS = ("split", "dataset", "licence", "sound_id")
 """Keys of our rows that are texts, if they are there."""
@@ -78,6 +79,8 @@ def read_jsonl(config: PrepareJSONLConfig) -> Reading:
         try:
             captions, translations = parse_captions(row, language)
             labels = {key: _label(row, key) for key in LABELS}
+            timed = row.get("timestamps")
+            events = None if timed is None else events_of_row(timed)
         except ValueError as e:
             reading.add_problem("row", where, e)
             continue
@@ -91,6 +94,7 @@ def read_jsonl(config: PrepareJSONLConfig) -> Reading:
             "duration": metadata_seconds(row.get("duration")),
             "language": language,
             "translations": translations,
+            "timestamps": events,
             "extra": {key: value for key, value in row.items() if key not in KEYS},
         }
         _add(reading, where, find, row.get("audio"), captions, row.get("id"), fields)

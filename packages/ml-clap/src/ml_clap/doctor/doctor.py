@@ -1,0 +1,58 @@
+"""`ml-clap doctor`: one line for each thing that was looked at, with the command that mends it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from importlib.metadata import version
+from pathlib import Path
+
+from ml_clap.config.doctor import DoctorConfig
+from ml_clap.doctor.decoders import decoder_findings
+from ml_clap.doctor.finding import Finding
+from ml_clap.doctor.hub import hub_findings
+from ml_clap.doctor.installation import installation_findings
+from ml_clap.doctor.machine import machine_findings
+from ml_clap.doctor.own import EXTRAS, look_at, own_findings
+from ml_clap.doctor.sounds import sound_finding
+from ml_clap.files import is_stream, write_json
+from ml_clap.output import printable
+
+PACKAGE = __name__.partition(".")[0].replace("_", "-")
+
+
+def doctor_verb(config: DoctorConfig) -> int:
+    """Look at everything, print what is found, and return 1 if there is a fault."""
+    findings = list[Finding]()
+    with redirect_stdout(sys.stderr if is_stream(config.json) else sys.stdout):
+        for finding in examine(config):  # each as it is found: the hub may take seconds
+            findings.append(finding)
+            print(printable(finding.line()), flush=True)
+        counts = {kind: sum(one.kind == kind for one in findings) for kind in ("fault", "note")}
+        print(f"{counts['fault']} faults, {counts['note']} notes")
+    if config.json is not None:
+        write_json(config.json, {"package": PACKAGE, "version": version(PACKAGE), "findings": findings})
+    return 1 if counts["fault"] else 0
+
+
+def examine(config: DoctorConfig) -> Iterator[Finding]:
+    """Yield what is found: of the installation and the machine, then of what is named."""
+    yield from installation_findings(PACKAGE, EXTRAS)
+    yield from machine_findings()
+    yield from decoder_findings(PACKAGE)
+    yield from own_findings()
+    yield from hub_findings(offline=config.offline)
+    for path in config.paths:
+        yield from _named(path)
+
+
+def _named(path: Path) -> list[Finding]:
+    """Look at what a path names; a fault that no one foresaw is a finding, too."""
+    if not path.exists():
+        return [Finding("fault", "path", f"there is no file or folder {path}", f"ls {path.parent}")]
+    try:
+        found = look_at(path)
+    except (OSError, ValueError) as error:
+        return [Finding("fault", "path", " ".join(str(error).split()), f"{PACKAGE} --help")]
+    return found or [sound_finding(path)]
