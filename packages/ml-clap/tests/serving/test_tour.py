@@ -151,9 +151,7 @@ def test_the_tour_takes_a_reader_to_a_hit_that_plays(
             lines = iter(server.stdout.readline, "")
             address = next(found[1] for line in lines if (found := re.match(r"Serving at (\S+) ", line)))
             with tab(chromium, address, DESKTOP) as page:
-                # What is pressed while Gradio still sets up its page is lost on a busy machine.
-                page.locator("#about").wait_for()
-                page.wait_for_timeout(2_000)
+                page.locator("body[data-ready]").wait_for()
                 for step in steps:
                     do(page, step)
                     assert overflow(page) == 0, step

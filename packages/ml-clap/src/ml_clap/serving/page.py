@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Literal
 
 import gradio as gr
 
@@ -22,6 +23,8 @@ from ml_clap.tables import count_of
 logger = logging.getLogger(__name__)
 
 EVERYWHERE = "all folders"
+LAST: Literal["always_last"] = "always_last"
+"""What is asked while a search still runs is not lost: the last of it is searched for next."""
 # A mistake is said in a message of its own; the hits that are there stay as they are.
 CSS = (
     HIT_STYLE
@@ -163,9 +166,23 @@ def make_page(server: Server, archive: Archive, *, lang: str, top_k: int) -> gr.
 
         narrowed = [folder, hits, show_all]
         words = [text, language, *narrowed]
-        gr.on([ask.click, text.submit], server.event(search), words, results, api_name="search")
-        ask_sound.click(server.event(search_sound), [sound, *narrowed], results, api_name="search_sound")
-        results.select(server.event(search_similar), narrowed, results, api_visibility="private")
+        gr.on(
+            [ask.click, text.submit],
+            server.event(search),
+            words,
+            results,
+            api_name="search",
+            trigger_mode=LAST,
+        )
+        by_sound = [sound, *narrowed]
+        ask_sound.click(
+            server.event(search_sound), by_sound, results, api_name="search_sound", trigger_mode=LAST
+        )
+        results.select(
+            server.event(search_similar), narrowed, results, api_visibility="private", trigger_mode=LAST
+        )
+        # From now on the page does what is asked of it; before, a click is lost.
+        page.load(None, js="() => { document.body.dataset.ready = 'yes'; }", api_visibility="private")
     return page
 
 
