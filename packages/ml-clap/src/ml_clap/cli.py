@@ -47,6 +47,7 @@ from ml_clap.config.shards import PrepareShardsConfig
 from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
 from ml_clap.config.translate import GateConfig, TranslateConfig
+from ml_clap.data.language_names import find_language
 from ml_clap.data.shards.places import ENDINGS, any_shards, is_shards, is_url
 from ml_clap.files import is_stream
 
@@ -198,6 +199,7 @@ def check_serve(config: ServeConfig) -> None:
     if not (config.index / "index.json").is_file():
         raise FileNotFoundError(f"{config.index} is no index: `ml-clap index` makes one")
     require_file(config.calibration, config.token_file)
+    find_language(config.lang)
     if config.model:
         require_clap(config.model)
     require_module("gradio")

@@ -100,6 +100,10 @@ def test_nothing_from_outside_becomes_markup_and_nothing_comes_from_a_network(
     assert not {"i", "b"} & set(tags)
     assert "<script>alert(0)</script>" in parsed.text
     assert r"a <i>dog</i> & \x1b[1m" in parsed.text
+    assert "4 clips in index, 0:41 of sound, 7 vectors (windows of 10 s)" in parsed.text
+    assert "licence of its weights: audio unknown" in parsed.text
+    assert "Licences of the sounds: CC0 (4)" in parsed.text
+    assert str(folder) not in parsed.text
     assert "\x1b" not in html
     assert "http:" not in html
     assert "https:" not in html

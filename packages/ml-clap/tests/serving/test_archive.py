@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from audio_common.reader import AudioError
+from ml_clap.cli import main
 from ml_clap.config.serve import ServeConfig
 from ml_clap.data.languages import SONAR_LANGUAGES
 from ml_clap.search.calibration import Calibration, LanguageCalibration, Point, write_calibration
@@ -147,3 +148,18 @@ def test_an_archive_tells_its_size_its_model_and_the_licences(archive: Archive) 
     licences = (("CC0", 3), ("CC-BY-4.0", 2), ("a", 1), ("b", 1), ("c", 1))
     named = replace(archive.about, sound_licences=licences).lines()[2]
     assert named == "Licences of the sounds: CC0 (3), CC-BY-4.0 (2), a (1), b (1), 1 more"
+
+
+def test_what_cannot_be_served_is_refused_before_the_model_is_loaded(
+    tmp_path: Path, index_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, message in (
+        ([str(tmp_path)], "is no index: `ml-clap index` makes one"),
+        ([str(index_folder / "index"), "--calibration", str(tmp_path / "c.json")], "c.json"),
+        ([str(index_folder / "index"), "--top_k", "51"], "top_k must be 1 to 50, got 51"),
+        ([str(index_folder / "index"), "--lang", "Klingon"], "unknown language"),
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(["serve", *words])
+        assert end.value.code == 2
+        assert message in capsys.readouterr().err

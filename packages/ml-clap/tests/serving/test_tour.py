@@ -17,9 +17,6 @@ from ml_clap.cli import main
 from serving_kit import DESKTOP, overflow, tab
 
 TOUR = Path(__file__).resolve().parents[4] / "docs" / "tour.md"
-WAIT = 60_000
-"""Milliseconds."""
-
 if not TOUR.is_file():
     pytest.skip("the tour is in a clone of the repository alone", allow_module_level=True)
 pytest.importorskip("gradio", reason="the extra serve is not installed")
@@ -154,6 +151,7 @@ def test_the_tour_takes_a_reader_to_a_hit_that_plays(
             lines = iter(server.stdout.readline, "")
             address = next(found[1] for line in lines if (found := re.match(r"Serving at (\S+) ", line)))
             with tab(chromium, address, DESKTOP) as page:
+                page.locator("body[data-ready]").wait_for()
                 for step in steps:
                     do(page, step)
                     assert overflow(page) == 0, step

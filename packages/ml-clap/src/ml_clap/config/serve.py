@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_clap.config.limits import check_at_least
 from ml_clap.config.server import ServerConfig
+
+MOST_HITS = 50
+"""Hits that one answer may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,4 +30,5 @@ class ServeConfig(ServerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(self, 1, "top_k")
+        if not 1 <= self.top_k <= MOST_HITS:
+            raise ValueError(f"top_k must be 1 to {MOST_HITS}, got {self.top_k}")

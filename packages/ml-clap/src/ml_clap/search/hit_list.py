@@ -82,6 +82,8 @@ class ShownHit:
     begins: float = 0.0
     """At which second of what is at the address the hit begins."""
     picture: Picture | None = None
+    is_preloaded: bool = True
+    """Whether a browser fetches the sound's beginning before it is played."""
     row: int | None = None
     """Number of the hit's window in the index, for the button "more like this"; None: no button."""
 
@@ -133,10 +135,11 @@ def _article(place: int, shown: ShownHit, language: str, threshold: float | None
     if hit.duplicates:
         many = count_of(len(hit.duplicates), "duplicate")
         copies = f'<p class="facts">and {many}: {text_of(", ".join(hit.duplicates))}</p>\n'
+    preload = "metadata" if shown.is_preloaded else "none"
     return (
         f'<article>\n<h3>{place}. <a href="{source}">{name}</a></h3>\n{caption}'
         f'<p class="facts">{" · ".join(facts)}</p>\n{_meter(hit.score, threshold)}{copies}'
-        f'<audio controls preload="metadata" src="{source}" aria-label="{name}"></audio>\n'
+        f'<audio controls preload="{preload}" src="{source}" aria-label="{name}"></audio>\n'
         f"{_figure(shown.picture, hit)}{_button(place, shown)}</article>\n"
     )
 

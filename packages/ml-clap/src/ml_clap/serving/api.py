@@ -14,8 +14,9 @@ from audio_common.reader import AudioError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from ml_clap.config.serve import MOST_HITS
 from ml_clap.files import to_plain
-from ml_clap.serving.archive import MOST_HITS, Archive, Found, Wanted
+from ml_clap.serving.archive import Archive, Found, Wanted
 from ml_clap.serving.render import record_found
 from ml_clap.serving.request import Form
 from ml_clap.serving.server import Server

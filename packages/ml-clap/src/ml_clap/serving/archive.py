@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from audio_common.workers import DecodeLimits, DecodePool
 
-from ml_clap.config.serve import ServeConfig
+from ml_clap.config.serve import MOST_HITS, ServeConfig
 from ml_clap.data.language_names import find_language
 from ml_clap.data.languages import SONAR_LANGUAGES
 from ml_clap.models.checkpoint import find_model
@@ -38,9 +38,6 @@ from ml_clap.search.queries import Query, embed_queries
 if TYPE_CHECKING:
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
-
-MOST_HITS = 50
-"""Hits that one answer may have."""
 
 
 @dataclass(frozen=True, kw_only=True)

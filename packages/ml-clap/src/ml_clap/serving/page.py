@@ -6,18 +6,26 @@ thread (`Work`), like that of the API.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Literal
 
 import gradio as gr
 
+from ml_clap.config.serve import MOST_HITS
 from ml_clap.data.language_names import by_name, find_language
-from ml_clap.search.hit_list import HIT_STYLE, text_of
-from ml_clap.serving.archive import MOST_HITS, Archive, Wanted
+from ml_clap.search.hit_list import HIT_STYLE, ONE_AT_A_TIME, text_of
+from ml_clap.serving.archive import Archive, Wanted
 from ml_clap.serving.render import render_found
 from ml_clap.serving.server import Server
 from ml_clap.tables import count_of
 
+logger = logging.getLogger(__name__)
+
 EVERYWHERE = "all folders"
+LAST: Literal["always_last"] = "always_last"
+"""What is asked while a search still runs is not lost: the last of it is searched for next."""
+# A mistake is said in a message of its own; the hits that are there stay as they are.
 CSS = (
     HIT_STYLE
     + """
@@ -27,8 +35,14 @@ footer { display: none !important; }
 .results h2 { margin-top: 0; }
 .about { border-top: 1px solid #8886; margin-top: 1rem; padding-top: .5rem; }
 .about p { margin: .15rem 0; font-size: .85rem; overflow-wrap: anywhere; }
-@media (max-width: 40rem) { .gradio-container main { padding: .75rem !important; } }
+#results .html-container, #about .html-container, #title .html-container { padding: 0 !important; }
+#results .wrap:has(.error) { display: none; }
 """
+)
+# Gradio narrows the style above to what is inside its page; its margins are outside.
+HEAD = (
+    f"<script>{ONE_AT_A_TIME}</script>"
+    "<style>@media (max-width: 40rem) { .gradio-container .main { padding: .75rem !important; } }</style>"
 )
 # Which hit is asked about travels with the click; the focus follows to what is found, for the button is gone.
 RESULTS_SCRIPT = """
@@ -53,6 +67,15 @@ BEGINNING = (
     '<div class="results"><p>Describe a sound in your own words, such as "a dog barks". '
     "Or drop a sound file, or record one, and find what sounds like it.</p></div>"
 )
+
+
+def first_language(archive: Archive, lang: str) -> str:
+    """Return the code of a language; of the first one that the model reads where it does not read that."""
+    code = find_language(lang)
+    if code in archive.languages:
+        return code
+    logger.warning("this model does not read %s: the page begins with %s", lang, archive.languages[0])
+    return archive.languages[0]
 
 
 def make_page(server: Server, archive: Archive, *, lang: str, top_k: int) -> gr.Blocks:
@@ -81,10 +104,9 @@ def make_page(server: Server, archive: Archive, *, lang: str, top_k: int) -> gr.
         return server.work.run(_similar, archive, row, _wanted(folder, hits, show_all))
 
     languages = by_name(archive.languages)
-    code = find_language(lang)
     title = f"Search {count_of(archive.about.num_clips, 'sound')}"
     with gr.Blocks(title=title) as page:
-        gr.HTML(f'<div class="results"><h1>{title}</h1></div>', padding=False)
+        gr.HTML(f'<div class="results"><h1>{title}</h1></div>', elem_id="title", padding=False)
         with gr.Tabs():
             with gr.Tab("By words"):
                 with gr.Row():
@@ -99,7 +121,7 @@ def make_page(server: Server, archive: Archive, *, lang: str, top_k: int) -> gr.
                     )
                     language = gr.Dropdown(
                         languages,
-                        value=code if code in archive.languages else languages[0][1],
+                        value=first_language(archive, lang),
                         label=f"Language (type to find one of {len(languages)})",
                         scale=2,
                         min_width=220,
@@ -144,9 +166,23 @@ def make_page(server: Server, archive: Archive, *, lang: str, top_k: int) -> gr.
 
         narrowed = [folder, hits, show_all]
         words = [text, language, *narrowed]
-        gr.on([ask.click, text.submit], server.event(search), words, results, api_name="search")
-        ask_sound.click(server.event(search_sound), [sound, *narrowed], results, api_name="search_sound")
-        results.select(server.event(search_similar), narrowed, results, api_visibility="private")
+        gr.on(
+            [ask.click, text.submit],
+            server.event(search),
+            words,
+            results,
+            api_name="search",
+            trigger_mode=LAST,
+        )
+        by_sound = [sound, *narrowed]
+        ask_sound.click(
+            server.event(search_sound), by_sound, results, api_name="search_sound", trigger_mode=LAST
+        )
+        results.select(
+            server.event(search_similar), narrowed, results, api_visibility="private", trigger_mode=LAST
+        )
+        # From now on the page does what is asked of it; before, a click is lost.
+        page.load(None, js="() => { document.body.dataset.ready = 'yes'; }", api_visibility="private")
     return page
 
 

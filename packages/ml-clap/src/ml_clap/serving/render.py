@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +26,8 @@ def render_found(archive: Archive, found: Found, complaints: Sequence[str] = ())
     """
     pictures = [archive.picture(found, hit) for hit in found.result.hits]
     shown = [show_hit(archive, hit, one) for hit, one in zip(found.result.hits, pictures, strict=True)]
+    # A browser has six connections to a server, and a player may keep one: only the best hit's is made ready.
+    shown = [replace(one, is_preloaded=place == 0) for place, one in enumerate(shown)]
     said = "".join(f'<p class="facts">{text_of(line)}</p>\n' for line in (*found.notices, *complaints))
     legend = f'<p class="facts">{legend_of(pictures)}</p>\n' if shown else ""
     return f'<div class="results">{render_result(1, found.result, shown, hint=HINT)}{said}{legend}</div>'

@@ -10,15 +10,14 @@ import gradio as gr
 
 from ml_clap.config.serve import ServeConfig
 from ml_clap.output import printable, quiet_models
-from ml_clap.search.hit_list import ONE_AT_A_TIME
 from ml_clap.serving.api import add_routes
 from ml_clap.serving.archive import Archive
-from ml_clap.serving.page import CSS, make_page
+from ml_clap.serving.page import CSS, HEAD, make_page
 from ml_clap.serving.server import Server
 
 logger = logging.getLogger(__name__)
 
-LOOKS = {"css": CSS, "head": f"<script>{ONE_AT_A_TIME}</script>"}
+LOOKS = {"css": CSS, "head": HEAD}
 """Of the page, for `Server.mount`."""
 
 
