@@ -304,8 +304,8 @@ Page, rollouts with audio:  {out / "rollouts.html"}
 Models:                     {out / "sft"}, {out / "grpo"}
 Numbers:                    {out / "result.json"}
 
-Ask the model, see whether the order of options matters, and whether reinforcement made a difference; the last one
-is a page in the browser for your own questions (extra serve):
+Ask the model, see whether the order of options matters, and whether reinforcement made a difference; the last
+one is a page in the browser for your own questions (extra serve):
 
 {shown}
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,14 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return {name: tmp_path / name for name in contents}
 
 
+@contextmanager
+def opened(chromium: Any, url: str, size: dict[str, int] = DESKTOP) -> Iterator[Any]:
+    """Open the page, once its parts hear what is done to them."""
+    with tab(chromium, url, size) as page:
+        page.locator("html[data-ready=yes]").wait_for(state="attached")
+        yield page
+
+
 def fill(page: Any, question: str, options: str = "") -> None:
     page.locator("#question").get_by_role("textbox").fill(question)
     page.locator("#options").get_by_role("textbox").fill(options)
@@ -206,7 +215,7 @@ def upload(page: Any, path: Path, number: int = 1) -> None:
 def test_a_sound_is_played_and_asked_about(
     served: tuple[str, Server, Asker], chromium: Any, files: dict[str, Path], size: dict[str, int]
 ) -> None:
-    with tab(chromium, served[0], size) as page:
+    with opened(chromium, served[0], size) as page:
         page.evaluate(
             # Gradio's player is not in the page's tree: keep what it makes.
             """() => { const make = document.createElement.bind(document); window.players = [];
@@ -214,6 +223,8 @@ def test_a_sound_is_played_and_asked_about(
               if (name === "audio") window.players.push(made); return made; } }"""
         )
         upload(page, files[NAME])
+        # Before it knows the length, the player does not play.
+        page.wait_for_function("document.querySelector('#sound-1 #duration').textContent == '0:02'")
         page.locator("#sound-1").get_by_role("button", name="Play", exact=True).click()
         page.wait_for_function("window.players.some(player => player.currentTime > 0.2)")
         fill(page, "Welches Geräusch? 哪个声音？", "ein Hund\n雨\n<b>Donner</b>")
@@ -235,7 +246,7 @@ def test_a_sound_is_played_and_asked_about(
 def test_a_bad_and_a_long_sound_are_told_in_words(
     served: tuple[str, Server, Asker], chromium: Any, files: dict[str, Path]
 ) -> None:
-    with tab(chromium, served[0], PHONE) as page:
+    with opened(chromium, served[0], PHONE) as page:
         fill(page, "Which?")
         page.locator("#ask").click()
         page.get_by_text("there is no sound: drop a file or record one").wait_for()
@@ -243,23 +254,24 @@ def test_a_bad_and_a_long_sound_are_told_in_words(
             ("bad.wav", "bad.wav cannot be read"),
             ("long.wav", "more than the 6 s that are allowed"),
         ):
-            page.locator("#sound-1 input[type=file]").set_input_files(files[name])
-            page.wait_for_timeout(300)
+            upload(page, files[name])
             page.locator("#ask").click()
             page.get_by_text(words).first.wait_for()
             page.locator("#result").get_by_text("There is no answer").wait_for()
             page.locator("#sound-1").get_by_label("Clear").click()
+            page.locator("#sound-1 input[type=file]").wait_for(state="attached")
         assert overflow(page) == 0
 
 
 def test_several_sounds_and_an_example(
     served: tuple[str, Server, Asker], chromium: Any, files: dict[str, Path]
 ) -> None:
-    with tab(chromium, served[0]) as page:
+    with opened(chromium, served[0]) as page:
         page.locator("#example").click()
         page.locator("#sound-1").get_by_label("Clear").wait_for()
         assert page.locator("#question").get_by_role("textbox").input_value()
         page.locator("#more").click()
+        page.locator("#sound-2 input[type=file]").wait_for(state="attached")
         upload(page, files[NAME], 2)
         page.locator("#ask").click()
         page.locator(".aqa-options > li").nth(3).wait_for()
@@ -270,8 +282,7 @@ def test_several_sounds_and_an_example(
 def test_the_keyboard_is_enough(
     served: tuple[str, Server, Asker], chromium: Any, files: dict[str, Path]
 ) -> None:
-    with tab(chromium, served[0]) as page:
-        page.locator("#ask").wait_for()
+    with opened(chromium, served[0]) as page:
 
         def tab_to(selector: str) -> None:
             for _ in range(40):

@@ -28,6 +28,8 @@ SHOW_RESULT = """() => {
   return [];
 }"""
 """On a phone the answer stands below the question, out of sight."""
+SAY_READY = """() => { document.documentElement.dataset.ready = "yes"; return []; }"""
+"""Until then a click may find nobody who hears it; tests wait for it."""
 HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 """Events that are the page's own business: no bar, no endpoint, and they wait for nobody."""
 INTRODUCTION = """\
@@ -55,6 +57,7 @@ def make_page(server: Server, asker: Asker, config: ServeConfig) -> gr.Blocks:
                     data = gr.JSON(show_label=False, elem_id="json")
         gr.HTML(draw_footer(asker, config), elem_id="footer", container=False, padding=False)
         _connect(server, asker, asking, [result, data])
+        page.load(None, None, None, js=SAY_READY)
     return page
 
 
@@ -157,8 +160,14 @@ def _connect(server: Server, asker: Asker, parts: _Asking, outputs: list[Any]) -
     for trigger, name in ((parts.ask.click, "answer"), (parts.question.submit, None)):
         # The answer before is not this question's: it goes away first.
         started = trigger(lambda: (WAITING, None), None, outputs, js=SHOW_RESULT, **HIDDEN)
+        # Not queued by Gradio: our queue is the one that counts, and a plain request loses no answer.
         answered = started.then(
-            handler, parts.inputs, outputs, api_name=name, api_visibility="public" if name else "private"
+            handler,
+            parts.inputs,
+            outputs,
+            api_name=name,
+            api_visibility="public" if name else "private",
+            queue=False,
         )
         answered.success(None, None, None, js=SHOW_RESULT)
         answered.failure(lambda: FAILED, None, outputs[0], **HIDDEN)

@@ -9,6 +9,8 @@ from typing import Any
 
 from r1_aqa.answering.comparison import Comparison, OptionScore
 from r1_aqa.config.serve import ServeConfig
+from r1_aqa.models.licence import licence_of_weights
+from r1_aqa.models.run_folder import find_model
 from r1_aqa.serving.asker import Asker
 from r1_aqa.serving.uploads import KEPT_SECONDS
 
@@ -61,6 +63,7 @@ def draw_footer(asker: Asker, config: ServeConfig) -> str:
         .render(
             model=model_name(config.model),
             size=describe_size(size),
+            licence=licence_of_weights(find_model(config.model)),
             device=str(asker.llm.device),
             hears=asker.hears,
             config=config,
