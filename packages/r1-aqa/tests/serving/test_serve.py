@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,7 +165,11 @@ def test_the_page_is_an_endpoint_of_gradio_client(served: tuple[str, Server, Ask
     assert names == {"/answer"}
 
 
-def test_channels_are_heard_as_the_settings_say(tiny_model_folder: Path) -> None:
+def test_channels_are_heard_as_the_settings_say(
+    tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A server puts its folder there; the one of this module needs its own again.
+    monkeypatch.setenv("GRADIO_TEMP_DIR", os.environ.get("GRADIO_TEMP_DIR", ""))
     config = ServeConfig(
         model=str(tiny_model_folder),
         port=0,

@@ -160,14 +160,9 @@ def _connect(server: Server, asker: Asker, parts: _Asking, outputs: list[Any]) -
     for trigger, name in ((parts.ask.click, "answer"), (parts.question.submit, None)):
         # The answer before is not this question's: it goes away first.
         started = trigger(lambda: (WAITING, None), None, outputs, js=SHOW_RESULT, **HIDDEN)
-        # Not queued by Gradio: our queue is the one that counts, and a plain request loses no answer.
+        # Queued by Gradio, too: of an event that is not, its page shows no error.
         answered = started.then(
-            handler,
-            parts.inputs,
-            outputs,
-            api_name=name,
-            api_visibility="public" if name else "private",
-            queue=False,
+            handler, parts.inputs, outputs, api_name=name, api_visibility="public" if name else "private"
         )
         answered.success(None, None, None, js=SHOW_RESULT)
         answered.failure(lambda: FAILED, None, outputs[0], **HIDDEN)
