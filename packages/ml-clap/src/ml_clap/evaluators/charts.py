@@ -77,7 +77,8 @@ def plot_estimates(
     columns[0].set_yticks(range(len(names)), names)
     columns[0].set_ylim(len(names) - 0.5, -0.5)
     figure.suptitle(title, x=0.01, ha="left")
-    found = dict(zip(*reversed(columns[0].get_legend_handles_labels()), strict=True))
+    handles, labels = columns[0].get_legend_handles_labels()
+    found = dict(zip(labels, handles, strict=True))
     if "chance" in found:  # in the legend of no series' colour
         found["chance"] = Line2D([], [], color=GREY, linestyle=":", linewidth=2)
     if len(found) > 1:
