@@ -72,7 +72,12 @@ def make_page(server: Server, service: CaptionService) -> gradio.Blocks:
         results = gradio.HTML(elem_id="captions", js_on_load=script(), padding=False)
         gradio.HTML(_foot(service), padding=False, elem_id="foot")
         button.click(
-            server.event(show), [files, recording, count, times, correct], results, api_visibility="private"
+            server.event(show),
+            [files, recording, count, times, correct],
+            results,
+            api_visibility="private",
+            # A click while an answer is being made is for the files that are there now: it must not be lost.
+            trigger_mode="always_last",
         )
         gradio.api(server.event(caption), api_name="caption")
     return page
