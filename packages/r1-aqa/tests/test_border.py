@@ -192,7 +192,7 @@ def test_a_benchmark_is_pinned_and_only_what_is_needed_is_fetched(
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert len(load_benchmark("mmar@v1").questions) == NUM_GOOD + NUM_BAD
     assert (asked["name"], asked["revision"], asked["repo_type"]) == ("BoJack/MMAR", "v1", "dataset")
-    assert set(asked["allow_patterns"]) == {"MMAR-meta.json", "MMAR-meta.jsonl", "*.tar.gz"}
+    assert set(asked["allow_patterns"]) == {"MMAR-meta.json", "MMAR-meta.jsonl", "*.tar.gz", "README.md"}
     load_benchmark("mmar")
     assert asked["revision"] is None
 

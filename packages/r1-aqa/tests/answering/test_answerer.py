@@ -217,6 +217,7 @@ def test_a_cut_sound_and_a_cut_answer_are_said(
     found = json.loads(capsys.readouterr().out)
     assert (found["cut"], found["truncated"], found["windows"]) == (True, True, [])
     assert caplog.messages == [
+        f"{tiny_model_folder}: licence of the weights: unknown",
         "the options have letters, as in (A) Man: the answer is compared without them",
         "the sounds of 1 of 1 questions are cut: only their first 4 s are heard, of up to 9.0 s "
         "(sound.too_long windows asks about all of them)",

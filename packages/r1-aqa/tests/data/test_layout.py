@@ -283,7 +283,7 @@ def test_only_what_is_needed_is_downloaded(asked: list, tmp_path: Path) -> None:
     find_layout("mmar", with_sounds=False)
     assert asked == [("BoJack/MMAR", ["MMAR-meta.json", "MMAR-meta.jsonl"])]
     load_benchmark("mmar")
-    assert asked[-1] == ("BoJack/MMAR", ["MMAR-meta.json", "MMAR-meta.jsonl", "*.tar.gz"])
+    assert asked[-1] == ("BoJack/MMAR", ["MMAR-meta.json", "MMAR-meta.jsonl", "*.tar.gz", "README.md"])
     # An archive that is unpacked is not asked for again, not even where somebody deleted it.
     (tmp_path / "hub" / "MMAR" / COMMIT / "mmar-audio.tar.gz").unlink()
     asked.clear()

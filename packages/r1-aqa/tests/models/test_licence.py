@@ -56,4 +56,5 @@ def test_licences_of_clips_are_said_once(tmp_path: Path, caplog: pytest.LogCaptu
     for _ in range(2):
         say_licences_of_clips(tmp_path, ["CC0-1.0", None, "CC0-1.0"])
     say_licences_of_clips(tmp_path, [])
+    say_licences_of_clips(tmp_path / "none", [None, None])
     assert caplog.messages == [f"{tmp_path}: licences of the clips: CC0-1.0 (2), unknown (1)"]

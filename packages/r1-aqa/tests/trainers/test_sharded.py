@@ -140,7 +140,7 @@ def watch(seen: Seen, replayed: list[list[dict[str, Any]]]) -> None:
     AudioGRPOTrainer._generate_single_turn = sampled  # type: ignore[method-assign]
     AudioGRPOTrainer._get_per_token_logps_and_entropies = scored  # type: ignore[method-assign]
     ResumableTrainer.create_optimizer = created  # type: ignore[method-assign]
-    training.write_curves = lambda *_: None  # type: ignore[assignment]
+    training.write_curves = lambda *_, **__: None  # type: ignore[assignment]
 
 
 def launch_with_fsdp() -> None:

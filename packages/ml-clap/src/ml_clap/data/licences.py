@@ -45,12 +45,15 @@ def count_licences(licences: Iterable[str | None]) -> str:
 
 
 def say_licences_of_clips(source: object, licences: Iterable[str | None]) -> None:
-    """Log the licences of a data set's clips, once a process: a command may read a manifest several times."""
-    counted = count_licences(licences)
-    if counted:
-        _say_once(str(source), counted)
+    """Log the licences of a data set's clips, once a process: a command may read a manifest several times.
+
+    Of a manifest that states none there is nothing to say but in `--verbose`.
+    """
+    stated = list(licences)
+    if stated:
+        _say_once(str(source), count_licences(stated), logging.INFO if any(stated) else logging.DEBUG)
 
 
 @lru_cache(maxsize=1024)
-def _say_once(source: str, counted: str) -> None:
-    logger.info("%s: licences of the clips: %s", source, counted)
+def _say_once(source: str, counted: str, level: int) -> None:
+    logger.log(level, "%s: licences of the clips: %s", source, counted)
