@@ -281,14 +281,14 @@ def test_mmsu_has_two_to_four_options_and_its_answer_by_text(asked: list) -> Non
 
 def test_only_what_is_needed_is_downloaded(asked: list, tmp_path: Path) -> None:
     find_layout("mmar", with_sounds=False)
-    assert asked == [("BoJack/MMAR", ["MMAR-meta.json", "MMAR-meta.jsonl"])]
+    assert asked == [("BoJack/MMAR", ["MMAR-meta.json", "MMAR-meta.jsonl", "README.md"])]
     load_benchmark("mmar")
     assert asked[-1] == ("BoJack/MMAR", ["MMAR-meta.json", "MMAR-meta.jsonl", "*.tar.gz", "README.md"])
     # An archive that is unpacked is not asked for again, not even where somebody deleted it.
     (tmp_path / "hub" / "MMAR" / COMMIT / "mmar-audio.tar.gz").unlink()
     asked.clear()
     assert len(load_benchmark("mmar").questions) == 3
-    assert asked == [("BoJack/MMAR", ["MMAR-meta.json", "MMAR-meta.jsonl"])]
+    assert asked == [("BoJack/MMAR", ["MMAR-meta.json", "MMAR-meta.jsonl", "README.md"])]
 
 
 def test_sounds_given_by_their_folder_are_not_downloaded(asked: list, tmp_path: Path) -> None:
