@@ -38,6 +38,7 @@ TESTED_WITH = {
 # Of a package's tests, those that the other line of transformers could fail.
 USES_TRANSFORMERS = {
     "aac-llm": ("models", "trainers", "captioning/test_captioner.py", "test_quickstart.py"),
+    "ml-clap": ("golden", "models", "trainers", "evaluators", "search", "translate", "test_quickstart.py"),
     "r1-aqa": ("models", "trainers", "answering", "evaluators", "test_quickstart.py", "test_border.py"),
 }
 
@@ -93,10 +94,11 @@ def ml_clap(session: nox.Session) -> None:
 
 @nox.session(name="ml-clap-sonar")
 def ml_clap_sonar(session: nox.Session) -> None:
-    """ml-clap with SONAR's own library, and audio-common, on the torch and transformers that this holds."""
+    """What of ml-clap uses torch and transformers, and audio-common, on those that SONAR's library holds."""
     extras = ("--extra", "av", "--extra", "lora", "--extra", "sonar")
     sync(session, "--package", "ml-clap", "--group", "dev", *extras)
-    run_tests(session, "packages/ml-clap/tests", "packages/audio-common/tests", "tests/test_isolation.py")
+    ours = (f"packages/ml-clap/tests/{name}" for name in USES_TRANSFORMERS["ml-clap"])
+    run_tests(session, *ours, "packages/audio-common/tests", "tests/test_isolation.py")
 
 
 @nox.session(name="aac-llm")
