@@ -53,7 +53,7 @@ def test_a_search_in_two_languages_by_the_keyboard_alone(page: "Page") -> None:
     page.keyboard.press("Tab")
     assert "Language" in page.evaluate("document.activeElement.getAttribute('aria-label') || ''")
     page.keyboard.press("Control+A")
-    page.keyboard.type("frenc")
+    page.keyboard.type("frenc", delay=80)  # as a person does: Gradio looks for options after each letter
     playwright_api.expect(page.locator("[role=option]")).to_have_text(
         re.compile("French · français · fra_Latn"), timeout=WAIT
     )

@@ -86,6 +86,13 @@ def test_a_form_of_texts_and_sounds_is_answered(served: tuple[str, Server], soun
         ({"files": {"audio": ("big.wav", bytes(2 << 20))}}, 413, "more than 1 MB"),
         ({"content": (FIELD + bytes(1 << 16) for _ in range(40)), "headers": FORM}, 413, "more than 1 MB"),
         ({"json": {"text": "x"}}, 400, "curl -F"),
+        ({"content": b"garbage", "headers": FORM}, 400, "cannot be read"),
+        ({"content": b"garbage", "headers": {"content-type": "multipart/form-data"}}, 400, "cannot be read"),
+        (
+            {"data": {f"field{number}": "x" for number in range(101)}, "files": {"audio": ("a.wav", b"x")}},
+            400,
+            "Too many",
+        ),
         ({"headers": {"host": "evil.example"}}, 403, "not called 'evil.example'"),
         ({"headers": {"origin": "http://evil.example"}}, 403, "evil.example"),
     ],

@@ -26,6 +26,7 @@ import gradio
 import uvicorn
 from audio_common.workers import DecodeLimits
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
@@ -39,6 +40,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 PACKAGE = __name__.partition(".")[0]
 FONTS = ("system-ui", "sans-serif")
+SHOWN_SECONDS = 20
+"""An event's mistake stands on the page for so long, or until it is closed."""
 OUR_FAULT = "a fault of this program; the server's output says more"
 
 
@@ -94,6 +97,8 @@ class Server:
                 return JSONResponse({"error": "the request took too long to arrive"}, 408)
             except (ValueError, FileNotFoundError) as error:
                 return JSONResponse({"error": str(error)}, 400)
+            except HTTPException as error:  # Starlette's: no form, too many fields, too long a text
+                return JSONResponse({"error": f"the form cannot be read: {error.detail}"}, error.status_code)
             except (TooLargeError, ClientDisconnect):
                 raise
             except Exception:
@@ -113,12 +118,14 @@ class Server:
             try:
                 return function(*arguments)
             except (BusyError, ValueError, FileNotFoundError) as error:
-                raise gradio.Error(html.escape(str(error)), duration=None, print_exception=False) from error
+                raise gradio.Error(
+                    html.escape(str(error)), duration=SHOWN_SECONDS, print_exception=False
+                ) from error
             except gradio.Error:
                 raise
             except Exception as error:
                 logger.exception("an event of the page failed")
-                raise gradio.Error(OUR_FAULT, duration=None, print_exception=False) from error
+                raise gradio.Error(OUR_FAULT, duration=SHOWN_SECONDS, print_exception=False) from error
 
         return shown
 
