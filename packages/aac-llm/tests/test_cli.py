@@ -315,4 +315,4 @@ def test_training_prints_results_alone_and_no_chatter(
     assert result.stdout.splitlines() == [f"model: {out / 'last'}", f"curves: {out / 'curves.png'}"]
     ours = ("encoder ", "bridge ", "decoder ", "memory on each device")
     others = [line for line in result.stderr.splitlines() if not line.startswith(ours)]
-    assert [line.split()[1] for line in others] == ["clips,", "s"]
+    assert [line.split()[1] for line in others] == ["licence", "clips,", "s"]
