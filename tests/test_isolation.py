@@ -74,7 +74,8 @@ import importlib, pkgutil, sys
 
 package = importlib.import_module(sys.argv[1])
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    if not module.name.endswith("__main__"):
+    needs_extra = ".serving." in module.name and not importlib.util.find_spec("gradio")
+    if not module.name.endswith("__main__") and not needs_extra:
         importlib.import_module(module.name)
 if importlib.util.find_spec("transformers"):
     from transformers import AutoModel, AutoProcessor
