@@ -9,10 +9,13 @@ import pytest
 import soundfile
 from aac_llm.config.model import ModelConfig
 from aac_llm.doctor import own
+from aac_llm.doctor.doctor import _places
 from aac_llm.doctor.own import EXTRAS, look_at, own_findings
+from aac_llm.files import write_json
 from aac_llm.metrics.java import JavaError
 from aac_llm.metrics.missing import MissingMetricError
 from aac_llm.models.config_file import write_config
+from safetensors.numpy import save_file
 
 
 def missing(*_: object) -> None:
@@ -68,6 +71,31 @@ def test_a_captioner_is_whole_or_not(tmp_path: Path) -> None:
     assert "its decoder /gone/decoder is not there" in look_at(tmp_path)[0].text
     (tmp_path / "bridge.safetensors").write_bytes(b"x")
     assert "damaged or cut off" in look_at(tmp_path)[0].text
+    assert look_at(tmp_path)[0].command == f"mv {tmp_path} {tmp_path}.broken"
+
+
+def test_a_decoder_is_a_part_and_no_fault(tmp_path: Path) -> None:
+    save_file({"weight": np.ones(4, np.float32)}, tmp_path / "model.safetensors")
+    write_json(tmp_path / "config.json", {"model_type": "llama"})
+    [finding] = look_at(tmp_path)
+    assert finding.kind == "ok"
+    assert "a 'llama' of transformers, a part of a captioner" in finding.text
+
+
+def test_a_captioner_without_its_settings_is_named_and_not_its_decoder(tmp_path: Path) -> None:
+    best = tmp_path / "best"
+    (best / "decoder").mkdir(parents=True)
+    save_file({"weight": np.ones(4, np.float32)}, best / "bridge.safetensors")
+    write_json(best / "decoder" / "config.json", {"model_type": "llama"})
+    [finding] = [one for place in _places(best) for one in look_at(place)]
+    assert (finding.text, finding.command) == (f"config.json is missing in {best}", f"ls -l {best}")
+
+
+def test_a_run_of_another_package_is_none_of_this(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"out": "x", "data": {}, "packing": False})
+    [finding] = look_at(tmp_path)
+    assert (finding.kind, finding.command) == ("fault", f"ls -l {tmp_path}")
+    assert "is no run of aac-llm: `aac-llm train` has no setting packing" in finding.text
 
 
 def test_every_extra_is_known() -> None:

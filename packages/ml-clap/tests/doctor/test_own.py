@@ -1,14 +1,18 @@
 """What only ml-clap's doctor looks at: indexes, models, manifests."""
 
 import json
-from importlib.metadata import metadata
+from importlib.metadata import metadata, requires
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from ml_clap.doctor.doctor import _places
 from ml_clap.doctor.own import EXTRAS, look_at
+from ml_clap.files import write_json
 from ml_clap.search.store import Entry, IndexSettings, IndexWriter, writing
+from ml_clap.search.vectors import NpyLog
+from safetensors.numpy import save_file
 
 
 @pytest.fixture
@@ -69,7 +73,43 @@ def test_a_damaged_index_is_made_anew(index: Path, damage: str) -> None:
     (index / damage).write_bytes(b"{}\n")
     [finding] = look_at(index)
     assert finding.kind == "fault"
-    assert finding.command.startswith("rm -r ")
+    assert finding.command == f"mv {index} {index}.broken"
+
+
+@pytest.mark.parametrize("damage", ["vectors", "spans", "header", "entries", "values"])
+def test_vectors_windows_and_clips_must_fit_each_other(index: Path, damage: str) -> None:
+    vectors, spans = index / "vectors-000000.npy", index / "spans-000000.npy"
+    whole = vectors.read_bytes()
+    if damage == "vectors":
+        vectors.write_bytes(whole[:-1])
+    elif damage == "spans":
+        spans.write_bytes(spans.read_bytes()[:-1])
+    elif damage == "header":  # of an index with fewer windows
+        NpyLog.create(vectors, np.dtype("float32"), (2,)).close()
+    elif damage == "entries":
+        (index / "entries-000000.jsonl").write_bytes(b"")
+    else:
+        vectors.write_bytes(whole[:-8] + b"\xff" * 8)
+    [finding] = look_at(index)
+    expected = {
+        "vectors": "vectors-000000.npy is cut off, 0 of 1 rows are there",
+        "spans": "spans-000000.npy is cut off, 0 of 1 rows are there",
+        "header": "it has 0 vectors for 1 windows",
+        "entries": "a window is of clip 1, and 0 clips are there",
+        "values": "vector 1 is not finite",
+    }
+    assert finding.kind == "fault"
+    assert f"is damaged: {expected[damage]}; put it aside, and `ml-clap index " in finding.text
+    assert finding.command == f"mv {index} {index}.broken"
+
+
+def test_vectors_that_a_stopped_run_left_are_no_damage(index: Path) -> None:
+    vectors = NpyLog(index / "vectors-000000.npy")
+    vectors.append(np.ones((3, 2), np.float32))
+    vectors.close()
+    assert [one.kind for one in look_at(index)] == ["fault"]
+    change(index, complete=False)
+    assert [one.kind for one in look_at(index)] == ["note", "ok"]
 
 
 def test_an_index_that_is_being_written_is_left_alone(index: Path) -> None:
@@ -95,6 +135,47 @@ def test_rows_and_sounds_of_a_manifest_are_looked_at(tmp_path: Path, sound: Path
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert "has no space for sounds and texts" in look_at(tmp_path)[0].text
+
+
+def write_weights(folder: Path, **config: object) -> None:
+    folder.mkdir(parents=True)
+    save_file({"weight": np.ones(4, np.float32)}, folder / "model.safetensors")
+    if config:
+        write_json(folder / "config.json", config)
+
+
+def test_a_text_encoder_is_a_part_and_no_fault(tmp_path: Path) -> None:
+    write_weights(tmp_path / "text_encoder", model_type="m2m_100")
+    [finding] = look_at(tmp_path / "text_encoder")
+    assert finding.kind == "ok"
+    assert "a 'm2m_100' of transformers, a part of a model" in finding.text
+
+
+def test_a_model_without_its_settings_is_named_and_not_its_text_encoder(tmp_path: Path) -> None:
+    write_weights(tmp_path / "best")
+    write_weights(tmp_path / "best" / "text_encoder", model_type="m2m_100")
+    [finding] = [one for place in _places(tmp_path / "best") for one in look_at(place)]
+    assert finding.text == f"config.json is missing in {tmp_path / 'best'}"
+    assert finding.command == f"ls -l {tmp_path / 'best'}"
+
+
+def test_a_damaged_model_is_put_aside(tmp_path: Path) -> None:
+    write_weights(tmp_path / "encoder", model_type="m2m_100")
+    (tmp_path / "encoder" / "model.safetensors").write_bytes(b"x")
+    assert look_at(tmp_path / "encoder")[0].command == f"mv {tmp_path}/encoder {tmp_path}/encoder.broken"
+
+
+def test_a_run_of_another_package_is_none_of_this(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"out": "x", "data": {}, "bridge_learning_rate": 1.0})
+    [finding] = look_at(tmp_path)
+    assert (finding.kind, finding.command) == ("fault", f"ls -l {tmp_path}")
+    assert "is no run of ml-clap: `ml-clap train` has no setting bridge_learning_rate" in finding.text
+
+
+def test_torch_of_sonars_extra_is_told() -> None:
+    [pin] = [one for one in requires("ml-clap") or () if one.startswith("torch==")]
+    version = pin.partition(";")[0].strip().removeprefix("torch==")
+    assert EXTRAS["sonar"].endswith(f"puts torch back to {version}")
 
 
 def test_every_extra_is_known() -> None:

@@ -9,8 +9,10 @@ import pytest
 import soundfile
 from r1_aqa.cli import main
 from r1_aqa.doctor import doctor
-from r1_aqa.doctor.finding import Finding
+from r1_aqa.doctor.doctor import _look_for
+from r1_aqa.doctor.finding import Finding, set_aside
 from r1_aqa.doctor.own import EXTRAS, look_at
+from r1_aqa.doctor.sounds import sound_finding
 from safetensors.numpy import save_file
 
 Run = Callable[..., tuple[int, str, str]]
@@ -91,7 +93,10 @@ def test_a_model_is_whole_or_not(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/gone/base"}')
     assert "its base model /gone/base is not there" in look_at(tmp_path)[0].text
     (tmp_path / "model.safetensors").write_bytes(b"x")
-    assert look_at(tmp_path)[0].command.startswith("rm -r")
+    assert look_at(tmp_path)[0].command == f"mv {tmp_path} {tmp_path}.broken"
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "adapter_config.json").unlink()
+    assert look_at(tmp_path)[0].text == f"config.json is missing in {tmp_path}"
 
 
 def test_a_folder_of_runs_and_one_of_sounds_are_looked_into(
@@ -113,3 +118,38 @@ def test_a_folder_of_runs_and_one_of_sounds_are_looked_into(
 def test_a_finding_that_is_not_well_needs_a_command() -> None:
     with pytest.raises(ValueError, match="must name a command"):
         Finding("fault", "disk", "full")
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_settings_of_every_training_are_known(tmp_path: Path, kind: str) -> None:
+    settings = {"out": "x", "data": {}} | ({"rewards": []} if kind == "grpo" else {"packing": False})
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert [one.kind for one in look_at(tmp_path)] == ["note"]
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"bridge_learning_rate": 1}))
+    assert f"`r1-aqa train {kind}` has no setting bridge_learning_rate" in look_at(tmp_path)[0].text
+
+
+def test_what_is_not_there_is_looked_for_where_it_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _look_for(Path("gone")) == "ls ."
+    assert _look_for(tmp_path / "gone" / "x y") == f"ls {tmp_path}"
+    assert _look_for(Path("/gone-from-here/x y")) == "find ~ -name 'x y'"
+
+
+@pytest.mark.parametrize("content", [b"", b"plain text, no sound\n", b"\0" * 999])
+def test_what_is_no_sound_cannot_be_converted(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "a.wav"
+    file.write_bytes(content)
+    assert sound_finding(file).command == f"ls -l {file}"
+    assert sound_finding(file).text.endswith("; fetch or record it again")
+    assert sound_finding(Path("/dev/null")).command == "ls -l /dev/null"
+    file.write_bytes(b"RIFF" + content)
+    assert sound_finding(file).command.startswith("ffmpeg -i ")
+
+
+def test_a_folder_is_put_aside_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert set_aside(Path("a b/")) == "mv 'a b' 'a b.broken'"
+    assert set_aside(Path(".")) == f"mv {tmp_path} {tmp_path}.broken"

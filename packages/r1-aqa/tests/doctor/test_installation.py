@@ -1,5 +1,6 @@
 """Misfits of packages, by distributions made for the test; and the commands that mend them."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def test_a_torchaudio_that_cannot_be_imported_is_no_fault(
 def test_the_command_fits_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installing, "find_spec", lambda name: None)
     command = install_command("r1-aqa", ["av>=17.1"])
-    assert command == f"uv pip install --python {installing.python()} 'av>=17.1'"
+    assert command == f"uv pip install --python {shlex.quote(sys.executable)} 'av>=17.1'"
     monkeypatch.setattr(installing, "find_spec", lambda name: name)
     assert install_command("r1-aqa", ["av>=17.1"]).endswith("-m pip install 'av>=17.1'")
     assert "--force-reinstall" in install_command("r1-aqa", ["av"], again=True)

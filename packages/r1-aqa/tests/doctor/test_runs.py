@@ -11,6 +11,7 @@ from r1_aqa.lock import sole_writer
 from safetensors.numpy import save_file
 
 TRAIN = "r1-aqa train grpo"
+KNOWN = ("out", "data", "model")
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = Path("run")
     for name in ("best", "last", "checkpoint-8"):
         (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text("{}")
         save_file({"weight": np.ones(4, np.float32)}, folder / name / "model.safetensors")
     (folder / "checkpoint-8" / "trainer_state.json").write_text("{}")
     Path("m.jsonl").write_text("")
@@ -30,12 +32,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def faults(run: Path) -> list[tuple[str, str, str]]:
-    return [(one.kind, one.text, one.command) for one in run_findings(run, TRAIN) if one.kind != "ok"]
+    return [(one.kind, one.text, one.command) for one in run_findings(run, TRAIN, KNOWN) if one.kind != "ok"]
 
 
 def test_a_finished_run_is_well(run: Path) -> None:
     assert is_run(run)
-    assert [one.line() for one in run_findings(run, TRAIN)] == [
+    assert [one.line() for one in run_findings(run, TRAIN, KNOWN)] == [
         "ok     run          run is finished, after 8 updates"
     ]
 
@@ -60,7 +62,7 @@ def test_weights_that_are_cut_off_are_a_fault(run: Path) -> None:
     file = run / "best" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-3])
     [(kind, text, command)] = faults(run)
-    assert (kind, command) == ("fault", "mv run/best run/best.damaged")
+    assert (kind, command) == ("fault", "mv run/best run/best.broken")
     assert f"{file} is damaged or cut off" in text
 
 
@@ -89,7 +91,7 @@ def test_settings_that_cannot_be_read_are_a_fault(run: Path) -> None:
 
 def test_a_run_in_progress_is_left_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sole_writer(run, folder=True):
-        [finding] = run_findings(run, TRAIN)
+        [finding] = run_findings(run, TRAIN, KNOWN)
     assert "is writing" in finding.text
     assert finding.command == "tail -f run/log.jsonl"
 
@@ -99,3 +101,21 @@ def test_a_part_that_the_index_of_weights_names_is_missed(tmp_path: Path) -> Non
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     save_file({"a": np.ones(2, np.float32)}, tmp_path / "model-1.safetensors")
     assert weights_faults(tmp_path) == [f"{tmp_path}/model-2.safetensors is missing"]
+
+
+@pytest.mark.parametrize("weights", ["model", "adapter_model"])
+def test_a_model_without_its_settings_is_a_fault(run: Path, weights: str) -> None:
+    (run / "best" / "config.json").unlink()
+    (run / "best" / "model.safetensors").rename(run / "best" / f"{weights}.safetensors")
+    [(kind, text, command)] = faults(run)
+    name = "config.json" if weights == "model" else "adapter_config.json"
+    assert (kind, command) == ("fault", "mv run/best run/best.broken")
+    assert text.startswith(f"{name} is missing in run/best")
+
+
+def test_a_run_of_another_package_is_a_fault(run: Path) -> None:
+    settings = {"out": "run", "data": {}, "bridge_learning_rate": 1.0}
+    (run / "config.json").write_text(json.dumps(settings))
+    [(kind, text, command)] = faults(run)
+    assert (kind, command) == ("fault", "ls -l run")
+    assert text == "run is no run of r1-aqa: `r1-aqa train grpo` has no setting bridge_learning_rate"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Kind = Literal["ok", "note", "fault"]
@@ -28,3 +30,9 @@ class Finding:
     def line(self) -> str:
         """Return it as a line of the report."""
         return f"{self.kind:5}  {self.subject:11}  {self.text}" + (f" -> {self.command}" * bool(self.command))
+
+
+def set_aside(folder: Path) -> str:
+    """Return the command that moves a folder out of the way; it removes nothing."""
+    place = folder if folder.name not in ("", "..") else folder.resolve()
+    return f"mv {shlex.quote(str(place))} {shlex.quote(f'{place}.broken')}"

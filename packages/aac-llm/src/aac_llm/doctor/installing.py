@@ -7,7 +7,6 @@ upgrade: there the tool is installed again with what it lacked.
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -50,9 +49,8 @@ def uninstall_command(name: str) -> str:
 
 
 def python() -> str:
-    """Return how this Python is called: by its short name where that is the one."""
-    found = shutil.which("python")
-    return "python" if found and Path(found) == Path(sys.executable) else shlex.quote(sys.executable)
+    """Return how this Python is called from any shell: `python` may be another one there."""
+    return shlex.quote(sys.executable)
 
 
 def _tool(package: str) -> dict[str, Any] | None:

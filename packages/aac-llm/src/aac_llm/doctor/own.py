@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 from audio_common.strict_json import JSONError, read_object
 
+from aac_llm.config.reinforce import ReinforceConfig
+from aac_llm.config.train import TrainConfig
 from aac_llm.data.manifest import ManifestError, read_manifest
-from aac_llm.doctor.finding import Finding
+from aac_llm.doctor.finding import Finding, set_aside
 from aac_llm.doctor.runs import is_run, run_findings
 from aac_llm.doctor.sounds import sounds_findings
-from aac_llm.doctor.weights import weights_faults
+from aac_llm.doctor.weights import config_fault, weights_faults
 from aac_llm.metrics.java import JavaError, find_java, java_version
 from aac_llm.metrics.meteor import find_meteor
 from aac_llm.metrics.missing import MissingMetricError
@@ -52,35 +55,44 @@ def _missing(name: str, error: MissingMetricError) -> Finding:
 def look_at(path: Path) -> list[Finding]:
     """Look at a run, a captioner or a manifest; nothing if it is none of them."""
     if path.is_dir() and is_run(path):
-        return run_findings(path, f"aac-llm {_verb(path)}")
+        verb, config = _training(path)
+        return run_findings(path, f"aac-llm {verb}", [one.name for one in fields(config)])
     if path.is_dir():
         return [model_finding(path)]
     return manifest_findings(path) if path.suffix == ".jsonl" else []
 
 
-def _verb(folder: Path) -> str:
-    """Return `reinforce` or `train`: only the settings of the first have rollouts."""
+def _training(folder: Path) -> tuple[str, type[TrainConfig]]:
+    """Return the verb, `reinforce` or `train`, and its settings: only those of the first have rollouts."""
     try:
-        return "reinforce" if "num_rollouts" in read_object(folder / "config.json") else "train"
+        is_reinforced = "num_rollouts" in read_object(folder / CONFIG_FILE)
     except (OSError, JSONError):  # which is named as a fault of the run
-        return "train"
+        is_reinforced = False
+    return ("reinforce", ReinforceConfig) if is_reinforced else ("train", TrainConfig)
 
 
 def model_finding(folder: Path) -> Finding:
     """Look at the folder of a captioner."""
-    from aac_llm.models.config_file import read_settings
+    from aac_llm.models.config_file import MODEL_TYPE, read_settings
 
     name = shlex.quote(str(folder))
     if not (folder / CONFIG_FILE).is_file():
+        if missing := config_fault(folder):
+            return Finding("fault", "model", missing, f"ls -l {name}")
         text = f"{folder} is neither a captioner nor a run: it has no {CONFIG_FILE}"
         return Finding("fault", "model", text, f"ls {name}")
-    again = f"rm -r {name}  # and fetch or train it again"
     if faults := weights_faults(folder):
-        return Finding("fault", "model", faults[0], again)
+        return Finding("fault", "model", f"{faults[0]}; fetch or train it again", set_aside(folder))
     try:
+        part = read_object(folder / CONFIG_FILE).get("model_type")
+        if isinstance(part, str) and part != MODEL_TYPE and any(folder.glob("*.safetensors")):
+            text = (
+                f"{folder}: whole, a {part[:50]!r} of transformers, a part of a captioner as its decoder is"
+            )
+            return Finding("ok", "model", text)
         decoder = str(read_settings(folder / CONFIG_FILE).get("decoder"))
     except (OSError, ValueError) as error:
-        return Finding("fault", "model", " ".join(str(error).split()), again)
+        return Finding("fault", "model", " ".join(str(error).split()), f"ls -l {name}")
     is_path = decoder.startswith((".", "/")) or decoder.count("/") > 1
     if is_path and not any(place.is_dir() for place in (Path(decoder), folder / decoder)):
         text = f"{folder}: its decoder {decoder} is not there (seen from {Path.cwd()})"

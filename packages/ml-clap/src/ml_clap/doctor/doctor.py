@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -54,12 +55,20 @@ def examine(config: DoctorConfig) -> Iterator[Finding]:
 def _named(path: Path) -> list[Finding]:
     """Look at what a path names; a fault that no one foresaw is a finding, too."""
     if not path.exists():
-        return [Finding("fault", "path", f"there is no file or folder {path}", f"ls {path.parent}")]
+        return [Finding("fault", "path", f"there is no file or folder {path}", _look_for(path))]
     try:
         found = [finding for place in _places(path) for finding in look_at(place)]
         return found or (_sounds(path) if path.is_dir() else [sound_finding(path)])
     except (OSError, ValueError) as error:
         return [Finding("fault", "path", " ".join(str(error).split()), f"{PACKAGE} --help")]
+
+
+def _look_for(path: Path) -> str:
+    """Return the command that shows what is there where a path is not."""
+    there = next(folder for folder in path.parents if folder.is_dir())
+    if there == there.parent and there.is_absolute():  # the root, where nobody's files are
+        return f"find ~ -name {shlex.quote(path.name)}"
+    return f"ls {shlex.quote(str(there))}"
 
 
 def _places(path: Path) -> list[Path]:
@@ -71,7 +80,8 @@ def _places(path: Path) -> list[Path]:
 
 
 def _is_known(folder: Path) -> bool:
-    return any((folder / name).exists() for name in KNOWN)
+    # Weights without their settings are a damaged model, not a folder that holds models.
+    return any((folder / name).exists() for name in KNOWN) or any(folder.glob("*.safetensors"))
 
 
 def _sounds(folder: Path) -> list[Finding]:

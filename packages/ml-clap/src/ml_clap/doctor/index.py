@@ -5,29 +5,33 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from ml_clap.doctor.finding import Finding
+import numpy as np
+
+from ml_clap.doctor.finding import Finding, set_aside
 from ml_clap.lock import LOCK, BusyError, sole_writer
 from ml_clap.search.audio_index import AudioIndex
-from ml_clap.search.store import FORMAT, AudioIndexError
+from ml_clap.search.store import FORMAT, AudioIndexError, silent_path, spans_path, vectors_path
+from ml_clap.search.vectors import BLOCK_ROWS, declared_rows, open_rows
 
 
 def index_findings(folder: Path) -> list[Finding]:
     """Look at the folder of an index."""
     name = shlex.quote(str(folder))
+    if busy := _busy(folder):
+        return [Finding("note", "index", f"{folder}: {busy}", f"ls -l {name}")]
     try:
         index = AudioIndex.open(folder)
         entries = index.entries
+        damage = _damage(index)
     except (AudioIndexError, OSError, ValueError) as error:
-        text = f"{' '.join(str(error).split())}; made anew, nothing else is lost"
-        return [
-            Finding(
-                "fault", "index", text, f"rm -r {name} && ml-clap index SOURCE --model MODEL --out {name}"
-            )
-        ]
+        text = f"{' '.join(str(error).split())}; put it aside, and `ml-clap index` makes it anew"
+        return [Finding("fault", "index", text, set_aside(folder))]
     settings = index.settings
     update = f"ml-clap index {shlex.quote(settings.source)} --out {name}"
-    if busy := _busy(folder):
-        return [Finding("note", "index", f"{folder}: {busy}", f"ls -l {name}")]
+    if damage:
+        anew = f"{update} --model {shlex.quote(settings.model)}"
+        text = f"{folder} is damaged: {damage}; put it aside, and `{anew}` makes it anew"
+        return [Finding("fault", "index", text, set_aside(folder))]
     found = []
     if not settings.complete:
         text = f"{folder} is not complete: its last run was stopped; the same command goes on"
@@ -41,6 +45,27 @@ def index_findings(folder: Path) -> list[Finding]:
         text = f"{folder} has format {settings.format}; an update makes it {FORMAT}, with silence left out"
         found.append(Finding("note", "index", text, update))
     return [*found, *_sounds(folder, index, update), _summary(folder, index, len(entries))]
+
+
+def _damage(index: AudioIndex) -> str:
+    """Return what does not fit among an index's vectors, windows and clips, or nothing."""
+    folder, generation = index.folder, index.settings.generation
+    for path in (file(folder, generation) for file in (vectors_path, spans_path, silent_path)):
+        if path.exists() and (there := len(open_rows(path))) != (declared := declared_rows(path)):
+            return f"{path.name} is cut off, {there:,} of {declared:,} rows are there"
+    vectors = declared_rows(vectors_path(folder, generation))
+    # A run that was stopped may leave vectors without windows; they do not count.
+    if vectors < index.num_windows or (index.settings.complete and vectors != index.num_windows):
+        return f"it has {vectors:,} vectors for {index.num_windows:,} windows"
+    silent = silent_path(folder, generation)
+    for spans in [index.spans, *([open_rows(silent)] if silent.exists() else [])]:
+        if len(spans) and (last := int(spans["entry"].max())) >= len(index.lines):
+            return f"a window is of clip {last + 1:,}, and {len(index.lines):,} clips are there"
+    for first in range(0, index.num_windows, BLOCK_ROWS):
+        bad = ~np.isfinite(index.vectors[first : first + BLOCK_ROWS]).all(axis=1)
+        if bad.any():
+            return f"vector {first + int(bad.argmax()) + 1:,} is not finite"
+    return ""
 
 
 def _sounds(folder: Path, index: AudioIndex, update: str) -> list[Finding]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 from audio_common.strict_json import JSONError, read_object
 
+from ml_clap.config.distill import DistillConfig
+from ml_clap.config.train import TrainConfig
 from ml_clap.data.manifest import BadRow, ManifestError, read_manifest
-from ml_clap.doctor.finding import Finding
+from ml_clap.doctor.finding import Finding, set_aside
 from ml_clap.doctor.index import index_findings
 from ml_clap.doctor.runs import is_run, run_findings
 from ml_clap.doctor.sounds import sounds_findings
-from ml_clap.doctor.weights import weights_faults
-from ml_clap.models.loading import kind_of
+from ml_clap.doctor.weights import config_fault, weights_faults
+from ml_clap.models.checkpoint import CONFIG_FILE
+from ml_clap.models.loading import MODULES_FILE, kind_of
 
 EXTRAS = {
     "av": "m4a, mp4, webm, wma",
@@ -24,7 +28,7 @@ EXTRAS = {
     "onnx": "export to ONNX",
     "sentence-transformers": "models in its format",
     "serve": "the page in the browser",
-    "sonar": "translation by SONAR's own library",
+    "sonar": "translation by SONAR's own library; puts torch back to 2.9.1",
     "webdataset": "training from shards",
 }
 """Extras, and what each is for."""
@@ -40,31 +44,45 @@ def look_at(path: Path) -> list[Finding]:
     if (path / "index.json").is_file() or any(path.glob("entries-*.jsonl")):
         return index_findings(path)
     if path.is_dir() and is_run(path):
-        return run_findings(path, f"ml-clap {_verb(path)}")
+        verb, config = _training(path)
+        return run_findings(path, f"ml-clap {verb}", [one.name for one in fields(config)])
     if path.is_dir() or path.suffix == ".pt":
         return [model_finding(path)]
     return manifest_findings(path) if path.suffix == ".jsonl" else []
 
 
-def _verb(folder: Path) -> str:
-    """Return `distill` or `train`: only the settings of the first have texts."""
+def _training(folder: Path) -> tuple[str, type[DistillConfig | TrainConfig]]:
+    """Return the verb, `distill` or `train`, and its settings: only those of the first have texts."""
     try:
-        return "distill" if "texts" in read_object(folder / "config.json") else "train"
+        is_distilled = "texts" in read_object(folder / CONFIG_FILE)
     except (OSError, JSONError):  # which is named as a fault of the run
-        return "train"
+        is_distilled = False
+    return ("distill", DistillConfig) if is_distilled else ("train", TrainConfig)
 
 
 def model_finding(path: Path) -> Finding:
     """Look at a model's folder or file."""
     name = shlex.quote(str(path))
     faults = weights_faults(path) if path.is_dir() else []
+    if not (path / MODULES_FILE).is_file() and (missing := config_fault(path)):
+        return Finding("fault", "model", missing, f"ls -l {name}")
     try:
-        kind = kind_of(path)
+        kind = f"a {part!r} of transformers, a part of a model" if (part := _part(path)) else kind_of(path)
     except (OSError, ValueError) as error:
         return Finding("fault", "model", " ".join(str(error).split()), f"ls {name}")
     if faults:
-        return Finding("fault", "model", faults[0], f"rm -r {name}  # and fetch or train it again")
+        return Finding("fault", "model", f"{faults[0]}; fetch or train it again", set_aside(path))
     return Finding("ok", "model", f"{path}: whole, {kind}")
+
+
+def _part(path: Path) -> str:
+    """Return the kind of a text encoder, which is a part of a model as that of a quickstart; else nothing."""
+    if not (path / CONFIG_FILE).is_file() or (path / MODULES_FILE).is_file():
+        return ""
+    config = read_object(path / CONFIG_FILE)
+    kind = config.get("model_type")
+    is_part = isinstance(kind, str) and kind != "clap" and "format" not in config
+    return kind[:50] if is_part and any(path.glob("*.safetensors")) else ""
 
 
 def manifest_findings(path: Path) -> list[Finding]:

@@ -7,13 +7,14 @@ RUN/checkpoint-N/, RUN/best/, RUN/last/, RUN/log.jsonl, RUN/finished.json
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from audio_common.strict_json import JSONError, read_object, read_records
 
-from ml_clap.doctor.finding import Finding
-from ml_clap.doctor.weights import weights_faults
+from ml_clap.doctor.finding import Finding, set_aside
+from ml_clap.doctor.weights import config_fault, weights_faults
 from ml_clap.files import LEFTOVERS, OLD
 from ml_clap.lock import LOCK, BusyError, sole_writer
 
@@ -29,12 +30,13 @@ def is_run(folder: Path) -> bool:
         return (folder / "log.jsonl").is_file() or any(folder.glob("checkpoint-*"))
 
 
-def run_findings(folder: Path, train: str) -> list[Finding]:
+def run_findings(folder: Path, train: str, known: Iterable[str]) -> list[Finding]:
     """Look at the folder of a training.
 
     Args:
         folder: it.
         train: how the training was called: `NAME train`.
+        known: names of all settings of that training.
     """
     command = f"{train} --config {shlex.quote(str(folder / 'config.json'))}"
     if busy := _busy(folder):
@@ -46,6 +48,9 @@ def run_findings(folder: Path, train: str) -> list[Finding]:
     except (OSError, JSONError) as error:
         text = f"{folder}: its settings cannot be read ({error}); train again with those of the first command"
         return [Finding("fault", "run", text, f"{train} --help")]
+    if unknown := sorted(settings.keys() - set(known)):
+        text = f"{folder} is no run of {train.partition(' ')[0]}: `{train}` has no setting {unknown[0]}"
+        return [Finding("fault", "run", text, f"ls -l {shlex.quote(str(folder))}")]
     return [
         _progress(folder, command),
         *_halves(folder, command),
@@ -95,10 +100,10 @@ def _models(folder: Path) -> list[Finding]:
     """Look at the weights of the saved models."""
     found = []
     for name in ("best", "last"):
-        for fault in weights_faults(folder / name):
-            place = shlex.quote(str(folder / name))
+        missing = config_fault(folder / name)
+        for fault in [missing] * bool(missing) + weights_faults(folder / name):
             text = f"{fault}; without this folder the other model of the run is used"
-            found.append(Finding("fault", "run", text, f"mv {place} {place}.damaged"))
+            found.append(Finding("fault", "run", text, set_aside(folder / name)))
     return found
 
 

@@ -10,6 +10,9 @@ from audio_common import AudioError, DecodePool
 
 from ml_clap.doctor.finding import Finding
 
+HEADS = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"MAC ", b"#!AMR")
+HEADS += (b"\x1aE\xdf\xa3", b"0&\xb2u")  # Matroska and WebM; WMA
+"""What files of sound begin with."""
 LOOKED_AT = 200
 """Sounds of a manifest whose heads are read; `prepare` decodes them all."""
 
@@ -24,11 +27,24 @@ def sound_finding(path: Path) -> Finding:
             info = pool.measure_audio(path)
             pool.load_audio(path, complaints=complaints)
         except AudioError as error:
-            return Finding("fault", "sound", str(error), command)
+            if _has_sounds_head(path):
+                return Finding("fault", "sound", str(error), command)
+            text = f"{error}; fetch or record it again"
+            return Finding("fault", "sound", text, f"ls -l {shlex.quote(str(path))}")
     text = f"{path}: {info.duration:.2f} s, {info.sample_rate} Hz, {info.num_channels} channels"
     if complaints:
         return Finding("note", "sound", f"{text}; {'; '.join(complaints)}", command)
     return Finding("ok", "sound", text)
+
+
+def _has_sounds_head(path: Path) -> bool:
+    """Tell whether a file begins as a file of sound does, so that another program may read the rest."""
+    if not path.is_file():  # a device may have no end
+        return False
+    with path.open("rb") as file:
+        head = file.read(8)
+    is_mpeg = len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0
+    return head.startswith(HEADS) or head[4:] == b"ftyp" or is_mpeg
 
 
 def sounds_findings(source: Path, sounds: Sequence[Path], command: str) -> list[Finding]:

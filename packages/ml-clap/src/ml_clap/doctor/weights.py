@@ -7,6 +7,8 @@ from pathlib import Path
 from audio_common.strict_json import read_object
 from safetensors import SafetensorError, safe_open
 
+CONFIG_FILES = ("config.json", "adapter_config.json")
+
 
 def weights_faults(folder: Path) -> list[str]:
     """Return what is wrong with the safetensors of a folder and of those in it, by their heads alone."""
@@ -21,6 +23,14 @@ def weights_faults(folder: Path) -> list[str]:
             f"{index.parent / name} is missing" for name in sorted(names, key=str) if not _is_in(index, name)
         ]
     return faults
+
+
+def config_fault(folder: Path) -> str:
+    """Return that a folder has weights but not the file that describes them, or nothing."""
+    names = {file.name for file in folder.glob("*.safetensors")}
+    if not names or any((folder / name).is_file() for name in CONFIG_FILES):
+        return ""
+    return f"{CONFIG_FILES['adapter_model.safetensors' in names]} is missing in {folder}"
 
 
 def file_fault(file: Path) -> str:

@@ -33,6 +33,12 @@ def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, int]:
     return shape, dtype, file.tell()
 
 
+def declared_rows(path: Path) -> int:
+    """Return how many rows the header of a .npy file counts; a file that is cut off has fewer."""
+    with path.open("rb") as file:
+        return _read_header(file)[0][0]
+
+
 def open_rows(path: Path) -> np.ndarray:
     """Return the rows of a .npy file, memory-mapped; fewer than its header says if the file is cut off."""
     with path.open("rb") as file:

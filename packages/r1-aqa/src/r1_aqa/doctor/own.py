@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
 from audio_common.strict_json import JSONError, read_object
 
+from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.readers import read_questions
-from r1_aqa.doctor.finding import Finding
+from r1_aqa.doctor.finding import Finding, set_aside
 from r1_aqa.doctor.runs import is_run, run_findings
 from r1_aqa.doctor.sounds import sounds_findings
-from r1_aqa.doctor.weights import weights_faults
+from r1_aqa.doctor.weights import config_fault, weights_faults
 from r1_aqa.models.run_folder import MODEL_FILES
 
 EXTRAS = {
@@ -37,7 +39,8 @@ def own_findings() -> list[Finding]:
 def look_at(path: Path) -> list[Finding]:
     """Look at a run, a model, adapters or a file of questions; nothing if it is none of them."""
     if path.is_dir() and is_run(path):
-        return run_findings(path, f"r1-aqa train {_kind(path)}")
+        kind, config = _training(path)
+        return run_findings(path, f"r1-aqa train {kind}", [one.name for one in fields(config)])
     if path.is_dir():
         return [model_finding(path)]
     return questions_findings(path) if path.suffix in QUESTION_FILES else []
@@ -47,10 +50,12 @@ def model_finding(folder: Path) -> Finding:
     """Look at the folder of a model or of adapters."""
     name = shlex.quote(str(folder))
     if not any((folder / file).is_file() for file in MODEL_FILES):
+        if missing := config_fault(folder):
+            return Finding("fault", "model", missing, f"ls -l {name}")
         text = f"{folder} is neither a model nor a run: it has no {' and no '.join(MODEL_FILES)}"
         return Finding("fault", "model", text, f"ls {name}")
     if faults := weights_faults(folder):
-        return Finding("fault", "model", faults[0], f"rm -r {name}  # and fetch or train it again")
+        return Finding("fault", "model", f"{faults[0]}; fetch or train it again", set_aside(folder))
     if not any(folder.glob("*.safetensors")):
         text = f"{folder} has no weights as safetensors, and no others are read"
         return Finding(
@@ -88,9 +93,10 @@ def questions_findings(path: Path) -> list[Finding]:
     return found
 
 
-def _kind(folder: Path) -> str:
-    """Return `grpo` or `sft`: only the settings of the first have rewards."""
+def _training(folder: Path) -> tuple[str, type[TrainConfig]]:
+    """Return the kind, `grpo` or `sft`, and its settings: only those of the first have rewards."""
     try:
-        return "grpo" if "rewards" in read_object(folder / "config.json") else "sft"
+        is_grpo = "rewards" in read_object(folder / "config.json")
     except (OSError, JSONError):  # which is named as a fault of the run
-        return "grpo"
+        is_grpo = True
+    return ("grpo", GRPOTrainConfig) if is_grpo else ("sft", SFTTrainConfig)
