@@ -81,8 +81,9 @@ def _part(path: Path) -> str:
         return ""
     config = read_object(path / CONFIG_FILE)
     kind = config.get("model_type")
-    is_part = isinstance(kind, str) and kind != "clap" and "format" not in config
-    return kind[:50] if is_part and any(path.glob("*.safetensors")) else ""
+    if not isinstance(kind, str) or kind == "clap" or "format" in config:
+        return ""
+    return kind[:50] if any(path.glob("*.safetensors")) else ""
 
 
 def manifest_findings(path: Path) -> list[Finding]:

@@ -10,7 +10,19 @@ from audio_common import AudioError, DecodePool
 
 from ml_clap.doctor.finding import Finding
 
-HEADS = (b"RIFF", b"RF64", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b".snd", b"wvpk", b"MAC ", b"#!AMR")
+HEADS: tuple[bytes, ...] = (
+    b"RIFF",
+    b"RF64",
+    b"FORM",
+    b"fLaC",
+    b"OggS",
+    b"ID3",
+    b"caff",
+    b".snd",
+    b"wvpk",
+    b"MAC ",
+    b"#!AMR",
+)
 HEADS += (b"\x1aE\xdf\xa3", b"0&\xb2u")  # Matroska and WebM; WMA
 """What files of sound begin with."""
 LOOKED_AT = 200
