@@ -58,6 +58,10 @@ def test_a_search_in_two_languages_by_the_keyboard_alone(page: "Page") -> None:
         re.compile("French · français · fra_Latn"), timeout=WAIT
     )
     page.keyboard.press("Enter")
+    # Gradio takes a moment to choose; leaving the box before would put the former language back.
+    playwright_api.expect(page.get_by_label(re.compile("^Language"))).to_have_value(
+        re.compile("^French"), timeout=WAIT
+    )
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")  # the button
     wait_for_heading(page, "un chien aboie [fra_Latn]")
