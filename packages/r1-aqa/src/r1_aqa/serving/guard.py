@@ -77,27 +77,27 @@ class Guard:
             return _error(403, f"this server is not called {host!r}; see --allowed_hosts")
         if origin and _netloc(origin) != headers.get("host", "") and "*" not in self.hosts:
             return _error(403, f"requests from the page of {origin} are not answered")
-        if not self._is_known(scope, headers):
-            return self._ask_for_token(scope)
+        asked = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token", [])
+        if not self._is_known(headers, asked):
+            return self._ask_for_token()
         # A browser's address bar keeps what was asked for: the token goes into a cookie.
-        if self.token and (given := parse_qs(scope.get("query_string", b"").decode("latin-1")).get("token")):
-            return self._remember(given[-1])
+        if self.token and asked:
+            return self._remember(asked[-1])
         if int(headers.get("content-length") or 0) > self.max_bytes:
             return self._too_large()
         if scope.get("method") == "POST" and scope["path"].endswith("/upload") and not self.has_room():
             return _error(503, "too many uploads are kept; try again in some minutes", retry=60)
         return None
 
-    def _is_known(self, scope: Scope, headers: Headers) -> bool:
+    def _is_known(self, headers: Headers, asked: Sequence[str]) -> bool:
         if self.token is None:
             return True
-        query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        given = [headers.get("authorization", "").removeprefix("Bearer "), *query.get("token", [])]
+        given = [headers.get("authorization", "").removeprefix("Bearer "), *asked]
         given += [cookie.value] if cookie else []
         return any(hmac.compare_digest(one.encode(), self.token.encode()) for one in given)
 
-    def _ask_for_token(self, scope: Scope) -> Response:
+    def _ask_for_token(self) -> Response:
         return _error(
             401, "a token is needed: `Authorization: Bearer TOKEN`, or open the page as /?token=TOKEN"
         )
