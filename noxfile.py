@@ -28,11 +28,11 @@ TESTED_WITH = {
     # `ml-clap-sonar` tests it without the extras of today's torch.
     "ml-clap": tuple(
         word
-        for extra in ("av", "lancedb", "lora", "mteb", "onnx", "serve", "webdataset")
+        for extra in ("av", "lancedb", "lora", "mteb", "onnx", "ray", "serve", "webdataset")
         for word in ("--extra", extra)
     ),
-    "aac-llm": ("--group", "transformers-5", "--extra", "av", "--extra", "serve"),
-    "r1-aqa": ("--group", "transformers-5", "--extra", "serve"),
+    "aac-llm": ("--group", "transformers-5", "--extra", "av", "--extra", "ray", "--extra", "serve"),
+    "r1-aqa": ("--group", "transformers-5", "--extra", "ray", "--extra", "serve"),
 }
 
 # Of a package's tests, those that the other line of transformers could fail.

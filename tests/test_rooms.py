@@ -17,16 +17,17 @@ APPLICATIONS = ("r1-aqa", "aac-llm", "ml-clap")
 
 FILES = {"files", "lock"}
 DATA = {"config", "data"} | FILES
-MODELS = DATA | {"models", "output", "tables", "figures", "own_code"}
+MODELS = DATA | {"models", "output", "tables", "figures", "own_code", "bulk"}
 MAY_IMPORT = {
     "config": {"config"},
     "files": {"config"},
     "lock": {"files"},
     "output": {"config", "files"},
+    "bulk": {"config", "files", "output", "bulk"},
     "tables": FILES | {"output"},
     "figures": FILES,
     "own_code": set(),
-    "data": DATA | {"output", "tables"},
+    "data": DATA | {"output", "tables", "bulk"},
     "metrics": {"metrics"},
     "rewards": {"config", "data", "rewards", "own_code"},
     "models": MODELS,
