@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -26,7 +27,7 @@ LIMIT_SECONDS = 480.0
 """Eight minutes: what is not done by then is left out, and said."""
 
 
-class TimeIsUp(Exception):
+class OutOfTimeError(Exception):
     """The script has had its time."""
 
 
@@ -102,10 +103,10 @@ class Sheet:
                 row = self._row(Row(item=item, way=way, measured=measure()))
         except torch.OutOfMemoryError:
             row = Row(item=item, way=way, note="out of memory", peak_gigabytes=peak_gigabytes())
-        except TimeIsUp:
+        except OutOfTimeError:
             row = Row(item=item, way=way, note=f"not done in {self.options.limit_seconds:.0f} s")
         self.rows.append(row)
-        print(" | ".join(cells(row)), flush=True)
+        print(" | ".join(cells(row)), file=sys.stderr, flush=True)
         self.write()
         return row
 
@@ -169,14 +170,14 @@ class Sheet:
 
 
 class _Alarm:
-    """Raise `TimeIsUp` in the block once the seconds have passed."""
+    """Raise `OutOfTimeError` in the block once the seconds have passed."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
     def __enter__(self) -> None:
         if self.seconds <= 0:
-            raise TimeIsUp
+            raise OutOfTimeError
         signal.signal(signal.SIGALRM, self._ring)
         signal.setitimer(signal.ITIMER_REAL, self.seconds)
 
@@ -184,7 +185,7 @@ class _Alarm:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _ring(self, _signal: int, _frame: FrameType | None) -> None:
-        raise TimeIsUp
+        raise OutOfTimeError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
