@@ -35,9 +35,9 @@ from r1_aqa.trainers.train import set_up, trainer_arguments
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoProcessor,
+    PrinterCallback,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
-    PrinterCallback,
     TrainerCallback,
     set_seed,
 )
