@@ -4,8 +4,8 @@
 
 Blocks of clips go through `ml_clap.bulk` to as many processes as asked for, each of which sleeps as long as a
 model would compute (`--cost`: processor seconds of a second of sound; ced-base took 0.0576 on one core) and
-writes its part. `--speedup` divides the sleep, not what Ray, the parts and the marks take, so that their share
-is overstated by as much. Meanwhile `--kill` workers are ended by SIGKILL, one after another.
+writes its part. `--speedup` divides the sleep, not what Ray, the parts and the marks take, so that their
+share is overstated by as much. Meanwhile `--kill` workers are ended by SIGKILL, one after another.
 
 Printed are the seconds from the first block's start to the last one's end, those of a schedule without any
 overhead (the longest block first to whichever worker is free, each worker from when it had its first block),
