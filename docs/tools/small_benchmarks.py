@@ -3,10 +3,10 @@
     python docs/tools/small_benchmarks.py ml-clap --rows rows.jsonl    # in the package's environment
     python docs/tools/small_benchmarks.py --rows rows.jsonl            # one table of all that is in there
 
-`packages/NAME/benchmarks/small.toml` lists every script there: with arguments that make it short and a regular
-expression of the line to show, or with the reason for which it is left out. With `--record` the rows also go
-into `RESULTS.md` beside it, between two marks. Short runs show that a benchmark runs and which way its ratio
-points; the figures to quote are those of the long runs in RESULTS.md.
+`packages/NAME/benchmarks/small.toml` lists every script there: with arguments that make it short and a
+regular expression of the line to show, or with the reason for which it is left out. With `--record` the rows
+also go into `RESULTS.md` beside it, between two marks. Short runs show that a benchmark runs and which way
+its ratio points; the figures to quote are those of the long runs in RESULTS.md.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKS = ("<!-- small runs -->", "<!-- end of small runs -->")
-LIMIT_SECONDS = 120
-"""Of one script."""
 Row = dict[str, str]
 
 
@@ -37,11 +36,12 @@ def main() -> int:
     parser.add_argument("package", nargs="?", help="none: print the table")
     parser.add_argument("--rows", type=Path, required=True, help="file that rows are added to")
     parser.add_argument("--only", nargs="*", default=[], help="scripts to run")
+    parser.add_argument("--limit_seconds", type=float, default=120, help="of one script")
     parser.add_argument("--record", action="store_true", help="write the table into RESULTS.md, too")
     options = parser.parse_args()
     if options.package:
         with options.rows.open("a", encoding="utf-8") as file:
-            for row in run_package(options.package, options.only):
+            for row in run_package(ROOT / "packages" / options.package / "benchmarks", options):
                 file.write(json.dumps(row) + "\n")
                 file.flush()
         return 0
@@ -52,19 +52,18 @@ def main() -> int:
     return int(any(row["found"].startswith("failed") for row in rows))
 
 
-def run_package(package: str, only: list[str]):  # type: ignore[no-untyped-def]
-    """Yield a row for every script, each as soon as it has run."""
-    folder = ROOT / "packages" / package / "benchmarks"
+def run_package(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row for every script of a folder, each as soon as it has run."""
     plan = read_plan(folder)
+    runs = [run for run in plan["run"] if not options.only or run["script"] in options.only]
     with tempfile.TemporaryDirectory() as work:
-        if not only or any("{work}" in run["arguments"] for run in plan["run"] if run["script"] in only):
+        if any("{work}" in run.get("arguments", "") for run in runs):
             for command in plan.get("prepare", []):
-                finish(words_of(command, work), work)
-        for run in plan["run"]:
-            if not only or run["script"] in only:
-                row = run_script(folder, run, work)
-                print(" | ".join(row.values()), file=sys.stderr, flush=True)
-                yield row | {"package": package}
+                finish(words_of(command, work), work, options.limit_seconds)
+        for run in runs:
+            row = {"package": options.package} | run_script(folder, run, work, options.limit_seconds)
+            print(" | ".join(row.values()), file=sys.stderr, flush=True)
+            yield row
 
 
 def read_plan(folder: Path) -> dict[str, list]:  # type: ignore[type-arg]
@@ -77,11 +76,11 @@ def words_of(command: str, work: str) -> list[str]:
     return [word.format(work=work, root=ROOT) for word in shlex.split(command)]
 
 
-def run_script(folder: Path, run: dict[str, str], work: str) -> Row:
+def run_script(folder: Path, run: dict[str, str], work: str, limit_seconds: float) -> Row:
     """Run one script, and return what it found."""
     arguments = words_of(run.get("arguments", ""), work)
     started = time.monotonic()
-    code, output = finish([str(folder / run["script"]), *arguments], work)
+    code, output = finish([str(folder / run["script"]), *arguments], work, limit_seconds)
     line = re.search(run["finds"], output)
     found = line[0].strip() if line and code == 0 else f"failed ({code}): {last_line(output)}"
     return {
@@ -92,7 +91,7 @@ def run_script(folder: Path, run: dict[str, str], work: str) -> Row:
     }
 
 
-def finish(words: list[str], work: str) -> tuple[int, str]:
+def finish(words: list[str], work: str, limit_seconds: float) -> tuple[int, str]:
     """Run Python; return the exit code, and all that it printed."""
     command = [sys.executable, *words]
     try:
@@ -102,15 +101,16 @@ def finish(words: list[str], work: str) -> tuple[int, str]:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=LIMIT_SECONDS,
+            timeout=limit_seconds,
             env=os.environ | {"PYTHONWARNINGS": "ignore"},
         )
     except subprocess.TimeoutExpired:
-        return 124, f"not done in {LIMIT_SECONDS} s"
+        return 124, f"not done in {limit_seconds:g} s"
     return done.returncode, done.stdout
 
 
 def last_line(text: str) -> str:
+    """Return the end of what a script printed."""
     lines = text.strip().splitlines()
     return lines[-1][:200] if lines else "it printed nothing"
 
