@@ -37,7 +37,7 @@ def test_every_script_is_run_or_left_out_with_a_reason(package: str) -> None:
 
 def test_a_script_that_fails_is_a_row_and_the_others_run(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(PLAN.replace("FOLDER", str(tmp_path)))
-    (tmp_path / "make.py").write_text("import sys\\nopen(sys.argv[1], 'w').write('7')\\n")
+    (tmp_path / "make.py").write_text("import sys\nopen(sys.argv[1], 'w').write('7')\n")
     (tmp_path / "good.py").write_text("import sys\nprint('ratio', open(sys.argv[1]).read(), 'times')\n")
     (tmp_path / "bad.py").write_text("raise SystemExit('no sound')\n")
     options = argparse.Namespace(package="made-up", only=[], limit_seconds=60)
