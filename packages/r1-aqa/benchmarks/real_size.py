@@ -68,9 +68,9 @@ class Clock(TrainerCallback):
     def measured(self, amount: float, unit: str) -> Measured:
         """Return the mean of the updates; `amount` is that of one."""
         seconds = (self.times[-1] - self.times[0]) / (len(self.times) - 1)
-        return Measured(
-            seconds=seconds, amount=amount, unit=unit, flops=self.counter.get_total_flops() or None
-        )
+        flops = self.counter.get_total_flops() or None
+        dtype = "bfloat16" if DEVICE == "cuda" else "float32"
+        return Measured(seconds=seconds, amount=amount, unit=unit, flops=flops, dtype=dtype)
 
 
 def make_model(folder: Path, options: argparse.Namespace) -> AudioLLM:
