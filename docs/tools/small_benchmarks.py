@@ -4,7 +4,8 @@
     python docs/tools/small_benchmarks.py --rows rows.jsonl            # one table of all that is in there
 
 `packages/NAME/benchmarks/small.toml` lists every script there: with arguments that make it short and a
-regular expression of the line to show, or with the reason for which it is left out. With `--record` the rows
+regular expression of the line to show (`shows` says what is in it), or with the reason for which it is left
+out. With `--record` the rows
 also go into `RESULTS.md` beside it, between two marks. Short runs show that a benchmark runs and which way
 its ratio points; the figures to quote are those of the long runs in RESULTS.md.
 """
@@ -82,7 +83,8 @@ def run_script(folder: Path, run: dict[str, str], work: str, limit_seconds: floa
     started = time.monotonic()
     code, output = finish([str(folder / run["script"]), *arguments], work, limit_seconds)
     line = re.search(run["finds"], output)
-    found = line[0].strip() if line and code == 0 else f"failed ({code}): {last_line(output)}"
+    shows = f"{run['shows']}: " if "shows" in run else ""
+    found = shows + line[0] if line and code == 0 else f"failed ({code}): {last_line(output)}"
     return {
         "script": run["script"],
         "arguments": run.get("arguments", ""),
