@@ -5,9 +5,8 @@
 
 `packages/NAME/benchmarks/small.toml` lists every script there: with arguments that make it short and a
 regular expression of the line to show (`shows` says what is in it), or with the reason for which it is left
-out. With `--record` the rows
-also go into `RESULTS.md` beside it, between two marks. Short runs show that a benchmark runs and which way
-its ratio points; the figures to quote are those of the long runs in RESULTS.md.
+out. With `--record` the rows also go into `RESULTS.md` beside it, between two marks. Short runs show that a
+benchmark runs and which way its ratio points; the figures to quote are those of the long runs in RESULTS.md.
 """
 
 from __future__ import annotations
