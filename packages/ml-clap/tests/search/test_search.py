@@ -476,15 +476,14 @@ def test_the_command_filters_and_collapses(folder: Path, capsys: pytest.CaptureF
 
 
 def test_index_and_search_by_lancedb(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("lancedb")
-    caplog.set_level("INFO")
     settings = {"out": tmp_path / "index", "model": str(folder / "model"), "device": "cpu"}
     index(
         IndexConfig(source=folder / "clips.jsonl", engine="lancedb", lance=str(tmp_path / "copy"), **settings)
     )  # type: ignore[arg-type]
-    assert "lancedb, exact, version 1" in caplog.text
+    assert "searched by lancedb, exact, version 1" in capsys.readouterr().out
     assert (tmp_path / "copy").is_dir()
     config = SearchConfig(index=tmp_path / "index", query=("rain",), device="cpu", where=("duration<10",))
     theirs = search(dataclasses.replace(config, engine="lancedb"))

@@ -16,6 +16,7 @@ import hashlib
 import logging
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,16 @@ class LanceState:
     """Against the exact search, for stored vectors as queries (themselves not counted)."""
     num_queries: int = 0
 
+    def describe(self) -> str:
+        """Say what it is and how exact."""
+        how = "exact"
+        if self.num_lists:
+            how = (
+                f"IVF{self.num_lists},SQ8, approximate: recall@10 {self.recall_at_10:.3f} on "
+                f"{self.num_queries} stored vectors"
+            )
+        return f"lancedb, {how}, version {self.version}"
+
 
 class LanceEngine:
     """Searches a LanceDB table.
@@ -73,13 +84,7 @@ class LanceEngine:
         self.table = table
         self.vectors = vectors
         self.state = state
-        how = "exact"
-        if state.num_lists:
-            how = (
-                f"IVF{state.num_lists},SQ8, approximate: recall@10 {state.recall_at_10:.3f} on "
-                f"{state.num_queries} stored vectors"
-            )
-        self.description = f"lancedb, {how}, version {state.version}"
+        self.description = state.describe()
 
     def search(
         self, queries: np.ndarray, k: int, selection: Selection | None = None
@@ -128,7 +133,7 @@ def mirror(index: AudioIndex, place: str | None = None, *, flat_rows: int = FLAT
     import lancedb
 
     path = index.folder / STATE_FILE
-    known = _read_state(path)
+    known = read_lance_state(index.folder)
     where = place or (known.place if known is not None else str((index.folder / "lance").absolute()))
     if "://" not in where:
         where = str(Path(where).absolute())
@@ -212,7 +217,7 @@ def _tune(index: AudioIndex, table: Any, state: LanceState, num_queries: int = 1
 def _digest(index: AudioIndex, num_entries: int) -> str:
     """Return a digest of the first clips' records: clips are appended, and changed in place by a rewrite."""
     digest = hashlib.sha256()
-    for line in index.lines[:num_entries]:
+    for line in islice(index.lines, num_entries):
         digest.update(line + b"\n")
     return digest.hexdigest()
 
@@ -226,7 +231,9 @@ def _table_names(database: Any) -> list[str]:
     return names
 
 
-def _read_state(path: Path) -> LanceState | None:
+def read_lance_state(folder: Path) -> LanceState | None:
+    """Return what an index's LanceDB copy was made of; None where there is none, or it cannot be read."""
+    path = folder / STATE_FILE
     if not path.is_file():
         return None
     try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_clap.files import to_json
-from ml_clap.search.filters import Column, as_utf8, find_columns, value_of
+from ml_clap.search.filters import Column, as_utf8, value_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,7 +34,7 @@ def table_schema(index: AudioIndex) -> pyarrow.Schema:
 
     kinds = {"number": pa.float64(), "text": pa.string(), "list": pa.list_(pa.string())}
     width = pa.float16() if index.settings.dtype == "float16" else pa.float32()
-    columns = find_columns(index.entries)
+    columns = index.columns
     fields = [
         ("row", pa.int64()),
         ("entry", pa.int64()),
@@ -51,7 +51,7 @@ def table_schema(index: AudioIndex) -> pyarrow.Schema:
 
 def table_batches(index: AudioIndex, first: int = 0) -> Iterator[pyarrow.RecordBatch]:
     """Give an index's windows from number `first` on, some at a time."""
-    schema, columns = table_schema(index), find_columns(index.entries)
+    schema, columns = table_schema(index), index.columns
     for start in range(first, index.num_windows, ROWS_AT_ONCE):
         yield _batch(index, start, min(start + ROWS_AT_ONCE, index.num_windows), schema, columns)
 
