@@ -4,8 +4,8 @@
 
 Builds, searches, adds a hundredth, takes a hundredth out, and searches among half of the vectors. Memory is
 what the process has of its own (RssAnon, sampled every 5 ms): mapped files are the system's cache, which it
-gives up where memory is short. The vectors are those of `search.py`: random, in clusters, near a subspace of 64
-dimensions, on which the recall depends. Times of single queries alternate with NumPy's exact search.
+gives up where memory is short. The vectors are those of `search.py`: random, in clusters, near a subspace of
+64 dimensions, on which the recall depends. Times of single queries alternate with NumPy's exact search.
 """
 
 from __future__ import annotations
