@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ml_clap.files import write_atomically, write_json
+from ml_clap.files import write_json
 from ml_clap.lock import sole_writer
 from ml_clap.search.approximate import (
     STATE_FILE,
@@ -38,7 +38,7 @@ from ml_clap.search.segments import (
     write_segment,
     write_trained,
 )
-from ml_clap.search.vectors import BLOCK_ROWS, search_exact
+from ml_clap.search.vectors import BLOCK_ROWS, match_hashes, search_exact, write_array
 
 logger = logging.getLogger(__name__)
 
@@ -84,24 +84,6 @@ def hash_rows(rows: np.ndarray) -> np.ndarray:
     """Return a 64-bit hash of each row: (rows,) uint64."""
     digests = (blake2b(row.tobytes(), digest_size=8).digest() for row in np.ascontiguousarray(rows))
     return np.frombuffer(b"".join(digests), np.uint64)
-
-
-def match_hashes(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Return for each old hash the place of the same one among the new, -1 where it is gone.
-
-    The n-th of several equal ones is matched with the n-th.
-
-        >>> match_hashes(np.array([5, 7, 5, 9]), np.array([5, 9, 8]))
-        array([ 0, -1, -1,  1])
-    """
-    places = np.full(len(old), -1, np.int64)
-    old_order, new_order = np.argsort(old, kind="stable"), np.argsort(new, kind="stable")
-    starts = np.searchsorted(new[new_order], old[old_order])
-    ends = np.searchsorted(new[new_order], old[old_order], side="right")
-    turn = np.arange(len(old)) - np.searchsorted(old[old_order], old[old_order])
-    is_there = starts + turn < ends
-    places[old_order[is_there]] = new_order[(starts + turn)[is_there]]
-    return places
 
 
 def _fits(state: ApproximateState, folder: Path, vectors: np.ndarray) -> bool:
@@ -179,7 +161,7 @@ def _find_again(state: ApproximateState, vectors: np.ndarray, folder: Path) -> A
         number += 1
         removed = int((rows < 0).sum())
         changed = replace(one, rows=f"rows-{number:06d}.npy", num_removed=removed)
-        _write_array(folder / changed.rows, rows)
+        write_array(folder / changed.rows, rows)
         segments.append(changed)
     gone = sum(one.num_removed for one in segments)
     logger.info("%d vectors of the faiss index are gone, and passed over", gone)
@@ -214,9 +196,9 @@ def _add(state: ApproximateState, vectors: np.ndarray, folder: Path) -> Approxim
         )
         write_segment(trained, vectors, rows, folder / made.segment)
         made = replace(made, num_bytes=(folder / made.segment).stat().st_size)
-        _write_array(folder / made.rows, rows.astype(np.int64))
+        write_array(folder / made.rows, rows.astype(np.int64))
         hashes = [hash_rows(vectors[rows[at : at + BLOCK_ROWS]]) for at in range(0, len(rows), BLOCK_ROWS)]
-        _write_array(folder / made.hashes, np.concatenate(hashes))
+        write_array(folder / made.hashes, np.concatenate(hashes))
         kept.append(made)
     return replace(state, segments=tuple(kept), last_number=number)
 
@@ -251,14 +233,6 @@ def _tune(state: ApproximateState, vectors: np.ndarray, folder: Path) -> Approxi
         if recall >= TARGET_RECALL or effort >= most:
             return replace(state, recall_at_10=recall)
         effort = min(2 * effort, most)
-
-
-def _write_array(path: Path, array: np.ndarray) -> None:
-    def save(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # given a name, np.save would add .npy to it
-            np.save(file, array)
-
-    write_atomically(path, save)
 
 
 def _remove_strays(state: ApproximateState, folder: Path) -> None:

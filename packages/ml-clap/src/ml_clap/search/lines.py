@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
-from ml_clap.search.store import Entry, read_entry
+from ml_clap.search.store import ENDS_SUFFIX, Entry, read_entry
+from ml_clap.search.vectors import write_array
 
 SCANNED = 2**24
-"""Bytes that are looked through for line ends at once."""
+"""Bytes that are looked through for line ends at once; of a larger file the line ends are kept."""
 KEPT = 50_000
 """Clips that are remembered once they are read: some 100 MB."""
 
@@ -27,17 +30,12 @@ class Lines(Sequence[bytes]):
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
-            size = file.seek(0, 2)
+            status = os.fstat(file.fileno())
             # Bytes that are appended later are no part of it.
             self._data: mmap.mmap | bytes = (
-                mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
+                mmap.mmap(file.fileno(), status.st_size, access=mmap.ACCESS_READ) if status.st_size else b""
             )
-        data = np.frombuffer(self._data, np.uint8)
-        found = [
-            first + np.flatnonzero(data[first : first + SCANNED] == ord("\n"))
-            for first in range(0, len(data), SCANNED)
-        ]
-        self._ends = np.concatenate(found) if found else np.empty(0, np.int64)
+        self._ends = _line_ends(np.frombuffer(self._data, np.uint8), path, status)
 
     def __len__(self) -> int:
         """Count them."""
@@ -63,6 +61,25 @@ class Lines(Sequence[bytes]):
         for end in self._ends.tolist():
             yield self._data[first:end]
             first = end + 1
+
+
+def _line_ends(data: np.ndarray, path: Path, status: os.stat_result) -> np.ndarray:
+    """Return where the lines end: (lines,) int64; of a large file this is kept beside it."""
+    place, state = path.with_suffix(ENDS_SUFFIX), [status.st_size, status.st_mtime_ns]
+    if len(data) > SCANNED:
+        with suppress(OSError, ValueError):
+            kept = np.load(place, mmap_mode="r")
+            if kept[:2].tolist() == state:
+                return kept[2:]
+    found = [
+        first + np.flatnonzero(data[first : first + SCANNED] == ord("\n"))
+        for first in range(0, len(data), SCANNED)
+    ]
+    ends = np.concatenate(found) if found else np.empty(0, np.int64)
+    if len(data) > SCANNED:
+        with suppress(OSError):  # a read-only archive
+            write_array(place, np.concatenate([np.array(state, np.int64), ends]))
+    return ends
 
 
 class Entries(Sequence[Entry]):

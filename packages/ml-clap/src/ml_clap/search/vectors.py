@@ -15,6 +15,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ml_clap.files import write_atomically
+
 BLOCK_ROWS = 16384
 """Rows scored at a time: bounds the memory of a search and of a copy (64 MB at 1,024 float32)."""
 WIDENED_ROWS = 512
@@ -101,6 +103,34 @@ class NpyLog:
     def _sync(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as a .npy file, whole or not at all."""
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a name, np.save would add .npy to it
+            np.save(file, array)
+
+    write_atomically(path, save)
+
+
+def match_hashes(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Return for each old hash the place of the same one among the new, -1 where it is gone.
+
+    The n-th of several equal ones is matched with the n-th.
+
+        >>> match_hashes(np.array([5, 7, 5, 9]), np.array([5, 9, 8]))
+        array([ 0, -1, -1,  1])
+    """
+    places = np.full(len(old), -1, np.int64)
+    old_order, new_order = np.argsort(old, kind="stable"), np.argsort(new, kind="stable")
+    starts = np.searchsorted(new[new_order], old[old_order])
+    ends = np.searchsorted(new[new_order], old[old_order], side="right")
+    turn = np.arange(len(old)) - np.searchsorted(old[old_order], old[old_order])
+    is_there = starts + turn < ends
+    places[old_order[is_there]] = new_order[(starts + turn)[is_there]]
+    return places
 
 
 def top_columns(scores: np.ndarray, k: int) -> np.ndarray:
