@@ -4,11 +4,11 @@
         --towers runs/small runs/small-onnx --json query.json
 
 The first row is the index's own model (`--no_model` leaves it out: it takes long); the others are text towers
-(`distill`, `project`, `export`). `--windows 2000000` fills the index up with random vectors, each a clip of its
-own, and searches that by `--engine auto`: what a query costs in an archive that is larger than memory. All are
-measured in one run, in turns, so that a busy machine slows all alike; what is told is processor time (user
-and system) with one thread, which a busy machine changes little, and the ratio to the first row. A cold
-query is a whole `ml-clap search`, a warm one the embedding of one text and the exact search of the index.
+(`distill`, `project`, `export`). `--windows 2000000 --engine auto` fills the index up with random vectors,
+each a clip of its own, and searches that by faiss: what a query costs in a large archive. All are measured
+in one run, in turns, so that a busy machine slows all alike; what is told is processor time (user and system)
+with one thread, which a busy machine changes little, and the ratio to the first row. A cold query is a whole
+`ml-clap search`, a warm one the embedding of one text and the search of the index.
 """
 
 from __future__ import annotations

@@ -355,14 +355,16 @@ def tower(folder: Path, model: MLCLAP) -> Path:
 
 
 def test_a_text_tower_answers_texts_without_the_model(
-    folder: Path, tower: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tower: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     config = SearchConfig(index=folder / "index", query=("a dog barks", "la pluie"), lang="fra_Latn")
     expected = search(config)
     monkeypatch.setattr("ml_clap.models.loading.load_model", None)
     found = search(dataclasses.replace(config, text_tower=tower))
     assert [[hit.id for hit in hits] for hits in found] == [[hit.id for hit in hits] for hits in expected]
     assert [hit.score for hit in found[0]] == pytest.approx([hit.score for hit in expected[0]], abs=1e-5)
+    assert f"`ml-clap export {tower} --out FOLDER` makes a tower that answers in one" in caplog.text
 
 
 def test_beside_a_text_tower_the_model_hears_sounds(folder: Path, tower: Path) -> None:

@@ -5,8 +5,8 @@ new is appended, what was taken out is deleted, a clip of which the manifest say
 and the rest stays where it is. LanceDB keeps each step as a version, which its own library can open. What the
 copy was made of is noted in the index: `lance.json` with the copy's version, `lance-hashes.npy` (a hash of
 each row's record and window, by which it is found again) and `lance-rows.npy` (which window of the index it
-is now, -1 where it was deleted). A table that somebody else has changed is written anew, as is one of which less
-than half stays, and one that is not an index of this model is left alone, with an error.
+is now, -1 where it was deleted). A table that somebody else has changed is written anew, as is one of which
+less than half stays, and one that is not an index of this model is left alone, with an error.
 
 Up to `FLAT_ROWS` windows, or of a filter, LanceDB compares the query with every vector. Above, it uses an
 inverted file of 8-bit codes, with as many of its lists looked at as the recall asks, and what it finds is
