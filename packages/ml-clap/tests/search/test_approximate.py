@@ -159,6 +159,30 @@ def test_a_damaged_one_is_built_again(tmp_path: Path) -> None:
     assert recall(open_approximate(vectors, folder, "v-0", "ivf"), vectors[:20]) > 0.97
 
 
+@pytest.mark.usefixtures("few_rows")
+def test_a_change_that_is_cut_short_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, vectors = tmp_path / "faiss", clustered(4000)
+    first = open_approximate(vectors[:2000], folder, "v-0", "ivf").state
+    written, write = [], building.write_segment
+
+    def killed(*arguments: object) -> None:
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(arguments)
+        write(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(building, "write_segment", killed)
+        open_approximate(vectors, folder, "v-0", "ivf")
+    assert read_state(folder) == first
+    assert open_approximate(vectors[:2000], folder, "v-0", "ivf").state == first
+    engine = open_approximate(vectors, folder, "v-0", "ivf")
+    assert recall(engine, vectors[3000:3020]) > 0.97
+    assert len(list(folder.iterdir())) == 2 + 3 * len(engine.state.segments)
+
+
 def test_equal_vectors_are_matched_one_by_one() -> None:
     old = np.array([3, 1, 3, 3, 2], np.uint64)
     assert match_hashes(old, np.array([3, 2, 3, 4], np.uint64)).tolist() == [0, -1, 2, -1, 1]
