@@ -20,7 +20,7 @@ from audio_common.prefetch import BadFile
 
 from aac_llm.bulk.blocks import Block, Row, leave_out, make_blocks
 from aac_llm.bulk.parts import Parts
-from aac_llm.bulk.places import local_copies
+from aac_llm.bulk.places import absolute, local_copies
 from aac_llm.bulk.run import run_blocks
 from aac_llm.bulk.seconds import seconds_of
 from aac_llm.captioning.loading import load_captioner, load_corrector
@@ -85,7 +85,7 @@ def caption_by_ray(run: CaptionRun) -> None:
     """
     config = run.config
     assert config.out is not None  # the configuration sees to it
-    parts = Parts(config.ray.parts or f"{config.out}.parts")
+    parts = Parts(config.ray.parts or f"{config.out.absolute()}.parts")
     if config.overwrite:
         parts.remove()
     blocks = blocks_of(run)
@@ -133,16 +133,16 @@ def elsewhere(config: CaptionConfig) -> CaptionConfig:
     )
     return replace(
         config,
-        model=_absolute(config.model) or config.model,
+        model=absolute(config.model),
         decoder=_absolute(config.decoder),
-        sentence_encoder=_absolute(config.sentence_encoder) or config.sentence_encoder,
+        sentence_encoder=absolute(config.sentence_encoder),
         cider_captions=config.cider_captions and config.cider_captions.absolute(),
         correction=correction,
     )
 
 
 def _absolute(source: str | None) -> str | None:
-    return str(Path(source).absolute()) if source and Path(source).exists() else source
+    return source and absolute(source)
 
 
 def _row(sound: Sound, done: Sequence[float]) -> Row:

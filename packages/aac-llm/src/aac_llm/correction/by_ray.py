@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from aac_llm.bulk.blocks import Row, leave_out, make_blocks
 from aac_llm.bulk.parts import Parts
+from aac_llm.bulk.places import absolute
 from aac_llm.bulk.run import run_blocks
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.correction.acceptance import NO_ANSWER
@@ -62,7 +62,7 @@ def correct_by_ray(
         ValueError: Ray is not installed, or the cluster is too small for a worker.
         RuntimeError: a worker cannot go on; what was corrected is kept.
     """
-    parts = Parts(config.ray.parts or f"{config.out}.parts")
+    parts = Parts(config.ray.parts or f"{config.out.absolute()}.parts")
     if config.overwrite:
         parts.remove()
     held = {prediction.key for prediction in journal.predictions}
@@ -84,4 +84,4 @@ def elsewhere(config: CorrectConfig) -> CorrectConfig:
 
 
 def _absolute(source: str | None) -> str | None:
-    return str(Path(source).absolute()) if source and Path(source).exists() else source
+    return source and absolute(source)
