@@ -21,7 +21,7 @@ from r1_aqa.config.prepare import (
 )
 from r1_aqa.data.avqa import VIDEO, MediaIndex, visual_reason
 from r1_aqa.data.benchmark import load_benchmark, move_sounds
-from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds
+from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds, sound_checks
 from r1_aqa.data.clips import parse_clips
 from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import take_letters_off
@@ -157,7 +157,7 @@ def check_recordings(
     with folder as place:
         # One memory for both: a preparation that goes on does not decode the benchmark again.
         memory = CheckMemory(Path(place) / config.out.with_suffix(".checked.jsonl").name)
-        sounds = check_sounds(paths, memory, config.channel, limits)
+        sounds = _checked(config, paths, memory)
         asked = [q for p in config.against for q in load_benchmark(str(p), config.against_audio).questions]
         tests = [audio for question in asked if not question.fault for audio in question.audios]
         if not tests:
@@ -169,7 +169,16 @@ def check_recordings(
                 len(sounds),
                 DESCRIBED_SECONDS,
             )
-        return sounds, find_contamination(sounds, check_sounds(tests, memory, config.channel, limits))
+        return sounds, find_contamination(sounds, _checked(config, tests, memory))
+
+
+def _checked(config: PrepareConfig, paths: Iterable[Path], memory: CheckMemory) -> dict[Path, SoundCheck]:
+    if config.engine == "local":
+        return check_sounds(paths, memory, config.channel, decode_limits(config))
+    from r1_aqa.data.by_ray import check_by_ray
+
+    paths = list(dict.fromkeys(paths))
+    return sound_checks(paths, *check_by_ray(config, paths, memory))
 
 
 def decode_limits(config: PrepareConfig) -> DecodeLimits:
