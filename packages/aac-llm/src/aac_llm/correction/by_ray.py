@@ -44,7 +44,12 @@ class CorrectWorker:
     def give_up(self, row: Row, why: str) -> list[Row]:
         """Return a caption as it was, to be asked about again by the next run."""
         # As `_with_correction` writes what was considered; without the gate there is no score.
-        correction = {"before": row["caption"], "after": row["caption"], "accepted": False, "score_before": 0.0}
+        correction = {
+            "before": row["caption"],
+            "after": row["caption"],
+            "accepted": False,
+            "score_before": 0.0,
+        }
         return [row | {"correction": correction | {"reason": f"{NO_ANSWER} ({why})"}}]
 
 

@@ -106,9 +106,7 @@ def _of_manifest(
             raise FileNotFoundError(str(copy)) from copy
         try:
             # A clip without captions in the language is captioned all the same.
-            clips = read_manifest(
-                copy, split=split, language=language, keep_uncaptioned=True, problems=found
-            )
+            clips = read_manifest(copy, split=split, language=language, keep_uncaptioned=True, problems=found)
         except ManifestError as e:
             raise ManifestError(str(e).replace(str(copy), written(source))) from e
     if problems is not None:

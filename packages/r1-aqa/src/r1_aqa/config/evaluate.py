@@ -30,8 +30,8 @@ class EvaluateConfig:
     family: str | None = None
     """`FILE.py:NAME`: a `Family` of your own for a kind of model not known here; the file is run."""
     engine: Literal["transformers", "vllm", "ray"] = "transformers"
-    """What runs the model: transformers, vLLM (`pip install vllm`, a GPU), or transformers in the workers of a
-    Ray cluster (`ray`; `pip install r1-aqa[ray]`), which read questions and sounds from any fsspec URL, too."""
+    """What runs the model: transformers, vLLM (`pip install vllm`, a GPU), or transformers in the workers of
+    a Ray cluster (`ray`; `pip install r1-aqa[ray]`); questions and audio may then be at any fsspec URL."""
     ray: RayConfig = field(default_factory=RayConfig)
     """With engine ray: the cluster, its workers and their blocks."""
     endpoint: str | None = None

@@ -51,8 +51,8 @@ class PrepareConfig:
     device: str = "auto"
     """Where probes run: auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
     engine: Literal["local", "ray"] = "local"
-    """What checks the audio and asks the probes: this process (`local`), or the workers of a Ray cluster (`ray`;
-    `pip install r1-aqa[ray]`), which read sounds from any fsspec URL, too."""
+    """What checks the audio and asks the probes: this process (`local`), or the workers of a Ray cluster
+    (`ray`; `pip install r1-aqa[ray]`); questions and audio may then be at any fsspec URL."""
     ray: RayConfig = field(default_factory=RayConfig)
     """With engine ray: the cluster, its workers and their blocks."""
 

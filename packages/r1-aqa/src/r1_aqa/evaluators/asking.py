@@ -149,5 +149,3 @@ def answers(
 
 def _is_told(asked: AskedQuestions, row: int) -> bool:
     return any(asked.sounds.why_not(part) for part in asked.windows.parts[row])
-
-

@@ -16,6 +16,7 @@ from typing import Any
 from audio_common import DecodeLimits, DecodePool
 from audio_common.strict_json import read_object
 
+from r1_aqa.bulk.places import folder_of, is_url, local_copies, written
 from r1_aqa.config.changes import changes
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.data.benchmark import Benchmark, load_benchmark
@@ -31,7 +32,7 @@ from r1_aqa.evaluators.scores import (
     score_outputs,
     show_scores,
 )
-from r1_aqa.files import to_plain, write_json
+from r1_aqa.files import to_plain, write_atomically, write_json
 from r1_aqa.lock import sole_writer
 from r1_aqa.models.run_folder import find_model
 from r1_aqa.models.template import PromptTemplate, read_template
@@ -69,9 +70,7 @@ def evaluate(config: EvaluateConfig) -> Scores:
 
 
 def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
-    benchmark = load_benchmark(
-        config.data, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows
-    )
+    benchmark = _load(config)
     check_columns(benchmark.questions, config.by)
     logger.info("%s: %s", benchmark.file, benchmark.version)
     if len(benchmark.questions) < benchmark.num_in_file:
@@ -106,6 +105,25 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
     if config.card:
         logger.info("card: %s", printable(add_to_card(config, scores)))
     return scores
+
+
+def _load(config: EvaluateConfig) -> Benchmark:
+    """Load the questions; those of a URL are kept in the output folder as they were fetched."""
+    source, url = config.data, None
+    if is_url(source):
+        url, file = folder_of(source), config.out / f"questions{Path(source).suffix}"
+        with local_copies([source]) as (copy,):
+            if isinstance(copy, OSError):
+                raise FileNotFoundError(str(copy)) from copy
+            write_atomically(file, copy.read_bytes())
+        source = str(file)
+    benchmark = load_benchmark(
+        source, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows, url=url
+    )
+    remote = next((one.audio for one in benchmark.questions if is_url(one.audio)), None)
+    if remote is not None and config.engine != "ray":
+        raise ValueError(f"{written(remote)}: audio at URLs is read with --engine ray")
+    return replace(benchmark, name=config.data)
 
 
 def add_to_card(config: EvaluateConfig, scores: Scores) -> Path:
