@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aac_llm.bulk.places import is_url
 from aac_llm.command_line import (
     Program,
     UsageError,
@@ -132,7 +133,7 @@ def check_reinforce(config: ReinforceConfig) -> None:
 
 def check_caption(config: CaptionConfig) -> None:
     """Refuse missing files, models or extras before torch is loaded."""
-    require_any(*config.files)
+    require_any(*(path for path in config.files if not is_url(path)))
     require_captioner(config.model)
     require_model(config.decoder or "")
     if config.quantization not in (None, "none"):
