@@ -29,6 +29,7 @@ from ml_clap.search.store import (
     entry_lines,
     read_entry,
     read_settings,
+    sound_path,
     spans_path,
     vectors_path,
 )
@@ -301,7 +302,7 @@ class AudioIndex:
                 f"{self._entries_path} is damaged: it has no line {number + 1}; make it anew"
             )
         entry = read_entry(self._lines[number], f"{self._entries_path}:{number + 1}")
-        file = Path(self.settings.root, entry.file)
+        file = sound_path(self.settings.root, entry.file)
         return Hit(
             score=score,
             file=file,
