@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ml_clap.bulk.places import is_url
 from ml_clap.command_line import (
     Program,
     UsageError,
@@ -48,7 +49,7 @@ from ml_clap.config.similarity import SimilarityConfig
 from ml_clap.config.train import TrainConfig
 from ml_clap.config.translate import GateConfig, TranslateConfig
 from ml_clap.data.language_names import find_language
-from ml_clap.data.shards.places import ENDINGS, any_shards, is_shards, is_url
+from ml_clap.data.shards.places import ENDINGS, any_shards, is_shards
 from ml_clap.files import is_stream
 
 RESUMES = "What was done so far is kept; the same command goes on from there."

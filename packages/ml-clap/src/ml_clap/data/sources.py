@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ml_clap.bulk.places import written
 from ml_clap.data.manifest import BadRow, Clip, ManifestError, check_splits, read_manifest, read_split
 from ml_clap.data.shards.index import read_indexes
-from ml_clap.data.shards.places import is_shards, list_shards, written
+from ml_clap.data.shards.places import is_shards, list_shards
 from ml_clap.data.shards.reading import Place, ShardReader
 from ml_clap.files import write_atomically
 
