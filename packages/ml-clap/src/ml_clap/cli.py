@@ -268,7 +268,9 @@ def check_translate(config: TranslateConfig) -> None:
     """Refuse missing files, models or extras, and unknown languages, before torch is loaded."""
     from ml_clap.data.languages import resolve
 
-    require_file(config.data, config.gate)
+    require_file(None if is_url(config.data) else config.data, config.gate)
+    if config.engine == "ray":
+        require_module("ray")
     for language in config.languages:
         resolve(language)
     translator = config.translator or ""

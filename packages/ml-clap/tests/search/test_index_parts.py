@@ -88,7 +88,9 @@ def assert_same_index(one: Path, other: Path, but: tuple[str, ...] = ()) -> None
     if but:
         return
     for name in ("bad_files.jsonl", "left_out.jsonl"):
-        assert sorted((one / name).read_text().splitlines()) == sorted((other / name).read_text().splitlines())
+        assert sorted((one / name).read_text().splitlines()) == sorted(
+            (other / name).read_text().splitlines()
+        )
 
 
 def figures(report: IndexReport) -> dict[str, Any]:
@@ -136,7 +138,11 @@ def test_a_stopped_job_goes_on_from_its_parts(
 
 
 def test_a_merge_that_was_killed_takes_the_rest_from_the_parts(
-    model: Path, archive: Path, tmp_path: Path, calls: list[list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+    model: Path,
+    archive: Path,
+    tmp_path: Path,
+    calls: list[list[dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     index(settings(archive, tmp_path / "here", model))
     config = settings(archive, tmp_path / "there", model, engine="ray", ray=RayConfig(block_seconds=4.0))
@@ -200,7 +206,9 @@ def test_shards_and_urls_give_the_index_of_their_files(
     entry = IndexWriter(tmp_path / "url").entries[0]
     assert entry.file == f"file://{tmp_path}/0.wav"
     assert entry.sha256 == IndexWriter(tmp_path / "here").entries[0].sha256
-    prepare_shards_verb(read(["prepare", "shards", str(manifest), "--out", str(tmp_path / "shards"), "--no_shuffle"]))
+    prepare_shards_verb(
+        read(["prepare", "shards", str(manifest), "--out", str(tmp_path / "shards"), "--no_shuffle"])
+    )
     index(settings(tmp_path / "shards", tmp_path / "packed", model, engine="ray"))
     assert_same_index(tmp_path / "here", tmp_path / "packed", but=(*but, "licence"))
     encoded = len(calls)

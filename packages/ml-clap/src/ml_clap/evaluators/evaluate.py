@@ -159,8 +159,7 @@ def evaluate_retrieval(
         check_queries(codes, queries, bad)
         cut: dict[str, CutText] = {}
         captions = [
-            embed_texts(model, asked.texts, code, cut=cut)
-            for code, asked in zip(codes, queries, strict=True)
+            embed_texts(model, asked.texts, code, cut=cut) for code, asked in zip(codes, queries, strict=True)
         ]
         draws = _Draws(_number(recordings or range(len(clips))), num_samples, seed)
 

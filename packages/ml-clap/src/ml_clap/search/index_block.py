@@ -179,7 +179,9 @@ def _named(told: dict[str, Any], path: str, name: str) -> dict[str, Any]:
     if not path or path == name:
         return told
     changed = {
-        key: told[key].replace(path, name) for key in ("problem", "entry_problem") if told.get(key) is not None
+        key: told[key].replace(path, name)
+        for key in ("problem", "entry_problem")
+        if told.get(key) is not None
     }
     return told | changed | {"complaints": [text.replace(path, name) for text in told["complaints"]]}
 

@@ -72,9 +72,7 @@ def choose_rows(parts: Sequence[str], clips: Iterable[Found]) -> dict[Key, tuple
     return chosen
 
 
-def merge_parts(
-    writer: IndexWriter, clips: Sequence[Found], chosen: dict[Key, tuple[str, Row]]
-) -> Merged:
+def merge_parts(writer: IndexWriter, clips: Sequence[Found], chosen: dict[Key, tuple[str, Row]]) -> Merged:
     """Put clips and their windows into an index.
 
     Args:
@@ -152,9 +150,7 @@ def _merge_part(
                 windows.append(span)
                 vectors.append(own[place])
         silent += [
-            span
-            for span in _spans(number, row["silent_starts"], row["silent_ends"])
-            if span[1] not in there
+            span for span in _spans(number, row["silent_starts"], row["silent_ends"]) if span[1] not in there
         ]
     if windows:
         writer.add_windows(windows, np.stack(vectors))

@@ -49,7 +49,9 @@ def scan_remote(url: str, language: str) -> tuple[list[Found], list[Missing]]:
         return scan_manifest(Path(url), language)
     statuses = list_statuses(url, is_deep=True)
     if not statuses:
-        raise FileNotFoundError(f"{url} is neither a folder with files nor a manifest (.jsonl): check the URL")
+        raise FileNotFoundError(
+            f"{url} is neither a folder with files nor a manifest (.jsonl): check the URL"
+        )
     found = []
     for file in sorted(statuses):
         name = file.removeprefix(url.rstrip("/")).lstrip("/")
@@ -75,7 +77,9 @@ def scan_shards(source: str, language: str) -> tuple[list[Found], list[Missing]]
             file = join(index.shard, entry.member)
             place = Place(index.shard, entry.member, entry.offset, entry.size, index.is_compressed)
             # Keys are unique in a shard, and need not be over all shards.
-            name = entry.clip.id if entry.clip.id not in found else f"{Path(index.shard).name}/{entry.clip.id}"
+            name = (
+                entry.clip.id if entry.clip.id not in found else f"{Path(index.shard).name}/{entry.clip.id}"
+            )
             if name in found:
                 missing.append(Missing(Path(file), f"its id {entry.clip.id!r} is there twice"))
                 continue
