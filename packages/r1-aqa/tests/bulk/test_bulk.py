@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 
-from r1_aqa.bulk.blocks import Block, Row, longest_first, make_blocks
+from r1_aqa.bulk.blocks import Block, Row, leave_out, longest_first, make_blocks
 from r1_aqa.bulk.parts import Parts
 from r1_aqa.bulk.places import local_copies, names_in, read_all, remove, written
 from r1_aqa.bulk.run import count_workers, joined, run_blocks
@@ -83,6 +83,16 @@ def test_a_block_is_known_by_its_rows_and_the_jobs_settings() -> None:
     assert make_blocks(rows[:1], [1], block_seconds=9, settings={"beams": 1})[0].key != one
 
 
+def test_blocks_without_what_the_output_holds() -> None:
+    rows: list[Row] = [{"x": number} for number in range(6)]
+    blocks = make_blocks(rows, [1.0] * 6, block_seconds=2, settings={"beams": 1})
+    left = leave_out(blocks, lambda row: row["x"] in (2, 3, 4), {"beams": 1})
+    assert [(block.number, [row["x"] for row in block.rows]) for block in left] == [(0, [0, 1]), (2, [5])]
+    assert left[0] == blocks[0]
+    assert left[1].key == make_blocks(rows[5:], [1.0], block_seconds=2, settings={"beams": 1})[0].key
+    assert left[1].seconds == 1
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_a_part_is_read_back_and_found_again(tmp_path: Path, kind: str, scheme: str) -> None:
@@ -96,6 +106,11 @@ def test_a_part_is_read_back_and_found_again(tmp_path: Path, kind: str, scheme: 
     parts.write(block, rows)
     assert parts.read(block) == rows
     assert Parts(parts.place, kind).list_done([block, other]) == [block]  # type: ignore[arg-type]
+    parts.mark(other, "try-1")
+    (tmp_path / "parts" / "own.txt").touch()
+    parts.remove()
+    assert list((tmp_path / "parts").iterdir()) == [tmp_path / "parts" / "own.txt"]
+    (tmp_path / "parts" / "own.txt").unlink()
     parts.remove()
     assert not (tmp_path / "parts").exists()
 

@@ -7,8 +7,8 @@ the settings of the job: a job that is started again finds what it has done, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -81,6 +81,31 @@ def make_blocks(
 def longest_first(blocks: Sequence[Block]) -> list[Block]:
     """Return blocks in the order to start them: a long one begun last would keep all workers waiting."""
     return sorted(blocks, key=lambda block: (-block.seconds, block.number))
+
+
+def leave_out(
+    blocks: Sequence[Block], is_done: Callable[[Row], bool], settings: Mapping[str, Any]
+) -> list[Block]:
+    """Return blocks without the rows that the output holds already; those without any row fall away.
+
+    Cut of all rows and left out here, a block is the same after a kill unless its results are in the output:
+    its part is found again by its key.
+
+    Args:
+        blocks: of all rows of the job.
+        is_done: tells whether the output holds a row's results.
+        settings: as `make_blocks` had them.
+    """
+    start = blake2b(to_json(settings), digest_size=16).digest()
+    left = []
+    for block in blocks:
+        rows = tuple(row for row in block.rows if not is_done(row))
+        if len(rows) == len(block.rows):
+            left.append(block)
+        elif rows:
+            share = block.seconds * len(rows) / len(block.rows)
+            left.append(replace(block, key=_key(start, rows), rows=rows, seconds=share))
+    return left
 
 
 def _key(settings: bytes, rows: Sequence[Row]) -> str:

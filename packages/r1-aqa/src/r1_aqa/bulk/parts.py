@@ -63,8 +63,12 @@ class Parts:
         ]
 
     def remove(self) -> None:
-        """Remove all parts and marks."""
-        remove(self.place)
+        """Remove all parts and marks, and the folder if nothing else is in it."""
+        for name in names_in(self.place):
+            if name.rpartition("/")[2].startswith(("part-", "begun")):
+                remove(name)
+        if not names_in(self.place):
+            remove(self.place)
 
     def mark(self, block: Block, what: str) -> None:
         """Note that something of a block is begun."""
