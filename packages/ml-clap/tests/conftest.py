@@ -192,7 +192,7 @@ def _write_clap(folder: Path, *, has_fusion: bool = False, padding: str = "repea
 
 @pytest.fixture
 def blocks_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[dict[str, Any]]]]:
-    """Lets a module's `run_blocks` do its blocks in this process, as a worker of Ray would, one after another.
+    """Lets a module's `run_blocks` do its blocks in this process, one after another, as workers of Ray would.
 
     Returns:
         A function of the module, and of the number of blocks after which the driver is stopped. It gives the

@@ -72,7 +72,7 @@ def content(out: Path) -> dict[tuple[str, float, float], np.ndarray]:
 
 
 def assert_same_index(one: Path, other: Path, but: tuple[str, ...] = ()) -> None:
-    """Two indexes list the same clips in the same order, with the same windows, silence, problems, vectors."""
+    """Two indexes list the same clips in the same order, with the same windows, silence and vectors."""
     ours, theirs = IndexWriter(one), IndexWriter(other)
 
     def plain(entry: Any) -> dict[str, Any]:

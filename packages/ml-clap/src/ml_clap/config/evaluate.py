@@ -17,7 +17,7 @@ class EvaluateConfig:
     """Measure retrieval both ways, in every language of a manifest's captions."""
 
     data: Path
-    """Manifest (.jsonl) of clips with captions; with `--engine ray` also shards, or an fsspec URL of either."""
+    """Manifest (.jsonl) of clips with captions; with `--engine ray` also shards, or a URL of either."""
     model: str
     """Folder, file, hub id or https address of a model (ML-CLAP, GLAP, CLAP of transformers,
     sentence-transformers), or a training run."""
@@ -100,8 +100,8 @@ class EvaluateConfig:
                 raise ValueError(f"{name} does not go with --engine ray, which embeds clips in any order")
         if self.ray.parts is None and (self.json is None or str(self.json) == "-"):
             raise ValueError(
-                "ray.parts: say where the workers leave what they embedded, --ray.parts FOLDER (or --json FILE: "
-                "then it goes beside that)"
+                "ray.parts: say where the workers leave what they embedded, --ray.parts FOLDER (or --json "
+                "FILE: then it goes beside that)"
             )
 
     def _check_moments(self) -> None:

@@ -55,7 +55,7 @@ class TranslateConfig:
     engine: Literal["local", "ray"] = "local"
     """`ray` translates and judges in the workers of a Ray cluster, with the same result (see `ray`)."""
     ray: RayConfig = field(default_factory=RayConfig)
-    """With `--engine ray`: the cluster, its workers and their parts; a caption counts as a second of sound."""
+    """With `--engine ray`: the cluster, its workers and their parts; a caption counts as a second."""
     num_samples: int = 12
     """Captions of each language that the report shows, of the accepted and of the rejected ones."""
     seed: int = 0

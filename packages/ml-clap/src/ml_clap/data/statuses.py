@@ -1,4 +1,4 @@
-"""Size and time of last change of files behind fsspec URLs, a listing for each folder, not a request a file."""
+"""Size and time of last change of files behind fsspec URLs: by a listing of each folder, not file by file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a bulk job that hold embeddings: Parquet whose column `vectors` is a list of vectors in each row."""
+"""Parts of a bulk job that hold embeddings: Parquet with a list of vectors in each row, `vectors`."""
 
 from __future__ import annotations
 

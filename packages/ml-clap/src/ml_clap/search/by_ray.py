@@ -1,7 +1,7 @@
 """An index filled by the workers of Ray: `ml-clap index --engine ray`.
 
-The clips that the index lacks are cut into blocks of about equal sound. Workers encode them into parts, and the
-parts are put into the index here. Sounds and parts may lie behind fsspec URLs; sounds also in shards.
+The clips that the index lacks are cut into blocks of about equal sound. Workers encode them into parts, which
+are put into the index here. Sounds and parts may lie behind fsspec URLs; sounds also in shards.
 """
 
 from __future__ import annotations

@@ -218,8 +218,8 @@ def update_index(
         make_filler: makes what encodes; default: this process does.
 
     Raises:
-        AudioIndexError: there is nothing to index, it is not on this machine, the index has other settings or another model, or none of
-            its files is in `source`.
+        AudioIndexError: there is nothing to index, it is not on this machine, the index has other settings
+            or another model, or none of its files is in `source`.
         BusyError: another process is writing it.
     """
     began = time.monotonic()

@@ -1,8 +1,8 @@
 """Captions translated and judged by the workers of Ray: `ml-clap translate --engine ray`.
 
 A row is a batch of captions, the same as in the work of one process, so that the translations are the same
-to the letter. Results go into the journal as they come: the report and the manifest are then made from it, and
-the same command without Ray could go on.
+to the letter. Results go into the journal as they come: the report and the manifest are then made from it,
+and the same command without Ray could go on.
 """
 
 from __future__ import annotations
