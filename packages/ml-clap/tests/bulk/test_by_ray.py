@@ -1,6 +1,7 @@
-"""Bulk jobs in a real Ray of two workers: one is killed in the middle, the driver too; the result is the same.
+"""Bulk jobs in a real Ray of two workers: one is killed in the middle, and the driver; the result is the same.
 
-Without Ray, block by block in this process, the same is in test_index_parts.py and test_by_ray.py of the rooms.
+What needs no Ray for being tested, block by block in this process, is in search/test_index_parts.py,
+evaluators/test_by_ray.py and translate/test_by_ray.py.
 """
 
 import json
