@@ -1,4 +1,4 @@
-"""Bulk jobs in a real Ray of two workers: one is killed in the middle, and the driver; the result is the same.
+"""Bulk jobs in a real Ray of two workers: one is killed, and the driver; the result is the same.
 
 What needs no Ray for being tested, block by block in this process, is in search/test_index_parts.py,
 evaluators/test_by_ray.py and translate/test_by_ray.py.
