@@ -90,6 +90,14 @@ def require_output(*paths: Path | None, is_folder: bool = False) -> None:
             raise PermissionError(f"{parent} cannot be written to; choose another place for {path.name}")
 
 
+def require_source(name: Path) -> None:
+    """Raise where sounds, a manifest or shards are missing; what is behind a URL shows when it is read."""
+    if str(name).endswith(ENDINGS):
+        require_module("webdataset")
+    if not is_url(name) and "{" not in str(name):
+        require_any(name)
+
+
 def check_quickstart(config: QuickstartConfig) -> None:
     """Refuse a place that cannot be written to."""
     require_output(config.out, is_folder=True)
@@ -140,7 +148,11 @@ def check_train(config: TrainConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
-    require_file(config.data)
+    if config.engine == "ray":
+        require_module("ray")
+        require_source(config.data)
+    else:
+        require_file(config.data)
     require_clap(config.model)
     require_folder(config.text_tower)
     require_output(config.json, config.plot, config.heat_map)
@@ -167,7 +179,11 @@ def check_similarity(config: SimilarityConfig) -> None:
 
 def check_index(config: IndexConfig) -> None:
     """Refuse missing sounds or model before torch is loaded."""
-    require_any(config.source)
+    if config.engine == "ray":
+        require_module("ray")
+        require_source(config.source)
+    else:
+        require_any(config.source)
     if config.model:
         require_clap(config.model)
     if config.engine != "numpy":
@@ -254,7 +270,9 @@ def check_translate(config: TranslateConfig) -> None:
     """Refuse missing files, models or extras, and unknown languages, before torch is loaded."""
     from ml_clap.data.languages import resolve
 
-    require_file(config.data, config.gate)
+    require_file(None if is_url(config.data) else config.data, config.gate)
+    if config.engine == "ray":
+        require_module("ray")
     for language in config.languages:
         resolve(language)
     translator = config.translator or ""
@@ -458,6 +476,7 @@ PROGRAM = Program(
         "faiss": "faiss",
         "lancedb": "lancedb",
         "pyarrow": "lancedb",
+        "ray": "ray",
         "fsspec": "webdataset",
         "gradio": "serve",
         "sonar": "sonar",

@@ -26,7 +26,7 @@ from audio_common.prefetch import AudioSpan, BadFile, batch_ahead
 from audio_common.workers import DecodeLimits, DecodePool
 
 from ml_clap.search.scan import Found, sha256
-from ml_clap.search.store import Entry, IndexWriter
+from ml_clap.search.store import Entry, IndexWriter, sound_path
 from ml_clap.search.windows import BLOCK_SECONDS, SILENCE_PEAK, plan_windows, stream_windows
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class IndexFiller:
         writer: IndexWriter,
         seconds_per_batch: float = 160.0,
         num_workers: int = 1,
-        decode_limits: DecodeLimits | None = None,
+        decode_limits: DecodeLimits | DecodePool | None = None,
         index_silence: bool = False,
     ) -> None:
         self.model = model
@@ -184,10 +184,12 @@ class IndexFiller:
                 self._note(number, entry.problem, partly=True)
         if self.index_silence:
             self.writer.forget_silent()
-        lacking = self._lacking()
+        lacking = self.list_lacking()
         total = len(lacking) + len(new)
         with ExitStack() as stack:
-            if self.decode_limits is not None:
+            if isinstance(self.decode_limits, DecodePool):
+                self._pool = self.decode_limits
+            elif self.decode_limits is not None:
                 self._pool = stack.enter_context(DecodePool(self.decode_limits, self.num_workers + 1))
             for _ in self._encode(chain(lacking, self._add(new))):
                 on_progress(self._done, total)
@@ -215,7 +217,7 @@ class IndexFiller:
                 left_out.append(Problem(path, f"{many} {silent[0]:.1f} s", partly=True))
         return left_out
 
-    def _lacking(self) -> list[list[Window]]:
+    def list_lacking(self) -> list[list[Window]]:
         """Return for each clip of the index that lacks any the windows it lacks."""
         present = np.concatenate([self.writer.windows(), self.writer.silent_windows()])
         counts = np.bincount(present["entry"], minlength=len(self.writer.entries))
@@ -378,7 +380,7 @@ class IndexFiller:
         return start == 0.0 and end == self.writer.entries[number].duration
 
     def _path(self, number: int) -> Path:
-        return Path(self.writer.settings.root, self.writer.entries[number].file)
+        return sound_path(self.writer.settings.root, self.writer.entries[number].file)
 
 
 def _decibels() -> int:
