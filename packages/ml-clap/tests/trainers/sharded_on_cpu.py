@@ -1,10 +1,11 @@
-"""Train one after another what a file of jobs names, under the recipes of accelerate, on processes without GPUs.
+"""Train what a file of jobs names, one after another, under the recipes of accelerate, without GPUs.
 
 accelerate shares weights out among GPUs alone. Told that these processes have some, it does on processors
 what it does on GPUs: FSDP 2 is torch's, ZeRO DeepSpeed's. Run by torch's launcher, for accelerate's starts
 one process on a processor. Each job is `{"recipe": NAME, "command": [...], "environment": {...}}`.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -52,5 +53,7 @@ def run(job: dict) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    # DeepSpeed would compile an extension to talk through shared memory; gloo does.
+    importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None  # type: ignore[attr-defined]
     for job in json.loads(Path(sys.argv[1]).read_text()):
         run(job)

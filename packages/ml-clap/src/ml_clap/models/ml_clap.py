@@ -383,7 +383,9 @@ class MLCLAP(nn.Module):
         """The scalar by which the loss divides similarities, float32, with its gradient."""
         if self.config.temperature_parameter == "raw":
             return self.raw_temperature.float().reshape(())
-        return temperature_of(self.log_temperature).reshape(())  # FSDP has it as a vector of one element
+        return temperature_of(self.log_temperature).reshape(
+            ()
+        )  # a vector of one element where it is shared out
 
     @property
     def bias(self) -> Tensor:

@@ -47,6 +47,20 @@ class DeepSpeedEngine:
             "gradient_clipping": config.max_grad_norm or 0.0,
         }
         self.towers, self.optimizer = accelerator.prepare(towers, optimizer)
+        if self.stage == 3:
+            self._hold_audio_encoder(towers)
+
+    def _hold_audio_encoder(self, towers: nn.Module) -> None:
+        """Let the whole hold the audio encoder's weights, and the model's own, from layer to layer.
+
+        DeepSpeed gathers a module's weights for the backward pass when a gradient reaches its output, which it
+        does not see in the encoder's dataclass. It is the smaller of the two: 86 M weights at most.
+        """
+        from deepspeed.runtime.zero import register_external_parameter
+
+        own = self.model.parameters(recurse=False)
+        for weight in (*own, *self.model.audio_encoder.parameters()):  # type: ignore[union-attr]
+            register_external_parameter(towers, weight)
 
     def synced(self, is_last: bool) -> AbstractContextManager[None]:
         """Let the next backward pass be an update's last one, or not."""
@@ -108,8 +122,8 @@ class DeepSpeedEngine:
 
     def _set_parts(self, weight: nn.Parameter, values: dict[str, Tensor]) -> None:
         """Set what ZeRO-3 keeps of a weight in this process: an equal part, the last one padded."""
+        from deepspeed.runtime.zero import GatheredParameters
         from deepspeed.utils import safe_set_local_fp32_param, safe_set_local_optimizer_state
-        from deepspeed.zero import GatheredParameters
 
         with GatheredParameters([weight], modifier_rank=0), torch.no_grad():
             weight.data.copy_(values["weight"].view(_shape(weight)))
@@ -142,7 +156,7 @@ class DeepSpeedEngine:
 
     def scalar(self, weight: Tensor) -> float:
         """Return the value of a parameter of one element; all must call this."""
-        from deepspeed.zero import GatheredParameters
+        from deepspeed.runtime.zero import GatheredParameters
 
         with GatheredParameters([weight]):
             return float(weight.detach())

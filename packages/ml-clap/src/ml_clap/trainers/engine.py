@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from ml_clap.config.train import TrainConfig
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.trainers.deepspeed_engine import DeepSpeedEngine
-from ml_clap.trainers.named_state import NamedState
+from ml_clap.trainers.named_state import NamedState, make_vectors_of_scalars
 from ml_clap.trainers.objective import Towers
 from ml_clap.trainers.optimizer import make_optimizer
 from ml_clap.trainers.processes import is_shared_out
-from ml_clap.trainers.torch_engine import TorchEngine, shape_for_fsdp
+from ml_clap.trainers.torch_engine import TorchEngine
 
 
 class Engine(Protocol):
@@ -70,8 +70,7 @@ def make_engine(model: MLCLAP, config: TrainConfig, accelerator: Accelerator) ->
     if is_shared_out(accelerator):
         # Processes gather a layer together: all must run it equally often, however long their clips are.
         model.audio_encoder.tokens_per_group = sys.maxsize
-    if accelerator.distributed_type == DistributedType.FSDP:
-        shape_for_fsdp(model)
+        make_vectors_of_scalars(model)
     is_ours = config.precision == "bf16" and accelerator.mixed_precision == "no"
     towers = Towers(model, config.augment, dtype=torch.bfloat16 if is_ours else None)
     optimizer = make_optimizer(model, config)

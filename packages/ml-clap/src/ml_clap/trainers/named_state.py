@@ -30,8 +30,14 @@ def learning(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def as_vector(tensor: Tensor) -> Tensor:
-    """Return a scalar as a vector of one element, and anything else as it is: FSDP 2 shares out no scalar."""
+    """Return a scalar as a vector of one element, and anything else as it is."""
     return tensor.view(1) if tensor.ndim == 0 else tensor
+
+
+def make_vectors_of_scalars(model: nn.Module) -> None:
+    """Make vectors of one element of a model's own scalars: neither FSDP 2 nor DeepSpeed takes a scalar."""
+    for name, weight in list(model.named_parameters(recurse=False)):
+        setattr(model, name, nn.Parameter(as_vector(weight.detach()), requires_grad=weight.requires_grad))
 
 
 def state_of(model: nn.Module, optimizer: torch.optim.Optimizer, average: dict | None) -> NamedState:

@@ -102,9 +102,3 @@ def _copy(own: Tensor, value: Tensor) -> None:
         # Every process has read the value: each takes its part, and none waits for another.
         value = distribute_tensor(value.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
     own.copy_(value)
-
-
-def shape_for_fsdp(model: nn.Module) -> None:
-    """Make vectors of one element of a model's scalars, of which FSDP 2 takes none."""
-    for name, weight in list(model.named_parameters(recurse=False)):
-        setattr(model, name, nn.Parameter(as_vector(weight.detach()), requires_grad=weight.requires_grad))
