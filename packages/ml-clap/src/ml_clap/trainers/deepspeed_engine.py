@@ -53,8 +53,8 @@ class DeepSpeedEngine:
     def _hold_audio_encoder(self, towers: nn.Module) -> None:
         """Let the whole hold the audio encoder's weights, and the model's own, from layer to layer.
 
-        DeepSpeed gathers a module's weights for the backward pass when a gradient reaches its output, which it
-        does not see in the encoder's dataclass. It is the smaller of the two: 86 M weights at most.
+        DeepSpeed gathers a module's weights for the backward pass when a gradient reaches its output, which
+        it does not see in the encoder's dataclass. It is the smaller of the two: 86 M weights at most.
         """
         from deepspeed.runtime.zero import register_external_parameter
 

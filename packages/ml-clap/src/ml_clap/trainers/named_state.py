@@ -3,12 +3,13 @@
     {"weight": {name: tensor}, "exp_avg": {...}, "exp_avg_sq": {...}, "step": {...}, "average": {...}}
 
 A checkpoint is whole (one file, weights by name and the optimizer's state by number, as torch has it) or in
-parts (`torch.distributed.checkpoint`, each process writing what it holds). Both can be read into any number
-of processes, whatever shares the weights out.
+parts (`torch.distributed.checkpoint`, each process writing what it holds as safetensors: torch's own form
+names them in a pickle). Both can be read into any number of processes, whatever shares the weights out.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 
 NamedState = dict[str, dict[str, Tensor]]
@@ -99,7 +102,8 @@ def to_whole(state: NamedState, names: Sequence[str], groups: list[dict[str, Any
 
 def write_parts(state: NamedState, folder: Path) -> None:
     """Write a state in parts; each process writes what it holds, and all must call this."""
-    dcp.save(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    dcp.save(state, storage_writer=writer)
 
 
 def read_parts(state: NamedState, folder: Path) -> None:
@@ -108,9 +112,14 @@ def read_parts(state: NamedState, folder: Path) -> None:
     Raises:
         ValueError: The parts are damaged, or of other weights.
     """
+    reader = HuggingFaceStorageReader(str(folder))
     try:
-        dcp.load(state, checkpoint_id=folder, no_dist=not dist.is_initialized())
-    except (CheckpointException, RuntimeError, ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="torch.distributed is disabled"
+            )  # one process: of course
+            dcp.load(state, storage_reader=reader, no_dist=not dist.is_initialized())
+    except (CheckpointException, SafetensorError, RuntimeError, ValueError, OSError, KeyError) as error:
         raise ValueError(
             f"{folder} cannot be read ({error}); delete its checkpoint to resume from the one before it"
         ) from error

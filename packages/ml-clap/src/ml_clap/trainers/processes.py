@@ -85,8 +85,12 @@ SIGMOID_BIAS = -10.0
 
 def model_settings(config: TrainConfig) -> ModelConfig:
     """Return the settings of the model to train, with the bias that the loss needs."""
-    model = config.model
-    if config.loss != "sigmoid" or model.similarity_bias is not None:
+    return with_bias(config.model, config.loss)
+
+
+def with_bias(model: ModelConfig, loss: str) -> ModelConfig:
+    """Return a model's settings with the bias that a loss needs."""
+    if loss != "sigmoid" or model.similarity_bias is not None:
         return model
     return replace(model, similarity_bias=SIGMOID_BIAS)
 
