@@ -47,7 +47,6 @@ def run(job: dict) -> None:
     PartialState._prepare_backend = lambda *_, **__: ("gloo", kind)  # type: ignore[method-assign]
     processes._is_on_cpu = lambda device: not is_told
     os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    torch.distributed.init_process_group("gloo")  # a run leaves it when it ends
     train(cli.read(job["command"]))
 
 
@@ -55,5 +54,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     # DeepSpeed would compile an extension to talk through shared memory; gloo does.
     importlib.import_module("deepspeed.comm.torch").build_shm_op = lambda: None  # type: ignore[attr-defined]
+    torch.distributed.init_process_group("gloo")
+    # A run leaves the group when it ends, and DeepSpeed cannot do without the one that it began with.
+    torch.distributed.destroy_process_group = lambda *_, **__: None
     for job in json.loads(Path(sys.argv[1]).read_text()):
         run(job)
