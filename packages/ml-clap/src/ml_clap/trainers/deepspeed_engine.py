@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,7 +89,7 @@ class DeepSpeedEngine:
         from deepspeed.utils import safe_get_full_optimizer_state
 
         state: NamedState = {"weight": self._gather_weights(), "step": {}, **{kind: {} for kind in MOMENTS}}
-        step = next(iter(self._inner().state.values()))["step"]
+        step = self._link_state()[0]["step"]
         for name, weight in learning(self.model).items():
             for kind in MOMENTS:
                 found = safe_get_full_optimizer_state(weight, kind)
@@ -114,11 +115,12 @@ class DeepSpeedEngine:
 
     def load(self, state: NamedState, average: dict[str, Tensor] | None) -> None:
         """Take over whole tensors, the same on every process."""
+        linked = self._link_state()
         set_state = self._set_parts if self.stage == 3 else self._set_whole
         for name, weight in learning(self.model).items():
             set_state(weight, {kind: state[kind][name] for kind in ("weight", *MOMENTS)})
-        for own in self._inner().state.values():
-            own["step"] = next(iter(state["step"].values())).clone()
+        for own in linked:
+            own["step"].copy_(next(iter(state["step"].values())))
 
     def _set_parts(self, weight: nn.Parameter, values: dict[str, Tensor]) -> None:
         """Set what ZeRO-3 keeps of a weight in this process: an equal part, the last one padded."""
@@ -161,9 +163,25 @@ class DeepSpeedEngine:
         with GatheredParameters([weight]):
             return float(weight.detach())
 
-    def _inner(self) -> torch.optim.Optimizer:
-        """Return torch's optimizer inside DeepSpeed's."""
-        return self.towers.optimizer.optimizer  # type: ignore[union-attr, return-value]
+    def _link_state(self) -> list[dict[str, Tensor]]:
+        """Return torch's state of each group of weights; what it does not have yet is made, with zeros.
+
+        To each weight DeepSpeed links its place in this state, in stages 1 and 2 as soon as the first group has
+        one: the others' would not be found.
+        """
+        outer: Any = self.towers.optimizer
+        flat = (
+            outer.fp32_partitioned_groups_flat if self.stage == 3 else outer.single_partition_of_fp32_groups
+        )
+        states = [outer.optimizer.state[group] for group in flat]
+        for group, state in zip(flat, states, strict=True):
+            state.setdefault("step", torch.tensor(0.0))
+            for kind in MOMENTS:
+                state.setdefault(kind, torch.zeros_like(group.detach()))
+        if self.stage < 3:
+            outer._hp_optimizer_states_linked = False
+            outer._lazy_init_hp_params_optimizer_state()
+        return states
 
 
 def _shape(weight: Tensor) -> torch.Size:
