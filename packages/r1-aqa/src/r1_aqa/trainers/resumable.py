@@ -98,6 +98,11 @@ class ResumableTrainer(Trainer):
         # checkpoint would be half of one for a while.
         if step != self._saved_step:
             require_finite_weights(self.model, step)  # type: ignore[arg-type]
+            if keeps_parts(self.accelerator) and self.card is not None and self.args.should_save:
+                # Where weights are written in parts, `_save` is not called.
+                folder = Path(str(self.args.output_dir)) / f"checkpoint-{step}"
+                folder.mkdir(parents=True, exist_ok=True)
+                write_atomically(folder / CARD_FILE, self.card())
             super()._save_checkpoint(model, trial)
             self._saved_step = step
 
