@@ -113,10 +113,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, An
     words = [sys.executable, str(PROGRAM), str(folder)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with (folder / "errors.txt").open("w") as errors:
-        with subprocess.Popen(words, stderr=errors, env=environment, **pipes) as process:
-            yield folder, process
-            process.stdin.close()
+    with (
+        (folder / "errors.txt").open("w") as errors,
+        subprocess.Popen(words, stderr=errors, env=environment, **pipes) as process,
+    ):
+        yield folder, process
+        process.stdin.close()
 
 
 @pytest.fixture(scope="module")

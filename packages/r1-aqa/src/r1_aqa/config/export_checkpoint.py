@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCheckpointConfig:
-    """Write the model of a checkpoint as a plain folder, whatever wrote it: one process, DDP, FSDP or DeepSpeed."""
+    """Write the model of a checkpoint as a plain folder: of one process, DDP, FSDP or DeepSpeed."""
 
     checkpoint: Path
     """Folder of the checkpoint in its run: RUN/checkpoint-N."""

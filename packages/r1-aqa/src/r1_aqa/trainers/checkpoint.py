@@ -1,8 +1,8 @@
 """By what a checkpoint was written, and whether this training can go on from it.
 
-Trainer's checkpoints hold whole weights, FSDP's whole ones or parts, DeepSpeed's parts. Parts are of the model,
-not of a number of processes: with FSDP and DDP any number goes on, as long as an update has as many examples
-as before. DeepSpeed's are turned into its universal form first.
+Trainer's checkpoints hold whole weights, FSDP's whole ones or parts, DeepSpeed's parts. With DDP and FSDP
+any number of processes goes on, as long as an update has as many examples as before. DeepSpeed's parts are of
+a number of processes, and are turned into its universal form for another one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`r1-aqa export-checkpoint`: the model of a checkpoint as a plain folder, by one process without a launcher."""
+"""`r1-aqa export-checkpoint`: the model of a checkpoint as a plain folder; needs no launcher."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ def read_settings(checkpoint: Path) -> dict[str, Any]:
     """
     if not is_whole(checkpoint):
         raise ValueError(
-            f"{checkpoint} is no whole checkpoint: it has no readable trainer_state.json, the last of its files"
+            f"{checkpoint} is no whole checkpoint: it has no readable trainer_state.json, the last of its "
+            "files"
         )
     path = checkpoint.resolve().parent / "config.json"
     settings = read_object(path) if path.is_file() else {}
