@@ -17,6 +17,7 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,10 @@ def launch_with_fsdp(run: Run) -> None:
 
 def launch_with_zero3(_run: Run) -> None:
     """Set what `accelerate launch` sets by the recipe, which it leaves out on a processor."""
-    import deepspeed.comm.torch
-
     # It would compile a program for faster meetings of processes, which takes minutes; gloo does.
-    deepspeed.comm.torch.build_shm_op = lambda: None
+    # (As an attribute `deepspeed.comm.torch` is torch itself.)
+    backend: Any = import_module("deepspeed.comm.torch")
+    backend.build_shm_op = lambda: None
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     for name, value in settings_of("deepspeed_zero3")["deepspeed_config"].items():
         os.environ[f"ACCELERATE_DEEPSPEED_{name.upper()}"] = str(value).lower()
@@ -153,7 +154,6 @@ def run_processes(folder: Path, run: Run) -> list[int]:
             continue
         code = 1
         try:
-            os.dup2(2, 1)  # the standard output is for the codes
             # As of a launcher, also of one that starts one process: FSDP and DeepSpeed want it so.
             if run.processes > 1 or run.sharding:
                 ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
@@ -188,6 +188,11 @@ def wait_for(children: list[int]) -> list[int]:
 
 
 if __name__ == "__main__":
+    # The standard output is for the codes alone; libraries, too, print on it.
+    codes = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    with suppress(ImportError):  # it may not be installed
+        import_module("deepspeed")
     folder = Path(sys.argv[1])
     for line in sys.stdin:
-        print(json.dumps(run_processes(folder, Run(**json.loads(line)))), flush=True)
+        print(json.dumps(run_processes(folder, Run(**json.loads(line)))), file=codes, flush=True)

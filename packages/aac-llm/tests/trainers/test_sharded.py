@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from aac_llm.config.export_checkpoint import ExportCheckpointConfig
 from aac_llm.config.model import ModelConfig
+from aac_llm.data.manifest import Clip, write_manifest
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.checkpoint import FSDP_PARTS, FSDP_WHOLE, WHOLE, name_engine, prepare_resume
 from aac_llm.trainers.export import export_checkpoint
@@ -95,13 +97,14 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, An
 
 
 @pytest.fixture
-def runs(program: tuple[Path, Any], tiny_config: ModelConfig, scene_manifest: Path) -> Callable[..., Path]:
+def runs(program: tuple[Path, Any], tiny_config: ModelConfig, scene_clips: list[Clip]) -> Callable[..., Path]:
     """Return a function that makes sure of some runs and those they go on from; it returns their folder."""
     folder, process = program
     if not (folder / "model.json").exists():
         still = replace(tiny_config, lora=replace(tiny_config.lora, dropout=0.0))
         (folder / "model.json").write_text(json.dumps(asdict(still)))
-        shutil.copy(scene_manifest, folder / "clips.jsonl")
+        # Of one length: what a short clip is padded with shows in the fifth digit.
+        write_manifest(folder / "clips.jsonl", [cut(clip, folder) for clip in scene_clips])
 
     def make(*names: str) -> Path:
         for name in names:
@@ -118,6 +121,13 @@ def runs(program: tuple[Path, Any], tiny_config: ModelConfig, scene_manifest: Pa
         return folder
 
     return make
+
+
+def cut(clip: Clip, folder: Path) -> Clip:
+    """Return a clip of its first second."""
+    sound, rate = soundfile.read(clip.audio, stop=16_000)
+    soundfile.write(folder / clip.audio.name, sound, rate)
+    return replace(clip, audio=folder / clip.audio.name, duration=1.0)
 
 
 def copy_begun(run: Path, out: Path) -> None:

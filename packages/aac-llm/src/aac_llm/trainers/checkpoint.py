@@ -106,3 +106,15 @@ def write_universal(checkpoint: Path) -> None:
     folders = {"input_folder": str(parts), "output_folder": f"{parts}_universal"}
     with redirect_stdout(None):  # its steps
         ds_to_universal.main(Namespace(**folders, **settings, strict=True, inject_missing_state=True))
+
+
+def separate_steps(engine: Any) -> None:
+    """Give each group of parameters its own count of updates, after a universal checkpoint was loaded.
+
+    DeepSpeed (0.19) gives them all the same tensor, which the optimizer then counts up once for each group:
+    Adam would correct its moments for too many updates.
+    """
+    is_universal = getattr(engine, "load_universal_checkpoint", None)  # None: no engine of DeepSpeed
+    if is_universal is not None and is_universal():
+        for state in engine.optimizer.optimizer.state.values():
+            state["step"] = state["step"].clone()

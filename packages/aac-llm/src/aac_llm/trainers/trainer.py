@@ -28,11 +28,12 @@ from aac_llm.data.manifest import Clip
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.card import training_card
+from aac_llm.trainers.checkpoint import separate_steps
 from aac_llm.trainers.export import write_plan
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
-from aac_llm.trainers.sharding import check_sharding, is_sharded, keeps_parts, root_gathered
+from aac_llm.trainers.sharding import announce_query, check_sharding, is_sharded, keeps_parts, root_gathered
 from aac_llm.trainers.validation import ValidationClip, draw_clips, summarize, validate_clips
 
 
@@ -71,6 +72,7 @@ class CaptionTrainer(Trainer):
         )
         model.config = config
         check_sharding(self.accelerator)
+        announce_query(model.bridge, self.accelerator)
         self.update = FiniteUpdate(args.device, args.world_size, scaled=args.fp16)
         self.unlogged = Unlogged()
         self.judged = 0  # the update until which `best` is of this run
@@ -300,6 +302,11 @@ class CaptionTrainer(Trainer):
         folder = Path(output_dir or str(self.args.output_dir))
         if self.args.should_save:
             self.captioner.save_pretrained(folder, state_dict=state_dict)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            separate_steps(self.model_wrapped)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         # Whole weights `train` has loaded before they were shared out among ranks.
