@@ -25,6 +25,7 @@ from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig, CorrectionConfig
 from aac_llm.config.doctor import DoctorConfig
 from aac_llm.config.evaluate import EvaluateConfig
+from aac_llm.config.export_checkpoint import ExportCheckpointConfig
 from aac_llm.config.fluency import FluencyConfig
 from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
@@ -189,6 +190,12 @@ def check_correction(config: CorrectionConfig) -> None:
         require_model(config.llm)
 
 
+def check_export_checkpoint(config: ExportCheckpointConfig) -> None:
+    """Refuse what is no folder, and a place that cannot be written to."""
+    require_folder(config.checkpoint)
+    require_output(config.out, is_folder=True)
+
+
 def check_doctor(config: DoctorConfig) -> None:
     """Refuse a place that cannot be written to; what is missing of the rest is what is looked for."""
     require_output(config.json)
@@ -283,6 +290,14 @@ VERBS = (
         function="aac_llm.serving.serve:serve",
         example="serve --model runs/clotho",
         check=check_serve,
+    ),
+    Verb(
+        name="export-checkpoint",
+        settings=ExportCheckpointConfig,
+        function="aac_llm.trainers.export:export_checkpoint",
+        positional=("checkpoint",),
+        example="export-checkpoint runs/clotho/checkpoint-500 --out runs/exported",
+        check=check_export_checkpoint,
     ),
     Verb(
         name="doctor",
