@@ -137,13 +137,19 @@ def check_caption(config: CaptionConfig) -> None:
     require_any(*(path for path in config.files if not is_url(path)))
     require_captioner(config.model)
     require_model(config.decoder or "")
-    if config.quantization not in (None, "none"):
-        require_module("bitsandbytes")
+    check_quantization(config)
     require_file(config.cider_captions)
     if config.rerank == "sentence":
         require_model(config.sentence_encoder)
     check_correction(config.correction)
     require_output(config.out)
+
+
+def check_quantization(config: CaptionConfig | ServeConfig) -> None:
+    """Refuse what is quantized on a GPU where bitsandbytes is missing; 8 bits on a CPU do not need it."""
+    may_be_cpu = config.device in ("auto", "cpu")
+    if config.quantization == "4bit" or (config.quantization == "8bit" and not may_be_cpu):
+        require_module("bitsandbytes")
 
 
 def check_evaluate(config: EvaluateConfig) -> None:
@@ -169,8 +175,7 @@ def check_serve(config: ServeConfig) -> None:
     require_module("gradio")
     require_captioner(config.model)
     require_model(config.decoder or "")
-    if config.quantization not in (None, "none"):
-        require_module("bitsandbytes")
+    check_quantization(config)
     require_file(config.token_file)
     check_correction(config.correction)
 

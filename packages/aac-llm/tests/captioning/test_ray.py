@@ -1,4 +1,4 @@
-"""The command under a local Ray of two workers: one is killed, then the command, and the captions are the same."""
+"""The command under a local Ray of two workers: one is killed, then the command; the captions are equal."""
 
 from __future__ import annotations
 

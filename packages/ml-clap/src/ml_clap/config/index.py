@@ -41,9 +41,9 @@ class IndexConfig:
     keep_vanished: bool = False
     """Keep clips whose file is gone (a disk that is not mounted); else they are taken out."""
     engine: Literal["numpy", "faiss", "hnsw", "lancedb", "ray"] = "numpy"
-    """`faiss`, `hnsw` and `lancedb` also bring up to date what `search --engine` of the same name uses, and say
-    its recall: the approximate index (above 200,000 vectors), or the copy in LanceDB. `ray` encodes in the
-    workers of a Ray cluster, with the same result (see `ray`)."""
+    """`faiss`, `hnsw` and `lancedb` also bring up to date what `search --engine` of the same name uses, and
+    say its recall: the approximate index (above 200,000 vectors), or the copy in LanceDB. `ray` encodes in
+    the workers of a Ray cluster, with the same result (see `ray`)."""
     ray: RayConfig = field(default_factory=RayConfig)
     """With `--engine ray`: the cluster, its workers and their parts."""
     lance: str | None = None
