@@ -149,7 +149,7 @@ def _follow(config: IndexConfig) -> str:
     """Bring the engine of another library up to date, and return what it is and how exact."""
     assert config.out is not None
     opened = AudioIndex.open(config.out)
-    if config.engine in ("lancedb", "ray"):  # Ray with a place for a copy in LanceDB
+    if config.engine == "lancedb" or config.engine == "ray":  # Ray with a place for a copy in LanceDB
         from ml_clap.search.lance import mirror
 
         return mirror(opened, config.lance).description
