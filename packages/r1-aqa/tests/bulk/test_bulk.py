@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray", reason="the extra ray is not installed")
+ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
 from r1_aqa.bulk.blocks import Block, Row, leave_out, longest_first, make_blocks
 from r1_aqa.bulk.parts import Parts
@@ -193,6 +193,22 @@ def test_a_cluster_too_small_for_a_worker_is_told() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"ray.{next(iter(wrong))}"):
         RayConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise Exception("The current node timed out during startup")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(RuntimeError, match=r"timed out.*`ray start --head`"), joined(RayConfig()):
+        pass
+    with (
+        pytest.raises(RuntimeError, match="Ray at head:6379 does not start"),
+        joined(RayConfig(address="head:6379")),
+    ):
+        pass
 
 
 @pytest.mark.slow

@@ -136,14 +136,34 @@ def joined(config: RayConfig) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    address = config.address or os.environ.get("RAY_ADDRESS")
-    # `local`: without an address Ray would join whatever cluster it finds running on this machine.
-    own: dict[str, Any] = {} if address else {"include_dashboard": False, "num_cpus": _local_cpus(config)}
-    ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+    _start(ray, config)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, config: RayConfig) -> None:
+    """Join the cluster, or start a Ray of this machine.
+
+    Raises:
+        RuntimeError: there is no such cluster, or this machine is too busy to start one.
+    """
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    # `local`: without an address Ray would join whatever cluster it finds running on this machine.
+    own: dict[str, Any] = {} if address else {"include_dashboard": False, "num_cpus": _local_cpus(config)}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+    except Exception as error:  # Ray's own timeout is a bare Exception
+        advice = (
+            "is it running, and is its Ray of the same version?"
+            if address
+            else "a busy machine misses Ray's limit of 30 s: try again, or run `ray start --head` before and "
+            "give --ray.address auto"
+        )
+        raise RuntimeError(
+            f"Ray at {address or 'this machine'} does not start ({error}); {advice}"
+        ) from error
 
 
 def _local_cpus(config: RayConfig) -> int:
