@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+pytest.importorskip("ray", reason="the extra ray is not installed")
 
 from r1_aqa.bulk.blocks import Block, Row, leave_out, longest_first, make_blocks
 from r1_aqa.bulk.parts import Parts
@@ -199,15 +199,13 @@ def test_a_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     def fail(**_: object) -> None:
         raise Exception("The current node timed out during startup")
 
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", fail)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", fail)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(RuntimeError, match=r"timed out.*`ray start --head`"), joined(RayConfig()):
         pass
-    with (
-        pytest.raises(RuntimeError, match="Ray at head:6379 does not start"),
-        joined(RayConfig(address="head:6379")),
-    ):
+    elsewhere = RayConfig(address="head:6379")
+    with pytest.raises(RuntimeError, match="Ray at head:6379 does not start"), joined(elsewhere):
         pass
 
 

@@ -161,9 +161,8 @@ def _start(ray: Any, config: RayConfig) -> None:
             else "a busy machine misses Ray's limit of 30 s: try again, or run `ray start --head` before and "
             "give --ray.address auto"
         )
-        raise RuntimeError(
-            f"Ray at {address or 'this machine'} does not start ({error}); {advice}"
-        ) from error
+        where = address or "this machine"
+        raise RuntimeError(f"Ray at {where} does not start ({error}); {advice}") from error
 
 
 def _local_cpus(config: RayConfig) -> int:
