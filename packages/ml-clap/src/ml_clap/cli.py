@@ -55,6 +55,8 @@ from ml_clap.files import is_stream
 RESUMES = "What was done so far is kept; the same command goes on from there."
 WEIGHTS_FILE = "model.safetensors"
 """As in `ml_clap.models.text_source`, which imports torch."""
+ENGINE_MODULES = {"faiss": "faiss", "hnsw": "faiss", "lancedb": "lancedb"}
+"""What a search engine needs installed."""
 REPORTERS = ("comet_ml", "mlflow", "tensorboard", "trackio", "wandb")
 """Modules that accelerate needs for what `report_to` names; it would say so after loading the model."""
 
@@ -168,8 +170,8 @@ def check_index(config: IndexConfig) -> None:
     require_any(config.source)
     if config.model:
         require_clap(config.model)
-    if config.engine == "lancedb":
-        require_module(config.engine)
+    if config.engine != "numpy":
+        require_module(ENGINE_MODULES[config.engine])
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
@@ -188,8 +190,8 @@ def check_search(config: SearchConfig) -> None:
     if config.model:
         require_clap(config.model)
     require_folder(config.text_tower)
-    if config.engine in ("faiss", "lancedb"):
-        require_module(config.engine)
+    if config.engine in ENGINE_MODULES:
+        require_module(ENGINE_MODULES[config.engine])
     require_output(config.json, config.page)
     require_output(config.explain, is_folder=True)
 

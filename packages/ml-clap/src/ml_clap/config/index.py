@@ -38,8 +38,9 @@ class IndexConfig:
     """How vectors are stored; float16 halves the size."""
     keep_vanished: bool = False
     """Keep clips whose file is gone (a disk that is not mounted); else they are taken out."""
-    engine: Literal["numpy", "lancedb"] = "numpy"
-    """`lancedb` also brings the copy of the index in LanceDB up to date, for `search --engine lancedb`."""
+    engine: Literal["numpy", "faiss", "hnsw", "lancedb"] = "numpy"
+    """Also bring up to date what `search --engine` of the same name uses, and say its recall: the approximate
+    index of `faiss` or `hnsw` (above 200,000 vectors), or the copy in `lancedb`."""
     lance: str | None = None
     """Folder or URL (s3://bucket/path) of that copy (default: where the last one is, else `lance` in the
     index)."""
