@@ -173,10 +173,10 @@ def test_a_change_that_is_cut_short_leaves_what_was_there(
         written.append(arguments)
         write(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(building, "write_segment", killed)
-    with pytest.raises(KeyboardInterrupt):
-        open_approximate(vectors, folder, "v-0", "ivf")
-    monkeypatch.setattr(building, "write_segment", write)
+    with monkeypatch.context() as patched:
+        patched.setattr(building, "write_segment", killed)
+        with pytest.raises(KeyboardInterrupt):
+            open_approximate(vectors, folder, "v-0", "ivf")
     assert read_state(folder) == first
     assert open_approximate(vectors[:2000], folder, "v-0", "ivf").state == first
     engine = open_approximate(vectors, folder, "v-0", "ivf")

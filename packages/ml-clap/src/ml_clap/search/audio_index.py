@@ -30,6 +30,7 @@ from ml_clap.search.store import (
     IndexSettings,
     entries_path,
     read_settings,
+    sound_path,
     spans_path,
     vectors_path,
 )
@@ -307,7 +308,7 @@ class AudioIndex:
                 f"{self._entries_path} is damaged: it has no line {number + 1}; make it anew"
             )
         entry = self.entries[number]
-        file = Path(self.settings.root, entry.file)
+        file = sound_path(self.settings.root, entry.file)
         return Hit(
             score=score,
             file=file,
