@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -149,14 +150,7 @@ def to_int8(blocks: nn.ModuleList, between: torch.dtype, *, compiled: bool = Fal
     Raises:
         ValueError: a block is another, or not in float32, or holds an adapter.
     """
-    for block in blocks:
-        layers = [block.get_submodule(name) for name in _LAYERS] if isinstance(block, Block) else [block]
-        if any(type(layer) is not nn.Linear or layer.weight.dtype != torch.float32 for layer in layers):
-            raise ValueError(
-                "int8 is made of plain float32 layers: load the model in float32, and merge adapters into "
-                "its weights before"
-            )
-    made = [Int8Block(block, between) for block in blocks]
+    made = [_to_int8(block, between) for block in blocks]
     if compiled:
         fused = compile_steps()
         for block in made:
@@ -164,12 +158,26 @@ def to_int8(blocks: nn.ModuleList, between: torch.dtype, *, compiled: bool = Fal
     return nn.ModuleList(made)
 
 
+def _to_int8(block: nn.Module, between: torch.dtype) -> Int8Block:
+    layers = [block.get_submodule(name) for name in _LAYERS] if isinstance(block, Block) else []
+    if not isinstance(block, Block) or not all(_is_plain(layer) for layer in layers):
+        raise ValueError(
+            "int8 is made of plain float32 layers: load the model in float32, and merge adapters into its "
+            "weights before"
+        )
+    return Int8Block(block, between)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    return type(layer) is nn.Linear and layer.weight.dtype == torch.float32
+
+
 def compile_steps() -> Fused:
     """Return `round_rows`, `unround` and `unround_gelu_round` compiled, at their first call."""
-    first, second, third = (
+    steps: Any = tuple(
         torch.compile(step, dynamic=True) for step in (round_rows, unround, unround_gelu_round)
     )
-    return first, second, third
+    return steps
 
 
 def _bias_of(layer: nn.Linear) -> Tensor:

@@ -64,7 +64,9 @@ def load_model(
     if mode is not None and kind != "ml-clap":
         raise ValueError(f"mode is of ML-CLAP alone, and {source} is {kind}")
     if dtype == "int8" and kind not in ("ml-clap", "glap"):
-        raise ValueError(f"--dtype int8 is for CED and Dasheng, and {source} is {kind}: use float32 or bfloat16")
+        raise ValueError(
+            f"--dtype int8 is for CED and Dasheng, and {source} is {kind}: use float32 or bfloat16"
+        )
     model = _load(kind, place, chosen, choose_dtype(dtype, chosen), mode, tokenizer)
     if dtype == "int8":
         model.round_audio_encoder()  # type: ignore[attr-defined]
