@@ -384,15 +384,17 @@ class MLCLAP(nn.Module):
     def temperature(self) -> Tensor:
         """The scalar by which the loss divides similarities, float32, with its gradient."""
         if self.config.temperature_parameter == "raw":
-            return self.raw_temperature.float()
-        return temperature_of(self.log_temperature)
+            return self.raw_temperature.float().reshape(())
+        return temperature_of(self.log_temperature).reshape(
+            ()
+        )  # a vector of one element where it is shared out
 
     @property
     def bias(self) -> Tensor:
         """The scalar that the sigmoid loss adds to similarities, float32; 0 where none is learnt."""
         if self.config.similarity_bias is None:
             return torch.zeros((), device=self.device)
-        return self.similarity_bias.float()
+        return self.similarity_bias.float().reshape(())
 
     def round_audio_encoder(self) -> None:
         """Make the sound encoder's layers 8-bit integers, in place, for inference on a CPU.
