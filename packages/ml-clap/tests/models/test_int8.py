@@ -54,11 +54,11 @@ def test_an_index_in_int8_is_searched_with_the_model_and_never_mixed(folder: Pat
     model, rounded = load_model(folder, device="cpu"), load_model(folder, device="cpu", dtype="int8")
     update_index(rounded, archive, tmp_path / "index", model_name=str(folder))
     assert read_settings(tmp_path / "index").encoder_dtype == "int8"
-    result = AudioIndex.open(tmp_path / "index").search(model, "a dog barks", top_k=4)
+    result = AudioIndex.open(tmp_path / "index").search(model, text="a dog barks", top_k=4)
     update_index(model, archive, tmp_path / "float", model_name=str(folder))
-    expected = AudioIndex.open(tmp_path / "float").search(model, "a dog barks", top_k=4)
-    found = {hit.id: hit.score for hit in result.hits}
-    assert found == pytest.approx({hit.id: hit.score for hit in expected.hits}, abs=0.02)
+    expected = AudioIndex.open(tmp_path / "float").search(model, text="a dog barks", top_k=4)
+    found = {hit.id: hit.score for hit in result}
+    assert found == pytest.approx({hit.id: hit.score for hit in expected}, abs=0.02)
     with pytest.raises(
         AudioIndexError, match="made with encoder_dtype int8, and now encoder_dtype is float32"
     ):
