@@ -1,4 +1,4 @@
-"""The sound encoder in 8-bit integers beside float32 on recordings: cosines, accuracy of a linear probe, seconds.
+"""The sound encoder in 8-bit integers beside float32 on recordings: cosines, accuracy of a probe, seconds.
 
     python packages/ml-clap/benchmarks/int8.py --model runs/esc10/ten --esc10 ../shared/data/esc10
 
