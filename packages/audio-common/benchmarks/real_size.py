@@ -5,7 +5,7 @@
 
 Random weights: they do not change the work. Clips are noise, of ten seconds or of 1 to 30. The other way is
 the authors' (see `authors_way.py`) in the same number format: zeros up to the longest clip, attention with
-its map in memory. int8 is for a CPU. Tests marked `gpu` run apart: `pytest -m gpu packages/audio-common/tests`.
+its map in memory. int8 is for a CPU. Tests marked `gpu` run apart: `pytest -m gpu packages/audio-common`.
 """
 
 from __future__ import annotations
