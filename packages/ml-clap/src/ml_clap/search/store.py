@@ -79,6 +79,8 @@ class IndexSettings:
     hop_seconds: float
     source: str
     """Absolute path of the folder or manifest of the last run."""
+    encoder_dtype: Literal["float32", "int8"] = "float32"
+    """How sounds were encoded; `float32` also stands for the other dtypes, which the fingerprint tells."""
     channel: Channel = "mean"
     """What was made of several channels."""
     root: str
@@ -98,6 +100,8 @@ class IndexSettings:
             _check_kind(self, (int, float), "independence")
         if self.dtype not in ("float32", "float16") or self.channel not in CHANNELS:
             raise ValueError(f"dtype is {self.dtype!r}, channel {self.channel!r}")
+        if self.encoder_dtype not in ("float32", "int8"):
+            raise ValueError(f"encoder_dtype is {self.encoder_dtype!r}")
 
 
 @dataclass(frozen=True)
