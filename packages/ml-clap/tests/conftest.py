@@ -1,8 +1,9 @@
 """A tiny data set with its recipe, on which training takes seconds."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -197,3 +198,35 @@ def _write_clap(folder: Path, *, has_fusion: bool = False, padding: str = "repea
     ClapProcessor(feature_extractor=features, tokenizer=tokenizer).save_pretrained(folder)
     features.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def blocks_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[dict[str, Any]]]]:
+    """Lets a module's `run_blocks` do its blocks in this process, one after another, as workers of Ray would.
+
+    Returns:
+        A function of the module, and of the number of blocks after which the driver is stopped. It gives the
+        list that gets the rows of each block that is worked on.
+    """
+
+    def install(module: Any, stop_after: int | None = None) -> list[list[dict[str, Any]]]:
+        from ml_clap.bulk.run import Done
+        from ml_clap.bulk.work import do_block
+
+        worked: list[list[dict[str, Any]]] = []
+
+        def run_here(blocks: Any, make_worker: Any, parts: Any, config: Any) -> Iterator[Any]:
+            worker = None
+            for number, block in enumerate(blocks):
+                if number == stop_after:
+                    raise KeyboardInterrupt
+                if not parts.list_done([block]):
+                    worker = worker or make_worker()
+                    worked.append(list(block.rows))
+                    do_block(worker, block, parts)
+                yield Done(block)
+
+        monkeypatch.setattr(module, "run_blocks", run_here)
+        return worked
+
+    return install

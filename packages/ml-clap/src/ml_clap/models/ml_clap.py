@@ -87,6 +87,8 @@ class MLCLAP(nn.Module):
         """What is made of several channels, where nothing else is said; saved with the model."""
         self.card: str | None = None
         """Text of the model card; None: one is made of the configuration."""
+        self.float_fingerprint: str | None = None
+        """Once the sound encoder is in int8: the fingerprint from before."""
         self.text_has_source = False
         """Whether the text encoder learns a part of the weights that `config.text_encoder` has; see
         `ml_clap.models.text_training`."""
@@ -394,6 +396,17 @@ class MLCLAP(nn.Module):
             return torch.zeros((), device=self.device)
         return self.similarity_bias.float().reshape(())
 
+    def round_audio_encoder(self) -> None:
+        """Make the sound encoder's layers 8-bit integers, in place, for inference on a CPU.
+
+        The fingerprint stays that of the float32 model: its vectors and these can be compared.
+
+        Raises:
+            ValueError: see `audio_common.int8`.
+        """
+        self.float_fingerprint = self.fingerprint()
+        self.audio_encoder.set_precision("int8")
+
     # What any `DualEncoder` says of itself
 
     @property
@@ -491,6 +504,8 @@ class MLCLAP(nn.Module):
         Temperature and bias, the audio encoder's tagging head and the training settings are not part of it;
         the text backend is not either, since both give the same embeddings.
         """
+        if self.float_fingerprint is not None:
+            return self.float_fingerprint
         # Exported names are the same for both text backends.
         deciding = {
             name: tensor
