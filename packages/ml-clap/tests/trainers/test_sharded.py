@@ -18,7 +18,7 @@ import torch
 from ml_clap import cli
 from ml_clap.config.export_checkpoint import ExportCheckpointConfig
 from ml_clap.models.ml_clap import MLCLAP
-from ml_clap.trainers.export_checkpoint import export_checkpoint
+from ml_clap.trainers.export import export_checkpoint
 from ml_clap.trainers.run_folder import find_parts, load_checkpoint, read_log
 from ml_clap.trainers.train import train
 from safetensors.torch import load_file
@@ -181,6 +181,8 @@ def test_a_checkpoint_becomes_a_plain_folder(runs: Path, tmp_path: Path, name: s
     found = load_file(out / "model.safetensors")
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
+    with pytest.raises(ValueError, match="is not empty"):
+        export_checkpoint(ExportCheckpointConfig(checkpoint=runs / name / "checkpoint-2", out=out))
     assert MLCLAP.from_pretrained(out).encode_text("a dog barks").shape == (16,)
 
 
