@@ -163,8 +163,8 @@ def test_a_checkpoint_in_parts_has_a_part_of_each_process(runs: Path) -> None:
 def test_one_process_goes_on_from_what_two_wrote(runs: Path, name: str) -> None:
     out = runs / f"{name}_by_one"
     begin_from(runs / name, out)
-    recipe = runs / "recipe.yaml"
-    train(cli.read(command(recipe, out, "--batch_size", "8")))
+    (words,) = (each["words"] for each in JOBS if each["name"] == name)
+    train(cli.read(command(runs / "recipe.yaml", out, "--batch_size", "8", *words)))
     assert_same_training(out, single(runs, name))
 
 
@@ -213,5 +213,5 @@ def test_damaged_parts_are_named(runs: Path) -> None:
     part = next((out / "checkpoint-2" / "parts").iterdir())
     part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
     with pytest.raises(ValueError, match=r"checkpoint-2.parts cannot be read.*delete its checkpoint"):
-        train(cli.read(command(runs / "recipe.yaml", out, "--batch_size", "8")))
+        train(cli.read(command(runs / "recipe.yaml", out, "--batch_size", "8", *CACHED)))
     assert load_checkpoint(out / "checkpoint-2")["optimizer"] is None
