@@ -377,7 +377,7 @@ VERBS = (
     Verb(
         name="export-checkpoint",
         settings=ExportCheckpointConfig,
-        function="ml_clap.trainers.export_checkpoint:export_checkpoint_verb",
+        function="ml_clap.trainers.export:export_checkpoint_verb",
         positional=("checkpoint",),
         example="export-checkpoint runs/clotho/checkpoint-500 --out runs/clotho-500",
         check=check_export_checkpoint,
