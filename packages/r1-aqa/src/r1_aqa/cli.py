@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from r1_aqa.bulk.places import is_url
 from r1_aqa.command_line import (
     Program,
     UsageError,
@@ -59,7 +60,7 @@ def require_audio_llm(name: str) -> None:
 def require_questions(*sources: str | Path) -> None:
     """Raise for what is no file of questions, no folder, and no benchmark's name."""
     for source in sources:
-        if is_known(str(source)) or Path(source).is_dir():
+        if is_known(str(source)) or Path(source).is_dir() or is_url(source):
             continue
         try:
             require_file(Path(source))
@@ -68,6 +69,11 @@ def require_questions(*sources: str | Path) -> None:
 
             hint = "" if "did you mean" in str(error) else nearest(str(source), HUB)
             raise FileNotFoundError(f"{error}{hint}; known benchmarks: {', '.join(HUB)}") from error
+
+
+def _here(*paths: Path | None) -> list[Path]:
+    """Return the paths that are no URLs."""
+    return [path for path in paths if path is not None and not is_url(path)]
 
 
 def require_output(*paths: Path | None, is_folder: bool = False) -> None:
@@ -106,7 +112,7 @@ def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareCl
     else:
         require_file(config.source)
     require_questions(*config.against)
-    require_folder(config.audio, config.against_audio)
+    require_folder(*_here(config.audio, config.against_audio))
     require_output(config.out, config.json)
 
 
@@ -120,7 +126,7 @@ def check_generate(config: PrepareGenerateConfig) -> None:
                 f"{error}; or give a folder, or `scenes` for synthesized sounds"
             ) from error
     require_file(config.families, *config.against)
-    require_folder(config.audio, config.against_audio)
+    require_folder(*_here(config.audio, config.against_audio))
     for probe in config.audio_dependence:
         require_model(probe)
     for probe in config.audio_dependence:
@@ -159,7 +165,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     if config.engine == "vllm":
         require_module("vllm")
     require_file(config.template)
-    require_folder(config.audio)
+    require_folder(*_here(config.audio))
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
