@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_clap.search import engines
-from ml_clap.search.engines import FaissEngine, NumpyEngine, make_engine, recall_without_self
+from ml_clap.search.engine import recall_without_self
+from ml_clap.search.engines import FaissEngine, NumpyEngine, make_engine
 
 faiss = pytest.importorskip("faiss")
 

@@ -12,7 +12,15 @@ from ml_clap.lock import LOCK, BusyError, sole_writer
 from ml_clap.search.approximate import read_state
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.lance import read_lance_state
-from ml_clap.search.store import FORMAT, AudioIndexError, silent_path, spans_path, vectors_path
+from ml_clap.search.store import (
+    FORMAT,
+    AudioIndexError,
+    is_elsewhere,
+    silent_path,
+    sound_path,
+    spans_path,
+    vectors_path,
+)
 from ml_clap.search.vectors import BLOCK_ROWS, declared_rows, open_rows
 
 
@@ -75,7 +83,9 @@ def _sounds(folder: Path, index: AudioIndex, update: str) -> list[Finding]:
     """Name what was moved, removed or changed since; such files cannot be played, or sound otherwise."""
     missing, changed = [], []
     for entry in index.entries:
-        file = Path(index.settings.root) / entry.file
+        if is_elsewhere(entry.file):
+            continue
+        file = sound_path(index.settings.root, entry.file)
         try:
             is_same = file.stat().st_size == entry.size
         except OSError:

@@ -22,7 +22,8 @@ from ml_clap.data.languages import resolve
 from ml_clap.files import write_json
 from ml_clap.lock import BusyError
 from ml_clap.search.duplicates import find_near, pick_distinct
-from ml_clap.search.engines import Engine, EngineName, NumpyEngine, Selection, make_engine
+from ml_clap.search.engine import Engine, Selection
+from ml_clap.search.engines import EngineName, NumpyEngine, make_engine
 from ml_clap.search.filters import Column, Filter, Kind, find_kinds, name_columns
 from ml_clap.search.lines import KEPT, Entries, Lines
 from ml_clap.search.queries import Query, embed_queries
@@ -34,6 +35,7 @@ from ml_clap.search.store import (
     IndexSettings,
     entries_path,
     read_settings,
+    sound_path,
     spans_path,
     vectors_path,
 )
@@ -326,7 +328,7 @@ class AudioIndex:
                 f"{self._entries_path} is damaged: it has no line {number + 1}; make it anew"
             )
         entry = self.entries[number]
-        file = Path(self.settings.root, entry.file)
+        file = sound_path(self.settings.root, entry.file)
         return Hit(
             score=score,
             file=file,

@@ -35,6 +35,7 @@ from ml_clap.search.filters import Filter
 from ml_clap.search.hit_list import Picture
 from ml_clap.search.picture import take_picture
 from ml_clap.search.queries import Query, embed_queries
+from ml_clap.search.store import sound_path
 
 if TYPE_CHECKING:
     from ml_clap.models.dual_encoder import DualEncoder
@@ -169,7 +170,7 @@ class Archive:
         if not 0 <= row < self.index.num_windows:
             raise ValueError(f"the index has windows 0 to {self.index.num_windows - 1}, and no {row}")
         number, start, end = self.index.spans[row].tolist()
-        return Path(self.index.settings.root, self.index.entries[number].file), start, end
+        return sound_path(self.index.settings.root, self.index.entries[number].file), start, end
 
     def close(self) -> None:
         """End the processes that decode."""
