@@ -15,12 +15,13 @@ import torch
 from audio_common.audio import load_audio
 from audio_common.workers import DecodePool
 from ml_clap import cli
+from ml_clap.bulk.places import put, written
 from ml_clap.config.shards import PrepareShardsConfig
 from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_manifest
 from ml_clap.data.shards import packing
 from ml_clap.data.shards.index import ENDING, read_index
 from ml_clap.data.shards.packing import TOTALS_FILE, prepare_shards
-from ml_clap.data.shards.places import is_shards, list_shards, put, written
+from ml_clap.data.shards.places import is_shards, list_shards
 from ml_clap.data.shards.reading import Place, ShardReader
 from ml_clap.data.sources import read_sources, unpack_sounds
 

@@ -80,7 +80,7 @@ def make(
         )
         set_seed(1)
         llm = load_audio_llm(config.init_from, config.model)
-        adapters, frozen = set_up(llm, config)
+        adapters, frozen = set_up(llm, config.model)
         prompts = EncodedPrompts(
             llm, questions, sound=config.sound, style="answer", frozen=frozen, cache_bytes=2**27
         )

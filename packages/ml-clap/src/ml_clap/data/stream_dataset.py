@@ -15,6 +15,7 @@ from audio_common.audio import AudioError, load_audio
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ml_clap.bulk.places import written
 from ml_clap.data.batches import BadClip, Draw, Item
 from ml_clap.data.dataset import (
     LONG_SECONDS,
@@ -26,7 +27,6 @@ from ml_clap.data.dataset import (
 )
 from ml_clap.data.enhancement import texts_of
 from ml_clap.data.manifest import Clip
-from ml_clap.data.shards.places import written
 from ml_clap.data.shards.reading import Fetched, Place, ShardReader
 from ml_clap.data.stream import Pool, StreamBatch
 

@@ -6,11 +6,11 @@ import shlex
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import fields
 
+from ml_clap.bulk.places import written
 from ml_clap.config.distill import DistillConfig, ProjectConfig
 from ml_clap.config.train import TrainConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip
-from ml_clap.data.shards.places import written
 from ml_clap.files import to_plain
 from ml_clap.models.card import make_card
 from ml_clap.models.card_parts import DataSummary, Score, Training, summarize_data

@@ -21,9 +21,9 @@ from typing import Any
 from audio_common.audio import AudioError, audio_info
 from audio_common.strict_json import JSONError, json_lines, parse_json
 
+from ml_clap.bulk.places import exists, is_url, open_read, put, read_all, size_of
 from ml_clap.data.manifest import KEYS, Clip, ManifestError, clip_of
 from ml_clap.data.shards.archive import MAX_MEMBER, TAR_ERRORS, Sample, is_compressed, iterate_samples
-from ml_clap.data.shards.places import exists, is_url, open_read, put, read_all, size_of
 from ml_clap.files import to_json, write_atomically
 
 logger = logging.getLogger(__name__)

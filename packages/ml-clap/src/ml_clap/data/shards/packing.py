@@ -27,10 +27,10 @@ import numpy as np
 from audio_common.audio import AudioError
 from audio_common.workers import DecodeLimits, DecodePool
 
+from ml_clap.bulk.places import exists, is_url, join, put, written
 from ml_clap.config.shards import PrepareShardsConfig
 from ml_clap.data.manifest import KEYS, BadRow, Clip, ManifestError, read_manifest
 from ml_clap.data.shards.index import ENDING, index_shard, read_index, write_index
-from ml_clap.data.shards.places import exists, is_url, join, put, written
 from ml_clap.files import TEMPORARY, remove_leftovers, to_json, write_json
 from ml_clap.lock import hold_outputs, sole_writer
 from ml_clap.output import printable

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import IO, NamedTuple
 
+from ml_clap.bulk.places import is_url, open_read
 from ml_clap.data.shards.archive import TAR_ERRORS, Sample, iterate_samples
-from ml_clap.data.shards.places import is_url, open_read
 
 PAUSES = (1.0, 5.0)
 """Seconds before a remote shard that failed is tried again."""
