@@ -7,10 +7,10 @@ One process, one decoder, the ways in turn; each number is the smallest of sever
 - **8 bits.** Captions a second with `--quantization 8bit` against float32, bfloat16 and PyTorch's dynamic
   quantization (one scale for all tokens of a batch), with the cosine of the logits over captions.
 - **Drafts.** A pass over 1 + k tokens against a pass over one: what it costs to check k drafted tokens. A
-  table of n-grams of other captions drafts, and the share of drafted tokens that are those of the caption says what
-  is gained at most: the captioner is taken to write the captions of `--captions` word by word.
+  table of n-grams of other captions drafts; how many drafted tokens are those of the caption says what is
+  gained at most (the captioner is taken to write the captions of `--captions` word by word).
 - **Turns.** A pass at so many rows, measured, with the lengths of the captions: sounds that are done leave
-  the batch (what `beam_search.py` does), against others taking their places at once (continuous batching, without
+  the batch (as in `beam_search.py`), against others taking their places at once (continuous batching, without
   its own cost), and against a batch that goes on until its last caption ends (transformers).
 """
 

@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         config = make_config(Path(folder), questions, options)
         set_seed(0)
         llm = load_audio_llm(config.init_from, config.model)
-        adapters, frozen = set_up(llm, config)
+        adapters, frozen = set_up(llm, config.model)
         prompts = EncodedPrompts(
             llm, questions, sound=config.sound, style="answer", frozen=frozen, cache_bytes=2**30
         )

@@ -129,7 +129,7 @@ def time_grpo(
     options.seconds, options.batch_size = seconds, 1
     questions = make_questions(folder, options)
     set_seed(0)
-    adapters, frozen = set_up(llm, config)
+    adapters, frozen = set_up(llm, config.model)
     prompts = EncodedPrompts(
         llm, questions, sound=config.sound, style="answer", frozen=frozen, cache_bytes=2**32
     )
@@ -164,7 +164,7 @@ def time_sft(llm: AudioLLM, folder: Path, options: argparse.Namespace, seconds: 
     )
     options.seconds, options.batch_size = seconds, 4
     questions = make_questions(folder, options)
-    set_up(llm, config)
+    set_up(llm, config.model)
     llm.model = llm.model.to(torch.bfloat16)  # the size in question; training in float32 needs two GPUs
     prompts = EncodedPrompts(
         llm, questions, sound=config.sound, style="answer", frozen=prompts_are_frozen(llm), cache_bytes=2**30

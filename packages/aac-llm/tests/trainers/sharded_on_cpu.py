@@ -30,7 +30,6 @@ from aac_llm.trainers import train as training
 from aac_llm.trainers.trainer import CaptionTrainer
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
-from torch import nn
 
 SECONDS = 300
 """After this long processes that wait for each other are ended."""
@@ -54,8 +53,8 @@ def be_the_same() -> None:
     def built(config: TrainConfig) -> Any:
         model = build(config)
         for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
+            for name in {"p", "attention_dropout"} & vars(module).keys():
+                setattr(module, name, 0.0)
         return model
 
     def created(self: Any, *given: Any, **more: Any) -> Any:

@@ -18,10 +18,12 @@ import soundfile
 import torch
 from aac_llm.config.export_checkpoint import ExportCheckpointConfig
 from aac_llm.config.model import ModelConfig
+from aac_llm.config.train import DataConfig, TrainConfig
 from aac_llm.data.manifest import Clip, write_manifest
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.checkpoint import FSDP_PARTS, FSDP_WHOLE, WHOLE, name_engine, prepare_resume
 from aac_llm.trainers.export import export_checkpoint
+from aac_llm.trainers.run_folder import check_settings
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import Tensor
@@ -188,3 +190,12 @@ def test_a_checkpoint_of_another_engine_is_refused(runs: Callable[..., Path]) ->
     assert engines == [WHOLE, FSDP_PARTS, FSDP_WHOLE]
     with pytest.raises(ValueError, match="was written by FSDP with SHARDED_STATE_DICT, and this training"):
         prepare_resume(folder / "fsdp" / "checkpoint-1", Accelerator(cpu=True))
+
+
+def test_another_size_of_an_update_is_refused(runs: Callable[..., Path]) -> None:
+    checkpoint = runs("ddp") / "ddp" / "checkpoint-1"
+    config = TrainConfig(out=checkpoint.parent, data=DataConfig(train=(Path("clips.jsonl"),)), batch_size=3)
+    with pytest.raises(
+        ValueError, match=r"of 2 process.* batch_size 1 .* 2 for an update; 1 process.* make 3"
+    ):
+        check_settings(config, checkpoint)

@@ -1,7 +1,6 @@
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +18,10 @@ from aac_llm.data.manifest import Clip, ManifestError, write_manifest
 from aac_llm.data.timestamps import TimedEvent
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.models.card_parts import CARD_FILE, read_scores
+from aac_llm.trainers.checkpoint import count_writers
 from aac_llm.trainers.run_folder import find_checkpoint
 from aac_llm.trainers.train import read_clips, train, training_arguments
 from aac_llm.trainers.trainer import CaptionTrainer
-from safetensors.torch import load_file
 
 
 @pytest.fixture
@@ -265,48 +264,22 @@ def test_killed_training_resumes_to_the_last_bit(config: TrainConfig, tmp_path: 
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_go_on(config: TrainConfig, tmp_path: Path) -> None:
-    still = replace(
-        config, augment=AugmentConfig(), max_steps=None, epochs=1, batch_size=2, save_steps=1,
-        keep_checkpoints=2,
-        model=replace(config.model, lora=replace(config.model.lora, dropout=0.0)),
+def test_processes_of_a_launcher_train_by_the_command(config: TrainConfig, tmp_path: Path) -> None:
+    """What they learn is compared with one process in test_sharded.py."""
+    two = replace(
+        config, out=tmp_path / "two", augment=AugmentConfig(), max_steps=2, batch_size=1, save_steps=1,
         eval_steps=1, validation=ValidationConfig(max_clips=2),
     )  # fmt: skip
-    one = replace(still, out=tmp_path / "one")
-    steps = train(one).steps
-    two = replace(still, out=tmp_path / "two", batch_size=1)
     in_two_processes(two)
-    # Dropout of the Q-Former draws differently in two processes, so the first loss is near, not equal.
-    assert losses(two.out)[0] == pytest.approx(losses(one.out)[0], rel=0.02)
-    assert logged(two.out, "learning_rate") == logged(one.out, "learning_rate")
-    assert json.loads((two.out / "best" / "validation.json").read_text())["step"] <= steps
-    before = losses(two.out)
-    in_two_processes(two)  # which is finished
-    (two.out / "finished.json").unlink()
-    shutil.rmtree(two.out / f"checkpoint-{steps}")
-    assert find_checkpoint(two.out) == two.out / f"checkpoint-{steps - 1}"
-    in_two_processes(two)
-    assert losses(two.out) == before
-    # The same with the weights shared out, as recipes/accelerate/fsdp.yaml does it.
-    sharded = replace(two, out=tmp_path / "sharded")
-    in_two_processes(sharded, SHARDED)
-    assert (sharded.out / f"checkpoint-{steps}" / "pytorch_model_fsdp.bin").is_file()
-    assert losses(sharded.out) == pytest.approx(before, rel=1e-5)
-    whole, parts = (load_file(one.out / "last" / "bridge.safetensors") for one in (two, sharded))
-    assert all(torch.allclose(whole[name], parts[name], atol=1e-5) for name in whole)
-    shutil.rmtree(sharded.out / f"checkpoint-{steps}")
-    (sharded.out / "finished.json").unlink()
-    in_two_processes(sharded, SHARDED)
-    assert losses(sharded.out) == pytest.approx(before, rel=1e-5)
+    assert len(losses(two.out)) == 2
+    assert count_writers(two.out / "checkpoint-2") == 2
+    assert json.loads((two.out / "best" / "validation.json").read_text())["step"] <= 2
 
 
-SHARDED = str(Path(__file__).parent / "sharded_on_cpu.py")
-
-
-def in_two_processes(config: TrainConfig, *program: str) -> None:
+def in_two_processes(config: TrainConfig) -> None:
     """Train with torch's launcher: on a processor accelerate's starts one process, whatever it is told."""
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    words += program or ("-m", "aac_llm")
+    words += ["-m", "aac_llm"]
     # transformers 4 cannot resume on "cpu:0", which is what accelerate calls the processor otherwise.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_TORCH_DEVICE": "cpu"}
     words += command(config)[3:]

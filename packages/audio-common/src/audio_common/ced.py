@@ -136,7 +136,7 @@ class CED(nn.Module):
         load_tensors(model, tensors, source=str(source))
         return model.eval().set_precision(precision)
 
-    def set_precision(self, precision: Precision, *, compiled: bool = False) -> Self:
+    def set_precision(self, precision: Precision) -> Self:
         """Choose, in place, how the encoder computes.
 
         Args:
@@ -144,28 +144,24 @@ class CED(nn.Module):
                 a CPU (see `audio_common.int8`): there is no way back, and it cannot be trained or saved;
                 `auto`: bf16 where this device multiplies it faster (measured once, see `audio_common.speed`),
                 else fp32; never int8.
-            compiled: also compile what lies between the products of `int8`: takes seconds once, and a C++
-                compiler.
 
         Raises:
             ValueError: another precision, or the encoder cannot be made int8.
         """
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-        if compiled and precision != "int8":
-            raise ValueError(f"compiled is for precision int8, got {precision}")
         if self.precision == "int8" and precision != "int8":
             raise ValueError(f"an encoder in int8 cannot become {precision} again: load it again")
         if precision == "int8":
-            return self if self.precision == "int8" else self._to_int8(compiled)
+            return self if self.precision == "int8" else self._to_int8()
         is_bf16 = precision == "bf16" or (precision == "auto" and is_bf16_faster(self.norm.weight.device))
         return self.to(torch.bfloat16 if is_bf16 else torch.float32)
 
-    def _to_int8(self, compiled: bool) -> Self:
+    def _to_int8(self) -> Self:
         from audio_common.int8 import check_processor, to_int8
 
         between = check_processor(self.norm.weight.device)
-        self.blocks = to_int8(self.blocks, between, compiled=compiled)
+        self.blocks = to_int8(self.blocks, between)
         self.precision = "int8"
         self.freeze()
         return self

@@ -13,7 +13,7 @@ float32.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,10 +24,6 @@ from audio_common.mel import Float32Module
 from audio_common.speed import WORTH, gain, is_bf16_faster
 
 logger = logging.getLogger(__name__)
-
-Fused = tuple[
-    Callable[..., tuple[Tensor, Tensor]], Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor]]
-]
 
 LARGEST = 127
 """Of an 8-bit integer; -128 stays unused, so that a weight and its negative are equally far from 0."""
@@ -60,13 +56,6 @@ def unround(sums: Tensor, row_scales: Tensor, scales: Tensor, bias: Tensor) -> T
     return torch.addcmul(bias, sums.float().mul_(row_scales), scales)
 
 
-def unround_gelu_round(
-    sums: Tensor, row_scales: Tensor, scales: Tensor, bias: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Apply `unround`, an exact GELU in `dtype`, and `round_rows`."""
-    return round_rows(F.gelu(unround(sums, row_scales, scales, bias).to(dtype)))
-
-
 class Int8Linear(Float32Module):
     """Linear layers over the same input as one product of 8-bit integers; scales and bias stay float32."""
 
@@ -83,9 +72,10 @@ class Int8Linear(Float32Module):
         self.register_buffer("scales", scales)
         self.register_buffer("bias", torch.cat([_bias_of(layer) for layer in layers]))
 
-    def sums(self, integers: Tensor) -> Tensor:
-        """`(..., in)` int8 to `(..., out)` int32, before any scale."""
-        return torch._int_mm(integers.flatten(0, -2), self.weight).unflatten(0, integers.shape[:-1])
+    def forward(self, integers: Tensor, row_scales: Tensor) -> Tensor:
+        """What `round_rows` returns of `(..., in)`, to `(..., out)` float32."""
+        sums = torch._int_mm(integers.flatten(0, -2), self.weight).unflatten(0, integers.shape[:-1])
+        return unround(sums, row_scales, self.scales, self.bias)
 
 
 class Int8Block(nn.Module):
@@ -93,7 +83,6 @@ class Int8Block(nn.Module):
 
     Attributes:
         between: dtype of what lies between two linear layers.
-        fused: the functions between two products; `compile` replaces them.
     """
 
     def __init__(self, block: Block, between: torch.dtype) -> None:
@@ -104,21 +93,15 @@ class Int8Block(nn.Module):
         self.qkv = Int8Linear([block.attn.q, block.attn.k, block.attn.v])
         self.proj = Int8Linear([block.attn.proj])
         self.fc1, self.fc2 = Int8Linear([block.mlp.fc1]), Int8Linear([block.mlp.fc2])
-        self.fused: Fused = (round_rows, unround, unround_gelu_round)
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         """Tokens `(..., dim)` float32 in the shape of `layout`, to the same."""
-        round_, unround_, gelu = self.fused
-        dim = x.shape[-1]
-        rounded, scales = round_(self.norm1(x))
-        qkv = unround_(self.qkv.sums(rounded), scales, self.qkv.scales, self.qkv.bias).to(self.between)
-        q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in qkv.split(dim, dim=-1))
-        rounded, scales = round_(layout.attend(q, k, v).flatten(-2))
-        x = x + unround_(self.proj.sums(rounded), scales, self.proj.scales, self.proj.bias)
-        rounded, scales = round_(self.norm2(x))
-        fc1 = self.fc1
-        rounded, scales = gelu(fc1.sums(rounded), scales, fc1.scales, fc1.bias, self.between)
-        return x + unround_(self.fc2.sums(rounded), scales, self.fc2.scales, self.fc2.bias)
+        rounded, scales = round_rows(self.norm1(x))
+        qkv = self.qkv(rounded, scales).to(self.between)
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in qkv.split(x.shape[-1], dim=-1))
+        x = x + self.proj(*round_rows(layout.attend(q, k, v).flatten(-2)))
+        hidden = self.fc1(*round_rows(self.norm2(x))).to(self.between)
+        return x + self.fc2(*round_rows(F.gelu(hidden)))
 
 
 def check_processor(device: torch.device) -> torch.dtype:
@@ -138,38 +121,31 @@ def check_processor(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if is_bf16_faster(device) else torch.float32
 
 
-def to_int8(blocks: nn.ModuleList, between: torch.dtype, *, compiled: bool = False) -> nn.ModuleList:
+def to_int8(blocks: nn.ModuleList, between: torch.dtype) -> nn.ModuleList:
     """Return blocks for inference whose linear layers multiply 8 bits.
 
     Args:
         blocks: of `audio_common.attention.Block` in float32; they stay as they are.
         between: dtype of what lies between two products.
-        compiled: compile the steps between two products, once for any number of tokens.
 
     Raises:
         ValueError: a block is another, or not in float32, or holds an adapter.
     """
-    for block in blocks:
-        layers = [block.get_submodule(name) for name in _LAYERS] if isinstance(block, Block) else [block]
-        if any(type(layer) is not nn.Linear or layer.weight.dtype != torch.float32 for layer in layers):
-            raise ValueError(
-                "int8 is made of plain float32 layers: load the model in float32, and merge adapters into "
-                "its weights before"
-            )
-    made = [Int8Block(block, between) for block in blocks]
-    if compiled:
-        fused = compile_steps()
-        for block in made:
-            block.fused = fused
-    return nn.ModuleList(made)
+    return nn.ModuleList(_to_int8(block, between) for block in blocks)
 
 
-def compile_steps() -> Fused:
-    """Return `round_rows`, `unround` and `unround_gelu_round` compiled, at their first call."""
-    first, second, third = (
-        torch.compile(step, dynamic=True) for step in (round_rows, unround, unround_gelu_round)
-    )
-    return first, second, third
+def _to_int8(block: nn.Module, between: torch.dtype) -> Int8Block:
+    layers = [block.get_submodule(name) for name in _LAYERS] if isinstance(block, Block) else []
+    if not isinstance(block, Block) or not all(_is_plain(layer) for layer in layers):
+        raise ValueError(
+            "int8 is made of plain float32 layers: load the model in float32, and merge adapters into its "
+            "weights before"
+        )
+    return Int8Block(block, between)
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    return type(layer) is nn.Linear and layer.weight.dtype == torch.float32
 
 
 def _bias_of(layer: nn.Linear) -> Tensor:

@@ -187,8 +187,10 @@ def check_index(config: IndexConfig) -> None:
         require_any(config.source)
     if config.model:
         require_clap(config.model)
-    if config.engine != "numpy":
+    if config.engine in ENGINE_MODULES:
         require_module(ENGINE_MODULES[config.engine])
+    if config.lance is not None:
+        require_module("lancedb")
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
@@ -377,7 +379,7 @@ VERBS = (
     Verb(
         name="export-checkpoint",
         settings=ExportCheckpointConfig,
-        function="ml_clap.trainers.export_checkpoint:export_checkpoint_verb",
+        function="ml_clap.trainers.export:export_checkpoint_verb",
         positional=("checkpoint",),
         example="export-checkpoint runs/clotho/checkpoint-500 --out runs/clotho-500",
         check=check_export_checkpoint,

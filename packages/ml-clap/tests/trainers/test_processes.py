@@ -8,13 +8,16 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from accelerate.utils import DistributedType
 from ml_clap import cli
-from ml_clap.trainers.processes import TrainingError, require_whole_weights
+from ml_clap.trainers.processes import TrainingError, require_supported
 from ml_clap.trainers.run_folder import read_log
 from ml_clap.trainers.train import train
 from safetensors.torch import load_file
@@ -60,8 +63,26 @@ def test_two_processes_take_the_updates_of_one_and_go_on(no_dropout: Path, tmp_p
     assert [each["loss"] for each in again] == [each["loss"] for each in two]
 
 
-@pytest.mark.parametrize("kind", [DistributedType.FSDP, DistributedType.DEEPSPEED])
-def test_weights_that_would_be_shared_out_are_refused(kind: DistributedType) -> None:
-    with pytest.raises(TrainingError, match=r"accelerate launch --num_processes N"):
-        require_whole_weights(kind)
-    require_whole_weights(DistributedType.MULTI_GPU)
+def shared(kind: DistributedType, *, is_fsdp2: bool = True, stage: int = 3) -> Any:
+    """Stand in for the accelerator of processes that share the weights out."""
+    state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=stage))
+    return SimpleNamespace(distributed_type=kind, is_fsdp2=is_fsdp2, state=state)
+
+
+REFUSED: list[tuple[Any, dict[str, Any], str]] = [
+    (shared(DistributedType.FSDP), {"precision": "fp16"}, "precision: fp16 .* --precision bf16"),
+    (shared(DistributedType.FSDP, is_fsdp2=False), {}, "FSDP 1 .* fsdp_version: 2"),
+    (shared(DistributedType.DEEPSPEED), {"ema_decay": 0.9}, "ema_decay .* DeepSpeed"),
+    (shared(DistributedType.DEEPSPEED, stage=0), {}, "zero_stage: 0 .*ddp.yaml"),
+]
+
+
+@pytest.mark.parametrize(("accelerator", "changes", "message"), REFUSED)
+def test_what_shared_out_weights_cannot_do_is_refused(
+    tiny_recipe: Path, tmp_path: Path, accelerator: Any, changes: dict[str, Any], message: str
+) -> None:
+    command = ["train", "--config", str(tiny_recipe), "--out", str(tmp_path)]
+    config = replace(cli.read([*command, "--ema_decay", "null"]), **changes)
+    with pytest.raises(TrainingError, match=message):
+        require_supported(config, accelerator)
+    require_supported(config, shared(DistributedType.MULTI_GPU))

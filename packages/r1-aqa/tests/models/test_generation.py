@@ -1,6 +1,7 @@
 """Answers are generated in batches of like length, decoded once, and bad audio ends nothing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,22 @@ def test_batches_hold_every_question_once_by_length(tiny_audio_llm: AudioLLM, be
     prompts = encode(tiny_audio_llm, questions)
     batches = list(in_batches(prompts, range(9), 4))
     assert sorted(row for batch in batches for row in batch) == list(range(9))
-    assert batches[0][:3] == [0, 1, 2]  # unreadable, so of no length; then the shortest clip's two
+    assert batches[0][0] == 0  # unreadable: its text alone
+    sizes = [prompts.length(row) for batch in batches for row in batch]
+    assert sizes == sorted(sizes)
+    # What the model reads is text and sound: each length is about that of the prompt.
+    for row in range(1, 9):
+        assert prompts.length(row) == pytest.approx(len(prompts.embeddings([row])[0]), abs=2)
+
+
+def test_a_short_sound_with_a_long_text_goes_with_long_prompts(
+    tiny_audio_llm: AudioLLM, benchmark: Path
+) -> None:
+    questions = read_questions(benchmark)[1:]
+    shortest = min(range(8), key=encode(tiny_audio_llm, questions).sounds.seconds)
+    questions[shortest] = replace(questions[shortest], question="What is heard here, if anything? " * 40)
+    prompts = encode(tiny_audio_llm, questions)
+    assert in_batches(prompts, range(8), 2)[-1][-1] == shortest
 
 
 def test_a_clip_is_decoded_once_for_the_questions_of_a_batch(

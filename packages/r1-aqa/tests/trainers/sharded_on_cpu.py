@@ -102,7 +102,8 @@ def watch(seen: Seen, replayed: list[list[dict[str, Any]]]) -> None:
     def created(self: Any, *given: Any, **more: Any) -> Any:
         # Adam's first update is the sign of the gradient, which rounding may turn where it is nearly nothing.
         self.args.adam_epsilon = 1e-3
-        self.add_callback(seen)
+        if seen not in self.callback_handler.callbacks:  # with DeepSpeed this is called twice
+            self.add_callback(seen)
         return create(self, *given, **more)
 
     AudioGRPOTrainer._generate_single_turn = sampled  # type: ignore[method-assign]

@@ -13,4 +13,4 @@ class ExportCheckpointConfig:
     checkpoint: Path
     """Folder of the checkpoint in its run: RUN/checkpoint-N."""
     out: Path
-    """Folder of the captioner, as a training's `best` is."""
+    """Folder of the model, as a training's `best` is."""

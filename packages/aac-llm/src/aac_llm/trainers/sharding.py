@@ -56,7 +56,7 @@ def announce_query(bridge: nn.Module, accelerator: Accelerator) -> None:
     """
     zero: Any = accelerator.state.deepspeed_plugin
     if zero is not None and zero.zero_stage == 3 and hasattr(bridge, "query"):
-        from deepspeed.zero import register_external_parameter
+        from deepspeed.runtime.zero import register_external_parameter
 
         register_external_parameter(bridge.qformer, bridge.query)
 

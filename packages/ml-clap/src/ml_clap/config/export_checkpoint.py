@@ -8,13 +8,9 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCheckpointConfig:
-    """Write a checkpoint of a training run as a model folder, whatever number of processes wrote it."""
+    """Write the model of a checkpoint as a plain folder: of one process, DDP, FSDP or DeepSpeed."""
 
     checkpoint: Path
-    """Checkpoint of `ml-clap train`: RUN/checkpoint-500."""
-    out: Path | None = None
-    """Folder to write; `MLCLAP.from_pretrained` and every other verb read it."""
-
-    def __post_init__(self) -> None:
-        if self.out is None:
-            raise ValueError("out: say where the model goes, --out FOLDER")
+    """Folder of the checkpoint in its run: RUN/checkpoint-N."""
+    out: Path
+    """Folder of the model, as a training's `best` is."""

@@ -65,6 +65,8 @@ class IndexConfig:
     """Stop decoding a sound that takes more memory than this."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
+    encoder_dtype: Literal["float32", "int8"] = "float32"
+    """`int8`: encode sounds in 8-bit integers, on a CPU; an index has one or the other."""
     json: Path | None = None
     """Also write the report to this file; `-`: to standard output."""
 

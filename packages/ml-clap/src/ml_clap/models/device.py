@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from audio_common.int8 import Int8Linear
 from audio_common.speed import is_bf16_faster
+from torch import nn
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 """Precision of a model: of all weights, or `int8`: the sound encoder's layers in 8 bits, all else float32."""
@@ -25,3 +27,9 @@ def choose_dtype(dtype: Dtype, device: str) -> torch.dtype:
         return torch.bfloat16 if is_bf16_faster(device) else torch.float32
     names = {"bfloat16": torch.bfloat16, "float16": torch.float16}
     return names.get(dtype, torch.float32)  # int8 is made of float32
+
+
+def encoder_dtype_of(model: object) -> Literal["float32", "int8"]:
+    """Say whether a model's sound encoder computes in 8-bit integers; `float32` stands for all else."""
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    return "int8" if any(isinstance(module, Int8Linear) for module in modules) else "float32"

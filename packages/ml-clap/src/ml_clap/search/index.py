@@ -112,7 +112,7 @@ def index(config: IndexConfig) -> IndexReport:
     model_name = str(find_model(config.model or read_settings(config.out).model))
     if Path(model_name).exists():  # found again from any folder
         model_name = str(Path(model_name).absolute())
-    model = load_model(model_name, device=config.device)
+    model = load_model(model_name, device=config.device, dtype=config.encoder_dtype)
     with show_progress("Indexing clips") as progress:
         report = update_index(
             model,
@@ -235,6 +235,8 @@ def update_index(
             or another model, or none of its files is in `source`.
         BusyError: another process is writing it.
     """
+    from ml_clap.models.device import encoder_dtype_of
+
     began = time.monotonic()
     found, missing = scan_anywhere(source, language)
     if not found:
@@ -255,6 +257,7 @@ def update_index(
         fingerprint=model.fingerprint(),
         dim=model.embed_dim,
         dtype=dtype,
+        encoder_dtype=encoder_dtype_of(model),
         window_seconds=window,
         hop_seconds=hop,
         channel=channel or (there.channel if there else model.channel),
@@ -369,7 +372,7 @@ def _root(source: Path) -> Path | str:
 CLIPS_MEASURED = 3
 """Clips that tell whether embeddings depend on their neighbours."""
 
-FIXED = ("fingerprint", "dim", "dtype", "window_seconds", "hop_seconds", "channel")
+FIXED = ("fingerprint", "dim", "dtype", "encoder_dtype", "window_seconds", "hop_seconds", "channel")
 """Settings that all vectors of an index share."""
 
 

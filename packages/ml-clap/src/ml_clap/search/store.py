@@ -40,6 +40,8 @@ READABLE = (1, 2)
 """Formats that are read; 1 has no metadata and no silent windows, and becomes 2 when clips are added."""
 ENDS_SUFFIX = ".ends.npy"
 """Ending of a file beside a large entries file that says where its lines end (`search.lines`)."""
+KINDS_SUFFIX = ".kinds.json"
+"""Ending of a file beside it that says how the values of the manifest's keys are compared (`AudioIndex`)."""
 SPAN = np.dtype([("entry", "<u4"), ("start", "<f8"), ("end", "<f8")])
 """A window: the clip's line number in the entries, start and end in seconds."""
 
@@ -79,6 +81,8 @@ class IndexSettings:
     hop_seconds: float
     source: str
     """Absolute path of the folder or manifest of the last run."""
+    encoder_dtype: Literal["float32", "int8"] = "float32"
+    """How sounds were encoded; `float32` also stands for the other dtypes, which the fingerprint tells."""
     channel: Channel = "mean"
     """What was made of several channels."""
     root: str
@@ -98,6 +102,8 @@ class IndexSettings:
             _check_kind(self, (int, float), "independence")
         if self.dtype not in ("float32", "float16") or self.channel not in CHANNELS:
             raise ValueError(f"dtype is {self.dtype!r}, channel {self.channel!r}")
+        if self.encoder_dtype not in ("float32", "int8"):
+            raise ValueError(f"encoder_dtype is {self.encoder_dtype!r}")
 
 
 @dataclass(frozen=True)
@@ -375,6 +381,7 @@ class IndexWriter:
             "spans-*.npy",
             "silent-*.npy",
             f"entries-*{ENDS_SUFFIX}",
+            f"entries-*{KINDS_SUFFIX}",
         )
         for pattern in (*patterns, f".*{TEMPORARY}"):
             for path in set(self.folder.glob(pattern)) - current:

@@ -166,8 +166,8 @@ class DeepSpeedEngine:
     def _link_state(self) -> list[dict[str, Tensor]]:
         """Return torch's state of each group of weights; what it does not have yet is made, with zeros.
 
-        To each weight DeepSpeed links its place in this state, in stages 1 and 2 as soon as the first group has
-        one: the others' would not be found.
+        DeepSpeed links each weight to its place in this state; in stages 1 and 2 it does so as soon as the
+        first group has one, and would not find the others'.
         """
         outer: Any = self.towers.optimizer
         flat = (

@@ -75,3 +75,7 @@ class AskedQuestions:
     def needs_sound(self, row: int) -> bool:
         """Return whether asking about a row will decode its audio."""
         return True
+
+    def length(self, row: int) -> float:
+        """Return by what rows are put together into batches: here the seconds that are heard."""
+        return self.sounds.seconds(row)

@@ -1,7 +1,7 @@
 """Answer questions: the one way that evaluation, validation in training and `Answerer` share.
 
-Questions of like length go together, each clip is decoded once for the questions about it, and the next batch
-is decoded while the model answers.
+Questions of like length (text and sound together) go together, each clip is decoded once for the questions of
+a batch about it, and the next batch is decoded while the model answers.
 """
 
 from __future__ import annotations
@@ -134,10 +134,10 @@ def _answer_parts(
 
 
 def in_batches(prompts: AskedQuestions, rows: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Return rows of like duration together, and those of one clip side by side."""
-    questions, seconds = prompts.questions, prompts.sounds.seconds
+    """Return rows of like length together, for the model reads as much of each as of the longest."""
+    questions, length = prompts.questions, prompts.length
     # The row last, so that the order, and with it every batch, is the same each time.
-    order = sorted(rows, key=lambda row: (seconds(row), str(questions[row].audio), row))
+    order = sorted(rows, key=lambda row: (length(row), str(questions[row].audio), row))
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
+AUDIO_TOKENS = 25
+"""Tokens of a second of sound in Qwen2-Audio; other families take about as many, or half."""
+
 
 class LRUCache(OrderedDict[Hashable, Value], Generic[Value]):
     """A dictionary of limited bytes, which drops the least recently used values."""
@@ -106,6 +109,7 @@ class EncodedPrompts(AskedQuestions):
         too_long = {row: llm.why_too_long(text) for row, text in enumerate(self.texts)}
         self.sounds.unaskable |= {row: why for row, why in too_long.items() if why}
         self._said_beyond: set[int] = set()
+        self._text_tokens: dict[int, int] = {}
         self._inputs: LRUCache[dict[str, Tensor]] = LRUCache(cache_bytes // 2)
         self._embeddings: LRUCache[Tensor] = LRUCache(cache_bytes // 4)
         self.clips: LRUCache[Tensor] = LRUCache(cache_bytes // 4) if clips is None else clips
@@ -169,6 +173,12 @@ class EncodedPrompts(AskedQuestions):
             if self.frozen:
                 self._embeddings.keep(row, value, value.nbytes)
         return found
+
+    def length(self, row: int) -> float:
+        """Return about how many tokens a prompt takes: with a short sound most of them are its text's."""
+        if row not in self._text_tokens:
+            self._text_tokens[row] = len(self.llm.tokenizer(self.texts[row])["input_ids"])
+        return self._text_tokens[row] + AUDIO_TOKENS * self.sounds.seconds(row)
 
     def needs_sound(self, row: int) -> bool:
         """Return whether encoding a row will decode its audio."""

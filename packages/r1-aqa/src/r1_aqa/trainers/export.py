@@ -21,8 +21,15 @@ from r1_aqa.trainers.checkpoint import FSDP_PARTS, PARTS_FOLDER, name_engine
 from r1_aqa.trainers.run_folder import is_whole
 from r1_aqa.trainers.train import set_up
 
-PLAIN = ("adapter_config.json", "adapter_model.safetensors", "config.json", "generation_config.json")
-PLAIN += ("model*.safetensors", "model.safetensors.index.json", CARD_FILE)
+PLAIN: tuple[str, ...] = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "config.json",
+    "generation_config.json",
+    "model*.safetensors",
+    "model.safetensors.index.json",
+    CARD_FILE,
+)
 """Files of a checkpoint that make a model or adapters."""
 
 
@@ -83,7 +90,8 @@ def save_plain(checkpoint: Path, settings: Mapping[str, Any], folder: Path) -> N
 
             llm.model = get_peft_model(llm.model, adapters)
         load_parts(llm.model, checkpoint)
-        llm.model.save_pretrained(folder)
+        weights: Any = llm.model
+        weights.save_pretrained(folder)
     for file in (file for pattern in PLAIN for file in checkpoint.glob(pattern)):
         shutil.copy(file, folder / file.name)
     llm.processor.save_pretrained(folder)

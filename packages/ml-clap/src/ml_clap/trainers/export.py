@@ -34,12 +34,15 @@ def export_checkpoint(config: ExportCheckpointConfig) -> Path:
 
     Raises:
         FileNotFoundError: `checkpoint` is none, or what the run started from is no longer there.
-        ValueError: The checkpoint is damaged.
+        ValueError: The checkpoint is damaged, or `out` is not empty.
         BusyError: Another process writes `out`.
     """
-    assert config.out is not None
     out = config.out
-    with sole_writer(out, folder=True):
+    if out.is_dir():
+        if any(out.iterdir()):
+            raise ValueError(f"{out} is not empty; give a new folder as --out")
+        out.rmdir()
+    with sole_writer(out):
         model = read_checkpoint(config.checkpoint)
         card = make_card(model.config, is_sonar=model.is_sonar)
         replace_folder(out, lambda folder: model.save_pretrained(folder, card=card))
