@@ -25,6 +25,7 @@ EXTRAS = {
     "av": "m4a, mp4, webm, wma",
     "java": "the jars of METEOR and SPICE",
     "qlora": "decoders in 4 bits, on one GPU",
+    "ray": "bulk jobs on many machines",
     "serve": "the page in the browser",
 }
 """Extras, and what each is for."""

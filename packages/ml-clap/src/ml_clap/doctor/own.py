@@ -27,6 +27,7 @@ EXTRAS = {
     "mteb": "the benchmarks of mteb",
     "onnx": "export to ONNX",
     "sentence-transformers": "models in its format",
+    "ray": "bulk jobs on many machines",
     "serve": "the page in the browser",
     "sonar": "translation by SONAR's own library; puts torch back to 2.9.1",
     "webdataset": "training from shards",

@@ -21,6 +21,7 @@ EXTRAS = {
     "av": "m4a, mp4, webm, wma",
     "reference": "the published accuracy reward",
     "qlora": "weights in 4 bits, on one GPU",
+    "ray": "bulk jobs on many machines",
     "serve": "the page in the browser",
 }
 """Extras, and what each is for."""
