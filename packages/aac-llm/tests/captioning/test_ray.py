@@ -1,4 +1,4 @@
-"""The command under a local Ray of two workers: one is killed, then the command, and the captions are the same."""
+"""Under a local Ray of two workers one is killed, then the command; the captions are the same."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_lost_worker_and_a_killed_command_change_nothing(manifest, tiny_model_
         process.kill()
         process.wait()
     written = {path.name: path.stat().st_mtime_ns for path in parts.glob("part-*")}
-    assert 3 <= len(written)
+    assert len(written) >= 3
     ray = RayConfig(num_workers=2, block_seconds=2.0, parts=str(parts))
     report = caption_sources(replace(config, out=out, engine="ray", ray=ray))
     assert [rounded(one) for one in read_predictions(out)] == [rounded(one) for one in local]
