@@ -1,8 +1,9 @@
 """A tiny data set with its recipe, on which training takes seconds."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -93,10 +94,20 @@ def _write_text_encoder(folder: Path, texts: list[str]) -> Path:
 @pytest.fixture
 def no_dropout(tiny_recipe: Path, tmp_path: Path) -> Path:
     """The same recipe with nothing drawn at random by a process: what several processes can share exactly."""
+    return _without_dropout(tiny_recipe, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def no_dropout_everywhere(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`no_dropout` for fixtures of a module."""
+    return _without_dropout(tiny_recipe, tmp_path_factory.mktemp("no_dropout"))
+
+
+def _without_dropout(tiny_recipe: Path, folder: Path) -> Path:
     import shutil
 
     recipe = yaml.safe_load(tiny_recipe.read_text())
-    encoder = tmp_path / "text_encoder"
+    encoder = folder / "text_encoder"
     shutil.copytree(recipe["model"]["text_encoder"], encoder)
     settings = json.loads((encoder / "config.json").read_text())
     settings |= {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
@@ -104,7 +115,7 @@ def no_dropout(tiny_recipe: Path, tmp_path: Path) -> Path:
     recipe["model"]["text_encoder"] = str(encoder)
     recipe["model"]["audio"]["time_patch_out"] = 0.0
     recipe["augment"] = {"gain_db": 6.0, "time_shift": True}
-    path = tmp_path / "recipe.yaml"
+    path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
 
@@ -187,3 +198,35 @@ def _write_clap(folder: Path, *, has_fusion: bool = False, padding: str = "repea
     ClapProcessor(feature_extractor=features, tokenizer=tokenizer).save_pretrained(folder)
     features.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def blocks_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[dict[str, Any]]]]:
+    """Lets a module's `run_blocks` do its blocks in this process, one after another, as workers of Ray would.
+
+    Returns:
+        A function of the module, and of the number of blocks after which the driver is stopped. It gives the
+        list that gets the rows of each block that is worked on.
+    """
+
+    def install(module: Any, stop_after: int | None = None) -> list[list[dict[str, Any]]]:
+        from ml_clap.bulk.run import Done
+        from ml_clap.bulk.work import do_block
+
+        worked: list[list[dict[str, Any]]] = []
+
+        def run_here(blocks: Any, make_worker: Any, parts: Any, config: Any) -> Iterator[Any]:
+            worker = None
+            for number, block in enumerate(blocks):
+                if number == stop_after:
+                    raise KeyboardInterrupt
+                if not parts.list_done([block]):
+                    worker = worker or make_worker()
+                    worked.append(list(block.rows))
+                    do_block(worker, block, parts)
+                yield Done(block)
+
+        monkeypatch.setattr(module, "run_blocks", run_here)
+        return worked
+
+    return install

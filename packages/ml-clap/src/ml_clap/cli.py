@@ -26,6 +26,7 @@ from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.distill import DistillConfig, ExportConfig, ProjectConfig
 from ml_clap.config.doctor import DoctorConfig
 from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.export_checkpoint import ExportCheckpointConfig
 from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.index import IndexConfig
 from ml_clap.config.prepare import (
@@ -55,6 +56,8 @@ from ml_clap.files import is_stream
 RESUMES = "What was done so far is kept; the same command goes on from there."
 WEIGHTS_FILE = "model.safetensors"
 """As in `ml_clap.models.text_source`, which imports torch."""
+ENGINE_MODULES = {"faiss": "faiss", "hnsw": "faiss", "lancedb": "lancedb"}
+"""What a search engine needs installed."""
 REPORTERS = ("comet_ml", "mlflow", "tensorboard", "trackio", "wandb")
 """Modules that accelerate needs for what `report_to` names; it would say so after loading the model."""
 
@@ -86,6 +89,14 @@ def require_output(*paths: Path | None, is_folder: bool = False) -> None:
         # A file is replaced by another of its name: it is the folder that must let us write.
         if not os.access(parent if parent.is_dir() else path.absolute().parent, os.W_OK):
             raise PermissionError(f"{parent} cannot be written to; choose another place for {path.name}")
+
+
+def require_source(name: Path) -> None:
+    """Raise where sounds, a manifest or shards are missing; what is behind a URL shows when it is read."""
+    if str(name).endswith(ENDINGS):
+        require_module("webdataset")
+    if not is_url(name) and "{" not in str(name):
+        require_any(name)
 
 
 def check_quickstart(config: QuickstartConfig) -> None:
@@ -138,7 +149,11 @@ def check_train(config: TrainConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse a missing manifest or model before torch is loaded."""
-    require_file(config.data)
+    if config.engine == "ray":
+        require_module("ray")
+        require_source(config.data)
+    else:
+        require_file(config.data)
     require_clap(config.model)
     require_folder(config.text_tower)
     require_output(config.json, config.plot, config.heat_map)
@@ -165,11 +180,15 @@ def check_similarity(config: SimilarityConfig) -> None:
 
 def check_index(config: IndexConfig) -> None:
     """Refuse missing sounds or model before torch is loaded."""
-    require_any(config.source)
+    if config.engine == "ray":
+        require_module("ray")
+        require_source(config.source)
+    else:
+        require_any(config.source)
     if config.model:
         require_clap(config.model)
-    if config.engine == "lancedb":
-        require_module(config.engine)
+    if config.engine != "numpy":
+        require_module(ENGINE_MODULES[config.engine])
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
@@ -188,8 +207,8 @@ def check_search(config: SearchConfig) -> None:
     if config.model:
         require_clap(config.model)
     require_folder(config.text_tower)
-    if config.engine in ("faiss", "lancedb"):
-        require_module(config.engine)
+    if config.engine in ENGINE_MODULES:
+        require_module(ENGINE_MODULES[config.engine])
     require_output(config.json, config.page)
     require_output(config.explain, is_folder=True)
 
@@ -252,7 +271,9 @@ def check_translate(config: TranslateConfig) -> None:
     """Refuse missing files, models or extras, and unknown languages, before torch is loaded."""
     from ml_clap.data.languages import resolve
 
-    require_file(config.data, config.gate)
+    require_file(None if is_url(config.data) else config.data, config.gate)
+    if config.engine == "ray":
+        require_module("ray")
     for language in config.languages:
         resolve(language)
     translator = config.translator or ""
@@ -270,6 +291,14 @@ def check_gate(config: GateConfig) -> None:
     require_file(config.data)
     require_model(config.judge)
     require_output(config.out, config.plot)
+
+
+def check_export_checkpoint(config: ExportCheckpointConfig) -> None:
+    """Refuse what is no checkpoint, and a place that cannot be written to."""
+    require_folder(config.checkpoint)
+    if not (config.checkpoint / "training_state.pt").is_file():
+        raise FileNotFoundError(f"{config.checkpoint} is no checkpoint: there is no training_state.pt in it")
+    require_output(config.out, is_folder=True)
 
 
 def check_doctor(config: DoctorConfig) -> None:
@@ -344,6 +373,14 @@ VERBS = (
         interrupted="The last checkpoint, if there is one, is kept; the same command goes on from it.",
         example="train --config clotho --init_from runs/quickstart-ml-clap/model",
         check=check_train,
+    ),
+    Verb(
+        name="export-checkpoint",
+        settings=ExportCheckpointConfig,
+        function="ml_clap.trainers.export_checkpoint:export_checkpoint_verb",
+        positional=("checkpoint",),
+        example="export-checkpoint runs/clotho/checkpoint-500 --out runs/clotho-500",
+        check=check_export_checkpoint,
     ),
     Verb(
         name="distill",
@@ -456,6 +493,7 @@ PROGRAM = Program(
         "faiss": "faiss",
         "lancedb": "lancedb",
         "pyarrow": "lancedb",
+        "ray": "ray",
         "fsspec": "webdataset",
         "gradio": "serve",
         "sonar": "sonar",

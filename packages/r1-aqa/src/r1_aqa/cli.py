@@ -23,6 +23,7 @@ from r1_aqa.command_line import (
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.doctor import DoctorConfig
 from r1_aqa.config.evaluate import EvaluateConfig
+from r1_aqa.config.export_checkpoint import ExportCheckpointConfig
 from r1_aqa.config.merge import MergeConfig
 from r1_aqa.config.prepare import (
     PrepareAVQAConfig,
@@ -205,6 +206,12 @@ def check_merge(config: MergeConfig) -> None:
     require_output(config.out, is_folder=True)
 
 
+def check_export_checkpoint(config: ExportCheckpointConfig) -> None:
+    """Refuse what is no folder, and a place that cannot be written to."""
+    require_folder(config.checkpoint)
+    require_output(config.out, is_folder=True)
+
+
 def check_doctor(config: DoctorConfig) -> None:
     """Refuse a place that cannot be written to; what is missing of the rest is what is looked for."""
     require_output(config.json)
@@ -325,6 +332,14 @@ VERBS = (
         positional=("source",),
         example="merge runs/small-grpo --out runs/small-merged",
         check=check_merge,
+    ),
+    Verb(
+        name="export-checkpoint",
+        settings=ExportCheckpointConfig,
+        function="r1_aqa.trainers.export:export_checkpoint",
+        positional=("checkpoint",),
+        example="export-checkpoint runs/small-grpo/checkpoint-100 --out runs/exported",
+        check=check_export_checkpoint,
     ),
     Verb(
         name="doctor",

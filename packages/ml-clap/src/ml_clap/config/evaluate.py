@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from audio_common.config import Channel, check_decoding
 
 from ml_clap.config.limits import check_at_least
+from ml_clap.config.ray import RayConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,7 @@ class EvaluateConfig:
     """Measure retrieval both ways, in every language of a manifest's captions."""
 
     data: Path
-    """Manifest (.jsonl) of clips with captions."""
+    """Manifest (.jsonl) of clips with captions; with `--engine ray` also shards, or a URL of either."""
     model: str
     """Folder, file, hub id or https address of a model (ML-CLAP, GLAP, CLAP of transformers,
     sentence-transformers), or a training run."""
@@ -56,6 +57,10 @@ class EvaluateConfig:
     channel: Channel | None = None
     """What is made of several channels: `mean` (the louder one where they cancel out), `first` or `loudest`
     (default: as the model was trained, else `mean`)."""
+    engine: Literal["local", "ray"] = "local"
+    """`ray` embeds sounds and captions in the workers of a Ray cluster, with the same result (see `ray`)."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """With `--engine ray`: the cluster, its workers and their parts."""
     num_workers: int = 1
     """Threads that read files."""
     decode_seconds: float = 60.0
@@ -64,8 +69,9 @@ class EvaluateConfig:
     """Stop decoding a sound that takes more memory than this."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Precision of the model's weights; `auto`: bfloat16 on a GPU that computes in it."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "float32"
+    """Precision of the model's weights; `auto`: bfloat16 where the device multiplies it faster; `int8`: the
+    sound encoder in 8-bit integers, on a CPU."""
     card: bool = False
     """Add the scores, with their intervals, to the model card of --model (a folder): its README.md."""
     json: Path | None = None
@@ -82,10 +88,22 @@ class EvaluateConfig:
         check_at_least(self, 0, "bootstrap")
         if self.moments:
             self._check_moments()
+        if self.engine == "ray":
+            self._check_ray()
         if self.card and not Path(self.model).is_dir():
             raise ValueError(f"card: scores go to the card of a model's folder, got --model {self.model}")
         if self.seconds_per_batch <= 0:
             raise ValueError(f"seconds_per_batch must be above 0, got {self.seconds_per_batch}")
+
+    def _check_ray(self) -> None:
+        for name in ("reference", "moments"):
+            if getattr(self, name):
+                raise ValueError(f"{name} does not go with --engine ray, which embeds clips in any order")
+        if self.ray.parts is None and (self.json is None or str(self.json) == "-"):
+            raise ValueError(
+                "ray.parts: say where the workers leave what they embedded, --ray.parts FOLDER (or --json "
+                "FILE: then it goes beside that)"
+            )
 
     def _check_moments(self) -> None:
         if min(self.moments) <= 0:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from audio_common.config import Channel, check_decoding
 
 from ml_clap.config.limits import check_at_least
+from ml_clap.config.ray import RayConfig
 
 WINDOW_SECONDS = 10.0
 """Window of a new index where none is named."""
@@ -20,7 +21,8 @@ class IndexConfig:
     """Make or update an index of a folder or manifest; a second run encodes only what is new."""
 
     source: Path
-    """Folder of audio files, read recursively, or a manifest (.jsonl)."""
+    """Folder of audio files, read recursively, or a manifest (.jsonl); with `--engine ray` also shards (.tar,
+    or a folder of them), or an fsspec URL of any of these."""
     language: str = "eng_Latn"
     """Language of captions that the manifest does not name by language."""
     out: Path | None = None
@@ -38,8 +40,12 @@ class IndexConfig:
     """How vectors are stored; float16 halves the size."""
     keep_vanished: bool = False
     """Keep clips whose file is gone (a disk that is not mounted); else they are taken out."""
-    engine: Literal["numpy", "lancedb"] = "numpy"
-    """`lancedb` also brings the copy of the index in LanceDB up to date, for `search --engine lancedb`."""
+    engine: Literal["numpy", "faiss", "hnsw", "lancedb", "ray"] = "numpy"
+    """`faiss`, `hnsw` and `lancedb` also bring up to date what `search --engine` of the same name uses, and
+    say its recall: the approximate index (above 200,000 vectors), or the copy in LanceDB. `ray` encodes in
+    the workers of a Ray cluster, with the same result (see `ray`)."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """With `--engine ray`: the cluster, its workers and their parts."""
     lance: str | None = None
     """Folder or URL (s3://bucket/path) of that copy (default: where the last one is, else `lance` in the
     index)."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ml_clap.config.limits import check_at_least
+from ml_clap.config.ray import RayConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +15,7 @@ class TranslateConfig:
     """Translate a manifest's captions into further languages, and keep what passes a quality gate."""
 
     data: Path
-    """Manifest (.jsonl) of clips with captions."""
+    """Manifest (.jsonl) of clips with captions, or its fsspec URL."""
     languages: tuple[str, ...] = ()
     """Languages to translate into, as SONAR's codes (fra_Latn) or ISO 639 (fr, fra)."""
     out: Path | None = None
@@ -51,6 +52,10 @@ class TranslateConfig:
     """Tokens of a translation; one that has not ended by then is rejected."""
     batch_size: int = 32
     """Captions translated at once, of like length."""
+    engine: Literal["local", "ray"] = "local"
+    """`ray` translates and judges in the workers of a Ray cluster, with the same result (see `ray`)."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """With `--engine ray`: the cluster, its workers and their parts; a caption counts as a second."""
     num_samples: int = 12
     """Captions of each language that the report shows, of the accepted and of the rejected ones."""
     seed: int = 0

@@ -3,7 +3,8 @@
     {"id": "dog-1", "audio": "audio/dog.ogg", "captions": {"eng_Latn": ["A dog barks."]}, "split": "train",
      "licence": "CC-BY-4.0", "duration": 5.0, "label": "dog_bark"}
 
-`id`, `audio` and `captions` are required. `audio` is relative to the manifest's folder, or absolute.
+`id`, `audio` and `captions` are required. `audio` is relative to the manifest's folder, or absolute, or an
+fsspec URL, as the manifest itself may be; `bulk.places.written` gives such a path back as it was written.
 Languages are written in any way that `resolve` knows; a list of captions, or one alone, is in the language
 that the reader of the manifest names, so that aac-llm's manifests are read as they are. Further keys are
 kept. What cannot be used is an error that names the file and the line.
@@ -20,6 +21,7 @@ from typing import Any
 
 from audio_common.strict_json import JSONError, is_writable_text, json_lines
 
+from ml_clap.bulk.places import is_url, read_all, written
 from ml_clap.data.languages import resolve
 from ml_clap.data.licences import say_licences_of_clips
 from ml_clap.files import read_bytes, to_json, write_atomically
@@ -205,7 +207,8 @@ def parse_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         ManifestError: the file is no text.
     """
     try:
-        for number, row in json_lines(read_bytes(path), str(path)):
+        content = read_all(written(path)) if is_url(path) else read_bytes(path)
+        for number, row in json_lines(content, str(path)):
             where = f"{path}:{number}: "
             yield number, str(row).removeprefix(where) if isinstance(row, JSONError) else row
     except JSONError as error:
@@ -224,7 +227,7 @@ def clip_of(row: dict[str, Any] | str, path: Path, number: int, language: str = 
     try:
         return Clip(
             id=_text(row, "id"),
-            audio=_absolute(path.parent) / _file_name(row, "audio"),
+            audio=_sound(path.parent, _file_name(row, "audio")),
             captions=_captions(row, language),
             split=_optional_text(row, "split"),
             licence=_optional_text(row, "licence"),
@@ -236,8 +239,12 @@ def clip_of(row: dict[str, Any] | str, path: Path, number: int, language: str = 
         raise ManifestError(f"{path}:{number}: {e}") from e
 
 
-def _absolute(folder: Path) -> Path:
-    return Path(os.path.abspath(folder))
+def _absolute(path: Path) -> Path:
+    return path if is_url(path) else Path(os.path.abspath(path))
+
+
+def _sound(folder: Path, name: str) -> Path:
+    return Path(name) if is_url(name) else _absolute(folder) / name
 
 
 def _text(row: dict[str, Any], key: str) -> str:
@@ -322,7 +329,7 @@ def _row_of(clip: Clip, path: Path) -> dict[str, Any]:
     stored = audio.relative_to(folder) if audio.is_relative_to(folder) else audio
     row = {
         "id": clip.id,
-        "audio": stored.as_posix(),
+        "audio": written(stored.as_posix()),
         "captions": {language: list(texts) for language, texts in clip.captions.items()},
         "split": clip.split,
         "licence": clip.licence,

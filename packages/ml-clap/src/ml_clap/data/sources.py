@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ml_clap.bulk.places import written
-from ml_clap.data.manifest import Clip, check_splits, read_manifest
+from ml_clap.data.manifest import BadRow, Clip, ManifestError, check_splits, read_manifest, read_split
 from ml_clap.data.shards.index import read_indexes
 from ml_clap.data.shards.places import is_shards, list_shards
 from ml_clap.data.shards.reading import Place, ShardReader
@@ -62,6 +62,32 @@ def read_sources(
         raise ValueError(f"{named}: no clip can be used" + "".join(f"; {why}" for why in faults.values()))
     places = {number: place for number, (_, place) in enumerate(kept) if place is not None}
     return Sources([clip for clip, _ in kept], places, faults)
+
+
+def read_split_anywhere(
+    name: Path,
+    split: str | None,
+    *,
+    language: str = "eng_Latn",
+    bad_rows: list[BadRow] | None = None,
+) -> Sources:
+    """Return the clips of a split of a manifest, here or behind a URL, or of shards; see `read_split`.
+
+    Raises:
+        ManifestError, ValueError: as `read_split`.
+        FileNotFoundError: a shard is not there.
+    """
+    if not is_shards(name) or written(name).endswith(".jsonl"):
+        return Sources(read_split(name, split, language=language, bad_rows=bad_rows))
+    sources = read_sources([name], [] if split in (None, "all") else [split], language=language)
+    if bad_rows is None and sources.faults:
+        raise ManifestError(next(f"{where}: {why}" for where, why in sources.faults.items()))
+    if bad_rows is not None:
+        bad_rows += [BadRow(written(where), why) for where, why in sources.faults.items()]
+    there = sorted({clip.split or "(none)" for clip in sources.clips})
+    if split is None and len(there) > 1:
+        raise ValueError(f"{name} has the splits {', '.join(there)}: choose one with --split, or --split all")
+    return sources
 
 
 def unpack_sounds(sources: Sources, folder: Path) -> list[Clip]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from audio_common.workers import DecodeLimits
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.data.manifest import BadRow, Clip, read_split
 from ml_clap.data.rewording import Kind, languages_of
+from ml_clap.data.sources import Sources, read_split_anywhere
 from ml_clap.evaluators.captions import (
     Queries,
     check_queries,
@@ -69,6 +70,8 @@ from ml_clap.tables import count_of, show_progress, tables_beside_json
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ml_clap.data.shards.reading import Place
+    from ml_clap.evaluators.by_ray import Embedded
     from ml_clap.models.dual_encoder import DualEncoder
     from ml_clap.models.tokenizer import CutText
 
@@ -102,6 +105,7 @@ def evaluate_retrieval(
     equal_captions: bool = False,
     rewordings: Sequence[Kind] = (),
     recordings: Sequence[str] | None = None,
+    embedded: Embedded | None = None,
 ) -> RetrievalReport:
     """Measure retrieval over `clips`, each encoded once; leaves the model in the mode it was in.
 
@@ -122,6 +126,7 @@ def evaluate_retrieval(
         equal_captions: count captions that are equal word for word as right for each other's clips.
         rewordings: kinds of other wordings to compare with the captions as they are.
         recordings: what each clip was cut from: intervals resample these; default: each clip by itself.
+        embedded: embeddings of the clips and their captions that were made elsewhere, instead of making them.
 
     Raises:
         ValueError: no captions in a language, or nothing that could be read.
@@ -134,31 +139,38 @@ def evaluate_retrieval(
         rows = [first.clips[place] for place in first.owner]
         batches = reference_batches(rows, range(len(clips)), reference_batch_size)
     complaints: list[BadFile] = []
+    embed_texts = encode_texts if embedded is None else embedded.encode_texts
     with evaluation_mode(model):
-        audio, bad = encode_files(
-            model,
-            [AudioSpan(clip.audio) for clip in clips],
-            seconds_per_batch=seconds_per_batch,
-            num_workers=num_workers,
-            progress=progress,
-            batches=batches,
-            channel=channel,
-            decode_limits=decode_limits,
-            complaints=complaints,
-        )
+        if embedded is not None:
+            audio, bad, complaints = embedded.audio, embedded.bad, embedded.complaints
+        else:
+            audio, bad = encode_files(
+                model,
+                [AudioSpan(clip.audio) for clip in clips],
+                seconds_per_batch=seconds_per_batch,
+                num_workers=num_workers,
+                progress=progress,
+                batches=batches,
+                channel=channel,
+                decode_limits=decode_limits,
+                complaints=complaints,
+            )
         queries = [gather(clips, code, num_captions, {file.index for file in bad}) for code in codes]
         check_queries(codes, queries, bad)
         cut: dict[str, CutText] = {}
         captions = [
-            encode_texts(model, asked.texts, code, cut=cut)
-            for code, asked in zip(codes, queries, strict=True)
+            embed_texts(model, asked.texts, code, cut=cut) for code, asked in zip(codes, queries, strict=True)
         ]
         draws = _Draws(_number(recordings or range(len(clips))), num_samples, seed)
+
+        def rewritten(texts: Sequence[str], code: str) -> Tensor:
+            return embed_texts(model, texts, code)
+
         robustness: dict[str, dict[str, Rewording]] = {
             kind: {
                 code: compared
                 for code, asked, plain in zip(codes, queries, captions, strict=True)
-                if (compared := _reworded(model, audio, asked, plain, code, kind, equal_captions, draws))
+                if (compared := _reworded(rewritten, audio, asked, plain, code, kind, equal_captions, draws))
             }
             for kind in rewordings
         }
@@ -218,7 +230,8 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     check_figure_path(config.heat_map, "heat_map")
     check_model(config.model)
     bad_rows: list[BadRow] = []
-    there = read_split(config.data, config.split, language=config.language, bad_rows=bad_rows)
+    sources = _read(config, bad_rows)
+    there = sources.clips
     clips = there[: config.limit]
     # Mistakes show before the model is loaded.
     choose_languages(clips, config.languages)
@@ -231,6 +244,9 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     )
     model = with_text_tower(model, config.text_tower)
     with show_progress("Encoding clips") as progress:
+        embedded = None
+        if config.engine == "ray":
+            embedded = _embed_by_ray(config, model, clips, sources.places, progress)
         report = evaluate_retrieval(
             model,
             clips,
@@ -247,6 +263,7 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
             equal_captions=config.equal_captions,
             rewordings=config.rewordings,
             recordings=recordings,
+            embedded=embedded,
         )
     notices = (*say_limit(len(there), config.limit), *report.notices)
     report = dataclasses.replace(report, bad_rows=tuple(bad_rows), notices=notices)
@@ -258,6 +275,45 @@ def evaluate(config: EvaluateConfig) -> RetrievalReport:
     if config.card:
         logger.info("card: %s", printable(add_to_card(config, report)))
     return report
+
+
+def _read(config: EvaluateConfig, bad_rows: list[BadRow]) -> Sources:
+    if config.engine == "ray":
+        return read_split_anywhere(config.data, config.split, language=config.language, bad_rows=bad_rows)
+    return Sources(read_split(config.data, config.split, language=config.language, bad_rows=bad_rows))
+
+
+def _embed_by_ray(
+    config: EvaluateConfig,
+    model: DualEncoder,
+    clips: Sequence[Clip],
+    places: Mapping[int, Place],
+    progress: Progress,
+) -> Embedded:
+    from ml_clap.evaluators.by_ray import EmbeddingSettings, embed_by_ray, texts_of
+
+    codes = choose_languages(clips, config.languages)
+    found = find_model(config.model)
+    settings = EmbeddingSettings(
+        model=str(Path(found).absolute() if Path(found).exists() else found),
+        fingerprint=model.fingerprint(),
+        text_tower=config.text_tower and config.text_tower.absolute(),
+        device=config.device,
+        dtype=config.dtype,
+        channel=config.channel,
+        seconds_per_batch=config.seconds_per_batch,
+        num_workers=config.num_workers,
+        decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
+    )
+    return embed_by_ray(
+        clips,
+        places,
+        texts_of(clips, codes, config.num_captions, config.rewordings),
+        settings,
+        config.ray,
+        place=config.ray.parts or f"{Path(str(config.json)).absolute()}.parts",
+        progress=progress,
+    )
 
 
 def add_to_card(config: EvaluateConfig, report: RetrievalReport) -> Path:
@@ -345,7 +401,7 @@ def _compare_languages(
 
 
 def _reworded(
-    model: DualEncoder,
+    embed: Callable[[Sequence[str], str], Tensor],
     audio: Tensor,
     asked: Queries,
     plain: Tensor,
@@ -363,7 +419,7 @@ def _reworded(
     return compare_wordings(
         audio[asked.clips],
         plain[places],
-        encode_texts(model, texts, code),
+        embed(texts, code),
         owner,
         draws.recordings[np.array(asked.clips)[owner]],
         right=right,

@@ -26,8 +26,8 @@ from audio_common.prefetch import AudioSpan, BadFile, batch_ahead
 from audio_common.workers import DecodeLimits, DecodePool
 
 from ml_clap.search.scan import Found, sha256
-from ml_clap.search.store import Entry, IndexWriter
-from ml_clap.search.windows import BLOCK_SECONDS, plan_windows, stream_windows
+from ml_clap.search.store import Entry, IndexWriter, sound_path
+from ml_clap.search.windows import BLOCK_SECONDS, SILENCE_PEAK, plan_windows, stream_windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +42,6 @@ SAMPLE_RATE = 16_000
 """Hz at which a file is measured; whatever the model's is."""
 MIN_SECONDS = 0.1
 """A shorter clip is a fragment: a cut's leftover, or a click, of which a model makes anything."""
-SILENCE_PEAK = 2**-12
-"""A window without a greater sample, of a full scale of 1, is silent: -72 dB, eight steps of 16 bits. So are
-digital zeros with dither, and no recording that can be heard."""
 
 Window = tuple[int, float, float]
 """A clip's line number, start and end in seconds."""
@@ -155,7 +152,7 @@ class IndexFiller:
         writer: IndexWriter,
         seconds_per_batch: float = 160.0,
         num_workers: int = 1,
-        decode_limits: DecodeLimits | None = None,
+        decode_limits: DecodeLimits | DecodePool | None = None,
         index_silence: bool = False,
     ) -> None:
         self.model = model
@@ -187,10 +184,12 @@ class IndexFiller:
                 self._note(number, entry.problem, partly=True)
         if self.index_silence:
             self.writer.forget_silent()
-        lacking = self._lacking()
+        lacking = self.list_lacking()
         total = len(lacking) + len(new)
         with ExitStack() as stack:
-            if self.decode_limits is not None:
+            if isinstance(self.decode_limits, DecodePool):
+                self._pool = self.decode_limits
+            elif self.decode_limits is not None:
                 self._pool = stack.enter_context(DecodePool(self.decode_limits, self.num_workers + 1))
             for _ in self._encode(chain(lacking, self._add(new))):
                 on_progress(self._done, total)
@@ -218,7 +217,7 @@ class IndexFiller:
                 left_out.append(Problem(path, f"{many} {silent[0]:.1f} s", partly=True))
         return left_out
 
-    def _lacking(self) -> list[list[Window]]:
+    def list_lacking(self) -> list[list[Window]]:
         """Return for each clip of the index that lacks any the windows it lacks."""
         present = np.concatenate([self.writer.windows(), self.writer.silent_windows()])
         counts = np.bincount(present["entry"], minlength=len(self.writer.entries))
@@ -381,7 +380,7 @@ class IndexFiller:
         return start == 0.0 and end == self.writer.entries[number].duration
 
     def _path(self, number: int) -> Path:
-        return Path(self.writer.settings.root, self.writer.entries[number].file)
+        return sound_path(self.writer.settings.root, self.writer.entries[number].file)
 
 
 def _decibels() -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from audio_common.config import Channel
@@ -21,14 +21,17 @@ from audio_common.files import AUDIO_SUFFIXES
 from audio_common.prefetch import AudioSpan, BadFile, BatchLimits, decode_ahead
 from audio_common.workers import DecodeLimits
 
+from ml_clap.bulk.places import folder_of, is_url, written
 from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
 from ml_clap.data.folders import say_not_sound
+from ml_clap.data.local_sounds import Sound, bring
 from ml_clap.files import write_atomically, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.output import printable
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.filling import IndexFiller, Problem
-from ml_clap.search.scan import Missing, Plan, plan_update, scan
+from ml_clap.search.remote_scan import means_shards, scan_anywhere
+from ml_clap.search.scan import Found, Missing, Plan, plan_update
 from ml_clap.search.store import (
     FORMAT,
     AudioIndexError,
@@ -74,6 +77,28 @@ class IndexReport:
     """Largest difference between some clips' embeddings alone and beside others; None: not measured."""
     complaints: tuple[BadFile, ...] = ()
     """What is odd about sounds that were encoded in this run nevertheless."""
+    engine: str | None = None
+    """What searches it now, and how exact, where the run brought another engine than numpy up to date."""
+
+
+class Filler(Protocol):
+    """Encodes what an index lacks: `IndexFiller` here, `RayFiller` by the workers of Ray."""
+
+    num_windows: int
+    audio_seconds: float
+    complaints: list[BadFile]
+
+    def run(self, new: Sequence[Found], on_progress: Callable[[float, int], None]) -> list[Problem]:
+        """Encode what the index's clips lack, and new clips; return what could not be read."""
+        ...
+
+    def list_left_out(self) -> list[Problem]:
+        """Return what has no vector because there is no sound in it."""
+        ...
+
+
+MakeFiller = Callable[[IndexWriter, Sequence[Found]], Filler]
+"""Makes what fills an index, of its writer and of all clips that there are."""
 
 
 def index(config: IndexConfig) -> IndexReport:
@@ -105,20 +130,30 @@ def index(config: IndexConfig) -> IndexReport:
             num_workers=config.num_workers,
             decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
             progress=progress,
+            make_filler=_by_ray(config, model) if config.engine == "ray" else None,
         )
     for notice in report.notices:
         logger.warning(notice)
     if report.independence is not None and report.independence > LARGEST:
         logger.warning(describe_independence(report.independence))
-    if config.engine == "lancedb":
-        from ml_clap.search.lance import mirror
-
-        logger.info("%s", mirror(AudioIndex.open(config.out), config.lance).description)
+    if config.engine not in ("numpy", "ray") or (config.engine == "ray" and config.lance):
+        report = dataclasses.replace(report, engine=_follow(config))
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:
         write_json(config.json, report)
     return report
+
+
+def _follow(config: IndexConfig) -> str:
+    """Bring the engine of another library up to date, and return what it is and how exact."""
+    assert config.out is not None
+    opened = AudioIndex.open(config.out)
+    if config.engine == "lancedb" or config.engine == "ray":  # Ray with a place for a copy in LanceDB
+        from ml_clap.search.lance import mirror
+
+        return mirror(opened, config.lance).description
+    return opened.engine(config.engine).description
 
 
 def index_verb(config: IndexConfig) -> int:
@@ -138,6 +173,8 @@ def print_report(report: IndexReport, out: Path) -> None:
         f"{report.audio_seconds / 60:,.1f} minutes of sound encoded in {report.seconds:,.1f} s "
         f"({speed:,.0f} x real time)"
     )
+    if report.engine:
+        print(f"searched by {report.engine}")
     if report.independence is not None and report.independence <= LARGEST:
         print(describe_independence(report.independence))
     if report.left_out:
@@ -170,12 +207,14 @@ def update_index(
     num_workers: int = 1,
     decode_limits: DecodeLimits | None = None,
     progress: Callable[[float, int], None] = lambda done, total: None,
+    make_filler: MakeFiller | None = None,
 ) -> IndexReport:
     """Make the index `out` hold the clips of `source`, encoding only what it does not have.
 
     Args:
         model: encodes the sound; its fingerprint must be the index's.
-        source: folder, read recursively, or JSONL manifest.
+        source: folder, read recursively, or JSONL manifest; with `make_filler` also fsspec URLs of these,
+            and shards.
         out: folder of the index; made if it is not there.
         model_name: written into the index, for searching without naming the model again.
         window_seconds: files longer than this are cut into windows; default: the index's, else 10.
@@ -189,16 +228,19 @@ def update_index(
         num_workers: threads that read files.
         decode_limits: of time and memory, in processes that decode; None: in threads of this one.
         progress: called with the number of clips done and of clips to do.
+        make_filler: makes what encodes; default: this process does.
 
     Raises:
-        AudioIndexError: there is nothing to index, the index has other settings or another model, or none of
-            its files is in `source`.
+        AudioIndexError: there is nothing to index, it is not on this machine, the index has other settings
+            or another model, or none of its files is in `source`.
         BusyError: another process is writing it.
     """
     began = time.monotonic()
-    found, missing = scan(source, language)
+    found, missing = scan_anywhere(source, language)
     if not found:
         raise AudioIndexError(_say_nothing_there(source, missing))
+    if make_filler is None and (remote := next((clip for clip in found if not clip.is_local), None)):
+        raise AudioIndexError(f"{remote.file} is behind a URL or in a shard: index it with --engine ray")
     there = read_settings(out) if (out / "index.json").exists() else None
     window = window_seconds or (there.window_seconds if there else WINDOW_SECONDS)
     # A window of one's own is not combined with the hop of another.
@@ -216,16 +258,20 @@ def update_index(
         window_seconds=window,
         hop_seconds=hop,
         channel=channel or (there.channel if there else model.channel),
-        source=str(source.absolute()),
+        source=written(source) if is_url(source) else str(source.absolute()),
         root=str(_root(source)),
     )
-    problems = [Problem(str(clip.path), clip.reason) for clip in missing]
+    problems = [Problem(written(clip.path), clip.reason) for clip in missing]
     is_new = there is None
     with writing(out):
         writer = _open_or_create(out, settings)
         plan = plan_update(writer.entries, found)
         _prepare(writer, plan, settings, keep_vanished)
-        filler = IndexFiller(model, writer, seconds_per_batch, num_workers, decode_limits, index_silence)
+        filler: Filler = (
+            IndexFiller(model, writer, seconds_per_batch, num_workers, decode_limits, index_silence)
+            if make_filler is None
+            else make_filler(writer, found)
+        )
         problems += filler.run(plan.new, progress)
         left_out = filler.list_left_out()
         if is_new and not writer.windows().size:
@@ -239,7 +285,8 @@ def update_index(
         write_atomically(out / "left_out.jsonl", b"".join(json_line(one) for one in left_out))
         independence = writer.settings.independence
         if independence is None:
-            independence = _measure_independence(model, writer, window, decode_limits)
+            sounds = {clip.id: Sound(written(clip.path), clip.place) for clip in found}
+            independence = _measure_independence(model, writer, sounds, window, decode_limits)
         writer.update(complete=True, independence=independence)
         windows = writer.windows()
         present = {writer.entries[number].id for number in np.unique(windows["entry"])}
@@ -257,32 +304,52 @@ def update_index(
         seconds=time.monotonic() - began,
         audio_seconds=filler.audio_seconds,
         independence=independence,
-        notices=say_not_sound(source, out),
+        notices=() if is_url(source) or means_shards(source) else say_not_sound(source, out),
         complaints=tuple(filler.complaints),
     )
 
 
+def _by_ray(config: IndexConfig, model: DualEncoder) -> MakeFiller:
+    """Return what makes the filler of a job by Ray."""
+    from ml_clap.search.by_ray import RayFiller
+    from ml_clap.search.index_block import BlockSettings
+
+    def make(writer: IndexWriter, found: Sequence[Found]) -> Filler:
+        settings = BlockSettings(
+            index=writer.settings,
+            device=config.device,
+            seconds_per_batch=config.seconds_per_batch,
+            num_workers=config.num_workers,
+            decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
+            index_silence=config.index_silence,
+        )
+        return RayFiller(model, writer, found, settings, config.ray)
+
+    return make
+
+
 def _measure_independence(
-    model: DualEncoder, writer: IndexWriter, window_seconds: float, decode_limits: DecodeLimits | None
+    model: DualEncoder,
+    writer: IndexWriter,
+    sounds: Mapping[str, Sound],
+    window_seconds: float,
+    decode_limits: DecodeLimits | None,
 ) -> float | None:
     """Measure on a few clips of the index; None if none can be read."""
     from ml_clap.models.independence import measure_independence
 
     entries = writer.entries[:: max(1, len(writer.entries) // CLIPS_MEASURED)][:CLIPS_MEASURED]
-    spans = [
-        AudioSpan(Path(writer.settings.root, entry.file), duration=window_seconds)
-        for entry in entries
-        if entry.problem is None
-    ]
-    decoded = decode_ahead(
-        spans,
-        BatchLimits(window_seconds),
-        bad_files=[],
-        channel=writer.settings.channel,
-        sample_rate=model.sample_rate,
-        decode_limits=decode_limits,
-    )
-    waveforms = [waveform for _, batch in decoded for waveform in batch]
+    chosen = [sounds[entry.id] for entry in entries if entry.problem is None and entry.id in sounds]
+    with bring(chosen) as local:
+        decoded = decode_ahead(
+            [AudioSpan(path, duration=window_seconds) for _, path in sorted(local.paths.items())],
+            BatchLimits(window_seconds),
+            bad_files=[],
+            channel=writer.settings.channel,
+            sample_rate=model.sample_rate,
+            decode_limits=decode_limits,
+        )
+        waveforms = [waveform for _, batch in decoded for waveform in batch]
     waveforms = [waveform for waveform in waveforms if len(waveform) >= model.min_samples]
     return measure_independence(model, waveforms) if waveforms else None
 
@@ -293,7 +360,9 @@ def _say_nothing_there(source: Path, missing: Sequence[Missing]) -> str:
     return f"no sound in {source}: looked for files ending in {', '.join(AUDIO_SUFFIXES)}"
 
 
-def _root(source: Path) -> Path:
+def _root(source: Path) -> Path | str:
+    if is_url(source):
+        return folder_of(written(source))
     return source.absolute() if source.is_dir() else source.absolute().parent
 
 

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from audio_common.files import find_audio
 
+from ml_clap.bulk.places import is_url, written
+from ml_clap.data.statuses import Status, find_statuses
 from ml_clap.search.store import Entry
 
 if TYPE_CHECKING:
     from ml_clap.data.manifest import Clip
+    from ml_clap.data.shards.reading import Place
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Found:
 
     id: str
     path: Path
-    """Absolute."""
+    """Absolute, or an fsspec URL; of a sound in a shard the shard's with the member's name."""
     file: str
     """As `Entry.file`."""
     size: int
@@ -37,6 +40,15 @@ class Found:
     licence: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     """As `Entry.metadata`."""
+    duration: float | None = None
+    """Seconds, where a manifest or shard says it; it is measured again."""
+    place: Place | None = None
+    """Where the sound is in a shard; None: it is a file."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a file of this machine, which can be opened as it is."""
+        return self.place is None and not is_url(self.path)
 
 
 @dataclass(frozen=True)
@@ -74,7 +86,7 @@ def scan(source: Path, language: str = "eng_Latn") -> tuple[list[Found], list[Mi
     if source.is_dir():
         return _scan_folder(source)
     if source.is_file():
-        return _scan_manifest(source, language)
+        return scan_manifest(source, language)
     raise FileNotFoundError(f"{source} is neither a folder nor a manifest: check the path")
 
 
@@ -95,35 +107,60 @@ def _say_unreachable(path: Path, error: OSError) -> str:
     return f"{path} cannot be opened: {error.strerror}; check the path and its permissions"
 
 
-def _scan_manifest(manifest: Path, language: str) -> tuple[list[Found], list[Missing]]:
+def scan_manifest(manifest: Path, language: str) -> tuple[list[Found], list[Missing]]:
+    """Return the clips of a manifest, which may be behind a URL, as may its sounds."""
     from ml_clap.data.manifest import BadRow, read_manifest
 
     bad_rows: list[BadRow] = []
     clips = read_manifest(manifest, language=language, bad_rows=bad_rows)
     found, missing = [], [Missing(Path(row.where), row.message) for row in bad_rows]
+    remote = [written(clip.audio) for clip in clips if is_url(clip.audio)]
+    statuses = find_statuses(remote) if remote else {}
     for clip in clips:
-        try:
-            status = clip.audio.stat()
-        except OSError as e:
-            missing.append(Missing(clip.audio, _say_unreachable(clip.audio, e)))
-            continue
-        below = clip.audio.is_relative_to(manifest.parent)
-        file = clip.audio.relative_to(manifest.parent).as_posix() if below else str(clip.audio)
-        captions = {language: list(texts) for language, texts in clip.captions.items()}
-        found.append(
-            Found(
-                clip.id,
-                clip.audio,
-                file,
-                status.st_size,
-                status.st_mtime_ns,
-                captions,
-                clip.label,
-                clip.licence,
-                _metadata(clip),
-            )
-        )
+        status = statuses.get(written(clip.audio)) if is_url(clip.audio) else _status_of(clip.audio)
+        if isinstance(status, Status):
+            found.append(found_of(clip, _file_of(clip.audio, manifest.parent), status))
+        else:
+            missing.append(Missing(clip.audio, status or f"{written(clip.audio)} is not there"))
     return found, missing
+
+
+def _status_of(path: Path) -> Status | str:
+    try:
+        status = path.stat()
+    except OSError as e:
+        return _say_unreachable(path, e)
+    return Status(status.st_size, status.st_mtime_ns)
+
+
+def _file_of(audio: Path, folder: Path) -> str:
+    below = not is_url(audio) and audio.is_relative_to(folder)
+    return audio.relative_to(folder).as_posix() if below else written(audio)
+
+
+def found_of(clip: Clip, file: str, status: Status, place: Place | None = None, name: str = "") -> Found:
+    """Return a clip of a manifest or shard as a clip to index.
+
+    Args:
+        clip: what the manifest says.
+        file: as `Entry.file`.
+        status: of the sound's file, or of its bytes in a shard.
+        place: where it is in a shard.
+        name: its id, where the clip's own will not do.
+    """
+    return Found(
+        id=name or clip.id,
+        path=clip.audio,
+        file=file,
+        size=status.size,
+        mtime_ns=status.mtime_ns,
+        captions={language: list(texts) for language, texts in clip.captions.items()},
+        label=clip.label,
+        licence=clip.licence,
+        metadata=_metadata(clip),
+        duration=clip.duration,
+        place=place,
+    )
 
 
 def _metadata(clip: Clip) -> dict[str, Any]:

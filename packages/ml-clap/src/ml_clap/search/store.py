@@ -27,6 +27,8 @@ import numpy as np
 from audio_common.config import CHANNELS, Channel
 from audio_common.strict_json import parse_object, read_object
 
+from ml_clap.bulk.places import is_url
+from ml_clap.data.shards.places import ENDINGS
 from ml_clap.files import TEMPORARY, to_json, write_atomically, write_json
 from ml_clap.lock import sole_writer
 from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows
@@ -36,6 +38,8 @@ Record = TypeVar("Record")
 FORMAT = 2
 READABLE = (1, 2)
 """Formats that are read; 1 has no metadata and no silent windows, and becomes 2 when clips are added."""
+ENDS_SUFFIX = ".ends.npy"
+"""Ending of a file beside a large entries file that says where its lines end (`search.lines`)."""
 SPAN = np.dtype([("entry", "<u4"), ("start", "<f8"), ("end", "<f8")])
 """A window: the clip's line number in the entries, start and end in seconds."""
 
@@ -103,7 +107,7 @@ class Entry:
     id: str
     """The manifest's id, or the path relative to the folder."""
     file: str
-    """Path relative to the index's root, or absolute if outside it."""
+    """Path relative to the index's root, or absolute if outside it, or an fsspec URL."""
     size: int
     """Bytes."""
     mtime_ns: int
@@ -155,6 +159,16 @@ def entries_path(folder: Path, generation: int) -> Path:
 def vectors_path(folder: Path, generation: int) -> Path:
     """Return the path of a generation's vectors."""
     return folder / f"vectors-{generation:06d}.npy"
+
+
+def is_elsewhere(file: str) -> bool:
+    """Tell whether the sound of an entry is no file of this machine: behind a URL, or in a shard."""
+    return is_url(file) or any(part.endswith(ENDINGS) for part in Path(file).parent.parts)
+
+
+def sound_path(root: str | Path, file: str) -> Path:
+    """Return where the sound of an entry is: its file below the index's root, or a URL as it is."""
+    return Path(file) if is_url(file) else Path(root, file)
 
 
 def spans_path(folder: Path, generation: int) -> Path:
@@ -355,6 +369,13 @@ class IndexWriter:
         generation = self.settings.generation
         files = (entries_path, vectors_path, spans_path, silent_path)
         current = {file(self.folder, generation) for file in files}
-        for pattern in ("entries-*.jsonl", "vectors-*.npy", "spans-*.npy", "silent-*.npy", f".*{TEMPORARY}"):
+        patterns = (
+            "entries-*.jsonl",
+            "vectors-*.npy",
+            "spans-*.npy",
+            "silent-*.npy",
+            f"entries-*{ENDS_SUFFIX}",
+        )
+        for pattern in (*patterns, f".*{TEMPORARY}"):
             for path in set(self.folder.glob(pattern)) - current:
                 path.unlink()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,13 @@ import numpy as np
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import Clip
 from ml_clap.translate.gate import Gate
-from ml_clap.translate.journal import Journal
+from ml_clap.translate.journal import Journal, Stage
 from ml_clap.translate.judge import Judge
 from ml_clap.translate.scores import chrf, find_fault
 from ml_clap.translate.translator import Translation, Translator
+
+TRANSLATED, BACK = "translated", "back"
+"""Stages of the journal: into a language, and from it back into the source's."""
 
 
 @dataclass(frozen=True)
@@ -94,77 +97,93 @@ class Factory:
         Returns:
             caption -> its translation.
         """
-        counts = dict(zip(sources, self.translator.count_tokens(sources), strict=True)) if sources else {}
-        limit = self.translator.max_source_tokens
-        fitting = [text for text in sources if counts[text] <= limit]
-        done = self._translate(fitting, self.source_language, language, "translated", language)
-        texts = {source: done[source].text for source in fitting}
-        spoken = list(dict.fromkeys(text for text in texts.values() if text))
-        backs = self._translate_back(spoken, language) if self.back_translate else {}
-        similarities = self._compare([(source, text) for source, text in texts.items() if text], language)
+        for stage_of in self.stages():
+            self.journal.fill(stage_of(sources, language), self.batch_size)
+        done = self._translated(sources, language)
+        backs = self.journal.results(BACK, language)
+        similarities = self.journal.results(self._judging(language), language)
         candidates = {}
+        counts = self._count(sources)
         for source in sources:
-            if counts[source] > limit:
+            if source not in done:
+                limit = self.translator.max_source_tokens
                 fault = f"longer than the translator reads: {counts[source]} tokens of {limit}"
                 candidates[source] = Candidate(source, None, faults=(fault,))
                 continue
-            text, back = texts[source], backs.get(texts[source])
+            text = done[source].text
+            back = Translation(*backs[text]).text if self.back_translate and text in backs else None
+            similarity = similarities.get((source, text)) if self.judge else None
             candidate = Candidate(
                 source,
                 text,
                 back,
-                similarities.get((source, text)),
+                None if similarity is None else float(similarity),
                 None if back is None else chrf(back, source),
             )
-            faults = self._faults(candidate, done[source], language)
-            candidates[source] = Candidate(
-                source, text, back, candidate.similarity, candidate.agreement, faults
-            )
+            candidates[source] = replace(candidate, faults=self._faults(candidate, done[source], language))
         return candidates
 
-    def _translate(
-        self, texts: Sequence[str], source: str, target: str, stage: str, language: str
-    ) -> dict[str, Translation]:
-        done = self.journal.fill(
-            stage,
-            language,
-            texts,
-            lambda batch: [list(one) for one in self.translator.translate(batch, source, target)],
-            lengths=self.translator.count_tokens(texts) if texts else [],
-            batch_size=self.batch_size,
-            description=f"{source} to {target}",
-        )
-        return {text: Translation(*done[text]) for text in texts}
+    def stages(self) -> list[Callable[[Sequence[str], str], Stage]]:
+        """Return what is done one after another, each of captions and a language."""
+        return [
+            self.translation,
+            *([self.back_translation] if self.back_translate else []),
+            *([self.comparison] if self.judge else []),
+        ]
 
-    def _translate_back(self, texts: Sequence[str], language: str) -> dict[str, str]:
-        counts = self.translator.count_tokens(texts) if texts else []
-        limit = self.translator.max_source_tokens
-        fitting = [text for text, count in zip(texts, counts, strict=True) if count <= limit]
-        backs = self._translate(fitting, language, self.source_language, "back", language)
-        return {text: back.text for text, back in backs.items()}
+    def translation(self, sources: Sequence[str], language: str) -> Stage:
+        """Return the translating of captions that the translator reads whole."""
+        counts = self._count(sources)
+        fitting = [text for text in sources if counts[text] <= self.translator.max_source_tokens]
+        return self._translating(TRANSLATED, language, fitting, counts)
 
-    def _compare(self, pairs: Sequence[tuple[str, str]], language: str) -> dict[tuple[str, str], float]:
-        if self.judge is None:
-            return {}
+    def back_translation(self, sources: Sequence[str], language: str) -> Stage:
+        """Return the translating back of what captions have become."""
+        done = self._translated(sources, language)
+        spoken = list(dict.fromkeys(one.text for one in done.values() if one.text))
+        counts = self._count(spoken)
+        fitting = [text for text in spoken if counts[text] <= self.translator.max_source_tokens]
+        return self._translating(BACK, language, fitting, counts)
+
+    def comparison(self, sources: Sequence[str], language: str) -> Stage:
+        """Return the comparing of captions with what they have become."""
         judge, gate = self.judge, self.limits.gate
+        assert judge is not None
+        done = self._translated(sources, language)
+        pairs = [(source, one.text) for source, one in done.items() if one.text]
         cut = {one.text for pair in pairs for one in judge.find_cut(pair)}
         fitting = [pair for pair in pairs if not cut.intersection(pair)]
-
-        def work(batch: list[tuple[str, str]]) -> list[float]:
-            source = judge.embed([pair[0] for pair in batch], self.source_language)
-            target = judge.embed([pair[1] for pair in batch], language)
-            return _similarity(source, target, language, gate)
-
-        done = self.journal.fill(
-            f"similarity {_identity(judge, gate, language)}",
+        return Stage(
+            self._judging(language),
             language,
             fitting,
-            work,
-            lengths=[len(source) + len(text) for source, text in fitting],
-            batch_size=self.batch_size,
-            description=f"Judging {language}",
+            [len(source) + len(text) for source, text in fitting],
+            lambda batch: compare_batch(judge, gate, batch, self.source_language, language),
+            f"Judging {language}",
         )
-        return {pair: float(done[pair]) for pair in fitting}
+
+    def _translating(
+        self, name: str, language: str, texts: Sequence[str], counts: Mapping[str, int]
+    ) -> Stage:
+        source, target = ends_of(name, self.source_language, language)
+        return Stage(
+            name,
+            language,
+            texts,
+            [counts[text] for text in texts],
+            lambda batch: translate_batch(self.translator, batch, source, target),
+            f"{source} to {target}",
+        )
+
+    def _translated(self, sources: Sequence[str], language: str) -> dict[str, Translation]:
+        done = self.journal.results(TRANSLATED, language)
+        return {source: Translation(*done[source]) for source in sources if source in done}
+
+    def _count(self, texts: Sequence[str]) -> dict[str, int]:
+        return dict(zip(texts, self.translator.count_tokens(texts), strict=True)) if texts else {}
+
+    def _judging(self, language: str) -> str:
+        return f"similarity {_identity(self.judge, self.limits.gate, language)}" if self.judge else ""
 
     def _faults(self, candidate: Candidate, made: Translation, language: str) -> tuple[str, ...]:
         faults = []
@@ -181,6 +200,31 @@ class Factory:
         if wanted is not None and (candidate.agreement is None or candidate.agreement < wanted):
             faults.append("agreement")
         return tuple(faults)
+
+
+def ends_of(stage: str, source_language: str, language: str) -> tuple[str, str]:
+    """Return from which language into which a stage translates."""
+    return (language, source_language) if stage == BACK else (source_language, language)
+
+
+def translate_batch(
+    translator: Translator, texts: Sequence[str], source: str, target: str
+) -> list[list[Any]]:
+    """Return the translations of texts, as JSON knows them: text, and whether it was ended."""
+    return [list(one) for one in translator.translate(texts, source, target)]
+
+
+def compare_batch(
+    judge: Judge,
+    gate: Gate | None,
+    pairs: Sequence[Sequence[str]],
+    source_language: str,
+    language: str,
+) -> list[float]:
+    """Return how alike sources and their translations are."""
+    source = judge.embed([pair[0] for pair in pairs], source_language)
+    target = judge.embed([pair[1] for pair in pairs], language)
+    return _similarity(source, target, language, gate)
 
 
 def _similarity(source: np.ndarray, target: np.ndarray, language: str, gate: Gate | None) -> list[float]:

@@ -6,6 +6,7 @@ The first line holds the settings that decide the texts; a command with others i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,23 @@ from ml_clap.output import Progress
 
 Key = str | tuple[str, ...]
 """A text, or a source and its translation."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of work on the texts of a language, whose results a journal keeps."""
+
+    name: str
+    language: str
+    """FLORES code."""
+    keys: Sequence[Any]
+    """What the work is done for; none twice."""
+    lengths: Sequence[int]
+    """Of the keys: those of like length are done together."""
+    work: Callable[[list[Any]], Sequence[Any]]
+    """Gives the results of a batch of keys, as JSON knows them."""
+    description: str
+    """What the progress says."""
 
 
 class Journal:
@@ -31,6 +49,7 @@ class Journal:
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
+        self.settings = dict(settings)
         self._done: dict[tuple[str, str], dict[Key, Any]] = {}
         _drop_cut_line(path)
         records = read_records(path)
@@ -45,42 +64,33 @@ class Journal:
         """Return what is done of a stage of a language."""
         return self._done.setdefault((stage, language), {})
 
-    def fill(
-        self,
-        stage: str,
-        language: str,
-        keys: Sequence[Key],
-        work: Callable[[list[Any]], Sequence[Any]],
-        *,
-        lengths: Sequence[int],
-        batch_size: int,
-        description: str,
-    ) -> Mapping[Key, Any]:
-        """Do what is not done of a stage, in batches of like length, each written when it is done.
-
-        Args:
-            stage: name of the work.
-            language: FLORES code.
-            keys: what the work is done for; none twice.
-            work: gives the results of a batch of keys, as JSON knows them.
-            lengths: of the keys.
-            batch_size: keys at once.
-            description: what the progress says.
-        """
-        done = self.results(stage, language)
+    def list_left(self, stage: Stage, batch_size: int) -> list[list[Any]]:
+        """Return the batches of a stage that are not done, or the rest of them."""
+        done = self.results(stage.name, stage.language)
         # Batches of all keys, done or not: a command that goes on makes those of one that was not stopped.
-        order = sorted(range(len(keys)), key=lambda number: lengths[number])
+        order = sorted(range(len(stage.keys)), key=lambda number: stage.lengths[number])
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        left = [[keys[number] for number in batch if keys[number] not in done] for batch in batches]
-        num_left = sum(map(len, left))
-        with Progress(description, len(keys), start=len(keys) - num_left) as shown:
-            for batch in filter(None, left):
-                values = list(work(batch))
-                record = {"stage": stage, "language": language, "keys": batch, "values": values}
-                append_line(self.path, record)
-                self._keep(stage, language, batch, values)
+        left = [
+            [stage.keys[number] for number in batch if stage.keys[number] not in done] for batch in batches
+        ]
+        return [batch for batch in left if batch]
+
+    def fill(self, stage: Stage, batch_size: int) -> Mapping[Key, Any]:
+        """Do what is not done of a stage, in batches of like length, each written when it is done."""
+        left = self.list_left(stage, batch_size)
+        with Progress(
+            stage.description, len(stage.keys), start=len(stage.keys) - sum(map(len, left))
+        ) as shown:
+            for batch in left:
+                self.add(stage.name, stage.language, batch, list(stage.work(batch)))
                 shown.advance(len(batch))
-        return done
+        return self.results(stage.name, stage.language)
+
+    def add(self, stage: str, language: str, keys: Sequence[Any], values: Sequence[Any]) -> None:
+        """Write the results of a batch."""
+        record = {"stage": stage, "language": language, "keys": keys, "values": values}
+        append_line(self.path, record)
+        self._keep(stage, language, keys, values)
 
     def _keep(self, stage: str, language: str, keys: Sequence[Any], values: Sequence[Any]) -> None:
         done = self._done.setdefault((stage, language), {})

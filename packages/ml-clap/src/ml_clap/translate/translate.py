@@ -82,7 +82,12 @@ def translate_manifest(config: TranslateConfig) -> TranslationReport:
     clips = read_manifest(config.data, language=config.language, bad_rows=bad_rows)
     chosen = choose_clips(clips, config, source_language)
     factory = _make_factory(config, source_language, languages)
-    made = {code: factory.make(sources_of(chosen, source_language, code), code) for code in languages}
+    sources = {code: sources_of(chosen, source_language, code) for code in languages}
+    if config.engine == "ray":
+        from ml_clap.translate.by_ray import fill_by_ray
+
+        fill_by_ray(factory, sources, config)
+    made = {code: factory.make(texts, code) for code, texts in sources.items()}
     entry = _provenance(factory)
     rejected: list[dict[str, Any]] = []
     written = [
@@ -130,7 +135,8 @@ def read_languages(names: Sequence[str], source_language: str) -> list[str]:
 def _make_factory(config: TranslateConfig, source_language: str, languages: Sequence[str]) -> Factory:
     assert config.translator is not None
     assert config.out is not None
-    device = choose_device(config.device)
+    # Where workers translate, the models are here to count tokens.
+    device = "cpu" if config.engine == "ray" else choose_device(config.device)
     limits = Limits(
         by_code(split_limits(config.min_similarity, "min_similarity")),
         by_code(split_limits(config.min_agreement, "min_agreement")),
