@@ -39,7 +39,7 @@ def questions(
     tmp_path_factory: pytest.TempPathFactory, ask_about_scenes: Callable[..., list[Question]]
 ) -> Path:
     folder = tmp_path_factory.mktemp("questions")
-    write_questions(folder / "questions.jsonl", ask_about_scenes(folder, range(10), seconds=2.0))
+    write_questions(folder / "questions.jsonl", ask_about_scenes(folder, range(10), seconds=2.5))
     return folder / "questions.jsonl"
 
 
@@ -75,7 +75,7 @@ def test_a_lost_worker_changes_no_answer_and_no_score(
         silent=True,
     )
     parts, killed = tmp_path / "parts", list[int]()
-    ray = RayConfig(num_workers=2, block_seconds=4.0, parts=str(parts))
+    ray = RayConfig(num_workers=2, block_seconds=5.0, parts=str(parts))
     killer = threading.Thread(target=kill_one_worker, args=(parts, killed), daemon=True)
     killer.start()
     scores = evaluate(replace(local, out=tmp_path / "ray", engine="ray", ray=ray))
@@ -90,7 +90,7 @@ def test_a_lost_worker_changes_no_answer_and_no_score(
 
 
 def test_preparation_is_the_local_one(cluster: None, questions: Path, tmp_path: Path) -> None:
-    ray = RayConfig(num_workers=2, block_seconds=4.0)
+    ray = RayConfig(num_workers=2, block_seconds=5.0)
     config = PrepareQuestionsConfig(source=questions, out=tmp_path / "ray.jsonl", engine="ray", ray=ray)
     prepare_questions(config)
     prepare_questions(replace(config, engine="local", out=tmp_path / "local.jsonl"))
