@@ -170,3 +170,30 @@ def test_what_a_worker_gives_up_is_a_bad_file(config):
 def test_what_has_no_file_is_refused(config, changes, message):
     with pytest.raises(ValueError, match=message):
         replace(config, **changes)
+
+
+def test_manifests_and_sounds_at_urls_are_captioned_as_local_ones(config, local, here, folder):
+    import fsspec
+
+    bucket = fsspec.filesystem("memory")
+    rows = [{"id": path.name, "audio": path.name, "captions": ["rain"]} for path in sorted(folder.iterdir())]
+    rows.append({"id": "gone", "audio": "gone.wav", "captions": ["rain"]})
+    bucket.pipe_file("/bucket/clips.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
+    for path in folder.iterdir():
+        bucket.pipe_file(f"/bucket/{path.name}", path.read_bytes())
+    manifest = replace(config, files=(Path("memory://bucket/clips.jsonl"),))
+    report = caption_sources(manifest)
+    expected = [
+        replace(one, audio=f"memory://bucket/{one.id}", references=("rain",)) for one in local.predictions
+    ]
+    assert_same(report.predictions, expected)
+    (gone, bad) = sorted(report_of(config.out)["bad_files"], key=lambda row: row["audio"], reverse=True)
+    assert "memory://bucket/gone.wav cannot be fetched" in gone["reason"]
+    assert bad["reason"].startswith("memory://bucket/2b.wav cannot be read")
+    # A folder of sounds, in the order of their paths.
+    whole = caption_sources(replace(config, files=(Path("memory://bucket"),), overwrite=True))
+    assert_same(whole.predictions, [replace(one, references=()) for one in expected])
+    with pytest.raises(
+        ValueError, match=r"memory://bucket/0\.wav: sounds at URLs are captioned with --engine"
+    ):
+        caption_sources(replace(manifest, engine="local", overwrite=True))

@@ -112,7 +112,9 @@ def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareCl
     else:
         require_file(config.source)
     require_questions(*config.against)
-    require_folder(*_here(config.audio, config.against_audio))
+    # Of questions the audio may be at a URL; files of others are looked for by their names in a folder.
+    audio = _here(config.audio) if isinstance(config, PrepareQuestionsConfig) else [config.audio]
+    require_folder(*audio, config.against_audio)
     require_output(config.out, config.json)
 
 
@@ -126,7 +128,9 @@ def check_generate(config: PrepareGenerateConfig) -> None:
                 f"{error}; or give a folder, or `scenes` for synthesized sounds"
             ) from error
     require_file(config.families, *config.against)
-    require_folder(*_here(config.audio, config.against_audio))
+    # Of questions the audio may be at a URL; files of others are looked for by their names in a folder.
+    audio = _here(config.audio) if isinstance(config, PrepareQuestionsConfig) else [config.audio]
+    require_folder(*audio, config.against_audio)
     for probe in config.audio_dependence:
         require_model(probe)
     for probe in config.audio_dependence:

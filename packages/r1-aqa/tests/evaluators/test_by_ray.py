@@ -83,7 +83,7 @@ def test_blocks_together_are_the_local_run(
     config: EvaluateConfig, here: list[Block], local: tuple[Scores, list[Prediction]]
 ) -> None:
     scores = evaluate(config)
-    assert [len(block.rows) for block in here] == [5, 2, 2, 1]  # the last one is the look
+    assert [len(block.rows) for block in here] == [5, 3, 1, 1]  # the last one is the look
     assert sorted(rows_of(here)) == list(range(9))
     assert read_predictions(config.out / "predictions.jsonl") == local[1]
     assert scores == local[0]

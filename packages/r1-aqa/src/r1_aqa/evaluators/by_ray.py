@@ -99,7 +99,7 @@ class EvaluateWorker:
             if self.config.check_heard:
                 try:
                     told["heard"] = self.engine.check_heard(questions)
-                except DeafModelError as error:
+                except ValueError as error:  # it does not hear, or there is no question to tell by
                     told["deaf"] = str(error)
         return told
 
