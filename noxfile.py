@@ -163,6 +163,20 @@ def try_wheel(session: nox.Session, package: str) -> None:
 
 
 @nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Every benchmark, small, in one table; `-- --record` writes it into packages/*/benchmarks/RESULTS.md."""
+    rows = Path(session.create_tmp(), "rows.jsonl").resolve()
+    rows.unlink(missing_ok=True)
+    run = ("python", "docs/tools/small_benchmarks.py", "--rows", str(rows))
+    for package in PACKAGES:
+        # aac-llm's metrics are compared with the original, which is a program of Java.
+        more = {"aac-llm": ("--extra", "java"), "audio-common": ("--group", "bench")}.get(package, ())
+        sync(session, "--package", package, "--group", "dev", *TESTED_WITH[package], *more)
+        session.run(*run, package, env=ENVIRONMENT)
+    session.run(*run, *session.posargs)
+
+
+@nox.session(default=False)
 @nox.parametrize("package", PACKAGES)
 @nox.parametrize("check", ["endurance", "lowest", "newest", "supply"])
 def nightly(session: nox.Session, check: str, package: str) -> None:

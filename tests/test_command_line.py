@@ -16,6 +16,7 @@ EQUAL = (
     "bulk/parts.py",
     "bulk/places.py",
     "bulk/run.py",
+    "bulk/seconds.py",
     "bulk/work.py",
     "config/doctor.py",
     "config/ray.py",

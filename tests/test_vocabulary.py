@@ -138,11 +138,11 @@ def test_old_names_are_gone(package: str) -> None:
 def test_evaluation_is_told_the_same_way(name: str) -> None:
     found = {package: fields_of(*place).get(name) for package, place in EVALUATE.items()}
     assert None not in found.values(), f"{name} is missing: {found}"
-    if name not in {
-        "data",
-        "model",
-    }:  # a path or a benchmark's name; aac-llm also scores captions that are there
-        assert len({json.dumps(field) for field in found.values()}) == 1, found
+    if name in {"data", "model"}:  # a path or a benchmark's name; aac-llm also scores captions that are there
+        return
+    # In 8 bits is ml-clap's encoder of sound; of the others' decoders `quantization` says it.
+    told = {json.dumps(field).replace(", 'int8'", "") for field in found.values()}
+    assert len(told) == 1, found
 
 
 @pytest.mark.parametrize("package", TRAIN)

@@ -24,7 +24,7 @@ PAGES = (
     *(
         f"packages/{name}/{page}.md"
         for name in ("ml-clap", "aac-llm", "r1-aqa", "audio-common")
-        for page in ("README", "CHANGELOG")
+        for page in ("README", "CHANGELOG", "benchmarks/RESULTS")
     ),
 )
 """Pages of the repository that the site shows, at the same path."""

@@ -140,7 +140,7 @@ def authors_loss(model: CaptionModel, waveforms: Tensor, labels: Tensor) -> Tens
     logits = model.decoder(
         inputs_embeds=sequences.embeddings, attention_mask=sequences.mask, position_ids=sequences.positions
     ).logits
-    targets = torch.full(logits.shape[:2], IGNORED)
+    targets = torch.full(logits.shape[:2], IGNORED, device=logits.device)
     for row, label in zip(targets, labels, strict=True):
         kept = label[label != IGNORED]
         row[len(row) - len(kept) :] = kept

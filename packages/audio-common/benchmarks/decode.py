@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument(
         "--turns", type=int, default=15, help="turns per file of 10 s; a fifth of it per file of 300 s"
     )
+    parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS))
     parser.add_argument("--json", type=Path, help="file for the numbers")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -123,7 +124,8 @@ def main() -> None:
     rows: dict[str, dict[str, float]] = {}
     print(f"{'CPU ms (x load_audio)':<26}" + " ".join(f"{name:>18}" for name in ways))
     with tempfile.TemporaryDirectory() as folder:
-        for name, (format_, subtype, rate) in FORMATS.items():
+        for name in arguments.formats:
+            format_, subtype, rate = FORMATS[name]
             short, long = Path(folder, f"short.{name}"), Path(folder, f"long.{name}")
             write_sound(short, format_, subtype, rate, 10)
             write_sound(long, format_, subtype, rate, LONG)

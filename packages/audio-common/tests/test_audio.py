@@ -1,6 +1,7 @@
 import io
 import logging
 import os
+import re
 import struct
 import sys
 import tracemalloc
@@ -453,6 +454,35 @@ def test_a_file_that_ends_early_is_warned_of(caplog):
         loaded = load_audio(content[: len(content) // 2])
     assert 16_000 < len(loaded) < 32_000
     assert f"ends after {len(loaded)} of 48000 samples" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("format", "subtype"),
+    [
+        ("WAV", "PCM_16"),
+        ("WAV", "ULAW"),
+        ("WAV", "IMA_ADPCM"),
+        ("WAVEX", "FLOAT"),
+        ("AIFF", "PCM_24"),
+        ("AU", "PCM_16"),
+    ],
+)
+def test_a_file_shorter_than_its_header_says_is_complained_of(format: str, subtype: str) -> None:
+    content = encode(make_sound(3.0, 16_000), format, subtype, 16_000)
+    complaints: list[str] = []
+    load_audio(content, complaints=complaints)
+    assert complaints == []
+    half = content[: len(content) // 2]
+    loaded = load_audio(half, complaints=complaints)
+    (complaint,) = complaints
+    found = re.fullmatch(r"ends after (\d+) of (\d+) samples", complaint)
+    assert found is not None
+    assert int(found[1]) == len(loaded) == pytest.approx(24_000, rel=0.03)
+    assert int(found[2]) == pytest.approx(48_000, rel=0.03)
+    # What is asked for is there.
+    complaints.clear()
+    load_audio(half, duration=1.0, complaints=complaints)
+    assert complaints == []
 
 
 # --- real sounds

@@ -77,7 +77,7 @@ def test_a_wav_that_was_cut_off_declares_more(tmp_path: Path) -> None:
     assert found.seconds == pytest.approx(0.5, abs=0.01)
     assert found.declared_seconds == pytest.approx(2.0, abs=0.01)
     assert found.problem is not None
-    assert re.fullmatch(r"ends after 0\.499 of 1\.996 s", found.problem)
+    assert re.fullmatch(r"ends after \d+ of \d+ samples", found.problem)
     assert full_check(whole).problem is None
 
 

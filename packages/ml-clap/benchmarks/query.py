@@ -3,21 +3,25 @@
     python packages/ml-clap/benchmarks/query.py runs/index --queries queries.txt \\
         --towers runs/small runs/small-onnx --json query.json
 
-The first row is the index's own model; the others are text towers (`distill`, `project`, `export`). All are
-measured in one run, in turns, so that a busy machine slows all alike; what is told is processor time (user
-and system) with one thread, which a busy machine changes little, and the ratio to the first row. A cold
-query is a whole `ml-clap search`, a warm one the embedding of one text and the exact search of the index.
+The first row is the index's own model (`--no_model` leaves it out: it takes long); the others are text towers
+(`distill`, `project`, `export`). `--windows 2000000 --engine auto` fills the index up with random vectors,
+each a clip of its own, and searches that by faiss: what a query costs in a large archive. All are measured
+in one run, in turns, so that a busy machine slows all alike; what is told is processor time (user and system)
+with one thread, which a busy machine changes little, and the ratio to the first row. A cold query is a whole
+`ml-clap search`, a warm one the embedding of one text and the search of the index.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -31,6 +35,9 @@ from ml_clap.models.loading import load_model
 from ml_clap.models.tower import open_tower
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.queries import Query, read_queries
+from ml_clap.search.store import Entry, IndexWriter
+from ml_clap.search.vectors import BLOCK_ROWS
+from search import Embeddings
 
 Encode = Callable[[str, str], np.ndarray]
 MODEL = "model"
@@ -51,9 +58,27 @@ class Row:
     num_warm: int
 
 
-def cold_query(index: Path, query: Query, tower: str) -> tuple[float, float]:
+def fill_up(index: AudioIndex, folder: Path, windows: int) -> AudioIndex:
+    """A copy of an index with random vectors behind its own, up to a number of windows."""
+    settings = dataclasses.replace(index.settings, generation=0)
+    writer = IndexWriter.create(folder, settings)
+    writer.add_entries(index.entries)
+    writer.add_windows(index.spans.tolist(), np.asarray(index.vectors))
+    embeddings = Embeddings(settings.dim, min(64, settings.dim))
+    while (done := len(writer.entries)) < windows:
+        many = min(BLOCK_ROWS, windows - done)
+        numbers = writer.add_entries(
+            Entry(f"clip-{n}", f"folder/clip-{n}.wav", 1, 1, f"{n:064x}", 10.0)
+            for n in range(done, done + many)
+        )
+        writer.add_windows([(number, 0.0, 10.0) for number in numbers], embeddings.draw(many))
+    writer.close()
+    return AudioIndex.open(folder)
+
+
+def cold_query(index: Path, query: Query, tower: str, engine: str) -> tuple[float, float]:
     """Processor and clock seconds of one command."""
-    words = ["search", str(index), str(query.text), "--lang", query.language, "--quiet"]
+    words = ["search", str(index), str(query.text), "--lang", query.language, "--quiet", "--engine", engine]
     words += [] if tower == MODEL else ["--text_tower", tower]
     before, began = os.times(), time.perf_counter()
     subprocess.run([sys.executable, "-m", "ml_clap", *words], check=True, stdout=subprocess.DEVNULL)
@@ -71,11 +96,11 @@ def make_encoder(index: AudioIndex, tower: str) -> Encode:
     return lambda text, language: encode_texts(model, [text], language).numpy()
 
 
-def measure(arguments: argparse.Namespace) -> list[Row]:
+def measure(arguments: argparse.Namespace, index: AudioIndex) -> list[Row]:
     """Every way in turns, query by query."""
     torch.set_num_threads(1)
-    names = [MODEL, *arguments.towers]
-    index = AudioIndex.open(arguments.index)
+    names = [*([] if arguments.no_model else [MODEL]), *arguments.towers]
+    index.engine(arguments.engine)  # built at its first use
     queries = read_queries(SearchConfig(index=arguments.index, queries=arguments.queries))
     encoders = {name: make_encoder(index, name) for name in names}
     warm: dict[str, list[float]] = {name: [] for name in names}
@@ -83,12 +108,13 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
         query = queries[number % len(queries)]
         for name in random.Random(number).sample(names, len(names)):
             began = time.process_time()
-            index.nearest(encoders[name](str(query.text), query.language), 10)
+            index.nearest(encoders[name](str(query.text), query.language), 10, engine=arguments.engine)
             warm[name].append(time.process_time() - began)
     cold: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for number in range(arguments.cold):
         for name in names:
-            cold[name].append(cold_query(arguments.index, queries[number % len(queries)], name))
+            query = queries[number % len(queries)]
+            cold[name].append(cold_query(index.folder, query, name, arguments.engine))
     return [
         Row(
             name,
@@ -122,12 +148,22 @@ def main() -> None:
     parser.add_argument("index", type=Path)
     parser.add_argument("--queries", type=Path, required=True, help="as for `ml-clap search --queries`")
     parser.add_argument("--towers", nargs="*", default=[], help="folders of text towers")
+    parser.add_argument("--no_model", action="store_true", help="measure the towers alone")
+    parser.add_argument("--engine", default="numpy", help="as for `ml-clap search`")
+    parser.add_argument(
+        "--windows", type=int, help="fill the index up to so many windows with random vectors"
+    )
     parser.add_argument("--cold", type=int, default=5, help="commands of each")
     parser.add_argument("--warm", type=int, default=100, help="warm queries of each")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    rows = measure(arguments)
+    index = AudioIndex.open(arguments.index)
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.windows:
+            index = fill_up(index, Path(folder), arguments.windows)
+        rows = measure(arguments, index)
+        print(f"{index.num_windows:,} windows, {index.engine(arguments.engine).description}\n")
     print_rows(rows)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")

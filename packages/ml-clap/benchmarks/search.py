@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from ml_clap.search import engines
 from ml_clap.search.audio_index import AudioIndex
+from ml_clap.search.building import open_approximate
 from ml_clap.search.engines import Engine, FaissEngine, NumpyEngine, recall_without_self
 from ml_clap.search.lance import mirror
 from ml_clap.search.store import Entry, IndexSettings, IndexWriter
@@ -105,9 +105,8 @@ def run(rows: int, arguments: argparse.Namespace, folder: Path) -> list[Row]:
     makers: dict[str, Callable[[], Engine]] = {
         "numpy": lambda: NumpyEngine(vectors),
         "faiss-flat": lambda: FaissEngine.flat(vectors),
-        "faiss-ivf": lambda: FaissEngine(
-            engines.build_approximate(vectors, "vectors.npy")[0], vectors, "IVF,SQ8"
-        ),
+        "faiss-ivf": lambda: open_approximate(vectors, folder / "faiss-ivf", "vectors.npy", "ivf"),
+        "faiss-hnsw": lambda: open_approximate(vectors, folder / "faiss-hnsw", "vectors.npy", "hnsw"),
     }
     makers |= {
         "lancedb-flat": lambda: copy_to_lance(folder, vectors, flat_rows=rows),

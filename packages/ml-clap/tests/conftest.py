@@ -94,10 +94,20 @@ def _write_text_encoder(folder: Path, texts: list[str]) -> Path:
 @pytest.fixture
 def no_dropout(tiny_recipe: Path, tmp_path: Path) -> Path:
     """The same recipe with nothing drawn at random by a process: what several processes can share exactly."""
+    return _without_dropout(tiny_recipe, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def no_dropout_everywhere(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`no_dropout` for fixtures of a module."""
+    return _without_dropout(tiny_recipe, tmp_path_factory.mktemp("no_dropout"))
+
+
+def _without_dropout(tiny_recipe: Path, folder: Path) -> Path:
     import shutil
 
     recipe = yaml.safe_load(tiny_recipe.read_text())
-    encoder = tmp_path / "text_encoder"
+    encoder = folder / "text_encoder"
     shutil.copytree(recipe["model"]["text_encoder"], encoder)
     settings = json.loads((encoder / "config.json").read_text())
     settings |= {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}
@@ -105,7 +115,7 @@ def no_dropout(tiny_recipe: Path, tmp_path: Path) -> Path:
     recipe["model"]["text_encoder"] = str(encoder)
     recipe["model"]["audio"]["time_patch_out"] = 0.0
     recipe["augment"] = {"gain_db": 6.0, "time_shift": True}
-    path = tmp_path / "recipe.yaml"
+    path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
 

@@ -26,8 +26,8 @@ from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import read_questions
 from r1_aqa.data.sounds import load_sound
+from r1_aqa.evaluators.asking import ask, make_runs
 from r1_aqa.evaluators.engines import TransformersEngine
-from r1_aqa.evaluators.evaluate import ask, make_runs
 from r1_aqa.evaluators.predictions import PredictionFile
 from r1_aqa.models.audio_llm import AudioLLM, load_for_answers
 from r1_aqa.models.generation import end_tokens

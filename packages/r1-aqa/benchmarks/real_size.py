@@ -1,24 +1,26 @@
 """Updates of a Qwen2-Audio of the published size (8.4 B), random weights, on a GPU: seconds and peak memory.
 
-    python packages/r1-aqa/benchmarks/real_size.py
+    python packages/r1-aqa/benchmarks/real_size.py --json real_size.json
+    python packages/r1-aqa/benchmarks/real_size.py --tiny    # the same of a small model, to try it
 
 What no CPU can tell, and what needs no weights: the model is made on the GPU from its configuration. GRPO
 with adapters, 8 rollouts of one question, at 10 and 30 s of sound, each question read and encoded once
-(`share`) and once for each rollout; then supervised fine-tuning of all weights with gradient checkpointing.
-One line of JSON each. `--layers 1 --width 64` tries the script itself on a CPU.
+(`ours`) and once for each rollout, as the smallest subclass of TRL's trainer does; then supervised
+fine-tuning of all weights with gradient checkpointing. The unit of GRPO is a token that was sampled.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from grpo import make_questions
+from measurement import DEVICE, Measured, Sheet, add_flags, synchronize
 from r1_aqa.config.model import LoRAConfig, ModelConfig
 from r1_aqa.config.train import DataConfig, GRPOTrainConfig, SFTTrainConfig
 from r1_aqa.models.audio_llm import AudioLLM
@@ -30,8 +32,10 @@ from r1_aqa.trainers.grpo import grpo_arguments
 from r1_aqa.trainers.grpo_trainer import AudioGRPOTrainer
 from r1_aqa.trainers.sft import make_sft_trainer
 from r1_aqa.trainers.train import set_up, trainer_arguments
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoProcessor,
+    PrinterCallback,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
     TrainerCallback,
@@ -40,24 +44,33 @@ from transformers import (
 from trl import SFTConfig
 
 VOCABULARY = 156_032
-UPDATES = 3
 
 
 class Clock(TrainerCallback):
-    """Times all updates but the first, in which everything is new."""
+    """Counts the arithmetic of the first update, in which everything is new, and times the others."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.counter = FlopCounterMode(display=False)
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Count."""
+        if not self.times:
+            self.counter.__enter__()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """Note the time."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if not self.times:
+            self.counter.__exit__(None, None, None)
+        synchronize()
         self.times.append(time.perf_counter())
 
-    def seconds(self) -> float:
-        """Return the mean seconds of an update."""
-        return (self.times[-1] - self.times[0]) / (len(self.times) - 1)
+    def measured(self, amount: float, unit: str) -> Measured:
+        """Return the mean of the updates; `amount` is that of one."""
+        seconds = (self.times[-1] - self.times[0]) / (len(self.times) - 1)
+        flops = self.counter.get_total_flops() or None
+        dtype = "bfloat16" if DEVICE == "cuda" else "float32"
+        return Measured(seconds=seconds, amount=amount, unit=unit, flops=flops, dtype=dtype)
 
 
 def make_model(folder: Path, options: argparse.Namespace) -> AudioLLM:
@@ -65,20 +78,19 @@ def make_model(folder: Path, options: argparse.Namespace) -> AudioLLM:
     create_tiny_audio_llm(folder, ["a dog barking <answer>"], num_mel_bins=128, max_seconds=30)
     config = Qwen2AudioConfig.from_pretrained(folder)
     audio, text = config.audio_config, config.text_config
-    width, layers = options.width or 4096, options.layers or 32
-    audio.d_model, audio.encoder_ffn_dim = (1280, 5120) if not options.width else (64, 128)
-    audio.encoder_layers, audio.encoder_attention_heads = layers, 20 if not options.width else 4
-    text.hidden_size, text.intermediate_size = width, 11_008 if not options.width else 128
-    text.num_hidden_layers, text.vocab_size = layers, VOCABULARY
-    text.num_attention_heads = text.num_key_value_heads = 32 if not options.width else 4
+    layers = 1 if options.tiny else 32
+    audio.d_model, audio.encoder_ffn_dim = (64, 128) if options.tiny else (1280, 5120)
+    audio.encoder_layers, audio.encoder_attention_heads = layers, 4 if options.tiny else 20
+    text.hidden_size, text.intermediate_size = (64, 128) if options.tiny else (4096, 11_008)
+    text.num_hidden_layers, text.vocab_size = layers, 2_048 if options.tiny else VOCABULARY
+    text.num_attention_heads = text.num_key_value_heads = 4 if options.tiny else 32
     if getattr(text, "layer_types", None):
         text.layer_types = ["full_attention"] * layers
     text.max_position_embeddings = 8192
     torch.set_default_dtype(torch.bfloat16)
-    with torch.device(options.device):
+    with torch.device(DEVICE):
         model = Qwen2AudioForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
-    print(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}), flush=True)
     processor = AutoProcessor.from_pretrained(folder, revision=None, trust_remote_code=False)
     return AudioLLM(model.eval(), processor, find_family(str(folder)))
 
@@ -93,17 +105,17 @@ def settings(kind: Any, folder: Path, options: argparse.Namespace, **more: Any) 
         out=folder / "out",
         init_from="random",
         data=DataConfig(train=(folder / "unused.jsonl",)),
-        max_steps=UPDATES + 1,
-        precision="bf16" if options.device != "cpu" else "fp32",
-        device="auto" if options.device != "cpu" else "cpu",
+        max_steps=options.updates + 1,
+        precision="bf16" if DEVICE == "cuda" else "fp32",
+        device="auto" if DEVICE == "cuda" else "cpu",
         **more,
     )
 
 
 def time_grpo(
     llm: AudioLLM, folder: Path, options: argparse.Namespace, seconds: float, *, share: bool
-) -> dict:
-    """Return seconds, memory and tokens of GRPO updates with adapters."""
+) -> Measured:
+    """Measure GRPO updates with adapters."""
     config = settings(
         GRPOTrainConfig,
         folder,
@@ -114,7 +126,7 @@ def time_grpo(
         max_new_tokens=options.new_tokens,
         share=share,
     )
-    options.seconds, options.updates, options.batch_size = seconds, UPDATES, 1
+    options.seconds, options.batch_size = seconds, 1
     questions = make_questions(folder, options)
     set_seed(0)
     adapters, frozen = set_up(llm, config)
@@ -132,19 +144,16 @@ def time_grpo(
         peft_config=adapters,
         callbacks=[clock],
     )
-    found = measured(trainer, clock)
-    llm.model = llm.model.unload()
-    return (
-        {"what": "GRPO, adapters", "seconds_of_sound": seconds, "share": share}
-        | found
-        | {
-            "tokens_per_second": sum(lengths[1:]) / len(lengths[1:]) / found["seconds_per_update"],
-        }
-    )
+    trainer.remove_callback(PrinterCallback)
+    try:
+        trainer.train()
+    finally:
+        llm.model = trainer.accelerator.unwrap_model(trainer.model).unload()
+    return clock.measured(sum(lengths[1:]) / len(lengths[1:]), "tokens")
 
 
-def time_sft(llm: AudioLLM, folder: Path, options: argparse.Namespace, seconds: float) -> dict:
-    """Return seconds and memory of fine-tuning all weights with gradient checkpointing."""
+def time_sft(llm: AudioLLM, folder: Path, options: argparse.Namespace, seconds: float) -> Measured:
+    """Measure fine-tuning of all weights with gradient checkpointing."""
     config = settings(
         SFTTrainConfig,
         folder,
@@ -153,7 +162,7 @@ def time_sft(llm: AudioLLM, folder: Path, options: argparse.Namespace, seconds: 
         batch_size=4,
         gradient_checkpointing=True,
     )
-    options.seconds, options.updates, options.batch_size = seconds, UPDATES, 4
+    options.seconds, options.batch_size = seconds, 4
     questions = make_questions(folder, options)
     set_up(llm, config)
     llm.model = llm.model.to(torch.bfloat16)  # the size in question; training in float32 needs two GPUs
@@ -164,41 +173,36 @@ def time_sft(llm: AudioLLM, folder: Path, options: argparse.Namespace, seconds: 
     args = SFTConfig(**arguments, per_device_train_batch_size=4)
     clock = Clock()
     trainer = make_sft_trainer(llm, prompts, prompt="answer", args=args, callbacks=[clock])
-    return {"what": "SFT, all weights", "seconds_of_sound": seconds, "batch": 4} | measured(trainer, clock)
-
-
-def measured(trainer: Any, clock: Clock) -> dict[str, float]:
-    """Train, and return seconds of an update and the peak of memory on the GPU."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
-    peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
-    return {"seconds_per_update": round(clock.seconds(), 3), "peak_gib": round(peak, 1)}
+    return clock.measured(4, "questions")
 
 
-def main() -> None:
-    """Time everything."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--layers", type=int, help="fewer layers, to try the script")
-    parser.add_argument("--width", type=int, help="a narrow model, to try the script")
-    parser.add_argument("--new_tokens", type=int, default=64)
-    options = parser.parse_args()
-    options.device = "cuda" if torch.cuda.is_available() else "cpu"
-    if torch.cuda.is_available():
-        print(torch.cuda.get_device_name(), flush=True)
+def main(words: list[str] | None = None) -> int:
+    """Measure all; return the exit code."""
+    options = read_options(words)
+    sheet = Sheet("r1-aqa at real size", options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         llm = make_model(folder / "model", options)
-        for seconds in (10.0, 30.0):
-            for share in (True, False):
-                try:
-                    found = time_grpo(llm, folder, options, seconds, share=share)
-                except torch.OutOfMemoryError as e:
-                    found = {"seconds_of_sound": seconds, "share": share, "error": str(e)[:200]}
-                    llm.model = llm.model.unload() if hasattr(llm.model, "unload") else llm.model
-                print(json.dumps(found), flush=True)
-        print(json.dumps(time_sft(llm, folder, options, 10.0)), flush=True)
+        sheet.facts = {"parameters": sum(parameter.numel() for parameter in llm.model.parameters())}
+        for seconds in options.seconds_of_sound:
+            for way, share in (("ours", True), ("each rollout", False)):
+                grpo = partial(time_grpo, llm, folder, options, seconds, share=share)
+                sheet.add(f"GRPO, {seconds:g} s of sound", way, grpo)
+        seconds = options.seconds_of_sound[0]
+        sheet.add(f"SFT of all, {seconds:g} s", "ours", partial(time_sft, llm, folder, options, seconds))
+    return sheet.finish()
+
+
+def read_options(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds_of_sound", type=float, nargs="+", default=[10.0, 30.0])
+    parser.add_argument("--new_tokens", type=int, default=64)
+    parser.add_argument("--updates", type=int, default=3, help="to time, after one that is not timed")
+    add_flags(parser)
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

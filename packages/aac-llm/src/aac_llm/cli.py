@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aac_llm.bulk.places import is_url
 from aac_llm.command_line import (
     Program,
     UsageError,
@@ -24,6 +25,7 @@ from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.correct import CorrectConfig, CorrectionConfig
 from aac_llm.config.doctor import DoctorConfig
 from aac_llm.config.evaluate import EvaluateConfig
+from aac_llm.config.export_checkpoint import ExportCheckpointConfig
 from aac_llm.config.fluency import FluencyConfig
 from aac_llm.config.prepare import (
     PrepareAudioCapsConfig,
@@ -132,16 +134,22 @@ def check_reinforce(config: ReinforceConfig) -> None:
 
 def check_caption(config: CaptionConfig) -> None:
     """Refuse missing files, models or extras before torch is loaded."""
-    require_any(*config.files)
+    require_any(*(path for path in config.files if not is_url(path)))
     require_captioner(config.model)
     require_model(config.decoder or "")
-    if config.quantization not in (None, "none"):
-        require_module("bitsandbytes")
+    check_quantization(config)
     require_file(config.cider_captions)
     if config.rerank == "sentence":
         require_model(config.sentence_encoder)
     check_correction(config.correction)
     require_output(config.out)
+
+
+def check_quantization(config: CaptionConfig | ServeConfig) -> None:
+    """Refuse what is quantized on a GPU where bitsandbytes is missing; 8 bits on a CPU do not need it."""
+    may_be_cpu = config.device in ("auto", "cpu")
+    if config.quantization == "4bit" or (config.quantization == "8bit" and not may_be_cpu):
+        require_module("bitsandbytes")
 
 
 def check_evaluate(config: EvaluateConfig) -> None:
@@ -167,8 +175,7 @@ def check_serve(config: ServeConfig) -> None:
     require_module("gradio")
     require_captioner(config.model)
     require_model(config.decoder or "")
-    if config.quantization not in (None, "none"):
-        require_module("bitsandbytes")
+    check_quantization(config)
     require_file(config.token_file)
     check_correction(config.correction)
 
@@ -186,6 +193,12 @@ def check_correction(config: CorrectionConfig) -> None:
         SoundScorer(config.sound_scorer).check()
     if config.llm is not None and config.endpoint is None:
         require_model(config.llm)
+
+
+def check_export_checkpoint(config: ExportCheckpointConfig) -> None:
+    """Refuse what is no folder, and a place that cannot be written to."""
+    require_folder(config.checkpoint)
+    require_output(config.out, is_folder=True)
 
 
 def check_doctor(config: DoctorConfig) -> None:
@@ -282,6 +295,14 @@ VERBS = (
         function="aac_llm.serving.serve:serve",
         example="serve --model runs/clotho",
         check=check_serve,
+    ),
+    Verb(
+        name="export-checkpoint",
+        settings=ExportCheckpointConfig,
+        function="aac_llm.trainers.export:export_checkpoint",
+        positional=("checkpoint",),
+        example="export-checkpoint runs/clotho/checkpoint-500 --out runs/exported",
+        check=check_export_checkpoint,
     ),
     Verb(
         name="doctor",

@@ -132,11 +132,11 @@ def test_the_page_plays_what_was_heard(tmp_path):
 def test_files_to_keep_hold_the_captions_with_their_times():
     one = heard("rain falls, a clock ticks", timestamps=(RAIN, CLOCK), id="../rain 1.wav")
     files = {file.name: file.text for file in downloads(one)}
-    assert list(files) == ["rain 1.wav.jsonl", "rain 1.wav.srt", "rain 1.wav.vtt", "rain 1.wav.txt"]
-    assert from_json(parse_object(files["rain 1.wav.jsonl"], "line")) == one.prediction
-    assert "00:00:01,700 --> 00:00:02,800\na clock ticks" in files["rain 1.wav.srt"]
-    assert files["rain 1.wav.vtt"].startswith("WEBVTT\n")
-    assert files["rain 1.wav.txt"] == "0.200000\t1.200000\train falls\n1.700000\t2.800000\ta clock ticks\n"
+    assert list(files) == ["rain 1.jsonl", "rain 1.srt", "rain 1.vtt", "rain 1.txt"]
+    assert from_json(parse_object(files["rain 1.jsonl"], "line")) == one.prediction
+    assert "00:00:01,700 --> 00:00:02,800\na clock ticks" in files["rain 1.srt"]
+    assert files["rain 1.vtt"].startswith("WEBVTT\n")
+    assert files["rain 1.txt"] == "0.200000\t1.200000\train falls\n1.700000\t2.800000\ta clock ticks\n"
     links = [one for one in read(one).all("a") if "download" in one]
     assert {link["download"]: content(link["href"]).decode() for link in links} == files
 

@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from audio_common.attention import AttentionKind, Block, make_layout
-from audio_common.config import CED_PRESETS, CEDConfig
+from audio_common.config import CED_PRESETS, PRECISIONS, CEDConfig, Precision
 from audio_common.mel import LogMel, MelBatchNorm, ReferenceLogMel, check_lengths
 from audio_common.output import CEDOutput, assemble, masked_mean
 from audio_common.patches import (
@@ -52,6 +52,7 @@ from audio_common.patches import (
     plan_masked,
     plan_reference,
 )
+from audio_common.speed import is_bf16_faster
 
 if TYPE_CHECKING:
     from typing import Self
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "max", "dm"]
 
-_CPU_GROUP, _GPU_GROUP = 2048, 32_768  # tokens; see CED.tokens_per_group
+_CPU_GROUP, _GPU_GROUP, _INT8_GROUP = 2048, 32_768, 512  # tokens; see CED.tokens_per_group
 
 
 class CED(nn.Module):
@@ -75,7 +76,9 @@ class CED(nn.Module):
         attention: `auto` (default), `packed`, `varlen` or `padded`; see `audio_common.attention`.
         tokens_per_group: pieces are encoded in groups of at most this many tokens (at least one piece), so
             that without gradients a long recording needs no more memory than a short one but for its
-            features; None (default): 2048 on a CPU (what fits its cache is fastest), 32768 elsewhere.
+            features; None (default): what fits the cache is fastest: 2048 on a CPU, 512 in int8, 32768 on
+            a GPU.
+        precision: `int8` once `set_precision` has made it so; `float` before, whatever its dtype.
     """
 
     def __init__(self, config: CEDConfig) -> None:
@@ -85,6 +88,7 @@ class CED(nn.Module):
         self.tokens_per_group: int | None = None
         self.gradient_checkpointing = False
         self.frozen = False
+        self.precision: Literal["float", "int8"] = "float"
         dim = config.embed_dim
         self.front_end = _make_front_end(config)
         self.init_bn = MelBatchNorm()
@@ -107,12 +111,15 @@ class CED(nn.Module):
         return cls(replace(CED_PRESETS[name], **overrides))
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, mode: str | None = None, **overrides: Any) -> CED:
+    def from_pretrained(
+        cls, source: str | Path, *, mode: str | None = None, precision: Precision = "fp32", **overrides: Any
+    ) -> CED:
         """Load published weights or our own, in evaluation mode; see `audio_common.checkpoint`.
 
         Args:
             source: a hub id (`mispeech/ced-base`), a folder, or a `.safetensors` or `.pt` file.
             mode: `masked` or `reference`; default: as saved, and `masked` for published weights.
+            precision: see `set_precision`.
             overrides: other fields of `CEDConfig`.
 
         Raises:
@@ -127,12 +134,52 @@ class CED(nn.Module):
             model = cls(config)
         model.to_empty(device="cpu").front_end = _make_front_end(config)
         load_tensors(model, tensors, source=str(source))
-        return model.eval()
+        return model.eval().set_precision(precision)
+
+    def set_precision(self, precision: Precision, *, compiled: bool = False) -> Self:
+        """Choose, in place, how the encoder computes.
+
+        Args:
+            precision: `fp32`; `bf16`; `int8`: linear layers of the blocks in 8-bit integers, for inference on
+                a CPU (see `audio_common.int8`): there is no way back, and it cannot be trained or saved;
+                `auto`: bf16 where this device multiplies it faster (measured once, see `audio_common.speed`),
+                else fp32; never int8.
+            compiled: also compile what lies between the products of `int8`: takes seconds once, and a C++
+                compiler.
+
+        Raises:
+            ValueError: another precision, or the encoder cannot be made int8.
+        """
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        if compiled and precision != "int8":
+            raise ValueError(f"compiled is for precision int8, got {precision}")
+        if self.precision == "int8" and precision != "int8":
+            raise ValueError(f"an encoder in int8 cannot become {precision} again: load it again")
+        if precision == "int8":
+            return self if self.precision == "int8" else self._to_int8(compiled)
+        is_bf16 = precision == "bf16" or (precision == "auto" and is_bf16_faster(self.norm.weight.device))
+        return self.to(torch.bfloat16 if is_bf16 else torch.float32)
+
+    def _to_int8(self, compiled: bool) -> Self:
+        from audio_common.int8 import check_processor, to_int8
+
+        between = check_processor(self.norm.weight.device)
+        self.blocks = to_int8(self.blocks, between, compiled=compiled)
+        self.precision = "int8"
+        self.freeze()
+        return self
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `model.safetensors` and `config.json` in `folder`, for `from_pretrained`."""
+        """Write `model.safetensors` and `config.json` in `folder`, for `from_pretrained`.
+
+        Raises:
+            ValueError: the encoder is in int8.
+        """
         from audio_common.checkpoint import save_checkpoint
 
+        if self.precision == "int8":
+            raise ValueError("an encoder in int8 is for inference: save it before set_precision('int8')")
         save_checkpoint(self.config, self.state_dict(), Path(folder))
 
     def forward(
@@ -266,6 +313,8 @@ class CED(nn.Module):
     def _encode(self, tokens: Tensor, sizes: list[int]) -> Tensor:
         """Run the transformer over pieces of `sizes` tokens; `(tokens, dim)` to the same."""
         default = _CPU_GROUP if tokens.device.type == "cpu" else _GPU_GROUP
+        if self.precision == "int8":
+            default = _INT8_GROUP
         groups = _group(sizes, self.tokens_per_group or default)
         parts = tokens.split([sum(group) for group in groups])
         encoded = [self._encode_group(part, group) for part, group in zip(parts, groups, strict=True)]

@@ -35,8 +35,6 @@ SILENT_DB = -999.0
 """Level, in dB of full scale, that stands for digital silence."""
 DESCRIBED_SECONDS = 60
 """The most sound, from a file's beginning, that `describe` is given."""
-PLACEHOLDER_BYTES = 0x7FFF_0000
-"""Sizes from here on stand in .wav files that were written to a pipe."""
 
 Describe = Callable[["np.ndarray"], Any]
 """Samples `(samples,)` float32 of a file's beginning -> anything that JSON can hold."""
@@ -234,6 +232,7 @@ def full_check(
 
     from audio_common.channels import OneChannelReader
     from audio_common.decoding import decoded_blocks
+    from audio_common.headers import promised_share
 
     sound = OneChannelReader(path, channel, asks=True)
     declared = None if sound.reader.num_frames is None else sound.reader.duration
@@ -250,9 +249,8 @@ def full_check(
         digest.update(block.tobytes())
     seconds = samples / sample_rate
     complaints = list(sound.reader.complaints)
-    if (longer := _longer_wav_seconds(path, seconds)) is not None:
-        declared = longer
-        complaints.append(f"ends after {seconds:.3f} of {longer:.3f} s")
+    if (share := promised_share(path)) is not None:
+        declared = seconds * share
     return Check(
         seconds=seconds,
         declared_seconds=declared,
@@ -282,22 +280,6 @@ def _check_in(
     problems = [*([check.problem] if check.problem else []), *printed(result["noise"])]
     description = None if describe is None else describe(result["samples"][0])
     return replace(check, problem="; ".join(problems) or None, description=description)
-
-
-def _longer_wav_seconds(path: Path, seconds: float) -> float | None:
-    """Read the length that a .wav's first words declare, where it is more than the `seconds` that are there.
-
-    libsndfile corrects such a header without a word. None also for the placeholder of a writer that could not
-    go back to fill in the length.
-    """
-    from audio_common.reader import reported, shown
-
-    with reported(shown(path)), path.open("rb") as file:
-        head = file.read(12)
-        size = os.fstat(file.fileno()).st_size
-    declared = int.from_bytes(head[4:8], "little") + 8
-    is_wav = head[:4] == b"RIFF" and head[8:] == b"WAVE"
-    return seconds * declared / size if is_wav and size < declared < PLACEHOLDER_BYTES else None
 
 
 def quick_check(path: Path, read_header: Callable[[Path], AudioInfo] | None = None) -> Check:

@@ -9,6 +9,10 @@ Channel = Literal["mean", "first", "loudest"]
 """Which of a sound's channels is heard; see `audio_common.load_audio`."""
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""How an encoder computes; see `audio_common.CED.set_precision`."""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
 LEAST_MEGABYTES = 64
 """Memory (MiB) with which anything can be decoded."""
 

@@ -1,17 +1,22 @@
 """Headers of writers that could not go back to fill in the length (to a pipe, or stopped), mended.
 
 libsndfile takes most placeholders for what they are. It reads nothing where a length of 0 was left (wav, au,
-rf64, aiff), and refuses CAF's own sign for an unknown length.
+rf64, aiff), and refuses CAF's own sign for an unknown length. A file that was cut off it shortens without
+a word: what its header promised is read here.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 from audio_common.pieces import Piece, size_of
 
 MAX_CHUNKS = 1000
 """Looked at in one file."""
+
+PLACEHOLDER_BYTES = 0x7FFF_0000
+"""Lengths from here on stand in files that were written to a pipe."""
 
 ByteOrder = Literal["little", "big"]
 
@@ -45,6 +50,56 @@ def mended(file: BinaryIO) -> list[Piece] | None:
         return pieces
     end = 8 + int.from_bytes(head[4:8], order)
     return [(0, end)] if 12 < end < size else None  # libsndfile may refuse what follows: another file, say
+
+
+def promised_share(source: Path | BinaryIO) -> float | None:
+    """Return the bytes of samples that a header promises, divided by those that are there, if it is above 1.
+
+    None for all else: a whole file, a format that tells no length in bytes, and the placeholder of a writer
+    that could not go back.
+
+    Args:
+        source: a path, or a file object, which stays where it is.
+    """
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _promised_share(file)
+    position = source.tell()
+    try:
+        return _promised_share(source)
+    finally:
+        source.seek(position)
+
+
+def _promised_share(file: BinaryIO) -> float | None:
+    found = _find_samples(file)
+    if found is None:
+        return None
+    start, promised = found
+    there = size_of(file) - start
+    return promised / there if 0 < there < promised < PLACEHOLDER_BYTES else None
+
+
+def _find_samples(file: BinaryIO) -> tuple[int, int] | None:
+    """Return where a file's samples begin, and how many bytes of them its header promises."""
+    size = size_of(file)
+    file.seek(0)
+    head = file.read(12)
+    if head[:4] == b".snd":
+        return int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
+    order: ByteOrder = "little" if head[:4] == b"RIFF" else "big"
+    if head[:4] in (b"RIFF", b"RIFX") and head[8:] == b"WAVE":
+        chunk, width = _find_chunk(file, size, 12, b"data", 4, order), 4
+    elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
+        chunk, width = _find_chunk(file, size, 12, b"SSND", 4, order), 4
+    elif head[:4] == b"caff":
+        chunk, width = _find_chunk(file, size, 8, b"data", 8, order), 8
+    else:
+        return None
+    if chunk is None:
+        return None
+    file.seek(chunk + 4)
+    return chunk + 4 + width, int.from_bytes(file.read(width), order)
 
 
 def _with_length(

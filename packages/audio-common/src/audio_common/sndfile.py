@@ -24,6 +24,7 @@ from typing import BinaryIO
 import numpy as np
 import soundfile
 
+from audio_common.headers import promised_share
 from audio_common.pieces import read_at
 from audio_common.raw_lines import QuietFile, caught_lines
 from audio_common.reader import BLOCK
@@ -85,6 +86,8 @@ class SoundFileReader:
         self.format = f"{self._file.format}/{self._file.subtype}".lower()
         is_counted = self._file.format in COUNTED and self._file.subtype.startswith(PLAIN)
         self.is_exact = self._is_sure or (is_counted and declared is not None)
+        share = None if self._is_sure or self.num_frames is None else promised_share(source)
+        self._promised = None if share is None else round(share * (self.num_frames or 0))
 
     def _open(self) -> _SequentialFile:
         source = self._source
@@ -129,8 +132,9 @@ class SoundFileReader:
             position += len(block)
             if skipped < len(block):
                 yield block[skipped:]
-        if not self._is_sure and self.num_frames is not None and position < min(stop, self.num_frames):
-            self.complaints.append(f"ends after {position} of {self.num_frames} samples{self.reason}")
+        expected = self._promised or self.num_frames
+        if not self._is_sure and expected is not None and position < min(stop, expected):
+            self.complaints.append(f"ends after {position} of {expected} samples{self.reason}")
             logger.warning("%s %s", self.name, self.complaints[-1])
         elif self.lines:
             logger.debug("%s: %s", self.name, "; ".join(self.lines))

@@ -26,6 +26,7 @@ from ml_clap.config.classify import ClassifyConfig
 from ml_clap.config.distill import DistillConfig, ExportConfig, ProjectConfig
 from ml_clap.config.doctor import DoctorConfig
 from ml_clap.config.evaluate import EvaluateConfig
+from ml_clap.config.export_checkpoint import ExportCheckpointConfig
 from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.index import IndexConfig
 from ml_clap.config.prepare import (
@@ -55,6 +56,8 @@ from ml_clap.files import is_stream
 RESUMES = "What was done so far is kept; the same command goes on from there."
 WEIGHTS_FILE = "model.safetensors"
 """As in `ml_clap.models.text_source`, which imports torch."""
+ENGINE_MODULES = {"faiss": "faiss", "hnsw": "faiss", "lancedb": "lancedb"}
+"""What a search engine needs installed."""
 REPORTERS = ("comet_ml", "mlflow", "tensorboard", "trackio", "wandb")
 """Modules that accelerate needs for what `report_to` names; it would say so after loading the model."""
 
@@ -186,8 +189,8 @@ def check_index(config: IndexConfig) -> None:
         require_any(config.source)
     if config.model:
         require_clap(config.model)
-    if config.engine == "lancedb":
-        require_module(config.engine)
+    if config.engine != "numpy":
+        require_module(ENGINE_MODULES[config.engine])
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
@@ -206,8 +209,8 @@ def check_search(config: SearchConfig) -> None:
     if config.model:
         require_clap(config.model)
     require_folder(config.text_tower)
-    if config.engine in ("faiss", "lancedb"):
-        require_module(config.engine)
+    if config.engine in ENGINE_MODULES:
+        require_module(ENGINE_MODULES[config.engine])
     require_output(config.json, config.page)
     require_output(config.explain, is_folder=True)
 
@@ -292,6 +295,14 @@ def check_gate(config: GateConfig) -> None:
     require_output(config.out, config.plot)
 
 
+def check_export_checkpoint(config: ExportCheckpointConfig) -> None:
+    """Refuse what is no checkpoint, and a place that cannot be written to."""
+    require_folder(config.checkpoint)
+    if not (config.checkpoint / "training_state.pt").is_file():
+        raise FileNotFoundError(f"{config.checkpoint} is no checkpoint: there is no training_state.pt in it")
+    require_output(config.out, is_folder=True)
+
+
 def check_doctor(config: DoctorConfig) -> None:
     """Refuse a place that cannot be written to; what is missing of the rest is what is looked for."""
     require_output(config.json)
@@ -364,6 +375,14 @@ VERBS = (
         interrupted="The last checkpoint, if there is one, is kept; the same command goes on from it.",
         example="train --config clotho --init_from runs/quickstart-ml-clap/model",
         check=check_train,
+    ),
+    Verb(
+        name="export-checkpoint",
+        settings=ExportCheckpointConfig,
+        function="ml_clap.trainers.export_checkpoint:export_checkpoint_verb",
+        positional=("checkpoint",),
+        example="export-checkpoint runs/clotho/checkpoint-500 --out runs/clotho-500",
+        check=check_export_checkpoint,
     ),
     Verb(
         name="distill",

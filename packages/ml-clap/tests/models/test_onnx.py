@@ -115,6 +115,46 @@ def test_a_query_needs_no_torch(folder: Path) -> None:
     assert (done.stdout.strip(), done.returncode) == ("(1, 24)", 0), done.stderr
 
 
+@pytest.mark.parametrize("engine", ["numpy", "faiss"])
+def test_the_command_answers_by_it_without_torch(folder: Path, tmp_path: Path, engine: str) -> None:
+    import subprocess
+
+    from ml_clap.models.tower_folder import read_tower_settings
+    from ml_clap.search.store import Entry, IndexSettings, IndexWriter
+
+    pytest.importorskip("faiss")
+    tower = read_tower_settings(folder / "student-onnx")
+    settings = IndexSettings(
+        model="nowhere",
+        fingerprint=tower.fingerprint,
+        dim=tower.embed_dim,
+        dtype="float16",
+        window_seconds=1,
+        hop_seconds=1,
+        source="/r",
+        root="/r",
+    )
+    writer = IndexWriter.create(tmp_path, settings)
+    writer.add_entries([Entry(str(n), f"{n}.wav", 1, 1, "", 1.0) for n in range(50)])
+    vectors = np.random.default_rng(0).normal(size=(50, tower.embed_dim))
+    vectors[7] = open_tower(folder / "student-onnx").encode(["a dog barks"])
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    writer.add_windows([(n, 0.0, 1.0) for n in range(50)], vectors)
+    writer.close()
+    words = ["search", str(tmp_path), "a dog barks", "--text_tower", str(folder / "student-onnx")]
+    program = (
+        "import sys; from ml_clap.search import engines; engines.FLAT_ROWS = 20\n"
+        "from ml_clap.cli import main\n"
+        f"try: main({[*words, '--engine', engine, '--top_k', '1']!r})\n"
+        "except SystemExit as e: assert not e.code, e.code\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules), 'torch is there'"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "7.wav" in done.stdout
+    assert ("approximate" in done.stdout) == (engine == "faiss")
+
+
 def test_what_cannot_be_exported_is_refused_in_words(folder: Path, tmp_path: Path) -> None:
     for source, parts, words in (
         ("student-onnx", ("text",), "is exported already"),

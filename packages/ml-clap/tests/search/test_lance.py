@@ -138,6 +138,57 @@ def test_the_copy_follows_the_index_and_keeps_versions(folder: Path) -> None:
     assert json.loads((folder / STATE_FILE).read_text())["rows"] == 120
 
 
+def ids_of(index: AudioIndex) -> list[list[tuple[str, float]]]:
+    """Hits of the copy, which must be those of the exact search."""
+    mirror(index)
+    theirs, ours = (
+        index.nearest(QUERIES, 400, all_windows=True, engine=name) for name in ("lancedb", "numpy")
+    )  # type: ignore[arg-type]
+    assert [[(hit.id, hit.start) for hit in hits] for hits in theirs] == [
+        [(hit.id, hit.start) for hit in hits] for hits in ours
+    ]
+    return [[(hit.id, hit.start) for hit in hits] for hits in theirs]
+
+
+def test_what_was_taken_out_is_deleted_and_the_rest_stays_where_it_is(folder: Path, tmp_path: Path) -> None:
+    place = f"file://{tmp_path / 'store'}"
+    mirror(AudioIndex.open(folder), place)
+    data = tmp_path / "store" / f"{TABLE}.lance" / "data"
+    first = {path.name: path.stat().st_mtime_ns for path in data.iterdir()}
+
+    def change(keep: range, changed: int | None = None, new: range | None = None) -> None:
+        writer = IndexWriter(folder)
+        kept = [(n, one) for n, one in enumerate(writer.entries) if n in keep]
+        if changed is not None:
+            kept[changed] = (kept[changed][0], Entry(**{**vars(kept[changed][1]), "label": "new"}))
+        writer.replace_entries(kept)
+        if new is not None:
+            fill(writer, new)
+        writer.close()
+
+    change(range(20, 100))
+    before = ids_of(AudioIndex.open(folder))
+    assert len(before[0]) == 160
+    # The vectors that stay are in the same files: LanceDB notes beside them which rows are gone.
+    assert {path.name: path.stat().st_mtime_ns for path in data.iterdir()} == first
+    change(range(80), changed=3, new=range(100, 110))  # one relabelled, ten more
+    index = AudioIndex.open(folder)
+    assert len(ids_of(index)[0]) == 180
+    assert first.items() < {path.name: path.stat().st_mtime_ns for path in data.iterdir()}.items()
+    for condition in ("label=new", "label=rain"):
+        keep = Filter.parse([condition])
+        (ours,) = index.nearest(QUERIES[:1], 400, all_windows=True, keep=keep)
+        (theirs,) = index.nearest(QUERIES[:1], 400, all_windows=True, keep=keep, engine="lancedb")
+        assert [(hit.id, hit.start, hit.label) for hit in theirs] == [
+            (hit.id, hit.start, hit.label) for hit in ours
+        ]
+    # A clip that comes back is copied again: its rows of before are deleted for good.
+    change(range(10, 90))
+    ids_of(AudioIndex.open(folder))
+    change(range(80), new=range(100, 101))
+    assert len(ids_of(AudioIndex.open(folder))[0]) == 162
+
+
 def test_a_table_that_was_changed_is_made_again_and_a_foreign_one_is_left_alone(
     folder: Path, tmp_path: Path
 ) -> None:

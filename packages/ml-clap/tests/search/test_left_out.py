@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 from audio_common.config import CEDConfig
+from audio_common.reader import AudioError
 from ml_clap.config.index import IndexConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.index import IndexReport, index, update_index
+from ml_clap.search.queries import Query, embed_queries
 from ml_clap.search.store import AudioIndexError
 
 RATE = 16_000
@@ -65,6 +67,17 @@ def test_silence_and_fragments_are_listed_and_not_indexed(model: MLCLAP, archive
     assert [json.loads(line)["reason"] for line in lines] == [one.reason for one in report.left_out]
     again = run(model, archive)
     assert (again.num_encoded, again.left_out) == (0, report.left_out)
+
+
+def test_silence_finds_nothing(model: MLCLAP, archive: Path) -> None:
+    silent = Query(audio=archive / "dither.wav")
+    with pytest.raises(AudioError, match=r"dither.wav holds no sound: there is nothing to compare with"):
+        embed_queries(model, [silent])
+    bad: dict[int, str] = {}
+    vectors = embed_queries(model, [Query(audio=archive / "faint.wav"), silent], bad=bad)
+    assert list(bad) == [1]
+    assert vectors[0].any()
+    assert not vectors[1].any()
 
 
 def test_silence_is_not_decoded_again_and_leaves_with_its_file(

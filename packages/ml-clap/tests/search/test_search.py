@@ -355,14 +355,16 @@ def tower(folder: Path, model: MLCLAP) -> Path:
 
 
 def test_a_text_tower_answers_texts_without_the_model(
-    folder: Path, tower: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tower: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     config = SearchConfig(index=folder / "index", query=("a dog barks", "la pluie"), lang="fra_Latn")
     expected = search(config)
     monkeypatch.setattr("ml_clap.models.loading.load_model", None)
     found = search(dataclasses.replace(config, text_tower=tower))
     assert [[hit.id for hit in hits] for hits in found] == [[hit.id for hit in hits] for hits in expected]
     assert [hit.score for hit in found[0]] == pytest.approx([hit.score for hit in expected[0]], abs=1e-5)
+    assert f"`ml-clap export {tower} --out FOLDER` makes a tower that answers in one" in caplog.text
 
 
 def test_beside_a_text_tower_the_model_hears_sounds(folder: Path, tower: Path) -> None:
@@ -476,15 +478,14 @@ def test_the_command_filters_and_collapses(folder: Path, capsys: pytest.CaptureF
 
 
 def test_index_and_search_by_lancedb(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("lancedb")
-    caplog.set_level("INFO")
     settings = {"out": tmp_path / "index", "model": str(folder / "model"), "device": "cpu"}
     index(
         IndexConfig(source=folder / "clips.jsonl", engine="lancedb", lance=str(tmp_path / "copy"), **settings)
     )  # type: ignore[arg-type]
-    assert "lancedb, exact, version 1" in caplog.text
+    assert "searched by lancedb, exact, version 1" in capsys.readouterr().out
     assert (tmp_path / "copy").is_dir()
     config = SearchConfig(index=tmp_path / "index", query=("rain",), device="cpu", where=("duration<10",))
     theirs = search(dataclasses.replace(config, engine="lancedb"))

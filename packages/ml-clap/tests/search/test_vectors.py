@@ -1,12 +1,34 @@
 """The append-only .npy file and the exact search over it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml_clap.search.vectors import NpyLog, open_rows, search_exact, top_columns
+from ml_clap.search.vectors import NpyLog, open_rows, search_exact, top_columns, widen
+
+
+@pytest.mark.parametrize("has_torch", [True, False])
+def test_every_finite_float16_is_widened_exactly(has_torch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not has_torch:
+        monkeypatch.delitem(sys.modules, "torch", raising=False)
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(2, -1)
+    wide = np.empty(halves.shape, np.float32)
+    widen(halves, wide)
+    np.testing.assert_array_equal(wide.view(np.int32), halves.astype(np.float32).view(np.int32))
+
+
+def test_a_search_of_float16_vectors_does_without_torch() -> None:
+    code = (
+        "import sys, numpy as np; from ml_clap.search.vectors import search_exact; "
+        "search_exact(np.ones((1, 4), np.float32), np.ones((9, 4), np.float16), 3); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_appended_rows_are_a_numpy_file_at_every_moment(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """An archive answers texts, sounds and its own windows, and says what it does not show."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from audio_common.reader import AudioError
 from ml_clap.cli import main
 from ml_clap.config.serve import ServeConfig
 from ml_clap.data.languages import SONAR_LANGUAGES
+from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.calibration import Calibration, LanguageCalibration, Point, write_calibration
 from ml_clap.serving.archive import Archive, Wanted
 from ml_clap.serving.render import record_found, render_found
@@ -28,6 +30,24 @@ def test_a_text_is_answered_as_the_command_does(archive: Archive, index_folder: 
     hits = archive.index.search(archive.model, text="a dog barks", top_k=3)
     assert found.result.hits == hits
     assert found.result.threshold is None
+
+
+def test_an_approximate_index_is_used_where_there_is_one(
+    archive: Archive, index_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss")
+    assert archive.engine == "numpy"
+    shutil.copytree(index_folder / "index", tmp_path / "index")
+    (tmp_path / "index" / "faiss-ivf").mkdir()
+    monkeypatch.setattr("ml_clap.search.engines.FLAT_ROWS", 3)
+    other = Archive(AudioIndex.open(tmp_path / "index"), archive.model)
+    try:
+        wanted = Wanted(top_k=2)
+        hits = [one.by_text("a dog barks", "English", wanted).result.hits for one in (archive, other)]
+        assert [hit.id for hit in hits[0]] == [hit.id for hit in hits[1]]
+        assert "approximate" in other.index.engine(other.engine).description
+    finally:
+        other.close()
 
 
 def test_languages_are_those_of_the_model_and_found_by_name(archive: Archive) -> None:

@@ -99,3 +99,18 @@ def test_a_chunk_that_is_the_batch_or_more_is_refused(config: TrainConfig) -> No
         replace(config, gradient_cache=7)
     with pytest.raises(ValueError, match="gradient_cache must be at least 1, got 0"):
         replace(config, gradient_cache=0)
+
+
+def test_a_process_with_fewer_chunks_waits_for_the_others_without_effect(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(replace(config, gradient_cache=3))
+    objective = trainer.learner.objective
+    expected_loss, expected = cached(trainer, objective)
+    encoded: list[int] = []
+    monkeypatch.setattr(Objective, "_most_chunks", lambda _, count: count + 2)
+    objective.towers.register_forward_pre_hook(lambda *_: encoded.append(1))
+    loss, found = cached(trainer, objective)
+    assert len(encoded) == 2 * (3 + 2)
+    assert loss == expected_loss
+    assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())

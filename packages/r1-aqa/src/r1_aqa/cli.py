@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from r1_aqa.bulk.places import is_url
 from r1_aqa.command_line import (
     Program,
     UsageError,
@@ -22,6 +23,7 @@ from r1_aqa.command_line import (
 from r1_aqa.config.answer import AnswerConfig
 from r1_aqa.config.doctor import DoctorConfig
 from r1_aqa.config.evaluate import EvaluateConfig
+from r1_aqa.config.export_checkpoint import ExportCheckpointConfig
 from r1_aqa.config.merge import MergeConfig
 from r1_aqa.config.prepare import (
     PrepareAVQAConfig,
@@ -58,7 +60,7 @@ def require_audio_llm(name: str) -> None:
 def require_questions(*sources: str | Path) -> None:
     """Raise for what is no file of questions, no folder, and no benchmark's name."""
     for source in sources:
-        if is_known(str(source)) or Path(source).is_dir():
+        if is_known(str(source)) or Path(source).is_dir() or is_url(source):
             continue
         try:
             require_file(Path(source))
@@ -67,6 +69,11 @@ def require_questions(*sources: str | Path) -> None:
 
             hint = "" if "did you mean" in str(error) else nearest(str(source), HUB)
             raise FileNotFoundError(f"{error}{hint}; known benchmarks: {', '.join(HUB)}") from error
+
+
+def _here(*paths: Path | None) -> list[Path]:
+    """Return the paths that are no URLs."""
+    return [path for path in paths if path is not None and not is_url(path)]
 
 
 def require_output(*paths: Path | None, is_folder: bool = False) -> None:
@@ -105,7 +112,7 @@ def check_prepare(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareCl
     else:
         require_file(config.source)
     require_questions(*config.against)
-    require_folder(config.audio, config.against_audio)
+    require_folder(*_here(config.audio, config.against_audio))
     require_output(config.out, config.json)
 
 
@@ -119,7 +126,7 @@ def check_generate(config: PrepareGenerateConfig) -> None:
                 f"{error}; or give a folder, or `scenes` for synthesized sounds"
             ) from error
     require_file(config.families, *config.against)
-    require_folder(config.audio, config.against_audio)
+    require_folder(*_here(config.audio, config.against_audio))
     for probe in config.audio_dependence:
         require_model(probe)
     for probe in config.audio_dependence:
@@ -158,7 +165,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     if config.engine == "vllm":
         require_module("vllm")
     require_file(config.template)
-    require_folder(config.audio)
+    require_folder(*_here(config.audio))
     require_output(config.out, is_folder=True)
     require_output(config.json)
 
@@ -196,6 +203,12 @@ def check_rollouts(config: RolloutsConfig) -> None:
 def check_merge(config: MergeConfig) -> None:
     """Refuse what is surely no adapters' folder, and a place that cannot be written to."""
     require_audio_llm(str(config.source))
+    require_output(config.out, is_folder=True)
+
+
+def check_export_checkpoint(config: ExportCheckpointConfig) -> None:
+    """Refuse what is no folder, and a place that cannot be written to."""
+    require_folder(config.checkpoint)
     require_output(config.out, is_folder=True)
 
 
@@ -319,6 +332,14 @@ VERBS = (
         positional=("source",),
         example="merge runs/small-grpo --out runs/small-merged",
         check=check_merge,
+    ),
+    Verb(
+        name="export-checkpoint",
+        settings=ExportCheckpointConfig,
+        function="r1_aqa.trainers.export:export_checkpoint",
+        positional=("checkpoint",),
+        example="export-checkpoint runs/small-grpo/checkpoint-100 --out runs/exported",
+        check=check_export_checkpoint,
     ),
     Verb(
         name="doctor",

@@ -52,11 +52,16 @@ def test_the_methods_presets_are_their_papers() -> None:
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
 def test_accelerate_takes_its_settings(path: Path) -> None:
-    from accelerate.commands.config.config_args import ClusterConfig
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-    config = ClusterConfig.from_yaml_file(yaml_file=str(path))
-    assert config.mixed_precision == "bf16"
-    assert yaml.safe_load(path.read_text())["distributed_type"] in ("FSDP", "DEEPSPEED")
+    words = ["--config_file", str(path), "x.py"]
+    args, recipe, _ = _validate_launch_command(launch_command_parser().parse_args(words))
+    given = yaml.safe_load(path.read_text())
+    kind = given["distributed_type"]
+    assert (args.use_fsdp, args.use_deepspeed) == (kind == "FSDP", kind == "DEEPSPEED")
+    assert recipe.mixed_precision == "bf16"
+    assert given["num_machines"] == (2 if path.stem.endswith("_nodes") else 1)
+    assert path.read_text().startswith("# accelerate launch --config_file packages/r1-aqa/")
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)

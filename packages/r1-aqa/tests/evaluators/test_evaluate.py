@@ -11,7 +11,8 @@ from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import write_questions
 from r1_aqa.data.readers import read_questions
-from r1_aqa.evaluators.evaluate import evaluate, evaluate_verb, shuffle_choices
+from r1_aqa.evaluators.asking import shuffle_choices
+from r1_aqa.evaluators.evaluate import evaluate, evaluate_verb
 from r1_aqa.evaluators.predictions import read_predictions
 from r1_aqa.models.heard import DeafModelError
 

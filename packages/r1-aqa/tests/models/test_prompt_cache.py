@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -10,7 +11,7 @@ from audio_common.scenes.scene import random_scene, render
 from r1_aqa.config.sound import SoundConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.models.audio_llm import AudioLLM
-from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache
+from r1_aqa.models.prompt_cache import EncodedPrompts, LRUCache, compact
 
 
 @pytest.fixture
@@ -67,6 +68,18 @@ def test_a_clip_is_encoded_once_for_all_questions_about_it(
     )
     other.embeddings([0, 1, 2])
     assert sum(rows) == 2  # two clips
+
+
+def test_ids_of_a_question_about_a_known_clip_take_no_sound(
+    tiny_audio_llm: AudioLLM, questions: list[Question]
+) -> None:
+    pair = replace(questions[2], further_audio=(questions[1].audio,))
+    expected = [make(tiny_audio_llm, [*questions, pair]).input_ids(row) for row in (2, 3)]
+    prompts = make(tiny_audio_llm, [*questions, pair])
+    prompts.embeddings([0, 1])
+    for question in questions[:2]:
+        question.audio.unlink()
+    assert [prompts.input_ids(row) for row in (2, 3)] == expected
 
 
 def test_another_question_stands_in_for_one_without_sound(
@@ -135,6 +148,53 @@ def test_the_least_recently_used_is_thrown_out() -> None:
     kept.keep(2, "c", 4)
     assert set(kept) == {0, 2}
     assert kept.bytes == 8
+
+
+def test_a_value_that_is_kept_again_counts_once() -> None:
+    kept: LRUCache[str] = LRUCache(10)
+    for _ in range(5):
+        kept.keep(0, "a", 4)
+    kept.keep(1, "b", 6)
+    assert kept.bytes == 10
+    assert set(kept) == {0, 1}
+    kept.keep(0, "a longer one", 8)
+    assert (set(kept), kept.bytes) == ({0}, 8)
+
+
+def test_a_part_of_a_tensor_does_not_keep_the_whole() -> None:
+    whole = torch.arange(1_000.0)
+    assert compact(whole) is whole
+    part = compact(whole[:20])
+    assert torch.equal(part, whole[:20])
+    assert part.untyped_storage().nbytes() == 80
+
+
+def test_memory_stays_within_its_bound_whatever_is_asked(
+    tiny_audio_llm: AudioLLM, questions: list[Question]
+) -> None:
+    several = [
+        replace(questions[0], further_audio=(questions[1].audio,)),
+        replace(questions[1], further_audio=(questions[0].audio,)),
+        *questions,
+    ]
+    prompts = make(tiny_audio_llm, several, size=2**26)
+    for row in range(5):
+        prompts.embeddings([row])
+    needed = prompts.held_bytes()
+    for size in (needed // 2, 4 * needed):
+        prompts = make(tiny_audio_llm, several, size=size)
+        for step in range(8):
+            prompts.embeddings([step % 5, (2 * step + 1) % 5])
+            held = memory_of(prompts.clips) + memory_of(prompts._embeddings) + memory_of(prompts._inputs)
+            assert held == prompts.held_bytes() <= size
+    assert set(prompts._embeddings) == set(range(5))  # with room for all nothing is dropped
+
+
+def memory_of(kept: LRUCache[Any]) -> int:
+    """Bytes that the tensors of a cache really hold: those of their storages."""
+    values = [value.values() if isinstance(value, dict) else [value] for value in kept.values()]
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage() for each in values for t in each}
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 def test_without_memory_all_is_computed_anew(tiny_audio_llm: AudioLLM, questions: list[Question]) -> None:

@@ -77,6 +77,16 @@ def test_a_form_of_texts_and_sounds_is_answered(served: tuple[str, Server], soun
     assert not list(server.uploads.folder.rglob("*.wav")), "an upload outlives its request"
 
 
+def test_a_path_that_there_is_not_and_a_wrong_method_are_told(served: tuple[str, Server]) -> None:
+    answer = post(served[0], "api/tel")
+    known = "there are /api/break, /api/health, /api/tell"
+    assert (answer.status_code, answer.json()) == (404, {"error": f"there is no /api/tel; {known}"})
+    answer = httpx.get(served[0] + "api/tell")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.json() == {"error": "/api/tell is asked by POST, and this was GET"}
+    assert httpx.get(served[0] + "api/health").json() == {"status": "ok"}
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [

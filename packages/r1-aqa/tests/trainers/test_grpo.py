@@ -2,8 +2,9 @@
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def make(
         )
         set_seed(1)
         llm = load_audio_llm(config.init_from, config.model)
-        adapters, frozen = set_up(llm, config)
+        adapters, frozen = set_up(llm, config.model)
         prompts = EncodedPrompts(
             llm, questions, sound=config.sound, style="answer", frozen=frozen, cache_bytes=2**27
         )
@@ -107,6 +108,16 @@ def completions(trainer: Any) -> list[list[str]]:
     return [[row["completion"] for row in rows] for _, rows in trainer.seen]
 
 
+class AfterStep(TrainerCallback):
+    """Calls a function after every update."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.call = call
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.call()
+
+
 class Gradients(TrainerCallback):
     """Those of the first update."""
 
@@ -116,6 +127,65 @@ class Gradients(TrainerCallback):
     def on_pre_optimizer_step(self, *_: Any, model: torch.nn.Module, **__: Any) -> None:
         grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         self.found = self.found or {name: grad.clone() for name, grad in grads.items()}
+
+
+def test_the_next_steps_sounds_are_decoded_while_this_one_is_learned_from(make: Callable) -> None:
+    trainer, events = make("ahead", max_steps=3, save_steps=3), []
+    sounds = trainer.prompts.sounds
+    decode, update = sounds.decode, trainer.training_step
+
+    def note_decoding(clip: Any) -> Any:
+        events.append(("decode", clip[0], threading.current_thread().name.startswith("decode")))
+        return decode(clip)
+
+    def note_update(*given: Any, **more: Any) -> Any:
+        found = update(*given, **more)
+        events.append(("update", None, None))
+        return found
+
+    sounds.decode, trainer.training_step = note_decoding, note_update
+    trainer.train()
+    firsts: dict[Any, bool] = {}
+    for kind, clip, in_thread in events:
+        if kind == "decode":
+            firsts.setdefault(clip, in_thread)
+    # A second question about a clip in the same step reads it again for its own features.
+    assert all(firsts.values())
+    # Before the first update is over the sounds of the next step are read, too, and no further ones.
+    before = {clip for kind, clip, _ in events[: events.index(("update", None, None))] if kind == "decode"}
+    clip_of = {question.id: question.audio for question in trainer.prompts.questions}
+    steps = [{clip_of[row["question_id"]] for row in rows} for _, rows in trainer.seen]
+    assert steps[0] < before <= steps[0] | steps[1]
+    assert sounds.decoded == {}
+
+
+def test_a_sound_that_cannot_be_read_ahead_is_replaced_as_before(make: Callable, tmp_path: Path) -> None:
+    trainer = make("unreadable", max_steps=2, save_steps=2)
+    told: list[str] = []
+    trainer.prompts.sounds.on_unreadable = lambda question, why: told.append(question.id)
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"no sound")
+    trainer.prompts.sounds.questions[0] = replace(trainer.prompts.questions[0], audio=bad)
+    trainer.prompts.questions[0] = trainer.prompts.sounds.questions[0]
+    trainer.ahead.begin([0, 1])
+    trainer.ahead.take([0, 1])
+    assert "bad.wav" in trainer.prompts.sounds.unreadable[bad]
+    assert trainer.prompts.readable_row(0) == 1
+    assert told == [trainer.prompts.questions[0].id]
+
+
+def test_what_is_kept_stays_within_its_memory_over_the_steps(make: Callable) -> None:
+    roomy = make("roomy", max_steps=3, save_steps=3)
+    roomy.train()
+    bound = roomy.prompts.held_bytes() // 3
+    tight, held = make("tight", max_steps=3, save_steps=3), []
+    for kept in (tight.prompts._inputs, tight.prompts._embeddings, tight.prompts.clips):
+        kept.max_bytes = bound // 3
+    tight.add_callback(AfterStep(lambda: held.append(tight.prompts.held_bytes())))
+    tight.train()
+    assert len(held) == 3
+    assert max(held) <= bound
+    assert completions(tight) == completions(roomy)
 
 
 def test_sharing_gives_the_rollouts_and_gradients_of_encoding_every_rollout(make: Callable) -> None:

@@ -173,3 +173,12 @@ def find_system(name: str) -> tuple[Any, str]:
 
     system, path = url_to_fs(name)
     return system, path
+
+
+def absolute(name: str) -> str:
+    """Return the path of a file or folder that is there so that any working folder finds it; others as named.
+
+    >>> absolute("owner/a-model-of-the-hub"), absolute("s3://bucket/parts")
+    ('owner/a-model-of-the-hub', 's3://bucket/parts')
+    """
+    return str(Path(name).absolute()) if Path(name).exists() else name

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audio_common.prefetch import BadFile, BatchLimits
-from audio_common.workers import DecodeLimits
+from audio_common.prefetch import BadFile
 
+from aac_llm.bulk.places import is_url
+from aac_llm.captioning.loading import load_captioner, load_corrector, warn_of_length
+from aac_llm.captioning.maker import CaptionMaker
 from aac_llm.captioning.run import CaptionRun
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.journal import Journal, describe_settings
@@ -19,15 +21,12 @@ from aac_llm.data.predictions import NO_SOUND, Prediction, unfinished_note
 from aac_llm.data.sounds import find_sounds, name_bad
 from aac_llm.files import is_stream
 from aac_llm.lock import hold_outputs
-from aac_llm.models.licence import licence_of_weights, say_licence_of_weights
 from aac_llm.models.run_folder import resolve_model
 from aac_llm.models.silence import SILENCE_DBFS
-from aac_llm.output import printable
+from aac_llm.output import Progress, printable
 
 if TYPE_CHECKING:
     from aac_llm.captioning.captioner import Captioner
-    from aac_llm.captioning.rerank import Similarity
-    from aac_llm.correction.corrector import Corrector
 
 logger = logging.getLogger(__name__)
 
@@ -122,18 +121,26 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
 
         config = replace(config, correction=with_default_detector(config.correction))
     sounds = find_sounds(config.files, config.split, language=config.language, problems=bad_rows)
+    if config.engine != "ray" and (remote := next((one for one in sounds if is_url(one.path)), None)):
+        raise ValueError(f"{remote.audio}: sounds at URLs are captioned with --engine ray")
     if captioner is None:
         config = replace(config, model=resolve_model(config.model))
     journal = None
     if config.out is not None and not is_stream(config.out):
         # Before the model is loaded: other settings are told at once.
         journal = Journal(config.out, describe_settings(config), sounds, overwrite=config.overwrite)
-    if captioner is None:
-        captioner = load_captioner(config)
-    warn_of_length(config, captioner.model.trained_seconds)
-    began = time.monotonic()
-    run = CaptionRun(config, captioner, sounds, journal, load_corrector(config), bad_rows)
-    predictions = run.run()
+    run = CaptionRun(config, sounds, journal, bad_rows)
+    if config.engine == "ray" and captioner is None:
+        from aac_llm.captioning.by_ray import caption_by_ray
+
+        began = time.monotonic()
+        caption_by_ray(run)
+    else:
+        captioner = captioner or load_captioner(config)
+        warn_of_length(config, captioner.model.trained_seconds)
+        began = time.monotonic()
+        caption_here(run, CaptionMaker(config, captioner, load_corrector(config)))
+    predictions = run.finish()
     # An output may hold captions of an earlier command's sounds.
     given = {sound.id for sound in sounds}
     return CaptionReport(
@@ -146,79 +153,16 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
     )
 
 
-def warn_of_length(config: CaptionConfig, trained_seconds: float | None) -> None:
-    """Say where sounds are heard in pieces longer than those that the model learned from."""
-    from aac_llm.models.long_sound import TOLERANCE
-
-    asked = config.window_seconds if config.segments else config.max_seconds
-    if trained_seconds is not None and asked is not None and asked > TOLERANCE * trained_seconds:
-        flag = "--window_seconds" if config.segments else "--max_seconds"
-        logger.warning(
-            "%s is %g s, but the model was trained on sounds of at most %g s: captions of longer ones are "
-            "often wrong",
-            flag,
-            asked,
-            trained_seconds,
-        )
-
-
-def load_captioner(config: CaptionConfig) -> Captioner:
-    """Load the model and what chooses among its candidates."""
-    import torch
-
-    from aac_llm.captioning.captioner import Captioner
-
-    # Sampling draws from torch's own generator.
-    torch.manual_seed(config.seed)
-    return Captioner.from_pretrained(
-        config.model,
-        device=config.device,
-        dtype=config.dtype,
-        decoder=config.decoder,
-        quantization=config.quantization,
-        channel=config.channel,
-        limits=BatchLimits(config.seconds_per_batch, config.batch_size),
-        num_workers=config.num_workers,
-        decode_limits=DecodeLimits(config.decode_seconds, config.decode_megabytes),
-        similarity=load_similarity(config),
-        max_seconds=config.max_seconds,
-    )
-
-
-def load_similarity(config: CaptionConfig) -> Similarity | None:
-    """Load what candidates are compared with, by `config.rerank`; None: their scores decide."""
-    if config.rerank == "cider":
-        from aac_llm.captioning.rerank import cider_similarity
-
-        return cider_similarity(_references(config.cider_captions, config.language))
-    if config.rerank == "sentence":
-        from aac_llm.captioning.rerank import sentence_similarity
-        from aac_llm.metrics.sentence import SentenceEncoder
-
-        say_licence_of_weights(config.sentence_encoder, licence_of_weights(config.sentence_encoder))
-        return sentence_similarity(SentenceEncoder.from_pretrained(config.sentence_encoder))
-    return None
-
-
-def load_corrector(config: CaptionConfig) -> Corrector | None:
-    """Make what repairs captions, if they are to be."""
-    if not config.correct:
-        return None
-    from aac_llm.correction.corrector import Corrector
-
-    return Corrector(config.correction)
-
-
-def _references(manifest: Path | None, language: str) -> list[tuple[str, ...]] | None:
-    """Read the training captions of a manifest, by clip; of all clips if none is for training."""
-    if manifest is None:
-        return None
-    from aac_llm.data.manifest import read_manifest
-
-    clips = read_manifest(manifest, language=language)
-    # Test captions must not say how common a phrase is.
-    chosen = [clip for clip in clips if clip.split == "train"] or clips
-    return [tuple(clip.captions) for clip in chosen if clip.captions]
+def caption_here(run: CaptionRun, maker: CaptionMaker) -> None:
+    """Caption what a run lacks, in this process."""
+    sounds, done = run.lacking()
+    num_bad, num_odd = 0, 0
+    with Progress("Captioning", len(run.sounds), start=len(run.sounds) - len(sounds)) as progress:
+        for predictions, num_left in maker.batches(sounds, done):
+            run.keep(predictions, maker.bad_files[num_bad:], maker.complaints[num_odd:])
+            num_bad, num_odd = len(maker.bad_files), len(maker.complaints)
+            progress.advance(len(run.sounds) - num_left - progress.done)
+    run.keep([], maker.bad_files[num_bad:], maker.complaints[num_odd:])
 
 
 def _summary(report: CaptionReport, out: Path) -> str:

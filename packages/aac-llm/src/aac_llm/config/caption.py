@@ -9,6 +9,7 @@ from typing import Literal
 from audio_common.config import check_decoding
 
 from aac_llm.config.correct import CorrectionConfig
+from aac_llm.config.ray import RayConfig
 from aac_llm.config.sound import Channel, check_channel
 
 TIMED_TOKENS = 4
@@ -146,7 +147,13 @@ class CaptionConfig(GenerationConfig):
     decoder: str | None = None
     """Folder or hub id of the decoder, if it is not the one that the model names."""
     quantization: Literal["none", "8bit", "4bit"] | None = None
-    """Load the decoder in 8 or 4 bits (none given: as the model says)."""
+    """Load the decoder in 8 or 4 bits, on a GPU by bitsandbytes; on a CPU `8bit` multiplies 8-bit integers,
+    which is faster and changes some captions a little (none given: as the model says)."""
+    engine: Literal["local", "ray"] = "local"
+    """What runs the job: this process (`local`), or the workers of a Ray cluster (`ray`; `pip install
+    aac-llm[ray]`), which read manifests and sounds from any fsspec URL, too."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """With engine ray: the cluster, its workers and their blocks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -169,6 +176,18 @@ class CaptionConfig(GenerationConfig):
             raise ValueError(f"rerank {self.rerank} chooses among candidates: give num_candidates 2 or more")
         if self.cider_captions is not None and self.rerank != "cider":
             raise ValueError(f"cider_captions goes with rerank cider, got rerank {self.rerank}")
+        self._check_engine()
+
+    def _check_engine(self) -> None:
+        if self.engine != "ray":
+            return
+        if self.out is None or str(self.out) == "-":
+            raise ValueError("engine ray puts parts together in a file: give --out")
+        if self.correction.endpoint is not None:
+            raise ValueError(
+                "engine ray runs models itself, and correction.endpoint asks a service: leave --correct out, "
+                "and then run `aac-llm correct` with the endpoint"
+            )
 
     def _check_batches(self) -> None:
         if not self.seconds_per_batch > 0:

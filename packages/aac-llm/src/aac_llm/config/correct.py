@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from aac_llm.config.ray import RayConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,11 @@ class CorrectConfig(CorrectionConfig):
     settings. `-`: the standard output, without a report."""
     overwrite: bool = False
     """Begin anew if --out exists."""
+    engine: Literal["local", "ray"] = "local"
+    """What runs the job: this process (`local`), or the workers of a Ray cluster (`ray`; `pip install
+    aac-llm[ray]`), for a language model that runs here; a caption counts as a second of a block."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """With engine ray: the cluster, its workers and their blocks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,3 +126,10 @@ class CorrectConfig(CorrectionConfig):
             )
         if str(self.out) != "-" and self.out.absolute() == self.predictions.absolute():
             raise ValueError(f"out must be another file than the predictions, got {self.out}")
+        if self.engine == "ray" and self.endpoint is not None:
+            raise ValueError(
+                "engine ray runs the language model itself, and endpoint names one elsewhere, which takes "
+                "requests as fast as it can answer them from one machine (--concurrency): give one of the two"
+            )
+        if self.engine == "ray" and str(self.out) == "-":
+            raise ValueError("engine ray puts parts together in a file: give --out a name other than -")

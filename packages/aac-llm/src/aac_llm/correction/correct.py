@@ -6,13 +6,13 @@ import hashlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.correction.acceptance import NO_ANSWER
-from aac_llm.correction.corrector import Corrector
+from aac_llm.correction.corrector import CHUNK, Corrector
 from aac_llm.correction.gate import threshold_used, with_default_detector
 from aac_llm.data.journal import Journal, identify
 from aac_llm.data.predictions import Prediction, write_predictions
@@ -31,8 +31,6 @@ NUM_SHOWN = 20
 """Changes and refusals in the table on the screen; all are in the output."""
 LONGEST_SHOWN = 300
 """Characters of a text in that table."""
-CHUNK = 64
-"""Captions between two writes to the disk."""
 HOW_IT_IS_ASKED = {
     "device",
     "batch_size",
@@ -41,6 +39,8 @@ HOW_IT_IS_ASKED = {
     "max_retries",
     "concurrency",
     "sound_timeout",
+    "engine",
+    "ray",
 }
 """Settings that may differ between the captions of one file."""
 
@@ -86,16 +86,20 @@ def _correct_file(
     config: CorrectConfig, corrector: Corrector | None, problems: list[str]
 ) -> list[Prediction]:
     predictions = read_system(config.predictions, problems)
+    by_ray = config.engine == "ray" and corrector is None
     corrector = corrector or Corrector(config)
     corrector.check()  # before there is a file
     journal = None
     if not is_stream(config.out):
         journal = Journal(config.out, _describe(config), overwrite=config.overwrite)
     done = _answered(journal) if journal else {}
-    left = [prediction for prediction in predictions if prediction.key not in done]
+    made = _correct_here(corrector, [one for one in predictions if one.key not in done])
+    if by_ray and journal:
+        from aac_llm.correction.by_ray import correct_by_ray
+
+        made = correct_by_ray(config, predictions, journal)
     with Progress("Correcting", len(predictions), start=len(done)) as progress:
-        for start in range(0, len(left), CHUNK):
-            chunk = corrector.correct_predictions(left[start : start + CHUNK])
+        for chunk in made:
             if journal:
                 journal.append(chunk)
             done |= {prediction.key: prediction for prediction in chunk}
@@ -106,6 +110,11 @@ def _correct_file(
     else:
         write_predictions(config.out, ordered)
     return ordered
+
+
+def _correct_here(corrector: Corrector, left: Sequence[Prediction]) -> Iterator[list[Prediction]]:
+    for start in range(0, len(left), CHUNK):
+        yield corrector.correct_predictions(left[start : start + CHUNK])
 
 
 def _answered(journal: Journal) -> dict[tuple[str, float | None], Prediction]:

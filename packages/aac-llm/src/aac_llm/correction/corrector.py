@@ -35,6 +35,8 @@ from aac_llm.data.predictions import Prediction
 
 logger = logging.getLogger(__name__)
 
+CHUNK = 64
+"""Captions that a job repairs at once: between two writes to the disk, and in one run of the sound scorer."""
 MAX_WORDS = 200
 """Longer texts are not shown to a model."""
 

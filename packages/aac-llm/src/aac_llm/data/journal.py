@@ -18,6 +18,7 @@ from typing import Any
 from audio_common.prefetch import BadFile
 from audio_common.strict_json import JSONError, parse_object, read_object
 
+from aac_llm.bulk.places import written
 from aac_llm.config.caption import CaptionConfig, GenerationConfig
 from aac_llm.data.predictions import (
     Prediction,
@@ -94,7 +95,7 @@ class Journal:
             report = read_object(self.report_path)
             there, complete = dict(report["settings"]), bool(report["complete"])
             bad = [file for file in report["bad_files"] if file["partly"]]
-            given = {str(sound.path) for sound in self._sounds}
+            given = {sound.audio for sound in self._sounds}
             again = {file["audio"] for file in bad if file["audio"] in given}
             begun = set(report.get("begun", []))
             complaints = list(report.get("complaints", []))
@@ -126,7 +127,7 @@ class Journal:
     def lacking(self, sounds: Sequence[Sound]) -> list[Sound]:
         """Return the sounds that have no caption yet."""
         done = {(prediction.id, prediction.audio) for prediction in self.predictions}
-        return [sound for sound in sounds if (sound.id, str(sound.path)) not in done]
+        return [sound for sound in sounds if (sound.id, sound.audio) not in done]
 
     def lacking_segments(self, sounds: Sequence[Sound]) -> tuple[list[Sound], dict[int, set[float]]]:
         """Return the sounds that may lack segments, and by their number the starts that they do not lack."""
@@ -149,7 +150,7 @@ class Journal:
 
     def _add_complaints(self, complaints: Iterable[BadFile]) -> None:
         # Files that were captioned before a kill are not decoded again: theirs are in the report.
-        rows = [{"audio": str(file.path), "complaint": file.reason} for file in complaints]
+        rows = [{"audio": written(file.path), "complaint": file.reason} for file in complaints]
         self._complaints += [row for row in rows if row not in self._complaints]
 
     def finish(
@@ -173,7 +174,7 @@ class Journal:
         self, *, complete: bool, bad_files: list[BadFile], bad_rows: Sequence[str] = ()
     ) -> None:
         listed = [
-            {"audio": str(file.path), "reason": file.reason, "partly": file.partly} for file in bad_files
+            {"audio": written(file.path), "reason": file.reason, "partly": file.partly} for file in bad_files
         ]
         report: dict[str, Any] = {
             "settings": self.settings,

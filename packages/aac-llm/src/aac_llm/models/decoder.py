@@ -143,7 +143,10 @@ def _quantization_config(quantization: Quantization, dtype: torch.dtype) -> Any:
             "or set quantization to none"
         )
     if not torch.cuda.is_available():
-        raise DecoderError(f"quantization {quantization} needs a GPU, and PyTorch sees none; set it to none")
+        raise DecoderError(
+            f"quantization {quantization} of bitsandbytes needs a GPU, and PyTorch sees none; set it to "
+            "none, or to caption on a CPU give --quantization 8bit"
+        )
     if quantization == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(

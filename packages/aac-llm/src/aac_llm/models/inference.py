@@ -24,6 +24,7 @@ from aac_llm.config.sound import Channel
 from aac_llm.data.predictions import NO_SOUND, Candidate
 from aac_llm.models.captioner_model import SAMPLE_RATE, CaptionModel
 from aac_llm.models.decoder import DTYPES, Quantization
+from aac_llm.models.int8 import to_int8
 from aac_llm.models.long_sound import WindowPlan, plan_listening
 from aac_llm.models.silence import is_silent
 from aac_llm.models.windows import Segment, read_windows
@@ -53,15 +54,29 @@ def load_for_inference(
         device: `auto` is the first GPU if there is one, else the CPU.
         dtype: of the model; None or `auto`: bfloat16 on a GPU, float32 elsewhere.
         decoder: folder or hub id of the language model, where it is not the one that the model names.
-        quantization: `8bit`, `4bit` or `none`; None: as the model says.
+        quantization: `8bit`, `4bit` or `none`; None: as the model says. `8bit` on a CPU is `int8.py`'s, of
+            float32 weights; all else is bitsandbytes', on a GPU.
         channel: what is heard of several channels; None: as the model was trained.
+
+    Raises:
+        ValueError: 8 bits on a CPU of weights that are not float32.
     """
     device = choose_device(device)
+    in_int8 = quantization == "8bit" and device.startswith("cpu")
+    chosen = choose_dtype(dtype, device)
+    if in_int8 and chosen != torch.float32:
+        raise ValueError(f"quantization 8bit on a CPU is made of float32 weights: leave dtype {dtype} out")
     model = CaptionModel.from_pretrained(
-        source, device=device, dtype=choose_dtype(dtype, device), decoder=decoder, quantization=quantization
+        source,
+        device=device,
+        dtype=chosen,
+        decoder=decoder,
+        quantization="none" if in_int8 else quantization,
     )
     model.channel = channel or model.channel
     merge_adapters(model)
+    if in_int8:
+        to_int8(model.decoder)
     return model
 
 

@@ -53,8 +53,8 @@ def subtitles(heard: Heard, kind: str) -> str:
 
 def downloads(heard: Heard) -> list[Download]:
     """Return the files of a sound."""
-    # The sender's name of the file; browsers make it one that the system takes.
-    stem = PurePath(heard.prediction.id.replace("\\", "/")).name or "sound"
+    # As the sender's file is called, so that players find subtitles beside it.
+    stem = PurePath(heard.prediction.id.replace("\\", "/")).stem or "sound"
     return [
         Download("JSONL", f"{stem}.jsonl", JSONL, to_jsonl([heard.prediction])),
         Download("SRT", f"{stem}.srt", "application/x-subrip", subtitles(heard, "srt")),

@@ -93,13 +93,20 @@ def on_any(found: bool | Tensor, device: torch.device, world_size: int) -> bool:
     return bool(flag)
 
 
+def _local(parameter: nn.Parameter) -> Tensor:
+    # ZeRO-3 keeps this process's part beside the parameter, which itself is empty.
+    return (
+        parameter.to_local() if isinstance(parameter, DTensor) else getattr(parameter, "ds_tensor", parameter)
+    )
+
+
 def check_weights(parameters: Iterable[nn.Parameter], device: torch.device, world_size: int) -> None:
     """Refuse to keep weights that are not finite.
 
     Raises:
         TrainingError: on every process.
     """
-    local = (p.to_local() if isinstance(p, DTensor) else p for p in parameters if p.requires_grad)
+    local = (_local(parameter) for parameter in parameters if parameter.requires_grad)
     if on_any(not all(bool(weight.isfinite().all()) for weight in local), device, world_size):
         raise TrainingError(
             "weights are not finite after the last update, so they are not saved: lower learning_rate; the "

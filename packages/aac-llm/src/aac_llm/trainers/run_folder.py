@@ -25,6 +25,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from aac_llm.config.changes import changes
 from aac_llm.config.train import TrainConfig
 from aac_llm.files import recover_folder, remove_leftovers, to_plain, write_json
+from aac_llm.trainers.checkpoint import count_writers, require_same_update
 
 logger = logging.getLogger(__name__)
 
@@ -58,17 +59,23 @@ class TrainResult:
     """Clips longer than `data.max_seconds`, of which only a part was heard at a time."""
 
 
-def check_settings(config: TrainConfig, *, resumes: bool) -> None:
-    """Refuse to resume with other settings than before.
+def check_settings(config: TrainConfig, checkpoint: Path | None) -> None:
+    """Refuse to resume with other settings than before; fewer or more processes may have other batches.
 
     Raises:
         ValueError: with every setting that changed.
     """
     path = config.out / CONFIG
-    if not path.is_file() or not resumes:
+    if not path.is_file() or checkpoint is None:
         return
     # A longer run goes on; a run of two learning rates could not be repeated.
-    if changed := changes(read_object(path), to_plain(config), free=FREE_TO_CHANGE):
+    before, free = read_object(path), FREE_TO_CHANGE
+    writers, processes = count_writers(checkpoint), PartialState().num_processes
+    if writers != processes:
+        require_same_update(before, config, writers, processes)
+        # Not the accumulation: clips of like length are put together for one pass of all processes.
+        free = free | {"batch_size"}
+    if changed := changes(before, to_plain(config), free=free):
         raise ValueError(
             f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
             "give another --out, or the same settings to resume"
@@ -139,7 +146,7 @@ def begin(config: TrainConfig) -> Path | None:
         clean(config.out, keep=config.keep_checkpoints)
     state.wait_for_everyone()
     checkpoint = find_checkpoint(config.out)
-    check_settings(config, resumes=checkpoint is not None)
+    check_settings(config, checkpoint)
     if state.is_main_process:
         (config.out / FINISHED).unlink(missing_ok=True)
         write_json(config.out / CONFIG, config)

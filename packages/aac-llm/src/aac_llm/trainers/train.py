@@ -31,6 +31,7 @@ from aac_llm.models.config_file import write_use
 from aac_llm.models.licence import say_licence_of_weights
 from aac_llm.output import printable
 from aac_llm.trainers.callbacks import LogFile, SaveOnInterrupt, ShowProgress, ValidateAtEnd
+from aac_llm.trainers.checkpoint import prepare_resume
 from aac_llm.trainers.confidence import calibrate
 from aac_llm.trainers.curves import plot_curves
 from aac_llm.trainers.lengths import (
@@ -132,7 +133,9 @@ def train_rest(config: TrainConfig, make_trainer: type[CaptionTrainer]) -> Train
     # Here and not by Trainer: whole weights are loaded before FSDP shares them out. After the trainer is
     # made, which may keep those of the start.
     if checkpoint:
-        model.restore(checkpoint)
+        prepare_resume(checkpoint, trainer.accelerator)
+        if not trainer.keeps_parts:
+            model.restore(checkpoint)
     # In place of tqdm's bar it prints dictionaries to the standard output.
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Resume(trainer))

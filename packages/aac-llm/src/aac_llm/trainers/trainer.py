@@ -9,8 +9,7 @@ gradients over batches of different captions equals one large batch (a mean of m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from audio_common import AudioError
 from audio_common.augment import SpecAugment
 from audio_common.strict_json import read_object
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from aac_llm.config.train import AugmentConfig, TrainConfig
@@ -30,9 +28,12 @@ from aac_llm.data.manifest import Clip
 from aac_llm.files import replace_folder, write_json
 from aac_llm.models.captioner_model import CaptionModel
 from aac_llm.trainers.card import training_card
+from aac_llm.trainers.checkpoint import separate_steps
+from aac_llm.trainers.export import write_plan
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
+from aac_llm.trainers.sharding import announce_query, check_sharding, is_sharded, keeps_parts, root_gathered
 from aac_llm.trainers.validation import ValidationClip, draw_clips, summarize, validate_clips
 
 
@@ -70,6 +71,8 @@ class CaptionTrainer(Trainer):
             callbacks=callbacks,
         )
         model.config = config
+        check_sharding(self.accelerator)
+        announce_query(model.bridge, self.accelerator)
         self.update = FiniteUpdate(args.device, args.world_size, scaled=args.fp16)
         self.unlogged = Unlogged()
         self.judged = 0  # the update until which `best` is of this run
@@ -154,7 +157,7 @@ class CaptionTrainer(Trainer):
         # Where weights are shared out, a forward pass needs all ranks: then each validates every clip.
         whole = self.is_sharded
         mine = range(len(dataset)) if whole else self._share(len(dataset))
-        with self.accelerator.autocast(), self._root_gathered():
+        with self.accelerator.autocast(), root_gathered(model):
             found = validate_clips(
                 model,
                 dataset,
@@ -188,8 +191,12 @@ class CaptionTrainer(Trainer):
     @property
     def is_sharded(self) -> bool:
         """Whether each rank holds only a part of the weights (FSDP, ZeRO-3)."""
-        plugin = getattr(self.accelerator.state, "deepspeed_plugin", None)
-        return self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
+        return is_sharded(self.accelerator)
+
+    @property
+    def keeps_parts(self) -> bool:
+        """Whether checkpoints are in parts, so that no single process can load one before it is set up."""
+        return keeps_parts(self.accelerator)
 
     @cached_property
     def captioned(self) -> frozenset[int]:
@@ -240,16 +247,6 @@ class CaptionTrainer(Trainer):
     def _share(self, count: int) -> range:
         return range(self.args.process_index, count, self.args.world_size)
 
-    @contextmanager
-    def _root_gathered(self) -> Iterator[None]:
-        # FSDP gathers a module's weights before its `forward`; validation calls the root's other methods.
-        root = self.captioner
-        if isinstance(root, FSDPModule):
-            root.unshard()
-        yield
-        if isinstance(root, FSDPModule):
-            root.reshard()
-
     def _keep_best(self, scores: dict[str, float]) -> None:
         scores = scores | {"step": self.state.global_step}
         better = [self._is_best(scores)]
@@ -273,6 +270,12 @@ class CaptionTrainer(Trainer):
         check_weights(self.captioner.parameters(), self.args.device, self.args.world_size)
         saved: Any = self.state.stateful_callbacks
         saved[KEY] = self.kept()
+        if self.keeps_parts and self.args.should_save:
+            # Where weights are written in parts, `_save` is not called.
+            card = training_card(self.settings, self.captioner.config, self.datasets, self.state.global_step)
+            write_plan(
+                self.captioner, card, Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            )
         super()._save_checkpoint(model, trial)
 
     def kept(self) -> dict[str, Any]:
@@ -300,8 +303,15 @@ class CaptionTrainer(Trainer):
         if self.args.should_save:
             self.captioner.save_pretrained(folder, state_dict=state_dict)
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            separate_steps(self.model_wrapped)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        pass  # `train` has done it before the weights are shared out among ranks
+        # Whole weights `train` has loaded before they were shared out among ranks.
+        if self.keeps_parts:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
 
 def rank(scores: Mapping[str, float], metric: str) -> tuple[float, float]:

@@ -69,8 +69,9 @@ class EvaluateConfig:
     """Stop decoding a sound that takes more memory than this."""
     device: str = "auto"
     """Where the model runs: cpu, cuda, cuda:1, mps; `auto` takes the GPU if there is one."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    """Precision of the model's weights; `auto`: bfloat16 on a GPU that computes in it."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "float32"
+    """Precision of the model's weights; `auto`: bfloat16 where the device multiplies it faster; `int8`: the
+    sound encoder in 8-bit integers, on a CPU."""
     card: bool = False
     """Add the scores, with their intervals, to the model card of --model (a folder): its README.md."""
     json: Path | None = None

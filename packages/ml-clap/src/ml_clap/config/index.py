@@ -40,9 +40,10 @@ class IndexConfig:
     """How vectors are stored; float16 halves the size."""
     keep_vanished: bool = False
     """Keep clips whose file is gone (a disk that is not mounted); else they are taken out."""
-    engine: Literal["numpy", "lancedb", "ray"] = "numpy"
-    """`lancedb` also brings the copy of the index in LanceDB up to date, for `search --engine lancedb`;
-    `ray` encodes in the workers of a Ray cluster, with the same result (see `ray`)."""
+    engine: Literal["numpy", "faiss", "hnsw", "lancedb", "ray"] = "numpy"
+    """`faiss`, `hnsw` and `lancedb` also bring up to date what `search --engine` of the same name uses, and
+    say its recall: the approximate index (above 200,000 vectors), or the copy in LanceDB. `ray` encodes in
+    the workers of a Ray cluster, with the same result (see `ray`)."""
     ray: RayConfig = field(default_factory=RayConfig)
     """With `--engine ray`: the cluster, its workers and their parts."""
     lance: str | None = None

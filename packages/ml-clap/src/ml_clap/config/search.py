@@ -58,9 +58,9 @@ class SearchConfig:
     then loaded only for queries by sound; thresholds of `calibrate` are the model's, and not used then."""
     all_windows: bool = False
     """List every window of a file that scores high; else only its best one."""
-    engine: Literal["numpy", "faiss", "auto", "lancedb"] = "numpy"
-    """`numpy` is exact; `faiss` and `lancedb` are approximate above 200,000 vectors; `auto` is numpy or
-    faiss, the faster one."""
+    engine: Literal["numpy", "faiss", "hnsw", "auto", "lancedb"] = "numpy"
+    """`numpy` is exact; `faiss` (lists of 8-bit codes), `hnsw` (faiss's graph of them) and `lancedb` are
+    approximate above 200,000 vectors, and say their recall; `auto` is numpy or faiss, the faster one."""
     lance: str | None = None
     """Folder or URL of the LanceDB copy of the index, with `--engine lancedb` (default: where the index's
     last copy is, else `lance` in the index)."""

@@ -9,7 +9,9 @@ import numpy as np
 
 from ml_clap.doctor.finding import Finding, set_aside
 from ml_clap.lock import LOCK, BusyError, sole_writer
+from ml_clap.search.approximate import read_state
 from ml_clap.search.audio_index import AudioIndex
+from ml_clap.search.lance import read_lance_state
 from ml_clap.search.store import (
     FORMAT,
     AudioIndexError,
@@ -29,7 +31,7 @@ def index_findings(folder: Path) -> list[Finding]:
         return [Finding("note", "index", f"{folder}: {busy}", f"ls -l {name}")]
     try:
         index = AudioIndex.open(folder)
-        entries = index.entries
+        num_entries = sum(1 for _ in index.entries)  # each of them is read
         damage = _damage(index)
     except (AudioIndexError, OSError, ValueError) as error:
         text = f"{' '.join(str(error).split())}; put it aside, and `ml-clap index` makes it anew"
@@ -52,7 +54,8 @@ def index_findings(folder: Path) -> list[Finding]:
     if settings.format != FORMAT:
         text = f"{folder} has format {settings.format}; an update makes it {FORMAT}, with silence left out"
         found.append(Finding("note", "index", text, update))
-    return [*found, *_sounds(folder, index, update), _summary(folder, index, len(entries))]
+    found += [*_sounds(folder, index, update), *_engines(index, update)]
+    return [*found, _summary(folder, index, num_entries)]
 
 
 def _damage(index: AudioIndex) -> str:
@@ -95,6 +98,30 @@ def _sounds(folder: Path, index: AudioIndex, update: str) -> list[Finding]:
         if files:
             text = f"{folder}: {len(files):,} of {len(index.entries):,} sounds {what}, the first: {files[0]}"
             found.append(Finding("fault", "index", text, update))
+    return found
+
+
+def _engines(index: AudioIndex, update: str) -> list[Finding]:
+    """Say how exact the engines are that are kept beside the vectors, and whether they hold all of these."""
+    name = vectors_path(index.folder, index.settings.generation).name
+    kept: list[tuple[str, str, bool, int]] = []
+    for engine, kind in (("faiss", "ivf"), ("hnsw", "hnsw")):
+        if (faiss := read_state(index.folder / f"faiss-{kind}")) is not None:
+            kept.append((engine, faiss.describe(), faiss.vectors == name, faiss.rows))
+    if (lance := read_lance_state(index.folder)) is not None:
+        is_same = lance.generation == index.settings.generation
+        kept.append(("lancedb", f"{lance.describe()}, in {lance.place}", is_same, lance.rows))
+    found = []
+    for engine, text, is_same, rows in kept:
+        if is_same and rows == index.num_windows:
+            found.append(Finding("ok", "index", f"{index.folder}: {text}"))
+        else:
+            behind = (
+                f"of {rows:,} windows, before the last change; the next search brings it up to date, or now"
+            )
+            found.append(
+                Finding("note", "index", f"{index.folder}: {text}, {behind}", f"{update} --engine {engine}")
+            )
     return found
 
 

@@ -218,6 +218,26 @@ def read_config(folder: Path, shapes: Shapes | None = None) -> tuple[ModelConfig
         raise ValueError(
             f"{path}: format_version is {version!r}, and this ml-clap reads {FORMAT_VERSION}: update ml-clap"
         )
+    config = parse_model_config(settings, path, shapes)
+    channel, omitted = description.get("channel", "mean"), description.get("omitted")
+    if channel not in CHANNELS:
+        raise ValueError(f"{path}: channel must be one of {', '.join(CHANNELS)}, got {channel!r}")
+    if not isinstance(omitted, list) or any(name not in _ENCODERS for name in omitted):
+        raise ValueError(f"{path}: omitted must be a list of {', '.join(_ENCODERS)}, got {omitted!r}")
+    return config, channel, tuple(omitted)
+
+
+def parse_model_config(settings: Any, path: Path, shapes: Shapes | None = None) -> ModelConfig:
+    """Return the configuration of a model that a file holds.
+
+    Args:
+        settings: what the file has of it.
+        path: of the file, for errors.
+        shapes: of the weights, which bound the sizes that the configuration may ask for.
+
+    Raises:
+        ValueError: it is none; names the file and the key.
+    """
     if not isinstance(settings, dict) or not isinstance(settings.get("audio"), dict):
         raise ValueError(f"{path}: expected an object `model` with an object `audio`")
     check_sizes(settings, f"{path}: model", shapes)
@@ -225,15 +245,9 @@ def read_config(folder: Path, shapes: Shapes | None = None) -> tuple[ModelConfig
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ValueError(f"{path}: model.audio.labels must be a list of texts")
     audio = {**settings["audio"], "labels": tuple(labels)}
-    channel, omitted = description.get("channel", "mean"), description.get("omitted")
-    if channel not in CHANNELS:
-        raise ValueError(f"{path}: channel must be one of {', '.join(CHANNELS)}, got {channel!r}")
-    if not isinstance(omitted, list) or any(name not in _ENCODERS for name in omitted):
-        raise ValueError(f"{path}: omitted must be a list of {', '.join(_ENCODERS)}, got {omitted!r}")
-    config = _settings(
+    return _settings(
         ModelConfig, settings | {"audio": _settings(CEDConfig, audio, path, "model.audio.")}, path, "model."
     )
-    return config, channel, tuple(omitted)
 
 
 def _settings(kind: type[Settings], values: Mapping[str, Any], path: Path, prefix: str) -> Settings:

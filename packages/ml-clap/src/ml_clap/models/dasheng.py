@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from audio_common.attention import Block, make_layout
+from audio_common.int8 import check_processor, to_int8
 from audio_common.mel import NUM_MELS, LogMel, MelBatchNorm, check_lengths
 from torch import Tensor, nn
 
@@ -71,6 +73,15 @@ class Dasheng(nn.Module):
         blocks = (Block(dim, config.num_heads, config.mlp_ratio, 0.0) for _ in range(config.depth))
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
+
+    def set_precision(self, precision: Literal["int8"]) -> None:
+        """Make the blocks' linear layers 8-bit integers, in place, for inference on a CPU.
+
+        Raises:
+            ValueError: it is not in float32, or on another device; see `audio_common.int8`.
+        """
+        self.blocks = to_int8(self.blocks, check_processor(self.norm.weight.device))
+        self.requires_grad_(False)
 
     def forward(self, waveforms: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
         """Embed a batch of clips: `(batch, samples)` at 16 kHz, and samples of each, to `(batch, embed_dim)`.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from audio_common.speed import is_bf16_faster
 
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+"""Precision of a model: of all weights, or `int8`: the sound encoder's layers in 8 bits, all else float32."""
 
 
 def choose_device(device: str) -> str:
@@ -15,8 +17,11 @@ def choose_device(device: str) -> str:
 
 
 def choose_dtype(dtype: Dtype, device: str) -> torch.dtype:
-    """Return the dtype of weights: for `auto` bfloat16 on a GPU that computes in it, else float32."""
+    """Return the dtype of weights: for `auto` bfloat16 where the device multiplies it faster, else float32.
+
+    Of a CPU this is measured once, see `audio_common.speed`.
+    """
     if dtype == "auto":
-        is_fast = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if is_fast else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+        return torch.bfloat16 if is_bf16_faster(device) else torch.float32
+    names = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    return names.get(dtype, torch.float32)  # int8 is made of float32

@@ -59,6 +59,7 @@ class GLAP(nn.Module):
         super().__init__()
         self.embed_dim = embed_dim
         self.audio_encoder = Dasheng(audio)
+        self.float_fingerprint: str | None = None
         self.text_encoder = text_encoder
         self.audio_proj = make_head(audio.embed_dim, embed_dim)
         self.text_proj = make_head(text_encoder.dim, embed_dim)
@@ -132,8 +133,21 @@ class GLAP(nn.Module):
         """Return none: every sound is heard to its end."""
         return []
 
+    def round_audio_encoder(self) -> None:
+        """Make the sound encoder's layers 8-bit integers, in place, for inference on a CPU.
+
+        The fingerprint stays that of the float32 model: its vectors and these can be compared.
+
+        Raises:
+            ValueError: see `audio_common.int8`.
+        """
+        self.float_fingerprint = self.fingerprint()
+        self.audio_encoder.set_precision("int8")
+
     def fingerprint(self) -> str:
         """Return a short stable hash of weights, tokenizer and architecture."""
+        if self.float_fingerprint is not None:
+            return self.float_fingerprint
         tokenizer = self.text_encoder.tokenizer
         settings = ("GLAP", asdict(self.audio_encoder.config), tokenizer.max_tokens, tokenizer.fingerprint())
         return hash_model(self.state_dict(), settings)

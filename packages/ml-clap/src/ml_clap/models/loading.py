@@ -50,20 +50,26 @@ def load_model(
     Args:
         source: What this module's docstring lists; of a training run its `best` model, else its `last`.
         device: cpu, cuda, cuda:1, mps; `auto`: the GPU if there is one.
-        dtype: Precision of the weights.
+        dtype: Precision of the weights; `int8`: of the sound encoder's layers, on a CPU; ML-CLAP and GLAP.
         mode: See `MLCLAP.from_pretrained`; of ML-CLAP alone.
         text_tokenizer: SONAR's sentencepiece file, a folder with it or its address, which the authors'
             checkpoints lack; by default looked for beside the checkpoint, or fetched with it.
 
     Raises:
-        ValueError: The source is not a model.
+        ValueError: The source is not a model, or has no int8.
     """
     chosen = choose_device(device)
     place, tokenizer = _fetch(source, text_tokenizer)
     kind = kind_of(place)
     if mode is not None and kind != "ml-clap":
         raise ValueError(f"mode is of ML-CLAP alone, and {source} is {kind}")
+    if dtype == "int8" and kind not in ("ml-clap", "glap"):
+        raise ValueError(
+            f"--dtype int8 is for CED and Dasheng, and {source} is {kind}: use float32 or bfloat16"
+        )
     model = _load(kind, place, chosen, choose_dtype(dtype, chosen), mode, tokenizer)
+    if dtype == "int8":
+        model.round_audio_encoder()  # type: ignore[attr-defined]
     say_licence_of_weights(f"{source} ({model.kind})", model.licence)
     return model
 

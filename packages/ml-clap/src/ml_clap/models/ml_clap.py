@@ -87,6 +87,8 @@ class MLCLAP(nn.Module):
         """What is made of several channels, where nothing else is said; saved with the model."""
         self.card: str | None = None
         """Text of the model card; None: one is made of the configuration."""
+        self.float_fingerprint: str | None = None
+        """Once the sound encoder is in int8: the fingerprint from before."""
         self.text_has_source = False
         """Whether the text encoder learns a part of the weights that `config.text_encoder` has; see
         `ml_clap.models.text_training`."""
@@ -382,15 +384,28 @@ class MLCLAP(nn.Module):
     def temperature(self) -> Tensor:
         """The scalar by which the loss divides similarities, float32, with its gradient."""
         if self.config.temperature_parameter == "raw":
-            return self.raw_temperature.float()
-        return temperature_of(self.log_temperature)
+            return self.raw_temperature.float().reshape(())
+        return temperature_of(self.log_temperature).reshape(
+            ()
+        )  # a vector of one element where it is shared out
 
     @property
     def bias(self) -> Tensor:
         """The scalar that the sigmoid loss adds to similarities, float32; 0 where none is learnt."""
         if self.config.similarity_bias is None:
             return torch.zeros((), device=self.device)
-        return self.similarity_bias.float()
+        return self.similarity_bias.float().reshape(())
+
+    def round_audio_encoder(self) -> None:
+        """Make the sound encoder's layers 8-bit integers, in place, for inference on a CPU.
+
+        The fingerprint stays that of the float32 model: its vectors and these can be compared.
+
+        Raises:
+            ValueError: see `audio_common.int8`.
+        """
+        self.float_fingerprint = self.fingerprint()
+        self.audio_encoder.set_precision("int8")
 
     # What any `DualEncoder` says of itself
 
@@ -489,6 +504,8 @@ class MLCLAP(nn.Module):
         Temperature and bias, the audio encoder's tagging head and the training settings are not part of it;
         the text backend is not either, since both give the same embeddings.
         """
+        if self.float_fingerprint is not None:
+            return self.float_fingerprint
         # Exported names are the same for both text backends.
         deciding = {
             name: tensor

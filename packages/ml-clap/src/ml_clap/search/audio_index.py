@@ -7,7 +7,8 @@ answer, a calibration says (`calibration.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_clap.data.languages import resolve
+from ml_clap.lock import BusyError
 from ml_clap.search.duplicates import find_near, pick_distinct
-from ml_clap.search.engines import Engine, EngineName, Selection, make_engine
-from ml_clap.search.filters import Filter, find_columns
+from ml_clap.search.engines import Engine, EngineName, NumpyEngine, Selection, make_engine
+from ml_clap.search.filters import Column, Filter, find_columns
+from ml_clap.search.lines import Entries, Lines
 from ml_clap.search.queries import Query, embed_queries
 from ml_clap.search.store import (
     SPAN,
@@ -26,8 +29,6 @@ from ml_clap.search.store import (
     Entry,
     IndexSettings,
     entries_path,
-    entry_lines,
-    read_entry,
     read_settings,
     sound_path,
     spans_path,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ml_clap.models.dual_encoder import DualEncoder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,14 @@ class Hit:
 
 
 class AudioIndex:
-    """An index opened for searching; its vectors stay on disk, memory-mapped.
+    """An index opened for searching; its vectors and its clips' records stay on disk, memory-mapped.
 
     Attributes:
         folder: where it is.
         settings: how it was made.
         num_windows: number of vectors.
+        lines: the clips' records as they are in the file.
+        entries: the same, parsed when they are asked for; by their line numbers.
         engines: those that are open, by name.
     """
 
@@ -85,7 +90,8 @@ class AudioIndex:
         if self._spans.dtype != SPAN or self._vectors.shape[1:] != (settings.dim,):
             raise AudioIndexError(f"{folder} is damaged: its files do not fit its index.json; make it anew")
         self._entries_path = entries_path(folder, generation)
-        self._lines = entry_lines(self._entries_path)  # a line is parsed when it is a hit
+        self.lines: Sequence[bytes] = Lines(self._entries_path)
+        self.entries: Sequence[Entry] = Entries(self.lines, self._entries_path)
         self.engines: dict[str, Engine] = {}
         self._verified: list[DualEncoder] = []
         self._selected: tuple[Filter, Selection] | None = None
@@ -102,18 +108,12 @@ class AudioIndex:
     @cached_property
     def num_clips(self) -> int:
         """Number of clips that have a vector."""
-        return len(np.unique(self._spans["entry"]))
+        return int(np.count_nonzero(np.bincount(self._spans["entry"])))
 
     @cached_property
-    def entries(self) -> list[Entry]:
-        """All clips, by their line numbers."""
-        lines = enumerate(self._lines, start=1)
-        return [read_entry(line, f"{self._entries_path}:{number}") for number, line in lines]
-
-    @property
-    def lines(self) -> list[bytes]:
-        """The clips' records as they are in the file."""
-        return self._lines
+    def columns(self) -> Mapping[str, Column]:
+        """The keys of the clips, as a filter and a table have them."""
+        return find_columns(self.entries)
 
     @property
     def vectors(self) -> np.ndarray:
@@ -134,8 +134,11 @@ class AudioIndex:
         if name not in self.engines:
             if name == "lancedb":
                 raise ValueError("open the LanceDB copy first: ml_clap.search.lance.mirror(index)")
-            path = self.folder / "faiss-ivf.index"
-            self.engines[name] = make_engine(name, self._vectors, path, self._vectors_path.name)
+            try:
+                self.engines[name] = make_engine(name, self._vectors, self.folder, self._vectors_path.name)
+            except BusyError as e:
+                logger.warning("%s; until then the search is exact, and slower", e.args[0].partition(":")[0])
+                return NumpyEngine(self._vectors)
         return self.engines[name]
 
     def select(self, keep: Filter) -> Selection | None:
@@ -147,9 +150,12 @@ class AudioIndex:
         if not keep:
             return None
         if self._selected is None or self._selected[0] != keep:  # a search asks twice: to find and to judge
-            numbers = keep.select(self.entries, self.settings.root)
-            rows = np.flatnonzero(np.isin(self._spans["entry"], numbers))
-            sql = keep.sql(find_columns(self.entries), self.settings.root)
+            numbers = keep.select(self.entries, self.settings.root, self.columns)
+            entry_of = self._spans["entry"]
+            is_kept = np.zeros(max(len(self.entries), 1 + int(entry_of.max(initial=0))), bool)
+            is_kept[numbers] = True
+            rows = np.flatnonzero(is_kept[entry_of])
+            sql = keep.sql(self.columns, self.settings.root)
             self._selected = keep, Selection(rows, sql)
         return self._selected[1]
 
@@ -297,11 +303,11 @@ class AudioIndex:
 
     def _hit(self, score: float, row: int) -> Hit:
         number, start, end = self._spans[row].tolist()
-        if number >= len(self._lines):
+        if number >= len(self.lines):
             raise AudioIndexError(
                 f"{self._entries_path} is damaged: it has no line {number + 1}; make it anew"
             )
-        entry = read_entry(self._lines[number], f"{self._entries_path}:{number + 1}")
+        entry = self.entries[number]
         file = sound_path(self.settings.root, entry.file)
         return Hit(
             score=score,

@@ -27,7 +27,7 @@ from audio_common.workers import DecodeLimits, DecodePool
 
 from ml_clap.search.scan import Found, sha256
 from ml_clap.search.store import Entry, IndexWriter, sound_path
-from ml_clap.search.windows import BLOCK_SECONDS, plan_windows, stream_windows
+from ml_clap.search.windows import BLOCK_SECONDS, SILENCE_PEAK, plan_windows, stream_windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +42,6 @@ SAMPLE_RATE = 16_000
 """Hz at which a file is measured; whatever the model's is."""
 MIN_SECONDS = 0.1
 """A shorter clip is a fragment: a cut's leftover, or a click, of which a model makes anything."""
-SILENCE_PEAK = 2**-12
-"""A window without a greater sample, of a full scale of 1, is silent: -72 dB, eight steps of 16 bits. So are
-digital zeros with dither, and no recording that can be heard."""
 
 Window = tuple[int, float, float]
 """A clip's line number, start and end in seconds."""

@@ -12,7 +12,7 @@ of the index, which has the same columns.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -38,6 +38,7 @@ _CONDITION = re.compile(
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,2})?", re.ASCII)
 
 Kind = Literal["number", "list", "text"]
+KINDS: tuple[Kind, ...] = ("list", "text", "number")
 
 
 @dataclass(frozen=True)
@@ -82,21 +83,22 @@ class Column:
         return _written(value)
 
 
-def find_columns(entries: Sequence[Entry]) -> dict[str, Column]:
+def find_columns(entries: Iterable[Entry]) -> dict[str, Column]:
     """Return key -> column, of all keys of some clips: `OWN_KEYS`, then the manifest's in order."""
-    values: dict[str, list[Any]] = {}
+    kinds: dict[str, set[Kind]] = {}
     for entry in entries:
         for key, value in entry.metadata.items():
             if value is not None and not isinstance(value, Mapping):
-                values.setdefault(key, []).append(value)
+                kinds.setdefault(key, set()).add(_kind(value))
     columns = {key: Column(key, "number" if key == "duration" else "text") for key in OWN_KEYS}
     names = set(columns)
-    for key in sorted(values.keys() - columns.keys()):
+    for key in sorted(kinds.keys() - columns.keys()):
         name = PREFIX + re.sub(r"\W", "_", key, flags=re.ASCII)
         while name in names:  # two keys that differ in signs alone
             name += "_"
         names.add(name)
-        columns[key] = Column(name, _kind(values[key]))
+        # A list among them makes all of them lists, a text makes all numbers texts.
+        columns[key] = Column(name, next(kind for kind in KINDS if kind in kinds[key]))
     return columns
 
 
@@ -123,13 +125,20 @@ class Filter:
         """Tell whether it leaves out anything."""
         return bool(self.conditions or self.folders)
 
-    def select(self, entries: Sequence[Entry], root: str) -> list[int]:
+    def select(
+        self, entries: Sequence[Entry], root: str, columns: Mapping[str, Column] | None = None
+    ) -> list[int]:
         """Return the numbers of the clips that it lets through, in order.
+
+        Args:
+            entries: the clips.
+            root: the index's, to which the clips' paths are relative.
+            columns: of the clips; default: they are found.
 
         Raises:
             ValueError: no clip has a key, or a number is compared with a text.
         """
-        columns = find_columns(entries)
+        columns = find_columns(entries) if columns is None else columns
         tests = [self._test(condition, columns) for condition in self.conditions]
         prefixes = [_below_root(folder, root) for folder in self.folders]
         return [
@@ -192,12 +201,10 @@ def _condition_sql(condition: Condition, column: Column, wanted: Any) -> str:
     return f"{column.name} {condition.operator} {value}"
 
 
-def _kind(values: Sequence[Any]) -> Kind:
-    if any(isinstance(value, list) for value in values):
+def _kind(value: Any) -> Kind:
+    if isinstance(value, list):
         return "list"
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return "number"
-    return "text"
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else "text"
 
 
 def _written(value: Any) -> str:

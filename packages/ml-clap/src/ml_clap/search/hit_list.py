@@ -15,6 +15,8 @@ from ml_clap.search.answers import SearchResult, clock, describe, say_rejected
 from ml_clap.search.audio_index import Hit
 from ml_clap.tables import count_of
 
+MOST_CHARACTERS = 300
+"""Characters of a query in its heading."""
 HIT_STYLE = """
 .results { --line: #8886; --soft: #8882; --accent: #b4326a; }
 .results * { box-sizing: border-box; }
@@ -105,7 +107,9 @@ def render_result(number: int, result: SearchResult, shown: Sequence[ShownHit], 
     rejected = say_rejected(result, hint)
     kind = "facts" if result.hits else "none"
     note = f'<p class="{kind}" role="status">{text_of(rejected)}</p>\n' if rejected else ""
-    heading = f'<h2 id="query-{number}" dir="auto">{text_of(result.query)}</h2>'
+    asked = str(result.query)
+    asked = asked if len(asked) <= MOST_CHARACTERS else f"{asked[:MOST_CHARACTERS]}…"
+    heading = f'<h2 id="query-{number}" dir="auto">{text_of(asked)}</h2>'
     return f'<section aria-labelledby="query-{number}">\n{heading}\n<ol>\n{hits}</ol>\n{note}</section>\n'
 
 

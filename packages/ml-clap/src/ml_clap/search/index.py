@@ -78,6 +78,8 @@ class IndexReport:
     """Largest difference between some clips' embeddings alone and beside others; None: not measured."""
     complaints: tuple[BadFile, ...] = ()
     """What is odd about sounds that were encoded in this run nevertheless."""
+    engine: str | None = None
+    """What searches it now, and how exact, where the run brought another engine than numpy up to date."""
 
 
 class Filler(Protocol):
@@ -135,15 +137,24 @@ def index(config: IndexConfig) -> IndexReport:
         logger.warning(notice)
     if report.independence is not None and report.independence > LARGEST:
         logger.warning(describe_independence(report.independence))
-    if config.engine == "lancedb" or (config.engine == "ray" and config.lance):
-        from ml_clap.search.lance import mirror
-
-        logger.info("%s", mirror(AudioIndex.open(config.out), config.lance).description)
+    if config.engine not in ("numpy", "ray") or (config.engine == "ray" and config.lance):
+        report = dataclasses.replace(report, engine=_follow(config))
     with tables_beside_json(config.json):
         print_report(report, config.out)
     if config.json:
         write_json(config.json, report)
     return report
+
+
+def _follow(config: IndexConfig) -> str:
+    """Bring the engine of another library up to date, and return what it is and how exact."""
+    assert config.out is not None
+    opened = AudioIndex.open(config.out)
+    if config.engine == "lancedb" or config.engine == "ray":  # Ray with a place for a copy in LanceDB
+        from ml_clap.search.lance import mirror
+
+        return mirror(opened, config.lance).description
+    return opened.engine(config.engine).description
 
 
 def index_verb(config: IndexConfig) -> int:
@@ -163,6 +174,8 @@ def print_report(report: IndexReport, out: Path) -> None:
         f"{report.audio_seconds / 60:,.1f} minutes of sound encoded in {report.seconds:,.1f} s "
         f"({speed:,.0f} x real time)"
     )
+    if report.engine:
+        print(f"searched by {report.engine}")
     if report.independence is not None and report.independence <= LARGEST:
         print(describe_independence(report.independence))
     if report.left_out:

@@ -18,6 +18,7 @@ from ml_clap.config.search import SearchConfig
 from ml_clap.data.languages import resolve
 from ml_clap.data.manifest import BadRow
 from ml_clap.files import read_bytes
+from ml_clap.search.windows import SILENCE_PEAK
 
 if TYPE_CHECKING:
     from audio_common.workers import DecodeLimits
@@ -248,6 +249,8 @@ def _embed_parts(
                     waveform = pool.load_audio(audio, sample_rate=rate, channel=chosen)
                 else:
                     waveform = as_waveform(audio, sample_rate=rate, array_rate=rate, channel=chosen)
+                if float(waveform.abs().max()) <= SILENCE_PEAK:
+                    raise AudioError(f"{query} holds no sound: there is nothing to compare with")
             except AudioError as e:
                 if bad is None:
                     raise

@@ -14,7 +14,7 @@ from ml_clap.config.search import SearchConfig
 from ml_clap.data.manifest import BadRow
 from ml_clap.files import write_bytes, write_json
 from ml_clap.lock import hold_outputs
-from ml_clap.models.tower_folder import is_onnx
+from ml_clap.models.tower_folder import find_tower, is_onnx
 from ml_clap.output import quiet_models
 from ml_clap.search.answers import (
     SearchResult,
@@ -129,19 +129,25 @@ def _model_of(config: SearchConfig, index: AudioIndex) -> str | Path:
 def _is_light(config: SearchConfig) -> bool:
     """Tell whether the queries are answered without torch and transformers."""
     needs_model = config.audio or config.add or config.subtract or config.explain or config.page
-    return config.text_tower is not None and not needs_model and is_onnx(config.text_tower)
+    return config.text_tower is not None and not needs_model and is_onnx(find_tower(config.text_tower))
 
 
 def _open_tower(config: SearchConfig, index: AudioIndex) -> Tower:
     """Open the text tower, and refuse one that was made for another model than the index's."""
     from ml_clap.models.tower import open_tower
-    from ml_clap.models.tower_folder import check_belongs, find_tower, read_tower_settings
+    from ml_clap.models.tower_folder import check_belongs, read_tower_settings
 
+    folder = find_tower(str(config.text_tower))
     # Before its weights are read.
-    check_belongs(
-        read_tower_settings(find_tower(str(config.text_tower))), index.settings.fingerprint, str(index.folder)
-    )
-    return open_tower(str(config.text_tower), device=config.device)
+    check_belongs(read_tower_settings(folder), index.settings.fingerprint, str(index.folder))
+    if not is_onnx(folder):
+        logger.info(
+            "%s runs by torch, which takes seconds to load; `ml-clap export %s --out FOLDER` makes a tower "
+            "that answers in one",
+            config.text_tower,
+            folder,
+        )
+    return open_tower(folder, device=config.device)
 
 
 def search_verb(config: SearchConfig) -> int:

@@ -38,6 +38,8 @@ Record = TypeVar("Record")
 FORMAT = 2
 READABLE = (1, 2)
 """Formats that are read; 1 has no metadata and no silent windows, and becomes 2 when clips are added."""
+ENDS_SUFFIX = ".ends.npy"
+"""Ending of a file beside a large entries file that says where its lines end (`search.lines`)."""
 SPAN = np.dtype([("entry", "<u4"), ("start", "<f8"), ("end", "<f8")])
 """A window: the clip's line number in the entries, start and end in seconds."""
 
@@ -367,6 +369,13 @@ class IndexWriter:
         generation = self.settings.generation
         files = (entries_path, vectors_path, spans_path, silent_path)
         current = {file(self.folder, generation) for file in files}
-        for pattern in ("entries-*.jsonl", "vectors-*.npy", "spans-*.npy", "silent-*.npy", f".*{TEMPORARY}"):
+        patterns = (
+            "entries-*.jsonl",
+            "vectors-*.npy",
+            "spans-*.npy",
+            "silent-*.npy",
+            f"entries-*{ENDS_SUFFIX}",
+        )
+        for pattern in (*patterns, f".*{TEMPORARY}"):
             for path in set(self.folder.glob(pattern)) - current:
                 path.unlink()

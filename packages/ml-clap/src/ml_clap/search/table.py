@@ -2,7 +2,7 @@
 
 The columns are the same in Parquet (`ml-clap export-index`) and in LanceDB (`--engine lancedb`):
 
-- `row`, `entry`: the window's and the clip's number in the index;
+- `row`, `entry`: the window's and the clip's number in the index; in LanceDB, when it was copied;
 - `id`, `file`, `start`, `end`, `duration`, `label`, `licence`, `sha256`;
 - `captions`: JSON of language -> captions;
 - `meta_KEY`: the manifest's further keys, as numbers, lists of texts, or texts;
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_clap.files import to_json
-from ml_clap.search.filters import Column, as_utf8, find_columns, value_of
+from ml_clap.search.filters import Column, as_utf8, value_of
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,7 +34,7 @@ def table_schema(index: AudioIndex) -> pyarrow.Schema:
 
     kinds = {"number": pa.float64(), "text": pa.string(), "list": pa.list_(pa.string())}
     width = pa.float16() if index.settings.dtype == "float16" else pa.float32()
-    columns = find_columns(index.entries)
+    columns = index.columns
     fields = [
         ("row", pa.int64()),
         ("entry", pa.int64()),
@@ -49,22 +49,36 @@ def table_schema(index: AudioIndex) -> pyarrow.Schema:
     return pa.schema(fields, metadata={key: as_utf8(value) for key, value in about.items()})
 
 
-def table_batches(index: AudioIndex, first: int = 0) -> Iterator[pyarrow.RecordBatch]:
-    """Give an index's windows from number `first` on, some at a time."""
-    schema, columns = table_schema(index), find_columns(index.entries)
-    for start in range(first, index.num_windows, ROWS_AT_ONCE):
-        yield _batch(index, start, min(start + ROWS_AT_ONCE, index.num_windows), schema, columns)
+def table_batches(
+    index: AudioIndex, rows: np.ndarray | None = None, first_number: int = 0
+) -> Iterator[pyarrow.RecordBatch]:
+    """Give an index's windows, some at a time.
+
+    Args:
+        index: the open format.
+        rows: numbers of the windows; default: all.
+        first_number: what the first of them has in the column `row`; those behind it count on.
+    """
+    schema, columns = table_schema(index), index.columns
+    rows = np.arange(index.num_windows) if rows is None else rows
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[start : start + ROWS_AT_ONCE]
+        yield _batch(index, some, first_number + start, schema, columns)
 
 
 def _batch(
-    index: AudioIndex, first: int, stop: int, schema: pyarrow.Schema, columns: Mapping[str, Column]
+    index: AudioIndex,
+    rows: np.ndarray,
+    first_number: int,
+    schema: pyarrow.Schema,
+    columns: Mapping[str, Column],
 ) -> pyarrow.RecordBatch:
     import pyarrow as pa
 
-    spans = index.spans[first:stop]
+    spans = index.spans[rows]
     entries = [index.entries[number] for number in spans["entry"].tolist()]
     values: dict[str, Any] = {
-        "row": np.arange(first, stop),
+        "row": np.arange(first_number, first_number + len(rows)),
         "entry": spans["entry"].astype(np.int64),
         "start": np.ascontiguousarray(spans["start"]),
         "end": np.ascontiguousarray(spans["end"]),
@@ -73,7 +87,7 @@ def _batch(
     }
     for key, column in columns.items():
         values[column.name] = [_plain(column.plain(value_of(entry, key))) for entry in entries]
-    vectors = np.ascontiguousarray(index.vectors[first:stop])
+    vectors = np.ascontiguousarray(index.vectors[rows])
     flat = pa.array(vectors.reshape(-1), schema.field("vector").type.value_type)
     values["vector"] = pa.FixedSizeListArray.from_arrays(flat, index.settings.dim)
     return pa.record_batch(

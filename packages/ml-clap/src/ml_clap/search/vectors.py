@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from ml_clap.files import write_atomically
+
 BLOCK_ROWS = 16384
 """Rows scored at a time: bounds the memory of a search and of a copy (64 MB at 1,024 float32)."""
-WIDENED_ROWS = 2048
+WIDENED_ROWS = 512
 """Rows of float16 made float32 at a time."""
 
 
@@ -102,6 +105,34 @@ class NpyLog:
         os.fsync(self._file.fileno())
 
 
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as a .npy file, whole or not at all."""
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a name, np.save would add .npy to it
+            np.save(file, array)
+
+    write_atomically(path, save)
+
+
+def match_hashes(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Return for each old hash the place of the same one among the new, -1 where it is gone.
+
+    The n-th of several equal ones is matched with the n-th.
+
+        >>> match_hashes(np.array([5, 7, 5, 9]), np.array([5, 9, 8]))
+        array([ 0, -1, -1,  1])
+    """
+    places = np.full(len(old), -1, np.int64)
+    old_order, new_order = np.argsort(old, kind="stable"), np.argsort(new, kind="stable")
+    starts = np.searchsorted(new[new_order], old[old_order])
+    ends = np.searchsorted(new[new_order], old[old_order], side="right")
+    turn = np.arange(len(old)) - np.searchsorted(old[old_order], old[old_order])
+    is_there = starts + turn < ends
+    places[old_order[is_there]] = new_order[(starts + turn)[is_there]]
+    return places
+
+
 def top_columns(scores: np.ndarray, k: int) -> np.ndarray:
     """Return the columns of the k highest scores of each row, best first; equal ones by their columns.
 
@@ -129,15 +160,29 @@ def inner_products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Multiply (queries, dim) float32 with (rows, dim) float32 or float16: (queries, rows) float32."""
     if vectors.dtype == np.float32:
         return queries @ vectors.T
-    import torch  # widens float16 nine times as fast as NumPy 2.4, into memory that stays in the cache
-
-    wide = torch.empty(WIDENED_ROWS, vectors.shape[1])
+    # Into memory that stays in the cache.
+    wide = np.empty((WIDENED_ROWS, vectors.shape[1]), np.float32)
     scores = np.empty((len(queries), len(vectors)), np.float32)
     for first in range(0, len(vectors), WIDENED_ROWS):
-        part = torch.from_numpy(vectors[first : first + WIDENED_ROWS])
-        block = wide[: len(part)].copy_(part).numpy()
-        scores[:, first : first + len(part)] = queries @ block.T
+        part = vectors[first : first + WIDENED_ROWS]
+        widen(part, wide[: len(part)])
+        scores[:, first : first + len(part)] = queries @ wide[: len(part)].T
     return scores
+
+
+def widen(halves: np.ndarray, out: np.ndarray) -> None:
+    """Write finite float16 numbers as float32: 4.6 times as fast as NumPy 2.4 does (one core with AVX-512).
+
+    torch does it in half of the time, but takes seconds to load, which a first search would wait for.
+    """
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.from_numpy(out).copy_(torch.from_numpy(halves))
+        return
+    bits = out.view(np.int32)
+    np.copyto(bits, halves.view(np.int16))  # the sign is copied into the upper half
+    np.left_shift(bits, 13, out=bits)
+    np.bitwise_and(bits, np.int32(-0x70002000), out=bits)  # 0x8fffe000: sign, exponent and fraction
+    np.multiply(out, np.float32(2.0**112), out=out)  # the exponent counts from -15, then from -127
 
 
 def search_exact(

@@ -22,6 +22,9 @@ TAIL = 0.1
 
 BLOCK_SECONDS = 1.0
 """Sound decoded at a time; damage costs the block that it is in."""
+SILENCE_PEAK = 2**-12
+"""A window without a greater sample, of a full scale of 1, is silent: -72 dB, eight steps of 16 bits. So are
+digital zeros with dither, and no recording that can be heard."""
 
 
 def plan_windows(duration: float, window_seconds: float, hop_seconds: float) -> list[tuple[float, float]]:

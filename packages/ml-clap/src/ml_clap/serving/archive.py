@@ -30,6 +30,7 @@ from ml_clap.search.answers import (
 )
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.calibration import Calibration
+from ml_clap.search.engines import EngineName
 from ml_clap.search.filters import Filter
 from ml_clap.search.hit_list import Picture
 from ml_clap.search.picture import take_picture
@@ -83,6 +84,8 @@ class Archive:
         self.index = index
         self.model = model
         self.calibration = calibration
+        # An approximate index is built by `ml-clap index --engine faiss`: not while a visitor waits for it.
+        self.engine: EngineName = "auto" if (index.folder / "faiss-ivf").is_dir() else "numpy"
         self.pool = DecodePool(limits or DecodeLimits())
         self.about = describe_archive(index, model)
         self.folders = folders_of(index)
@@ -190,7 +193,7 @@ class Archive:
         if wanted.folder and wanted.folder not in self.folders:
             raise ValueError(f"the archive has no folder {wanted.folder!r}")
         keep = Filter(folders=(wanted.folder,) if wanted.folder else ())
-        (hits,) = self.index.nearest(vector[None], wanted.top_k + 1, keep=keep)
+        (hits,) = self.index.nearest(vector[None], wanted.top_k + 1, engine=self.engine, keep=keep)
         hits = [hit for hit in hits if not but(hit)][: wanted.top_k]
         selection = self.index.select(keep)
         num_searched = self.index.num_windows if selection is None else len(selection.rows)

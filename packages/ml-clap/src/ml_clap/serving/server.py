@@ -26,6 +26,7 @@ import gradio
 import uvicorn
 from audio_common.workers import DecodeLimits
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -39,6 +40,7 @@ from ml_clap.serving.work import BusyError, Work
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 PACKAGE = __name__.partition(".")[0]
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 FONTS = ("system-ui", "sans-serif")
 SHOWN_SECONDS = 20
 """An event's mistake stands on the page for so long, or until it is closed."""
@@ -131,6 +133,7 @@ class Server:
 
     def mount(self, page: gradio.Blocks, *, css: str = "", head: str = "", js: str | None = None) -> FastAPI:
         """Put the page at `/`, and the guard before all; return the whole app."""
+        self.app.add_api_route("/api/{rest:path}", self._explain, methods=METHODS)
         waiting = self.config.max_waiting
         # Our queue decides who waits; Gradio's hands on what it gets.
         page.queue(max_size=waiting, default_concurrency_limit=waiting + 1)
@@ -221,6 +224,17 @@ class Server:
 
     async def _health(self) -> dict[str, str]:
         return {"status": "ok"}
+
+    async def _explain(self, request: Request) -> Response:
+        """Answer a path that there is not, or one that is asked in another way."""
+        routes = [route for route in self.app.routes if isinstance(route, APIRoute)]
+        known = {route.path: " or ".join(sorted(route.methods or ())) for route in routes}
+        del known["/api/{rest:path}"]
+        path = request.url.path
+        if path in known:
+            error = f"{path} is asked by {known[path]}, and this was {request.method}"
+            return JSONResponse({"error": error}, 405, headers={"Allow": known[path]})
+        return JSONResponse({"error": f"there is no {path}; there are {', '.join(sorted(known))}"}, 404)
 
 
 def settings(app: FastAPI) -> uvicorn.Config:

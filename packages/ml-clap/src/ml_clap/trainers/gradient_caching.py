@@ -26,6 +26,8 @@ def backward_in_chunks(
     loss_of: Callable[[Tensor, Tensor, Tensor], Tensor],
     backward: Callable[[Tensor], None],
     synced: Callable[[bool], AbstractContextManager[None]],
+    *,
+    idle: int = 0,
 ) -> Tensor:
     """Add a batch's gradients to the weights, and return its loss, a scalar without a graph.
 
@@ -36,10 +38,14 @@ def backward_in_chunks(
         backward: Goes back through the graph of a scalar.
         synced: Whether it is the last chunk -> what its graph is made and gone back through in: several
             processes share their gradients once, with the last one.
+        idle: Run the first chunk so many times more, without effect: where processes share the weights out,
+            all must gather them equally often, and one may have fewer chunks.
     """
     seeds = torch.randint(2**62, (len(chunks),)).tolist()
     with torch.no_grad():
         encoded = [_seeded(encode, chunk, seed) for chunk, seed in zip(chunks, seeds, strict=True)]
+        for _ in range(idle):
+            encode(chunks[0])
     sizes = [len(audio) for audio, _, _ in encoded]
     leaves = (
         torch.cat([audio for audio, _, _ in encoded]).requires_grad_(),
@@ -49,13 +55,17 @@ def backward_in_chunks(
     loss = loss_of(*leaves)
     audio_gradient, text_gradient, scale_gradient = torch.autograd.grad(loss, leaves)
     rows = zip(audio_gradient.split(sizes), text_gradient.split(sizes), strict=True)
+    for _ in range(idle):
+        with synced(False):
+            backward(sum(part.sum() * 0.0 for part in _seeded(encode, chunks[0], seeds[0])))  # type: ignore[arg-type]
     for number, (chunk, seed, (of_audio, of_texts)) in enumerate(zip(chunks, seeds, rows, strict=True)):
         is_last = number == len(chunks) - 1
         with synced(is_last):
             audio, texts, scales = _seeded(encode, chunk, seed)
             # Its gradient is the loss's: each embedding times the gradient that the loss has in it.
             onward = (audio * of_audio).sum() + (texts * of_texts).sum()
-            backward(onward + (scales * scale_gradient).sum() if is_last else onward)
+            # Without effect but in the last one; yet DeepSpeed loses a chunk that fewer weights take part in.
+            backward(onward + (scales * scale_gradient).sum() * float(is_last))
     return loss.detach()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -28,7 +28,7 @@ from ml_clap.trainers.loss import (
     gather_with_gradients,
     sigmoid_loss,
 )
-from ml_clap.trainers.processes import TrainingError, random_seed
+from ml_clap.trainers.processes import TrainingError, is_shared_out, random_seed
 from ml_clap.trainers.text_table import TextTable
 
 
@@ -65,11 +65,19 @@ class Inputs(NamedTuple):
 
 
 class Towers(nn.Module):
-    """The model as one forward pass, which is what DistributedDataParallel needs."""
+    """The model as one forward pass, which is what DistributedDataParallel and FSDP need.
 
-    def __init__(self, model: MLCLAP, augment: AugmentConfig) -> None:
+    Args:
+        model: To train.
+        augment: What is masked or replaced at random.
+        dtype: What to compute in by autocast; None: as accelerate wraps it, or in float32.
+    """
+
+    def __init__(self, model: MLCLAP, augment: AugmentConfig, *, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.model = model
+        self.dtype = dtype
+        self._no_split_modules = find_layers(model)  # accelerate gives each of these to FSDP by itself
         self.spec_augment = SpecAugment(
             time_masks=augment.time_masks,
             time_width=augment.time_mask_frames,
@@ -88,18 +96,35 @@ class Towers(nn.Module):
             Audio `(batch, embed_dim)`, texts `(batch, texts a clip, embed_dim)`, and `(2,)`: temperature and
             bias of the similarities.
         """
-        audio = self.model.embed_audio(waveforms, lengths, self.spec_augment)
-        if text_features is None:
-            texts = self.model.embed_tokens(self._with_noise(ids, mask), mask)
-        else:
-            texts = self.model.project_text(text_features)
+        # The weights stay in float32, and so do samples, of which bfloat16 would make another spectrogram.
+        # Without a cache, or bfloat16 copies would outlive the layers that are gathered.
+        with self._autocast(waveforms.device.type):
+            audio = self.model.embed_audio(waveforms, lengths, self.spec_augment)
+            if text_features is None:
+                texts = self.model.embed_tokens(self._with_noise(ids, mask), mask)
+            else:
+                texts = self.model.project_text(text_features)
         scales = torch.stack([self.model.temperature, self.model.bias])
         return audio, texts.unflatten(0, (len(audio), -1)), scales
+
+    def _autocast(self, device: str) -> AbstractContextManager[None]:
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(device, dtype=self.dtype, cache_enabled=False)
 
     def _with_noise(self, ids: Tensor, mask: Tensor) -> Tensor:
         if self.pieces is None:
             return ids
         return replace_tokens(ids, mask, share=self.token_noise, pieces=self.pieces)
+
+
+def find_layers(model: MLCLAP) -> list[str]:
+    """Return the names of the classes of both encoders' layers: each layer is gathered by itself."""
+    stacks = (
+        max((each for each in encoder.modules() if isinstance(each, nn.ModuleList)), key=len, default=())
+        for encoder in (model.audio_encoder, model.text_encoder)
+    )
+    return sorted({type(layer).__name__ for layers in stacks for layer in layers})
 
 
 def batch_loss(config: TrainConfig, audio: Tensor, texts: Tensor, scales: Tensor, ids: Tensor) -> Tensor:
@@ -182,7 +207,16 @@ class Objective:
             return loss.item()
         chunks = self._inputs(batch, step).split(self.config.gradient_cache)
         loss_of = partial(self._loss, batch, step)
-        return backward_in_chunks(lambda chunk: self.towers(*chunk), chunks, loss_of, backward, synced).item()
+        idle = self._most_chunks(len(chunks)) - len(chunks)
+        return backward_in_chunks(
+            lambda chunk: self.towers(*chunk), chunks, loss_of, backward, synced, idle=idle
+        ).item()
+
+    def _most_chunks(self, count: int) -> int:
+        """Return how many chunks the process with the most has, where all must run equally many."""
+        if not is_shared_out(self.accelerator):
+            return count
+        return max(gather_object([count]))
 
     def _inputs(self, batch: Batch, step: int) -> Inputs:
         ids, mask = batch.text_ids, batch.text_mask

@@ -38,6 +38,13 @@ def parameter_groups(
     ]
 
 
+def optimizer_order(model: nn.Module) -> list[str]:
+    """Return the names of the weights that learn, in the order of `parameter_groups`."""
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    groups = parameter_groups(model, weight_decay=0.0, encoder_lr_factor=1.0)
+    return [names[id(weight)] for group in groups for weight in group["params"]]  # type: ignore[attr-defined]
+
+
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Return Adam or AdamW over `parameter_groups`; `set_learning_rate` sets its rate before each update."""
     own = config.optimizer

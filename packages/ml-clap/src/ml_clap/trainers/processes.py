@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.utils import DistributedType, parse_flag_from_env
 from torch import nn
+from torch.distributed.fsdp import StateDictType
 
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.train import TrainConfig
@@ -33,6 +34,7 @@ MAY_CHANGE = (
 """Settings that may differ when a run is continued: they do not change its numbers."""
 MAY_GROW = ("epochs", "max_steps")
 """Settings that may be larger when a run is continued: it goes on, with the learning rate of a longer run."""
+SHARED_OUT = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 class TrainingError(ValueError):
@@ -46,10 +48,15 @@ def check_finite_weights(model: nn.Module, step: int) -> None:
     """
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
-            raise TrainingError(
-                f"the weights {name} are not finite after update {step}; lower learning_rate; the same "
-                "command continues from the last checkpoint"
-            )
+            raise not_finite_weights(name, step)
+
+
+def not_finite_weights(name: str, step: int) -> TrainingError:
+    """Return the error that names weights that are not finite."""
+    return TrainingError(
+        f"the weights {name} are not finite after update {step}; lower learning_rate; the same command "
+        "continues from the last checkpoint"
+    )
 
 
 def random_seed(*numbers: int) -> int:
@@ -78,8 +85,12 @@ SIGMOID_BIAS = -10.0
 
 def model_settings(config: TrainConfig) -> ModelConfig:
     """Return the settings of the model to train, with the bias that the loss needs."""
-    model = config.model
-    if config.loss != "sigmoid" or model.similarity_bias is not None:
+    return with_bias(config.model, config.loss)
+
+
+def with_bias(model: ModelConfig, loss: str) -> ModelConfig:
+    """Return a model's settings with the bias that a loss needs."""
+    if loss != "sigmoid" or model.similarity_bias is not None:
         return model
     return replace(model, similarity_bias=SIGMOID_BIAS)
 
@@ -148,9 +159,12 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     for name in config.report_to:
         if find_spec(name) is None:
             raise TrainingError(f"report_to: {name} is not installed; pip install {name}, or leave it out")
+    # Where weights are shared out, the towers use bfloat16 themselves: accelerate would round the samples.
+    is_shared = any(parse_flag_from_env(name) for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"))
+    is_plain = config.precision == "fp32" or (is_shared and config.precision == "bf16")
     accelerator = Accelerator(
         cpu=_is_on_cpu(config.device),
-        mixed_precision="no" if config.precision == "fp32" else config.precision,
+        mixed_precision="no" if is_plain else config.precision,
         log_with=list(config.report_to) or None,
         project_dir=config.out,
         kwargs_handlers=[
@@ -158,7 +172,7 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
             InitProcessGroupKwargs(timeout=timedelta(hours=2)),  # the others wait while one validates
         ],
     )
-    require_whole_weights(accelerator.distributed_type)
+    require_supported(config, accelerator)
     if config.report_to:
         settings = {
             name: value if isinstance(value, str | float | int | bool) else str(value)
@@ -168,17 +182,45 @@ def make_accelerator(config: TrainConfig) -> Accelerator:
     return accelerator
 
 
-def require_whole_weights(kind: DistributedType) -> None:
-    """Refuse processes that share the weights out.
+def is_shared_out(accelerator: Accelerator) -> bool:
+    """Tell whether no process has all weights with their gradients and optimizer."""
+    return accelerator.distributed_type in SHARED_OUT
+
+
+def writes_parts(accelerator: Accelerator) -> bool:
+    """Tell whether each process writes its own part of a checkpoint."""
+    if accelerator.distributed_type != DistributedType.FSDP:
+        return False
+    return accelerator.state.fsdp_plugin.state_dict_type == StateDictType.SHARDED_STATE_DICT
+
+
+def require_supported(config: TrainConfig, accelerator: Accelerator) -> None:
+    """Refuse settings that do not go together with weights that are shared out.
 
     Raises:
-        TrainingError: they do (FSDP, DeepSpeed); only whole weights on each device are supported.
+        TrainingError: Says which, and what does.
     """
-    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+    if not is_shared_out(accelerator):
+        return
+    if config.precision == "fp16":
         raise TrainingError(
-            f"the weights are to be shared out among devices ({kind.value}), and training needs them whole "
-            "on each, which about a billion parameters allow; start it by "
-            "`accelerate launch --num_processes N`"
+            "precision: fp16 needs all weights on each device; share them out with --precision bf16"
+        )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        if not accelerator.is_fsdp2:
+            raise TrainingError(
+                "FSDP 1 is not supported: set fsdp_version: 2 in the configuration of accelerate, as "
+                "recipes/accelerate/fsdp.yaml has it"
+            )
+        return
+    if config.ema_decay is not None:
+        raise TrainingError(
+            "ema_decay cannot be kept of weights that DeepSpeed shares out: leave it out, or use FSDP "
+            "(recipes/accelerate/fsdp.yaml)"
+        )
+    if accelerator.state.deepspeed_plugin.zero_stage == 0:
+        raise TrainingError(
+            "zero_stage: 0 shares nothing out: use recipes/accelerate/ddp.yaml, or a stage 1 to 3"
         )
 
 

@@ -6,7 +6,8 @@ A file or folder appears under its name only when it is complete and on disk.
     OUT/log.jsonl                  a line for each update and each validation
     OUT/curves.png                 loss, learning rate and validation scores
     OUT/notices.json               what of the data was cut or not used
-    OUT/checkpoint-500/            training state after update 500
+    OUT/checkpoint-500/            training state after update 500; its tensors in parts/ where processes
+                                   that share the weights out wrote them
     OUT/best/, OUT/last/           model folders for `MLCLAP.from_pretrained`
     OUT/finished.json              the result, written last
     OUT/.lock                      while a process trains here
@@ -34,6 +35,10 @@ from ml_clap.files import (
 
 CHECKPOINT = "checkpoint-"
 STATE_FILE = "training_state.pt"
+PARTS = "parts"
+"""Folder in a checkpoint."""
+WRITING = ".saving-parts"
+"""Where parts are written, in the run's folder; a leftover by its name (`ml_clap.files.LEFTOVERS`)."""
 
 
 def recover_run(out: Path) -> None:
@@ -46,7 +51,9 @@ def recover_run(out: Path) -> None:
             shutil.rmtree(checkpoint)
 
 
-def save_checkpoint(out: Path, step: int, state: dict[str, Any], *, keep: int) -> Path:
+def save_checkpoint(
+    out: Path, step: int, state: dict[str, Any], *, keep: int, has_parts: bool = False
+) -> Path:
     """Write the training state after update `step`, then delete all but the newest `keep`.
 
     Args:
@@ -54,9 +61,16 @@ def save_checkpoint(out: Path, step: int, state: dict[str, Any], *, keep: int) -
         step: Number in the checkpoint's name.
         state: Tensors and plain values, nested.
         keep: At least 1.
+        has_parts: Whether all processes have written parts of it in `OUT/.saving-parts`.
     """
     folder = out / f"{CHECKPOINT}{step}"
-    replace_folder(folder, lambda partial: torch.save(state, partial / STATE_FILE))
+
+    def save(partial: Path) -> None:
+        torch.save(state, partial / STATE_FILE)
+        if has_parts:
+            (out / WRITING).rename(partial / PARTS)
+
+    replace_folder(folder, save)
     prune_checkpoints(out, keep=keep)
     return folder
 
@@ -76,6 +90,11 @@ def list_checkpoints(out: Path) -> list[Path]:
 def step_of(checkpoint: Path) -> int:
     """Return the number of the update after which a checkpoint was saved."""
     return int(checkpoint.name.removeprefix(CHECKPOINT))
+
+
+def find_parts(checkpoint: Path) -> Path | None:
+    """Return the folder of a checkpoint's parts; None: it is whole."""
+    return checkpoint / PARTS if (checkpoint / PARTS).is_dir() else None
 
 
 def load_checkpoint(checkpoint: Path) -> dict[str, Any]:

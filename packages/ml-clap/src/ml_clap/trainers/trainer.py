@@ -24,6 +24,8 @@ from ml_clap.trainers.card import training_card
 from ml_clap.trainers.curves import plot_curves
 from ml_clap.trainers.interruption import Interruption
 from ml_clap.trainers.learner import Learner
+from ml_clap.trainers.learner_state import load_state_dict, parts_of, state_dict
+from ml_clap.trainers.named_state import write_parts
 from ml_clap.trainers.processes import (
     check_same_run,
     describe_batch,
@@ -39,6 +41,8 @@ from ml_clap.trainers.result import (
     write_finished,
 )
 from ml_clap.trainers.run_folder import (
+    WRITING,
+    find_parts,
     list_checkpoints,
     load_checkpoint,
     prune_checkpoints,
@@ -104,6 +108,7 @@ class Trainer:
         cut = self.model.prepare_text.find_cut([text for text, _ in self.data.texts()])
         self.notices = [*self.data.notices(), *filter(None, [self.model.prepare_text.describe_cut(cut)])]
         """What of the data is cut or not used."""
+        self.described = describe_model(self.model)
         self.model.to(self.accelerator.device).train()
         self.learner = Learner(self.model, config, self.data, self.accelerator)
 
@@ -153,20 +158,25 @@ class Trainer:
         """Score the model on the main process; the best so far becomes the folder `best`."""
         state = self.state
         self.learner.check_finite(state.step)
-        if self.reporter is not None and self.validation_clips:
-            with self.learner.as_saved() as model:
-                found = validate(model, self.validation_clips, self.config.validation)
-                record = {"step": state.step, "epoch": state.epoch, "metric": found.metric}
-                record |= {"score": found.score, "scores": found.scores}
-                record |= {"interval": found.interval, "chance": found.chance}
-                is_best = state.best is None or found.score > state.best
-                if is_best:
-                    save_best(self.config.out, model, record, self._card(model, found))
-                    state.best = found.score
-            self._note_bad(found.bad_files)
-            self.reporter.validation(record, is_best)
+        if self.validation_clips:
+            with self.learner.as_saved() as model:  # all processes: they may have to gather it
+                if self.reporter is not None:
+                    self._score(model, self.reporter)
         state.validated = state.step
         self.accelerator.wait_for_everyone()
+
+    def _score(self, model: MLCLAP, reporter: Reporter) -> None:
+        state = self.state
+        found = validate(model, self.validation_clips, self.config.validation)
+        record = {"step": state.step, "epoch": state.epoch, "metric": found.metric}
+        record |= {"score": found.score, "scores": found.scores}
+        record |= {"interval": found.interval, "chance": found.chance}
+        is_best = state.best is None or found.score > state.best
+        if is_best:
+            save_best(self.config.out, model, record, self._card(model, found))
+            state.best = found.score
+        self._note_bad(found.bad_files)
+        reporter.validation(record, is_best)
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -177,7 +187,7 @@ class Trainer:
             write_json(config.out / "config.json", config)
             write_json(config.out / NOTICES_FILE, {"notices": self.notices})
             batch = describe_batch(config.batch_size, num_processes)
-            announce([describe_model(self.model), self.data.summary(), batch], self.notices, self.state.step)
+            announce([self.described, self.data.summary(), batch], self.notices, self.state.step)
             self.reporter = Reporter(
                 self.accelerator,
                 config.out / "log.jsonl",
@@ -195,7 +205,7 @@ class Trainer:
     def _report(self, record: dict[str, float]) -> None:
         if self.reporter is not None:
             place = {"step": self.state.step, "epoch": self.state.epoch}
-            self.reporter.update({**place, **record, "temperature": self.model.temperature.item()})
+            self.reporter.update({**place, **record})
 
     # What is kept
 
@@ -210,13 +220,18 @@ class Trainer:
         if self.state == self.saved:  # the end of an epoch or run is at a multiple of `save_steps` too
             return
         self.saved = deepcopy(self.state)
+        out, parts = self.config.out, parts_of(self.learner)
+        if parts is not None:
+            write_parts(parts, out / WRITING)
+        learnt = state_dict(self.learner)
         if self.reporter is not None:
             state = {
                 "state": asdict(self.state),
                 "config": run_settings(self.config, self.accelerator.num_processes),
-                **self.learner.state_dict(),
+                **learnt,
             }
-            save_checkpoint(self.config.out, self.state.step, state, keep=self.config.keep_checkpoints)
+            keep, has_parts = self.config.keep_checkpoints, parts is not None
+            save_checkpoint(out, self.state.step, state, keep=keep, has_parts=has_parts)
         self.accelerator.wait_for_everyone()
 
     def _note_faults(self, faults: dict[Path, str]) -> None:
@@ -249,7 +264,7 @@ class Trainer:
         kept = load_checkpoint(found[-1])
         settings = run_settings(self.config, self.accelerator.num_processes)
         check_same_run(kept["config"], settings, out)
-        self.learner.load_state_dict(kept)
+        load_state_dict(self.learner, kept, find_parts(found[-1]))
         self.state = RunState(**kept["state"])
         # It may be of an update after the checkpoint: of the model there is no better judge than its folder.
         self.state.best = best_score(out, self.state.best)
@@ -276,10 +291,11 @@ class Trainer:
             tuple(self.notices),
             self.accelerator.is_main_process,
         )
-        if self.accelerator.is_main_process:
-            with self.learner.as_saved() as model:
+        with self.learner.as_saved() as model:
+            if self.accelerator.is_main_process:
                 card = self._card(model)
                 replace_folder(out / "last", lambda folder: model.save_pretrained(folder, card=card))
+        if self.accelerator.is_main_process:
             prune_checkpoints(out, keep=self.config.keep_checkpoints)  # a kill may have left one more
             plot_curves(records, out / CURVES_FILE)
             write_finished(self.config, result)

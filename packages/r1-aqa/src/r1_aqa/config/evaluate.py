@@ -9,6 +9,7 @@ from typing import Literal
 from audio_common.config import check_decoding
 
 from r1_aqa.config.model import PromptStyle
+from r1_aqa.config.ray import RayConfig
 from r1_aqa.config.sound import SoundConfig
 
 BadRows = Literal["wrong", "skip"]
@@ -28,8 +29,11 @@ class EvaluateConfig:
     """Folder of answers and scores; the same command again resumes there."""
     family: str | None = None
     """`FILE.py:NAME`: a `Family` of your own for a kind of model not known here; the file is run."""
-    engine: Literal["transformers", "vllm"] = "transformers"
-    """What runs the model: transformers, or vLLM (`pip install vllm`, a GPU)."""
+    engine: Literal["transformers", "vllm", "ray"] = "transformers"
+    """What runs the model: transformers, vLLM (`pip install vllm`, a GPU), or transformers in the workers of
+    a Ray cluster (`ray`; `pip install r1-aqa[ray]`); questions and audio may then be at any fsspec URL."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """With engine ray: the cluster, its workers and their blocks."""
     endpoint: str | None = None
     """Ask an OpenAI-compatible service that hears: its address up to the version, e.g.
     http://localhost:8000/v1 (none: the model runs here)."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from audio_common.config import Channel, check_decoding
+
+from r1_aqa.config.ray import RayConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,11 @@ class PrepareConfig:
     """Keep only the questions that depend on their audio."""
     device: str = "auto"
     """Where probes run: auto, cpu, cuda, cuda:1, ...; `auto`: the GPU if there is one."""
+    engine: Literal["local", "ray"] = "local"
+    """What checks the audio and asks the probes: this process (`local`), or the workers of a Ray cluster
+    (`ray`; `pip install r1-aqa[ray]`); questions and audio may then be at any fsspec URL."""
+    ray: RayConfig = field(default_factory=RayConfig)
+    """With engine ray: the cluster, its workers and their blocks."""
 
     def __post_init__(self) -> None:
         check_decoding(self.decode_seconds, self.decode_megabytes)
@@ -65,6 +72,13 @@ class PrepareConfig:
             raise ValueError("out and json are both the standard output: give one of them a file")
         if self.against and not self.check_sound:
             raise ValueError("against compares audio, which check_sound false does not decode")
+        if self.engine == "ray" and str(self.out) == "-":
+            raise ValueError("engine ray keeps parts beside the output: give out a name other than -")
+        if self.engine == "ray" and not self.check_sound and not self.audio_dependence:
+            raise ValueError(
+                "engine ray decodes the audio and asks probes; with check_sound false and without "
+                "audio_dependence there is nothing for it to do"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from audio_common.files import AudioFolder
 
+from r1_aqa.bulk.places import is_url, join, written
 from r1_aqa.config.evaluate import BadRows
 from r1_aqa.data.hub import HUB
 from r1_aqa.data.layout import find_layout
@@ -49,15 +50,17 @@ def load_benchmark(
     split: str | None = None,
     limit: int | None = None,
     bad_rows: BadRows = "wrong",
+    url: str | None = None,
 ) -> Benchmark:
     """Load a benchmark by its name (downloaded once) or from a file of questions.
 
     Args:
         source: a key of `HUB`, maybe with `@revision`, a folder laid out as its data set is, or a file.
-        audio: folder of the audio, by file names; None: where the file of questions says, or unpacked.
+        audio: folder or URL of the audio, by file names; None: where the file of questions says, or unpacked.
         split: only the questions of this split; None: all.
         limit: only this many questions, the first ones; None: all.
         bad_rows: rows that cannot be used are questions with a `fault` (`wrong`), or left out (`skip`).
+        url: folder that the file was fetched from, in which its audio is.
 
     Raises:
         FileNotFoundError: there is no such file, or no audio where it is expected.
@@ -74,9 +77,13 @@ def load_benchmark(
     usable = [question for question in questions if not question.fault]
     if not usable:
         raise ValueError(f"no question of {file} can be used; the first: {questions[0].fault}")
-    if audio is not None:
+    if audio is not None and is_url(audio):
+        audio, url = None, written(audio)
+    if url is not None:
+        usable = name_from_url(usable, file.parent, url)
+    elif audio is not None:
         usable = move_sounds(usable, audio)
-    if not any(os.path.isfile(question.audio) for question in usable):
+    if not any(os.path.isfile(question.audio) or is_url(question.audio) for question in usable):
         raise FileNotFoundError(f"no audio of {file} is there, not even {usable[0].audio}; give --audio")
     moved = iter(usable)
     questions = [question if question.fault else next(moved) for question in questions]
@@ -145,3 +152,18 @@ def move_sounds(questions: Sequence[Question], folder: Path) -> list[Question]:
         first, *further = map(find, question.audios)
         moved.append(replace(question, audio=first, further_audio=tuple(further)))
     return moved
+
+
+def name_from_url(questions: Sequence[Question], folder: Path, url: str) -> list[Question]:
+    """Return questions with their sounds below a URL as they were below a folder; other URLs stay."""
+
+    def find(audio: Path) -> Path:
+        if is_url(audio):
+            return audio
+        below = audio.relative_to(folder) if audio.is_relative_to(folder) else audio.name
+        return Path(join(url, str(below)))
+
+    return [
+        replace(question, audio=find(question.audio), further_audio=tuple(map(find, question.further_audio)))
+        for question in questions
+    ]

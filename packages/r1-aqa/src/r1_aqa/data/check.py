@@ -7,7 +7,7 @@ Each file is decoded once and fingerprinted; what was found is kept beside the o
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from audio_common import AudioError, DecodeLimits, DecodePool
 from audio_common.check import Check, CheckMemory, check_files
 from audio_common.config import Channel
 
+from r1_aqa.bulk.places import is_url
 from r1_aqa.data.fingerprints import RATE, Fingerprint, FingerprintIndex, fingerprint
 from r1_aqa.data.lengths import measure
 from r1_aqa.data.report import (
@@ -104,10 +105,17 @@ def check_sounds(
             num_workers=2,
             sample_rate=RATE,
             channel=channel,
-            describe=_describe,
+            describe=describe,
             decode_limits=limits,
             progress=lambda done, total: progress.advance(done - progress.done),
         )
+    return sound_checks(paths, checks, failures)
+
+
+def sound_checks(
+    paths: Iterable[Path], checks: Mapping[Path, Check], failures: Mapping[Path, str]
+) -> dict[Path, SoundCheck]:
+    """Return what was found about each file, by what decoding it found or why it cannot be used."""
     return {
         path: _from_check(checks[path]) if path in checks else _failed(path, failures[path]) for path in paths
     }
@@ -135,7 +143,8 @@ def _look(path: Path, pool: DecodePool) -> SoundCheck:
         return _failed(path, str(error))
 
 
-def _describe(samples: np.ndarray) -> list[list[int]]:
+def describe(samples: np.ndarray) -> list[list[int]]:
+    """Return the fingerprint of samples (samples,) at `RATE`, in JSON's types."""
     found = fingerprint(samples)
     return [found.hashes.tolist(), found.frames.tolist()]
 
@@ -160,6 +169,6 @@ def _too_short(seconds: float, declared: float | None) -> str | None:
 
 def _failed(path: Path, reason: str) -> SoundCheck:
     # A path that no system would take (too long, with a NUL) names no file either.
-    if os.path.isfile(path):
+    if os.path.isfile(path) or is_url(path):
         return SoundCheck(error=Reason(CORRUPT, f"unreadable: {reason}"))
     return SoundCheck(error=Reason(MISSING, "missing"))

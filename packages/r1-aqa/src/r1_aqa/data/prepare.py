@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from audio_common import AudioError, DecodeLimits, DecodePool
 from audio_common.check import DESCRIBED_SECONDS, CheckMemory
 
+from r1_aqa.bulk.places import folder_of, is_url, local_copies, written
 from r1_aqa.config.prepare import (
     PrepareAVQAConfig,
     PrepareClipsConfig,
@@ -20,8 +21,8 @@ from r1_aqa.config.prepare import (
     PrepareQuestionsConfig,
 )
 from r1_aqa.data.avqa import VIDEO, MediaIndex, visual_reason
-from r1_aqa.data.benchmark import load_benchmark, move_sounds
-from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds
+from r1_aqa.data.benchmark import load_benchmark, move_sounds, name_from_url
+from r1_aqa.data.check import SoundCheck, check_sounds, find_contamination, look_at_sounds, sound_checks
 from r1_aqa.data.clips import parse_clips
 from r1_aqa.data.layout import find_layout
 from r1_aqa.data.options import take_letters_off
@@ -72,12 +73,27 @@ def _prepare(
 def prepare_questions(config: PrepareQuestionsConfig, probe: ProbeRows | None = None) -> Report:
     """Read a file of questions of any kind, check the audio, write plain JSONL and a report."""
     report = Report()
-    layout = find_layout(str(config.source), with_sounds=config.audio is None)
-    questions = list(_readable(parse_file(layout.questions), report))
-    if folder := config.audio or layout.audio:
-        moved = move_sounds([question for _, question in questions], folder)
-        questions = list(zip([where for where, _ in questions], moved, strict=True))
-    return finish(config, questions, report, probe)
+    with local_copies([written(config.source)]) as (copy,):
+        if isinstance(copy, OSError):
+            raise FileNotFoundError(str(copy)) from copy
+        layout = find_layout(str(copy), with_sounds=config.audio is None)
+        rows = [
+            (where.replace(str(copy), written(config.source)), row)
+            for where, row in parse_file(layout.questions)
+        ]
+    url = folder_of(written(config.source)) if is_url(config.source) else None
+    questions = list(_readable(rows, report))
+    folder = config.audio or layout.audio
+    if folder is not None and is_url(folder):
+        folder, url = None, written(folder)
+    found = [question for _, question in questions]
+    if url is not None:
+        found = name_from_url(found, layout.questions.parent, url)
+    elif folder is not None:
+        found = move_sounds(found, folder)
+    if config.engine != "ray" and (remote := next((one.audio for one in found if is_url(one.audio)), None)):
+        raise ValueError(f"{written(remote)}: audio at URLs is read with --engine ray")
+    return finish(config, list(zip([where for where, _ in questions], found, strict=True)), report, probe)
 
 
 def prepare_clips(config: PrepareClipsConfig, probe: ProbeRows | None = None) -> Report:
@@ -157,7 +173,7 @@ def check_recordings(
     with folder as place:
         # One memory for both: a preparation that goes on does not decode the benchmark again.
         memory = CheckMemory(Path(place) / config.out.with_suffix(".checked.jsonl").name)
-        sounds = check_sounds(paths, memory, config.channel, limits)
+        sounds = _checked(config, paths, memory)
         asked = [q for p in config.against for q in load_benchmark(str(p), config.against_audio).questions]
         tests = [audio for question in asked if not question.fault for audio in question.audios]
         if not tests:
@@ -169,7 +185,16 @@ def check_recordings(
                 len(sounds),
                 DESCRIBED_SECONDS,
             )
-        return sounds, find_contamination(sounds, check_sounds(tests, memory, config.channel, limits))
+        return sounds, find_contamination(sounds, _checked(config, tests, memory))
+
+
+def _checked(config: PrepareConfig, paths: Iterable[Path], memory: CheckMemory) -> dict[Path, SoundCheck]:
+    if config.engine == "local":
+        return check_sounds(paths, memory, config.channel, decode_limits(config))
+    from r1_aqa.data.by_ray import check_by_ray
+
+    paths = list(dict.fromkeys(paths))
+    return sound_checks(paths, *check_by_ray(config, paths, memory))
 
 
 def decode_limits(config: PrepareConfig) -> DecodeLimits:

@@ -14,6 +14,7 @@ from typing import Any
 
 from audio_common.strict_json import is_writable_text
 
+from r1_aqa.bulk.places import is_url, written
 from r1_aqa.files import to_json, write_bytes
 
 SOUND_TOKEN = re.compile(r"<\|audio(?:_(?:bos|eos|start|end|pad))?\|>|<sound>|\[AUDIO\]", re.I)
@@ -109,6 +110,8 @@ def to_row(question: Question, folder: Path) -> dict[str, Any]:
 
 
 def _name_from(audio: Path, folder: Path) -> str:
+    if is_url(audio):
+        return written(audio)
     audio, base = audio.absolute(), folder.absolute()
     return str(audio.relative_to(base) if audio.is_relative_to(base) else audio)
 

@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from r1_aqa.bulk.places import is_url
 from r1_aqa.data.chats import chat_to_plain, is_chat
 from r1_aqa.data.licences import say_licences_of_clips
 from r1_aqa.data.options import option_at, parse_answer, parse_choices, settle_annotators
@@ -228,6 +229,8 @@ def audio_path(value: Any, key: str, folder: Path) -> Path:
     name = os.fsencode(value)
     if max(map(len, name.split(b"/"))) > _LONGEST_NAME or len(name) > _LONGEST_PATH:
         raise ValueError(f"{key}: expected the path of a sound, got {len(value)} characters: {value[:30]}...")
+    if is_url(value) and not re.match(r"(https?|ftp|data|file):", value, re.I):
+        return Path(value)  # which workers of Ray fetch
     if re.match(r"[a-z0-9]+://", value.removeprefix("file://"), re.I):
         raise ValueError(f"{key}: {value[:80]} is a link; download it and give the file's path")
     return folder / value.removeprefix("file://")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from audio_common.strict_json import read_records
 
@@ -40,15 +41,17 @@ from r1_aqa.evaluators.statistics import interval
 from r1_aqa.files import append_line, is_stream, to_json, write_atomically
 from r1_aqa.output import Progress
 
-if TYPE_CHECKING:
-    from r1_aqa.models.option_scores import Probe
-
 logger = logging.getLogger(__name__)
 
 CONTROLS = 16
 """Questions that are asked once more with their answer in the text."""
 LEAST_READ = 0.75
 """Share of the controls that a probe must answer if it is to be believed."""
+
+Said = tuple[str, Any, bool]
+"""A question's key, what a probe says to it, and whether that is remembered."""
+AskProbe = Callable[[str, str, Mapping[str, Question]], Iterator[Said]]
+"""Name of a probe, stamp of its version, and questions by key -> what it says to each."""
 
 
 def prepare_verb(config: PrepareAVQAConfig | PrepareQuestionsConfig | PrepareClipsConfig) -> int:
@@ -69,7 +72,12 @@ def probe_rows(config: PrepareConfig, rows: prepare.Rows, report: Report) -> pre
     """
     questions = [question for _, question in rows]
     memory = ProbeMemory(None if is_stream(config.out) else config.out.with_suffix(".probed.jsonl"))
-    probed_by = probe_questions(config.audio_dependence, questions, memory, device=config.device)
+    ask: AskProbe = partial(ask_here, config.device)
+    if config.engine == "ray":
+        from r1_aqa.evaluators.probes_by_ray import ask_by_ray
+
+        ask = partial(ask_by_ray, config)
+    probed_by = probe_questions(config.audio_dependence, questions, memory, ask)
     say_weak(probed_by.reads)
     kept, probed = [], []
     for (where, question), said in zip(rows, probed_by.found, strict=True):
@@ -102,7 +110,7 @@ class ProbeReport:
 
 
 def probe_questions(
-    names: Sequence[str], questions: Sequence[Question], memory: ProbeMemory, *, device: str = "auto"
+    names: Sequence[str], questions: Sequence[Question], memory: ProbeMemory, ask: AskProbe
 ) -> ProbeReport:
     """Ask probes all questions, and some once more with the answer in their text.
 
@@ -110,7 +118,7 @@ def probe_questions(
         names: the probes: hub ids, folders, runs.
         questions: with options and known answers; others are not asked.
         memory: what was found before.
-        device: where probes run.
+        ask: asks a probe: `ask_here`, or the workers of Ray.
 
     Raises:
         ValueError: a probe is no model that can be asked.
@@ -119,7 +127,7 @@ def probe_questions(
     reads = {}
     controls = make_controls([q for q, known in zip(questions, found, strict=True) if known == {}])
     for name in names:
-        said = _ask(name, [*controls, *questions], memory, device)
+        said = _ask(name, [*controls, *questions], memory, ask)
         for row, question in enumerate(questions):
             known = found[row]
             if isinstance(known, dict):
@@ -146,28 +154,39 @@ def _told(question: Question) -> str:
 
 
 def _ask(
-    name: str, questions: Iterable[Question], memory: ProbeMemory, device: str
+    name: str, questions: Iterable[Question], memory: ProbeMemory, ask: AskProbe
 ) -> Mapping[str, list[float] | str]:
     """Return what a probe says to each question, by `_key`: probabilities, or why it cannot be asked."""
-    from r1_aqa.models.option_scores import load_probe, score_options, stamp_of
+    from r1_aqa.models.option_scores import stamp_of
     from r1_aqa.output import quiet_models
 
     quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
-    known = memory.of(f"{name} {stamp_of(name)}")
+    stamp = stamp_of(name)
+    known = memory.of(f"{name} {stamp}")
     asked = {_key(question): question for question in questions if not why_not_probed(question)}
     waiting = {key: question for key, question in asked.items() if key not in known}
-    # A probe that has nothing left to say is not loaded.
-    probe: Probe | None = load_probe(name, device=device) if waiting else None
     with Progress(f"Probing ({name})", len(asked), start=len(asked) - len(waiting)) as progress:
-        for key, question in waiting.items():
-            assert probe is not None
-            try:
-                said: Any = option_probabilities(score_options(probe, question)).tolist()
-            except QuestionError as error:
-                said = str(error)
-            known.add(key, said)
+        # A probe that has nothing left to say is not loaded.
+        for key, said, is_remembered in ask(name, stamp, waiting) if waiting else ():
+            if is_remembered:
+                known.add(key, said)
+            else:
+                known[key] = said
             progress.advance()
     return known
+
+
+def ask_here(device: str, name: str, stamp: str, waiting: Mapping[str, Question]) -> Iterator[Said]:
+    """Yield what a probe says to questions, in this process."""
+    from r1_aqa.models.option_scores import load_probe, score_options
+
+    probe = load_probe(name, device=device)
+    for key, question in waiting.items():
+        try:
+            said: Any = option_probabilities(score_options(probe, question)).tolist()
+        except QuestionError as error:
+            said = str(error)
+        yield key, said, True
 
 
 def _key(question: Question) -> str:

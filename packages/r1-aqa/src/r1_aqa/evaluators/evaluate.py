@@ -10,19 +10,19 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from audio_common import DecodeLimits, DecodePool
 from audio_common.strict_json import read_object
 
+from r1_aqa.bulk.places import folder_of, is_url, local_copies, written
 from r1_aqa.config.changes import changes
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.data.benchmark import Benchmark, load_benchmark
 from r1_aqa.data.questions import Question
-from r1_aqa.data.sounds import describe_cuts
-from r1_aqa.evaluators.engines import Engine, make_engine
+from r1_aqa.evaluators.asking import ask_here, make_runs
+from r1_aqa.evaluators.engines import make_engine
 from r1_aqa.evaluators.predictions import Prediction, PredictionFile
 from r1_aqa.evaluators.scores import (
     Scores,
@@ -32,14 +32,11 @@ from r1_aqa.evaluators.scores import (
     score_outputs,
     show_scores,
 )
-from r1_aqa.files import to_plain, write_json
+from r1_aqa.files import to_plain, write_atomically, write_json
 from r1_aqa.lock import sole_writer
-from r1_aqa.models.asked import AskedQuestions
-from r1_aqa.models.generation import answer_questions
 from r1_aqa.models.run_folder import find_model
 from r1_aqa.models.template import PromptTemplate, read_template
-from r1_aqa.output import Progress, printable
-from r1_aqa.rewards.matching import choose_window
+from r1_aqa.output import printable
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +70,7 @@ def evaluate(config: EvaluateConfig) -> Scores:
 
 
 def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
-    benchmark = load_benchmark(
-        config.data, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows
-    )
+    benchmark = _load(config)
     check_columns(benchmark.questions, config.by)
     logger.info("%s: %s", benchmark.file, benchmark.version)
     if len(benchmark.questions) < benchmark.num_in_file:
@@ -83,30 +78,25 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
     # The model that a run's folder means today is noted, for it may mean another one tomorrow.
     config = replace(config, model=find_model(config.model) if config.model else None)
     template = read_template(config.template)
-    require_same_run(config, benchmark, template)
-    engine = make_engine(config, template, benchmark.questions, decoder)
+    settings = require_same_run(config, benchmark, template)
     file = PredictionFile(config.out / "predictions.jsonl")
-    heard = engine.check_heard(benchmark.questions) if config.check_heard else None
-    if heard:
-        logger.info("%s", heard)
-    elif config.check_heard:
-        logger.info("whether the model hears cannot be checked here; --silent asks again without the sounds")
-    runs, prompt = make_runs(benchmark.questions, config), ""
-    for name, questions in runs.items():
-        asked = engine.asked(questions, silent=name == "silent")
-        if name == "given":
-            say_cuts(asked)
-            prompt = say_prompt(asked)
-        ask(asked, engine, file, name, config)
+    runs = make_runs(benchmark.questions, config)
+    if config.engine == "ray":
+        from r1_aqa.evaluators.by_ray import ask_by_ray
+
+        asked = ask_by_ray(config, settings, benchmark.questions, runs, file)
+    else:
+        engine = make_engine(config, template, benchmark.questions, decoder)
+        asked = ask_here(config, engine, benchmark.questions, runs, file)
     file.sort(list(runs))
     scores = summarize(benchmark, runs, file, config)
     scores |= {
         "model": config.model or config.endpoint_model,
-        "engine": config.endpoint or config.engine,
+        "engine": config.endpoint or engine_of(config),
         "prompt": str(config.template) if config.template else config.prompt,
         "template": template.text if template else None,
-        "first_prompt": prompt,
-        "heard": heard or "not checked",
+        "first_prompt": asked.prompt,
+        "heard": asked.heard or "not checked",
     }
     say_letters(scores)
     say_truncated(scores, config)
@@ -115,6 +105,25 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
     if config.card:
         logger.info("card: %s", printable(add_to_card(config, scores)))
     return scores
+
+
+def _load(config: EvaluateConfig) -> Benchmark:
+    """Load the questions; those of a URL are kept in the output folder as they were fetched."""
+    source, url = config.data, None
+    if is_url(source):
+        url, file = folder_of(source), config.out / f"questions{Path(source).suffix}"
+        with local_copies([source]) as (copy,):
+            if isinstance(copy, OSError):
+                raise FileNotFoundError(str(copy)) from copy
+            write_atomically(file, copy.read_bytes())
+        source = str(file)
+    benchmark = load_benchmark(
+        source, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows, url=url
+    )
+    remote = next((one.audio for one in benchmark.questions if is_url(one.audio)), None)
+    if remote is not None and config.engine != "ray":
+        raise ValueError(f"{written(remote)}: audio at URLs is read with --engine ray")
+    return replace(benchmark, name=config.data)
 
 
 def add_to_card(config: EvaluateConfig, scores: Scores) -> Path:
@@ -148,25 +157,6 @@ def add_to_card(config: EvaluateConfig, scores: Scores) -> Path:
     )
 
 
-def say_prompt(asked: AskedQuestions) -> str:
-    """Say, and return, what is written to the model about the first question that can be asked."""
-    first = next((text for text in asked.texts if text), "")
-    if first:
-        logger.info("The prompt of the first question, beside its sound:\n%s", first)
-    return first
-
-
-def say_cuts(prompts: AskedQuestions) -> None:
-    """Say of how many questions only a part of the sound is heard."""
-    advice = "--sound.too_long windows asks about all of them"
-    _, line = describe_cuts(prompts.sounds, range(len(prompts.questions)), advice)
-    if line:
-        logger.warning("%s", line)
-    asked = sum(len(parts) > 1 for parts in prompts.windows.parts)
-    if asked:
-        logger.info("%d long sounds are asked about in windows of %g s", asked, prompts.windows.seconds)
-
-
 def say_truncated(scores: Scores, config: EvaluateConfig) -> None:
     """Say how many answers `max_new_tokens` ended."""
     if count := scores["num_truncated"]:
@@ -180,8 +170,8 @@ def say_truncated(scores: Scores, config: EvaluateConfig) -> None:
 
 def require_same_run(
     config: EvaluateConfig, benchmark: Benchmark, template: PromptTemplate | None = None
-) -> None:
-    """Write what decides the answers to OUT/config.json; refuse to go on with other settings.
+) -> dict[str, Any]:
+    """Write what decides the answers to OUT/config.json, and return it; refuse to go on with other settings.
 
     Raises:
         ValueError: settings changed; the message names them.
@@ -189,6 +179,7 @@ def require_same_run(
     path = config.out / "config.json"
     now = {name: value for name, value in asdict(config).items() if name in DECISIVE}
     version = hashlib.sha256(template.text.encode()).hexdigest()[:16] if template else None
+    now |= {"engine": engine_of(config)}
     now = to_plain(now | {"benchmark": benchmark.version, "template_version": version})
     before = read_object(path) if path.is_file() else now
     if changed := changes(before, now):
@@ -197,68 +188,12 @@ def require_same_run(
             "the same settings to go on"
         )
     write_json(path, now)
+    return now
 
 
-def make_runs(questions: Sequence[Question], config: EvaluateConfig) -> dict[str, list[Question]]:
-    """Return the questions of each run: as given, with the options in other orders, with silence."""
-    runs = {"given": list(questions)}
-    for number in range(1, config.shuffles + 1):
-        runs[f"shuffle-{number}"] = [
-            shuffle_choices(question, [config.seed, number, row]) for row, question in enumerate(questions)
-        ]
-    return runs | ({"silent": list(questions)} if config.silent else {})
-
-
-def shuffle_choices(question: Question, seed: Sequence[int]) -> Question:
-    """Return the question with its options in another order, never the given one."""
-    count = len(question.choices)
-    if count < 2:
-        return question
-    rng = np.random.default_rng(seed)  # of this question alone: a limit does not change the others
-    order = list(range(count))
-    while order == list(range(count)):
-        order = rng.permutation(count).tolist()
-    return replace(question, choices=tuple(question.choices[i] for i in order))
-
-
-def ask(
-    asked: AskedQuestions, engine: Engine, file: PredictionFile, run: str, config: EvaluateConfig
-) -> None:
-    """Answer what is not answered yet; audio that cannot be read is recorded, and ends nothing.
-
-    Raises:
-        ConnectionError: the endpoint is given up; what was answered is kept.
-    """
-    waiting = [row for row in range(len(asked.asked)) if (run, row) not in file.found]
-    count, failed = len(asked.asked), list[str]()
-    with Progress(f"Answering ({run})", count, start=count - len(waiting)) as progress:
-        for batch in answer_questions(
-            asked,
-            waiting,
-            partial(engine.answer, asked),
-            batch_size=config.batch_size,
-            choose=choose_window,
-        ):
-            rows = [(asked.asked[completion.row], completion) for completion in batch]
-            file.append(
-                Prediction(
-                    c.row, q.id, run, q.choices, c.text, c.error, c.cut, c.truncated, c.windows, c.complaints
-                )
-                for q, c in rows
-            )
-            progress.advance(len(batch))
-            # Of sounds that cannot be read it was said already.
-            failed += [f"{q.id} ({c.error})" for q, c in rows if c.error and not _is_told(asked, c.row)]
-            if why := engine.given_up:
-                raise ConnectionError(f"{why}; what was answered is kept, the same command goes on")
-    if failed:
-        logger.warning(
-            "%d of %d questions got no answer from the model, the first: %s", len(failed), count, failed[0]
-        )
-
-
-def _is_told(asked: AskedQuestions, row: int) -> bool:
-    return any(asked.sounds.why_not(part) for part in asked.windows.parts[row])
+def engine_of(config: EvaluateConfig) -> str:
+    """Return what runs the model: in the workers of Ray it is transformers, too."""
+    return "transformers" if config.engine == "ray" else config.engine
 
 
 def outputs_of(file: PredictionFile, run: str, count: int) -> list[str | None]:

@@ -89,7 +89,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     found = []
     for row in read_records(path):
         try:
-            found.append(_from_row(row))
+            found.append(from_row(row))
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: no answer as `evaluate` writes it ({error})") from error
     return found
@@ -157,12 +157,21 @@ def write_submission(
     )
 
 
-def _from_row(row: dict[str, Any]) -> Prediction:
+def to_row(prediction: Prediction) -> dict[str, Any]:
+    """Return an answer as the file has it."""
+    # Without windows and complaints the line is as in every other evaluation.
+    return {k: v for k, v in asdict(prediction).items() if k not in ("windows", "complaints") or v}
+
+
+def from_row(row: dict[str, Any]) -> Prediction:
+    """Return the answer of a row of the file.
+
+    Raises:
+        KeyError, TypeError: it is none.
+    """
     texts = {name: tuple(row.get(name, ())) for name in ("windows", "complaints")}
     return Prediction(**row | {"choices": tuple(row["choices"])} | texts)
 
 
 def _line(prediction: Prediction) -> bytes:
-    row = asdict(prediction)
-    # Without windows and complaints the line is as in every other evaluation.
-    return to_json({k: v for k, v in row.items() if k not in ("windows", "complaints") or v}) + b"\n"
+    return to_json(to_row(prediction)) + b"\n"

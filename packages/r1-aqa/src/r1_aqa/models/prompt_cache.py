@@ -47,14 +47,21 @@ class LRUCache(OrderedDict[Hashable, Value], Generic[Value]):
         return super().__getitem__(key)
 
     def keep(self, key: Hashable, value: Value, size: int) -> None:
-        """Add a value of `size` bytes; one that is too big alone is not kept."""
-        self[key] = value
+        """Add a value of `size` bytes, in the place of an older one; what is too big alone is not kept."""
+        # Counted twice, a value that is kept again would leave less and less room for others.
+        self.bytes += size - self._sizes.get(key, 0)
         self._sizes[key] = size
-        self.bytes += size
+        self[key] = value
+        self.move_to_end(key)
         while self.bytes > self.max_bytes and self:
             oldest = next(iter(self))
             del self[oldest]
             self.bytes -= self._sizes.pop(oldest)
+
+
+def compact(tensor: Tensor) -> Tensor:
+    """Return the tensor, copied where it is a part of a larger one, which would be kept with it."""
+    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
 
 
 class EncodedPrompts(AskedQuestions):
@@ -106,7 +113,14 @@ class EncodedPrompts(AskedQuestions):
 
     def input_ids(self, row: int) -> list[int]:
         """Return the ids of a prompt, with as many audio tokens as its audio becomes."""
-        return self._encode(row)["input_ids"][0].tolist()
+        if row in self._inputs or not self._knows_clips(row):
+            return self._encode(row)["input_ids"][0].tolist()
+        # Its sounds are neither read nor turned into features for the sake of their number of tokens.
+        counts = iter([len(self.clips[clip]) for clip in self._clips(row)])
+        ids = self.llm.tokenizer(self.texts[row])["input_ids"]
+        return [
+            one for own in ids for one in ([own] * next(counts) if own == self.llm.audio_token_id else [own])
+        ]
 
     def inputs(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Return the processor's tensors of some rows, padded on the left."""
@@ -153,13 +167,13 @@ class EncodedPrompts(AskedQuestions):
         found = [new[row] if row in new else self._embeddings[row] for row in rows]
         for row, value in new.items():
             if self.frozen:
-                self._embeddings.keep(row, value, value.numel() * value.element_size())
+                self._embeddings.keep(row, value, value.nbytes)
         return found
 
     def needs_sound(self, row: int) -> bool:
         """Return whether encoding a row will decode its audio."""
         known = row in self._inputs or row in self._embeddings
-        return not known and not (self._reuses_clips and all(clip in self.clips for clip in self._clips(row)))
+        return not known and not self._knows_clips(row)
 
     def is_readable(self, row: int) -> bool:
         """Return whether a row can be encoded; if its audio is needed for that, it is then decoded."""
@@ -180,6 +194,13 @@ class EncodedPrompts(AskedQuestions):
                 return candidate % count
         raise ValueError(f"none of {count} questions can be asked; the first: {self.sounds.why_not(0)}")
 
+    def held_bytes(self) -> int:
+        """Return the bytes of what is kept: at most `cache_bytes`, whatever the number of steps."""
+        return self._inputs.bytes + self._embeddings.bytes + self.clips.bytes
+
+    def _knows_clips(self, row: int) -> bool:
+        return self._reuses_clips and all(clip in self.clips for clip in self._clips(row))
+
     def _needs_encoder(self, row: int, first: dict[Hashable, int]) -> bool:
         new = any(clip not in self.clips and first[clip] == row for clip in self._clips(row))
         return not self._reuses_clips or new
@@ -193,7 +214,8 @@ class EncodedPrompts(AskedQuestions):
         found = {row: merged[i, mask[i]].clone() for i, row in enumerate(rows)}
         for row in rows if self._reuses_clips else ():
             for clip, sound in zip(self._clips(row), self._sounds_in(row, found[row]), strict=True):
-                self.clips.keep(clip, sound, sound.numel() * sound.element_size())
+                own = compact(sound)
+                self.clips.keep(clip, own, own.nbytes)
         return found
 
     def _embed(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -251,9 +273,9 @@ class EncodedPrompts(AskedQuestions):
 
     def _encode(self, row: int) -> dict[str, Tensor]:
         if row not in self._inputs:
-            encoded = self.llm.encode([self.texts[row]], self.sounds.take([row]))
+            made = self.llm.encode([self.texts[row]], self.sounds.take([row]))
+            encoded = {name: compact(value) for name, value in made.items()}
             self._say_if_beyond(row, encoded["input_ids"].shape[1])
-            size = sum(value.numel() * value.element_size() for value in encoded.values())
-            self._inputs.keep(row, encoded, size)
+            self._inputs.keep(row, encoded, sum(value.nbytes for value in encoded.values()))
             return encoded
         return self._inputs[row]

@@ -31,11 +31,16 @@ class TrainingError(ValueError):
 def are_finite(tensors: Iterable[Tensor]) -> bool:
     """Return whether all numbers are finite; of tensors that are split over processes, those of this one."""
     # The largest magnitude, not a norm: squares of float16 would overflow.
-    local = [getattr(tensor, "_local_tensor", tensor).detach() for tensor in tensors]
+    local = [_local(tensor).detach() for tensor in tensors]
     local = [tensor for tensor in local if tensor.numel()]
     if not local:
         return True
     return math.isfinite(float(torch.nn.utils.get_total_norm(local, float("inf"))))
+
+
+def _local(tensor: Any) -> Tensor:
+    """Return this process's part of a tensor: of FSDP 2, of ZeRO-3 (where the tensor itself is empty)."""
+    return getattr(tensor, "_local_tensor", getattr(tensor, "ds_tensor", tensor))
 
 
 def require_finite_weights(model: torch.nn.Module, step: int) -> None:

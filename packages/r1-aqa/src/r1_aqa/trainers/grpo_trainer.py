@@ -37,6 +37,7 @@ from r1_aqa.models.generation import end_tokens
 from r1_aqa.models.log_probs import Prompts, score_completions
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.rewards.columns import reward_columns
+from r1_aqa.trainers.ahead import SoundsAhead
 from r1_aqa.trainers.curriculum import easiness
 from r1_aqa.trainers.dataset import EpochSampler, training_rows
 from r1_aqa.trainers.finite import WatchedRewards
@@ -92,6 +93,8 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
             processing_class=llm.tokenizer,
             **kwargs,
         )
+        self.ahead = SoundsAhead(prompts)
+        self.data_collator = self._coming  # is given the next batch while this one is learned from
         llm.model = unwrap(self.model)  # type: ignore[arg-type]
         self.ends = end_tokens(llm.model, llm.tokenizer)
         if not self.use_vllm:
@@ -113,6 +116,10 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         if self.config.data.curriculum == "easy_first":
             sampler.easy = easiness(self.prompts.questions)
         return sampler
+
+    def _coming(self, examples: list[Batch]) -> list[Batch]:
+        self.ahead.begin([example["row"] for example in examples])
+        return examples
 
     # -- rollouts ---------------------------------------------------------------------------------------
 
@@ -216,6 +223,7 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
         return self._passes[self._step % steps]
 
     def _generate_and_score_completions(self, inputs: list[Batch]) -> Batch:
+        self.ahead.take([example["row"] for example in inputs])
         inputs = [self._readable(example) for example in inputs]
         output = self._score_rollouts(inputs)
         if self.config.zero_advantage == "resample":

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback
 from r1_aqa.files import write_atomically
 from r1_aqa.models.licence import CARD_FILE
 from r1_aqa.models.prompt_cache import EncodedPrompts
+from r1_aqa.trainers.checkpoint import separate_steps
 from r1_aqa.trainers.finite import TrainingError, are_finite, name_questions, require_finite_weights
 from r1_aqa.trainers.sharding import is_sharded, keeps_parts, set_up_sharding, whole_weights
 
@@ -98,6 +99,11 @@ class ResumableTrainer(Trainer):
         # checkpoint would be half of one for a while.
         if step != self._saved_step:
             require_finite_weights(self.model, step)  # type: ignore[arg-type]
+            if keeps_parts(self.accelerator) and self.card is not None and self.args.should_save:
+                # Where weights are written in parts, `_save` is not called.
+                folder = Path(str(self.args.output_dir)) / f"checkpoint-{step}"
+                folder.mkdir(parents=True, exist_ok=True)
+                write_atomically(folder / CARD_FILE, self.card())
             super()._save_checkpoint(model, trial)
             self._saved_step = step
 
@@ -113,6 +119,11 @@ class ResumableTrainer(Trainer):
             self._save(output_dir, state_dict=self.accelerator.get_state_dict(self.model))
         else:
             super().save_model(output_dir, _internal_call)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            separate_steps(self.model_wrapped)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if model is not None or not load_weights(self.model, resume_from_checkpoint):

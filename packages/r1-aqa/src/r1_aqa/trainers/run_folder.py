@@ -29,6 +29,7 @@ from r1_aqa.files import (
     write_json,
 )
 from r1_aqa.lock import sole_writer
+from r1_aqa.trainers.checkpoint import PASSES, count_writers, require_same_update
 from r1_aqa.trainers.questions import read_skipped
 
 logger = logging.getLogger(__name__)
@@ -182,7 +183,11 @@ def check_settings(config: TrainConfig, checkpoint: Path | None) -> None:
     path, is_finished = config.out / "config.json", (config.out / "finished.json").is_file()
     if not path.is_file() or not (checkpoint or is_finished):
         return
-    if changed := _changes(read_object(path), config, FREE_TO_CHANGE):
+    before, processes = read_object(path), PartialState().num_processes
+    writers = count_writers(checkpoint) if checkpoint else processes
+    if writers != processes:
+        require_same_update(before, config, writers, processes)
+    if changed := _changes(before, config, FREE_TO_CHANGE | set(PASSES if writers != processes else ())):
         raise ValueError(
             f"{config.out} holds a training with other settings ({'; '.join(changed)}); "
             "give another --out, or the same settings to resume"

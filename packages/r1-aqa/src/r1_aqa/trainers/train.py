@@ -26,6 +26,7 @@ from accelerate import PartialState
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from r1_aqa.config.model import ModelConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.questions import Question
 from r1_aqa.data.sounds import say_skipped
@@ -54,6 +55,7 @@ from r1_aqa.trainers.callbacks import (
     Validation,
     save_model,
 )
+from r1_aqa.trainers.checkpoint import prepare_resume
 from r1_aqa.trainers.curriculum import easiness
 from r1_aqa.trainers.curves import ROLLED_OUT, VALIDATED, write_curves
 from r1_aqa.trainers.questions import record_skipped, usable_questions, validation_questions
@@ -135,7 +137,7 @@ def _train_grpo(config: GRPOTrainConfig) -> TrainResult:
     llm, questions, checkpoint = begin(config)
     asks_in_silence = needs_silent_answers(rewards, questions)
     require_columns(rewards, questions, made=[SILENT_ANSWER] if asks_in_silence else [])
-    adapters, frozen = set_up(llm, config)
+    adapters, frozen = set_up(llm, config.model)
     require_enough(config, len(questions))
     log = RolloutLog(config.out / "rollouts")
     trainer = AudioGRPOTrainer(
@@ -159,7 +161,7 @@ def _train_sft(config: SFTTrainConfig) -> TrainResult:
     from r1_aqa.trainers.sft import make_sft_trainer, sft_arguments
 
     llm, questions, checkpoint = begin(config)
-    adapters, _ = set_up(llm, config)
+    adapters, _ = set_up(llm, config.model)
     if adapters is not None:
         from peft import get_peft_model
 
@@ -185,21 +187,21 @@ def begin(config: TrainConfig) -> tuple[AudioLLM, list[Question], Path | None]:
     return load_audio_llm(config.init_from, config.model, device=device), questions, checkpoint
 
 
-def set_up(llm: AudioLLM, config: TrainConfig) -> tuple[Any, bool]:
+def set_up(llm: AudioLLM, config: ModelConfig) -> tuple[Any, bool]:
     """Choose what is trained.
 
     Returns:
         The settings of new adapters or None, and whether the embeddings of prompts stay as they are.
     """
-    if config.model.strategy == "full":
-        prepare_full(llm, config.model)
+    if config.strategy == "full":
+        prepare_full(llm, config)
         return None, prompts_are_frozen(llm)
     if is_adapted(llm):
         prepare_adapters(llm)
         return None, prompts_are_frozen(llm)
     # TRL adds new adapters itself, and then uses the model without them as the reference.
     llm.model.requires_grad_(False)
-    return lora_config(llm, config.model), config.model.freeze_encoder and config.model.freeze_projector
+    return lora_config(llm, config), config.freeze_encoder and config.freeze_projector
 
 
 def questions_at_once(config: GRPOTrainConfig) -> int:
@@ -271,6 +273,7 @@ def run(
         describe(config, llm, len(training.questions))
     num_cut = say_cuts(config, training, validation)
     if checkpoint:
+        prepare_resume(checkpoint, trainer.accelerator)
         total = count_updates(config, len(training.questions))
         say_new_length(config, checkpoint, total, round(total * config.warmup_ratio))
     try:
