@@ -25,7 +25,8 @@ import faiss
 import numpy as np
 from ml_clap.search.approximate import ApproximateEngine
 from ml_clap.search.building import open_approximate
-from ml_clap.search.engines import NumpyEngine, Selection, recall_without_self
+from ml_clap.search.engine import Selection, recall_without_self
+from ml_clap.search.engines import NumpyEngine
 from ml_clap.search.vectors import NpyLog, open_rows, search_exact
 from search import Embeddings
 

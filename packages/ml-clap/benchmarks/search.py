@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.building import open_approximate
-from ml_clap.search.engines import Engine, FaissEngine, NumpyEngine, recall_without_self
+from ml_clap.search.engine import Engine, recall_without_self
+from ml_clap.search.engines import FaissEngine, NumpyEngine
 from ml_clap.search.lance import mirror
 from ml_clap.search.store import Entry, IndexSettings, IndexWriter
 from ml_clap.search.vectors import BLOCK_ROWS, NpyLog, open_rows

@@ -189,8 +189,10 @@ def check_index(config: IndexConfig) -> None:
         require_any(config.source)
     if config.model:
         require_clap(config.model)
-    if config.engine != "numpy":
+    if config.engine in ENGINE_MODULES:
         require_module(ENGINE_MODULES[config.engine])
+    if config.lance is not None:
+        require_module("lancedb")
     require_output(config.out, is_folder=True)
     require_output(config.json)
 

@@ -14,7 +14,8 @@ from ml_clap.search import approximate, building, engines
 from ml_clap.search.approximate import ApproximateEngine, rank_exactly, read_state
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.building import hash_rows, open_approximate
-from ml_clap.search.engines import NumpyEngine, Selection, recall_without_self
+from ml_clap.search.engine import Selection, recall_without_self
+from ml_clap.search.engines import NumpyEngine
 from ml_clap.search.segments import Kind, choose_lists
 from ml_clap.search.store import Entry, IndexSettings, IndexWriter
 from ml_clap.search.vectors import match_hashes, search_exact
@@ -173,10 +174,10 @@ def test_a_change_that_is_cut_short_leaves_what_was_there(
         written.append(arguments)
         write(*arguments)  # type: ignore[arg-type]
 
-    with monkeypatch.context() as patched:
-        patched.setattr(building, "write_segment", killed)
-        with pytest.raises(KeyboardInterrupt):
-            open_approximate(vectors, folder, "v-0", "ivf")
+    monkeypatch.setattr(building, "write_segment", killed)
+    with pytest.raises(KeyboardInterrupt):
+        open_approximate(vectors, folder, "v-0", "ivf")
+    monkeypatch.setattr(building, "write_segment", write)
     assert read_state(folder) == first
     assert open_approximate(vectors[:2000], folder, "v-0", "ivf").state == first
     engine = open_approximate(vectors, folder, "v-0", "ivf")

@@ -1,11 +1,16 @@
 """faiss gives NumPy's answers; its approximate form says how good it is and follows the vectors."""
 
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
+from ml_clap.cli import check_index, check_search
+from ml_clap.config.index import IndexConfig
+from ml_clap.config.search import SearchConfig
 from ml_clap.search import engines
-from ml_clap.search.engines import FaissEngine, NumpyEngine, make_engine, recall_without_self
+from ml_clap.search.engine import recall_without_self
+from ml_clap.search.engines import FaissEngine, NumpyEngine, make_engine
 
 faiss = pytest.importorskip("faiss")
 
@@ -55,3 +60,13 @@ def test_faiss_asked_for_but_not_installed_is_a_clear_error(
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"ml-clap\[faiss\]"):
         make_engine("faiss", clustered(10), tmp_path, "v")
+
+
+def test_every_engine_is_checked_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "index.json").touch()
+    (tmp_path / "a.wav").touch()
+    for engine in get_args(get_type_hints(IndexConfig)["engine"]):
+        check_index(IndexConfig(source=tmp_path, out=tmp_path / "index", engine=engine))
+    for engine in get_args(get_type_hints(SearchConfig)["engine"]):
+        check_search(SearchConfig(index=tmp_path / "index", query=("a",), engine=engine))

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ml_clap.search import lines
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.filters import Condition, Filter, find_columns, parse_condition
-from ml_clap.search.store import Entry, IndexSettings, IndexWriter
+from ml_clap.search.lines import Entries, Lines
+from ml_clap.search.store import Entry, IndexSettings, IndexWriter, json_line
 
 ENTRIES = [
     Entry("0", "dogs/a.wav", 1, 1, "", 5.0, label="dog", metadata={"take": 3, "tags": ["wet", "near"]}),
@@ -14,6 +16,58 @@ ENTRIES = [
     Entry("2", "dogs2/it's.wav", 1, 1, "", 0.5, label="rain", metadata={"date": "2026-03-01", "tags": "wet"}),
     Entry("3", "c.wav", 1, 1, "", 60.0, metadata={"date": "2025-12-31", "is loud": True, "is-loud": False}),
 ]
+ODD = [
+    Entry(
+        "4", 'é/"q"\\\udce9.wav', 1, 1, "", 1.0, label="été", metadata={"date": "tab\there", "mixed": 2.50}
+    ),
+    Entry("5", "é/x.wav", 1, 1, "", 1.0, label="été", metadata={"mixed": "b", "tags": ["neige", "é", 7]}),
+]
+
+
+@pytest.mark.parametrize("kept", [100, 2])
+@pytest.mark.parametrize(
+    ("where", "folders", "expected"),
+    [
+        (["label=été"], [], [4, 5]),
+        (["date=tab\there"], [], [4]),
+        (["mixed=2.5"], [], [4]),
+        (["tags=é"], [], [5]),
+        (["tags=7"], [], [5]),
+        (['file=é/"q"\\\udce9.wav'], [], [4]),
+        ([], ["é"], [4, 5]),
+        (["label=dog", "take=3.0"], [], [0]),
+        (["label!=dog"], ["dogs", "dogs2"], [2]),
+        (["is loud=true"], ["."], [3]),
+        (["id=9"], [], []),
+    ],
+)
+def test_records_on_disk_are_chosen_as_those_in_memory(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: list[str],
+    folders: list[str],
+    expected: list[int],
+    kept: int,
+) -> None:
+    monkeypatch.setattr(lines, "KEPT", kept)
+    path = tmp_path / "entries"
+    path.write_bytes(b"".join(map(json_line, ENTRIES + ODD)))
+    keep, entries = Filter.parse(where, folders), Entries(Lines(path), path)
+    assert keep.select(ENTRIES + ODD, "/r") == keep.select(entries, "/r") == expected
+
+
+def test_the_kinds_of_a_large_indexs_keys_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml_clap.search.audio_index.KEPT", 2)
+    index = made_index(tmp_path / "i", [0.1, 0.9, 0.3, 0.2], ENTRIES)
+    assert index.columns == find_columns(ENTRIES)
+    monkeypatch.setattr("ml_clap.search.audio_index.find_kinds", None)
+    assert AudioIndex.open(tmp_path / "i").columns == find_columns(ENTRIES)
+    monkeypatch.undo()
+    monkeypatch.setattr("ml_clap.search.audio_index.KEPT", 2)
+    writer = IndexWriter(tmp_path / "i")
+    writer.add_entries(ODD)
+    writer.close()
+    assert AudioIndex.open(tmp_path / "i").columns == find_columns(ENTRIES + ODD)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from ml_clap.cli import check_export_index, check_search
 from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.search import SearchConfig
 from ml_clap.search.audio_index import AudioIndex
-from ml_clap.search.engines import recall_without_self
+from ml_clap.search.engine import recall_without_self
 from ml_clap.search.export import export_index, export_index_verb
 from ml_clap.search.filters import Filter
 from ml_clap.search.lance import STATE_FILE, TABLE, mirror

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from audio_common.strict_json import read_object
 
-from ml_clap.search.engines import FLAT_ROWS, Selection
+from ml_clap.search.engine import FLAT_ROWS, Selection
 from ml_clap.search.segments import MOST_CANDIDATES, Kind, Segment, choose_lists, read_trained
 from ml_clap.search.vectors import search_exact, top_columns
 

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from audio_common.strict_json import read_object
 
 from ml_clap.data.languages import resolve
+from ml_clap.files import write_json
 from ml_clap.lock import BusyError
 from ml_clap.search.duplicates import find_near, pick_distinct
-from ml_clap.search.engines import Engine, EngineName, NumpyEngine, Selection, make_engine
-from ml_clap.search.filters import Column, Filter, find_columns
-from ml_clap.search.lines import Entries, Lines
+from ml_clap.search.engine import Engine, Selection
+from ml_clap.search.engines import EngineName, NumpyEngine, make_engine
+from ml_clap.search.filters import Column, Filter, Kind, find_kinds, name_columns
+from ml_clap.search.lines import KEPT, Entries, Lines
 from ml_clap.search.queries import Query, embed_queries
 from ml_clap.search.store import (
+    KINDS_SUFFIX,
     SPAN,
     AudioIndexError,
     Entry,
@@ -113,7 +118,22 @@ class AudioIndex:
     @cached_property
     def columns(self) -> Mapping[str, Column]:
         """The keys of the clips, as a filter and a table have them."""
-        return find_columns(self.entries)
+        return name_columns(self._kinds())
+
+    def _kinds(self) -> dict[str, Kind]:
+        """Return the kinds of the clips' keys; of a large index they are kept beside the records."""
+        if len(self.entries) <= KEPT:
+            return find_kinds(self.entries)
+        status = self._entries_path.stat()
+        place, state = self._entries_path.with_suffix(KINDS_SUFFIX), [status.st_size, status.st_mtime_ns]
+        with suppress(OSError, ValueError):
+            kept = read_object(place)
+            if kept["of"] == state:
+                return dict(kept["kinds"])
+        kinds = find_kinds(self.entries)
+        with suppress(OSError):  # a read-only archive
+            write_json(place, {"of": state, "kinds": kinds})
+        return kinds
 
     @property
     def vectors(self) -> np.ndarray:

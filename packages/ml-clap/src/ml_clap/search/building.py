@@ -28,7 +28,7 @@ from ml_clap.search.approximate import (
     most_effort,
     read_state,
 )
-from ml_clap.search.engines import TARGET_RECALL, recall_without_self
+from ml_clap.search.engine import TARGET_RECALL, recall_without_self
 from ml_clap.search.segments import (
     LEAST_EFFORT,
     Kind,

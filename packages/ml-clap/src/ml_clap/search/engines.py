@@ -9,47 +9,19 @@ miss some: how much of the exact answer it finds is measured when it is built, a
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
+from ml_clap.search.engine import FLAT_ROWS, Engine, Selection
 from ml_clap.search.vectors import BLOCK_ROWS, search_exact
 
 logger = logging.getLogger(__name__)
 
-FLAT_ROWS = 200_000
-"""Number of vectors above which faiss searches approximately."""
-TARGET_RECALL = 0.99
-"""Share of the exact ten best that an approximate search should find; more lists are probed until it does."""
-
-
 EngineName = Literal["numpy", "faiss", "hnsw", "auto", "lancedb"]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The rows that a search may return."""
-
-    rows: np.ndarray
-    """Their numbers (int64, rising)."""
-    sql: str
-    """The same as a condition of SQL on the table's columns, see `Filter.sql`."""
-
-
-class Engine(Protocol):
-    """Finds the best rows of the vectors that it was made from."""
-
-    description: str
-    """What it is and how exact."""
-
-    def search(
-        self, queries: np.ndarray, k: int, selection: Selection | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores and rows (queries, k) of the best, best first; see `vectors.search_exact`."""
 
 
 class NumpyEngine:
@@ -125,16 +97,6 @@ def make_engine(engine: EngineName, vectors: np.ndarray, folder: Path, name: str
         logger.warning("could not keep the faiss index in %s (%s): it is built again next time", place, e)
     with TemporaryDirectory() as temporary:
         return open_approximate(vectors, Path(temporary), name, kind)
-
-
-def recall_without_self(found: np.ndarray, exact: np.ndarray, rows: np.ndarray) -> float:
-    """Return the share of the exact neighbors that were found, a query's own row not counted."""
-    hits = total = 0
-    for mine, theirs, row in zip(found, exact, rows, strict=True):
-        wanted = set(theirs) - {row}
-        hits += len(wanted & set(mine))
-        total += len(wanted)
-    return hits / total
 
 
 def _add(index: Any, vectors: np.ndarray) -> None:

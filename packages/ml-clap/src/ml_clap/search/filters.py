@@ -11,12 +11,15 @@ of the index, which has the same columns.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from ml_clap.files import to_json
+from ml_clap.search.lines import Entries
 from ml_clap.search.store import Entry
 
 OWN_KEYS = ("id", "file", "duration", "label", "licence")
@@ -85,11 +88,22 @@ class Column:
 
 def find_columns(entries: Iterable[Entry]) -> dict[str, Column]:
     """Return key -> column, of all keys of some clips: `OWN_KEYS`, then the manifest's in order."""
+    return name_columns(find_kinds(entries))
+
+
+def find_kinds(entries: Iterable[Entry]) -> dict[str, Kind]:
+    """Return how the values of the manifest's keys are compared, looking at all of them."""
     kinds: dict[str, set[Kind]] = {}
     for entry in entries:
         for key, value in entry.metadata.items():
             if value is not None and not isinstance(value, Mapping):
                 kinds.setdefault(key, set()).add(_kind(value))
+    # A list among them makes all of them lists, a text makes all numbers texts.
+    return {key: next(kind for kind in KINDS if kind in found) for key, found in kinds.items()}
+
+
+def name_columns(kinds: Mapping[str, Kind]) -> dict[str, Column]:
+    """Return key -> column, of `OWN_KEYS` and of the manifest's keys of these kinds."""
     columns = {key: Column(key, "number" if key == "duration" else "text") for key in OWN_KEYS}
     names = set(columns)
     for key in sorted(kinds.keys() - columns.keys()):
@@ -97,8 +111,7 @@ def find_columns(entries: Iterable[Entry]) -> dict[str, Column]:
         while name in names:  # two keys that differ in signs alone
             name += "_"
         names.add(name)
-        # A list among them makes all of them lists, a text makes all numbers texts.
-        columns[key] = Column(name, next(kind for kind in KINDS if kind in kinds[key]))
+        columns[key] = Column(name, kinds[key])
     return columns
 
 
@@ -141,12 +154,28 @@ class Filter:
         columns = find_columns(entries) if columns is None else columns
         tests = [self._test(condition, columns) for condition in self.conditions]
         prefixes = [_below_root(folder, root) for folder in self.folders]
+        numbered: Iterable[tuple[int, Entry]] = enumerate(entries)
+        if isinstance(entries, Entries):
+            numbered = entries.holding(self.parts(columns, root))
         return [
             number
-            for number, entry in enumerate(entries)
+            for number, entry in numbered
             if all(test(entry) for test in tests)
             and (not prefixes or any(_is_in(entry.file, prefix) for prefix in prefixes))
         ]
+
+    def parts(self, columns: Mapping[str, Column], root: str) -> list[list[bytes]]:
+        """Return groups of parts, of each of which one stands in the record of every clip that passes."""
+        groups = [
+            _json_parts(condition.value)
+            for condition in self.conditions
+            # A number may be written in several ways: 3, 3.0.
+            if condition.operator == "=" and _find(condition, columns)[0].kind != "number"
+        ]
+        prefixes = [_below_root(folder, root) for folder in self.folders]
+        if all(prefixes) and prefixes:
+            groups.append([part for prefix in prefixes for part in _json_parts(_prefix(prefix))])
+        return groups
 
     def sql(self, columns: Mapping[str, Column], root: str) -> str:
         """Return the same as a condition of LanceDB's SQL, on the columns of `search.table`."""
@@ -199,6 +228,11 @@ def _condition_sql(condition: Condition, column: Column, wanted: Any) -> str:
     if condition.operator == "!=":
         return f"({column.name} IS NULL OR {column.name} != {value})"
     return f"{column.name} {condition.operator} {value}"
+
+
+def _json_parts(text: str) -> list[bytes]:
+    """Return a text as it stands within a record, which is in ASCII where a part of it is not Unicode."""
+    return [to_json(text)[1:-1], json.dumps(text)[1:-1].encode()]
 
 
 def _kind(value: Any) -> Kind:

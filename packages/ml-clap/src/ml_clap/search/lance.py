@@ -29,7 +29,7 @@ from audio_common.strict_json import read_object
 
 from ml_clap.files import write_json
 from ml_clap.lock import sole_writer
-from ml_clap.search.engines import FLAT_ROWS, TARGET_RECALL, Selection, recall_without_self
+from ml_clap.search.engine import FLAT_ROWS, TARGET_RECALL, Selection, recall_without_self
 from ml_clap.search.store import AudioIndexError
 from ml_clap.search.table import table_batches, table_schema
 from ml_clap.search.vectors import match_hashes, search_exact, write_array

@@ -40,6 +40,8 @@ READABLE = (1, 2)
 """Formats that are read; 1 has no metadata and no silent windows, and becomes 2 when clips are added."""
 ENDS_SUFFIX = ".ends.npy"
 """Ending of a file beside a large entries file that says where its lines end (`search.lines`)."""
+KINDS_SUFFIX = ".kinds.json"
+"""Ending of a file beside it that says how the values of the manifest's keys are compared (`AudioIndex`)."""
 SPAN = np.dtype([("entry", "<u4"), ("start", "<f8"), ("end", "<f8")])
 """A window: the clip's line number in the entries, start and end in seconds."""
 
@@ -375,6 +377,7 @@ class IndexWriter:
             "spans-*.npy",
             "silent-*.npy",
             f"entries-*{ENDS_SUFFIX}",
+            f"entries-*{KINDS_SUFFIX}",
         )
         for pattern in (*patterns, f".*{TEMPORARY}"):
             for path in set(self.folder.glob(pattern)) - current:
