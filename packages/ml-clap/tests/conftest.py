@@ -1,6 +1,7 @@
 """A tiny data set with its recipe, on which training takes seconds."""
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,7 @@ def blocks_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[list[dict
                 if number == stop_after:
                     raise KeyboardInterrupt
                 if not parts.list_done([block]):
-                    worker = worker or make_worker()
+                    worker = worker or pickle.loads(pickle.dumps(make_worker))()  # as it travels
                     worked.append(list(block.rows))
                     do_block(worker, block, parts)
                 yield Done(block)

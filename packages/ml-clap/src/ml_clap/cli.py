@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_clap.bulk.places import is_url
+from ml_clap.bulk.places import is_url, written
 from ml_clap.command_line import (
     Program,
     UsageError,
@@ -183,6 +183,8 @@ def check_index(config: IndexConfig) -> None:
     if config.engine == "ray":
         require_module("ray")
         require_source(config.source)
+    elif is_url(config.source) or str(config.source).endswith(ENDINGS):
+        raise UsageError(f"source: {written(config.source)} is indexed with --engine ray")
     else:
         require_any(config.source)
     if config.model:

@@ -197,7 +197,7 @@ def test_a_killed_driver_goes_on_from_the_parts(
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     before = {part.name: part.stat().st_mtime_ns for part in folder.rglob("*.parquet")}
-    ray = RayConfig(num_workers=2, block_seconds=3.0)
+    ray = RayConfig(num_workers=1, block_seconds=3.0)
     report = index(index_config(manifest, tmp_path / "there", model, engine="ray", ray=ray))
     assert before
     assert report.num_clips == 11
@@ -210,7 +210,7 @@ def test_an_evaluation_survives_a_killed_worker(
 ) -> None:
     alone = evaluate(evaluate_config(manifest, model))
     monkeypatch.setattr(evaluation, "EmbeddingWorker", DyingEmbeddingWorker)
-    ray = RayConfig(num_workers=2, block_seconds=20.0, parts=str(tmp_path / "parts"))
+    ray = RayConfig(num_workers=1, block_seconds=20.0, parts=str(tmp_path / "parts"))
     report = evaluate(evaluate_config(manifest, model, engine="ray", ray=ray))
     assert (model.parent / "killed").exists()
     assert report.languages == alone.languages

@@ -237,6 +237,16 @@ def test_without_ray_what_is_not_here_is_refused(model: Path, archive: Path, tmp
         index(settings(f"file://{archive}", tmp_path / "index", model))
 
 
+def test_a_folder_of_sounds_is_none_of_shards_for_a_tar_in_it(tmp_path: Path) -> None:
+    from ml_clap.search.remote_scan import means_shards
+
+    (tmp_path / "backup.tar").write_bytes(b"")
+    assert means_shards(tmp_path)
+    (tmp_path / "day").mkdir()
+    soundfile.write(tmp_path / "day" / "a.wav", np.zeros(100), RATE)
+    assert not means_shards(tmp_path)
+
+
 def test_a_worker_with_another_model_is_an_error(model: Path, archive: Path, tmp_path: Path) -> None:
     index(settings(archive, tmp_path / "here", model))
     other = dataclasses.replace(IndexWriter(tmp_path / "here").settings, fingerprint="another")

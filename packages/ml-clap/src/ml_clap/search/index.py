@@ -25,13 +25,14 @@ from ml_clap.bulk.places import folder_of, is_url, written
 from ml_clap.config.index import WINDOW_SECONDS, IndexConfig
 from ml_clap.data.folders import say_not_sound
 from ml_clap.data.local_sounds import Sound, bring
+from ml_clap.data.shards.places import ENDINGS
 from ml_clap.files import write_atomically, write_json
 from ml_clap.lock import hold_outputs
 from ml_clap.output import printable
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.filling import IndexFiller, Problem
-from ml_clap.search.remote_scan import means_shards, scan_anywhere
-from ml_clap.search.scan import Found, Missing, Plan, plan_update
+from ml_clap.search.remote_scan import scan_anywhere
+from ml_clap.search.scan import Found, Missing, Plan, plan_update, scan
 from ml_clap.search.store import (
     FORMAT,
     AudioIndexError,
@@ -238,7 +239,9 @@ def update_index(
     from ml_clap.models.device import encoder_dtype_of
 
     began = time.monotonic()
-    found, missing = scan_anywhere(source, language)
+    if make_filler is None and (is_url(source) or str(source).endswith(ENDINGS)):
+        raise AudioIndexError(f"{written(source)} is behind a URL or in a shard: index it with --engine ray")
+    found, missing = (scan if make_filler is None else scan_anywhere)(source, language)
     if not found:
         raise AudioIndexError(_say_nothing_there(source, missing))
     if make_filler is None and (remote := next((clip for clip in found if not clip.is_local), None)):
@@ -307,7 +310,7 @@ def update_index(
         seconds=time.monotonic() - began,
         audio_seconds=filler.audio_seconds,
         independence=independence,
-        notices=() if is_url(source) or means_shards(source) else say_not_sound(source, out),
+        notices=say_not_sound(source, out) if source.is_dir() and found[0].is_local else (),
         complaints=tuple(filler.complaints),
     )
 

@@ -18,6 +18,7 @@ from audio_common.workers import DecodeLimits, DecodePool
 
 from ml_clap.bulk.places import written
 from ml_clap.data.local_sounds import Sound, bring
+from ml_clap.models.device import Dtype
 from ml_clap.search.filling import IndexFiller
 from ml_clap.search.scan import Found
 from ml_clap.search.store import IndexSettings, IndexWriter, open_rows, vectors_path
@@ -37,6 +38,8 @@ class BlockSettings:
 
     index: IndexSettings
     device: str = "auto"
+    encoder_dtype: Dtype = "float32"
+    """Precision of the model's weights."""
     seconds_per_batch: float = 160.0
     num_workers: int = 1
     """Threads that read files."""
@@ -49,6 +52,7 @@ class BlockSettings:
         return {
             "what": "index",
             "fingerprint": index.fingerprint,
+            "encoder_dtype": self.encoder_dtype,
             "window_seconds": index.window_seconds,
             "hop_seconds": index.hop_seconds,
             "channel": index.channel,
@@ -83,7 +87,7 @@ class IndexWorker:
         from ml_clap.models.loading import load_model
 
         self.settings = settings
-        self.model = load_model(settings.index.model, device=settings.device)
+        self.model = load_model(settings.index.model, device=settings.device, dtype=settings.encoder_dtype)
         if self.model.fingerprint() != settings.index.fingerprint:
             raise ValueError(
                 f"{settings.index.model} is another model on this machine than where the job was started: "

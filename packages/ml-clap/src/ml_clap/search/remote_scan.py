@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audio_common.files import is_audio
+from audio_common.files import find_audio, is_audio
 
 from ml_clap.bulk.places import is_url, join, names_in, written
 from ml_clap.data.shards.index import read_indexes
@@ -29,14 +29,14 @@ def scan_anywhere(source: Path, language: str = "eng_Latn") -> tuple[list[Found]
 
 
 def means_shards(source: Path) -> bool:
-    """Tell whether a source is shards: tars, or a folder or URL with tars and without sounds beside them."""
+    """Tell whether a source is shards: tars, or a folder or URL that has tars and no sounds."""
     if str(source).endswith(ENDINGS):
         return True
     if is_url(source):
         names = [] if str(source).endswith(".jsonl") else names_in(written(source))
-    else:
-        names = [path.name for path in source.iterdir()] if source.is_dir() else []
-    return any(name.endswith(ENDINGS) for name in names) and not any(map(is_audio, names))
+        return any(name.endswith(ENDINGS) for name in names) and not any(map(is_audio, names))
+    names = [path.name for path in source.iterdir()] if source.is_dir() else []
+    return any(name.endswith(ENDINGS) for name in names) and not find_audio(source)
 
 
 def scan_remote(url: str, language: str) -> tuple[list[Found], list[Missing]]:
