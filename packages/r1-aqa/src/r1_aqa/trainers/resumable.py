@@ -120,6 +120,11 @@ class ResumableTrainer(Trainer):
         else:
             super().save_model(output_dir, _internal_call)
 
+    def get_train_dataloader(self) -> Any:
+        """Return TRL's batches, of this training's size: transformers 4 resumes with that of the checkpoint."""
+        self._train_batch_size = self.args.train_batch_size
+        return super().get_train_dataloader()
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
