@@ -32,6 +32,8 @@ class Int8Linear(nn.Module):
         layer: in float32; it stays as it is.
     """
 
+    bias: Tensor | None
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = layer.in_features, layer.out_features

@@ -94,7 +94,8 @@ class AudioGRPOTrainer(ResumableTrainer, GRPOTrainer):
             **kwargs,
         )
         self.ahead = SoundsAhead(prompts)
-        self.data_collator = self._coming  # is given the next batch while this one is learned from
+        # Is given the next batch while this one is learned from.
+        self.data_collator = self._coming  # type: ignore[assignment]
         llm.model = unwrap(self.model)  # type: ignore[arg-type]
         self.ends = end_tokens(llm.model, llm.tokenizer)
         if not self.use_vllm:
