@@ -16,11 +16,10 @@ from aac_llm.config.ray import RayConfig
 from aac_llm.data.predictions import Prediction, read_predictions
 
 
-@pytest.fixture
-def folder(scene_files, tmp_path):
+@pytest.fixture(scope="session")
+def folder(scene_files, tmp_path_factory):
     """Six sounds, and one that is none."""
-    place = tmp_path / "sounds"
-    place.mkdir()
+    place = tmp_path_factory.mktemp("sounds")
     for number, file in enumerate(scene_files):
         (place / f"{number}.wav").write_bytes(file.audio.read_bytes())
     (place / "2b.wav").write_bytes(b"no sound")
@@ -29,10 +28,14 @@ def folder(scene_files, tmp_path):
 
 @pytest.fixture
 def config(folder, tiny_model_folder, tmp_path):
+    return config_of(folder, tiny_model_folder, tmp_path / "ray.jsonl")
+
+
+def config_of(folder, model, out):
     return CaptionConfig(
         files=(folder,),
-        model=str(tiny_model_folder),
-        out=tmp_path / "ray.jsonl",
+        model=str(model),
+        out=out,
         max_new_tokens=4,
         device="cpu",
         engine="ray",
@@ -40,10 +43,15 @@ def config(folder, tiny_model_folder, tmp_path):
     )
 
 
-@pytest.fixture
-def local(config, tmp_path):
+@pytest.fixture(scope="session")
+def local_out(tmp_path_factory):
+    return tmp_path_factory.mktemp("captions") / "local.jsonl"
+
+
+@pytest.fixture(scope="session")
+def local(folder, tiny_model_folder, local_out):
     """What the local engine makes of the same sounds."""
-    return caption_sources(replace(config, engine="local", out=tmp_path / "local.jsonl"))
+    return caption_sources(replace(config_of(folder, tiny_model_folder, local_out), engine="local"))
 
 
 @pytest.fixture
@@ -78,7 +86,7 @@ def report_of(out: Path) -> dict:
     return json.loads(Path(f"{out}.report.json").read_text())
 
 
-def test_blocks_together_are_the_local_run(config, local, here):
+def test_blocks_together_are_the_local_run(config, local, local_out, here):
     report = caption_sources(config)
     assert [len(block.rows) for block in here] == [2, 2, 1, 1, 1]
     assert_same(report.predictions, local.predictions)
@@ -87,7 +95,7 @@ def test_blocks_together_are_the_local_run(config, local, here):
     assert [(file.path, file.partly) for file in report.bad_files] == [
         (file.path, file.partly) for file in local.bad_files
     ]
-    assert report_of(config.out)["bad_files"] == report_of(config.out.with_name("local.jsonl"))["bad_files"]
+    assert report_of(config.out)["bad_files"] == report_of(local_out)["bad_files"]
     assert not Path(f"{config.out}.parts").exists()
 
 
@@ -109,10 +117,10 @@ def test_segments_are_the_local_ones(config, here, tmp_path):
     }
 
 
-def test_ray_goes_on_where_a_local_run_stopped(config, local, here):
-    lines = config.out.with_name("local.jsonl").read_text().splitlines(keepends=True)
+def test_ray_goes_on_where_a_local_run_stopped(config, local, local_out, here):
+    lines = local_out.read_text().splitlines(keepends=True)
     config.out.write_text("".join(lines[:3]))
-    Path(f"{config.out}.report.json").write_text(json.dumps(report_of(config.out.with_name("local.jsonl"))))
+    Path(f"{config.out}.report.json").write_text(json.dumps(report_of(local_out)))
     assert_same(caption_sources(config).predictions, local.predictions)
     # The bad file lacks a caption, and is tried again as a local run would.
     assert [row["id"] for block in here for row in block.rows] == ["2b.wav", "3.wav", "4.wav", "5.wav"]
