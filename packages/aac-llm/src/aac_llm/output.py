@@ -20,6 +20,10 @@ SECONDS = 30.0
 """Between two lines of progress where there is no terminal."""
 
 
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
+
+
 def set_up(*, quiet: bool = False, verbose: bool = False, has_model: bool = True) -> None:
     """Write our own messages plainly to standard error; of libraries only what is wrong.
 
@@ -30,6 +34,8 @@ def set_up(*, quiet: bool = False, verbose: bool = False, has_model: bool = True
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning" if verbose else "error")
+    # DeepSpeed, where it is installed, says on the standard output that there is no GPU.
+    logging.getLogger("DeepSpeed").addFilter(_is_error)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_StderrHandler()], force=True)
     level = logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO
     for name in (PACKAGE, "audio_common"):

@@ -113,7 +113,9 @@ def blocks_of(run: CaptionRun) -> list[Block]:
 
 def read_results(rows: Iterable[Row]) -> tuple[list[Prediction], list[BadFile], list[BadFile]]:
     """Return the captions, bad files and complaints of a part."""
-    predictions, bad_files, complaints = [], [], []
+    predictions: list[Prediction] = []
+    bad_files: list[BadFile] = []
+    complaints: list[BadFile] = []
     for row in rows:
         if "prediction" in row:
             predictions.append(from_json(row["prediction"]))

@@ -78,7 +78,8 @@ def load_benchmark(
     if not usable:
         raise ValueError(f"no question of {file} can be used; the first: {questions[0].fault}")
     if audio is not None and is_url(audio):
-        audio, url = None, written(audio)
+        url = written(audio)
+        audio = None
     if url is not None:
         usable = name_from_url(usable, file.parent, url)
     elif audio is not None:

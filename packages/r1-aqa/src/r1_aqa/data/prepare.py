@@ -85,7 +85,8 @@ def prepare_questions(config: PrepareQuestionsConfig, probe: ProbeRows | None = 
     questions = list(_readable(rows, report))
     folder = config.audio or layout.audio
     if folder is not None and is_url(folder):
-        folder, url = None, written(folder)
+        url = written(folder)
+        folder = None
     found = [question for _, question in questions]
     if url is not None:
         found = name_from_url(found, layout.questions.parent, url)
