@@ -121,11 +121,7 @@ class ResumableTrainer(Trainer):
             super().save_model(output_dir, _internal_call)
 
     def get_train_dataloader(self) -> Any:
-<<<<<<< HEAD
-        """Return TRL's batches, of this training's size: transformers 4 resumes with the checkpoint's."""
-=======
         """Return batches of this training's size: transformers 4 resumes with that of the checkpoint."""
->>>>>>> shard-llm
         self._train_batch_size = self.args.train_batch_size
         return super().get_train_dataloader()
 
