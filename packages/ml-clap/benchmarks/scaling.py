@@ -33,7 +33,6 @@ from ml_clap.bulk.parts import Parts
 from ml_clap.bulk.run import Done, run_blocks
 from ml_clap.config.ray import RayConfig
 
-
 FEW = 8
 """Workers that do not sleep; more than the cores of a small machine do not ask for blocks any faster."""
 
