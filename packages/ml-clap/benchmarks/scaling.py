@@ -9,8 +9,8 @@ share is overstated by as much. Meanwhile `--kill` workers are ended by SIGKILL,
 
 Printed are the seconds from the first block's start to the last one's end, those of a schedule without any
 overhead (the longest block first to whichever worker is free, each worker from when it had its first block),
-their ratio, and blocks a second of workers that do not sleep: the rate of the one driver, and so the number
-of workers that it can keep busy.
+their ratio, and blocks a second of a few workers that do not sleep: the rate of the one driver, and so the
+number of workers that it can keep busy.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ from ml_clap.bulk.blocks import Block, Row, longest_first, make_blocks
 from ml_clap.bulk.parts import Parts
 from ml_clap.bulk.run import Done, run_blocks
 from ml_clap.config.ray import RayConfig
+
+FEW = 8
+"""Workers that do not sleep; more than the cores of a small machine do not ask for blocks any faster."""
 
 
 class SleepingWorker:
@@ -95,11 +98,11 @@ def measure(blocks: list[Block], options: argparse.Namespace) -> dict[str, Any]:
     """Run the job twice: workers that sleep, and workers that do nothing."""
     cost = options.cost / options.speedup
     with tempfile.TemporaryDirectory() as folder:
-        done, seconds, starts = run(blocks, cost, Path(folder, "sleep"), options, options.kill)
+        done, seconds, starts = run(blocks, cost, Path(folder, "sleep"), options.workers, options.kill)
         parts = Parts(str(Path(folder, "sleep")))
         rows = sum(len(parts.read(item.block)) for item in done)
         num_parts = len(list(Path(folder, "sleep").glob("part-*")))
-        idle, idle_seconds, _ = run(blocks, 0.0, Path(folder, "idle"), options, 0)
+        idle, idle_seconds, _ = run(blocks, 0.0, Path(folder, "idle"), min(options.workers, FEW), 0)
     ideal = schedule([block.seconds * cost for block in longest_first(blocks)], starts[: options.workers])
     rate = (len(idle) - 1) / idle_seconds
     block_takes = options.block_seconds * options.cost
@@ -121,17 +124,17 @@ def measure(blocks: list[Block], options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(
-    blocks: list[Block], cost: float, place: Path, options: argparse.Namespace, kill: int
+    blocks: list[Block], cost: float, place: Path, workers: int, kill: int
 ) -> tuple[list[Done], float, list[float]]:
     """Do all blocks; return them, the seconds of it all, and when each worker had its first block."""
     done: list[Done] = []
     starts: dict[int | None, float] = {}
     for item in run_blocks(
-        blocks, partial(SleepingWorker, cost), Parts(str(place)), RayConfig(num_workers=options.workers)
+        blocks, partial(SleepingWorker, cost), Parts(str(place)), RayConfig(num_workers=workers)
     ):
         starts.setdefault(item.pid, time.monotonic() - item.seconds)
         done.append(item)
-        if item.pid and kill and len(done) > options.workers:
+        if item.pid and kill and len(done) > workers:
             os.kill(item.pid, signal.SIGKILL)
             kill -= 1
     ended, began = time.monotonic(), min(starts.values())
