@@ -222,7 +222,7 @@ def test_one_audio_meets_its_captions_in_every_language(config: TrainConfig) -> 
         trainer.model.text_encoder.tokenizer.languages[int(i)] for i in _language_places(trainer, batch)
     ]
     assert languages == ["eng_Latn", "fra_Latn", "deu_Latn"] * 8
-    audio, texts, scales = trainer.learner.towers(*trainer.learner.objective._inputs(batch, 1))
+    audio, texts, scales = trainer.learner.engine.towers(*trainer.learner.objective._inputs(batch, 1))
     assert (audio.shape, texts.shape, scales.shape) == ((8, 16), (8, 3, 16), (2,))
     assert trainer.data.summary().startswith("training: 24 clips, 48 captions")
 

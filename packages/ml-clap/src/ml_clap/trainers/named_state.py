@@ -120,6 +120,7 @@ def read_parts(state: NamedState, folder: Path) -> None:
             )  # one process: of course
             dcp.load(state, storage_reader=reader, no_dist=not dist.is_initialized())
     except (CheckpointException, SafetensorError, RuntimeError, ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().rpartition("\n")[2]  # torch puts every process's traceback before it
         raise ValueError(
-            f"{folder} cannot be read ({error}); delete its checkpoint to resume from the one before it"
+            f"{folder} cannot be read ({reason}); delete its checkpoint to resume from the one before it"
         ) from error
