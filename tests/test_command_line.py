@@ -67,3 +67,12 @@ def test_the_endpoints_client_is_one_file() -> None:
         PACKAGES / name / "models" / "endpoint.py" for name in ("r1-aqa/src/r1_aqa", "aac-llm/src/aac_llm")
     )
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_checkpoints_of_several_processes_are_read_by_one_file() -> None:
+    ours, theirs = (
+        PACKAGES / name / "trainers" / "checkpoint.py"
+        for name in ("r1-aqa/src/r1_aqa", "aac-llm/src/aac_llm")
+    )
+    named = ours.read_text(encoding="utf-8").replace("r1_aqa", "aac_llm")
+    assert named == theirs.read_text(encoding="utf-8")
