@@ -162,10 +162,12 @@ def test_nothing_is_off_a_phones_screen_without_a_cue(tmp_path):
         assert page.get_by_text("scroll it sideways").is_visible()
         page.get_by_role("region", name="scores").focus()
         page.set_viewport_size({"width": 1280, "height": 800})
-        assert not page.get_by_text("scroll it sideways").is_visible()
+        # The page looks at its new size a moment later.
+        sync_api.expect(page.get_by_text("scroll it sideways")).to_be_hidden()
         page.set_viewport_size({"width": 390, "height": 800})
         page.goto((tmp_path / "narrow.html").as_uri())
-        assert not page.get_by_text("scroll it sideways").is_visible()
+        # The page looks at its new size a moment later.
+        sync_api.expect(page.get_by_text("scroll it sideways")).to_be_hidden()
         browser.close()
 
 

@@ -159,8 +159,10 @@ def caption_here(run: CaptionRun, maker: CaptionMaker) -> None:
     num_bad, num_odd = 0, 0
     with Progress("Captioning", len(run.sounds), start=len(run.sounds) - len(sounds)) as progress:
         for predictions, num_left in maker.batches(sounds, done):
-            run.keep(predictions, maker.bad_files[num_bad:], maker.complaints[num_odd:])
-            num_bad, num_odd = len(maker.bad_files), len(maker.complaints)
+            # Counted as they were taken: the next sounds are decoded meanwhile, and may add to both.
+            bad, odd = maker.bad_files[num_bad:], maker.complaints[num_odd:]
+            num_bad, num_odd = num_bad + len(bad), num_odd + len(odd)
+            run.keep(predictions, bad, odd)
             progress.advance(len(run.sounds) - num_left - progress.done)
     run.keep([], maker.bad_files[num_bad:], maker.complaints[num_odd:])
 
