@@ -2,8 +2,9 @@
 
     python packages/ml-clap/benchmarks/int8.py --model runs/esc10/ten --esc10 ../shared/data/esc10
 
-The probe is ridge regression on the embeddings, each fold tested with the others trained on; the interval of
-the difference is a bootstrap over clips, in pairs. Seconds are of one thread's processor time, in turn.
+The probe is ridge regression on the embeddings, each fold tested with the others trained on. Intervals are of
+95 %, a bootstrap over clips; that of the difference in pairs. Seconds are of one thread's processor time, in
+turn.
 """
 
 from __future__ import annotations
@@ -87,14 +88,20 @@ def describe(dtype: str, vectors: dict, seconds: dict, right: dict) -> dict[str,
     cosines = (a * b).sum(1)
     difference = right[dtype].astype(float) - right[first]
     draws = np.random.default_rng(0).integers(len(difference), size=(DRAWS, len(difference)))
-    low, high = np.quantile(difference[draws].mean(1), [0.025, 0.975])
     return {
         "dtype": dtype,
         "times as fast": round(seconds[first] / seconds[dtype], 2),
         "least cosine": round(float(cosines.min()), 6),
-        "accuracy": round(float(right[dtype].mean()), 4),
-        "difference": f"{difference.mean():+.4f} ({low:+.4f} to {high:+.4f})",
+        "mean cosine": round(float(cosines.mean()), 6),
+        "accuracy": with_interval(right[dtype].astype(float), draws, ".4f"),
+        "difference": with_interval(difference, draws, "+.4f"),
     }
+
+
+def with_interval(values: np.ndarray, draws: np.ndarray, form: str) -> str:
+    """Return the mean and 95 % of the bootstrap's means."""
+    low, high = np.quantile(values[draws].mean(1), [0.025, 0.975])
+    return f"{values.mean():{form}} ({low:{form}} to {high:{form}})"
 
 
 if __name__ == "__main__":
