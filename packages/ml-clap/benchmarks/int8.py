@@ -1,6 +1,7 @@
 """The sound encoder in 8-bit integers beside float32 on recordings: cosines, accuracy of a probe, seconds.
 
     python packages/ml-clap/benchmarks/int8.py --model runs/esc10/ten --esc10 ../shared/data/esc10
+    python packages/ml-clap/benchmarks/int8.py --random ced-base --esc10 ../shared/data/esc10
 
 The probe is ridge regression on the embeddings, each fold tested with the others trained on. Intervals are of
 95 %, a bootstrap over clips; that of the difference in pairs. Seconds are of one thread's processor time, in
@@ -17,15 +18,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from audio_common.audio import load_audio
+from audio_common.ced import CED
+from audio_common.config import CED_PRESETS
 from ml_clap.models.loading import load_model
 
 RIDGE = 1e-2
 DRAWS = 10_000
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "int8": "int8"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", required=True, help="as of every command")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", help="as of every command")
+    which.add_argument("--random", choices=list(CED_PRESETS), help="an encoder of this size, random weights")
     parser.add_argument(
         "--esc10", type=Path, required=True, help="folder with clips.jsonl: audio, label, fold"
     )
@@ -37,30 +43,38 @@ def main() -> None:
     lines = (options.esc10 / "clips.jsonl").read_text(encoding="utf-8").splitlines()
     clips = [json.loads(line) for line in lines][: options.limit]
     sounds = [torch.as_tensor(load_audio(options.esc10 / clip["audio"])) for clip in clips]
-    models = {dtype: load_model(options.model, device="cpu", dtype=dtype) for dtype in options.dtypes}
-    vectors, seconds = encode(models, sounds)
-    right = {dtype: probe(vectors[dtype], clips) for dtype in models}
-    rows = [describe(dtype, vectors, seconds, right) for dtype in models]
+    encoders = {dtype: encoder_of(options, dtype) for dtype in options.dtypes}
+    vectors, seconds = encode(encoders, sounds)
+    right = {dtype: probe(vectors[dtype], clips) for dtype in encoders}
+    rows = [describe(dtype, vectors, seconds, right) for dtype in encoders]
     for row in rows:
         print(row)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
+def encoder_of(options: argparse.Namespace, dtype: str) -> CED:
+    """Return the sound encoder in a number format; random weights are the same in each."""
+    if options.model:
+        return load_model(options.model, device="cpu", dtype=dtype).audio_encoder
+    torch.manual_seed(0)
+    return CED.from_preset(options.random).eval().set_precision(PRECISIONS[dtype])
+
+
 @torch.inference_mode()
-def encode(models: dict, sounds: list[torch.Tensor]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Embed all sounds, eight at a time, by each model in turn: the encoder's mean tokens, and seconds."""
-    vectors: dict[str, list[np.ndarray]] = {dtype: [] for dtype in models}
-    seconds = dict.fromkeys(models, 0.0)
+def encode(encoders: dict, sounds: list[torch.Tensor]) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Embed all sounds, eight at a time, by each in turn: the encoder's mean tokens, and seconds."""
+    vectors: dict[str, list[np.ndarray]] = {dtype: [] for dtype in encoders}
+    seconds = dict.fromkeys(encoders, 0.0)
     for start in range(0, len(sounds), 8):
         part = sounds[start : start + 8]
         padded, lengths = (
             torch.nn.utils.rnn.pad_sequence(part, batch_first=True),
             [len(each) for each in part],
         )
-        for dtype, model in models.items():
+        for dtype, encoder in encoders.items():
             began = time.process_time()
-            found = model.audio_encoder(padded, lengths).pooled
+            found = encoder(padded, lengths).pooled
             seconds[dtype] += time.process_time() - began
             vectors[dtype].append(found.float().numpy())
     return {dtype: np.concatenate(rows) for dtype, rows in vectors.items()}, seconds
