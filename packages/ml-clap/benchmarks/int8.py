@@ -36,12 +36,14 @@ def main() -> None:
         "--esc10", type=Path, required=True, help="folder with clips.jsonl: audio, label, fold"
     )
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16", "int8"])
-    parser.add_argument("--limit", type=int, help="only the first so many clips")
+    parser.add_argument("--limit", type=int, help="only so many clips, spread over all")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     lines = (options.esc10 / "clips.jsonl").read_text(encoding="utf-8").splitlines()
-    clips = [json.loads(line) for line in lines][: options.limit]
+    clips = [json.loads(line) for line in lines]
+    if options.limit:
+        clips = clips[:: max(1, len(clips) // options.limit)][: options.limit]
     sounds = [torch.as_tensor(load_audio(options.esc10 / clip["audio"])) for clip in clips]
     encoders = {dtype: encoder_of(options, dtype) for dtype in options.dtypes}
     vectors, seconds = encode(encoders, sounds)
