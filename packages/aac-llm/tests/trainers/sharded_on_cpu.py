@@ -102,7 +102,6 @@ def launch_with_zero3(_run: Run) -> None:
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
     for name, value in settings_of("deepspeed_zero3")["deepspeed_config"].items():
         os.environ[f"ACCELERATE_DEEPSPEED_{name.upper()}"] = str(value).lower()
-    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     os.environ.pop("ACCELERATE_USE_CPU")
     begin = PartialState.__init__
     PartialState.__init__ = lambda self, cpu=False, **more: begin(self, **more)  # type: ignore[method-assign]
@@ -113,6 +112,8 @@ def launch_with_zero3(_run: Run) -> None:
 def train(folder: Path, run: Run) -> None:
     """Train in this process."""
     torch.set_num_threads(1)
+    # transformers 4 cannot resume on "cpu:0", which is what accelerate calls the processor otherwise.
+    os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     {"fsdp": launch_with_fsdp, "zero3": launch_with_zero3}.get(run.sharding, lambda _: None)(run)
     be_the_same()
     manifest = folder / "clips.jsonl"

@@ -7,8 +7,9 @@ ended.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import Literal
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 from audio_common.strict_json import parse_object
 
@@ -17,6 +18,9 @@ from aac_llm.bulk.places import join, names_in, read_all, remove, write_all
 from aac_llm.files import to_json
 
 Kind = Literal["jsonl", "parquet"]
+
+ESCAPED = b"bytes in texts are escaped"
+"""Key in the metadata of a Parquet file, where it is so."""
 
 
 class Parts:
@@ -94,8 +98,13 @@ def _to_parquet(rows: Sequence[Row]) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
+    try:
+        table = pyarrow.Table.from_pylist(list(rows))
+    except UnicodeEncodeError:  # a file's name whose bytes are no UTF-8
+        escaped = [_for_texts(row, _escape) for row in rows]
+        table = pyarrow.Table.from_pylist(escaped).replace_schema_metadata({ESCAPED: b""})
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), buffer)
+    pyarrow.parquet.write_table(table, buffer)
     return buffer.getvalue()
 
 
@@ -104,9 +113,34 @@ def _read_parquet(content: bytes, path: str) -> list[Row]:
     import pyarrow.parquet
 
     try:
-        rows: list[Row] = pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+        table = pyarrow.parquet.read_table(io.BytesIO(content))
+        rows: list[Row] = table.to_pylist()
     except pyarrow.ArrowException as error:
         raise ValueError(
             f"{path} is damaged: {error}; remove it, and the same command makes it again"
         ) from error
+    if ESCAPED in (table.schema.metadata or {}):
+        rows = [_for_texts(row, _unescape) for row in rows]
     return rows
+
+
+def _for_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Return a value with all texts in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _for_texts(item, change) for name, item in value.items()}
+    return [_for_texts(item, change) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _escape(text: str) -> str:
+    """Write bytes that are no UTF-8, as Python has them in a file's name, and NUL, as NUL and two digits."""
+    return re.sub("[\0\udc80-\udcff]", lambda found: f"\0{ord(found[0]) & 0xFF:02x}", text)
+
+
+def _unescape(text: str) -> str:
+    def read(found: re.Match[str]) -> str:
+        byte = int(found[1], 16)
+        return chr(0xDC00 | byte) if byte else "\0"
+
+    return re.sub("\0([0-9a-f]{2})", read, text)

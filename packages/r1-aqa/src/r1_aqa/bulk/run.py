@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from r1_aqa.bulk.work import RayWorker, RowWorker, to_record
 from r1_aqa.config.ray import RayConfig
 
 logger = logging.getLogger(__name__)
+
+REACHED_SECONDS = 10.0
+"""A cluster answers within this."""
 
 
 @dataclass(frozen=True)
@@ -128,11 +132,12 @@ def count_workers(resources: dict[str, float], config: RayConfig) -> int:
 @contextmanager
 def joined(config: RayConfig) -> Iterator[Any]:
     """Join the cluster, or start a Ray of this machine, and leave it at the end; what is joined stays so."""
-    _quiet()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # an error that is none, at every start
     import ray
     import ray.data
 
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    _quiet(ray)
     if ray.is_initialized():
         yield ray
         return
@@ -153,6 +158,7 @@ def _start(ray: Any, config: RayConfig) -> None:
     # `local`: without an address Ray would join whatever cluster it finds running on this machine.
     own: dict[str, Any] = {} if address else {"include_dashboard": False, "num_cpus": _local_cpus(config)}
     try:
+        _require_reachable(address)
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
     except Exception as error:  # Ray's own timeout is a bare Exception
         advice = (
@@ -165,6 +171,13 @@ def _start(ray: Any, config: RayConfig) -> None:
         raise RuntimeError(f"Ray at {where} does not start ({error}); {advice}") from error
 
 
+def _require_reachable(address: str | None) -> None:
+    """Raise an OSError where nobody listens at `host:port`: Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED_SECONDS).close()
+
+
 def _local_cpus(config: RayConfig) -> int:
     """Return the CPUs of a Ray of this machine: enough for as many workers as are asked for."""
     asked = int((config.num_workers or 0) * config.cpus_per_worker + 0.999)
@@ -173,9 +186,11 @@ def _local_cpus(config: RayConfig) -> int:
     )
 
 
-def _quiet() -> None:
-    """Leave progress and warnings to ours, and send nobody statistics; to be called before the import."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a message of Ray Data's own at every start
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+def _quiet(ray: Any) -> None:
+    """Leave progress and advice to our own messages; Ray's log files keep theirs."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.ERROR)
