@@ -21,6 +21,8 @@ from ml_clap.evaluators.results import RetrievalReport
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 
+pytest.importorskip("pyarrow", reason="the extra ray is not installed")
+
 RATE = 16_000
 WORDS = ("dog", "rain", "car", "bird", "door", "bell")
 

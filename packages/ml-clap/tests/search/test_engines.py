@@ -63,6 +63,7 @@ def test_faiss_asked_for_but_not_installed_is_a_clear_error(
 
 
 def test_every_engine_is_checked_before_the_work(tmp_path: Path) -> None:
+    pytest.importorskip("lancedb")
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "index.json").touch()
     (tmp_path / "a.wav").touch()

@@ -19,6 +19,8 @@ from ml_clap.search import by_ray, index_block
 from ml_clap.search.index import IndexReport, index
 from ml_clap.search.store import AudioIndexError, IndexWriter, open_rows, vectors_path
 
+pytest.importorskip("pyarrow", reason="the extra ray is not installed")
+
 RATE = 16_000
 
 
