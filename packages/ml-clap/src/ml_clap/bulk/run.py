@@ -192,5 +192,6 @@ def _quiet(ray: Any) -> None:
     context.enable_progress_bars = False
     logging.getLogger("ray").setLevel(logging.ERROR)
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        # Ray's own, which writes to the terminal; others may have added theirs.
+        if isinstance(handler, logging.StreamHandler) and type(handler).__module__.startswith("ray."):
             handler.setLevel(logging.ERROR)
