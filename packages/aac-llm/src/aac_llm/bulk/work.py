@@ -52,7 +52,7 @@ def do_block(worker: RowWorker, block: Block, parts: Parts) -> tuple[int, int]:
     Raises:
         BlockError: each of its rows raises an error.
     """
-    if parts.list_done([block]):
+    if parts.is_done(block):
         return len(parts.read(block)), 0
     marks = parts.list_marks(block)
     tries = sum(mark.startswith("try-") for mark in marks)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from audio_common.strict_json import parse_object
 
 from ml_clap.bulk.blocks import Block, Row
-from ml_clap.bulk.places import join, names_in, read_all, remove, write_all
+from ml_clap.bulk.places import exists, join, names_in, read_all, remove, write_all
 from ml_clap.files import to_json
 
 Kind = Literal["jsonl", "parquet"]
@@ -43,6 +43,10 @@ class Parts:
         """Return the blocks whose parts are there."""
         there = {name.rpartition("/")[2] for name in names_in(self.place)}
         return [block for block in blocks if self.path_of(block).rpartition("/")[2] in there]
+
+    def is_done(self, block: Block) -> bool:
+        """Tell whether a block's part is there: asks for one file, and lists no folder of many thousands."""
+        return exists(self.path_of(block))
 
     def write(self, block: Block, rows: Sequence[Row]) -> None:
         """Write a block's part, which appears whole or not at all."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +15,10 @@ from audio_common.prefetch import BadFile
 
 from ml_clap.bulk.blocks import make_blocks
 from ml_clap.bulk.parts import Parts
-from ml_clap.bulk.places import join, names_in
+from ml_clap.bulk.places import names_in
 from ml_clap.bulk.run import run_blocks
 from ml_clap.config.ray import RayConfig
-from ml_clap.files import to_json
+from ml_clap.data.job_parts import place_of, remove_own
 from ml_clap.search.filling import IndexFiller, Problem
 from ml_clap.search.index_block import BlockSettings, IndexWorker, estimate_seconds, row_of
 from ml_clap.search.index_parts import choose_rows, key_of, merge_parts
@@ -80,7 +79,9 @@ class RayFiller:
         if self.settings.index_silence:
             self.writer.forget_silent()
         clips = [*self._lacking(problems), *new]
-        parts = Parts(self._place(), "parquet")
+        parts = Parts(
+            place_of("index", self.settings.identity(), self.writer.folder, self.config.parts), "parquet"
+        )
         self._encode(clips, parts, on_progress)
         order = {str(clip.path): number for number, clip in enumerate(clips)}
         merged = merge_parts(self.writer, clips, choose_rows(_names(parts), clips))
@@ -137,20 +138,6 @@ class RayFiller:
                 path = str(sound_path(self.writer.settings.root, entry.file))
                 problems[path] = Problem(path, entry.problem, partly=True)
         return problems
-
-    def _place(self) -> str:
-        """Return the folder of the parts, one for each way of encoding."""
-        place = self.config.parts or f"{self.writer.folder.absolute()}.parts"
-        digest = blake2b(to_json(self.settings.identity()), digest_size=6).hexdigest()
-        return join(place, f"index-{digest}")
-
-
-def remove_own(parts: Parts) -> None:
-    """Remove parts from beside the output, where nobody has asked for them."""
-    parts.remove()
-    folder = Path(parts.place).parent
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _names(parts: Parts) -> list[str]:

@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 from audio_common.strict_json import parse_object
 
 from ml_clap.bulk.blocks import make_blocks
 from ml_clap.bulk.parts import Parts
-from ml_clap.bulk.places import join, names_in, read_all, remove
+from ml_clap.bulk.places import absolute, names_in, read_all, remove
 from ml_clap.bulk.run import run_blocks
 from ml_clap.config.translate import TranslateConfig
-from ml_clap.files import to_json
+from ml_clap.data.job_parts import place_of, remove_own
 from ml_clap.models.device import choose_device, choose_dtype
 from ml_clap.output import Progress
 from ml_clap.translate.factory import BACK, TRANSLATED, Factory, compare_batch, ends_of, translate_batch
@@ -170,7 +168,8 @@ def fill_by_ray(factory: Factory, sources: Mapping[str, Sequence[str]], config: 
     """
     worker = partial(TranslateWorker, _absolute(config), factory.source_language, factory.translator.revision)
     identity = {"what": "translate", **factory.journal.settings}
-    parts = Parts(_place(config, identity), "jsonl")
+    assert config.out is not None
+    parts = Parts(place_of("translate", identity, config.out, config.ray.parts), "jsonl")
     taker = _Taker(factory.journal)
     for name in names_in(parts.place):  # of a driver that was killed before it took them
         if name.endswith(".jsonl"):
@@ -188,10 +187,7 @@ def fill_by_ray(factory: Factory, sources: Mapping[str, Sequence[str]], config: 
         if taker.problems:
             raise ValueError(_say_problems(taker.problems))
     if config.ray.parts is None:
-        parts.remove()
-        folder = Path(parts.place).parent
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        remove_own(parts)
 
 
 def _take_part(name: str, taker: _Taker) -> None:
@@ -212,21 +208,11 @@ def _say_problems(problems: Sequence[Row]) -> str:
     )
 
 
-def _place(config: TranslateConfig, identity: Mapping[str, Any]) -> str:
-    assert config.out is not None
-    place = config.ray.parts or f"{config.out.absolute()}.parts"
-    return join(place, f"translate-{blake2b(to_json(identity), digest_size=6).hexdigest()}")
-
-
 def _absolute(config: TranslateConfig) -> TranslateConfig:
     """Return the settings with local models as a worker finds them, whose folder is another one."""
-
-    def found(name: str | None) -> str | None:
-        return str(Path(name).absolute()) if name and Path(name).exists() else name
-
     return replace(
         config,
-        translator=found(config.translator),
-        judge=found(config.judge),
+        translator=config.translator and absolute(config.translator),
+        judge=config.judge and absolute(config.judge),
         gate=config.gate and config.gate.absolute(),
     )
