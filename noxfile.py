@@ -56,7 +56,8 @@ def sync_tests(session: nox.Session, package: str) -> None:
 
 def run_tests(session: nox.Session, *paths: str) -> None:
     # Two processes, for two cores; a file's tests stay together, since they share what is slow to make.
-    parallel = ("--numprocesses=2", "--dist=loadfile")
+    # A process that ends is not replaced: with --dist=loadfile its test would end every one that comes after.
+    parallel = ("--numprocesses=2", "--dist=loadfile", "--max-worker-restart=0")
     session.run("pytest", "--durations=5", *parallel, *(session.posargs or paths), env=ENVIRONMENT)
 
 
@@ -190,8 +191,9 @@ def endure(session: nox.Session, package: str) -> None:
     sync_tests(session, package)
     session.run_install("uv", "pip", "install", "--quiet", "atheris")
     paths = session.posargs or (f"packages/{package}/tests", "tests")
-    # One process: memory and time are measured. Code 5: a package has no such test.
-    session.run("pytest", "-m", "nightly", "-rA", *paths, env=ENVIRONMENT, success_codes=[0, 5])
+    # One process: memory and time are measured. Each test may take as long as it does. Code 5: there is none.
+    patient = ("--timeout=0", "-o", "faulthandler_timeout=0")
+    session.run("pytest", "-m", "nightly", "-rA", *patient, *paths, env=ENVIRONMENT, success_codes=[0, 5])
 
 
 def try_lowest(session: nox.Session, package: str) -> None:
