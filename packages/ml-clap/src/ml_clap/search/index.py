@@ -107,6 +107,7 @@ def index(config: IndexConfig) -> IndexReport:
     from ml_clap.models.checkpoint import find_model
     from ml_clap.models.independence import LARGEST, describe_independence
     from ml_clap.models.loading import load_model
+    from ml_clap.search.known_texts import note_model
 
     assert config.out is not None
     # Of a training run the model itself: another one may be its best when the index is searched.
@@ -133,6 +134,7 @@ def index(config: IndexConfig) -> IndexReport:
             progress=progress,
             make_filler=_by_ray(config, model) if config.engine == "ray" else None,
         )
+    note_model(config.out, model_name, model, read_settings(config.out).fingerprint)
     for notice in report.notices:
         logger.warning(notice)
     if report.independence is not None and report.independence > LARGEST:
