@@ -42,7 +42,6 @@ from torch.utils.checkpoint import checkpoint
 from audio_common.attention import AttentionKind, Block, make_layout
 from audio_common.config import CED_PRESETS, PRECISIONS, CEDConfig, Precision
 from audio_common.mel import LogMel, MelBatchNorm, ReferenceLogMel, check_lengths
-from audio_common.meta import shapes_only
 from audio_common.output import CEDOutput, assemble, masked_mean
 from audio_common.patches import (
     NUM_ROWS,
@@ -131,7 +130,7 @@ class CED(nn.Module):
         if mode is not None:
             overrides["mode"] = mode
         config, tensors = load_checkpoint(source, **overrides)
-        with shapes_only():  # for weights that are read next
+        with torch.device("meta"):  # no memory and no random numbers for weights that are read next
             model = cls(config)
         model.to_empty(device="cpu").front_end = _make_front_end(config)
         load_tensors(model, tensors, source=str(source))

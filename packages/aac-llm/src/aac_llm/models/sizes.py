@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from audio_common import checkpoint
 from audio_common.checkpoint import check_sizes, safetensors_shapes
-from audio_common.meta import shapes_only
 
 from aac_llm.config.model import ModelConfig
 from aac_llm.models.bridge import Bridge
@@ -50,7 +50,7 @@ def check_parts(config: ModelConfig, bridge: Path, encoder: Path | None, adapter
     width = shapes.get("projector.weight", ())
     if len(width) != 2:
         raise CheckpointError(f"{bridge} is no bridge: it has no projector.weight of two dimensions")
-    with shapes_only():
+    with torch.device("meta"):
         # The decoder's width is known when it is loaded; see `checkpoint.load_trained`.
         made: dict[Path, Any] = {
             bridge: Bridge(

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from accelerate import init_empty_weights
-from audio_common.meta import NoDraws
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -37,7 +36,7 @@ def build_empty(build: Callable[[], Module], check: Callable[[Module], None] | N
     Buffers are as `build` made them, since not all are loaded. No random numbers are drawn. `check` is asked
     before memory is taken, and raises where those weights do not fit.
     """
-    with init_empty_weights(include_buffers=False), NoDraws():
+    with init_empty_weights(include_buffers=False):
         model = build()
     if check is not None:
         check(model)
