@@ -1,5 +1,6 @@
 """Nothing that a sound does to the process that decodes it ends the program; no process is left behind."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -384,6 +385,7 @@ def test_a_fork_starts_its_own(make: Callable[[str], Path]) -> None:
         pid = os.fork()
         if not pid:
             status = 1
+            faulthandler.dump_traceback_later(120, exit=True)  # a fork that hangs says where
             try:
                 status = int(len(pool.load_audio(path)) != RATE)
                 pool.close()
