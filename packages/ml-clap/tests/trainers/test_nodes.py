@@ -15,7 +15,7 @@ from ml_clap.trainers.run_folder import read_log
 from ml_clap.trainers.train import train
 
 UPDATES = 30
-# Processes started again would read the addresses of the dead in a store that launchers keep (docs/launching.md).
+# Processes that start again would read addresses of dead ones in the launchers' store: docs/launching.md.
 OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
