@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from audio_common.config import CEDConfig
 from ml_clap import Retriever
-from ml_clap.cli import check_calibrate
+from ml_clap.checks import check_calibrate
 from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.search import SearchConfig
