@@ -26,9 +26,9 @@ from ml_clap.search.calibration import (
     calibrate_scores,
     false_positive_rate,
 )
-from ml_clap.search.index import update_index
 from ml_clap.search.queries import Query
 from ml_clap.search.search import search, search_verb
+from ml_clap.search.updating import update_index
 
 RATE = 16_000
 
