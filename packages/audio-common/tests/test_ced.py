@@ -251,7 +251,7 @@ def test_long_recordings_are_encoded_in_bounded_groups(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(model, "_encode_group", watched)
     whole = model(recording)
-    assert max(groups) <= 2048
+    assert max(groups) <= 1024
     assert sum(groups) == whole.mask.sum()
     groups.clear()
     model.tokens_per_group = 600

@@ -41,6 +41,12 @@ def test_a_row_is_rounded_to_127_steps_on_its_own_scale() -> None:
     assert ((integers * scales - x).abs() <= scales / 2 + 1e-6).all()
 
 
+def test_bfloat16_is_rounded_to_8_bits_as_the_float32_that_it_is() -> None:
+    x = torch.randn(50, 64).bfloat16()
+    for ours, exact in zip(round_rows(x), round_rows(x.float()), strict=True):
+        assert torch.equal(ours, exact)
+
+
 def test_a_product_of_integers_is_the_product_of_what_they_stand_for() -> None:
     torch.manual_seed(0)
     layers = [nn.Linear(32, 48), nn.Linear(32, 16, bias=False)]
