@@ -106,6 +106,22 @@ def test_a_clip_that_is_not_a_number_spoils_only_itself_in_8_bits(encoders, soun
     assert cosine(output.pooled[1], encoders[1](clips[1:]).pooled[0]) > 0.9999
 
 
+@torch.inference_mode()
+def test_groups_are_small_in_8_bits(encoders, monkeypatch) -> None:
+    """Larger ones have the system give and take memory for each product: 1.3 times the time of CED-tiny."""
+    ours, groups = encoders[1], []
+    plain = ours._encode_group
+
+    def watched(tokens: Tensor, sizes: list[int]) -> Tensor:
+        groups.append(len(tokens))
+        return plain(tokens, sizes)
+
+    monkeypatch.setattr(ours, "_encode_group", watched)
+    ours(torch.zeros(4, 16_000))
+    ours(torch.zeros(1, 16_000 * 25))
+    assert groups == [4 * 28, 252, 252, 124]
+
+
 def test_int8_weighs_a_quarter(encoders) -> None:
     def size(model: CED) -> int:
         return sum(tensor.nbytes for tensor in model.blocks.state_dict().values())
