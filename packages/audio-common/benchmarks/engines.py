@@ -7,7 +7,6 @@ what follows stay ours. What is not installed is skipped, and said. `torch.compi
 from __future__ import annotations
 
 import copy
-import logging
 import os
 import time
 from collections.abc import Callable
@@ -129,7 +128,6 @@ def _onnx(model: CED, kind: str, folder: Path) -> Run:
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
-    logging.getLogger().setLevel(logging.ERROR)
     exact, path = folder / "fp32.onnx", folder / f"{kind}.onnx"
     if not exact.exists():
         _export(Stack(model.blocks).eval(), model.config.embed_dim, exact)
