@@ -4,7 +4,7 @@
     python packages/audio-common/benchmarks/int8.py --presets ced-tiny --engines onnx-dynamic torchao
 
 `--engines` adds other ways to 8 bits, and torch.compile, whose first batch (warm-up) is told (`engines.py`).
-All are timed in turn, twice each, so that another job on the machine slows all of them; the least time counts,
+All are timed in turn, twice each, so that another job on the machine slows all of them; the least counts,
 of one thread's processor time. Clips are noise of ten seconds, or of 1 to 30: the authors' way (see
 `authors_way.py`) fills these up with zeros to the longest. Weights are random: they do not change the work,
 and the cosines are of each clip's mean token with ours in float32. Accuracy on recordings:
