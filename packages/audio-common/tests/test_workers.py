@@ -384,6 +384,8 @@ def test_a_fork_starts_its_own(make: Callable[[str], Path]) -> None:
         pid = os.fork()
         if not pid:
             status = 1
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(120)  # a fork that hangs ends
             try:
                 status = int(len(pool.load_audio(path)) != RATE)
                 pool.close()

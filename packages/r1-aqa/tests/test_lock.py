@@ -75,7 +75,8 @@ def test_of_many_processes_never_two_hold_it(tmp_path: Path) -> None:
     # Each removes the lock's file when it is done, so the others meet it gone, new, or somebody's.
     (tmp_path / "counter").write_text("0")
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_count, args=(tmp_path, 25)) for _ in range(4)]
+    # Daemons: one that hangs would be waited for when the tests end.
+    processes = [context.Process(target=_count, args=(tmp_path, 25), daemon=True) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

@@ -22,6 +22,7 @@ from aac_llm.trainers.checkpoint import count_writers
 from aac_llm.trainers.run_folder import find_checkpoint
 from aac_llm.trainers.train import read_clips, train, training_arguments
 from aac_llm.trainers.trainer import CaptionTrainer
+from launched import run_launched
 
 
 @pytest.fixture
@@ -281,10 +282,7 @@ def in_two_processes(config: TrainConfig) -> None:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     words += ["-m", "aac_llm"]
     # transformers 4 cannot resume on "cpu:0", which is what accelerate calls the processor otherwise.
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_TORCH_DEVICE": "cpu"}
-    words += command(config)[3:]
-    result = subprocess.run(words, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr
+    run_launched([*words, *command(config)[3:]], ACCELERATE_TORCH_DEVICE="cpu")
 
 
 def command(config: TrainConfig) -> list[str]:

@@ -15,6 +15,8 @@ from ml_clap.trainers.run_folder import read_log
 from ml_clap.trainers.train import train
 
 UPDATES = 30
+# Processes that start again would read addresses of dead ones in the launchers' store: docs/launching.md.
+OWN_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
 def launch(node: int, port: int, command: list[str], log: Path) -> subprocess.Popen[bytes]:
@@ -24,7 +26,7 @@ def launch(node: int, port: int, command: list[str], log: Path) -> subprocess.Po
     with log.open("wb") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", *words, "-m", "ml_clap", *command],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"} | OWN_STORE,
             stdout=file,
             stderr=file,
             start_new_session=True,

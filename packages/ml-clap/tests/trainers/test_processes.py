@@ -4,9 +4,7 @@ What each process draws for itself (dropout, patch-out, SpecAugment) is off here
 gain and shift are drawn by clip, and stay on. The mel BatchNorm's statistics are fixed in every training run.
 """
 
-import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate.utils import DistributedType
+from launched import run_launched
 from ml_clap import cli
 from ml_clap.trainers.processes import TrainingError, require_supported
 from ml_clap.trainers.run_folder import read_log
@@ -31,11 +30,8 @@ def in_one_process(command: list[str]) -> None:
 
 
 def in_two_processes(command: list[str]) -> None:
-    words = [sys.executable, *LAUNCH, "-m", "ml_clap", *command]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(words, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr
-    assert "batch of 8 = 4 x 2 processes" in result.stderr
+    said = run_launched([sys.executable, *LAUNCH, "-m", "ml_clap", *command])
+    assert "batch of 8 = 4 x 2 processes" in said
 
 
 def losses(out: Path) -> list[dict]:

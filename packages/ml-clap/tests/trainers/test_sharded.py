@@ -6,9 +6,7 @@ drawn at random by a process (`no_dropout`), so all of them must take the same u
 """
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -16,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from launched import run_launched
 from ml_clap import cli
 from ml_clap.config.export_checkpoint import ExportCheckpointConfig
 from ml_clap.models.ml_clap import MLCLAP
@@ -90,10 +89,7 @@ def runs(no_dropout_everywhere: Path, tmp_path_factory: pytest.TempPathFactory) 
     (folder / "jobs.json").write_text(json.dumps(jobs))
     script = Path(__file__).with_name("sharded_on_cpu.py")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    words = [*launch, str(script), str(folder / "jobs.json")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(words, capture_output=True, text=True, env=environment)
-    assert result.returncode == 0, result.stderr[-8000:]
+    run_launched([*launch, str(script), str(folder / "jobs.json")])
     yield folder
     patch.undo()
 

@@ -1,7 +1,6 @@
 """Whole trainings through the verbs: fine-tuning, reinforcement, kills, validation, refusals."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from launched import run_launched
 from r1_aqa.config.merge import MergeConfig
 from r1_aqa.config.model import LoRAConfig, ModelConfig
 from r1_aqa.config.sound import SoundConfig
@@ -372,10 +372,7 @@ def test_two_processes_train_together_and_go_on_together(
 
     def train() -> tuple[list, list]:
         # transformers 4 cannot resume on "cpu:0", which is what accelerate calls the processor otherwise.
-        device = {"ACCELERATE_TORCH_DEVICE": "cpu"}
-        environment = os.environ | device | {"OMP_NUM_THREADS": "1", "R1_AQA_TRACEBACK": "1"}
-        result = subprocess.run(command(config, *launcher), capture_output=True, text=True, env=environment)
-        assert result.returncode == 0, result.stderr
+        run_launched(command(config, *launcher), ACCELERATE_TORCH_DEVICE="cpu", R1_AQA_TRACEBACK="1")
         log = [row for row in read_log(out / "log.jsonl") if "loss" in row]
         return log, read_rollouts(out / "rollouts")
 
