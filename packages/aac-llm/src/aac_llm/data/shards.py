@@ -226,6 +226,8 @@ def _by_index(shard: str, place: str) -> Listing:
             if isinstance(row, JSONError):
                 raise row
             where = Place(shard, str(row["audio"]), int(row["offset"]), int(row["size"]))
+            if where.offset < 0 or where.size <= 0:
+                raise ValueError
             samples.append(Sample(str(row["id"]), where, row))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{place}:{number}: no sample with id, audio, offset and size") from error
@@ -282,8 +284,8 @@ def _fault_of(member: tarfile.TarInfo, name: str, ending: str, size: int) -> str
         return f"{name} is a link: pack the file itself (tar --dereference --hard-dereference)"
     if not member.isreg() or member.issparse():
         return f"{name} is no plain file, or is packed with holes: pack it again without --sparse"
-    if not member.size:
-        return f"{name} has no bytes"
+    if member.size <= 0:
+        return f"{name} has no bytes" if not member.size else f"{name} has an impossible size"
     if member.offset_data + member.size > size:
         return f"{name} is cut off after {max(0, size - member.offset_data):,} of {member.size:,} bytes"
     if ending in ("json", "txt") and member.size > MAX_TEXT:

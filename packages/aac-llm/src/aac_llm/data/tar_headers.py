@@ -11,6 +11,13 @@ from typing import IO, Any
 
 MOST_ZEROS = 21 * tarfile.BLOCKSIZE
 """Bytes of zeros after which another archive may follow; tar ends one with up to 20 blocks of them."""
+ABOUT_NEXT = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+"""Kinds of headers whose content is about the next member; tarfile reads it whole."""
+MOST_ABOUT_NEXT = 1 << 20
+"""Bytes of it."""
 
 
 class _Tar(tarfile.TarFile):
@@ -32,6 +39,14 @@ class _Tar(tarfile.TarFile):
 
 class _Header(tarfile.TarInfo):
     """A header; tarfile passes over a damaged one without a word."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> _Header:
+        header = super().frombuf(buf, encoding, errors)
+        is_about_next = header.type in ABOUT_NEXT and header.size > MOST_ABOUT_NEXT
+        if header.size < 0 or is_about_next:
+            raise tarfile.InvalidHeaderError("an impossible size")  # type: ignore[attr-defined]
+        return header
 
     @classmethod
     def fromtarfile(cls, tar: Any) -> _Header:
@@ -81,7 +96,9 @@ def _next(tar: _Tar) -> tarfile.TarInfo | None:
         tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all: memory that grows
         try:
             return tar.next()
-        except (tarfile.TarError, ValueError):  # a long name without its member, or the last one is cut off
+        except OSError:  # of the disk or the network
+            raise
+        except Exception:  # whatever tarfile makes of a damaged header, or the last member is cut off
             file: Any = tar.fileobj
             if tar.offset >= file.seek(0, 2):
                 return None

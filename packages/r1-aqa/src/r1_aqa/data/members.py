@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from r1_aqa.bulk.places import is_url, local_copies
@@ -24,7 +24,7 @@ def local_sounds(names: Sequence[str], places: Mapping[str, Place]) -> Iterator[
         places: where members are, as far as it is known; others are looked for.
 
     Yields:
-        For each name a local path that ends as the name does, or why it cannot be fetched.
+        For each name a local path with the same suffix, or why it cannot be fetched.
     """
     members = [name for name in names if name in places or split_member(name) is not None]
     unknown = [name for name in members if name not in places]
@@ -57,7 +57,8 @@ def _read_members(
         try:
             with opened(shard) as file:
                 for name in members:
-                    copy = folder / str(len(found)) / places[name].member.rpartition("/")[2]
+                    # Not the member's own name, which may be none that this machine takes.
+                    copy = folder / f"{len(found)}{PurePath(name).suffix}"
                     found[name] = _copy(file, name, places[name], copy)
         except errors as error:
             why = f"{type(error).__name__}: {error}"
@@ -66,7 +67,6 @@ def _read_members(
 
 
 def _copy(file: IO[bytes], name: str, place: Place, copy: Path) -> Path | OSError:
-    copy.parent.mkdir()
     file.seek(place.offset)
     left = place.size
     with copy.open("wb") as out:
