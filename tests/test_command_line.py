@@ -78,7 +78,7 @@ def test_checkpoints_of_several_processes_are_read_by_one_file() -> None:
     assert named == theirs.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["shards", "tar_headers", "members"])
+@pytest.mark.parametrize("name", ["shard_names", "shards", "tar_headers", "members"])
 def test_shards_are_read_by_the_same_files(name: str) -> None:
     ours, theirs = (
         PACKAGES / place / "data" / f"{name}.py" for place in ("r1-aqa/src/r1_aqa", "aac-llm/src/aac_llm")

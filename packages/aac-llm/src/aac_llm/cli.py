@@ -43,7 +43,7 @@ from aac_llm.config.reinforce import ReinforceConfig
 from aac_llm.config.serve import ServeConfig
 from aac_llm.config.train import TrainConfig
 from aac_llm.correction.sound_scorer import SoundScorer
-from aac_llm.data.shards import ENDING, list_shards, split_member
+from aac_llm.data.shard_names import ENDING, list_shards, split_member
 from aac_llm.files import is_stream
 from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
 

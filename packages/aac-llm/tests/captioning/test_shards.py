@@ -16,6 +16,7 @@ from aac_llm.captioning.caption import caption_sources
 from aac_llm.captioning.run import CaptionRun
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.config.ray import RayConfig
+from aac_llm.data import shards as listing
 from aac_llm.data.predictions import Prediction, read_predictions
 from aac_llm.data.sounds import find_sounds
 
@@ -115,14 +116,28 @@ def test_captions_are_those_of_the_files(config, shards, expected, here, engine,
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
-def test_shards_at_urls_are_captioned_alike(config, shards, expected, here, engine):
+def test_shards_at_urls_are_captioned_alike(config, shards, expected, here, engine, monkeypatch):
     import fsspec
+
+    def killed(self):
+        raise KeyboardInterrupt
 
     bucket = fsspec.filesystem("memory")
     for path in shards.iterdir():
         bucket.pipe_file(f"/tars/{path.name}", path.read_bytes())
     pattern = Path("memory://tars/a-{0..1}.tar")
+    with monkeypatch.context() as patch:
+        patch.setattr(CaptionRun, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            caption_sources(replace(config, files=(pattern,), engine=engine))
+    kept = Path(f"{config.out}.shards")
+    assert len(list(kept.iterdir())) == 2
+    # What was listed is not listed again.
+    monkeypatch.setattr(listing, "_by_headers", None)
     report = caption_sources(replace(config, files=(pattern,), engine=engine))
+    assert not kept.exists()
+    assert report.num_new == 0
+    assert report.bad_rows == ["memory://tars/a-1.tar/empty.wav: empty.wav has no bytes"]
     assert_captions_of(report.predictions, "memory://tars", expected)
     assert [str(file.path) for file in report.bad_files] == ["memory:/tars/a-0.tar/bad.wav"]
 

@@ -11,14 +11,8 @@ from pathlib import Path
 import pytest
 from aac_llm.data import shards
 from aac_llm.data.members import local_sounds
-from aac_llm.data.shards import (
-    expand_braces,
-    find_places,
-    list_samples,
-    list_shards,
-    means_shards,
-    split_member,
-)
+from aac_llm.data.shard_names import expand_braces, list_shards, means_shards, split_member
+from aac_llm.data.shards import find_places, list_samples
 
 SOUND = b"RIFF" + bytes(range(256)) * 10
 """More than four blocks."""

@@ -37,7 +37,7 @@ from r1_aqa.config.score import ScoreConfig
 from r1_aqa.config.serve import ServeConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.hub import HUB, is_known
-from r1_aqa.data.shards import ENDING, list_shards
+from r1_aqa.data.shard_names import ENDING, list_shards
 from r1_aqa.files import is_stream
 from r1_aqa.models.run_folder import MODEL_FILES, find_model
 

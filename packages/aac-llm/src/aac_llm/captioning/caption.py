@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from audio_common.prefetch import BadFile
 
+from aac_llm.bulk.places import remove
 from aac_llm.captioning.groups import caption_groups
 from aac_llm.captioning.loading import load_captioner, load_corrector, warn_of_length
 from aac_llm.captioning.maker import CaptionMaker
@@ -120,13 +121,15 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
         from aac_llm.correction.gate import with_default_detector
 
         config = replace(config, correction=with_default_detector(config.correction))
-    sounds = find_sounds(config.files, config.split, language=config.language, problems=bad_rows)
+    out = None if config.out is None or is_stream(config.out) else config.out
+    kept = None if out is None else f"{out.absolute()}.shards"
+    sounds = find_sounds(config.files, config.split, language=config.language, problems=bad_rows, kept=kept)
     if captioner is None:
         config = replace(config, model=resolve_model(config.model))
     journal = None
-    if config.out is not None and not is_stream(config.out):
+    if out is not None:
         # Before the model is loaded: other settings are told at once.
-        journal = Journal(config.out, describe_settings(config), sounds, overwrite=config.overwrite)
+        journal = Journal(out, describe_settings(config), sounds, overwrite=config.overwrite)
     run = CaptionRun(config, sounds, journal, bad_rows)
     if config.engine == "ray" and captioner is None:
         from aac_llm.captioning.by_ray import caption_by_ray
@@ -139,6 +142,8 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
         began = time.monotonic()
         caption_here(run, CaptionMaker(config, captioner, load_corrector(config)))
     predictions = run.finish()
+    if kept is not None:
+        remove(kept)
     # An output may hold captions of an earlier command's sounds.
     given = {sound.id for sound in sounds}
     return CaptionReport(

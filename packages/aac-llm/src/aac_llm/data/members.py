@@ -9,7 +9,8 @@ from pathlib import Path, PurePath
 from typing import IO
 
 from aac_llm.bulk.places import is_url, local_copies
-from aac_llm.data.shards import Place, find_places, opened, split_member
+from aac_llm.data.shard_names import split_member
+from aac_llm.data.shards import Place, find_places, opened
 
 COPIED_AT_ONCE = 1 << 20
 """Bytes."""

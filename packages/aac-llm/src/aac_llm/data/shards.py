@@ -1,12 +1,8 @@
-"""Tar shards: which tars a name means, and where in a tar each sound lies.
+"""What is in a tar shard, and where in it each sound lies.
 
-    data/wavcaps                               every .tar of a folder that has no sounds beside them
-    data/wavcaps/train-{000000..000039}.tar    as many as the braces name
-    s3://bucket/wavcaps                        the same in whatever fsspec reaches
-
-A member is named `SHARD/MEMBER`, as in `data/wavcaps/train-000000.tar/rain.flac`. Samples are WebDataset's:
-members of one key, which is the name up to the first dot after its folder; here they need not stand side by
-side. Only headers are read, and small members that describe sounds. What is damaged costs what it damages.
+Samples are WebDataset's: members of one key, which is the name up to the first dot after its folder; here
+they need not stand side by side. Only headers are read, and small members that describe sounds. What is
+damaged costs what it damages.
 """
 
 from __future__ import annotations
@@ -14,19 +10,27 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import product
-from pathlib import Path
+from hashlib import blake2b
 from typing import IO, Any, NamedTuple
 
-from audio_common.files import find_audio, is_audio
+from audio_common.files import is_audio
 from audio_common.strict_json import JSONError, json_lines, parse_object
 
-from aac_llm.bulk.places import exists, is_url, join, local_copies, names_in, open_read, read_all, written
+from aac_llm.bulk.places import (
+    exists,
+    is_url,
+    join,
+    local_copies,
+    open_read,
+    read_all,
+    write_all,
+)
+from aac_llm.data.shard_names import split_member
 from aac_llm.data.tar_headers import read_headers
+from aac_llm.files import to_json
 
-ENDING = ".tar"
 INDEX_ENDING = ".index.jsonl"
 """Of the index that `ml-clap prepare shards` writes beside a shard."""
 MAX_TEXT = 1 << 24
@@ -35,7 +39,6 @@ COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 """What gzip, bzip2, xz and zstd begin with."""
 
 _KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)
-_BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 class Place(NamedTuple):
@@ -81,74 +84,6 @@ class Listing:
         return [f"{join(self.shard, name) if name else self.shard}: {reason}" for name, reason in self.faults]
 
 
-# -- names -----------------------------------------------------------------------------------------------
-
-
-def means_shards(source: str | Path) -> bool:
-    """Tell whether a source is shards: tars, or a folder or URL that has tars and no sounds."""
-    place = written(source)
-    if place.endswith(ENDING):
-        return not Path(place).is_dir()
-    if is_url(place):
-        names = [] if place.endswith(".jsonl") or is_audio(place) else names_in(place)
-        return any(name.endswith(ENDING) for name in names) and not any(map(is_audio, names))
-    names = [path.name for path in Path(place).iterdir()] if Path(place).is_dir() else []
-    return any(name.endswith(ENDING) for name in names) and not find_audio(place)
-
-
-def list_shards(source: str | Path) -> list[str]:
-    """Return the names of the tars that a folder, file, pattern or URL means, sorted.
-
-    Raises:
-        FileNotFoundError: a file is not there, or a folder has no tar.
-    """
-    place = written(source)
-    if place.endswith(ENDING):
-        shards = sorted(set(expand_braces(place)))
-        missing = [shard for shard in shards if not exists(shard)]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise FileNotFoundError(f"there is no file {missing[0]}{more}")
-        return shards
-    shards = sorted(name for name in names_in(place) if name.endswith(ENDING))
-    if not shards:
-        raise FileNotFoundError(f"there is no {ENDING} in {place}")
-    return shards
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """Return the names that a pattern with braces means, as a shell has it.
-
-    >>> expand_braces("a-{008..010}.tar"), expand_braces("{dev,eval}/{0..1}.tar")[1:3]
-    (['a-008.tar', 'a-009.tar', 'a-010.tar'], ['dev/1.tar', 'eval/0.tar'])
-    """
-    pieces = _BRACES.split(pattern)
-    choices = [_choices(text) if number % 2 else [text] for number, text in enumerate(pieces)]
-    return ["".join(chosen) for chosen in product(*choices)]
-
-
-def _choices(text: str) -> list[str]:
-    found = re.fullmatch(r"(\d+)\.\.(\d+)", text)
-    if found is None:
-        return text.split(",") if "," in text else ["{" + text + "}"]
-    first, last = int(found[1]), int(found[2])
-    return [f"{number:0{len(found[1])}d}" for number in range(first, last + 1)]
-
-
-def split_member(name: str | Path) -> tuple[str, str] | None:
-    """Return the shard and the member that a name means, or None: it is a file of its own.
-
-    >>> split_member("s3://bucket/train-0.tar/birds/a.wav"), split_member("birds/a.wav")
-    (('s3://bucket/train-0.tar', 'birds/a.wav'), None)
-    """
-    text = written(name)
-    for found in re.finditer(re.escape(f"{ENDING}/"), text):
-        shard, member = text[: found.end() - 1], text[found.end() :]
-        if member and (is_url(shard) or Path(shard).is_file()):
-            return shard, member
-    return None
-
-
 def find_places(names: Sequence[str]) -> dict[str, Place]:
     """Return where the sounds are that are members of shards; each shard's headers are read once.
 
@@ -166,16 +101,20 @@ def find_places(names: Sequence[str]) -> dict[str, Place]:
     return places
 
 
-# -- what is in a shard ----------------------------------------------------------------------------------
+def list_samples(shard: str, kept: str | None = None) -> Listing:
+    """Return what is in a shard, by its index if it has one, else by its headers; damage becomes a fault.
 
-
-def list_samples(shard: str) -> Listing:
-    """Return what is in a shard, by its index if it has one, else by its headers; damage becomes a fault."""
+    Args:
+        shard: path or URL.
+        kept: folder or URL where the index of a shard behind a URL is kept once it was read from end to end.
+    """
     # What a remote file system raises is of its client's own kinds.
     errors = (Exception,) if is_url(shard) else (OSError, tarfile.TarError, ValueError)
     try:
         if exists(shard + INDEX_ENDING):
             return _by_index(shard, shard + INDEX_ENDING)
+        if kept is not None and is_url(shard):
+            return _kept(shard, join(kept, blake2b(shard.encode(), digest_size=8).hexdigest() + INDEX_ENDING))
         with opened(shard) as file:
             return _by_headers(shard, file)
     except errors as error:
@@ -233,6 +172,25 @@ def _by_index(shard: str, place: str) -> Listing:
             raise ValueError(f"{place}:{number}: no sample with id, audio, offset and size") from error
     faults = tuple((str(key), str(reason)) for key, reason in head.get("faults") or ())
     return Listing(shard, tuple(samples), faults)
+
+
+def _kept(shard: str, place: str) -> Listing:
+    """Return what a kept index says, or read the shard and keep its index."""
+    if exists(place):
+        with suppress(ValueError):  # of the shard as it was once
+            return _by_index(shard, place)
+    with opened(shard) as file:
+        listing = _by_headers(shard, file)
+        size = file.seek(0, 2)
+    rows: list[Mapping[str, Any]] = [
+        {"samples": len(listing.samples), "bytes": size, "compressed": False, "faults": listing.faults}
+    ]
+    for sample in listing.samples:
+        text = {} if sample.text is None else {"captions": [sample.text]}
+        where = {"audio": sample.place.member, "offset": sample.place.offset, "size": sample.place.size}
+        rows.append({"id": sample.key, **text, **sample.row, **where})
+    write_all(place, b"".join(to_json(row) + b"\n" for row in rows))
+    return listing
 
 
 @dataclass

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from audio_common.files import AUDIO_SUFFIXES, find_audio
@@ -18,15 +19,8 @@ from aac_llm.bulk.places import find_system, folder_of, is_url, join, local_copi
 from aac_llm.bulk.seconds import BYTES_PER_SECOND
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import ENGLISH, language_code
-from aac_llm.data.shards import (
-    Place,
-    Sample,
-    find_places,
-    list_samples,
-    list_shards,
-    means_shards,
-    split_member,
-)
+from aac_llm.data.shard_names import list_shards, means_shards, split_member
+from aac_llm.data.shards import Place, Sample, find_places, list_samples
 from aac_llm.files import is_stream
 
 SHARDS_AT_ONCE = 8
@@ -77,6 +71,7 @@ def find_sounds(
     *,
     language: str = ENGLISH,
     problems: list[str] | None = None,
+    kept: str | None = None,
 ) -> list[Sound]:
     """Find all sounds of files, folders, manifests (.jsonl, `-`) and tar shards, in this order, each once.
 
@@ -89,6 +84,7 @@ def find_sounds(
         split: use only this split of manifests and shards.
         language: which captions of manifests and shards are references.
         problems: gets what of manifests and shards cannot be used; without it that is an error.
+        kept: folder where indexes of shards are kept; see `list_samples`.
 
     Raises:
         FileNotFoundError: a source is not there.
@@ -96,7 +92,7 @@ def find_sounds(
     """
     sounds: dict[str, Sound] = {}
     for source in sources:
-        for sound in _of_source(source, split, language, problems, alone=len(sources) == 1):
+        for sound in _of_source(source, split, language, problems, kept, alone=len(sources) == 1):
             if sound.place is not None and sounds.get(sound.id, sound).path != sound.path:
                 # Keys are unique in a shard, and need not be over all shards.
                 sound = replace(sound, id=f"{Path(sound.place.shard).name}/{sound.id}")
@@ -118,10 +114,16 @@ def _with_places(sounds: list[Sound]) -> list[Sound]:
 
 
 def _of_source(
-    source: Path, split: str | None, language: str, problems: list[str] | None, *, alone: bool
+    source: Path,
+    split: str | None,
+    language: str,
+    problems: list[str] | None,
+    kept: str | None,
+    *,
+    alone: bool,
 ) -> Iterator[Sound]:
     if means_shards(source):
-        yield from _of_shards(source, split, language, problems)
+        yield from _of_shards(source, split, language, problems, kept)
     elif source.is_dir():
         # Posix separators, so that ids are the same on every system.
         for path in find_audio(source):
@@ -160,10 +162,12 @@ def _of_manifest(
         yield Sound(clip.id, Path(audio), tuple(clip.captions), clip.duration)
 
 
-def _of_shards(source: Path, split: str | None, language: str, problems: list[str] | None) -> Iterator[Sound]:
+def _of_shards(
+    source: Path, split: str | None, language: str, problems: list[str] | None, kept: str | None
+) -> Iterator[Sound]:
     shards = list_shards(source if is_url(source) else source.absolute())
     with ThreadPoolExecutor(SHARDS_AT_ONCE) as threads:
-        for listing in threads.map(list_samples, shards):
+        for listing in threads.map(partial(list_samples, kept=kept), shards):
             faults = listing.describe_faults()
             for sample in listing.samples:
                 try:

@@ -11,7 +11,8 @@ from audio_common import AudioError
 
 from r1_aqa.bulk.places import is_url, written
 from r1_aqa.data.members import local_sounds
-from r1_aqa.data.shards import Place, split_member
+from r1_aqa.data.shard_names import split_member
+from r1_aqa.data.shards import Place
 
 
 class AnywhereDecoder:

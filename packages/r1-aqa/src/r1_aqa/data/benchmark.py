@@ -22,7 +22,7 @@ from r1_aqa.data.hub import HUB
 from r1_aqa.data.layout import find_layout
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import faults_of, read_questions
-from r1_aqa.data.shards import split_member
+from r1_aqa.data.shard_names import split_member
 from r1_aqa.data.versions import describe_version
 from r1_aqa.files import is_stream, read_bytes
 

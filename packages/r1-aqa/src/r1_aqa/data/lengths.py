@@ -10,7 +10,7 @@ from typing import Any
 import audio_common
 
 from r1_aqa.bulk.places import is_url
-from r1_aqa.data.shards import split_member
+from r1_aqa.data.shard_names import split_member
 
 _LENGTHS: dict[tuple[str, int, int], tuple[float, bool]] = {}
 """Seconds of files by path, time of change and size, and whether these are all."""

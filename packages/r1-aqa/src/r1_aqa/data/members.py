@@ -9,7 +9,8 @@ from pathlib import Path, PurePath
 from typing import IO
 
 from r1_aqa.bulk.places import is_url, local_copies
-from r1_aqa.data.shards import Place, find_places, opened, split_member
+from r1_aqa.data.shard_names import split_member
+from r1_aqa.data.shards import Place, find_places, opened
 
 COPIED_AT_ONCE = 1 << 20
 """Bytes."""

@@ -30,7 +30,7 @@ from r1_aqa.data.licences import say_licences_of_clips
 from r1_aqa.data.options import option_at, parse_answer, parse_choices, settle_annotators
 from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
 from r1_aqa.data.rows import iterate_rows
-from r1_aqa.data.shards import split_member
+from r1_aqa.data.shard_names import split_member
 
 _MMSU_OPTIONS = ("choice_a", "choice_b", "choice_c", "choice_d")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from r1_aqa.bulk.places import is_url, names_in, written
-from r1_aqa.data.shards import ENDING, INDEX_ENDING, Place, list_samples, list_shards, means_shards
+from r1_aqa.data.shard_names import ENDING, list_shards, means_shards
+from r1_aqa.data.shards import INDEX_ENDING, Place, list_samples
 from r1_aqa.files import to_json, write_atomically
 
 
