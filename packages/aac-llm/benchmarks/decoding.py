@@ -9,6 +9,8 @@ One process, one decoder, the ways in turn; each number is the smallest of sever
 - **Drafts.** A pass over 1 + k tokens against a pass over one: what it costs to check k drafted tokens. A
   table of n-grams of other captions drafts; how many drafted tokens are those of the caption says what is
   gained at most (the captioner is taken to write the captions of `--captions` word by word).
+- **A second model** that drafts (transformers' assisted generation, one greedy caption): the decoder's own
+  first layers with its head, which share its vocabulary, after some updates on what the decoder writes.
 - **Turns.** A pass at so many rows, measured, with the lengths of the captions: sounds that are done leave
   the batch (as in `beam_search.py`), against others taking their places at once (continuous batching, without
   its own cost), and against a batch that goes on until its last caption ends (transformers).
@@ -43,6 +45,8 @@ ORDER = 3
 """Longest context of the n-grams."""
 FEWEST_ROWS = 3
 """Beams of a sound."""
+ASKED = 6
+"""Captions that a second model drafts."""
 
 
 def main() -> None:
@@ -56,6 +60,7 @@ def main() -> None:
     result = {
         "8 bits": measure_formats(decoder, captions, options),
         "drafts": measure_drafts(decoder, captions, options),
+        "second model": measure_second_model(decoder, captions, options),
         "turns": measure_turns(decoder, captions, options),
     }
     show(result)
@@ -72,6 +77,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--sounds", type=int, nargs="+", default=[1, 8], help="sounds captioned at once")
     parser.add_argument("--new_tokens", type=int, default=12)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--draft_layers", type=int, default=4, help="layers of the model that drafts")
+    parser.add_argument("--draft_steps", type=int, default=60, help="updates that it is taught in")
     parser.add_argument("--batch", type=int, default=32, help="sounds of a batch that take turns")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the numbers there")
@@ -224,6 +231,67 @@ def make_step(decoder: Any, rows: int, new_tokens: int) -> Callable[[], None]:
     return step
 
 
+# -- a second model ----------------------------------------------------------------------------------------
+
+
+def measure_second_model(
+    decoder: Any, captions: Sequence[list[int]], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Return how many drafted tokens are accepted, and processor seconds with and without the drafts."""
+    starts = [torch.tensor([ids[:3]]) for ids in captions if len(ids) > 3]
+    random.Random(2).shuffle(starts)
+    settings = {"do_sample": False, "max_new_tokens": 2 * options.new_tokens, "pad_token_id": 0}
+    asked, taught = starts[:ASKED], starts[ASKED : ASKED + options.batch]
+    written = [decoder.generate(ids, **settings) for ids in taught]
+    drafter = teach(first_layers(decoder, options.draft_layers), written, options.draft_steps)
+    passes = count_passes(decoder)
+    seconds, drafted, tokens, num_passes, equal = 0.0, 0.0, 0, 0, 0
+    for ids in asked:  # in turns
+        began = time.process_time()
+        plain = decoder.generate(ids, **settings)
+        between, before = time.process_time(), len(passes)
+        found = decoder.generate(ids, assistant_model=drafter, **settings)
+        seconds, drafted = seconds + between - began, drafted + time.process_time() - between
+        tokens, num_passes = tokens + found.shape[1] - ids.shape[1], num_passes + len(passes) - before
+        equal += int(torch.equal(plain, found))
+    return {
+        "tokens_a_pass": tokens / num_passes,
+        "gain": seconds / drafted,
+        "equal": equal / len(asked),
+        "size": options.draft_layers / decoder.config.num_hidden_layers,
+    }
+
+
+def first_layers(decoder: Any, count: int) -> Any:
+    """Return a copy of a decoder without its later layers: embeddings, head and vocabulary are the same."""
+    drafter = copy.deepcopy(decoder)
+    drafter.model.layers = drafter.model.layers[:count]
+    drafter.config.num_hidden_layers = count
+    return drafter
+
+
+def teach(drafter: Any, written: Sequence[Tensor], steps: int) -> Any:
+    """Let the layers, not the embeddings and the head, learn what the decoder writes."""
+    drafter.requires_grad_(False)
+    drafter.model.layers.requires_grad_(True)
+    drafter.model.norm.requires_grad_(True)
+    optimizer = torch.optim.AdamW([p for p in drafter.parameters() if p.requires_grad], lr=5e-4)
+    with torch.enable_grad():
+        for step in range(steps):
+            ids = written[step % len(written)]
+            drafter(input_ids=ids, labels=ids).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return drafter.eval()
+
+
+def count_passes(decoder: Any) -> list[int]:
+    """Return a list that grows by one with every pass of a decoder."""
+    passes: list[int] = []
+    decoder.register_forward_hook(lambda *_: passes.append(1))
+    return passes
+
+
 # -- turns ----------------------------------------------------------------------------------------------
 
 
@@ -282,6 +350,11 @@ def show(result: dict[str, Any]) -> None:
             rows = name.partition("_")[2]
             gain = drafts[f"gain_{rows}"]
             print(f"          {rows} rows: a pass costs {drafts[name]:.2f}, gain {gain:.2f}x at most")
+    second = result["second model"]
+    print(
+        f"second    {second['size']:.0%} of the layers draft: {second['tokens_a_pass']:.2f} tokens a pass, "
+        f"{second['gain']:.2f}x; captions equal {second['equal']:.0%}"
+    )
     turns = result["turns"]
     base = turns["done_ones_leave"]
     print(f"turns     captions of {turns['mean_tokens']:.1f} tokens, longest {turns['longest']}")

@@ -3,8 +3,10 @@
     python packages/ml-clap/benchmarks/query.py runs/index --queries queries.txt \\
         --towers runs/small runs/small-onnx --json query.json
 
-The first row is the index's own model (`--no_model` leaves it out: it takes long); the others are text towers
-(`distill`, `project`, `export`). `--windows 2000000 --engine auto` fills the index up with random vectors,
+The first row is the index's own model loaded in full, by torch, where nothing is known of it, the second the
+same model where `index`, or a search before, has left its note (`ml_clap.search.known_texts`); `--no_model`
+leaves both out, for the first takes long. The others are text towers (`distill`, `project`, `export`) after
+their first search. `--windows 2000000 --engine auto` fills the index up with random vectors,
 each a clip of its own, and searches that by faiss: what a query costs in a large archive. All are measured
 in one run, in turns, so that a busy machine slows all alike; what is told is processor time (user and system)
 with one thread, which a busy machine changes little, and the ratio to the first row. A cold query is a whole
@@ -18,6 +20,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -33,14 +36,17 @@ from ml_clap.config.search import SearchConfig
 from ml_clap.models.encoding import encode_texts
 from ml_clap.models.loading import load_model
 from ml_clap.models.tower import open_tower
+from ml_clap.models.tower_folder import find_tower
 from ml_clap.search.audio_index import AudioIndex
+from ml_clap.search.known_texts import note_model, open_known
 from ml_clap.search.queries import Query, read_queries
 from ml_clap.search.store import Entry, IndexWriter
 from ml_clap.search.vectors import BLOCK_ROWS
 from search import Embeddings
 
 Encode = Callable[[str, str], np.ndarray]
-MODEL = "model"
+TORCH, MODEL = "model by torch", "model"
+"""The index's own model, without a note and with one."""
 
 
 @dataclass(frozen=True)
@@ -79,28 +85,42 @@ def fill_up(index: AudioIndex, folder: Path, windows: int) -> AudioIndex:
 def cold_query(index: Path, query: Query, tower: str, engine: str) -> tuple[float, float]:
     """Processor and clock seconds of one command."""
     words = ["search", str(index), str(query.text), "--lang", query.language, "--quiet", "--engine", engine]
-    words += [] if tower == MODEL else ["--text_tower", tower]
+    words += [] if tower in (TORCH, MODEL) else ["--text_tower", tower]
+    notes = [*index.glob("texts-*.json")] if tower == TORCH else []
+    for note in notes:
+        note.rename(note.with_suffix(".kept"))
     before, began = os.times(), time.perf_counter()
     subprocess.run([sys.executable, "-m", "ml_clap", *words], check=True, stdout=subprocess.DEVNULL)
     wall, after = time.perf_counter() - began, os.times()
+    for note in notes:
+        note.with_suffix(".kept").rename(note)
     spent = after.children_user + after.children_system - before.children_user - before.children_system
     return spent, wall
 
 
 def make_encoder(index: AudioIndex, tower: str) -> Encode:
     """What embeds one text."""
-    if tower != MODEL:
-        opened = open_tower(tower)
-        return lambda text, language: opened.encode([text], language)
-    model = load_model(index.settings.model, device="cpu")
-    return lambda text, language: encode_texts(model, [text], language).numpy()
+    if tower == TORCH:
+        model = load_model(index.settings.model, device="cpu")
+        note_model(index.folder, index.settings.model, model, index.settings.fingerprint)
+        return lambda text, language: encode_texts(model, [text], language).numpy()
+    source = index.settings.model if tower == MODEL else tower
+    known = open_known(
+        index.folder, find_tower(source) if tower != MODEL else source, index.settings.fingerprint
+    )
+    opened = known or open_tower(source)
+    return lambda text, language: opened.encode([text], language)
 
 
 def measure(arguments: argparse.Namespace, index: AudioIndex) -> list[Row]:
     """Every way in turns, query by query."""
     torch.set_num_threads(1)
-    names = [*([] if arguments.no_model else [MODEL]), *arguments.towers]
+    names = [*([] if arguments.no_model else [TORCH, MODEL]), *arguments.towers]
     index.engine(arguments.engine)  # built at its first use
+    for name in arguments.towers:
+        cold_query(
+            index.folder, Query(text="rain"), name, arguments.engine
+        )  # leaves its note, if it is in torch
     queries = read_queries(SearchConfig(index=arguments.index, queries=arguments.queries))
     encoders = {name: make_encoder(index, name) for name in names}
     warm: dict[str, list[float]] = {name: [] for name in names}
@@ -112,7 +132,7 @@ def measure(arguments: argparse.Namespace, index: AudioIndex) -> list[Row]:
             warm[name].append(time.process_time() - began)
     cold: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for number in range(arguments.cold):
-        for name in names:
+        for name in names:  # the first one of the model leaves the note of the second
             query = queries[number % len(queries)]
             cold[name].append(cold_query(index.folder, query, name, arguments.engine))
     return [
@@ -162,6 +182,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if arguments.windows:
             index = fill_up(index, Path(folder), arguments.windows)
+        else:  # a copy, for what a search leaves there
+            index = AudioIndex.open(shutil.copytree(arguments.index, Path(folder) / arguments.index.name))
         rows = measure(arguments, index)
         print(f"{index.num_windows:,} windows, {index.engine(arguments.engine).description}\n")
     print_rows(rows)

@@ -365,7 +365,7 @@ def test_a_text_tower_answers_texts_without_the_model(
     found = search(dataclasses.replace(config, text_tower=tower))
     assert [[hit.id for hit in hits] for hits in found] == [[hit.id for hit in hits] for hits in expected]
     assert [hit.score for hit in found[0]] == pytest.approx([hit.score for hit in expected[0]], abs=1e-5)
-    assert f"`ml-clap export {tower} --out FOLDER` makes a tower that answers in one" in caplog.text
+    assert f"texts are embedded without torch: {tower} (NumPy's" in caplog.text
 
 
 def test_beside_a_text_tower_the_model_hears_sounds(folder: Path, tower: Path) -> None:
@@ -491,7 +491,10 @@ def test_index_and_search_by_lancedb(
     config = SearchConfig(index=tmp_path / "index", query=("rain",), device="cpu", where=("duration<10",))
     theirs = search(dataclasses.replace(config, engine="lancedb"))
     assert "(lancedb, exact, version 1)" in capsys.readouterr().out
-    assert theirs == search(config)
+    ours = search(config)
+    assert [hit.id for hit in theirs[0]] == [hit.id for hit in ours[0]]
+    # LanceDB's hits are ranked again as a matrix of other rows: the last bit may differ.
+    assert [hit.score for hit in theirs[0]] == pytest.approx([hit.score for hit in ours[0]], abs=1e-6)
     (found,) = Retriever.from_pretrained(folder / "model").search(
         tmp_path / "index", "rain", where="duration<10", engine="lancedb"
     )

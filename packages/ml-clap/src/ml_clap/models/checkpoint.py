@@ -26,11 +26,11 @@ from ml_clap.config.model import ModelConfig
 from ml_clap.files import write_atomically, write_json
 from ml_clap.models.adapter_folder import ADAPTER_FILES, has_adapter, read_adapter, save_adapter
 from ml_clap.models.licence import CARD_FILE
+from ml_clap.models.model_folder import CONFIG_FILE, TEXT_FOLDER, WEIGHTS_FILE, find_model
 from ml_clap.models.sonar import has_sonar, sonar_config, to_our_layout
 from ml_clap.models.text_encoder import TextEncoder
 from ml_clap.models.text_source import (
     TOKENIZER_FILES,
-    WEIGHTS_FILE,
     TextSource,
     fetch_folder,
     load_pt,
@@ -40,8 +40,6 @@ from ml_clap.models.tokenizer import SonarTokenizer, find_sentencepiece
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "config.json"
-TEXT_FOLDER = "text_encoder"
 MODULES_FILE = "modules.json"
 MODULES = [
     {
@@ -94,20 +92,6 @@ class SavedModel:
 
 
 # Which model is meant
-
-
-def find_model(source: str | Path) -> str | Path:
-    """Return the model to use: of a training run's folder its `best`, else its `last`, and log which.
-
-    Anything else comes back as it is.
-    """
-    for name in ("best", "last"):
-        model = Path(source) / name
-        # A run's folder has a config.json of its own, so weights tell what it is.
-        if (model / WEIGHTS_FILE).is_file() and not (Path(source) / WEIGHTS_FILE).exists():
-            logger.info("%s is a training run: using %s", source, model)
-            return model
-    return source
 
 
 def read_model(

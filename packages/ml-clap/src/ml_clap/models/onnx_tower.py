@@ -35,7 +35,7 @@ class OnnxTower:
 
         folder = Path(folder)
         self.settings = read_tower_settings(folder)
-        self._tokenizer = _read_tokenizer(
+        self._tokenizer = read_tokenizer(
             folder / ENCODER_FOLDER, self.settings.max_text_tokens, self.settings.pad_id
         )
         options = onnxruntime.SessionOptions()
@@ -83,7 +83,8 @@ def pad_rows(rows: Sequence[Sequence[int]], pad: int) -> tuple[np.ndarray, np.nd
     return ids, mask
 
 
-def _read_tokenizer(folder: Path, max_tokens: int, pad_id: int) -> SonarTokenizer | FastTokenizer:
+def read_tokenizer(folder: Path, max_tokens: int, pad_id: int) -> SonarTokenizer | FastTokenizer:
+    """Read the tokenizer in a text encoder's folder without transformers; TextTowerError if there is none."""
     if (folder / SENTENCEPIECE_FILE).is_file():
         return SonarTokenizer.from_folder(folder, max_tokens=max_tokens)
     if (folder / HF_FILE).is_file():

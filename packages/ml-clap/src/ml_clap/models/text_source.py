@@ -26,6 +26,7 @@ from audio_common.strict_json import read_object
 from torch import Tensor
 
 from ml_clap.models.download import download, is_url
+from ml_clap.models.model_folder import WEIGHTS_FILE
 from ml_clap.models.published import ADDRESSES, SONAR_FILE, SONAR_TOKENIZER, say_where
 from ml_clap.models.sonar import sonar_config, to_our_layout
 from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, find_sentencepiece
@@ -33,7 +34,6 @@ from ml_clap.models.tokenizer import HFTokenizer, SonarTokenizer, Tokenizer, fin
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILES = (
     "*.model",
     "*tokenizer*",

@@ -56,12 +56,18 @@ class TextTower(nn.Module):
         self.head = head
 
     @classmethod
-    def of_model(cls, model: MLCLAP, name: str) -> Self:
-        """Return the text tower that a model has; its weights are the model's own."""
+    def of_model(cls, model: MLCLAP, name: str, fingerprint: str | None = None) -> Self:
+        """Return the text tower that a model has; its weights are the model's own.
+
+        Args:
+            model: In evaluation mode.
+            name: What the tower says that it was made for.
+            fingerprint: The model's, where it is known: computing it takes a second.
+        """
         settings = TowerSettings(
             kind="model",
             model=name,
-            fingerprint=model.fingerprint(),
+            fingerprint=fingerprint or model.fingerprint(),
             embed_dim=model.config.embed_dim,
             text_normalization=model.config.text_normalization,
             text_prefix=model.config.text_prefix,

@@ -93,11 +93,13 @@ def index(config: IndexConfig) -> IndexReport:
     """Load the model, bring the index up to date, and print what was done."""
     from ml_clap.models.independence import LARGEST, describe_independence
     from ml_clap.models.loading import load_model
+    from ml_clap.search.known_texts import note_model
 
     assert config.out is not None
     model_name = _name_model(config)
     model = load_model(model_name, device=config.device, dtype=config.encoder_dtype)
     report = _update(config, model, model_name)
+    note_model(config.out, model_name, model, read_settings(config.out).fingerprint)
     for notice in report.notices:
         logger.warning(notice)
     if report.independence is not None and report.independence > LARGEST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ml_clap.config.search import SearchConfig
 from ml_clap.data.manifest import BadRow
 from ml_clap.files import write_bytes, write_json
 from ml_clap.lock import hold_outputs
+from ml_clap.models.model_folder import find_model
 from ml_clap.models.tower_folder import find_tower, is_onnx
 from ml_clap.output import quiet_models
 from ml_clap.search.answers import (
@@ -27,6 +29,7 @@ from ml_clap.search.answers import (
 from ml_clap.search.audio_index import AudioIndex, Hit
 from ml_clap.search.explain import columns_of, write_explanations
 from ml_clap.search.filters import Filter
+from ml_clap.search.known_texts import note_model, note_tower, open_known
 from ml_clap.search.labels import to_label_studio, write_labels
 from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
 from ml_clap.tables import count_of, tables_beside_json
@@ -39,13 +42,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit]]:
+def search(
+    config: SearchConfig,
+    bad: BadQueries | None = None,
+    on_load: Callable[[], object] = lambda: None,
+) -> list[list[Hit]]:
     """Answer the queries, print a table of each one's hits, and return them.
 
     Args:
         config: the index and the queries.
         bad: gets the queries that cannot be answered, and why; the others are. Without it, or if no query is
             left, that is an error.
+        on_load: called before torch and transformers are imported, which most searches by text go without.
 
     Raises:
         AudioError: a sound to search by cannot be read.
@@ -59,15 +67,16 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
         logger.warning("%s is not complete: run `ml-clap index` again to finish it", config.index)
     keep = Filter.parse(config.where, config.folder)
     selection = index.select(keep)
-    tower = None if config.text_tower is None else _open_tower(config, index)
-    # A tower answers texts alone: without a sound among the queries the model is not loaded at all.
+    # Texts alone need no model where a tower answers them, or NumPy can.
     draws = config.explain is not None or config.page is not None
-    is_needed = tower is None or draws or any(query.has_sound for query in queries)
-    model = _load_model(config, index) if is_needed else None
+    texts_only = not draws and not any(query.has_sound for query in queries)
+    model, tower = _open_models(config, index, texts_only, on_load)
     if config.explain is not None and model is not None:
         columns_of(model)  # a model that cannot is refused before the work
     calibration = None
-    if config.threshold == "auto" and tower is None:  # it is of the model's own scores, not of a tower's
+    if (
+        config.threshold == "auto" and config.text_tower is None
+    ):  # it is of the model's own scores, not of a tower's
         calibration = find_calibration(
             _model_of(config, index), index.settings.fingerprint, config.calibration
         )
@@ -110,8 +119,25 @@ def search(config: SearchConfig, bad: BadQueries | None = None) -> list[list[Hit
     return [result.hits for result in results]
 
 
-def _load_model(config: SearchConfig, index: AudioIndex) -> DualEncoder:
+def _open_models(
+    config: SearchConfig, index: AudioIndex, texts_only: bool, on_load: Callable[[], object]
+) -> tuple[DualEncoder | None, Tower | None]:
+    """Return the model, if it is needed, and what embeds the texts in its place, if anything does."""
+    if config.text_tower is not None:
+        tower = _open_tower(config, index, on_load)
+        return (None if texts_only else _load_model(config, index, on_load)), tower
+    name, fingerprint = _model_of(config, index), index.settings.fingerprint
+    if texts_only and _on_cpu(config) and (known := open_known(index.folder, name, fingerprint)):
+        return None, known
+    model = _load_model(config, index, on_load)
+    if texts_only and _on_cpu(config):
+        note_model(index.folder, name, model, fingerprint)
+    return model, None
+
+
+def _load_model(config: SearchConfig, index: AudioIndex, on_load: Callable[[], object]) -> DualEncoder:
     """Load the index's model, and refuse another one."""
+    on_load()
     from ml_clap.models.loading import load_model
 
     model = load_model(_model_of(config, index), device=config.device)
@@ -121,42 +147,47 @@ def _load_model(config: SearchConfig, index: AudioIndex) -> DualEncoder:
 
 def _model_of(config: SearchConfig, index: AudioIndex) -> str | Path:
     """Return the folder or hub id of the index's model."""
-    from ml_clap.models.checkpoint import find_model
-
     return find_model(config.model or index.settings.model)
 
 
-def _is_light(config: SearchConfig) -> bool:
-    """Tell whether the queries are answered without torch and transformers."""
-    needs_model = config.audio or config.add or config.subtract or config.explain or config.page
-    return config.text_tower is not None and not needs_model and is_onnx(find_tower(config.text_tower))
+def _on_cpu(config: SearchConfig) -> bool:
+    """Tell whether texts may be embedded on the processor, which is as fast for a few as a GPU is."""
+    return config.device in ("auto", "cpu")
 
 
-def _open_tower(config: SearchConfig, index: AudioIndex) -> Tower:
+def _open_tower(config: SearchConfig, index: AudioIndex, on_load: Callable[[], object]) -> Tower:
     """Open the text tower, and refuse one that was made for another model than the index's."""
     from ml_clap.models.tower import open_tower
     from ml_clap.models.tower_folder import check_belongs, read_tower_settings
 
-    folder = find_tower(str(config.text_tower))
+    folder, fingerprint = find_tower(str(config.text_tower)), index.settings.fingerprint
     # Before its weights are read.
-    check_belongs(read_tower_settings(folder), index.settings.fingerprint, str(index.folder))
-    if not is_onnx(folder):
+    check_belongs(read_tower_settings(folder), fingerprint, str(index.folder))
+    if is_onnx(folder):
+        return open_tower(folder)
+    if _on_cpu(config) and (known := open_known(index.folder, folder, fingerprint)):
+        return known
+    on_load()
+    tower = open_tower(folder, device=config.device)
+    if not note_tower(index.folder, folder, tower):
         logger.info(
             "%s runs by torch, which takes seconds to load; `ml-clap export %s --out FOLDER` makes a tower "
             "that answers in one",
             config.text_tower,
             folder,
         )
-    return open_tower(folder, device=config.device)
+    return tower
 
 
 def search_verb(config: SearchConfig) -> int:
     """Search, and return 1 if a query could not be read."""
     bad = BadQueries()
-    if not _is_light(config):  # transformers takes two seconds, which an answer by ONNX does not need
+
+    def on_load() -> None:  # transformers takes two seconds, which an answer without it does not need
         quiet_models(not logger.isEnabledFor(logging.INFO), logger.isEnabledFor(logging.DEBUG))
+
     with hold_outputs(config.json, config.page, config.label_studio):
-        search(config, bad)
+        search(config, bad, on_load)
     return int(bool(len(bad)))
 
 
