@@ -69,10 +69,19 @@ def test_the_endpoints_client_is_one_file() -> None:
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-def test_checkpoints_of_several_processes_are_read_by_one_file() -> None:
+@pytest.mark.parametrize("file", ["checkpoint.py", "sharding.py"])
+def test_training_by_several_processes_is_one_file(file: str) -> None:
     ours, theirs = (
-        PACKAGES / name / "trainers" / "checkpoint.py"
-        for name in ("r1-aqa/src/r1_aqa", "aac-llm/src/aac_llm")
+        PACKAGES / name / "trainers" / file for name in ("r1-aqa/src/r1_aqa", "aac-llm/src/aac_llm")
+    )
+    named = ours.read_text(encoding="utf-8").replace("r1_aqa", "aac_llm")
+    assert named == theirs.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["shard_names", "shards", "tar_headers", "members"])
+def test_shards_are_read_by_the_same_files(name: str) -> None:
+    ours, theirs = (
+        PACKAGES / place / "data" / f"{name}.py" for place in ("r1-aqa/src/r1_aqa", "aac-llm/src/aac_llm")
     )
     named = ours.read_text(encoding="utf-8").replace("r1_aqa", "aac_llm")
     assert named == theirs.read_text(encoding="utf-8")

@@ -41,6 +41,12 @@ def test_a_row_is_rounded_to_127_steps_on_its_own_scale() -> None:
     assert ((integers * scales - x).abs() <= scales / 2 + 1e-6).all()
 
 
+def test_bfloat16_is_rounded_to_8_bits_as_the_float32_that_it_is() -> None:
+    x = torch.randn(50, 64).bfloat16()
+    for ours, exact in zip(round_rows(x), round_rows(x.float()), strict=True):
+        assert torch.equal(ours, exact)
+
+
 def test_a_product_of_integers_is_the_product_of_what_they_stand_for() -> None:
     torch.manual_seed(0)
     layers = [nn.Linear(32, 48), nn.Linear(32, 16, bias=False)]
@@ -98,6 +104,22 @@ def test_a_clip_that_is_not_a_number_spoils_only_itself_in_8_bits(encoders, soun
     output = encoders[1](clips)
     assert output.pooled[0].isnan().all()
     assert cosine(output.pooled[1], encoders[1](clips[1:]).pooled[0]) > 0.9999
+
+
+@torch.inference_mode()
+def test_groups_are_small_in_8_bits(encoders, monkeypatch) -> None:
+    """Larger ones have the system give and take memory for each product: 1.3 times the time of CED-tiny."""
+    ours, groups = encoders[1], []
+    plain = ours._encode_group
+
+    def watched(tokens: Tensor, sizes: list[int]) -> Tensor:
+        groups.append(len(tokens))
+        return plain(tokens, sizes)
+
+    monkeypatch.setattr(ours, "_encode_group", watched)
+    ours(torch.zeros(4, 16_000))
+    ours(torch.zeros(1, 16_000 * 25))
+    assert groups == [4 * 28, 252, 252, 124]
 
 
 def test_int8_weighs_a_quarter(encoders) -> None:

@@ -30,7 +30,7 @@ from audio_common.prefetch import AudioSpan
 from audio_common.scenes.scene import random_scene
 from audio_common.scenes.text import caption
 from ml_clap.config.model import ModelConfig
-from ml_clap.evaluators.evaluate import reference_batches
+from ml_clap.evaluators.captions import reference_batches
 from ml_clap.models.encoding import encode_files, encode_texts
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder

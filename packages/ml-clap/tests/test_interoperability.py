@@ -13,8 +13,8 @@ from ml_clap import cli
 from ml_clap.config.model import ModelConfig
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
-from ml_clap.search.index import update_index
 from ml_clap.search.labels import safe_name
+from ml_clap.search.updating import update_index
 
 QUICKSTART = Path("runs/quickstart-ml-clap")
 

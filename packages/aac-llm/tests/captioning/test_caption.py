@@ -124,7 +124,7 @@ def test_a_manifest_gives_ids_and_references_and_files_their_paths(config, capti
 
 
 def test_sources_that_are_wrong_are_errors(paths, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.wav is no file, folder or manifest"):
+    with pytest.raises(FileNotFoundError, match=r"none\.wav is no file, folder, manifest or shard"):
         find_sounds([tmp_path / "none.wav"])
     with pytest.raises(ValueError, match="no sound in"):
         find_sounds([tmp_path])

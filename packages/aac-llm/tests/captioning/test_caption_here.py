@@ -6,20 +6,22 @@ from types import SimpleNamespace
 from typing import Any
 
 from aac_llm.captioning.caption import caption_here
+from aac_llm.data.predictions import Prediction
+from aac_llm.data.sounds import Sound
 from audio_common.prefetch import BadFile
 
 
 class Run:
     """Keeps, while a thread of the maker's finds one more bad file."""
 
-    sounds = (1, 2, 3)
+    sounds = tuple(Sound(f"{number}", Path(f"{number}.wav")) for number in range(3))
 
     def __init__(self, maker: Any) -> None:
         self.maker = maker
         self.kept: list[BadFile] = []
         self.odd: list[BadFile] = []
 
-    def lacking(self) -> tuple[list[int], dict[int, set[float]]]:
+    def lacking(self) -> tuple[list[Sound], dict[int, set[float]]]:
         return list(self.sounds), {}
 
     def keep(self, predictions: Any, bad_files: list[BadFile], complaints: list[BadFile]) -> None:
@@ -32,10 +34,10 @@ class Run:
 
 
 def test_a_file_found_bad_while_captions_are_kept_is_not_lost() -> None:
-    def batches(sounds: Any, done: Any) -> Iterator[tuple[list[str], int]]:
-        yield ["a caption"], 2
-        yield ["a caption"], 1
-        yield ["a caption"], 0
+    def batches(sounds: Any, done: Any) -> Iterator[tuple[list[Prediction], int]]:
+        yield [Prediction("0", "0.wav", "a caption")], 2
+        yield [Prediction("0", "0.wav", "a caption")], 1
+        yield [Prediction("0", "0.wav", "a caption")], 0
 
     maker = SimpleNamespace(bad_files=[], complaints=[], batches=batches)
     run = Run(maker)

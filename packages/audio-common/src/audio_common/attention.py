@@ -118,18 +118,18 @@ def _attend_run(size: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     )  # (pieces, heads, size, head_dim)
     has_gradient = q.requires_grad and torch.is_grad_enabled()
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and not has_gradient:
-        return _attend_by_products(q, k, v).transpose(1, 2).flatten(0, 1)
+        return attend_by_products(q, k, v).transpose(1, 2).flatten(0, 1)
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(0, 1)
 
 
-def _attend_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention `(pieces, heads, size, head_dim)` with its map in memory.
 
     On a CPU that multiplies bfloat16 faster, torch's fused attention does not use it but on AMX: this takes
     two thirds of its time. A group of pieces has few tokens, so the map stays in the cache.
     """
     scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-2, -1))
-    return torch.matmul(scores.softmax(-1), v)
+    return torch.matmul(scores.softmax(-1, dtype=torch.float32).to(v.dtype), v)
 
 
 def _bernoulli(count: int, rate: float, like: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 Pooling = Literal["mean", "max", "dm"]
 
-_CPU_GROUP, _GPU_GROUP, _INT8_GROUP = 2048, 32_768, 512  # tokens; see CED.tokens_per_group
+_CPU_GROUP, _GPU_GROUP, _INT8_GROUP = 512, 32_768, 256  # tokens; see CED.tokens_per_group
 
 
 class CED(nn.Module):
@@ -76,7 +76,7 @@ class CED(nn.Module):
         attention: `auto` (default), `packed`, `varlen` or `padded`; see `audio_common.attention`.
         tokens_per_group: pieces are encoded in groups of at most this many tokens (at least one piece), so
             that without gradients a long recording needs no more memory than a short one but for its
-            features; None (default): what fits the cache is fastest: 2048 on a CPU, 512 in int8, 32768 on
+            features; None (default): what fits the cache is fastest: 512 on a CPU, 256 in int8, 32768 on
             a GPU.
         precision: `int8` once `set_precision` has made it so; `float` before, whatever its dtype.
     """

@@ -5,9 +5,9 @@ vector-wise part of LLM.int8, arXiv:2208.07339): no data is needed to prepare a 
 depends on no other token, so a clip's embedding still does not depend on its batch. Sums are exact, in 32
 bits. The three layers of query, key and value are one product, and their input is rounded once.
 
-Where the processor multiplies bfloat16 faster than float32, what lies between two linear layers (attention,
-GELU) is computed in bfloat16: rounding to 8 bits is coarser than to bfloat16's. The residual stream stays in
-float32.
+Where the processor multiplies bfloat16 faster than float32, attention is computed in bfloat16: rounding to 8
+bits is coarser than to bfloat16's. All else stays in float32, GELU too: it takes as long in either, and the
+conversions would come on top. For a small encoder these passes over memory cost as much as the products.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def round_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Integers `(..., dim)` int8, and scales `(..., 1)` float32: their product is about `x`.
     """
-    scales = x.abs().amax(-1, keepdim=True).float().clamp_min(_SMALLEST_SCALE) / LARGEST
+    x = x.float()  # a product of two dtypes is several times as slow
+    scales = x.abs().amax(-1, keepdim=True).clamp_min(_SMALLEST_SCALE) / LARGEST
     return (x * scales.reciprocal()).round_().to(torch.int8), scales
 
 
@@ -53,7 +54,8 @@ def unround(sums: Tensor, row_scales: Tensor, scales: Tensor, bias: Tensor) -> T
         scales: `(out,)`, of the weights.
         bias: `(out,)`.
     """
-    return torch.addcmul(bias, sums.float().mul_(row_scales), scales)
+    numbers = sums.float().mul_(row_scales)
+    return torch.addcmul(bias, numbers, scales, out=numbers)
 
 
 class Int8Linear(Float32Module):
@@ -82,7 +84,7 @@ class Int8Block(nn.Module):
     """A `Block` in evaluation, its linear layers in 8 bits.
 
     Attributes:
-        between: dtype of what lies between two linear layers.
+        between: dtype of the attention between two linear layers.
     """
 
     def __init__(self, block: Block, between: torch.dtype) -> None:
@@ -100,12 +102,12 @@ class Int8Block(nn.Module):
         qkv = self.qkv(rounded, scales).to(self.between)
         q, k, v = (part.unflatten(-1, (self.num_heads, -1)) for part in qkv.split(x.shape[-1], dim=-1))
         x = x + self.proj(*round_rows(layout.attend(q, k, v).flatten(-2)))
-        hidden = self.fc1(*round_rows(self.norm2(x))).to(self.between)
+        hidden = self.fc1(*round_rows(self.norm2(x)))
         return x + self.fc2(*round_rows(F.gelu(hidden)))
 
 
 def check_processor(device: torch.device) -> torch.dtype:
-    """Return the dtype in which this processor computes what lies between two products of 8 bits.
+    """Return the dtype in which this processor computes the attention between two products of 8 bits.
 
     A processor that multiplies 8 bits no faster than float32 gets a warning: the answers are the same.
 
@@ -126,7 +128,7 @@ def to_int8(blocks: nn.ModuleList, between: torch.dtype) -> nn.ModuleList:
 
     Args:
         blocks: of `audio_common.attention.Block` in float32; they stay as they are.
-        between: dtype of what lies between two products.
+        between: dtype of the attention between two products.
 
     Raises:
         ValueError: a block is another, or not in float32, or holds an adapter.

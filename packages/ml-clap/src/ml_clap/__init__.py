@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_manifest
     from ml_clap.models.ml_clap import MLCLAP
     from ml_clap.search.audio_index import AudioIndex, Hit
-    from ml_clap.search.index import IndexReport
+    from ml_clap.search.index_report import IndexReport
     from ml_clap.search.retriever import Retriever, SearchResult
     from ml_clap.search.store import AudioIndexError
     from ml_clap.trainers.processes import TrainingError
@@ -48,7 +48,7 @@ _HOMES = {
     "AudioIndexError": "ml_clap.search.store",
     "Clip": "ml_clap.data.manifest",
     "Hit": "ml_clap.search.audio_index",
-    "IndexReport": "ml_clap.search.index",
+    "IndexReport": "ml_clap.search.index_report",
     "ManifestError": "ml_clap.data.manifest",
     "Retriever": "ml_clap.search.retriever",
     "SearchResult": "ml_clap.search.retriever",

@@ -189,7 +189,7 @@ def test_a_killed_driver_goes_on_from_the_parts(
     words += ["--ray.num_workers", "1", "--ray.block_seconds", "3"]
     with (tmp_path / "log").open("w") as log:
         driver = subprocess.Popen([sys.executable, "-m", "ml_clap", *words], stdout=log, stderr=log)
-    folder, deadline = tmp_path / "there.parts", time.monotonic() + 120
+    folder, deadline = tmp_path / "there.parts", time.monotonic() + 400
     while not list(folder.rglob("*.parquet")):
         assert driver.poll() is None, (tmp_path / "log").read_text()
         assert time.monotonic() < deadline

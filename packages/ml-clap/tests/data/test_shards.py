@@ -18,11 +18,12 @@ from ml_clap import cli
 from ml_clap.bulk.places import put, written
 from ml_clap.config.shards import PrepareShardsConfig
 from ml_clap.data.manifest import Clip, ManifestError, read_manifest, write_manifest
-from ml_clap.data.shards import packing
+from ml_clap.data.shards import packing, series
 from ml_clap.data.shards.index import ENDING, read_index
-from ml_clap.data.shards.packing import TOTALS_FILE, prepare_shards
+from ml_clap.data.shards.packing import prepare_shards
 from ml_clap.data.shards.places import is_shards, list_shards
 from ml_clap.data.shards.reading import Place, ShardReader
+from ml_clap.data.shards.report import TOTALS_FILE
 from ml_clap.data.sources import read_sources, unpack_sounds
 
 webdataset = pytest.importorskip("webdataset")
@@ -228,7 +229,7 @@ def test_the_same_bytes_come_of_a_job_that_was_stopped(
         if len(made) == 3:  # the shard is there, its index is not
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(packing, "put", stop)
+    monkeypatch.setattr(series, "put", stop)
     with pytest.raises(KeyboardInterrupt):
         pack(manifest, out, max_samples=3, compress=True)
     assert len(list(out.glob(f"*{ENDING}"))) == 2

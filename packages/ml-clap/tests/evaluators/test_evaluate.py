@@ -17,15 +17,11 @@ from audio_common.scenes.text import caption
 from ml_clap.config.evaluate import EvaluateConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.data.manifest import Clip, ManifestError, read_split, write_manifest
-from ml_clap.evaluators.evaluate import (
-    choose_languages,
-    evaluate,
-    evaluate_retrieval,
-    evaluate_verb,
-    reference_batches,
-)
+from ml_clap.evaluators.captions import choose_languages, reference_batches
+from ml_clap.evaluators.evaluate import evaluate, evaluate_verb
 from ml_clap.evaluators.results import METRICS, RetrievalMetrics
 from ml_clap.evaluators.retrieval import rank_audio_to_text, rank_text_to_audio
+from ml_clap.evaluators.retrieval_evaluation import evaluate_retrieval
 from ml_clap.evaluators.statistics import summarize
 from ml_clap.models.encoding import encode_files
 from ml_clap.models.ml_clap import MLCLAP

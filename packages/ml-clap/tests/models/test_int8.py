@@ -14,8 +14,8 @@ from ml_clap.models.loading import load_model
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.audio_index import AudioIndex
-from ml_clap.search.index import update_index
 from ml_clap.search.store import AudioIndexError, read_settings
+from ml_clap.search.updating import update_index
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from audio_common.config import CEDConfig
 from ml_clap import Retriever
-from ml_clap.cli import check_calibrate
+from ml_clap.checks import check_calibrate
 from ml_clap.config.calibrate import CalibrateConfig
 from ml_clap.config.model import ModelConfig
 from ml_clap.config.search import SearchConfig
@@ -26,9 +26,9 @@ from ml_clap.search.calibration import (
     calibrate_scores,
     false_positive_rate,
 )
-from ml_clap.search.index import update_index
 from ml_clap.search.queries import Query
 from ml_clap.search.search import search, search_verb
+from ml_clap.search.updating import update_index
 
 RATE = 16_000
 

@@ -5,7 +5,7 @@ from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
-from ml_clap.cli import check_index, check_search
+from ml_clap.checks import check_index, check_search
 from ml_clap.config.index import IndexConfig
 from ml_clap.config.search import SearchConfig
 from ml_clap.search import engines

@@ -18,8 +18,10 @@ from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.filters import Filter
-from ml_clap.search.index import IndexReport, index, update_index
+from ml_clap.search.index import index
+from ml_clap.search.index_report import IndexReport
 from ml_clap.search.store import AudioIndexError, IndexWriter, open_rows, read_settings, vectors_path
+from ml_clap.search.updating import update_index
 
 RATE = 16000
 

@@ -16,7 +16,8 @@ from ml_clap.config.ray import RayConfig
 from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search import by_ray, index_block
-from ml_clap.search.index import IndexReport, index
+from ml_clap.search.index import index
+from ml_clap.search.index_report import IndexReport
 from ml_clap.search.store import AudioIndexError, IndexWriter, open_rows, vectors_path
 
 pytest.importorskip("pyarrow", reason="the extra ray is not installed")

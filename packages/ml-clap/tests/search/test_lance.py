@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ml_clap.cli import check_export_index, check_search
+from ml_clap.checks import check_export_index, check_search
 from ml_clap.config.export_index import ExportIndexConfig
 from ml_clap.config.search import SearchConfig
 from ml_clap.search.audio_index import AudioIndex

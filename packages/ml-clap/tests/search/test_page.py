@@ -20,10 +20,10 @@ from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.explain import ExplainError, Heard, columns_of, explain
-from ml_clap.search.index import update_index
 from ml_clap.search.page import link_to
 from ml_clap.search.search import search, search_verb
 from ml_clap.search.spectrogram import draw, spectrogram, to_png
+from ml_clap.search.updating import update_index
 
 RATE = 16_000
 NAMES = ("rain #1?&x=2.wav", "été <b>&amp;.wav", "50%25 a:b.wav", "long.wav")

@@ -22,10 +22,11 @@ from ml_clap.models.ml_clap import MLCLAP
 from ml_clap.models.text_encoder import create_small_text_encoder
 from ml_clap.search.answers import clock
 from ml_clap.search.audio_index import AudioIndex
-from ml_clap.search.index import index, update_index
+from ml_clap.search.index import index
 from ml_clap.search.queries import BadQueries, Query, embed_queries, read_queries
 from ml_clap.search.search import search, search_verb
 from ml_clap.search.store import AudioIndexError, Entry, IndexSettings, IndexWriter
+from ml_clap.search.updating import update_index
 
 RATE = 16000
 NAMES = ("dog [x]", "rain", "été", "long")

@@ -24,7 +24,7 @@ def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ml_clap.data.languages import SONAR_LANGUAGES
     from ml_clap.models.ml_clap import MLCLAP
     from ml_clap.models.text_encoder import create_small_text_encoder
-    from ml_clap.search.index import update_index
+    from ml_clap.search.updating import update_index
 
     folder = tmp_path_factory.mktemp("served")
     encoder = create_small_text_encoder(

@@ -37,6 +37,7 @@ from r1_aqa.config.score import ScoreConfig
 from r1_aqa.config.serve import ServeConfig
 from r1_aqa.config.train import GRPOTrainConfig, SFTTrainConfig, TrainConfig
 from r1_aqa.data.hub import HUB, is_known
+from r1_aqa.data.shard_names import ENDING, list_shards
 from r1_aqa.files import is_stream
 from r1_aqa.models.run_folder import MODEL_FILES, find_model
 
@@ -163,7 +164,10 @@ def check_train(config: TrainConfig) -> None:
 
 def check_evaluate(config: EvaluateConfig) -> None:
     """Refuse missing questions, model or folder before torch is loaded; benchmarks have names, too."""
-    require_questions(config.data)
+    if not is_url(config.data) and config.data.endswith(ENDING):
+        list_shards(config.data)  # which may be a pattern
+    else:
+        require_questions(config.data)
     if config.model is not None:
         require_audio_llm(config.model)
     if config.engine == "vllm":

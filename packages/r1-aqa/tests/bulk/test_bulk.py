@@ -105,6 +105,7 @@ def test_a_part_is_read_back_and_found_again(tmp_path: Path, kind: str, scheme: 
     ]
     parts.write(block, rows)
     assert parts.read(block) == rows
+    assert parts.count(block) == 2
     assert Parts(parts.place, kind).list_done([block, other]) == [block]  # type: ignore[arg-type]
     parts.mark(other, "try-1")
     (tmp_path / "parts" / "own.txt").touch()

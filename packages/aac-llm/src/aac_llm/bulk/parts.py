@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from audio_common.strict_json import parse_object
 
 from aac_llm.bulk.blocks import Block, Row
-from aac_llm.bulk.places import exists, join, names_in, read_all, remove, write_all
+from aac_llm.bulk.places import exists, join, names_in, open_read, read_all, remove, write_all
 from aac_llm.files import to_json
 
 Kind = Literal["jsonl", "parquet"]
@@ -70,6 +70,16 @@ class Parts:
             for number, line in enumerate(content.splitlines(), start=1)
         ]
 
+    def count(self, block: Block) -> int:
+        """Return the number of rows of a block's part, which are not read: Parquet says it at its end.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        path = self.path_of(block)
+        with open_read(path) as file:
+            return _count_parquet(file, path) if self.kind == "parquet" else sum(1 for _ in file)
+
     def remove(self) -> None:
         """Remove all parts and marks, and the folder if nothing else is in it."""
         for name in names_in(self.place):
@@ -120,12 +130,24 @@ def _read_parquet(content: bytes, path: str) -> list[Row]:
         table = pyarrow.parquet.read_table(io.BytesIO(content))
         rows: list[Row] = table.to_pylist()
     except pyarrow.ArrowException as error:
-        raise ValueError(
-            f"{path} is damaged: {error}; remove it, and the same command makes it again"
-        ) from error
+        raise _damaged(path, error) from error
     if ESCAPED in (table.schema.metadata or {}):
         rows = [_for_texts(row, _unescape) for row in rows]
     return rows
+
+
+def _count_parquet(file: IO[bytes], path: str) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return int(pyarrow.parquet.read_metadata(file).num_rows)
+    except pyarrow.ArrowException as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str, error: Exception) -> ValueError:
+    return ValueError(f"{path} is damaged: {error}; remove it, and the same command makes it again")
 
 
 def _for_texts(value: Any, change: Callable[[str], str]) -> Any:

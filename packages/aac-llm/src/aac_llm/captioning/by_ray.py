@@ -1,10 +1,11 @@
 """`aac-llm caption --engine ray`: blocks of sounds captioned by workers of Ray, put together in the journal.
 
-A worker loads the captioner once and captions a block as `caption.py` captions all (`maker.py`). Its part has
-a line for each caption, each sound that could not be captioned and each complaint. The driver adds parts to
-the journal as they come, so the file, its order and its report are the local run's, and either engine goes on
-where the other one stopped. A caption depends on its sound alone, so blocks change no text; scores may differ
-by rounding. Sampling is seeded block by block, and so draws other captions than a local run.
+A worker loads the captioner once and captions a block as `caption.py` captions all (`groups.py`). Its part
+has a line for each caption, each sound that could not be captioned and each complaint. The driver adds
+parts to the journal as they come, so the file, its order and its report are the local run's, and either
+engine goes on where the other one stopped. A caption depends on its sound alone, so blocks change no text;
+scores may differ by rounding. Sampling is seeded block by block, and so draws other captions than a local
+run.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from audio_common.prefetch import BadFile
 
 from aac_llm.bulk.blocks import Block, Row, leave_out, make_blocks
 from aac_llm.bulk.parts import Parts
-from aac_llm.bulk.places import absolute, local_copies
+from aac_llm.bulk.places import absolute, written
 from aac_llm.bulk.run import run_blocks
 from aac_llm.bulk.seconds import seconds_of
+from aac_llm.captioning.groups import caption_groups
 from aac_llm.captioning.loading import load_captioner, load_corrector
 from aac_llm.captioning.maker import CaptionMaker
 from aac_llm.captioning.run import CaptionRun
 from aac_llm.config.caption import CaptionConfig
 from aac_llm.data.predictions import Prediction, from_json, row_of
+from aac_llm.data.shards import Place
 from aac_llm.data.sounds import Sound
 from aac_llm.output import Progress
 
@@ -49,21 +52,14 @@ class CaptionWorker:
         if self.config.do_sample:
             self._seed(rows)
         maker = CaptionMaker(self.config, self.captioner, self.corrector)
+        sounds = [_sound(row) for row in rows]
+        done = {number: set(row["done"]) for number, row in enumerate(rows) if "done" in row}
         results: list[Row] = []
-        with local_copies([row["audio"] for row in rows]) as copies:
-            here: list[tuple[Row, Path]] = []
-            for row, copy in zip(rows, copies, strict=True):
-                if isinstance(copy, Path):
-                    here.append((row, copy))
-                else:
-                    results += self.give_up(row, str(copy))
-            sounds = [Sound(row["id"], path, tuple(row["references"])) for row, path in here]
-            done = {n: set(row["done"]) for n, (row, _) in enumerate(here) if "done" in row}
-            for predictions, _ in maker.batches(sounds, done):
-                results += [{"prediction": row_of(prediction)} for prediction in predictions]
-            results += [_told("bad_file", file) for file in maker.bad_files]
-            results += [_told("complaint", file) for file in maker.complaints]
-            return _named(results, {str(path): row["audio"] for row, path in here})
+        for found in caption_groups(maker, sounds, done):
+            results += [{"prediction": row_of(prediction)} for prediction in found.predictions]
+            results += [_told("bad_file", file) for file in found.bad_files]
+            results += [_told("complaint", file) for file in found.complaints]
+        return results
 
     def give_up(self, row: Row, why: str) -> list[Row]:
         """Return that a sound could not be captioned."""
@@ -106,7 +102,9 @@ def blocks_of(run: CaptionRun) -> list[Block]:
     lacking, windows = run.lacking()
     starts = {sound.id: sorted(windows.get(number, ())) for number, sound in enumerate(lacking)}
     rows = [_row(sound, starts.get(sound.id, ())) for sound in run.sounds]
-    seconds = seconds_of([sound.audio for sound in run.sounds], [sound.seconds for sound in run.sounds])
+    seconds = seconds_of(
+        [sound.audio for sound in run.sounds], [sound.likely_seconds for sound in run.sounds]
+    )
     blocks = make_blocks(rows, seconds, block_seconds=config.ray.block_seconds, settings=settings)
     return leave_out(blocks, lambda row: row["id"] not in starts, settings)
 
@@ -149,24 +147,19 @@ def _absolute(source: str | None) -> str | None:
 
 def _row(sound: Sound, done: Sequence[float]) -> Row:
     row: Row = {"id": sound.id, "audio": sound.audio, "references": list(sound.references)}
+    if sound.place is not None:
+        row["place"] = list(sound.place)
     return row | {"done": list(done)} if done else row
 
 
+def _sound(row: Row) -> Sound:
+    place = Place(*row["place"]) if "place" in row else None
+    return Sound(row["id"], Path(row["audio"]), tuple(row["references"]), place=place)
+
+
 def _told(kind: str, file: BadFile) -> Row:
-    return {kind: {"audio": str(file.path), "reason": file.reason, "partly": file.partly}}
+    return {kind: {"audio": written(file.path), "reason": file.reason, "partly": file.partly}}
 
 
 def _bad_file(row: dict[str, Any], index: int) -> BadFile:
     return BadFile(Path(row["audio"]), row["reason"], index, row["partly"])
-
-
-def _named(results: Sequence[Row], names: dict[str, str]) -> list[Row]:
-    """Return results that name sounds as the command does, and not the copies that a worker fetched."""
-    named = []
-    for row in results:
-        ((kind, told),) = row.items()
-        name = names.get(told["audio"], told["audio"])
-        if name != told["audio"] and "reason" in told:
-            told = told | {"reason": told["reason"].replace(told["audio"], name)}
-        named.append({kind: told | {"audio": name}})
-    return named

@@ -1,4 +1,4 @@
-"""The verb `caption`: files, folders and manifests to a file of captions."""
+"""The verb `caption`: files, folders, manifests and shards to a file of captions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from audio_common.prefetch import BadFile
 
-from aac_llm.bulk.places import is_url
+from aac_llm.bulk.places import remove
+from aac_llm.captioning.groups import caption_groups
 from aac_llm.captioning.loading import load_captioner, load_corrector, warn_of_length
 from aac_llm.captioning.maker import CaptionMaker
 from aac_llm.captioning.run import CaptionRun
@@ -120,15 +121,15 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
         from aac_llm.correction.gate import with_default_detector
 
         config = replace(config, correction=with_default_detector(config.correction))
-    sounds = find_sounds(config.files, config.split, language=config.language, problems=bad_rows)
-    if config.engine != "ray" and (remote := next((one for one in sounds if is_url(one.path)), None)):
-        raise ValueError(f"{remote.audio}: sounds at URLs are captioned with --engine ray")
+    out = None if config.out is None or is_stream(config.out) else config.out
+    kept = None if out is None else f"{out.absolute()}.shards"
+    sounds = find_sounds(config.files, config.split, language=config.language, problems=bad_rows, kept=kept)
     if captioner is None:
         config = replace(config, model=resolve_model(config.model))
     journal = None
-    if config.out is not None and not is_stream(config.out):
+    if out is not None:
         # Before the model is loaded: other settings are told at once.
-        journal = Journal(config.out, describe_settings(config), sounds, overwrite=config.overwrite)
+        journal = Journal(out, describe_settings(config), sounds, overwrite=config.overwrite)
     run = CaptionRun(config, sounds, journal, bad_rows)
     if config.engine == "ray" and captioner is None:
         from aac_llm.captioning.by_ray import caption_by_ray
@@ -141,6 +142,8 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
         began = time.monotonic()
         caption_here(run, CaptionMaker(config, captioner, load_corrector(config)))
     predictions = run.finish()
+    if kept is not None:
+        remove(kept)
     # An output may hold captions of an earlier command's sounds.
     given = {sound.id for sound in sounds}
     return CaptionReport(
@@ -156,15 +159,10 @@ def _caption_sources(config: CaptionConfig, captioner: Captioner | None) -> Capt
 def caption_here(run: CaptionRun, maker: CaptionMaker) -> None:
     """Caption what a run lacks, in this process."""
     sounds, done = run.lacking()
-    num_bad, num_odd = 0, 0
     with Progress("Captioning", len(run.sounds), start=len(run.sounds) - len(sounds)) as progress:
-        for predictions, num_left in maker.batches(sounds, done):
-            # Counted as they were taken: the next sounds are decoded meanwhile, and may add to both.
-            bad, odd = maker.bad_files[num_bad:], maker.complaints[num_odd:]
-            num_bad, num_odd = num_bad + len(bad), num_odd + len(odd)
-            run.keep(predictions, bad, odd)
-            progress.advance(len(run.sounds) - num_left - progress.done)
-    run.keep([], maker.bad_files[num_bad:], maker.complaints[num_odd:])
+        for found in caption_groups(maker, sounds, done):
+            run.keep(found.predictions, found.bad_files, found.complaints)
+            progress.advance(len(run.sounds) - found.num_left - progress.done)
 
 
 def _summary(report: CaptionReport, out: Path) -> str:

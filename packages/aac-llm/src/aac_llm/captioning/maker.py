@@ -1,7 +1,7 @@
 """Make captions: hear sounds, choose among candidates, correct; a batch at a time, wherever it is done.
 
-`caption.py` does so over all sounds of a command, a worker of Ray (`by_ray.py`) over those of a block. A file
-that cannot be read costs itself only.
+`groups.py` brings the sounds here: all of a command (`caption.py`), or in a worker of Ray those of a block
+(`by_ray.py`). A file that cannot be read costs itself only.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class CaptionMaker:
             yield self._correct(self.corrector, predictions) if self.corrector else predictions, num_left
 
     def _whole(self, sounds: Sequence[Sound]) -> Iterator[tuple[list[Prediction], int]]:
-        num_done = 0
+        num_done, num_bad = 0, len(self.bad_files)
         paths = [sound.path for sound in sounds]
         for batch in self.captioner.caption_files(paths, self.config, self.bad_files, self.complaints):
             num_done += len(batch)
             found = [self._predict(sounds[index], segments) for index, segments in batch.items()]
             # Files that could not be read are done, too.
-            yield found, len(sounds) - num_done - len(self.bad_files)
+            yield found, len(sounds) - num_done - len(self.bad_files) + num_bad
 
     def _segments(
         self, sounds: Sequence[Sound], done: Mapping[int, set[float]]

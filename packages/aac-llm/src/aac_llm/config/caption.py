@@ -79,15 +79,17 @@ class GenerationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig(GenerationConfig):
-    """Caption sound files, folders of them or manifests.
+    """Caption sound files, folders of them, manifests or tar shards.
 
     The same command goes on after a kill. Exit code 0: all were captioned; 1: some files could not be read
     and are listed; 2: a mistake in the command.
     """
 
     files: tuple[Path, ...]
-    """Sound files, folders (searched for sound, hidden files left out) and manifests (.jsonl; `-`: one on
-    the standard input)."""
+    """Sound files, folders (searched for sound, hidden files left out), manifests (.jsonl; `-`: one on the
+    standard input) and WebDataset shards (.tar, a folder of them, a pattern as `train-{000000..000039}.tar`);
+    each of these may be an fsspec URL. A sound in a shard is named SHARD/MEMBER, here and in manifests; its
+    id is its key, and its captions are those of its .json or .txt."""
     model: str
     """Captioner: folder, run folder of a training (its best model) or hub id (name or name@revision)."""
     out: Path | None = None
@@ -97,9 +99,9 @@ class CaptionConfig(GenerationConfig):
     overwrite: bool = False
     """Begin anew if --out exists."""
     split: str | None = None
-    """Use only the clips of this split of manifests."""
+    """Use only the clips of this split of manifests and shards."""
     language: str = "eng_Latn"
-    """Captions of manifests to keep as references, where they have them by language."""
+    """Captions of manifests and shards to keep as references, where they have them by language."""
     channel: Channel | None = None
     """What is heard of several channels: `mean`, `first` or `loudest` (none: as the model was trained)."""
     seed: int = 0
@@ -151,14 +153,14 @@ class CaptionConfig(GenerationConfig):
     which is faster and changes some captions a little (none given: as the model says)."""
     engine: Literal["local", "ray"] = "local"
     """What runs the job: this process (`local`), or the workers of a Ray cluster (`ray`; `pip install
-    aac-llm[ray]`), which read manifests and sounds from any fsspec URL, too."""
+    aac-llm[ray]`)."""
     ray: RayConfig = field(default_factory=RayConfig)
     """With engine ray: the cluster, its workers and their blocks."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.files:
-            raise ValueError("no files: give sound files, folders or manifests")
+            raise ValueError("no files: give sound files, folders, manifests or shards")
         check_channel(self.channel)
         check_decoding(self.decode_seconds, self.decode_megabytes)
         self._check_batches()

@@ -1,4 +1,4 @@
-"""Sounds to caption: files, folders of them, and manifests; here, or at URLs of what fsspec reaches.
+"""Sounds to caption: files, folders of them, manifests and tar shards; here, or at URLs that fsspec reaches.
 
 A URL is held as a `Path`, which makes one slash of its two; `Sound.audio` has it as it was written.
 """
@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from audio_common.files import AUDIO_SUFFIXES, find_audio
 from audio_common.prefetch import BadFile
 
 from aac_llm.bulk.places import find_system, folder_of, is_url, join, local_copies, written
-from aac_llm.data.languages import ENGLISH
+from aac_llm.bulk.seconds import BYTES_PER_SECOND
+from aac_llm.data.captions import parse_captions
+from aac_llm.data.languages import ENGLISH, language_code
+from aac_llm.data.shard_names import list_shards, means_shards, split_member
+from aac_llm.data.shards import Place, Sample, find_places, list_samples
 from aac_llm.files import is_stream
+
+SHARDS_AT_ONCE = 8
+"""Shards whose headers are read at a time: those of a bucket each take a while."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +38,26 @@ class Sound:
     references: tuple[str, ...] = ()
     """The manifest's captions."""
     seconds: float | None = None
-    """Length by the manifest; None: not known."""
+    """Length by the manifest or the shard; None: not known."""
+    place: Place | None = None
+    """Where it is in a shard."""
 
     @property
     def audio(self) -> str:
-        """The path or URL, as files of captions name it."""
+        """The path or URL, as files of captions name it; of a member of a shard `SHARD/MEMBER`."""
         return written(self.path)
+
+    @property
+    def is_here(self) -> bool:
+        """Tell whether it is a file of this machine, which needs no fetching."""
+        return self.place is None and not is_url(self.path) and split_member(self.path) is None
+
+    @property
+    def likely_seconds(self) -> float | None:
+        """Its length, of a member of a shard at least by its size; None: not known."""
+        if self.seconds is not None or self.place is None:
+            return self.seconds
+        return self.place.size / BYTES_PER_SECOND
 
 
 def name_bad(file: BadFile) -> str:
@@ -48,17 +71,20 @@ def find_sounds(
     *,
     language: str = ENGLISH,
     problems: list[str] | None = None,
+    kept: str | None = None,
 ) -> list[Sound]:
-    """Find all sounds of files, folders and manifests (.jsonl, `-`), in this order, each once.
+    """Find all sounds of files, folders, manifests (.jsonl, `-`) and tar shards, in this order, each once.
 
     Below a folder they are sorted by path and hidden ones are left out. With several sources the ids of a
-    folder's sounds begin with the folder as given.
+    folder's sounds begin with the folder as given. A key that two shards have is with the later one's name in
+    front in the second.
 
     Args:
-        sources: the files, folders and manifests.
-        split: use only this split of manifests.
-        language: which captions of manifests are references.
-        problems: gets the rows of manifests that cannot be used; without it they are errors.
+        sources: the files, folders, manifests and shards.
+        split: use only this split of manifests and shards.
+        language: which captions of manifests and shards are references.
+        problems: gets what of manifests and shards cannot be used; without it that is an error.
+        kept: folder where indexes of shards are kept; see `list_samples`.
 
     Raises:
         FileNotFoundError: a source is not there.
@@ -66,33 +92,53 @@ def find_sounds(
     """
     sounds: dict[str, Sound] = {}
     for source in sources:
-        for sound in _of_source(source, split, language, problems, alone=len(sources) == 1):
+        for sound in _of_source(source, split, language, problems, kept, alone=len(sources) == 1):
+            if sound.place is not None and sounds.get(sound.id, sound).path != sound.path:
+                # Keys are unique in a shard, and need not be over all shards.
+                sound = replace(sound, id=f"{Path(sound.place.shard).name}/{sound.id}")
             # A file that is named twice, by itself and by its folder, is captioned once.
             other = sounds.setdefault(sound.id, sound)
             if other.path != sound.path:
                 raise ValueError(f"{other.path} and {sound.path} have the same id {sound.id!r}: rename one")
     if not sounds:
-        places, endings = ", ".join(map(str, sources)), ", ".join(AUDIO_SUFFIXES)
-        raise ValueError(f"no sound in {places}: looked for files ending in {endings}")
-    return list(sounds.values())
+        places, endings = ", ".join(map(written, sources)), ", ".join(AUDIO_SUFFIXES)
+        why = f"; {problems[0]}" if problems else ""
+        raise ValueError(f"no sound in {places}: looked for files ending in {endings}{why}")
+    return _with_places(list(sounds.values()))
+
+
+def _with_places(sounds: list[Sound]) -> list[Sound]:
+    """Return sounds with the places of those that a manifest, or the command, names as members of shards."""
+    places = find_places([one.audio for one in sounds if one.place is None])
+    return [replace(one, place=places.get(one.audio, one.place)) for one in sounds] if places else sounds
 
 
 def _of_source(
-    source: Path, split: str | None, language: str, problems: list[str] | None, *, alone: bool
+    source: Path,
+    split: str | None,
+    language: str,
+    problems: list[str] | None,
+    kept: str | None,
+    *,
+    alone: bool,
 ) -> Iterator[Sound]:
-    if source.is_dir():
+    if means_shards(source):
+        yield from _of_shards(source, split, language, problems, kept)
+    elif source.is_dir():
         # Posix separators, so that ids are the same on every system.
         for path in find_audio(source):
             below = path.relative_to(source)
             yield Sound((below if alone else source / below).as_posix(), path.absolute())
     elif is_stream(source) or source.suffix.lower() == ".jsonl":
         yield from _of_manifest(source, split, language, problems)
-    elif is_url(source):
+    elif is_url(source) and split_member(source) is None:
         yield from _of_url(written(source), alone=alone)
-    elif source.exists():
+    elif is_url(source):
+        yield Sound(written(source), source)
+    elif source.exists() or split_member(source) is not None:
         yield Sound(source.as_posix(), source.absolute())
     else:
-        raise FileNotFoundError(f"{source} is no file, folder or manifest: check the path")
+        raise FileNotFoundError(f"{source} is no file, folder, manifest or shard: check the path")
 
 
 def _of_manifest(
@@ -114,6 +160,45 @@ def _of_manifest(
     for clip in clips:
         audio = _place(clip.audio, copy, source)
         yield Sound(clip.id, Path(audio), tuple(clip.captions), clip.duration)
+
+
+def _of_shards(
+    source: Path, split: str | None, language: str, problems: list[str] | None, kept: str | None
+) -> Iterator[Sound]:
+    shards = list_shards(source if is_url(source) else source.absolute())
+    with ThreadPoolExecutor(SHARDS_AT_ONCE) as threads:
+        for listing in threads.map(partial(list_samples, kept=kept), shards):
+            faults = listing.describe_faults()
+            for sample in listing.samples:
+                try:
+                    sound = _of_sample(sample, language_code(language))
+                except ValueError as e:
+                    faults.append(f"{sample.place.name}: {e}")
+                    continue
+                if split is None or sample.row.get("split") == split:
+                    yield sound
+            if faults and problems is None:
+                raise ValueError(faults[0])
+            if problems is not None:
+                problems += faults
+
+
+def _of_sample(sample: Sample, language: str) -> Sound:
+    """Return the sound of a sample.
+
+    Raises:
+        ValueError: what its .json says cannot be used.
+    """
+    from aac_llm.data.manifest import parse_duration
+
+    id, row = sample.row.get("id", sample.key), sample.row
+    if not isinstance(id, str) or not id.strip() or "\0" in id:
+        raise ValueError(f"id must be a non-empty text, got {id!r}")
+    references = parse_captions(row, language)[0] if "captions" in row else ()
+    if sample.text is not None and "captions" not in row:
+        references = (sample.text,)
+    seconds = parse_duration(row.get("duration"))
+    return Sound(id, Path(sample.place.name), references, seconds, sample.place)
 
 
 def _place(audio: Path, copy: Path, manifest: Path) -> str:

@@ -31,9 +31,10 @@ from aac_llm.trainers.card import training_card
 from aac_llm.trainers.checkpoint import separate_steps
 from aac_llm.trainers.export import write_plan
 from aac_llm.trainers.finite import FiniteUpdate, TrainingError, check_weights
+from aac_llm.trainers.gathering import announce_query, root_gathered
 from aac_llm.trainers.run_folder import BEST, VALIDATION
 from aac_llm.trainers.saved_state import KEY, NothingLeftError, Unlogged
-from aac_llm.trainers.sharding import announce_query, check_sharding, is_sharded, keeps_parts, root_gathered
+from aac_llm.trainers.sharding import check_sharding, is_sharded, keeps_parts
 from aac_llm.trainers.validation import ValidationClip, draw_clips, summarize, validate_clips
 
 

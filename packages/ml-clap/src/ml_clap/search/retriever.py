@@ -39,9 +39,10 @@ from ml_clap.search.answers import SearchResult, choose_thresholds, find_calibra
 from ml_clap.search.audio_index import AudioIndex
 from ml_clap.search.engines import EngineName
 from ml_clap.search.filters import Filter
-from ml_clap.search.index import IndexReport, update_index
+from ml_clap.search.index_report import IndexReport
 from ml_clap.search.queries import Query, embed_queries, encode_by_tower, part_of
 from ml_clap.search.similarity import tell_apart
+from ml_clap.search.updating import update_index
 
 if TYPE_CHECKING:
     from typing import Self
@@ -318,7 +319,7 @@ class Retriever:
         Args:
             source: Folder of audio files, read recursively, or a manifest (.jsonl).
             out: Folder of the index.
-            **options: See `ml_clap.search.index.update_index`: windows, dtype, workers, progress.
+            **options: See `ml_clap.search.updating.update_index`: windows, dtype, workers, progress.
 
         Raises:
             AudioIndexError: There is nothing to index, or the index is of another model or other settings.

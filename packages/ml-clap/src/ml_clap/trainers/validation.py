@@ -9,8 +9,8 @@ from pathlib import Path
 from ml_clap.config.train import ValidationConfig
 from ml_clap.data.manifest import Clip
 from ml_clap.evaluators.chance import guess
-from ml_clap.evaluators.evaluate import evaluate_retrieval
 from ml_clap.evaluators.results import Figure, Interval, RetrievalReport, figures_of
+from ml_clap.evaluators.retrieval_evaluation import evaluate_retrieval
 from ml_clap.evaluators.zero_shot import classify_clips
 from ml_clap.models.ml_clap import MLCLAP
 

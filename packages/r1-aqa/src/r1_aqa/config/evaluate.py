@@ -22,7 +22,9 @@ class EvaluateConfig:
 
     data: str
     """mmau-test-mini, mmau-test, mmau-pro, mmar or mmsu, maybe with @REVISION, a folder as such a data set
-    is on the hub, or a file of questions; `-`: standard input."""
+    is on the hub, or a file of questions; `-`: standard input. Or WebDataset shards (.tar, a folder of them,
+    a pattern as `test-{000000..000039}.tar`), each sound with its question in its .json. Each may be an
+    fsspec URL; a sound in a shard is named SHARD/MEMBER, also in a file of questions."""
     model: str | None = None
     """Audio LLM: hub id, folder of a model or of adapters, or a run (its best model); or give an endpoint."""
     out: Path
@@ -31,7 +33,7 @@ class EvaluateConfig:
     """`FILE.py:NAME`: a `Family` of your own for a kind of model not known here; the file is run."""
     engine: Literal["transformers", "vllm", "ray"] = "transformers"
     """What runs the model: transformers, vLLM (`pip install vllm`, a GPU), or transformers in the workers of
-    a Ray cluster (`ray`; `pip install r1-aqa[ray]`); questions and audio may then be at any fsspec URL."""
+    a Ray cluster (`ray`; `pip install r1-aqa[ray]`)."""
     ray: RayConfig = field(default_factory=RayConfig)
     """With engine ray: the cluster, its workers and their blocks."""
     endpoint: str | None = None
@@ -48,7 +50,7 @@ class EvaluateConfig:
     concurrency: int = 4
     """Requests to the endpoint at the same time."""
     audio: Path | None = None
-    """Folder of the benchmark's audio; none: beside its file."""
+    """Folder or URL of the benchmark's audio; none: beside its file, or in its shards."""
     split: str | None = None
     """Ask only the questions of this split; none: all."""
     limit: int | None = None

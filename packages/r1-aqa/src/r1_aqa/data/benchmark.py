@@ -22,6 +22,7 @@ from r1_aqa.data.hub import HUB
 from r1_aqa.data.layout import find_layout
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import faults_of, read_questions
+from r1_aqa.data.shard_names import split_member
 from r1_aqa.data.versions import describe_version
 from r1_aqa.files import is_stream, read_bytes
 
@@ -84,13 +85,17 @@ def load_benchmark(
         usable = name_from_url(usable, file.parent, url)
     elif audio is not None:
         usable = move_sounds(usable, audio)
-    if not any(os.path.isfile(question.audio) or is_url(question.audio) for question in usable):
+    if not any(_is_there(question.audio) for question in usable):
         raise FileNotFoundError(f"no audio of {file} is there, not even {usable[0].audio}; give --audio")
     moved = iter(usable)
     questions = [question if question.fault else next(moved) for question in questions]
     return Benchmark(
         source, file, found.version, tuple(questions), len(found.questions), tuple(found.bad_rows)
     )
+
+
+def _is_there(audio: Path) -> bool:
+    return os.path.isfile(audio) or is_url(audio) or split_member(audio) is not None
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ def move_sounds(questions: Sequence[Question], folder: Path) -> list[Question]:
 
     def find(audio: Path) -> Path:
         nested = [folder.joinpath(*audio.parts[start:]) for start in range(1, len(audio.parts))]
-        if found := next((path for path in nested if os.path.isfile(path)), None):
+        if found := next((path for path in nested if _is_there(path)), None):
             return found
         with suppress(LookupError):
             if index := below():

@@ -9,6 +9,9 @@ from typing import Any
 
 import audio_common
 
+from r1_aqa.bulk.places import is_url
+from r1_aqa.data.shard_names import split_member
+
 _LENGTHS: dict[tuple[str, int, int], tuple[float, bool]] = {}
 """Seconds of files by path, time of change and size, and whether these are all."""
 _MOST_LENGTHS = 100_000
@@ -27,10 +30,10 @@ def measure(path: str | Path, *, at_most: float | None = None, decoder: Any = au
         AudioError: it cannot be read.
     """
     try:
-        status = os.stat(path)
+        version = _version_of(path)
     except (OSError, ValueError):  # ValueError: a name with a NUL
         return decoder.measure_audio(path).duration or 0.0  # it says in its words what is wrong
-    key = (str(path), status.st_mtime_ns, status.st_size)
+    key = (str(path), *version)
     seconds, is_whole = _LENGTHS.get(key, (0.0, False))
     if is_whole or (at_most is not None and seconds > at_most):
         return seconds
@@ -38,6 +41,15 @@ def measure(path: str | Path, *, at_most: float | None = None, decoder: Any = au
         _LENGTHS.clear()
     _LENGTHS[key] = _measure(path, at_most, decoder)
     return _LENGTHS[key][0]
+
+
+def _version_of(path: str | Path) -> tuple[int, int]:
+    """Return time of change and size of a file, or of the shard that it is in; of a URL none."""
+    if is_url(path):
+        return 0, 0
+    member = split_member(path)
+    status = os.stat(path if member is None else member[0])
+    return status.st_mtime_ns, status.st_size
 
 
 def _measure(path: str | Path, at_most: float | None, decoder: Any) -> tuple[float, bool]:

@@ -30,6 +30,7 @@ from r1_aqa.data.licences import say_licences_of_clips
 from r1_aqa.data.options import option_at, parse_answer, parse_choices, settle_annotators
 from r1_aqa.data.questions import KNOWN, Question, QuestionError, extra_columns
 from r1_aqa.data.rows import iterate_rows
+from r1_aqa.data.shard_names import split_member
 
 _MMSU_OPTIONS = ("choice_a", "choice_b", "choice_c", "choice_d")
 _LONGEST_NAME, _LONGEST_PATH = 255, 4000
@@ -229,6 +230,8 @@ def audio_path(value: Any, key: str, folder: Path) -> Path:
     name = os.fsencode(value)
     if max(map(len, name.split(b"/"))) > _LONGEST_NAME or len(name) > _LONGEST_PATH:
         raise ValueError(f"{key}: expected the path of a sound, got {len(value)} characters: {value[:30]}...")
+    if is_url(value) and split_member(value) is not None:
+        return Path(value)  # a member of a shard
     if is_url(value) and not re.match(r"(https?|ftp|data|file):", value, re.I):
         return Path(value)  # which workers of Ray fetch
     if re.match(r"[a-z0-9]+://", value.removeprefix("file://"), re.I):

@@ -23,11 +23,13 @@ from audio_common import DecodeLimits, DecodePool
 
 from r1_aqa.bulk.blocks import Block, Row, leave_out, make_blocks
 from r1_aqa.bulk.parts import Parts
-from r1_aqa.bulk.places import absolute, local_copies, written
+from r1_aqa.bulk.places import absolute, written
 from r1_aqa.bulk.run import Done, run_blocks
-from r1_aqa.bulk.seconds import seconds_of
+from r1_aqa.bulk.seconds import BYTES_PER_SECOND, seconds_of
 from r1_aqa.config.evaluate import EvaluateConfig
+from r1_aqa.data.members import local_sounds
 from r1_aqa.data.questions import Question
+from r1_aqa.data.shards import Place
 from r1_aqa.evaluators.asking import Asked, answers, first_prompt, say_prompt
 from r1_aqa.evaluators.engines import make_engine
 from r1_aqa.evaluators.predictions import Prediction, PredictionFile, from_row, to_row
@@ -60,9 +62,9 @@ class EvaluateWorker:
     def work(self, rows: Sequence[Row]) -> list[Row]:
         """Return the answers to some questions in all their runs, or what a look at the model shows."""
         if "look" in rows[0]:
-            return [self._look(rows[0]["look"])]
+            return [self._look(rows[0]["look"], _places(rows))]
         names = list(dict.fromkeys(name for row in rows for name in _sounds(row["question"])))
-        with local_copies(names) as copies:
+        with local_sounds(names, _places(rows)) as copies:
             here = dict(zip(names, copies, strict=True))
             lacking = {row["row"]: _why_lacking(row["question"], here) for row in rows}
             results = [one for row in rows if (why := lacking[row["row"]]) for one in self.give_up(row, why)]
@@ -88,11 +90,11 @@ class EvaluateWorker:
         found = answers(asked, self.engine, range(len(rows)), run, self.config.batch_size)
         return [to_row(replace(one, row=rows[one.row]["row"])) for batch in found for one in batch]
 
-    def _look(self, rows: Sequence[Row]) -> Row:
+    def _look(self, rows: Sequence[Row], places: Mapping[str, Place]) -> Row:
         """Return what is written to the model, and whether it hears."""
         told: Row = {"prompt": "", "heard": None, "deaf": None}
         names = list(dict.fromkeys(name for row in rows for name in _sounds(row)))
-        with local_copies(names) as copies:
+        with local_sounds(names, places) as copies:
             here = dict(zip(names, copies, strict=True))
             questions = [_question(row, here) for row in rows]
             told["prompt"] = first_prompt(self.engine.asked(questions[:1], silent=False))
@@ -110,6 +112,7 @@ def ask_by_ray(
     questions: Sequence[Question],
     runs: Mapping[str, Sequence[Question]],
     file: PredictionFile,
+    places: Mapping[str, Place] | None = None,
 ) -> Asked:
     """Ask what the file lacks by Ray.
 
@@ -119,6 +122,7 @@ def ask_by_ray(
         questions: of the benchmark.
         runs: the same questions in each run.
         file: gets the answers.
+        places: where sounds are that are members of shards.
 
     Raises:
         DeafModelError: answers do not depend on the audio.
@@ -126,7 +130,7 @@ def ask_by_ray(
         RuntimeError: a worker cannot go on; what was answered is kept.
     """
     parts = Parts(config.ray.parts or f"{config.out.absolute()}/parts")
-    blocks = blocks_of(config, settings, questions, runs, file)
+    blocks = blocks_of(config, settings, questions, runs, file, places or {})
     count, waiting = sum(map(len, runs.values())), sum(len(block.rows) for block in blocks) - 1
     asked, early = None, list[Done]()
     worker = partial(EvaluateWorker, elsewhere(config))
@@ -167,6 +171,7 @@ def blocks_of(
     questions: Sequence[Question],
     runs: Mapping[str, Sequence[Question]],
     file: PredictionFile,
+    places: Mapping[str, Place],
 ) -> list[Block]:
     """Return the look at the model, and blocks of the questions that lack an answer in some run."""
     plain = [_plain(question) for question in questions]
@@ -174,15 +179,15 @@ def blocks_of(
     for number, question in enumerate(plain):
         left = {name: list(own[number].choices) for name, own in runs.items()}
         left = {name: choices for name, choices in left.items() if (name, number) not in file.found}
-        rows.append({"row": number, "question": question, "runs": left})
+        rows.append({"row": number, "question": question, "runs": left} | _placed([question], places))
     names = [written(question.audio) for question in questions]
-    seconds = seconds_of(names, [0.0 if question.fault else None for question in questions])
-    # Questions about one clip side by side, so that it is encoded once for them.
-    first = {name: place for place, name in reversed(list(enumerate(names)))}
-    order = sorted(range(len(rows)), key=lambda place: (first[names[place]], place))
+    sizes = [places[name].size / BYTES_PER_SECOND if name in places else None for name in names]
+    seconds = seconds_of(names, [0.0 if q.fault else size for q, size in zip(questions, sizes, strict=True)])
+    order = _in_blocks(names, places)
     limit, most = config.sound.limit, config.ray.block_seconds
     # Longer than any block, so that it is one by itself and the first to be done.
-    look: Row = {"look": [one for one in plain if one["fault"] is None][:LOOKED_AT]}
+    looked_at = [one for one in plain if one["fault"] is None][:LOOKED_AT]
+    look: Row = {"look": looked_at} | _placed(looked_at, places)
     blocks = make_blocks(
         [look, *(rows[place] for place in order)],
         [2 * most + max(seconds), *(min(seconds[place], limit) for place in order)],
@@ -190,6 +195,19 @@ def blocks_of(
         settings=settings,
     )
     return leave_out(blocks, lambda row: "look" not in row and not row["runs"], settings)
+
+
+def _in_blocks(names: Sequence[str], places: Mapping[str, Place]) -> list[int]:
+    """Return the order of questions by the names of their sounds.
+
+    Those about one clip side by side, so that it is encoded once for them, and those of a shard, which is
+    then opened once.
+    """
+    homes = [places[name].shard if name in places else name for name in names]
+    first: dict[str, int] = {}
+    for place, name in enumerate((*homes, *names)):
+        first.setdefault(name, place)
+    return sorted(range(len(names)), key=lambda place: (first[homes[place]], first[names[place]], place))
 
 
 def elsewhere(config: EvaluateConfig) -> EvaluateConfig:
@@ -238,6 +256,16 @@ def _question(row: Row, here: Mapping[str, Path | OSError]) -> Question:
 def _sounds(row: Row) -> list[str]:
     """Return the sounds of a question; none of one that cannot be asked."""
     return [] if row["fault"] else [written(audio) for audio in (row["audio"], *row["further_audio"])]
+
+
+def _placed(questions: Sequence[Row], places: Mapping[str, Place]) -> Row:
+    """Return what a row has beside its questions: where those of their sounds are that are in shards."""
+    found = {name: list(places[name]) for one in questions for name in _sounds(one) if name in places}
+    return {"places": found} if found else {}
+
+
+def _places(rows: Sequence[Row]) -> dict[str, Place]:
+    return {name: Place(*place) for row in rows for name, place in row.get("places", {}).items()}
 
 
 def _why_lacking(row: Row, here: Mapping[str, Path | OSError]) -> str | None:

@@ -19,8 +19,11 @@ from audio_common.strict_json import read_object
 from r1_aqa.bulk.places import folder_of, is_url, local_copies, written
 from r1_aqa.config.changes import changes
 from r1_aqa.config.evaluate import EvaluateConfig
+from r1_aqa.data.anywhere import AnywhereDecoder
 from r1_aqa.data.benchmark import Benchmark, load_benchmark
 from r1_aqa.data.questions import Question
+from r1_aqa.data.shard_questions import copy_questions, holds_questions
+from r1_aqa.data.shards import Place, find_places
 from r1_aqa.evaluators.asking import ask_here, make_runs
 from r1_aqa.evaluators.engines import make_engine
 from r1_aqa.evaluators.predictions import Prediction, PredictionFile
@@ -70,7 +73,7 @@ def evaluate(config: EvaluateConfig) -> Scores:
 
 
 def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
-    benchmark = _load(config)
+    benchmark, places = _load(config)
     check_columns(benchmark.questions, config.by)
     logger.info("%s: %s", benchmark.file, benchmark.version)
     if len(benchmark.questions) < benchmark.num_in_file:
@@ -84,9 +87,9 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
     if config.engine == "ray":
         from r1_aqa.evaluators.by_ray import ask_by_ray
 
-        asked = ask_by_ray(config, settings, benchmark.questions, runs, file)
+        asked = ask_by_ray(config, settings, benchmark.questions, runs, file, places)
     else:
-        engine = make_engine(config, template, benchmark.questions, decoder)
+        engine = make_engine(config, template, benchmark.questions, AnywhereDecoder(decoder, places))
         asked = ask_here(config, engine, benchmark.questions, runs, file)
     file.sort(list(runs))
     scores = summarize(benchmark, runs, file, config)
@@ -107,10 +110,20 @@ def _evaluate(config: EvaluateConfig, decoder: DecodePool) -> Scores:
     return scores
 
 
-def _load(config: EvaluateConfig) -> Benchmark:
-    """Load the questions; those of a URL are kept in the output folder as they were fetched."""
-    source, url = config.data, None
-    if is_url(source):
+def _load(config: EvaluateConfig) -> tuple[Benchmark, dict[str, Place]]:
+    """Load the questions, and say where those of their sounds are that are in shards.
+
+    Questions of a URL or of shards are kept in the output folder as they were fetched.
+    """
+    source, url, faults = config.data, None, list[str]()
+    places: dict[str, Place] = {}
+    if holds_questions(source):
+        if config.audio is not None:
+            raise ValueError(f"audio {config.audio} goes with a file of questions: shards hold their sounds")
+        file = config.out / "questions.jsonl"
+        faults, places = copy_questions(source, file)
+        source = str(file)
+    elif is_url(source):
         url, file = folder_of(source), config.out / f"questions{Path(source).suffix}"
         with local_copies([source]) as (copy,):
             if isinstance(copy, OSError):
@@ -120,10 +133,12 @@ def _load(config: EvaluateConfig) -> Benchmark:
     benchmark = load_benchmark(
         source, config.audio, split=config.split, limit=config.limit, bad_rows=config.bad_rows, url=url
     )
-    remote = next((one.audio for one in benchmark.questions if is_url(one.audio)), None)
-    if remote is not None and config.engine != "ray":
-        raise ValueError(f"{written(remote)}: audio at URLs is read with --engine ray")
-    return replace(benchmark, name=config.data)
+    for fault in faults:
+        logger.warning("left out: %s", fault)
+    benchmark = replace(benchmark, name=config.data, bad_rows=(*benchmark.bad_rows, *faults))
+    asked = [question for question in benchmark.questions if not question.fault]
+    names = [written(audio) for question in asked for audio in question.audios]
+    return benchmark, places or find_places(names)
 
 
 def add_to_card(config: EvaluateConfig, scores: Scores) -> Path:

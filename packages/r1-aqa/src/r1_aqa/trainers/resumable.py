@@ -18,7 +18,8 @@ from r1_aqa.models.licence import CARD_FILE
 from r1_aqa.models.prompt_cache import EncodedPrompts
 from r1_aqa.trainers.checkpoint import separate_steps
 from r1_aqa.trainers.finite import TrainingError, are_finite, name_questions, require_finite_weights
-from r1_aqa.trainers.sharding import is_sharded, keeps_parts, set_up_sharding, whole_weights
+from r1_aqa.trainers.gathering import leave_results_unrounded, whole_weights
+from r1_aqa.trainers.sharding import check_sharding, is_sharded, keeps_parts
 
 REMEDY = (
     "the weights have not taken this update. Look at these questions, lower learning_rate or max_grad_norm, "
@@ -42,7 +43,8 @@ class ResumableTrainer(Trainer):
     def create_accelerator_and_postprocess(self) -> None:
         """Refuse a launcher's settings that would fail late."""
         super().create_accelerator_and_postprocess()
-        set_up_sharding(self.accelerator)
+        check_sharding(self.accelerator)
+        leave_results_unrounded(self.accelerator)
 
     @property
     def is_sharded(self) -> bool:

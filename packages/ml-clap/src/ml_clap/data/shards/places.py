@@ -7,10 +7,14 @@ s3://bucket/wavcaps                        the same in whatever fsspec reaches
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 from ml_clap.bulk.places import exists, is_url, names_in, written
+from ml_clap.files import TEMPORARY
 
 ENDINGS = (".tar", ".tar.gz", ".tgz")
 
@@ -45,3 +49,15 @@ def list_shards(name: str | Path) -> list[str]:
     if not shards:
         raise FileNotFoundError(f"there is no {', '.join(ENDINGS)} in {place}")
     return shards
+
+
+@contextmanager
+def temporary_file(out: str) -> Iterator[Path]:
+    """Give the name of a local file that is removed unless it was moved away; in `out` if that is local."""
+    folder = Path(gettempdir() if is_url(out) else out)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".shard.{os.getpid()}{TEMPORARY}"
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
