@@ -1,6 +1,7 @@
 """Evaluation: greedy, resumable, honest about what is missing; the scores of its own files."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import pytest
 import soundfile
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.sound import SoundConfig
-from r1_aqa.data.questions import write_questions
+from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.data.readers import read_questions
 from r1_aqa.evaluators.asking import shuffle_choices
+from r1_aqa.evaluators.engines import TransformersEngine
 from r1_aqa.evaluators.evaluate import evaluate, evaluate_verb
 from r1_aqa.evaluators.predictions import read_predictions
 from r1_aqa.models.heard import DeafModelError
+from r1_aqa.models.prompt_cache import EncodedPrompts
 
 
 def config(benchmark: Path, model: Path, out: Path, **changes: object) -> EvaluateConfig:
@@ -37,6 +40,20 @@ def test_evaluation_answers_all_and_counts_a_bad_sound_as_wrong(
     assert all(row.error for row in rows if row.output is None)
     assert json.loads((tmp_path / "scores.json").read_text())["strict"] == scores["strict"]
     assert (tmp_path / "scores.png").stat().st_size > 5000
+
+
+def test_nothing_is_kept_of_questions_that_were_answered(
+    benchmark: Path, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = TransformersEngine.asked, list[EncodedPrompts]()
+
+    def asked(self: TransformersEngine, questions: Sequence[Question], *, silent: bool) -> EncodedPrompts:
+        made.append(make(self, questions, silent=silent))
+        return made[-1]
+
+    monkeypatch.setattr(TransformersEngine, "asked", asked)
+    evaluate(config(benchmark, tiny_model_folder, tmp_path, shuffles=0))
+    assert [prompts.held_bytes() for prompts in made] == [0, 0]  # as given, and silent
 
 
 def test_a_question_beyond_the_models_context_ends_nothing(

@@ -70,6 +70,24 @@ def test_a_clip_is_encoded_once_for_all_questions_about_it(
     assert sum(rows) == 2  # two clips
 
 
+def test_what_no_question_is_left_about_is_forgotten(
+    tiny_audio_llm: AudioLLM, questions: list[Question]
+) -> None:
+    prompts = make(tiny_audio_llm, questions)
+    prompts.embeddings([0, 1, 2])
+    prompts.inputs([0, 1, 2])
+    prompts.forget([0, 1])
+    assert list(prompts.clips) == [
+        (prompts.sounds.clips(2)[0], False)
+    ]  # question 2 is about the first clip, too
+    assert prompts.held_bytes() > 0
+    prompts.forget([2])
+    assert (prompts.held_bytes(), len(prompts.clips)) == (0, 0)
+    prompts.embeddings([0])
+    prompts.forget([0], keep_clips=True)
+    assert prompts.held_bytes() == prompts.clips.bytes > 0
+
+
 def test_ids_of_a_question_about_a_known_clip_take_no_sound(
     tiny_audio_llm: AudioLLM, questions: list[Question]
 ) -> None:

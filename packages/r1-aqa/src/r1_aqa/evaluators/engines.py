@@ -64,7 +64,7 @@ def make_engine(
 
 
 class TransformersEngine:
-    """A model of transformers; a clip's encoding is kept for all runs."""
+    """A model of transformers; a clip's encoding is kept while questions about it are left, in any run."""
 
     given_up = None
 
@@ -99,7 +99,10 @@ class TransformersEngine:
     def answer(self, asked: AskedQuestions, rows: Sequence[int]) -> list[Written]:
         """Return the model's greedy answers."""
         assert isinstance(asked, EncodedPrompts)
-        return answer_batch(asked, rows, max_new_tokens=self.config.max_new_tokens)
+        written = answer_batch(asked, rows, max_new_tokens=self.config.max_new_tokens)
+        # Each row is asked once: kept, ten thousand of them would fill the cache for nothing.
+        asked.forget(rows, keep_clips=self.config.shuffles > 0)
+        return written
 
     def check_heard(self, questions: Sequence[Question]) -> str | None:
         """Return how the log-probability of right answers depends on the sounds."""

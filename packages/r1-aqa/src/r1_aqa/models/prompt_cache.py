@@ -8,7 +8,7 @@ Chats are laid out by `r1_aqa.models.chat`, audio is read by `r1_aqa.data.sounds
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -58,8 +58,12 @@ class LRUCache(OrderedDict[Hashable, Value], Generic[Value]):
         self.move_to_end(key)
         while self.bytes > self.max_bytes and self:
             oldest = next(iter(self))
-            del self[oldest]
-            self.bytes -= self._sizes.pop(oldest)
+            self.drop(oldest)
+
+    def drop(self, key: Hashable) -> None:
+        """Take a value out, if it is there."""
+        if self.pop(key, None) is not None:
+            self.bytes -= self._sizes.pop(key)
 
 
 def compact(tensor: Tensor) -> Tensor:
@@ -114,6 +118,8 @@ class EncodedPrompts(AskedQuestions):
         self._embeddings: LRUCache[Tensor] = LRUCache(cache_bytes // 4)
         self.clips: LRUCache[Tensor] = LRUCache(cache_bytes // 4) if clips is None else clips
         self._reuses_clips = frozen and llm.family is FAMILIES["qwen2_audio"]
+        self._waiting: Counter[Hashable] | None = None
+        """Questions about each clip that are still to be asked; counted when the first is done with."""
 
     def input_ids(self, row: int) -> list[int]:
         """Return the ids of a prompt, with as many audio tokens as its audio becomes."""
@@ -207,6 +213,23 @@ class EncodedPrompts(AskedQuestions):
     def held_bytes(self) -> int:
         """Return the bytes of what is kept: at most `cache_bytes`, whatever the number of steps."""
         return self._inputs.bytes + self._embeddings.bytes + self.clips.bytes
+
+    def forget(self, rows: Sequence[int], *, keep_clips: bool = False) -> None:
+        """Drop what is kept of rows that will not be asked about again.
+
+        Args:
+            rows: their numbers.
+            keep_clips: keep the encoder's output for their clips; else it goes with the last row about it.
+        """
+        if self._waiting is None:
+            self._waiting = Counter(clip for row in range(len(self.texts)) for clip in self._clips(row))
+        for row in rows:
+            self._inputs.drop(row)
+            self._embeddings.drop(row)
+            for clip in self._clips(row):
+                self._waiting[clip] -= 1
+                if self._waiting[clip] <= 0 and not keep_clips:
+                    self.clips.drop(clip)
 
     def _knows_clips(self, row: int) -> bool:
         return self._reuses_clips and all(clip in self.clips for clip in self._clips(row))
