@@ -17,7 +17,7 @@ LEFTOVERS = re.compile(r"(^|/)(\.saving-|\.lock$|\..*\.lock$|tmp-checkpoint)|\.(
 """Names of what only a running process may have."""
 VARIES = re.compile(
     r"(^|_|/)(time|times|seconds_taken|runtime|elapsed|started|ended|date|throughput|speed|pid)$"
-    r"|_per_second$|_runtime$|step_time|mtime|^total_flos$"
+    r"|_per_second$|_runtime$|step_time|mtime|ctime|^total_flos$"
 )
 """Keys whose values differ from run to run."""
 UNREAD = re.compile(r"\.(png|pt|pth|bin)$|(^|/)checkpoint-\d+/.*(?<!\.safetensors)$")

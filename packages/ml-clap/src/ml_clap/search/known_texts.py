@@ -160,7 +160,11 @@ def _state(folder: Path) -> dict[str, Any]:
         "libraries": {name: version(name) for name in LIBRARIES},
         "folder": str(folder.absolute()),
         "files": {
-            str(path.relative_to(folder)): [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+            str(path.relative_to(folder)): {
+                "size": status.st_size,
+                "mtime_ns": status.st_mtime_ns,
+                "ctime_ns": status.st_ctime_ns,
+            }
             for path in files
             for status in (path.stat(),)
         },
