@@ -34,6 +34,8 @@ PAGES = sorted(
 FENCE = re.compile(r"(?P<note><!--[^\n]*-->\n)?```(?P<language>\w+)\n(?P<body>.*?)```", re.S)
 PACKAGES = {"ml-clap": "ml_clap", "aac-llm": "aac_llm", "r1-aqa": "r1_aqa"}
 """Command -> the module whose `cli` reads it."""
+SYSTEM = ("tar",)
+"""Commands of the system that pages make files with."""
 LAUNCHERS = re.compile(
     r"^(?:[A-Z_]+=\S+ |uv run (?:--isolated )?--package \S+ (?:--group \S+ |--extra \S+ )*"
     r"|accelerate launch (?:--\S+ (?:\d+ |\S+\.yaml )?)*(?:-m )?)*"
@@ -64,11 +66,11 @@ def commands_with_notes(page: Path) -> list[tuple[str, list[str]]]:
 
 
 def chain(page: Path, command: str) -> list[list[str]]:
-    """Every command of a package that its page says to run, as words, with what `run-with` adds."""
+    """Every command of a package, or of the system, that its page says to run; with what `run-with` adds."""
     return [
-        with_additions(words[1:], note)
+        [words[0], *with_additions(words[1:], note)]
         for note, words in commands_with_notes(page)
-        if words[0] == command and "no-run" not in note
+        if words[0] in (command, *SYSTEM) and "no-run" not in note
     ]
 
 
@@ -129,7 +131,10 @@ def test_every_command_of_the_readme_runs_on_the_files_of_those_before(
         pytest.skip(f"{command} is not installed here")
     run_path(str(ROOT / "packages" / command / "tests" / "readme_inputs.py"))["make_inputs"](tmp_path)
     monkeypatch.chdir(tmp_path)
-    for words in chain(Path("packages", command, "README.md"), command):
+    for program, *words in chain(Path("packages", command, "README.md"), command):
+        if program in SYSTEM:
+            subprocess.run([program, *words], check=True)
+            continue
         printed = run_command(command, words, capsys)
         if words[0] == "quickstart":
             shown = [
