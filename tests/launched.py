@@ -5,11 +5,12 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
 ASKED_SECONDS = 10.0
-"""How long processes have to tell where they stand."""
+"""How long a process has to tell where it stands."""
 
 
 def run_launched(words: Sequence[str], *, seconds: float = 300.0, **environment: str) -> str:
@@ -49,9 +50,9 @@ def run_launched(words: Sequence[str], *, seconds: float = 300.0, **environment:
 def end_all(pid: int) -> None:
     """End a process and those below it, after each has printed its stacks (PYTHONFAULTHANDLER)."""
     top = psutil.Process(pid)
-    processes = [*reversed(top.children(recursive=True)), top]  # or the launcher would end the others first
-    for number in (signal.SIGABRT, signal.SIGKILL):
-        for process in processes:
-            if process.is_running():
-                process.send_signal(number)
-        _, processes = psutil.wait_procs(processes, ASKED_SECONDS)
+    # The launcher last, for it would end the others; one after another, or their lines would be mixed.
+    for process in (*reversed(top.children(recursive=True)), top):
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGABRT)
+            psutil.wait_procs([process], ASKED_SECONDS)
+            process.kill()

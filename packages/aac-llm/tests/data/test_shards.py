@@ -67,6 +67,38 @@ def test_each_sound_is_where_it_is_said_to_be(tmp_path, form):
     assert not any(copy.exists() for copy in copies)
 
 
+def test_sounds_that_share_a_key_are_samples_by_their_whole_names(tmp_path):
+    members = [
+        ("day/rec.2024-01-01.wav", SOUND + b"1"),
+        ("day/rec.2024-01-01.json", b'{"captions": ["rain"]}'),
+        ("day/rec.2024-01-02.wav", SOUND + b"2"),
+        ("day/rec.2024-01-02.txt", b"wind"),
+        ("day/rec.2024-01-03.wav", b""),
+        ("one.wav", SOUND),
+        ("one.meta.json", b"no object: another field of the sample"),
+        ("two.wav", SOUND),
+        ("two.flac", SOUND),
+    ]
+    listing = list_samples(str(write_tar(tmp_path / "a.tar", members)))
+    assert [(sample.key, dict(sample.row), sample.text) for sample in listing.samples] == [
+        ("day/rec.2024-01-01", {"captions": ["rain"]}, None),
+        ("day/rec.2024-01-02", {}, "wind"),
+        ("one", {}, None),
+    ]
+    assert [reason for _, reason in listing.faults] == [
+        "day/rec.2024-01-03.wav has no bytes",
+        "a sample needs one sound, and the key two has two.wav, two.flac",
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.tar.zst"])
+def test_a_compressed_tar_is_refused_before_anything_is_loaded(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x1f\x8b")
+    for place in (tmp_path / name, f"s3://bucket/{name}"):
+        with pytest.raises(ValueError, match=f"{name} is compressed.*uncompress it"):
+            means_shards(place)
+
+
 def test_a_damaged_header_costs_its_member(tmp_path):
     shard = write_tar(tmp_path / "a.tar", [(f"{name}.wav", SOUND) for name in "abcd"])
     content = bytearray(shard.read_bytes())

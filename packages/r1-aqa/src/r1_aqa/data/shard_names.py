@@ -18,12 +18,19 @@ from audio_common.files import find_audio, is_audio
 from r1_aqa.bulk.places import exists, is_url, names_in, written
 
 ENDING = ".tar"
+COMPRESSED_ENDINGS = (".tgz", *(f".tar.{name}" for name in ("gz", "bz2", "xz", "zst")))
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 def means_shards(source: str | Path) -> bool:
-    """Tell whether a source is shards: tars, or a folder or URL that has tars and no sounds."""
+    """Tell whether a source is shards: tars, or a folder or URL that has tars and no sounds.
+
+    Raises:
+        ValueError: it is a compressed tar.
+    """
     place = written(source)
+    if place.endswith(COMPRESSED_ENDINGS):
+        raise ValueError(f"{place} is compressed, so no sound in it can be found: uncompress it")
     if place.endswith(ENDING):
         return not Path(place).is_dir()
     if is_url(place):

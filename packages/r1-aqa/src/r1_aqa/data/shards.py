@@ -193,14 +193,21 @@ def _kept(shard: str, place: str) -> Listing:
     return listing
 
 
-@dataclass
-class _Group:
-    """The members of a key."""
+@dataclass(frozen=True)
+class _Member:
+    """A file of a shard that is part of a sample."""
 
-    sounds: list[Place] = field(default_factory=list)
-    json: list[bytes] = field(default_factory=list)
-    texts: list[bytes] = field(default_factory=list)
+    place: Place
+    kind: str
+    """sound, json or txt."""
+    content: bytes = b""
+    """Of a .json or .txt."""
     fault: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """Return its name without the last ending."""
+        return self.place.member.rpartition(".")[0]
 
 
 def _by_headers(shard: str, file: IO[bytes]) -> Listing:
@@ -208,35 +215,61 @@ def _by_headers(shard: str, file: IO[bytes]) -> Listing:
     file.seek(0)
     if head.startswith(COMPRESSED):
         return Listing(shard, (), (("", "it is compressed, so nothing in it can be found: uncompress it"),))
-    size = file.seek(0, 2)
-    file.seek(0)
-    groups: dict[str, _Group] = {}
+    keys: dict[str, list[_Member]] = {}
     faults: list[tuple[str, str]] = []
-    for member in read_headers(file, faults):
-        name = "/".join(part for part in member.name.split("/") if part not in ("", "."))
-        found = None if name.startswith(".") or "/." in name else _KEY.fullmatch(name)  # hidden ones
-        ending = found[2].lower() if found else ""
-        if found is None or not (is_audio(f"x.{ending}") or ending in ("json", "txt")):
-            continue
-        group = groups.setdefault(found[1], _Group())
-        group.fault = group.fault or _fault_of(member, name, ending, size)
-        if ending in ("json", "txt"):
-            if not group.fault:
-                file.seek(member.offset_data)
-                (group.json if ending == "json" else group.texts).append(file.read(member.size))
-        else:
-            group.sounds.append(Place(shard, name, member.offset_data, member.size))
+    for key, member in _read_members(shard, file, faults):
+        keys.setdefault(key, []).append(member)
     samples = []
-    for key, group in groups.items():
-        try:
-            if group.sounds or group.json or group.fault:  # a text alone is of no sound
-                samples.append(_sample(key, group))
-        except ValueError as error:
-            faults.append((group.sounds[0].member if group.sounds else key, str(error)))
+    for key, all_members in keys.items():
+        for own_key, members in _split(key, all_members).items():
+            try:
+                samples.append(_sample(own_key, members))
+            except ValueError as error:
+                sounds = [member.place.member for member in members if member.kind == "sound"]
+                faults.append((sounds[0] if sounds else own_key, str(error)))
     return Listing(shard, tuple(samples), tuple(faults))
 
 
-def _fault_of(member: tarfile.TarInfo, name: str, ending: str, size: int) -> str | None:
+def _read_members(
+    shard: str, file: IO[bytes], faults: list[tuple[str, str]]
+) -> Iterator[tuple[str, _Member]]:
+    """Yield the sounds and descriptions of a shard with their keys; bad headers are added to `faults`."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    for header in read_headers(file, faults):
+        name = "/".join(part for part in header.name.split("/") if part not in ("", "."))
+        found = None if name.startswith(".") or "/." in name else _KEY.fullmatch(name)  # hidden ones
+        ending = found[2].lower() if found else ""
+        kind = "sound" if is_audio(f"x.{ending}") else ending.rpartition(".")[2]
+        if found is None or kind not in ("sound", "json", "txt"):
+            continue
+        fault = _fault_of(header, name, kind, size)
+        content = b""
+        if kind != "sound" and not fault:
+            file.seek(header.offset_data)
+            content = file.read(header.size)
+        place = Place(shard, name, header.offset_data, header.size)
+        yield found[1], _Member(place, kind, content, fault)
+
+
+def _split(key: str, members: list[_Member]) -> dict[str, list[_Member]]:
+    """Return samples' keys and members.
+
+    Names of recordings have dots: where several sounds share a key, as `rec.1.wav` and `rec.2.wav` do, each
+    is a sample by its whole name.
+    """
+    stems = {member.stem for member in members if member.kind == "sound"}
+    found: dict[str, list[_Member]] = {}
+    for member in members:
+        own = member.stem if len(stems) > 1 else key
+        # Other fields, as `rec.meta.json`, are not read.
+        if member.kind == "sound" or member.stem in (own, key):
+            found.setdefault(own, []).append(member)
+    # A text alone is of no sound.
+    return {own: all_ for own, all_ in found.items() if any(one.kind != "txt" or one.fault for one in all_)}
+
+
+def _fault_of(member: tarfile.TarInfo, name: str, kind: str, size: int) -> str | None:
     """Return why a member cannot be used."""
     if member.issym() or member.islnk():
         return f"{name} is a link: pack the file itself (tar --dereference --hard-dereference)"
@@ -246,24 +279,26 @@ def _fault_of(member: tarfile.TarInfo, name: str, ending: str, size: int) -> str
         return f"{name} has no bytes" if not member.size else f"{name} has an impossible size"
     if member.offset_data + member.size > size:
         return f"{name} is cut off after {max(0, size - member.offset_data):,} of {member.size:,} bytes"
-    if ending in ("json", "txt") and member.size > MAX_TEXT:
+    if kind != "sound" and member.size > MAX_TEXT:
         return f"{name} has {member.size:,} bytes; at most {MAX_TEXT:,} are read"
     return None
 
 
-def _sample(key: str, group: _Group) -> Sample:
+def _sample(key: str, members: Sequence[_Member]) -> Sample:
     """Return the sample of a key.
 
     Raises:
         ValueError: it cannot be used.
     """
-    if group.fault:
-        raise ValueError(group.fault)
-    if len(group.sounds) != 1:
-        names = ", ".join(sound.member for sound in group.sounds) or "none"
+    for member in members:
+        if member.fault:
+            raise ValueError(member.fault)
+    sounds, rows, texts = ([one for one in members if one.kind == kind] for kind in ("sound", "json", "txt"))
+    if len(sounds) != 1:
+        names = ", ".join(sound.place.member for sound in sounds) or "none"
         raise ValueError(f"a sample needs one sound, and the key {key} has {names}")
-    if len(group.json) > 1 or len(group.texts) > 1:
+    if len(rows) > 1 or len(texts) > 1:
         raise ValueError(f"two descriptions of the key {key}")
-    row = parse_object(group.json[0], f"{key}.json") if group.json else {}
-    text = group.texts[0].decode().strip() if group.texts else None
-    return Sample(key, group.sounds[0], row, text or None)
+    row = parse_object(rows[0].content, f"{key}.json") if rows else {}
+    text = texts[0].content.decode().strip() if texts else None
+    return Sample(key, sounds[0].place, row, text or None)
