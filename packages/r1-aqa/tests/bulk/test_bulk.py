@@ -214,10 +214,13 @@ def test_a_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", fail)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(RuntimeError, match=r"timed out.*`ray start --head`"), joined(RayConfig()):
+    with pytest.raises(ConnectionError, match=r"timed out.*`ray start --head`"), joined(RayConfig()):
         pass
     elsewhere = RayConfig(address="127.0.0.1:1")  # nobody listens there
-    with pytest.raises(RuntimeError, match=r"Ray at 127.0.0.1:1 does not start .*refused"), joined(elsewhere):
+    with (
+        pytest.raises(ConnectionError, match=r"Ray at 127.0.0.1:1 does not start .*refused"),
+        joined(elsewhere),
+    ):
         pass
 
 

@@ -152,7 +152,7 @@ def _start(ray: Any, config: RayConfig) -> None:
     """Join the cluster, or start a Ray of this machine.
 
     Raises:
-        RuntimeError: there is no such cluster, or this machine is too busy to start one.
+        ConnectionError: there is no such cluster, or this machine is too busy to start one.
     """
     address = config.address or os.environ.get("RAY_ADDRESS")
     # `local`: without an address Ray would join whatever cluster it finds running on this machine.
@@ -168,7 +168,7 @@ def _start(ray: Any, config: RayConfig) -> None:
             "give --ray.address auto"
         )
         where = address or "this machine"
-        raise RuntimeError(f"Ray at {where} does not start ({error}); {advice}") from error
+        raise ConnectionError(f"Ray at {where} does not start ({error}); {advice}") from error
 
 
 def _require_reachable(address: str | None) -> None:
