@@ -59,7 +59,9 @@ def run_package(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as work:
         if any("{work}" in run.get("arguments", "") for run in runs):
             for command in plan.get("prepare", []):
-                finish(words_of(command, work), work, options.limit_seconds)
+                code, output = finish(words_of(command, work), work, options.limit_seconds)
+                if code:
+                    raise SystemExit(f"{folder / 'small.toml'}: {command}: {last_line(output)}")
         for run in runs:
             row = {"package": options.package} | run_script(folder, run, work, options.limit_seconds)
             print(" | ".join(row.values()), file=sys.stderr, flush=True)
