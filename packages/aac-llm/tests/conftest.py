@@ -7,9 +7,13 @@ import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from aac_llm.bulk.blocks import Block
+from aac_llm.bulk.run import Done
+from aac_llm.bulk.work import do_block
 from aac_llm.config.model import ACOUSTIC_TOKENS, REFERENCE_PROMPT, BridgeConfig, ModelConfig
 from audio_common.config import CEDConfig
 
@@ -130,3 +134,20 @@ def tiny_model_folder(_tiny_model, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("captioner")
     _tiny_model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
+    """Blocks of Ray's jobs are done in this process, as a worker does them; returns those that were begun."""
+    begun: list[Block] = []
+
+    def run_blocks(blocks: Any, make_worker: Any, parts: Any, config: Any) -> Iterator[Done]:
+        worker = make_worker()
+        for block in blocks:
+            begun.append(block)
+            count, tries = do_block(worker, block, parts)
+            yield Done(block, count, 0, 0.0, tries)
+
+    for room in ("captioning", "correction"):
+        monkeypatch.setattr(f"aac_llm.{room}.by_ray.run_blocks", run_blocks)
+    return begun

@@ -1,13 +1,17 @@
 """A tiny audio LLM and synthesized questions, made once."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 from audio_common.scenes.scene import random_scene, render
 from audio_common.scenes.text import questions
+from r1_aqa.bulk.blocks import Block
+from r1_aqa.bulk.run import Done
+from r1_aqa.bulk.work import do_block
 from r1_aqa.config.model import ModelConfig
 from r1_aqa.data.questions import Question, write_questions
 from r1_aqa.models.audio_llm import AudioLLM, load_audio_llm
@@ -79,3 +83,20 @@ def benchmark(
     found.insert(0, replace(found[0], id="bad", audio=folder / "bad.wav"))
     write_questions(folder / "questions.jsonl", found)
     return folder / "questions.jsonl"
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
+    """Blocks of Ray's jobs are done in this process, as a worker does them; returns those that were begun."""
+    begun: list[Block] = []
+
+    def run_blocks(blocks: Any, make_worker: Any, parts: Any, config: Any) -> Iterator[Done]:
+        worker = make_worker()
+        for block in blocks:
+            begun.append(block)
+            count, tries = do_block(worker, block, parts)
+            yield Done(block, count, 0, 0.0, tries)
+
+    for job in ("data.by_ray", "evaluators.by_ray", "evaluators.probes_by_ray"):
+        monkeypatch.setattr(f"r1_aqa.{job}.run_blocks", run_blocks)
+    return begun

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aac_llm.bulk.places import is_url
 from aac_llm.command_line import (
     Program,
     UsageError,
@@ -43,7 +42,7 @@ from aac_llm.config.reinforce import ReinforceConfig
 from aac_llm.config.serve import ServeConfig
 from aac_llm.config.train import TrainConfig
 from aac_llm.correction.sound_scorer import SoundScorer
-from aac_llm.data.shard_names import ENDING, list_shards, split_member
+from aac_llm.data.shard_names import ENDING, list_shards, needs_fetching
 from aac_llm.files import is_stream
 from aac_llm.models.run_folder import CONFIG_FILE, resolve_model
 
@@ -135,7 +134,7 @@ def check_reinforce(config: ReinforceConfig) -> None:
 
 def check_caption(config: CaptionConfig) -> None:
     """Refuse missing files, models or extras before torch is loaded."""
-    local = [path for path in config.files if not is_url(path) and split_member(path) is None]
+    local = [path for path in config.files if not needs_fetching(path)]
     shards = [path for path in local if path.suffix == ENDING and not path.is_dir()]
     for path in shards:  # which may be a pattern
         list_shards(path)

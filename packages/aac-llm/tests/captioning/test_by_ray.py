@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aac_llm.bulk.run import Done
-from aac_llm.bulk.work import do_block
 from aac_llm.captioning import by_ray
 from aac_llm.captioning.caption import caption_sources
 from aac_llm.config.caption import CaptionConfig
@@ -52,22 +50,6 @@ def local_out(tmp_path_factory):
 def local(folder, tiny_model_folder, local_out):
     """What the local engine makes of the same sounds."""
     return caption_sources(replace(config_of(folder, tiny_model_folder, local_out), engine="local"))
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Blocks are done in this process, as a worker does them; returns the blocks that were done."""
-    done = []
-
-    def run_blocks(blocks, make_worker, parts, config):
-        worker = make_worker()
-        for block in blocks:
-            count, tries = do_block(worker, block, parts)
-            done.append(block)
-            yield Done(block, count, 0, 0.0, tries)
-
-    monkeypatch.setattr(by_ray, "run_blocks", run_blocks)
-    return done
 
 
 def assert_same(found: list[Prediction], expected: list[Prediction]) -> None:

@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aac_llm.bulk.run import Done
-from aac_llm.bulk.work import do_block
-from aac_llm.captioning import by_ray, groups
+from aac_llm.captioning import groups
 from aac_llm.captioning.caption import caption_sources
 from aac_llm.captioning.run import CaptionRun
 from aac_llm.config.caption import CaptionConfig
@@ -73,22 +71,6 @@ def expected(sounds, tiny_model_folder, tmp_path_factory):
         files=(sounds,), model=str(tiny_model_folder), out=out, max_new_tokens=4, device="cpu"
     )
     return [one.caption for one in caption_sources(config).predictions]
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Blocks are done in this process, as a worker does them; returns the blocks that were done."""
-    done = []
-
-    def run_blocks(blocks, make_worker, parts, config):
-        worker = make_worker()
-        for block in blocks:
-            count, tries = do_block(worker, block, parts)
-            done.append(block)
-            yield Done(block, count, 0, 0.0, tries)
-
-    monkeypatch.setattr(by_ray, "run_blocks", run_blocks)
-    return done
 
 
 def assert_captions_of(found: list[Prediction], place: str, expected: list[str]) -> None:

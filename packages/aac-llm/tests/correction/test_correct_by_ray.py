@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aac_llm.bulk.run import Done
-from aac_llm.bulk.work import do_block
 from aac_llm.config.correct import CorrectConfig
 from aac_llm.config.ray import RayConfig
 from aac_llm.correction import by_ray
@@ -30,22 +28,6 @@ def config(tiny_decoder: Path, tmp_path: Path) -> CorrectConfig:
         engine="ray",
         ray=RayConfig(block_seconds=2),
     )
-
-
-@pytest.fixture
-def here(monkeypatch):
-    """Blocks are done in this process, as a worker does them; returns the blocks that were done."""
-    done = []
-
-    def run_blocks(blocks, make_worker, parts, config):
-        worker = make_worker()
-        for block in blocks:
-            done.append(block)
-            count, tries = do_block(worker, block, parts)
-            yield Done(block, count, 0, 0.0, tries)
-
-    monkeypatch.setattr(by_ray, "run_blocks", run_blocks)
-    return done
 
 
 def test_blocks_together_are_the_local_run(config, here, tmp_path):

@@ -176,6 +176,19 @@ def safetensors_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def _file_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    entries, _ = read_safetensors_header(path)
+    return {tensor: tuple(entry["shape"]) for tensor, entry in entries.items()}
+
+
+def read_safetensors_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """Read what the header of a `.safetensors` file says of each tensor, checked against the file's size.
+
+    Returns:
+        Tensor -> its `dtype`, `shape` and `data_offsets`; and the byte of the file that offsets are from.
+
+    Raises:
+        CheckpointError: as `safetensors_shapes`.
+    """
     name = shown(path)
     if path.exists() and not path.is_file():  # opening a pipe waits for its writer
         raise CheckpointError(f"{name} cannot be read as weights: it is no regular file")
@@ -193,10 +206,12 @@ def _file_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     except (OSError, JSONError) as error:
         raise CheckpointError(f"{name} cannot be read as weights: {error}") from error
     header.pop("__metadata__", None)
-    return {tensor: _shape(name, tensor, entry, size - 8 - length) for tensor, entry in header.items()}
+    for tensor, entry in header.items():
+        _check_entry(name, tensor, entry, size - 8 - length)
+    return header, 8 + length
 
 
-def _shape(name: str, tensor: str, entry: Any, num_bytes: int) -> tuple[int, ...]:
+def _check_entry(name: str, tensor: str, entry: Any, num_bytes: int) -> None:
     """Check one entry of a header against the bytes that follow it."""
     where = f"{name}, tensor {shown(tensor)}"
     fields = entry if isinstance(entry, dict) else {}
@@ -211,7 +226,6 @@ def _shape(name: str, tensor: str, entry: Any, num_bytes: int) -> tuple[int, ...
         )
     if math.prod(shape) * bits != (stop - start) * 8:
         raise CheckpointError(f"{where}: {fields['dtype']} of shape {shape} are not {stop - start} bytes")
-    return shape
 
 
 def _sizes(values: Any) -> tuple[int, ...] | None:

@@ -41,9 +41,8 @@ from ml_clap.config.translate import GateConfig, TranslateConfig
 from ml_clap.data.language_names import find_language
 from ml_clap.data.shards.places import ENDINGS, any_shards, is_shards
 from ml_clap.files import is_stream
+from ml_clap.models.model_folder import WEIGHTS_FILE
 
-WEIGHTS_FILE = "model.safetensors"
-"""As in `ml_clap.models.text_source`, which imports torch."""
 ENGINE_MODULES = {"faiss": "faiss", "hnsw": "faiss", "lancedb": "lancedb"}
 """What a search engine needs installed."""
 REPORTERS = ("comet_ml", "mlflow", "tensorboard", "trackio", "wandb")

@@ -9,29 +9,10 @@ from pathlib import Path
 import fsspec
 import pytest
 from r1_aqa.bulk.blocks import Block
-from r1_aqa.bulk.run import Done
-from r1_aqa.bulk.work import do_block
 from r1_aqa.config.prepare import PrepareQuestionsConfig
 from r1_aqa.config.ray import RayConfig
-from r1_aqa.data import by_ray
 from r1_aqa.data.prepare import prepare_questions
 from r1_aqa.data.readers import read_questions
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
-    """Blocks are done in this process, as a worker does them; returns the blocks that were done."""
-    done: list[Block] = []
-
-    def run_blocks(blocks, make_worker, parts, config):
-        worker = make_worker()
-        for block in blocks:
-            done.append(block)
-            count, tries = do_block(worker, block, parts)
-            yield Done(block, count, 0, 0.0, tries)
-
-    monkeypatch.setattr(by_ray, "run_blocks", run_blocks)
-    return done
 
 
 @pytest.fixture

@@ -186,22 +186,9 @@ def test_impossible_settings_are_refused(probe: Callable) -> None:
         probe(audio_dependence=("a", "a"))
 
 
-def test_probes_asked_by_ray_say_the_same(reader, questions, tmp_path: Path, monkeypatch) -> None:
-    from r1_aqa.bulk.run import Done
-    from r1_aqa.bulk.work import do_block
+def test_probes_asked_by_ray_say_the_same(reader, questions, tmp_path: Path, here) -> None:
     from r1_aqa.config.ray import RayConfig
-    from r1_aqa.evaluators import probes_by_ray
 
-    blocks_done = []
-
-    def run_blocks(blocks, make_worker, parts, config):
-        worker = make_worker()
-        for block in blocks:
-            blocks_done.append(block)
-            count, tries = do_block(worker, block, parts)
-            yield Done(block, count, 0, 0.0, tries)
-
-    monkeypatch.setattr(probes_by_ray, "run_blocks", run_blocks)
     found = []
     for engine in ("local", "ray"):
         config = PrepareQuestionsConfig(
@@ -216,7 +203,7 @@ def test_probes_asked_by_ray_say_the_same(reader, questions, tmp_path: Path, mon
         assert reader.asked == 2 * (6 + 6)
         reader.asked = 0
     assert found[0] == found[1]
-    assert [len(block.rows) for block in blocks_done] == [5, 5, 2] * 2
+    assert [len(block.rows) for block in here] == [5, 5, 2] * 2
     # What was said is remembered, whoever was asked.
     probe_rows(config, rows, Report())
     assert reader.asked == 0

@@ -5,20 +5,16 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from r1_aqa.bulk.blocks import Block
-from r1_aqa.bulk.run import Done
-from r1_aqa.bulk.work import do_block
 from r1_aqa.cli import check_evaluate
 from r1_aqa.config.evaluate import EvaluateConfig
 from r1_aqa.config.ray import RayConfig
 from r1_aqa.data.benchmark import load_benchmark
-from r1_aqa.evaluators import by_ray
 from r1_aqa.evaluators.evaluate import evaluate
 from r1_aqa.evaluators.predictions import read_predictions
 
@@ -52,22 +48,6 @@ def pack(path: Path, members: dict[str, bytes]) -> None:
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
-    """Blocks are done in this process, as a worker does them; returns the blocks that were done."""
-    done: list[Block] = []
-
-    def run_blocks(blocks: Any, make_worker: Any, parts: Any, config: Any) -> Iterator[Done]:
-        worker = make_worker()
-        for block in blocks:
-            done.append(block)
-            count, tries = do_block(worker, block, parts)
-            yield Done(block, count, 0, 0.0, tries)
-
-    monkeypatch.setattr(by_ray, "run_blocks", run_blocks)
-    return done
 
 
 def config_of(data: Path | str, model: Path, out: Path, **changes: Any) -> EvaluateConfig:

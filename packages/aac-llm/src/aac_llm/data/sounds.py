@@ -19,7 +19,7 @@ from aac_llm.bulk.places import find_system, folder_of, is_url, join, local_copi
 from aac_llm.bulk.seconds import BYTES_PER_SECOND
 from aac_llm.data.captions import parse_captions
 from aac_llm.data.languages import ENGLISH, language_code
-from aac_llm.data.shard_names import list_shards, means_shards, split_member
+from aac_llm.data.shard_names import list_shards, means_shards, needs_fetching, split_member
 from aac_llm.data.shards import Place, Sample, find_places, list_samples
 from aac_llm.files import is_stream
 
@@ -50,7 +50,7 @@ class Sound:
     @property
     def is_here(self) -> bool:
         """Tell whether it is a file of this machine, which needs no fetching."""
-        return self.place is None and not is_url(self.path) and split_member(self.path) is None
+        return self.place is None and not needs_fetching(self.path)
 
     @property
     def likely_seconds(self) -> float | None:

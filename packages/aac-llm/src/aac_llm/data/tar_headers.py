@@ -79,7 +79,7 @@ def read_headers(file: IO[bytes], faults: list[tuple[str, str]]) -> Iterator[tar
         if member is None:
             if gap is None:
                 faults.append(("", f"it is cut off{_after(last)}: the end is without its mark"))
-            elif gap is not None and not gap[2]:
+            elif not gap[2]:
                 faults.append(("", _damage(gap, last)))
             return
         if gap is not None and (not gap[2] or gap[1] - gap[0] > MOST_ZEROS):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from audio_common.strict_json import parse_object
+from audio_common.sizes import read_safetensors_header
 
 Activation = Literal["gelu", "relu"]
 
@@ -86,18 +86,15 @@ class Weights:
         prefix: Left out of the names.
 
     Raises:
-        ValueError: A tensor is of another kind than float32.
+        ValueError: A tensor is of another kind than float32, or the file is damaged.
     """
 
     def __init__(self, path: Path, prefix: str = "") -> None:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = parse_object(file.read(length).rstrip(b" \0"), f"{path.name}, header")
-        self._bytes = np.memmap(path, np.uint8, "r", offset=8 + length)
+        header, start = read_safetensors_header(path)
+        self._bytes = np.memmap(path, np.uint8, "r", offset=start)
         self._entries = {
             name.removeprefix(prefix): entry for name, entry in header.items() if name.startswith(prefix)
         }
-        self._entries.pop("__metadata__", None)
         if other := {entry["dtype"] for entry in self._entries.values()} - {"F32"}:
             raise ValueError(f"{path}: {', '.join(sorted(other))}")
 

@@ -25,11 +25,11 @@ from ml_clap.models.card import make_tower_card
 from ml_clap.models.licence import CARD_FILE
 from ml_clap.models.loading import load_model
 from ml_clap.models.ml_clap import MLCLAP
+from ml_clap.models.model_folder import TEXT_FOLDER
 from ml_clap.models.onnx_audio import MAX_SAMPLES, MIN_SAMPLES, ExportedAudio
 from ml_clap.models.text_tower import TextTower
 from ml_clap.models.tower import open_tower
 from ml_clap.models.tower_folder import (
-    ENCODER_FOLDER,
     ONNX_FILE,
     TextTowerError,
     absolute,
@@ -77,7 +77,7 @@ def export_text(tower: TextTower, out: Path) -> Path:
     shapes = {"ids": {0: rows, 1: length}, "mask": {0: rows, 1: length}}
     path = out / ONNX_FILE
     _write(tower, (batch.ids, batch.mask), shapes, ["ids", "mask"], path)
-    tower.text_encoder.tokenizer.save(out / ENCODER_FOLDER)
+    tower.text_encoder.tokenizer.save(out / TEXT_FOLDER)
     # It is complete in itself: a projection's encoder is in the file.
     settings = replace(
         tower.settings,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ml_clap.models.model_folder import TEXT_FOLDER
 from ml_clap.models.tokenizer import (
     SENTENCEPIECE_FILE,
     CutText,
@@ -14,7 +15,7 @@ from ml_clap.models.tokenizer import (
     SonarTokenizer,
     TextPreparer,
 )
-from ml_clap.models.tower_folder import ENCODER_FOLDER, ONNX_FILE, TextTowerError, read_tower_settings
+from ml_clap.models.tower_folder import ONNX_FILE, TextTowerError, read_tower_settings
 
 HF_FILE = "tokenizer.json"
 
@@ -36,7 +37,7 @@ class OnnxTower:
         folder = Path(folder)
         self.settings = read_tower_settings(folder)
         self._tokenizer = read_tokenizer(
-            folder / ENCODER_FOLDER, self.settings.max_text_tokens, self.settings.pad_id
+            folder / TEXT_FOLDER, self.settings.max_text_tokens, self.settings.pad_id
         )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

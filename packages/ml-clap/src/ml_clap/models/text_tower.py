@@ -22,11 +22,11 @@ from ml_clap.models.card import make_tower_card
 from ml_clap.models.card_parts import Training
 from ml_clap.models.identity import hash_model
 from ml_clap.models.licence import CARD_FILE
+from ml_clap.models.model_folder import TEXT_FOLDER
 from ml_clap.models.text_encoder import TextEncoder, load_text_encoder
 from ml_clap.models.text_source import WEIGHTS_FILE
 from ml_clap.models.tokenizer import CutText, TextPreparer
 from ml_clap.models.tower_folder import (
-    ENCODER_FOLDER,
     HEAD_FILE,
     TextTowerError,
     TowerSettings,
@@ -84,7 +84,7 @@ class TextTower(nn.Module):
         """
         folder = Path(folder)
         settings = read_tower_settings(folder)
-        source = folder / ENCODER_FOLDER if settings.encoder is None else settings.encoder
+        source = folder / TEXT_FOLDER if settings.encoder is None else settings.encoder
         encoder = load_text_encoder(source, max_tokens=settings.max_text_tokens)
         if settings.encoder is not None and encoder_fingerprint(encoder) != settings.encoder_fingerprint:
             raise TextTowerError(
@@ -105,8 +105,8 @@ class TextTower(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         _write_tensors(folder / HEAD_FILE, self.head.state_dict())
         if self.settings.encoder is None:
-            self.text_encoder.save_config(folder / ENCODER_FOLDER)
-            _write_tensors(folder / ENCODER_FOLDER / WEIGHTS_FILE, self.text_encoder.export_state())
+            self.text_encoder.save_config(folder / TEXT_FOLDER)
+            _write_tensors(folder / TEXT_FOLDER / WEIGHTS_FILE, self.text_encoder.export_state())
         write_atomically(folder / CARD_FILE, make_tower_card(self.settings, training))
         write_tower_settings(folder, self.settings)
 

@@ -22,7 +22,6 @@ from ml_clap.models.normalization import TextRule
 
 TOWER_FILE = "text_tower.json"
 HEAD_FILE = "head.safetensors"
-ENCODER_FOLDER = "text_encoder"
 ONNX_FILE = "text.onnx"
 FORMAT = "ml-clap text tower"
 FORMAT_VERSION = 1

@@ -59,13 +59,12 @@ def open_known(index: Path, source: str | Path, fingerprint: str) -> NumpyTower 
         fingerprint: Of the index's model, which the note must be of.
     """
     folder = Path(source)
+    note = _read_note(index, folder, fingerprint)
+    if note is None:
+        return None
     try:
-        note = read_object(_place(index, folder))
-        if note.get("of") != _state(folder) or note.get("settings", {}).get("fingerprint") != fingerprint:
-            logger.debug("%s has changed since its texts were compared", folder)
-            return None
         tower = NumpyTower(folder, TowerSettings(**note["settings"]))
-    except (OSError, ValueError, TypeError, KeyError) as e:  # no note, or one of another version
+    except (OSError, ValueError, TypeError) as e:  # of another version
         logger.debug("texts need torch: %s", e)
         return None
     if note.get("licence"):
@@ -108,6 +107,8 @@ def note_tower(index: Path, source: str | Path, tower: Tower, more: dict[str, st
     folder = Path(source)
     if not isinstance(tower, TextTower) or not (folder / TEXT_FOLDER / CONFIG_FILE).is_file():
         return False
+    if _read_note(index, folder, tower.settings.fingerprint) is not None:
+        return True
     tokenizer = tower.text_encoder.tokenizer
     settings = replace(
         tower.settings, pad_id=tokenizer.pad_id, max_text_tokens=tokenizer.max_tokens, scores=None
@@ -140,6 +141,19 @@ def compare(one: Tower, other: Tower) -> float:
     ]
     texts, languages = [text for text, _ in probes], [language for _, language in probes]
     return float(np.abs(one.encode(texts, languages) - other.encode(texts, languages)).max())
+
+
+def _read_note(index: Path, folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """Return an index's note of a folder, if it is of the files as they are and of this model."""
+    try:
+        note = read_object(_place(index, folder))
+        if note.get("of") == _state(folder) and note.get("settings", {}).get("fingerprint") == fingerprint:
+            return note
+    except (OSError, ValueError) as e:  # none, or one that is damaged
+        logger.debug("texts need torch: %s", e)
+        return None
+    logger.debug("%s has changed since its texts were compared", folder)
+    return None
 
 
 def _place(index: Path, folder: Path) -> Path:

@@ -74,9 +74,8 @@ def search(
     if config.explain is not None and model is not None:
         columns_of(model)  # a model that cannot is refused before the work
     calibration = None
-    if (
-        config.threshold == "auto" and config.text_tower is None
-    ):  # it is of the model's own scores, not of a tower's
+    # It is of the model's own scores, not of a tower's.
+    if config.threshold == "auto" and config.text_tower is None:
         calibration = find_calibration(
             _model_of(config, index), index.settings.fingerprint, config.calibration
         )

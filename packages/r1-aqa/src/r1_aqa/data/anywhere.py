@@ -9,9 +9,9 @@ from typing import Any
 
 from audio_common import AudioError
 
-from r1_aqa.bulk.places import is_url, written
+from r1_aqa.bulk.places import written
 from r1_aqa.data.members import local_sounds
-from r1_aqa.data.shard_names import split_member
+from r1_aqa.data.shard_names import needs_fetching
 from r1_aqa.data.shards import Place
 
 
@@ -54,7 +54,7 @@ class AnywhereDecoder:
     @contextmanager
     def _here(self, path: str | Path) -> Iterator[str | Path]:
         name = written(path)
-        if not is_url(path) and name not in self.places and split_member(name) is None:
+        if name not in self.places and not needs_fetching(name):
             yield path
             return
         with local_sounds([name], self.places) as (copy,):

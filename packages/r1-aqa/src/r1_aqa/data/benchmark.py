@@ -22,7 +22,7 @@ from r1_aqa.data.hub import HUB
 from r1_aqa.data.layout import find_layout
 from r1_aqa.data.questions import Question
 from r1_aqa.data.readers import faults_of, read_questions
-from r1_aqa.data.shard_names import split_member
+from r1_aqa.data.shard_names import needs_fetching
 from r1_aqa.data.versions import describe_version
 from r1_aqa.files import is_stream, read_bytes
 
@@ -95,7 +95,7 @@ def load_benchmark(
 
 
 def _is_there(audio: Path) -> bool:
-    return os.path.isfile(audio) or is_url(audio) or split_member(audio) is not None
+    return os.path.isfile(audio) or needs_fetching(audio)
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,8 @@ def local_sounds(names: Sequence[str], places: Mapping[str, Place]) -> Iterator[
     others = [name for name in names if name not in held]
     with local_copies(others) as copies, tempfile.TemporaryDirectory(prefix="r1_aqa-") as folder:
         found: dict[str, Path | OSError] = dict(zip(others, copies, strict=True))
-        yield _in_order(names, found | _read_members(members, places, Path(folder)))
-
-
-def _in_order(names: Sequence[str], found: Mapping[str, Path | OSError]) -> list[Path | OSError]:
-    return [found[name] for name in names]
+        found |= _read_members(members, places, Path(folder))
+        yield [found[name] for name in names]
 
 
 def _read_members(

@@ -91,3 +91,8 @@ def split_member(name: str | Path) -> tuple[str, str] | None:
         if member and (is_url(shard) or Path(shard).is_file()):
             return shard, member
     return None
+
+
+def needs_fetching(name: str | Path) -> bool:
+    """Tell whether a sound is behind a URL or in a shard, and so must be brought here to be decoded."""
+    return is_url(name) or split_member(name) is not None

@@ -13,8 +13,10 @@ from r1_aqa.files import to_json, write_atomically
 def holds_questions(source: str) -> bool:
     """Tell whether a source is shards of questions; a folder with other files is one of the hub."""
     place = written(source)
-    if place.endswith(ENDING) or not means_shards(place):
-        return means_shards(place)
+    if not means_shards(place):
+        return False
+    if place.endswith(ENDING):
+        return True
     names = [name.rpartition("/")[2] for name in names_in(place)]
     return all(name.endswith((ENDING, INDEX_ENDING)) or name.startswith(".") for name in names)
 

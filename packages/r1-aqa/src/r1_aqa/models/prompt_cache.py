@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -118,8 +119,6 @@ class EncodedPrompts(AskedQuestions):
         self._embeddings: LRUCache[Tensor] = LRUCache(cache_bytes // 4)
         self.clips: LRUCache[Tensor] = LRUCache(cache_bytes // 4) if clips is None else clips
         self._reuses_clips = frozen and llm.family is FAMILIES["qwen2_audio"]
-        self._waiting: Counter[Hashable] | None = None
-        """Questions about each clip that are still to be asked; counted when the first is done with."""
 
     def input_ids(self, row: int) -> list[int]:
         """Return the ids of a prompt, with as many audio tokens as its audio becomes."""
@@ -221,8 +220,6 @@ class EncodedPrompts(AskedQuestions):
             rows: their numbers.
             keep_clips: keep the encoder's output for their clips; else it goes with the last row about it.
         """
-        if self._waiting is None:
-            self._waiting = Counter(clip for row in range(len(self.texts)) for clip in self._clips(row))
         for row in rows:
             self._inputs.drop(row)
             self._embeddings.drop(row)
@@ -230,6 +227,11 @@ class EncodedPrompts(AskedQuestions):
                 self._waiting[clip] -= 1
                 if self._waiting[clip] <= 0 and not keep_clips:
                     self.clips.drop(clip)
+
+    @cached_property
+    def _waiting(self) -> Counter[Hashable]:
+        """Count the questions about each clip that are still to be asked."""
+        return Counter(clip for row in range(len(self.texts)) for clip in self._clips(row))
 
     def _knows_clips(self, row: int) -> bool:
         return self._reuses_clips and all(clip in self.clips for clip in self._clips(row))
